@@ -1,0 +1,3 @@
+"""Scopegate: scoped, revocable, audited access to MCP servers."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""The pure core: access decisions, scopes, token format, risk. Standard library only, no I/O."""

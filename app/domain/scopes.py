@@ -1,0 +1,177 @@
+"""Selectors and scopes: what a grant gives and what a token asks to reach.
+
+Empty means nothing: an empty id list, an empty name list, an empty label map and an empty entry list all
+select nothing at all. "Everything" is only ever the explicit kind ``all``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.domain.risk import Risk
+
+
+@dataclass(frozen=True, slots=True)
+class AllServers:
+    """Every server, also those registered later."""
+
+    def matches(self, server_id: UUID, labels: Mapping[str, str]) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ServersByIds:
+    """Exactly these servers."""
+
+    ids: frozenset[UUID]
+
+    def matches(self, server_id: UUID, labels: Mapping[str, str]) -> bool:
+        return server_id in self.ids
+
+
+@dataclass(frozen=True, slots=True)
+class ServersByLabels:
+    """Servers that carry every one of these labels; no labels select nothing."""
+
+    labels: frozenset[tuple[str, str]]
+
+    def matches(self, server_id: UUID, labels: Mapping[str, str]) -> bool:
+        return bool(self.labels) and all(labels.get(key) == value for key, value in self.labels)
+
+
+ServerSelector = AllServers | ServersByIds | ServersByLabels
+
+
+@dataclass(frozen=True, slots=True)
+class AllTools:
+    """Every tool of the selected servers."""
+
+    def matches(self, name: str, risk: Risk) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsByNames:
+    """Tools with exactly these names."""
+
+    names: frozenset[str]
+
+    def matches(self, name: str, risk: Risk) -> bool:
+        return name in self.names
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsByRisk:
+    """Tools whose approved risk is one of these."""
+
+    risks: frozenset[Risk]
+
+    def matches(self, name: str, risk: Risk) -> bool:
+        return risk in self.risks
+
+
+ToolSelector = AllTools | ToolsByNames | ToolsByRisk
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeEntry:
+    """One line of a listed scope."""
+
+    servers: ServerSelector
+    tools: ToolSelector
+    resources: bool = False
+    prompts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsScope:
+    """All that the identity's live grants allow, and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedScope:
+    """Only these entries, and of them only what the live grants allow."""
+
+    entries: tuple[ScopeEntry, ...]
+
+
+Scope = GrantsScope | ListedScope
+
+
+def scope_reaches_server(scope: Scope, server_id: UUID, labels: Mapping[str, str]) -> bool:
+    """Whether any part of the scope reaches the server."""
+    if isinstance(scope, GrantsScope):
+        return True
+    return any(entry.servers.matches(server_id, labels) for entry in scope.entries)
+
+
+def scope_reaches_tool(
+    scope: Scope, server_id: UUID, labels: Mapping[str, str], name: str, risk: Risk
+) -> bool:
+    """Whether the scope reaches this tool of this server."""
+    if isinstance(scope, GrantsScope):
+        return True
+    return any(
+        entry.servers.matches(server_id, labels) and entry.tools.matches(name, risk) for entry in scope.entries
+    )
+
+
+def _servers_within(child: ServerSelector, parent: ServerSelector) -> bool:
+    if isinstance(parent, AllServers):
+        return True
+    if isinstance(child, ServersByIds):
+        return isinstance(parent, ServersByIds) and child.ids <= parent.ids
+    if isinstance(child, ServersByLabels):
+        # More labels select fewer servers; no labels select none.
+        return not child.labels or (
+            isinstance(parent, ServersByLabels) and bool(parent.labels) and parent.labels <= child.labels
+        )
+    return False
+
+
+def _tools_within(child: ToolSelector, parent: ToolSelector) -> bool:
+    if isinstance(parent, AllTools):
+        return True
+    if isinstance(child, ToolsByNames):
+        return not child.names or (isinstance(parent, ToolsByNames) and child.names <= parent.names)
+    if isinstance(child, ToolsByRisk):
+        return not child.risks or (isinstance(parent, ToolsByRisk) and child.risks <= parent.risks)
+    return False
+
+
+def _pieces(entry: ScopeEntry) -> list[ScopeEntry]:
+    """Split an entry into its smallest parts, so that several parent entries may cover it together."""
+    servers: list[ServerSelector] = [entry.servers]
+    if isinstance(entry.servers, ServersByIds):
+        servers = [ServersByIds(frozenset({one})) for one in entry.servers.ids]
+    tools: list[ToolSelector] = [entry.tools]
+    if isinstance(entry.tools, ToolsByNames):
+        tools = [ToolsByNames(frozenset({one})) for one in entry.tools.names] or [entry.tools]
+    elif isinstance(entry.tools, ToolsByRisk):
+        tools = [ToolsByRisk(frozenset({one})) for one in entry.tools.risks] or [entry.tools]
+    return [ScopeEntry(s, t, entry.resources, entry.prompts) for s in servers for t in tools]
+
+
+def _entry_within(child: ScopeEntry, parent: ScopeEntry) -> bool:
+    return (
+        _servers_within(child.servers, parent.servers)
+        and _tools_within(child.tools, parent.tools)
+        and child.resources <= parent.resources
+        and child.prompts <= parent.prompts
+    )
+
+
+def scope_within(child: Scope, parent: Scope) -> bool:
+    """Whether ``child`` is provably no wider than ``parent``, whatever servers and tools exist.
+
+    Sound, not complete: ids against labels, or names against risk, cannot be proven and count as wider.
+    """
+    if isinstance(parent, GrantsScope):
+        return True
+    if isinstance(child, GrantsScope):
+        return False
+    return all(
+        any(_entry_within(piece, entry) for entry in parent.entries)
+        for child_entry in child.entries
+        for piece in _pieces(child_entry)
+    )
