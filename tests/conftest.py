@@ -1,0 +1,31 @@
+"""Fixtures that every room's tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import database
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        database.open_session()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        database.close_session()
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    """The URL of a migrated database of this test's own (``postgresql://...``), dropped afterwards."""
+    with database.temporary_database() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url() -> Iterator[str]:
+    """The URL of an empty database of this test's own, for tests of the migrations themselves."""
+    with database.temporary_database(migrated=False) as url:
+        yield url
