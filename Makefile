@@ -1,0 +1,88 @@
+# Scopegate. `make` alone lists what there is. A machine needs Python 3.11+ (with venv) and make, no more.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV := $(BIN)/uv
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock" pyproject.toml
+IMAGE ?= scopegate
+
+.DEFAULT_GOAL := help
+.PHONY: help install run demo test slow check fmt format-check lint types imports migrate openapi \
+	openapi-check bench image lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make .venv with everything in it
+
+run: $(STAMP) ## Serve on 127.0.0.1:8080 with an embedded database and a demo fleet
+	@$(BIN)/scopegate dev
+
+demo: $(STAMP) ## Play the story of a token against the running service
+	@$(BIN)/scopegate demo
+
+test: $(STAMP) ## Run the tests, but the slow ones
+	$(BIN)/pytest -q -n 2 -m "not slow"
+
+slow: $(STAMP) ## Run the slow tests
+	$(BIN)/pytest -q -m slow
+
+check: format-check lint types imports openapi-check test slow ## Run every check
+
+fmt: $(STAMP) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --exit-zero --quiet .
+
+format-check: $(STAMP)
+	$(BIN)/ruff format --check .
+
+lint: $(STAMP) ## Lint
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## Check the types
+	$(BIN)/mypy
+
+imports: $(STAMP) ## Check that the rooms import one way
+	$(BIN)/lint-imports
+
+migrate: $(STAMP) ## Bring the database up to date
+	$(BIN)/scopegate migrate
+
+openapi: $(STAMP) ## Write openapi/openapi.json
+	@mkdir -p openapi
+	$(BIN)/scopegate export-openapi > openapi/openapi.json.new
+	@mv openapi/openapi.json.new openapi/openapi.json
+
+openapi-check: $(STAMP) ## Check that openapi/openapi.json is that of the code
+	@$(BIN)/scopegate export-openapi | diff -u openapi/openapi.json - \
+		|| { echo "openapi/openapi.json is not that of the code: run 'make openapi' and commit it" >&2; exit 1; }
+
+bench: $(STAMP) ## Measure a tools/call through the gateway against the upstream alone
+	$(BIN)/python -m bench
+
+image: ## Build the container image
+	docker build --tag $(IMAGE) .
+
+lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
+	$(COMPILE) --upgrade --extra embedded --output-file requirements.lock
+	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@{ echo "# Made from requirements-dev.lock by 'make lock'."; \
+		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
+
+clean: ## Remove the environment and the caches; the data in .scopegate stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+
+$(STAMP): pyproject.toml requirements-dev.lock requirements-uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "Scopegate needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=python3.13 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python cannot make an environment here: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --build-constraints requirements-dev.lock --editable .
+	@touch $@

@@ -1,0 +1,81 @@
+"""The Dockerfile builds: with no engine at hand, its steps are run outside a container."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Directories of the image that the steps write to; outside a container they lie under a scratch root.
+IMAGE_DIRS = ("/build", "/opt/scopegate", "/data")
+# What would change this machine is left to the real image.
+STAND_INS = ("useradd", "chown")
+
+pytestmark = pytest.mark.slow
+
+
+def instructions() -> list[tuple[str, str]]:
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in lines)]
+
+
+def inside(root: Path, text: str) -> str:
+    for directory in IMAGE_DIRS:
+        text = text.replace(directory, f"{root}{directory}")
+    return text
+
+
+def stand_ins(root: Path) -> Path:
+    programs = root / "programs"
+    programs.mkdir(parents=True)
+    scripts = {"python": f'exec "{sys.executable}" "$@"', **dict.fromkeys(STAND_INS, "exit 0")}
+    for name, line in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    return programs
+
+
+def copy(workdir: Path, arguments: str) -> None:
+    *sources, target = arguments.split()
+    for source in sources:
+        origin = ROOT / source
+        if origin.is_dir():
+            shutil.copytree(origin, workdir / target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(origin, workdir / target)
+
+
+@pytest.mark.timeout(600)
+def test_the_steps_of_the_dockerfile_give_a_working_command(tmp_path: Path) -> None:
+    environment = {"PATH": f"{stand_ins(tmp_path)}:{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/")}
+    environment |= {key: os.environ[key] for key in os.environ if key.startswith(("PIP_", "UV_", "SSL_"))}
+    workdir = tmp_path
+    for name, rest in instructions():
+        if name == "WORKDIR":
+            workdir = Path(inside(tmp_path, rest))
+            workdir.mkdir(parents=True)
+        elif name == "COPY" and not rest.startswith("--from"):
+            copy(workdir, rest)
+        elif name == "RUN":
+            step = ["/bin/sh", "-ec", inside(tmp_path, rest)]
+            subprocess.run(step, cwd=workdir, env=environment, check=True)
+    command = tmp_path / "opt/scopegate/bin/scopegate"
+    # From another directory: the checkout must not be what answers.
+    help_command = [command, "--help"]
+    answer = subprocess.run(
+        help_command, cwd="/", env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "serve" in answer.stdout
+    package = next((tmp_path / "opt/scopegate/lib").glob("python*/site-packages/app"))
+    assert (package / "_alembic" / "env.py").exists()
+
+
+def test_the_image_runs_as_an_ordinary_user() -> None:
+    users = [rest for name, rest in instructions() if name == "USER"]
+    assert users
+    assert users[-1].split(":")[0] not in ("0", "root")
