@@ -65,7 +65,7 @@ def test_the_steps_of_the_dockerfile_give_a_working_command(tmp_path: Path) -> N
             subprocess.run(step, cwd=workdir, env=environment, check=True)
     command = tmp_path / "opt/scopegate/bin/scopegate"
     # From another directory: the checkout must not be what answers.
-    help_command = [command, "--help"]
+    help_command = [str(command), "--help"]
     answer = subprocess.run(
         help_command, cwd="/", env=environment, capture_output=True, text=True, check=False
     )
