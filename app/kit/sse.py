@@ -1,0 +1,126 @@
+"""Server-sent events: an incremental parser that keeps the raw bytes, and an encoder.
+
+Source: HTML Living Standard, section 9.2 (event stream format). The raw bytes of all events together are exactly the bytes that
+were fed, so a proxy can look at each event and pass it on untouched.
+"""
+
+import re
+from dataclasses import dataclass
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM = b"\xef\xbb\xbf"
+
+
+class SseLimitError(ValueError):
+    """A line or an event is longer than the caps allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class SseEvent:
+    """One block of the stream, up to and with its empty line.
+
+    ``data`` is None when the block has no ``data`` field (a comment, a bare ``id`` or ``retry``): pass such a block on, dispatch nothing.
+    ``event`` is ``message`` unless named. ``id`` is the block's own, None when it has none.
+    """
+
+    raw: bytes
+    data: bytes | None
+    event: str
+    id: str | None
+
+
+class SseParser:
+    """Feed chunks as they come, get events as they end. Caps are in bytes."""
+
+    def __init__(
+        self, *, max_line_bytes: int = 4 * 1024 * 1024, max_event_bytes: int = 4 * 1024 * 1024
+    ) -> None:
+        self._max_line = max_line_bytes
+        self._max_event = max_event_bytes
+        self._raw = bytearray()
+        self._line_start = 0
+        self._scanned = 0
+        self._after_cr = False
+        self._at_start = True
+        self._data: list[bytes] = []
+        self._event = ""
+        self._id: str | None = None
+
+    @property
+    def pending(self) -> bytes:
+        """Bytes of the block that has not ended yet. At the end of a stream they are no event (and are dropped)."""
+        return bytes(self._raw)
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """The events that end in this chunk. Raises ``SseLimitError``; the parser is of no use after that."""
+        events: list[SseEvent] = []
+        self._raw += chunk
+        if self._at_start and not self._skip_bom():
+            return events
+        while True:
+            if self._after_cr and self._scanned < len(self._raw):
+                # The line end was CR and may have been the first half of CRLF, cut between two chunks.
+                self._after_cr = False
+                if self._raw[self._scanned] == 0x0A:
+                    self._scanned += 1
+                    self._line_start = self._scanned
+            found = _LINE_END.search(self._raw, self._scanned)
+            if found is None:
+                self._scanned = len(self._raw)
+                self._check(len(self._raw))
+                return events
+            self._check(found.start())
+            line = bytes(self._raw[self._line_start : found.start()])
+            end = found.end()
+            self._after_cr = end == len(self._raw) and self._raw[end - 1] == 0x0D
+            self._line_start = self._scanned = end
+            if line:
+                self._field(line)
+            else:
+                events.append(self._dispatch(end))
+
+    def _skip_bom(self) -> bool:
+        head = bytes(self._raw[:3])
+        if len(head) < 3 and _BOM.startswith(head):
+            return False
+        self._at_start = False
+        if head == _BOM:
+            self._line_start = self._scanned = 3
+        return True
+
+    def _check(self, end: int) -> None:
+        if end - self._line_start > self._max_line:
+            raise SseLimitError("a line of the event stream is too long")
+        if end > self._max_event:
+            raise SseLimitError("an event of the stream is too long")
+
+    def _field(self, line: bytes) -> None:
+        name, colon, value = line.partition(b":")
+        if colon and value.startswith(b" "):
+            value = value[1:]
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
+
+    def _dispatch(self, end: int) -> SseEvent:
+        event = SseEvent(
+            raw=bytes(self._raw[:end]),
+            data=b"\n".join(self._data) if self._data else None,
+            event=self._event or "message",
+            id=self._id,
+        )
+        del self._raw[:end]
+        self._line_start = self._scanned = 0
+        self._data, self._event, self._id = [], "", None
+        return event
+
+
+def encode_event(data: bytes) -> bytes:
+    """One ``message`` event. Line ends inside ``data`` become separate ``data`` lines."""
+    if b"\n" not in data and b"\r" not in data:
+        return b"event: message\r\ndata: " + data + b"\r\n\r\n"
+    lines = b"".join(b"data: " + line + b"\r\n" for line in _LINE_END.split(data))
+    return b"event: message\r\n" + lines + b"\r\n"

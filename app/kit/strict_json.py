@@ -1,0 +1,160 @@
+"""JSON as policy must read it: one meaning for every text, or an error.
+
+The standard library's parser with hooks. Refused on top of the grammar (RFC 8259): duplicate keys anywhere,
+a byte-order mark, anything but UTF-8, NaN and Infinity, numbers that a float cannot hold, lone surrogates and NUL in any
+string, integers of more than 400 digits, and nesting past a limit. I-JSON (RFC 7493) asks for most of this.
+"""
+
+import json
+from math import isfinite
+from typing import Any, Literal, NoReturn, TypeAlias
+
+JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+
+StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth"]
+
+MAX_INTEGER_DIGITS = 400
+
+_ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_PARAMS_KEYS = frozenset({"name", "arguments", "_meta", "uri", "cursor", "taskId"})
+_FOLDED_ENVELOPE_KEYS = frozenset(key.casefold() for key in _ENVELOPE_KEYS)
+_FOLDED_PARAMS_KEYS = frozenset(key.casefold() for key in _PARAMS_KEYS)
+
+
+class StrictJsonError(ValueError):
+    """The bytes are not JSON that has one meaning. ``code`` is stable, ``message`` never quotes the input."""
+
+    def __init__(self, code: StrictJsonCode, message: str) -> None:
+        super().__init__(message)
+        self.code: StrictJsonCode = code
+        self.message = message
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise StrictJsonError("duplicate_key", "An object has the same key twice.")
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise StrictJsonError("number", "A number is too large.")
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > MAX_INTEGER_DIGITS:
+        raise StrictJsonError("number", f"An integer has more than {MAX_INTEGER_DIGITS} digits.")
+    return int(text)
+
+
+def _constant(_text: str) -> NoReturn:
+    raise StrictJsonError("number", "NaN and Infinity are not JSON.")
+
+
+# ``decode`` spends more time on skipping white space than the C scanner on a small message.
+_scan = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant
+).scan_once  # type: ignore[attr-defined]
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
+_sorted = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
+)
+
+
+def loads(data: bytes, *, max_depth: int = 64) -> JsonValue:
+    """Parse UTF-8 bytes. ``max_depth`` counts open objects and arrays. Raises ``StrictJsonError`` and nothing else."""
+    try:
+        text = data.decode("utf-8").strip(" \t\r\n")
+    except UnicodeDecodeError:
+        raise StrictJsonError("encoding", "The text is not UTF-8.") from None
+    if text.startswith("\ufeff"):
+        raise StrictJsonError("encoding", "The text begins with a byte-order mark.")
+    value: JsonValue
+    try:
+        value, end = _scan(text, 0)
+    except StrictJsonError:
+        raise
+    except RecursionError:
+        raise StrictJsonError("depth", f"The nesting is deeper than {max_depth}.") from None
+    except (ValueError, StopIteration):
+        raise StrictJsonError("syntax", "The text is not JSON.") from None
+    if end != len(text):
+        raise StrictJsonError("syntax", "There is something after the JSON value.")
+    # Raw control characters and surrogates do not get here, so only an escape can make a bad string.
+    escapes = b"\\u" in data
+    if escapes or data.count(b"[") + data.count(b"{") > max_depth:
+        _check(value, max_depth, escapes)
+    return value
+
+
+def _check(root: JsonValue, max_depth: int, strings: bool) -> None:
+    """Walk without recursion: depth, and (after an escape) each string and key."""
+    level: list[JsonValue] = [root]
+    depth = 0
+    while level:
+        below: list[JsonValue] = []
+        nested = False
+        for value in level:
+            if isinstance(value, dict):
+                nested = True
+                below.extend(value.values())
+                if strings:
+                    for key in value:
+                        _check_string(key)
+            elif isinstance(value, list):
+                nested = True
+                below.extend(value)
+            elif strings and isinstance(value, str):
+                _check_string(value)
+        depth += nested
+        if depth > max_depth:
+            raise StrictJsonError("depth", f"The nesting is deeper than {max_depth}.")
+        level = below
+
+
+def _check_string(text: str) -> None:
+    if "\0" in text:
+        raise StrictJsonError("string", "A string holds a NUL character.")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise StrictJsonError("string", "A string holds half of a surrogate pair.") from None
+
+
+def dumps(value: JsonValue) -> bytes:
+    """Compact UTF-8. ``ValueError`` on NaN, Infinity and lone surrogates, none of which ``loads`` returns."""
+    return _compact.encode(value).encode("utf-8")
+
+
+def canonical(value: JsonValue) -> bytes:
+    """The form that digests are taken over, the same for equal values however they were written.
+
+    Compact UTF-8; keys sorted by code point; strings with only the escapes that JSON requires; integers exact
+    whatever their size; floats as the shortest decimal that reads back the same (``repr``), so ``1`` and ``1.0`` differ.
+    Not RFC 8785, which fails on integers beyond 2^53.
+    """
+    return _sorted.encode(value).encode("utf-8")
+
+
+def envelope_case_variant(message: JsonValue) -> str | None:
+    """The first key of a JSON-RPC envelope (or of its ``params``) that differs from a known key only by case.
+
+    A parser that ignores case (Go's, .NET's) would take ``"Method"`` for ``"method"``. Folding is Unicode's, as
+    Go's is: ``param\\u017f`` is caught too. None when there is none.
+    """
+    if not isinstance(message, dict):
+        return None
+    for key in message:
+        if key not in _ENVELOPE_KEYS and key.casefold() in _FOLDED_ENVELOPE_KEYS:
+            return key
+    params = message.get("params")
+    if isinstance(params, dict):
+        for key in params:
+            if key not in _PARAMS_KEYS and key.casefold() in _FOLDED_PARAMS_KEYS:
+                return f"params.{key}"
+    return None
