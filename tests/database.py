@@ -83,6 +83,7 @@ def _template(server: str) -> str:
         if not record.exists():
             name = f"template_{uuid.uuid4().hex}"
             _execute(server, f'CREATE DATABASE "{name}" TEMPLATE template0')
+            # Late: a test that needs no database must not need the migrations either.
             from app.kit.migrations import upgrade
 
             upgrade(_with_database(server, name))

@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,14 @@ import pytest
 from app.kit.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.kit.postgres_placement import SYSTEM_DIR
 
-# Half the memory and no background archiving: these clusters live for a second.
+ROOT = Path(__file__).parents[2]
+START_AND_DIE = """
+import os, pathlib, signal, sys
+from app.kit.embedded_postgres import EmbeddedPostgres
+EmbeddedPostgres(pathlib.Path(sys.argv[1])).start()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+# These clusters live for a second.
 SMALL = {"shared_buffers": "16MB", "max_connections": "20", "io_method": "sync"}
 
 
@@ -91,11 +100,8 @@ def test_a_second_process_shares_the_running_server_and_leaves_it_alone(data_dir
 
 
 def test_a_server_left_over_by_a_killed_owner_is_adopted_and_stopped(data_dir: Path) -> None:
-    child = os.fork()
-    if child == 0:
-        EmbeddedPostgres(data_dir, extra_settings=SMALL).start()
-        os.kill(os.getpid(), signal.SIGKILL)
-    os.waitpid(child, 0)
+    child = subprocess.run([sys.executable, "-c", START_AND_DIE, str(data_dir)], cwd=ROOT, check=False)
+    assert child.returncode == -signal.SIGKILL
     adopter = EmbeddedPostgres(data_dir, extra_settings=SMALL)
     adopter.start()
     address = adopter.url("postgres", "postgres")
