@@ -24,6 +24,7 @@ from app.kit.postgres_placement import (
     cluster_home,
     programs,
     run_as,
+    run_as_owner_of,
     socket_dir,
 )
 
@@ -94,8 +95,8 @@ class EmbeddedPostgres:
             # Root lets the system user pass through to the cluster; what else lies here guards itself (0600).
             self._data_dir.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
             with self._starting_or_stopping():
-                self._user = run_as()
-                self._home = cluster_home(self._data_dir, self._user)
+                self._home = cluster_home(self._data_dir, run_as())
+                self._user = run_as_owner_of(self._home)
                 self._create_cluster()
                 self._socket_dir = self._adopt_or_launch()
                 self._owner_lock = self._claim()

@@ -75,6 +75,15 @@ def run_as() -> RunAs:
     return RunAs(entry.pw_uid, entry.pw_gid)
 
 
+def run_as_owner_of(home: Path) -> RunAs:
+    """The user to run an existing cluster as. Root may come to one that an ordinary user made: it stays
+    theirs."""
+    if os.geteuid() != 0:
+        return RunAs()
+    status = home.stat()
+    return RunAs(status.st_uid, status.st_gid)
+
+
 def _system_user() -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(SYSTEM_USER)
@@ -108,7 +117,7 @@ def cluster_home(data_dir: Path, user: RunAs) -> Path:
             raise EmbeddedPostgresError(f"the database directory {home} named in {record} is missing")
         return home
     inside = data_dir / "postgres"
-    if inside.is_dir() and user.may_pass(data_dir):
+    if inside.is_dir():
         return inside
     if user.may_pass(data_dir):
         _make_private(inside, user)

@@ -1,0 +1,179 @@
+"""Tables of the audit trail. Append-only but for leases and clients; the log itself has no foreign keys."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, Index, LargeBinary, SmallInteger, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlmodel import Field, SQLModel
+
+from app.kit.tables import metadata
+
+__all__ = [
+    "AuditArguments", "AuditCheckpoint", "AuditClient", "AuditEvent", "AuditTreeNode", "LogEpoch",
+    "ObjectVersion", "WorkerLease", "metadata",
+]  # fmt: skip
+
+
+class AuditEvent(SQLModel, table=True):
+    """One immutable event. Order is (epoch, xact, seq), the order of commits; the id is a name only."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        Index("ix_audit_events_order", "epoch", "xact", "seq"),
+        Index("ix_audit_events_call_id", "call_id", postgresql_where=text("call_id IS NOT NULL")),
+        Index("ix_audit_events_token_id", "token_id", "xact", postgresql_where=text("token_id IS NOT NULL")),
+        Index("ix_audit_events_actor_id", "actor_id", "xact"),
+        Index("ix_audit_events_server_tool", "server_id", "tool", "xact",
+              postgresql_where=text("server_id IS NOT NULL")),
+        Index("ix_audit_events_request_id", "request_id", postgresql_where=text("request_id IS NOT NULL")),
+        Index("ix_audit_events_refused", "epoch", "xact", "seq", postgresql_where=text("decision <> 'allow'")),
+        {"postgresql_partition_by": "RANGE (time)"},
+    )  # fmt: skip
+
+    id: UUID = Field(primary_key=True)
+    time: datetime = Field(
+        default=None,
+        primary_key=True,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": text("clock_timestamp()")},
+    )
+    epoch: int = Field(default=None, sa_column_kwargs={"server_default": text("scopegate_epoch()")})
+    xact: int = Field(
+        default=None,
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("(pg_current_xact_id()::text)::bigint")},
+    )
+    seq: int = Field(
+        default=None,
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("nextval('audit_events_seq')")},
+    )
+    action: str
+    decision: str | None = None
+    reason_code: str | None = None
+    outcome: str | None = None
+    actor_type: str
+    actor_id: UUID | None = None
+    on_behalf_of: UUID | None = None
+    token_id: UUID | None = None
+    server_id: UUID | None = None
+    tool: str | None = None
+    object_type: str | None = None
+    object_id: UUID | None = None
+    grant_id: UUID | None = None
+    policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))  # type: ignore[call-overload]
+    policy_version: int | None = Field(default=None, sa_type=BigInteger)
+    approval_id: UUID | None = None
+    client_id: UUID | None = None
+    worker_id: UUID | None = None
+    call_id: UUID | None = None
+    method: str | None = None
+    arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    digest_key_id: str | None = None
+    changes: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
+    duration_ms: int | None = None
+    event_count: int | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
+
+
+class AuditArguments(SQLModel, table=True):
+    """Sealed arguments of a call, kept by the server's choice, with a retention of their own."""
+
+    __tablename__ = "audit_arguments"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (time)"},)
+
+    call_id: UUID = Field(primary_key=True)
+    time: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    key_id: str
+    sealed: bytes = Field(sa_type=LargeBinary)
+
+
+class AuditClient(SQLModel, table=True):
+    """Address, user agent and client name of a caller: the personal part, apart so that it can be erased."""
+
+    __tablename__ = "audit_clients"
+
+    id: UUID = Field(primary_key=True)
+    ip: str | None = None
+    user_agent: str | None = None
+    name: str | None = None
+    version: str | None = None
+    first_seen_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+
+
+class LogEpoch(SQLModel, table=True):
+    """One system identifier and timeline; transaction ids order events only within it."""
+
+    __tablename__ = "log_epochs"
+
+    epoch: int = Field(primary_key=True)
+    system_identifier: int = Field(sa_type=BigInteger)
+    timeline: int
+    opened_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    last_checkpoint: str | None = None
+
+
+class AuditCheckpoint(SQLModel, table=True):
+    """A signed head of the sealed log (C2SP checkpoint text, RFC 9162 hashing)."""
+
+    __tablename__ = "audit_checkpoints"
+
+    tree_size: int = Field(primary_key=True, sa_type=BigInteger)
+    epoch: int
+    last_xact: int = Field(sa_type=BigInteger)
+    last_seq: int = Field(sa_type=BigInteger)
+    root_hash: bytes = Field(sa_type=LargeBinary)
+    note: str
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+
+
+class AuditTreeNode(SQLModel, table=True):
+    """A complete subtree's hash in the log's Merkle tree; level 0 holds the leaves with their event ids."""
+
+    __tablename__ = "audit_tree_nodes"
+
+    level: int = Field(primary_key=True, sa_type=SmallInteger)
+    position: int = Field(primary_key=True, sa_type=BigInteger)
+    hash: bytes = Field(sa_type=LargeBinary)
+    event_id: UUID | None = None
+
+
+class WorkerLease(SQLModel, table=True):
+    """A gateway worker that is alive; calls of a worker whose lease is stale have an unknown outcome."""
+
+    __tablename__ = "worker_leases"
+
+    worker_id: UUID = Field(primary_key=True)
+    started_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    renewed_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+
+
+class ObjectVersion(SQLModel, table=True):
+    """The past of grants, memberships, scopes, definitions: one closed or current version each."""
+
+    __tablename__ = "object_versions"
+    __table_args__ = (Index("ix_object_versions_kind_valid_from", "kind", "valid_from"),)
+
+    object_id: UUID = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    kind: str
+    valid_from: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    content: dict[str, Any] = Field(sa_type=JSONB)

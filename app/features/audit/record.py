@@ -1,0 +1,63 @@
+"""Recording a change: one event, in the same transaction as the change itself."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.audit.models import AuditEvent, ObjectVersion
+from app.kit.authorization import Caller
+from app.kit.ids import new_id
+
+
+async def record(
+    session: AsyncSession,
+    caller: Caller,
+    action: str,
+    object_type: str,
+    object_id: UUID,
+    *,
+    changes: dict[str, Any] | None = None,
+    request_id: str | None = None,
+    **columns: Any,
+) -> UUID:
+    """Append one control-plane event and return its id.
+
+    ``changes`` is JSON-ready; it names personal fields without their values and never holds a secret.
+    """
+    event = AuditEvent(
+        id=new_id(),
+        action=action,
+        actor_type=caller.kind,
+        actor_id=caller.id,
+        on_behalf_of=caller.identity_id,
+        object_type=object_type,
+        object_id=object_id,
+        outcome="success",
+        changes=None if changes is None else json.loads(json.dumps(changes, default=str)),
+        request_id=request_id,
+        **columns,
+    )
+    session.add(event)
+    await session.flush()
+    return event.id
+
+
+async def keep_version(
+    session: AsyncSession, kind: str, object_id: UUID, content: dict[str, Any] | None
+) -> None:
+    """Close the current version of an object and write the next; ``None`` only closes it (the object ended)."""
+    latest = await session.scalar(
+        select(func.max(ObjectVersion.version)).where(ObjectVersion.object_id == object_id)
+    )
+    await session.execute(
+        update(ObjectVersion)
+        .where(ObjectVersion.object_id == object_id, ObjectVersion.valid_to.is_(None))  # type: ignore[union-attr]
+        .values(valid_to=text("now()"))
+    )
+    if content is not None:
+        ready = json.loads(json.dumps(content, default=str))
+        session.add(ObjectVersion(object_id=object_id, version=(latest or 0) + 1, kind=kind, content=ready))
+    await session.flush()

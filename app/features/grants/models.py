@@ -1,0 +1,29 @@
+"""Table of grants."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, DateTime
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from app.kit.tables import ObjectRow
+
+
+class Grant(ObjectRow, table=True):
+    """A durable entitlement of one identity or one group. The past is in ``object_versions``."""
+
+    __tablename__ = "grants"
+    __table_args__ = (CheckConstraint("(identity_id IS NULL) <> (group_id IS NULL)", name="one_principal"),)
+
+    identity_id: UUID | None = Field(default=None, foreign_key="identities.id", index=True)
+    group_id: UUID | None = Field(default=None, foreign_key="groups.id", index=True)
+    servers: dict[str, Any] = Field(sa_type=JSONB)
+    tools: dict[str, Any] = Field(sa_type=JSONB)
+    resources: bool
+    prompts: bool
+    not_before: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    reason: str | None = None
+    ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

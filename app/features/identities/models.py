@@ -1,0 +1,76 @@
+"""Tables of people and agents, and of how providers know them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, Index, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from app.kit.ids import new_id
+from app.kit.tables import ObjectRow
+
+
+class IdentityProvider(ObjectRow, table=True):
+    """An OIDC, SCIM and Shared Signals source; its settings come with the features that use them."""
+
+    __tablename__ = "identity_providers"
+
+    name: str
+    issuer: str | None = Field(default=None, unique=True)
+    settings: dict[str, Any] = Field(default_factory=dict, sa_type=JSONB)
+
+
+class Identity(ObjectRow, table=True):
+    """A person or agent that can hold tokens. ``provider_id`` is None for those made by hand."""
+
+    __tablename__ = "identities"
+    __table_args__ = (
+        Index("uq_identities_user_name", text("coalesce(provider_id::text, '')"), text("lower(user_name)"),
+              unique=True, postgresql_where=text("status <> 'offboarded'")),
+        Index("uq_identities_external_id", text("coalesce(provider_id::text, '')"), "external_id",
+              unique=True, postgresql_where=text("status <> 'offboarded' AND external_id IS NOT NULL")),
+    )  # fmt: skip
+
+    kind: str
+    user_name: str
+    display_name: str | None = None
+    email: str | None = None
+    owner_id: UUID | None = Field(default=None, foreign_key="identities.id", index=True)
+    external_id: str | None = None
+    provider_id: UUID | None = Field(default=None, foreign_key="identity_providers.id")
+    source: str = Field(default="manual", sa_column_kwargs={"server_default": "manual"})
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    suspended_with_owner: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    offboarded_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    receipt_id: UUID | None = None
+    erased_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class IdentityLink(SQLModel, table=True):
+    """Who is the same person: (provider, kind, value), never an email."""
+
+    __tablename__ = "identity_links"
+    __table_args__ = (
+        Index("uq_identity_links_value", text("coalesce(provider_id::text, '')"), "kind", "value", unique=True),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    identity_id: UUID = Field(foreign_key="identities.id", index=True)
+    provider_id: UUID | None = Field(default=None, foreign_key="identity_providers.id")
+    kind: str
+    value: str
+
+
+class OffboardingReceipt(SQLModel, table=True):
+    """What one offboarding ended; its id is the audit event's."""
+
+    __tablename__ = "offboarding_receipts"
+
+    id: UUID = Field(primary_key=True)
+    identity_id: UUID = Field(foreign_key="identities.id", index=True)
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    body: dict[str, Any] = Field(sa_type=JSONB)

@@ -1,0 +1,63 @@
+"""Tables of MCP servers and of our own credentials for them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import DateTime, Index, LargeBinary, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlmodel import Field, SQLModel
+
+from app.kit.ids import new_id
+from app.kit.tables import ObjectRow
+
+
+class Server(ObjectRow, table=True):
+    """An MCP server as registered. Slugs of ended servers stay taken for 90 days."""
+
+    __tablename__ = "servers"
+    __table_args__ = (
+        Index("uq_servers_slug", "slug", unique=True, postgresql_where=text("ended_at IS NULL")),
+    )
+
+    slug: str
+    name: str
+    description: str | None = None
+    labels: dict[str, str] = Field(
+        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
+    )
+    owner_group_id: UUID | None = Field(default=None, foreign_key="groups.id")
+    transport: str = Field(default="http", sa_column_kwargs={"server_default": "http"})
+    url: str | None = None
+    command: str | None = None
+    args: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))  # type: ignore[call-overload]
+    env_names: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))  # type: ignore[call-overload]
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    new_tools: str = Field(default="quarantine", sa_column_kwargs={"server_default": "quarantine"})
+    keep_arguments: str = Field(default="off", sa_column_kwargs={"server_default": "off"})
+    sync_state: str = Field(default="never", sa_column_kwargs={"server_default": "never"})
+    sync_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    sync_error: str | None = None
+    protocol_versions: list[str] = Field(
+        default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
+    )  # type: ignore[call-overload]
+    ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class ServerCredential(SQLModel, table=True):
+    """An upstream credential, sealed; bound by associated data to its row, server and origin."""
+
+    __tablename__ = "server_credentials"
+    __table_args__ = (
+        Index("uq_server_credentials_holder", "server_id", text("coalesce(identity_id::text, '')"), unique=True),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    server_id: UUID = Field(foreign_key="servers.id")
+    identity_id: UUID | None = Field(default=None, foreign_key="identities.id")
+    kind: str
+    origin: str
+    key_id: str
+    sealed: bytes = Field(sa_type=LargeBinary)
+    updated_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )

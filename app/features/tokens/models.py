@@ -1,0 +1,54 @@
+"""Tables of scoped tokens. A token holds no secret; its secrets are HMACs in rows of their own."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, LargeBinary, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlmodel import Field, SQLModel
+
+from app.kit.ids import new_id
+from app.kit.tables import ObjectRow
+
+
+class Token(ObjectRow, table=True):
+    """A scoped token by its loggable id. The scope's past is in ``object_versions``."""
+
+    __tablename__ = "tokens"
+
+    identity_id: UUID = Field(foreign_key="identities.id", index=True)
+    parent_id: UUID | None = Field(default=None, foreign_key="tokens.id", index=True)
+    depth: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    name: str
+    scope: dict[str, Any] = Field(sa_type=JSONB)
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True))
+    ip_allow: list[str] = Field(
+        default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
+    )  # type: ignore[call-overload]
+    revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    revoke_reason: str | None = None
+
+
+class TokenSecret(SQLModel, table=True):
+    """HMAC-SHA256(pepper, id‖secret) of one secret; rotation adds a row and ends the older by ``expires_at``."""
+
+    __tablename__ = "token_secrets"
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    token_id: UUID = Field(foreign_key="tokens.id", index=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    pepper_key_id: str
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class TokenUse(SQLModel, table=True):
+    """When a token was last used, written at most once a minute, apart so that tokens stay cold."""
+
+    __tablename__ = "token_uses"
+
+    token_id: UUID = Field(primary_key=True)
+    last_used_at: datetime = Field(sa_type=DateTime(timezone=True))

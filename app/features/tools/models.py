@@ -1,0 +1,32 @@
+"""Table of the tools that servers offer."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, Index, LargeBinary
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from app.kit.tables import ObjectRow
+
+
+class Tool(ObjectRow, table=True):
+    """A tool, its latest definition and the digest that was approved. The past is in ``object_versions``."""
+
+    __tablename__ = "tools"
+    __table_args__ = (Index("uq_tools_server_name", "server_id", "name", unique=True),)
+
+    server_id: UUID = Field(foreign_key="servers.id")
+    name: str
+    title: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] = Field(sa_type=JSONB)
+    output_schema: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
+    annotations: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
+    risk: str
+    risk_overridden: bool = False
+    state: str
+    definition_digest: bytes = Field(sa_type=LargeBinary)
+    approved_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    removed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

@@ -1,0 +1,158 @@
+"""What the gateway needs from the rest, as small protocols that the composition root wires to features.
+
+The gateway itself knows no database: it resolves tokens against a snapshot, offers decided calls for
+admission, and learns from a guard when something in flight must end.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from app.domain.access import Decision, Server, Surroundings, Token
+from app.domain.token_format import Credential
+
+
+class StoreUnavailable(Exception):
+    """The database cannot serve: answer 503 with ``Retry-After``, allow nothing."""
+
+
+class TooManyLookups(Exception):
+    """The budget for unknown credentials is used up: answer 429."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTarget:
+    """Where a server's calls go. ``headers`` is the upstream credential, opened; never logged."""
+
+    url: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    protocol_versions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who is calling, technically. Strings are cut to 256 bytes before they become a row."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+    name: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One consistent look at what a token's decisions need; every part carries its version."""
+
+    token: Token
+    around: Surroundings
+    servers: Mapping[str, Server]
+    """All servers of the fleet by slug."""
+
+
+class Snapshots(Protocol):
+    """The in-memory access snapshot."""
+
+    async def resolve(self, credential: Credential, client: Client) -> View | None:
+        """The view of a token whose secret is right, else ``None`` (counted there).
+
+        The token may be expired, revoked or suspended: ``domain.access.decide`` says so. Warm, it reads no
+        database. Raises ``StoreUnavailable`` and ``TooManyLookups``.
+        """
+        ...
+
+    async def refresh(self, token_id: UUID) -> View:
+        """Read the token's view anew, by reads that begin after this call. Raises ``StoreUnavailable``."""
+        ...
+
+    async def target(self, server: Server) -> UpstreamTarget:
+        """Where to forward, of this version of the server. Raises ``StoreUnavailable``, ``UnsealingFault``."""
+        ...
+
+    def now(self) -> float:
+        """The database's clock as this worker knows it, in Unix seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One decided request that becomes an audit row. Strings may be of any length; they are cut there."""
+
+    id: UUID
+    action: str
+    """``tool.call``, ``tools.list``, ``mcp.initialize``, ``mcp.discover`` ..."""
+    method: str
+    token: Token
+    server: Server | None
+    tool: str | None
+    decision: Decision
+    client: Client
+    arguments: object = None
+    """The arguments object of a call, for its digest; ``None`` when the method has none."""
+    request_id: str | None = None
+    trace_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The row is durable. ``at`` is ``time.monotonic()`` when the answer came."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """What the decision rests on has moved, or its span is over: re-read and decide again."""
+
+
+class Admissions(Protocol):
+    """The durable record that lets an allowed call run."""
+
+    async def admit(self, call: Call) -> Admitted | Stale:
+        """Write the call's row if what its decision rests on is current. Raises ``StoreUnavailable``."""
+        ...
+
+    def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
+        """Queue the outcome row of an admitted call: success, error, cancelled or not_forwarded."""
+        ...
+
+    def count_refused(self, view: View, reason_code: str, client: Client) -> None:
+        """Count a request of a known token that is not live: one row per token, reason and minute."""
+        ...
+
+    def count_unknown(self, client: Client) -> None:
+        """Count a request without a known token: one row per source and minute."""
+        ...
+
+
+class InFlight(Protocol):
+    """Everything admitted that still runs; what is no longer allowed is cut."""
+
+    def enter(self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]) -> None:
+        """Watch a call from before its row is sent. ``redecide`` decides the same question on a fresh view;
+        ``cut`` ends both legs and is called at most once."""
+        ...
+
+    def leave(self, call_id: UUID) -> None:
+        """Stop watching."""
+        ...
+
+
+class EndedSessions(Protocol):
+    """Sessions on the aggregate endpoint that their client ended."""
+
+    async def end(self, session_id: UUID, token_id: UUID) -> None:
+        """Record the end. Raises ``StoreUnavailable``."""
+        ...
+
+    async def has_ended(self, session_id: UUID) -> bool:
+        """Whether any worker ended it. Raises ``StoreUnavailable``."""
+        ...
+
+
+class SyncRequests(Protocol):
+    """Asks the control plane to look at a server again."""
+
+    def request_sync(self, server_id: UUID) -> None:
+        """A live definition differed from the approved one; at most one sync per server waits."""
+        ...

@@ -1,0 +1,134 @@
+"""Who may do what at the API: permissions, roles, and the dependency that every route declares.
+
+A route names its permission with ``requires(...)``; a test lists all routes and fails on one without.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Protocol
+from uuid import UUID
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Forbidden
+from app.kit.database import Session
+
+
+class Permission(StrEnum):
+    """One thing a role may do. ``<resource>.<verb>``."""
+
+    SERVERS_READ = "servers.read"
+    SERVERS_WRITE = "servers.write"
+    TOOLS_READ = "tools.read"
+    TOOLS_WRITE = "tools.write"
+    IDENTITIES_READ = "identities.read"
+    IDENTITIES_WRITE = "identities.write"
+    IDENTITIES_OFFBOARD = "identities.offboard"
+    GROUPS_READ = "groups.read"
+    GROUPS_WRITE = "groups.write"
+    GRANTS_READ = "grants.read"
+    GRANTS_WRITE = "grants.write"
+    TOKENS_READ = "tokens.read"
+    TOKENS_ISSUE = "tokens.issue"
+    TOKENS_REVOKE = "tokens.revoke"
+    SERVICE_ACCOUNTS_READ = "service_accounts.read"
+    SERVICE_ACCOUNTS_WRITE = "service_accounts.write"
+    AUDIT_READ = "audit.read"
+    SELF_READ = "self.read"
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    ISSUER = "issuer"
+    APPROVER = "approver"
+    PROVISIONER = "provisioner"
+    AUDITOR = "auditor"
+
+
+_SELF = {Permission.SELF_READ}
+_READ = {
+    Permission.SERVERS_READ,
+    Permission.TOOLS_READ,
+    Permission.IDENTITIES_READ,
+    Permission.GROUPS_READ,
+    Permission.GRANTS_READ,
+    Permission.TOKENS_READ,
+} | _SELF
+_OWNER_ONLY = {Permission.SERVICE_ACCOUNTS_READ, Permission.SERVICE_ACCOUNTS_WRITE}
+
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.OWNER: frozenset(Permission),
+    Role.ADMIN: frozenset(set(Permission) - _OWNER_ONLY),
+    Role.ISSUER: frozenset(_READ | {Permission.TOKENS_ISSUE, Permission.TOKENS_REVOKE}),
+    Role.APPROVER: frozenset(_READ),
+    Role.PROVISIONER: frozenset(
+        _SELF
+        | {
+            Permission.IDENTITIES_READ,
+            Permission.IDENTITIES_WRITE,
+            Permission.IDENTITIES_OFFBOARD,
+            Permission.GROUPS_READ,
+            Permission.GROUPS_WRITE,
+        }
+    ),
+    Role.AUDITOR: frozenset(_READ | {Permission.AUDIT_READ, Permission.SERVICE_ACCOUNTS_READ}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever authenticated this request at the API. ``identity_id`` is who answers for a service account."""
+
+    kind: str  # "service_account" | "administrator" | "system"
+    id: UUID
+    role: Role
+    identity_id: UUID | None = None
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return ROLE_PERMISSIONS[self.role]
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.permissions
+
+
+class Authenticator(Protocol):
+    """Turns a request's credential into a caller. Raises ``Unauthenticated``; wired by the composition root."""
+
+    def __call__(self, request: Request, session: AsyncSession) -> Awaitable[Caller]: ...
+
+
+def authorize(caller: Caller, permission: Permission, target: object = None) -> None:
+    """Raise ``Forbidden``, naming the permission, unless the caller has it.
+
+    ``target`` is the object in question, the place where delegation within a part of the fleet will look.
+    """
+    if not caller.may(permission):
+        raise Forbidden(
+            f"This needs the permission {permission.value}, which the role {caller.role.value} does not have."
+        )
+
+
+def requires(permission: Permission) -> Any:
+    """The dependency that authenticates the caller and demands a permission. Its value is the ``Caller``."""
+
+    async def check(request: Request, session: Session) -> Caller:
+        authenticate: Authenticator = request.app.state.runtime.authenticate
+        caller = await authenticate(request, session)
+        request.state.caller = caller
+        authorize(caller, permission)
+        return caller
+
+    check.permission = permission  # type: ignore[attr-defined]
+    return Depends(check, scope="function")
+
+
+def permission_of(dependency: Callable[..., Any] | None) -> Permission | None:
+    """The permission that a dependency demands, for the test over all routes."""
+    return getattr(dependency, "permission", None)
+
+
+CanReadSelf = Annotated[Caller, requires(Permission.SELF_READ)]

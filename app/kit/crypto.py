@@ -1,0 +1,112 @@
+"""Keys at work: peppered digests of credentials, sealed secrets, and keys derived for single purposes.
+
+Every key list is newest first: the first key writes, all of them read. A key's id is derived from the key, so
+it can be stored beside what the key made without a registry of keys.
+"""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+MINIMUM_KEY_BYTES = 32
+_NONCE = 12
+_DATA_KEY = 32
+_WRAPPED = _NONCE + _DATA_KEY + 16
+
+
+class KeyFault(ValueError):
+    """A key is missing or too short. The message never holds the key."""
+
+
+class UnsealingFault(Exception):
+    """A sealed value does not open: wrong key, wrong place or changed bytes. Never a raw value instead."""
+
+
+def derive_key(key: bytes, purpose: str) -> bytes:
+    """A 32-byte key for one purpose (RFC 5869), so that no key serves two."""
+    return HKDF(SHA256(), 32, salt=None, info=b"scopegate " + purpose.encode()).derive(key)
+
+
+def key_id(key: bytes) -> str:
+    """The public name of a key: 12 hex characters that tell nothing about it."""
+    return hmac.new(key, b"scopegate key id", hashlib.sha256).hexdigest()[:12]
+
+
+def _ring(keys: Sequence[bytes]) -> dict[str, bytes]:
+    if not keys:
+        raise KeyFault("at least one key is needed")
+    if any(len(key) < MINIMUM_KEY_BYTES for key in keys):
+        raise KeyFault(f"a key has at least {MINIMUM_KEY_BYTES} bytes")
+    return {key_id(key): key for key in keys}
+
+
+class Peppers:
+    """HMAC-SHA256 digests of credentials under the server's pepper."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = _ring(keys)
+        self.current_id = next(iter(self._keys))
+
+    def digest(self, data: bytes) -> bytes:
+        """The 32-byte digest under the current pepper, whose id is ``current_id``."""
+        return hmac.digest(self._keys[self.current_id], data, "sha256")
+
+    def matches(self, pepper_key_id: str, digest: bytes, data: bytes) -> bool:
+        """Compare in constant time. An unknown key id takes the same time and is no match."""
+        key = self._keys.get(pepper_key_id)
+        actual = hmac.digest(key or self._keys[self.current_id], data, "sha256")
+        return hmac.compare_digest(actual, digest) and key is not None
+
+    def derive(self, purpose: str) -> bytes:
+        """A key for one purpose derived from the current pepper."""
+        return derive_key(self._keys[self.current_id], purpose)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A sealed value and the id of the key that wraps its data key."""
+
+    key_id: str
+    data: bytes
+
+
+class Sealer:
+    """AES-256-GCM with a fresh data key for each value, wrapped by the encryption key.
+
+    ``place`` is associated data: a value opens only where it was sealed for.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = _ring(keys)
+        self.current_id = next(iter(self._keys))
+        self._wrappers = {id: AESGCM(derive_key(key, "wrap data keys")) for id, key in self._keys.items()}
+
+    def seal(self, plaintext: bytes, place: bytes) -> Sealed:
+        """Seal a value for one place."""
+        data_key = AESGCM.generate_key(256)
+        wrap_nonce, nonce = os.urandom(_NONCE), os.urandom(_NONCE)
+        wrapped = wrap_nonce + self._wrappers[self.current_id].encrypt(wrap_nonce, data_key, place)
+        return Sealed(self.current_id, wrapped + nonce + AESGCM(data_key).encrypt(nonce, plaintext, place))
+
+    def unseal(self, sealed: Sealed, place: bytes) -> bytes:
+        """Open a value. Raises ``UnsealingFault``."""
+        wrapper = self._wrappers.get(sealed.key_id)
+        if wrapper is None:
+            raise UnsealingFault("sealed with a key that is not configured")
+        wrapped, rest = sealed.data[:_WRAPPED], sealed.data[_WRAPPED:]
+        try:
+            data_key = wrapper.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], place)
+            return AESGCM(data_key).decrypt(rest[:_NONCE], rest[_NONCE:], place)
+        except (InvalidTag, ValueError) as error:
+            raise UnsealingFault("the sealed value does not open here") from error
+
+    def derived_keys(self, purpose: str) -> list[bytes]:
+        """Keys for one purpose, newest first, one for each encryption key."""
+        return [derive_key(key, purpose) for key in self._keys.values()]

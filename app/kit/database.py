@@ -1,0 +1,123 @@
+"""Engine, sessions and the one transaction of a request.
+
+A request's session commits *before* its answer leaves. A deadlock or serialization failure repeats the whole
+request a few times; a database that cannot serve becomes ``Unavailable``, never a 500.
+"""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Annotated, Any
+
+from asyncpg.exceptions import PostgresError
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, InterfaceError, TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from app.domain.errors import Unavailable
+from app.kit.versions import notify_narrowed
+
+ATTEMPTS = 4
+_REPEATABLE = {"40001", "40P01"}
+_UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
+
+
+def async_url(url: str) -> str:
+    """A libpq-style URL with the driver named; ``postgres://`` and ``postgresql://`` both work."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+        raise ValueError("a database URL starts with postgresql://")
+    return f"postgresql+asyncpg://{rest}"
+
+
+def plain_url(url: str) -> str:
+    """The same URL for asyncpg itself."""
+    return "postgresql://" + async_url(url).partition("://")[2]
+
+
+def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> AsyncEngine:
+    """An engine whose sessions are bounded: statements 10 s, waits for locks 5 s, idle transactions 10 s."""
+    engine = create_async_engine(
+        async_url(url),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=2,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 2,
+            "server_settings": {
+                "application_name": name,
+                "timezone": "UTC",
+                "statement_timeout": "10000",
+                "lock_timeout": "5000",
+                "idle_in_transaction_session_timeout": "10000",
+                "synchronous_commit": "on",
+            },
+        },
+    )
+    event.listen(engine.sync_engine, "handle_error", _translate)
+    return engine
+
+
+def make_sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
+    """Sessions that keep loaded rows usable after commit."""
+    return async_sessionmaker(engine, expire_on_commit=False, autoflush=True)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five-character SQLSTATE of a database error, if it has one."""
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, PostgresError):
+            return str(current.sqlstate)
+        code = getattr(current, "sqlstate", None)
+        if isinstance(code, str):
+            return code
+        current = getattr(current, "orig", None) or current.__cause__
+    return None
+
+
+def _translate(context: Any) -> None:
+    code = sqlstate(context.original_exception)
+    lost = isinstance(context.original_exception, OSError | ConnectionError | TimeoutError)
+    if lost or context.is_disconnect or (code is not None and code.startswith(_UNAVAILABLE_CLASSES)):
+        raise Unavailable("The database cannot serve right now; repeat the request shortly.") from (
+            context.original_exception
+        )
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """The session of this request; commits when the handler returns, rolls back when it raises."""
+    sessions: async_sessionmaker[AsyncSession] = request.app.state.runtime.sessions
+    async with sessions() as session:
+        yield session
+        await commit(session)
+
+
+async def commit(session: AsyncSession) -> None:
+    """Notify what was narrowed, then commit."""
+    await notify_narrowed(session)
+    await session.commit()
+
+
+Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+class TransactionalRoute(APIRoute):
+    """Repeats a request whose transaction lost against another, and maps a lost database to ``Unavailable``."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def repeat(request: Request) -> Response:
+            for _ in range(ATTEMPTS):
+                try:
+                    return await handle(request)
+                except DBAPIError as error:
+                    if sqlstate(error) not in _REPEATABLE:
+                        raise
+                except (PoolTimeout, InterfaceError, OSError) as error:
+                    raise Unavailable("The database cannot serve right now; repeat the request shortly.") from error
+            raise Unavailable("The change kept colliding with others; repeat the request shortly.")
+
+        return repeat

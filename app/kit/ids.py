@@ -1,0 +1,87 @@
+"""TypeIDs: ``<prefix>_<26 characters of Crockford base32>`` around a UUIDv7 (typeid spec 0.3).
+
+The database holds the native UUID; the prefix exists at the API alone and says what kind of object is meant.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+from uuid import UUID
+
+import uuid_utils
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from typeid import TypeID
+from typeid.errors import TypeIDException
+
+SERVER = "srv"
+TOOL = "tool"
+IDENTITY = "idn"
+GROUP = "grp"
+GRANT = "grant"
+TOKEN = "tok"
+POLICY = "pol"
+APPROVAL = "apr"
+SERVICE_ACCOUNT = "sa"
+ADMINISTRATOR = "adm"
+IDENTITY_PROVIDER = "idp"
+WEBHOOK = "whk"
+EVENT = "evt"
+KEY = "key"
+
+
+def new_id() -> UUID:
+    """A fresh UUIDv7 (RFC 9562): ids sort by creation."""
+    return UUID(bytes=uuid_utils.uuid7().bytes)
+
+
+def format_id(prefix: str, id: UUID) -> str:
+    """The TypeID text of a UUID."""
+    return str(TypeID.from_uuid(uuid_utils.UUID(bytes=id.bytes), prefix))
+
+
+def parse_id(prefix: str, text: str) -> UUID:
+    """The UUID of a TypeID. Raises ``ValueError`` when it is malformed or of another kind."""
+    try:
+        parsed = TypeID.from_string(text)
+    except (TypeIDException, ValueError, UnicodeError) as error:
+        raise ValueError(f"not a {prefix}_ id") from error
+    if parsed.prefix != prefix:
+        raise ValueError(f"expected an id that starts with {prefix}_")
+    return UUID(bytes=parsed.uuid_bytes)
+
+
+def _reader(prefix: str) -> Callable[[object], UUID]:
+    def read(value: object) -> UUID:
+        if isinstance(value, UUID):
+            return value
+        if not isinstance(value, str):
+            raise ValueError(f"expected an id that starts with {prefix}_")
+        return parse_id(prefix, value)
+
+    return read
+
+
+def _typed(prefix: str) -> tuple[BeforeValidator, PlainSerializer, WithJsonSchema]:
+    example = format_id(prefix, UUID("01936d5e-7c00-7000-8000-000000000000"))
+    return (
+        BeforeValidator(_reader(prefix)),
+        PlainSerializer(lambda id: format_id(prefix, id), return_type=str),
+        WithJsonSchema(
+            {"type": "string", "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$", "examples": [example]}
+        ),
+    )
+
+
+# In schemas and path parameters: text outside, UUID inside.
+ServerId = Annotated[UUID, *_typed(SERVER)]
+ToolId = Annotated[UUID, *_typed(TOOL)]
+IdentityId = Annotated[UUID, *_typed(IDENTITY)]
+GroupId = Annotated[UUID, *_typed(GROUP)]
+GrantId = Annotated[UUID, *_typed(GRANT)]
+TokenId = Annotated[UUID, *_typed(TOKEN)]
+PolicyId = Annotated[UUID, *_typed(POLICY)]
+ApprovalId = Annotated[UUID, *_typed(APPROVAL)]
+ServiceAccountId = Annotated[UUID, *_typed(SERVICE_ACCOUNT)]
+AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR)]
+IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER)]
+EventId = Annotated[UUID, *_typed(EVENT)]
+KeyId = Annotated[UUID, *_typed(KEY)]

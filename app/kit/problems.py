@@ -1,0 +1,140 @@
+"""RFC 9457 problem documents, and the one map from domain errors to HTTP statuses."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from app.domain import errors
+from app.domain.errors import DomainError, FieldError
+
+MEDIA_TYPE = "application/problem+json"
+DOCS = "https://scopegate.dev/docs/errors#"
+
+STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
+    (errors.Malformed, 400, "Bad request"),
+    (errors.Unauthenticated, 401, "Not authenticated"),
+    (errors.Forbidden, 403, "Not permitted"),
+    (errors.NotFound, 404, "Not found"),
+    (errors.Conflict, 409, "Conflict"),
+    (errors.PreconditionFailed, 412, "Precondition failed"),
+    (errors.Invalid, 422, "Invalid request"),
+    (errors.TooManyRequests, 429, "Too many requests"),
+    (errors.Unavailable, 503, "Temporarily unavailable"),
+)
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+
+
+class ProblemError(BaseModel):
+    """One wrong field."""
+
+    model_config = ConfigDict(extra="forbid")
+    pointer: str = Field(description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter.")
+    code: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: str = Field(description="A page of the documentation for this code.")
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong, and how to mend it.")
+    instance: str
+    code: str = Field(description="Stable, snake_case.")
+    request_id: str
+    errors: list[ProblemError] = Field(default_factory=list)
+
+
+def problem(
+    request: Request,
+    status: int,
+    title: str,
+    code: str,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """A problem answer; ``instance`` is the path alone, since a query could hold what must not be repeated."""
+    request_id = getattr(request.state, "request_id", "")
+    body = {
+        "type": DOCS + code,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path.encode("ascii", "backslashreplace").decode(),
+        "code": code,
+        "request_id": request_id,
+        "errors": [{"pointer": e.pointer, "code": e.code, "detail": e.detail} for e in errors],
+    }
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
+
+
+def _domain(request: Request, error: Exception) -> JSONResponse:
+    error = cast("DomainError", error)
+    status, title = next((s, t) for kind, s, t in STATUS if isinstance(error, kind))
+    headers = {}
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="scopegate"'
+    if isinstance(error, errors.TooManyRequests | errors.Unavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return problem(request, status, title, error.code, error.detail, error.errors, headers)
+
+
+def _pointer(location: Sequence[object]) -> str:
+    if location and location[0] == "body":
+        return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location[1:])
+    return "?" + ".".join(str(part) for part in location[1:])
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def _validation(request: Request, error: Exception) -> JSONResponse:
+    found = [
+        FieldError(
+            _printable(_pointer(item["loc"])),
+            {"extra_forbidden": "unknown_field", "missing": "required"}.get(item["type"], item["type"]),
+            _printable(item["msg"]),
+        )
+        for item in cast("RequestValidationError", error).errors()
+    ]
+    if any(item["type"] == "json_invalid" for item in cast("RequestValidationError", error).errors()):
+        return problem(request, 400, "Bad request", "invalid_json", "The body is not valid JSON.", found)
+    names = ", ".join(sorted({e.pointer or "/" for e in found}))
+    detail = f"These fields are not acceptable: {names}. See errors for what each needs."
+    return problem(request, 422, "Invalid request", "validation_failed", detail, found)
+
+
+def _http(request: Request, error: Exception) -> JSONResponse:
+    error = cast("HTTPException", error)
+    code = _HTTP_CODES.get(error.status_code, f"http_{error.status_code}")
+    headers = dict(error.headers or {})
+    return problem(request, error.status_code, str(error.detail), code, f"{error.detail}.", headers=headers)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of this application as a problem document."""
+    app.add_exception_handler(DomainError, _domain)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documented error answers of an operation, under their media type."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    titles = {status: title for _, status, title in STATUS}
+    return {
+        status: {"description": titles.get(status, "Error"), "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+COMMON_PROBLEMS = problem_responses(400, 401, 403, 404, 409, 422, 429, 503)

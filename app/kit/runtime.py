@@ -1,0 +1,37 @@
+"""What the composition root hands to features: one frozen value on ``app.state.runtime``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.kit.authorization import Authenticator
+from app.kit.clock import Clock, utc_now
+from app.kit.crypto import Peppers, Sealer
+from app.kit.outbound import OutboundClient
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Shared, immutable services of one worker."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    peppers: Peppers
+    sealer: Sealer
+    outbound: OutboundClient
+    authenticate: Authenticator
+    public_url: str
+    max_token_ttl: timedelta
+    clock: Clock = field(default=utc_now)
+    in_flight_of: Callable[[frozenset[object]], int] = field(default=lambda ids: 0)
+
+
+def get_runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+CurrentRuntime = Annotated[Runtime, Depends(get_runtime)]

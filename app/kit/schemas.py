@@ -1,0 +1,44 @@
+"""Types that request and answer models share."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+
+LARGEST_INTEGER = 2**53 - 1
+
+
+class Strict(BaseModel):
+    """Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def _clean(value: str) -> str:
+    if "\x00" in value:
+        raise ValueError("NUL characters are not accepted")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("lone surrogates are not accepted") from None
+    return value
+
+
+def _no_numbers(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("a time is an RFC 3339 string")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise ValueError("the time is out of range") from None
+
+
+CleanText = AfterValidator(_clean)
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
+ShortText = Annotated[str, StringConstraints(max_length=500), CleanText]
+LongText = Annotated[str, StringConstraints(max_length=10_000), CleanText]
+Time = Annotated[AwareDatetime, BeforeValidator(_no_numbers), AfterValidator(_utc)]

@@ -1,0 +1,58 @@
+"""The versions that access decisions rest on, moved inside the transaction that changes what they stand for.
+
+``NOTIFY`` only makes other workers fresh sooner; correctness rests on the versions alone. It serialises commits,
+so only narrowing changes send it, once, at the end of their transaction.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import BigInteger, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel
+
+CHANNEL = "scopegate_narrowed"
+_PAYLOAD_LIMIT = 7_000
+_NARROWED = "narrowed_ids"
+
+
+class AccessVersion(SQLModel, table=True):
+    """The version of everything that a decision can rest on: one narrow row each, never deleted."""
+
+    __tablename__ = "access_versions"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 70}},)
+
+    id: UUID = Field(primary_key=True)
+    version: int = Field(sa_type=BigInteger)
+
+
+_MOVE = text(
+    "INSERT INTO access_versions (id, version) SELECT id, 1 FROM unnest(CAST(:ids AS uuid[])) AS t(id) ORDER BY id "
+    "ON CONFLICT (id) DO UPDATE SET version = access_versions.version + 1"
+)
+
+
+async def move_versions(session: AsyncSession, ids: Iterable[UUID], *, narrows: bool) -> None:
+    """Move the versions of these objects (made at 1 where new), in id order so that movers cannot deadlock.
+
+    ``narrows`` says that the change takes something away, so that workers are told at commit.
+    """
+    unique = sorted(set(ids))
+    if not unique:
+        return
+    await session.execute(_MOVE, {"ids": unique})
+    if narrows:
+        session.info.setdefault(_NARROWED, set()).update(unique)
+
+
+async def notify_narrowed(session: AsyncSession) -> None:
+    """Send the one notification of this transaction, if it narrowed anything. Called right before commit."""
+    ids = cast("set[UUID]", session.info.pop(_NARROWED, set()))
+    if not ids:
+        return
+    payload = json.dumps([id.hex for id in ids], separators=(",", ":"))
+    if len(payload) > _PAYLOAD_LIMIT:
+        payload = "reload"
+    await session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload})
