@@ -244,7 +244,8 @@ class EmbeddedPostgres:
 
     def _takes_connections(self, listening: Path) -> bool:
         # A server that was just killed may still let a socket connect: only an answer counts.
-        result = self._run("pg_isready", "-h", str(listening), "-p", str(_PORT), "--timeout=3", "--quiet")
+        address = ("-h", str(listening), "-p", str(_PORT), "-U", SUPERUSER, "-d", "postgres")
+        result = self._run("pg_isready", *address, "--timeout=3", "--quiet")
         return result.returncode == 0
 
     def _is_our_server(self, pid: int) -> bool:

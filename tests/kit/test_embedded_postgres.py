@@ -156,6 +156,17 @@ def test_as_root_it_serves_a_data_dir_under_a_private_home() -> None:
         shutil.rmtree(data)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+def test_root_serves_the_cluster_that_an_ordinary_user_made(data_dir: Path) -> None:
+    with EmbeddedPostgres(data_dir, extra_settings=SMALL) as database:
+        sql(database, "CREATE TABLE kept AS SELECT 42 AS n")
+    for path in (data_dir, *data_dir.rglob("*")):
+        os.chown(path, 12345, 12345)
+    with EmbeddedPostgres(data_dir, extra_settings=SMALL) as database:
+        assert Path(f"/proc/{postmaster(database)}").stat().st_uid == 12345
+        assert sql(database, "SELECT n FROM kept") == 42
+
+
 def test_ensure_database_creates_once(data_dir: Path) -> None:
     with EmbeddedPostgres(data_dir, extra_settings=SMALL) as database:
         assert [database.ensure_database("Scope gate"), database.ensure_database("Scope gate")] == [
