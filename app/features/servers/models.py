@@ -37,6 +37,8 @@ class Server(ObjectRow, table=True):
     sync_state: str = Field(default="never", sa_column_kwargs={"server_default": "never"})
     sync_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     sync_error: str | None = None
+    first_synced_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """When tools were first listed; what is found later counts as new."""
     protocol_versions: list[str] = Field(
         default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
     )  # type: ignore[call-overload]

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Index, LargeBinary
+from sqlalchemy import DateTime, Index, LargeBinary, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -25,8 +25,12 @@ class Tool(ObjectRow, table=True):
     output_schema: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
     annotations: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
     risk: str
-    risk_overridden: bool = False
+    assessed_risk: str
+    """What the approved definition says; ``risk`` is this unless an administrator overrode it."""
+    risk_overridden: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     state: str
+    held: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    """Quarantined by hand: a sync that finds the approved definition does not make it active again."""
     definition_digest: bytes = Field(sa_type=LargeBinary)
     approved_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     removed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
