@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Index, LargeBinary, SmallInteger, text
+from sqlalchemy import BigInteger, DateTime, Index, LargeBinary, SmallInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
@@ -112,6 +112,7 @@ class LogEpoch(SQLModel, table=True):
     """One system identifier and timeline; transaction ids order events only within it."""
 
     __tablename__ = "log_epochs"
+    __table_args__ = (UniqueConstraint("system_identifier", "timeline"),)
 
     epoch: int = Field(primary_key=True)
     system_identifier: int = Field(sa_type=BigInteger)

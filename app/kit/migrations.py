@@ -1,0 +1,136 @@
+"""Bringing the database to this code's schema, and refusing a database that does not serve this code.
+
+Migrations only go forward, one process at a time (advisory lock). The database records the oldest generation of
+the code that it still serves, so that newer and older replicas run side by side and a too old one stops.
+"""
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from app.kit.database import async_url
+
+# Moves by one when older code could no longer work correctly on a newer schema.
+GENERATION = 1
+_LOCK = 0x5C09E6A7E
+_APPEND_ONLY = (
+    "audit_events", "audit_arguments", "audit_checkpoints", "audit_tree_nodes", "log_epochs",
+)  # fmt: skip
+
+
+class DatabaseFault(Exception):
+    """The database cannot be used by this code; one line that says why and what to do."""
+
+
+def _scripts() -> Path:
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "alembic"
+    return beside if (beside / "env.py").exists() else package / "_alembic"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    return config
+
+
+def head() -> str:
+    """The newest revision that this code brings."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise DatabaseFault("This installation brings no migrations.")
+    return revision
+
+
+async def upgrade(url: str, *, serving_role: str | None = None) -> None:
+    """Run all migrations as the owner, then give the serving role just what it needs.
+
+    Raises ``DatabaseFault`` when the database cannot be reached.
+    """
+    engine = create_async_engine(async_url(url), poolclass=NullPool, connect_args={"timeout": 10})
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+            await connection.commit()
+            try:
+                await connection.run_sync(_run)
+                await connection.commit()
+                await _allow(connection, serving_role)
+            finally:
+                await connection.rollback()
+                await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+                await connection.commit()
+    except (OSError, OperationalError, TimeoutError) as error:
+        raise DatabaseFault(f"The database cannot be reached: {_one_line(error)}") from error
+    finally:
+        await engine.dispose()
+
+
+def _run(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def _allow(connection: AsyncConnection, role: str | None) -> None:
+    """The serving role appends to the log and never changes it; other tables it may change."""
+    owner = await connection.scalar(text("SELECT current_user"))
+    if role is None or role == owner:
+        return
+    quoted = '"' + role.replace('"', '""') + '"'
+    logs = ", ".join(_APPEND_ONLY)
+    for statement in (
+        f"GRANT USAGE ON SCHEMA public TO {quoted}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted}",
+        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {quoted}",
+        f"REVOKE UPDATE, DELETE ON {logs} FROM {quoted}",
+        f"ALTER ROLE {quoted} SET idle_in_transaction_session_timeout = '10s'",
+    ):
+        await connection.execute(text(statement))
+    await connection.commit()
+
+
+async def check_compatible(url: str) -> None:
+    """Raise ``DatabaseFault`` unless the database is there, migrated far enough, and still serves this code."""
+    engine = create_async_engine(async_url(url), poolclass=NullPool, connect_args={"timeout": 5})
+    try:
+        async with engine.connect() as connection:
+            migrated = await connection.scalar(text("SELECT to_regclass('public.compatibility') IS NOT NULL"))
+            if not migrated:
+                raise DatabaseFault("The database has no Scopegate schema yet; run: scopegate migrate")
+            oldest = await connection.scalar(text("SELECT oldest_generation FROM compatibility"))
+            current = await connection.scalar(text("SELECT version_num FROM alembic_version"))
+    except (OSError, DBAPIError, TimeoutError) as error:
+        raise DatabaseFault(f"The database cannot be reached: {_one_line(error)}") from error
+    finally:
+        await engine.dispose()
+    if oldest is None or oldest > GENERATION:
+        raise DatabaseFault(
+            f"The database no longer serves this code (generation {GENERATION}, it needs {oldest} or newer);"
+            " run a newer Scopegate."
+        )
+    if current is None or str(current) < head():
+        raise DatabaseFault(f"The database is at {current}, this code needs {head()}; run: scopegate migrate")
+
+
+def _one_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return (" ".join(str(cause).split()) or type(cause).__name__)[:200]
+
+
+def role_of(url: str) -> str | None:
+    """The role that a database URL signs in as."""
+    return make_url(async_url(url)).username
+
+
+def upgrade_sync(url: str, *, serving_role: str | None = None) -> None:
+    """``upgrade`` for callers without a running loop."""
+    asyncio.run(upgrade(url, serving_role=serving_role))

@@ -1,0 +1,172 @@
+"""All configuration, read once from ``SCOPEGATE_*`` names, frozen.
+
+Every secret has a ``*_FILE`` twin. An unknown ``SCOPEGATE_*`` name or a bad value stops the start with one
+clear line that never repeats the value.
+"""
+
+import os
+import secrets
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.domain.access import Network
+from app.kit.crypto import MINIMUM_KEY_BYTES
+from app.kit.database import async_url
+
+PREFIX = "SCOPEGATE_"
+_SECRETS = (
+    "database_url",
+    "database_direct_url",
+    "migration_database_url",
+    "token_pepper",
+    "encryption_key",
+    "signing_key",
+    "oidc_client_secret",
+)
+_KEYS = ("token_pepper", "encryption_key", "signing_key")
+# Read by the test harness alone; not a setting of the service.
+_NOT_SETTINGS = {"SCOPEGATE_TEST_DATABASE_URL"}
+
+
+class SettingsError(Exception):
+    """One line that says which name is wrong and how to mend it."""
+
+
+class Settings(BaseSettings):
+    """See ``docs/reference/configuration.md`` for each name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    database_url: SecretStr | None = None
+    database_direct_url: SecretStr | None = None
+    migration_database_url: SecretStr | None = None
+    data_dir: Path = Path(".scopegate")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    public_url: str | None = None
+    workers: int = Field(default=1, ge=1, le=256)
+    token_pepper: SecretStr | None = None
+    encryption_key: SecretStr | None = None
+    signing_key: SecretStr | None = None
+    max_token_ttl: timedelta = timedelta(days=90)
+    audit_retention: timedelta = timedelta(days=400)
+    upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    database_pool_size: int = Field(default=10, ge=1, le=200)
+
+    @field_validator("upstream_allowed_networks", "trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database_url", "database_direct_url", "migration_database_url")
+    @classmethod
+    def _database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            async_url(value.get_secret_value())
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("give it as https://host[:port]")
+        return value.rstrip("/")
+
+    @field_validator(*_KEYS)
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(key) < MINIMUM_KEY_BYTES for key in _split(value)):
+            raise ValueError(f"each key needs at least {MINIMUM_KEY_BYTES} characters, separated by commas")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_beside_a_database(self) -> "Settings":
+        if self.database_url is not None:
+            for name in _KEYS:
+                if getattr(self, name) is None:
+                    raise ValueError(f"{PREFIX}{name.upper()} is required beside {PREFIX}DATABASE_URL")
+        return self
+
+    @property
+    def base_url(self) -> str:
+        """Where clients reach this service, without a slash at the end."""
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    def keys(self, name: str) -> list[bytes]:
+        """A key list, newest first. Raises ``SettingsError`` when it is not set."""
+        value = cast("SecretStr | None", getattr(self, name))
+        if value is None:
+            raise SettingsError(f"{PREFIX}{name.upper()} is not set")
+        return _split(value)
+
+
+def _split(value: SecretStr) -> list[bytes]:
+    return [part.strip().encode() for part in value.get_secret_value().split(",") if part.strip()]
+
+
+def _from_files(environ: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _SECRETS:
+        variable = f"{PREFIX}{name.upper()}_FILE"
+        path = environ.get(variable)
+        if path is None:
+            continue
+        if f"{PREFIX}{name.upper()}" in environ:
+            raise SettingsError(f"{variable} and its twin without _FILE are both set; keep one")
+        try:
+            found[name] = Path(path).read_text().strip()
+        except (OSError, UnicodeError):
+            raise SettingsError(f"{variable}: the file cannot be read") from None
+    return found
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from the environment. Raises ``SettingsError`` with one line.
+
+    ``overrides`` are settings by field name, for the command line and tests.
+    """
+    environ = dict(os.environ)
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in _SECRETS} | _NOT_SETTINGS
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            raise SettingsError(f"{variable} is not a setting; see docs/reference/configuration.md")
+    try:
+        return Settings(**{**_from_files(environ), **overrides})
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = f"{PREFIX}{str(first['loc'][0]).upper()}: " if first["loc"] else ""
+        raise SettingsError(where + first["msg"].removeprefix("Value error, ")) from None
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def with_local_keys(settings: Settings) -> Settings:
+    """With the embedded database, make missing keys once and keep them in the data directory (0600)."""
+    made: dict[str, SecretStr] = {}
+    for name in _KEYS:
+        if getattr(settings, name) is not None:
+            continue
+        path = settings.data_dir / "keys" / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            pass
+        else:
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_urlsafe(48))
+        made[name] = SecretStr(path.read_text().strip())
+    return settings.model_copy(update=made)
