@@ -13,8 +13,9 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -86,7 +87,7 @@ def _template(server: str) -> str:
             # Late: a test that needs no database must not need the migrations either.
             from app.kit.migrations import upgrade
 
-            upgrade(_with_database(server, name))
+            _run(upgrade(_with_database(server, name)))
             record.write_text(name)
     return record.read_text()
 
@@ -96,13 +97,17 @@ def _with_database(server: str, name: str) -> str:
 
 
 def _execute(url: str, statement: str) -> None:
-    async def run() -> None:
+    async def execute() -> None:
         connection = await asyncpg.connect(url)
         try:
             await connection.execute(statement)
         finally:
             await connection.close()
 
+    _run(execute())
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
     # A loop of its own, never set as the thread's current one: pytest-asyncio keeps its own there.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(run())
+        runner.run(work)
