@@ -5,11 +5,11 @@ COPY requirements-uv.lock requirements-dev.lock requirements.lock ./
 RUN python -m venv /build/tools
 RUN /build/tools/bin/python -m pip install --no-cache-dir --require-hashes -r requirements-uv.lock
 RUN python -m venv --without-pip /opt/scopegate
-RUN /build/tools/bin/uv pip install --python /opt/scopegate/bin/python --compile-bytecode --require-hashes -r requirements.lock
+RUN /build/tools/bin/uv pip install --system-certs --python /opt/scopegate/bin/python --compile-bytecode --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY alembic ./alembic
-RUN /build/tools/bin/uv pip install --python /opt/scopegate/bin/python --compile-bytecode --no-deps --build-constraints requirements-dev.lock .
+RUN /build/tools/bin/uv pip install --system-certs --python /opt/scopegate/bin/python --compile-bytecode --no-deps --build-constraints requirements-dev.lock .
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin scopegate
