@@ -9,6 +9,8 @@ COMPILE := $(UV) pip compile --system-certs --quiet --universal --python-version
 	--no-annotate --custom-compile-command "make lock" pyproject.toml
 # uv takes the index and trusts the certificates that pip does here.
 INSTALL := $(UV) pip install --system-certs --quiet --python $(BIN)/python
+COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header --upgrade
 IMAGE ?= scopegate
 
 .DEFAULT_GOAL := help
@@ -71,6 +73,9 @@ image: ## Build the container image
 lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	$(COMPILE) --upgrade --extra embedded --output-file requirements.lock
 	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@for name in bridge servers; do \
+		{ echo "# Made from app/cli/requirements/$$name.in by 'make lock'."; \
+		$(COMPILE_DEMO) app/cli/requirements/$$name.in; } > app/cli/requirements/$$name.lock; done
 	@{ echo "# Made from requirements-dev.lock by 'make lock'."; \
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
