@@ -1,7 +1,7 @@
 """Server-sent events: an incremental parser that keeps the raw bytes, and an encoder.
 
-Source: HTML Living Standard, section 9.2 (event stream format). The raw bytes of all events together are exactly the bytes that
-were fed, so a proxy can look at each event and pass it on untouched.
+Source: HTML Living Standard, section 9.2 (event stream format). The raw bytes of all events together are
+exactly the bytes that were fed, so a proxy can look at each event and pass it on untouched.
 """
 
 import re
@@ -19,8 +19,8 @@ class SseLimitError(ValueError):
 class SseEvent:
     """One block of the stream, up to and with its empty line.
 
-    ``data`` is None when the block has no ``data`` field (a comment, a bare ``id`` or ``retry``): pass such a block on, dispatch nothing.
-    ``event`` is ``message`` unless named. ``id`` is the block's own, None when it has none.
+    ``data`` is None when the block has no ``data`` field (a comment, a bare ``id`` or ``retry``): pass such a
+    block on, dispatch nothing. ``event`` is ``message`` unless named. ``id`` is the block's own, None when it has none.
     """
 
     raw: bytes

@@ -1,8 +1,8 @@
 """JSON as policy must read it: one meaning for every text, or an error.
 
 The standard library's parser with hooks. Refused on top of the grammar (RFC 8259): duplicate keys anywhere,
-a byte-order mark, anything but UTF-8, NaN and Infinity, numbers that a float cannot hold, lone surrogates and NUL in any
-string, integers of more than 400 digits, and nesting past a limit. I-JSON (RFC 7493) asks for most of this.
+a byte-order mark, anything but UTF-8, NaN and Infinity, numbers that a float cannot hold, lone surrogates and
+NUL in any string, integers of more than 400 digits, and nesting past a limit. I-JSON (RFC 7493) asks for most of this.
 """
 
 import json
@@ -135,8 +135,8 @@ def canonical(value: JsonValue) -> bytes:
     """The form that digests are taken over, the same for equal values however they were written.
 
     Compact UTF-8; keys sorted by code point; strings with only the escapes that JSON requires; integers exact
-    whatever their size; floats as the shortest decimal that reads back the same (``repr``), so ``1`` and ``1.0`` differ.
-    Not RFC 8785, which fails on integers beyond 2^53.
+    whatever their size; floats as the shortest decimal that reads back the same (``repr``), so ``1`` and
+    ``1.0`` differ. Not RFC 8785, which fails on integers beyond 2^53.
     """
     return _sorted.encode(value).encode("utf-8")
 

@@ -1,15 +1,40 @@
 """The one HTTP client for every request that leaves the process."""
 
+import asyncio
+import re
 import ssl
 from collections.abc import Callable, Sequence
+from typing import Self
 
-from app.kit.outbound.guard import AddressPolicy, Target
+from app.kit.outbound.errors import NotForwarded, UpstreamError
+from app.kit.outbound.guard import AddressPolicy, Origin, Target
 from app.kit.outbound.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
+from app.kit.outbound.pool import Pool
 from app.kit.outbound.response import OutboundResponse
+
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+_OURS = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"accept-encoding",
+        b"expect",
+        b"upgrade",
+    }
+)
+# RFC 9110, 5.6.2 and 5.5: a token, then visible characters, spaces and tabs. No CR, LF or NUL.
+_HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
+_SWEEP_EVERY = 0.1
 
 
 class OutboundClient:
-    """Guarded HTTP/1.1 with keep-alive. One per event loop; close with ``aclose``."""
+    """Guarded HTTP/1.1 with keep-alive: no redirects, proxies, cookies or compression.
+
+    Make it inside the event loop that uses it; close it with ``aclose`` or ``async with``.
+    """
 
     def __init__(
         self,
@@ -18,7 +43,18 @@ class OutboundClient:
         limits: Limits = DEFAULT_LIMITS,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.policy = policy
+        self.limits = limits
+        self._tls = ssl_context
+        self._pools: dict[Origin, Pool] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.aclose()
 
     async def request(
         self,
@@ -32,16 +68,96 @@ class OutboundClient:
     ) -> OutboundResponse:
         """Send one request and return when the headers of its answer are there.
 
-        ``url``: a string, or (faster) a ``Target`` from ``AddressPolicy.check_target``. ``Host``, ``Content-Length``,
-        ``Connection`` and ``Accept-Encoding`` are ours: a caller that passes one gets ``ValueError``, as for CR, LF or
-        NUL in a header. Redirects are answers like any other. ``before_send`` is asked when the connection is ready and
-        nothing has been written yet. The caller must read the answer to its end or ``close()`` it. Cancelling
-        this call aborts the connection.
+        ``url`` is a string, or (faster) a ``Target`` from ``AddressPolicy.check_target``. ``Host``, ``Content-Length``,
+        ``Connection`` and ``Accept-Encoding`` are ours: passing one is a ``ValueError``, as are CR, LF or NUL in a
+        header and other methods than GET, POST, PUT, PATCH and DELETE. A redirect is an answer like any other.
+
+        ``before_send`` is asked when the connection is ready and nothing has been written yet; there is no await
+        between its yes and the write. Read the answer to its end or ``close()`` it. Cancelling
+        this call cuts the connection. Nothing is ever sent twice.
 
         Raises ``ForbiddenUrl``, ``NotForwarded``, ``UpstreamError``.
         """
-        raise NotImplementedError
+        target = url if isinstance(url, Target) else self.policy.check_target(url)
+        wire = _encode(method, target, headers, body)
+        pool = self._pool(target.origin)
+        connection = pool.take()
+        if connection is None:
+            connection = await pool.acquire(timeouts.connect)
+        if before_send is not None:
+            try:
+                go = before_send()
+            except BaseException:
+                pool.release(connection)
+                raise
+            if not go:
+                pool.release(connection)
+                raise NotForwarded
+        head = connection.start(wire, timeouts)
+        try:
+            return await head
+        except asyncio.CancelledError:
+            if head.cancelled():
+                connection.abort()
+            elif head.exception() is None:
+                # The head arrived in the moment of the cancellation; the connection may be somebody else's by now.
+                head.result().close()
+            raise
 
     async def aclose(self) -> None:
         """Abort every connection."""
-        raise NotImplementedError
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for pool in self._pools.values():
+            pool.close()
+        self._pools.clear()
+        await asyncio.sleep(0)  # Let the transports close their sockets.
+
+    def _pool(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            if self._closed:
+                raise UpstreamError("closed", "the client was closed", may_have_been_sent=False)
+            pool = Pool(origin, self.policy, self.limits, self._tls_for(origin))
+            self._pools[origin] = pool
+            if self._sweeper is None:
+                self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_EVERY, self._sweep)
+        return pool
+
+    def _tls_for(self, origin: Origin) -> ssl.SSLContext | None:
+        if origin.scheme == "http":
+            return None
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        return self._tls
+
+    def _sweep(self) -> None:
+        """One timer for all requests: a timer of its own for each would cost more than the rest of the write."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for origin, pool in list(self._pools.items()):
+            pool.sweep(now)
+            if pool.empty:
+                del self._pools[origin]
+        self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep) if self._pools else None
+
+
+def _encode(method: str, target: Target, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:
+    if method not in _METHODS:
+        raise ValueError("method not supported")
+    block = b"".join([b"%s: %s\r\n" % header for header in headers])
+    if block.count(b"\n") != len(headers) or not _HEADER_BLOCK.fullmatch(block):
+        raise ValueError("a header is not valid")
+    if not _OURS.isdisjoint([name.lower() for name, _ in headers]):
+        raise ValueError("a header is not the caller's to set")
+    if body or method in _WITH_BODY:
+        block += b"Content-Length: %d\r\n" % len(body)
+    return b"%s %s HTTP/1.1\r\nHost: %s\r\nAccept-Encoding: identity\r\n%s\r\n%s" % (
+        method.encode("ascii"),
+        target.path,
+        target.origin.authority,
+        block,
+        body,
+    )

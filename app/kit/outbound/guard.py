@@ -128,10 +128,8 @@ class AddressPolicy:
         literal = _literal(origin.host)
         if literal is not None:
             self.check_address(literal)
-        elif origin.host == "localhost" or origin.host.endswith(".localhost"):
-            # RFC 6761: these names are loopback whatever a resolver says.
-            if not self._allows(IPv4Address("127.0.0.1")) and not self._allows(IPv6Address("::1")):
-                raise ForbiddenUrl("the host is a loopback name, which is not an allowed network")
+        elif _is_loopback_name(origin.host) and not self._allows_loopback():
+            raise ForbiddenUrl("the host is a loopback name, which is not an allowed network")
         return Target(origin, path)
 
     def check_address(self, address: IPAddress) -> None:
@@ -165,6 +163,9 @@ class AddressPolicy:
         for address in addresses:
             self.check_address(address)
         return addresses
+
+    def _allows_loopback(self) -> bool:
+        return self._allows(IPv4Address("127.0.0.1")) or self._allows(IPv6Address("::1"))
 
     def _allows(self, address: IPAddress) -> bool:
         if address in _METADATA:
@@ -220,6 +221,11 @@ def _host(text: str) -> str:
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
         _refuse_host()
     return host
+
+
+def _is_loopback_name(host: str) -> bool:
+    """RFC 6761: these names are loopback whatever a resolver says."""
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _refuse_host() -> NoReturn:
