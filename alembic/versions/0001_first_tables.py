@@ -453,7 +453,7 @@ CREATE INDEX ix_audit_events_server_tool ON audit_events (server_id, tool, xact)
 CREATE INDEX ix_audit_events_token_id ON audit_events (token_id, xact) WHERE token_id IS NOT NULL;
 CREATE INDEX ix_ended_sessions_token_id ON ended_sessions (token_id);
 CREATE INDEX ix_object_versions_kind_valid_from ON object_versions (kind, valid_from);
-CREATE UNIQUE INDEX uq_groups_name ON groups (coalesce(provider_id::text, ''), name) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX uq_groups_name ON groups (coalesce(provider_id::text, ''), lower(name)) WHERE ended_at IS NULL;
 CREATE INDEX ix_identities_owner_id ON identities (owner_id);
 CREATE UNIQUE INDEX uq_identities_external_id ON identities (coalesce(provider_id::text, ''), external_id) WHERE status <> 'offboarded' AND external_id IS NOT NULL;
 CREATE UNIQUE INDEX uq_identities_user_name ON identities (coalesce(provider_id::text, ''), lower(user_name)) WHERE status <> 'offboarded';

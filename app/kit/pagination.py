@@ -6,13 +6,18 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Malformed
+from app.kit.tables import ObjectRow
 
 Item = TypeVar("Item")
+Row = TypeVar("Row", bound=ObjectRow)
 DEFAULT_LIMIT = 50
 MAXIMUM_LIMIT = 200
 _TAG = 16
@@ -63,3 +68,24 @@ class Cursors:
 
     def _tag(self, body: bytes) -> bytes:
         return hmac.digest(self._key, self._binding + body, "sha256")[:_TAG]
+
+
+async def newest_first(
+    session: AsyncSession,
+    statement: Select[Row],
+    table: type[Row],
+    cursors: Cursors,
+    cursor: str | None,
+    limit: int,
+) -> tuple[list[Row], str | None]:
+    """One page of ``statement`` by id, newest first (ids are UUIDv7), and the cursor of the page after it.
+
+    Raises ``Malformed`` for a foreign cursor.
+    """
+    position = cursors.read(cursor)
+    column: Any = table.id
+    if position is not None:
+        statement = statement.where(column < UUID(position[0]))
+    rows = list(await session.scalars(statement.order_by(column.desc()).limit(limit + 1)))
+    more = len(rows) > limit
+    return rows[:limit], cursors.write([rows[limit - 1].id]) if more else None

@@ -37,7 +37,7 @@ LabelValue = Annotated[str, StringConstraints(max_length=200), CleanText]
 ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256), CleanText]
 
 
-def _without_tag(value: Any, validate: Callable[[Any], Any]) -> Any:
+def without_tag(value: Any, validate: Callable[[Any], Any]) -> Any:
     """Validate a union by ``kind``, and report errors without the member's tag, which is no part of the JSON
     pointer that the caller would look for."""
     try:
@@ -108,12 +108,12 @@ class ToolsByRiskModel(Strict):
 ServerSelectorModel = Annotated[
     ServersByIdsModel | ServersByLabelsModel | AllServersModel,
     Field(discriminator="kind"),
-    WrapValidator(_without_tag),
+    WrapValidator(without_tag),
 ]
 ToolSelectorModel = Annotated[
     AllToolsModel | ToolsByNamesModel | ToolsByRiskModel,
     Field(discriminator="kind"),
-    WrapValidator(_without_tag),
+    WrapValidator(without_tag),
 ]
 
 
@@ -140,7 +140,7 @@ class ListedScopeModel(Strict):
 
 
 ScopeModel = Annotated[
-    GrantsScopeModel | ListedScopeModel, Field(discriminator="kind"), WrapValidator(_without_tag)
+    GrantsScopeModel | ListedScopeModel, Field(discriminator="kind"), WrapValidator(without_tag)
 ]
 
 

@@ -1,11 +1,13 @@
 """Recording a change: one event, in the same transaction as the change itself."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.features.audit.models import AuditEvent, ObjectVersion
 from app.kit.authorization import Caller
@@ -50,14 +52,23 @@ async def keep_version(
 ) -> None:
     """Close the current version of an object and write the next; ``None`` only closes it (the object ended)."""
     latest = await session.scalar(
-        select(func.max(ObjectVersion.version)).where(ObjectVersion.object_id == object_id)
+        select(func.max(ObjectVersion.version)).where(col(ObjectVersion.object_id) == object_id)
     )
     await session.execute(
         update(ObjectVersion)
-        .where(ObjectVersion.object_id == object_id, ObjectVersion.valid_to.is_(None))  # type: ignore[union-attr]
+        .where(col(ObjectVersion.object_id) == object_id, col(ObjectVersion.valid_to).is_(None))
         .values(valid_to=text("now()"))
     )
     if content is not None:
         ready = json.loads(json.dumps(content, default=str))
         session.add(ObjectVersion(object_id=object_id, version=(latest or 0) + 1, kind=kind, content=ready))
     await session.flush()
+
+
+async def close_versions(session: AsyncSession, object_ids: Iterable[UUID]) -> None:
+    """Close the current versions of objects that end together, in one statement."""
+    await session.execute(
+        update(ObjectVersion)
+        .where(col(ObjectVersion.object_id).in_(list(object_ids)), col(ObjectVersion.valid_to).is_(None))
+        .values(valid_to=text("now()"))
+    )
