@@ -6,6 +6,8 @@ import pytest
 
 from tests import database
 
+pytest_plugins = ["tests.api"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):

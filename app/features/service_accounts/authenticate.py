@@ -1,0 +1,168 @@
+"""Checking the credentials of service accounts: client secrets when they sign in, bearers at every request.
+
+Everything is checked live against the database and its clock, so what was revoked is dead at once.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Unauthenticated
+from app.domain.token_format import (
+    API_BEARER,
+    CLIENT_SECRET,
+    SECRET_BYTES,
+    Credential,
+    format_credential,
+    parse_credential,
+)
+from app.features.audit.record import record
+from app.features.identities.models import Identity
+from app.features.service_accounts.models import ApiBearer, ServiceAccount, ServiceAccountCredential
+from app.kit.authorization import Caller, Role
+from app.kit.crypto import Peppers
+from app.kit.ids import SERVICE_ACCOUNT, new_id, parse_id
+
+BEARER_LIFETIME = timedelta(hours=1)
+SERVICE_ACCOUNT_KIND = "service_account"
+_NO_DIGEST = bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedBearer:
+    """A fresh API bearer. ``text`` is the only copy; it never shows in ``repr``."""
+
+    text: str
+    lifetime: timedelta
+
+    def __repr__(self) -> str:
+        return f"IssuedBearer(lifetime={self.lifetime})"
+
+
+def refused() -> Unauthenticated:
+    """The one answer to every credential that does not open the API."""
+    return Unauthenticated(
+        "The API needs a valid credential: one Authorization header with a bearer from POST /oauth/token."
+    )
+
+
+async def authenticate_bearer(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
+    """The service account that a bearer belongs to, in one look-up. Raises ``Unauthenticated``."""
+    credential = parse_credential(text, API_BEARER)
+    if credential is None:
+        raise refused()
+    query = (
+        _live_accounts(ApiBearer)
+        .join(ApiBearer, col(ApiBearer.credential_id) == ServiceAccountCredential.id)
+        .where(col(ApiBearer.id) == credential.id, col(ApiBearer.expires_at) > func.clock_timestamp())
+    )
+    row = (await session.execute(query)).one_or_none()
+    if not _matches(peppers, row, credential) or row is None:
+        raise refused()
+    return _caller(row)
+
+
+async def sign_in(
+    session: AsyncSession, peppers: Peppers, client_id: str, client_secret: str, request_id: str | None
+) -> IssuedBearer:
+    """Trade a client secret for a bearer, and record it. Raises ``Unauthenticated``."""
+    credential = parse_credential(client_secret, CLIENT_SECRET)
+    try:
+        account_id: UUID | None = parse_id(SERVICE_ACCOUNT, client_id)
+    except ValueError:
+        account_id = None
+    if credential is None or account_id is None:
+        raise refused()
+    query = _live_accounts(ServiceAccountCredential).where(
+        col(ServiceAccountCredential.id) == credential.id,
+        col(ServiceAccountCredential.service_account_id) == account_id,
+    )
+    row = (await session.execute(query)).one_or_none()
+    if not _matches(peppers, row, credential) or row is None:
+        raise refused()
+    await _forget_expired(session, credential.id)
+    bearer = await issue_bearer(session, peppers, credential.id)
+    caller = _caller(row)
+    await record(
+        session, caller, "service_account.sign_in", SERVICE_ACCOUNT_KIND, caller.id, request_id=request_id
+    )
+    return bearer
+
+
+async def issue_bearer(session: AsyncSession, peppers: Peppers, credential_id: UUID) -> IssuedBearer:
+    """A new bearer under a credential; it lives as long as the credential, and one hour at most."""
+    id = new_id()
+    text = format_credential(API_BEARER, id, os.urandom(SECRET_BYTES))
+    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    session.add(
+        ApiBearer(
+            id=id,
+            credential_id=credential_id,
+            digest=digest_of(peppers, text, API_BEARER),
+            pepper_key_id=peppers.current_id,
+            expires_at=now + BEARER_LIFETIME,
+        )
+    )
+    await session.flush()
+    return IssuedBearer(text, BEARER_LIFETIME)
+
+
+def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
+    """What is stored of a credential that was just made."""
+    credential = parse_credential(text, prefix)
+    if credential is None:
+        raise ValueError("not a credential of this class")
+    return peppers.digest(credential.digest_input)
+
+
+def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> Select[Any]:
+    """Accounts that may act now, with the digest of the secret that is presented."""
+    return (
+        select(
+            col(secret.digest).label("digest"),
+            col(secret.pepper_key_id).label("pepper_key_id"),
+            col(ServiceAccount.id).label("id"),
+            col(ServiceAccount.role).label("role"),
+            col(ServiceAccount.owner_id).label("owner_id"),
+        )
+        .select_from(ServiceAccountCredential)
+        .join(ServiceAccount, col(ServiceAccount.id) == ServiceAccountCredential.service_account_id)
+        .join(Identity, col(Identity.id) == ServiceAccount.owner_id)
+        .where(
+            col(ServiceAccountCredential.revoked_at).is_(None),
+            col(ServiceAccount.status) == "active",
+            col(ServiceAccount.ended_at).is_(None),
+            col(ServiceAccount.owner_offboarded).is_(False),
+            col(Identity.status) != "offboarded",
+        )
+    )
+
+
+def _matches(peppers: Peppers, row: Any, credential: Credential) -> bool:
+    """Compare in the same time whether the id is known or not."""
+    if row is None:
+        return peppers.matches("", _NO_DIGEST, credential.digest_input)
+    return peppers.matches(row.pepper_key_id, row.digest, credential.digest_input)
+
+
+def _caller(row: Any) -> Caller:
+    return Caller(SERVICE_ACCOUNT_KIND, row.id, Role(row.role), identity_id=row.owner_id)
+
+
+async def _forget_expired(session: AsyncSession, credential_id: UUID) -> None:
+    """Drop this credential's expired bearers. Rows that another sign-in holds are its to drop."""
+    expired = (
+        select(ApiBearer.id)
+        .where(
+            col(ApiBearer.credential_id) == credential_id,
+            col(ApiBearer.expires_at) < func.clock_timestamp(),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    await session.execute(delete(ApiBearer).where(col(ApiBearer.id).in_(expired)))

@@ -1,0 +1,187 @@
+"""The control plane for tests: the real application on a database of the test's own, and clients of it.
+
+``api`` is a client signed in as an owner; ``api_as(role)`` makes one for another role; ``sessions`` reads and
+writes the same database beside it.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI, Request, Response
+from pydantic import SecretStr
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.adapters.oauth.authenticator import ApiAuthenticator
+from app.domain.token_format import CLIENT_SECRET, format_credential
+from app.features.identities.models import Identity
+from app.features.service_accounts.authenticate import digest_of, issue_bearer
+from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
+from app.kit.authorization import Role
+from app.kit import problems
+from app.kit.crypto import Peppers, Sealer
+from app.kit.database import make_engine, make_sessions
+from app.kit.ids import new_id
+from app.kit.runtime import Runtime
+from app.kit.versions import move_versions
+from app.settings import load_settings
+
+KEY = "test-key-of-more-than-thirty-two-characters"
+BASE_URL = "http://127.0.0.1:8080"
+
+ApiAs = Callable[[Role | str], Awaitable[httpx2.AsyncClient]]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A service account made for a test, with one live credential."""
+
+    id: UUID
+    owner_id: UUID
+    credential_id: UUID
+    secret: str
+    bearer: str
+
+
+@pytest.fixture
+def peppers() -> Peppers:
+    """The peppers that the application under test uses."""
+    return Peppers([KEY.encode()])
+
+
+@pytest.fixture
+async def sessions(database_url: str) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    """Sessions on the database of the application under test."""
+    engine = make_engine(database_url, pool_size=4, name="test")
+    yield make_sessions(engine)
+    await engine.dispose()
+
+
+async def make_account(
+    sessions: async_sessionmaker[AsyncSession], peppers: Peppers, role: Role | str = Role.OWNER
+) -> Account:
+    """A service account with this role, owned by a person of its own, and a bearer for it."""
+    async with sessions() as session:
+        owner = Identity(kind="person", user_name=f"person-{uuid4().hex}", display_name="A person")
+        session.add(owner)
+        await session.flush()
+        await move_versions(session, [owner.id], narrows=False)
+        account = ServiceAccount(name=f"{role} for a test", owner_id=owner.id, role=Role(role).value)
+        session.add(account)
+        await session.flush()
+        credential_id = new_id()
+        secret = format_credential(CLIENT_SECRET, credential_id, uuid4().bytes + uuid4().bytes)
+        session.add(
+            ServiceAccountCredential(
+                id=credential_id,
+                service_account_id=account.id,
+                digest=digest_of(peppers, secret, CLIENT_SECRET),
+                pepper_key_id=peppers.current_id,
+            )
+        )
+        await session.flush()
+        bearer = await issue_bearer(session, peppers, credential_id)
+        await session.commit()
+        return Account(account.id, owner.id, credential_id, secret, bearer.text)
+
+
+def client_of(app: FastAPI, bearer: str | None = None) -> httpx2.AsyncClient:
+    """A client of the application itself, without a network; anonymous without a bearer."""
+    headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE_URL, headers=headers)
+
+
+@pytest.fixture
+async def app(
+    database_url: str, sessions: async_sessionmaker[AsyncSession], peppers: Peppers
+) -> AsyncIterator[FastAPI]:
+    """The real application, started, on a database of the test's own."""
+    if importlib.util.find_spec("app.main") is None:
+        app = _interim(sessions, peppers)
+        yield app
+        return
+    from app.main import create_app
+
+    key = SecretStr(KEY)
+    settings = load_settings(
+        database_url=SecretStr(database_url), token_pepper=key, encryption_key=key, signing_key=key
+    )
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+def _interim(sessions: async_sessionmaker[AsyncSession], peppers: Peppers) -> FastAPI:
+    """The routers alone, until the composition root is there."""
+    app = FastAPI()
+    problems.install(app)
+    features = "servers tools identities groups grants tokens service_accounts audit access".split()
+    modules = [f"app.features.{name}.routes" for name in features]
+    modules += [
+        "app.features.service_accounts.me",
+        "app.features.tokens.offboard",
+        "app.adapters.oauth.routes",
+    ]
+    for module in modules:
+        if importlib.util.find_spec(module) is not None:
+            router = getattr(importlib.import_module(module), "router", None)
+            if router is not None:
+                app.include_router(router)
+    app.state.runtime = Runtime(
+        sessions=sessions,
+        peppers=peppers,
+        sealer=Sealer([KEY.encode()]),
+        outbound=None,  # type: ignore[arg-type]
+        authenticate=ApiAuthenticator(peppers),
+        public_url=BASE_URL,
+        max_token_ttl=timedelta(days=90),
+    )
+
+    @app.middleware("http")
+    async def name_request(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.request_id = uuid4().hex
+        return await call_next(request)
+
+    return app
+
+
+@pytest.fixture
+async def anonymous(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client without a credential."""
+    async with client_of(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def owner(sessions: async_sessionmaker[AsyncSession], peppers: Peppers) -> Account:
+    """The service account behind ``api``."""
+    return await make_account(sessions, peppers)
+
+
+@pytest.fixture
+async def api(app: FastAPI, owner: Account) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client signed in as a service account with the role owner."""
+    async with client_of(app, owner.bearer) as client:
+        yield client
+
+
+@pytest.fixture
+async def api_as(
+    app: FastAPI, sessions: async_sessionmaker[AsyncSession], peppers: Peppers
+) -> AsyncIterator[ApiAs]:
+    """Makes clients signed in as a fresh service account with another role."""
+    clients: list[httpx2.AsyncClient] = []
+
+    async def sign_in(role: Role | str) -> httpx2.AsyncClient:
+        account = await make_account(sessions, peppers, role)
+        clients.append(client_of(app, account.bearer))
+        return clients[-1]
+
+    yield sign_in
+    for client in clients:
+        await client.aclose()
