@@ -8,7 +8,7 @@ from app.kit.outbound.errors import (
     UpstreamError,
     UpstreamErrorKind,
 )
-from app.kit.outbound.guard import AddressPolicy, Origin, Target
+from app.kit.outbound.guard import AddressPolicy, Origin, Target, origin_of
 from app.kit.outbound.limits import Limits, Timeouts
 from app.kit.outbound.response import OutboundResponse
 
@@ -25,4 +25,5 @@ __all__ = [
     "Timeouts",
     "UpstreamError",
     "UpstreamErrorKind",
+    "origin_of",
 ]

@@ -173,6 +173,11 @@ class AddressPolicy:
         return any(address in net for net in self.allowed_networks)
 
 
+def origin_of(url: str) -> Origin:
+    """The origin of a URL, whether or not it may be reached. Raises ``ForbiddenUrl`` when it is not one of ours."""
+    return _split(url)[0]
+
+
 def _split(url: str) -> tuple[Origin, bytes]:
     host_may_be_unicode = re.sub(r"[^\x00-\x7f]", "a", url)
     if not _URL_ASCII.fullmatch(host_may_be_unicode.lower()):
