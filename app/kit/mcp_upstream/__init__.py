@@ -4,14 +4,9 @@
 ``ModernConnection`` (stateless), both with ``request`` and ``stream``, and ``list_tools`` walks all pages.
 """
 
-from app.kit.mcp_upstream.connections import (
-    LegacySession,
-    ModernConnection,
-    Notification,
-    Result,
-    open_connection,
-)
+from app.kit.mcp_upstream.connections import LegacySession, ModernConnection, open_connection
 from app.kit.mcp_upstream.errors import McpUpstreamError, McpUpstreamErrorKind
+from app.kit.mcp_upstream.exchange import Notification, Result
 from app.kit.mcp_upstream.listing import list_tools
 from app.kit.mcp_upstream.probe import UpstreamInfo, probe
 

@@ -1,36 +1,141 @@
 """One caller's way to one upstream, in either era."""
 
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from importlib.metadata import PackageNotFoundError, version
+from typing import Self
 
-from app.kit.outbound import OutboundClient, Target, Timeouts
+from mcp.shared.inbound import (
+    MCP_METHOD_HEADER,
+    MCP_NAME_HEADER,
+    MCP_PROTOCOL_VERSION_HEADER,
+    NAME_BEARING_METHODS,
+    encode_header_value,
+)
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
+from mcp_types.jsonrpc import METHOD_NOT_FOUND
+from mcp_types.version import (
+    HANDSHAKE_PROTOCOL_VERSIONS,
+    LATEST_HANDSHAKE_VERSION,
+    LATEST_MODERN_VERSION,
+    MODERN_PROTOCOL_VERSIONS,
+    is_version_at_least,
+)
+
+from app.kit.mcp_upstream.errors import McpUpstreamError
+from app.kit.mcp_upstream.exchange import (
+    ACCEPT,
+    Endpoint,
+    Headers,
+    Item,
+    Result,
+    as_object,
+    failure,
+    items,
+)
+from app.kit.outbound import OutboundClient, Target, Timeouts, UpstreamError
 from app.kit.strict_json import JsonObject
 
-Headers = tuple[tuple[bytes, bytes], ...]
+BeforeSend = Callable[[], bool]
+
+DEFAULT_TIMEOUTS = Timeouts()
+DEFAULT_MAX_BYTES = 64 * 1024 * 1024
+
+_SESSION_HEADER = b"Mcp-Session-Id"
+_SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
+_VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """A notification that came before the result; ``message`` is the whole JSON-RPC object."""
-
-    message: JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The ``result`` of the answer, always the last item of a stream."""
-
-    result: JsonObject
+def client_info() -> JsonObject:
+    """Who we say that we are, as MCP's ``Implementation``."""
+    try:
+        return {"name": "scopegate", "version": version("scopegate")}
+    except PackageNotFoundError:
+        return {"name": "scopegate", "version": "0"}
 
 
-class LegacySession:
-    """A session of 2024-11-05 to 2025-11-25. ``async with`` or ``close`` ends it at the upstream."""
+class _Connection:
+    """What both eras share: ids of our own, and ``request`` as a stream of which only the result counts."""
 
-    protocol_version: str
-    session_id: str | None
-    server_info: JsonObject
-    capabilities: JsonObject
-    instructions: str | None
+    def __init__(
+        self,
+        client: OutboundClient,
+        url: str | Target,
+        headers: Headers,
+        timeouts: Timeouts,
+        max_bytes: int,
+    ) -> None:
+        target = url if isinstance(url, Target) else client.policy.check_target(url)
+        self._endpoint = Endpoint(client, target, headers, timeouts, max_bytes)
+        self._last_id = 0
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def stream(
+        self,
+        method: str,
+        params: JsonObject | None = None,
+        *,
+        before_send: BeforeSend | None = None,
+        extra_headers: Headers = (),
+    ) -> AsyncGenerator[Item, None]:
+        """Notifications as they come, the result last. Closing it early (``aclosing``) cuts the upstream request.
+
+        ``before_send``: see ``OutboundClient.request``. Raises ``McpUpstreamError`` and ``NotForwarded``.
+        """
+        raise NotImplementedError
+
+    async def request(
+        self,
+        method: str,
+        params: JsonObject | None = None,
+        *,
+        before_send: BeforeSend | None = None,
+        extra_headers: Headers = (),
+    ) -> JsonObject:
+        """The result; notifications on the way are dropped. Raises as ``stream`` does."""
+        stream = self.stream(method, params, before_send=before_send, extra_headers=extra_headers)
+        async with aclosing(stream):
+            async for item in stream:
+                if isinstance(item, Result):
+                    return item.result
+        raise McpUpstreamError("unreachable", "the upstream's stream ended without an answer")
+
+    async def close(self) -> None:
+        """End it at the upstream; failing to is no error."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+
+class LegacySession(_Connection):
+    """A session of 2024-11-05 to 2025-11-25. ``open`` makes one; ``async with`` or ``close`` ends it.
+
+    The upstream's requests are answered here: ``ping`` with ``{}``, all others with "method not found".
+    ``session_id`` is None where the upstream keeps no sessions.
+    """
+
+    def __init__(
+        self,
+        client: OutboundClient,
+        url: str | Target,
+        headers: Headers,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        super().__init__(client, url, headers, timeouts, max_bytes)
+        self.protocol_version = ""
+        self.session_id: str | None = None
+        self.server_info: JsonObject = {}
+        self.capabilities: JsonObject = {}
+        self.instructions: str | None = None
 
     @classmethod
     async def open(
@@ -39,54 +144,206 @@ class LegacySession:
         url: str | Target,
         headers: Headers,
         *,
-        version: str = "2025-11-25",
-        timeouts: Timeouts = Timeouts(),
-        before_send: Callable[[], bool] | None = None,
-    ) -> "LegacySession":
-        """``initialize`` and ``notifications/initialized``. ``before_send`` guards the initialize."""
-        raise NotImplementedError
+        version: str = LATEST_HANDSHAKE_VERSION,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        before_send: BeforeSend | None = None,
+    ) -> Self:
+        """``initialize`` asking for ``version`` (the upstream may choose an older one) and
+        ``notifications/initialized``. ``before_send`` guards the first. Raises as ``stream`` does."""
+        session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes)
+        params: JsonObject = {
+            "protocolVersion": version,
+            "capabilities": {},
+            "clientInfo": client_info(),
+        }
+        try:
+            result = await session.request("initialize", params, before_send=before_send)
+            session._negotiated(result)
+            await session.notify("notifications/initialized")
+        except BaseException:
+            await session.close()
+            raise
+        return session
 
-    async def request(
+    async def stream(
         self,
         method: str,
         params: JsonObject | None = None,
         *,
-        before_send: Callable[[], bool] | None = None,
+        before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
-    ) -> JsonObject:
-        """The result; notifications on the way are dropped. Raises ``McpUpstreamError``, ``NotForwarded``."""
-        raise NotImplementedError
-
-    def stream(
-        self,
-        method: str,
-        params: JsonObject | None = None,
-        *,
-        before_send: Callable[[], bool] | None = None,
-        extra_headers: Headers = (),
-    ) -> AsyncIterator[Notification | Result]:
-        """Notifications as they come, the result last. Leaving early cuts the upstream request."""
-        raise NotImplementedError
+    ) -> AsyncGenerator[Item, None]:
+        """See ``_Connection.stream``; a dead session raises ``session_lost``."""
+        request_id = self._next_id()
+        message: JsonObject = {"jsonrpc": "2.0", "id": request_id, "method": method}
+        if params is not None:
+            message["params"] = params
+        headers = (*ACCEPT, *self._session_headers(), *extra_headers)
+        response = await self._endpoint.send("POST", headers, message, before_send)
+        try:
+            if method == "initialize":
+                self._take_session_id(response.header(_SESSION_HEADER.lower()))
+            elif response.status == 404 and self.session_id is not None:
+                raise McpUpstreamError(
+                    "session_lost", "the session has ended", status=404, may_have_been_sent=False
+                )
+            found = items(response, request_id, self._endpoint.max_bytes, self._answer_server)
+            async with aclosing(found):
+                async for item in found:
+                    yield item
+        finally:
+            response.close()
 
     async def notify(self, method: str, params: JsonObject | None = None) -> None:
-        """Send a notification (``notifications/cancelled``)."""
-        raise NotImplementedError
+        """Send a notification, as ``notifications/cancelled``. Raises ``McpUpstreamError``."""
+        message: JsonObject = {"jsonrpc": "2.0", "method": method}
+        if params is not None:
+            message["params"] = params
+        await self._post_and_forget(message)
 
     async def close(self) -> None:
-        """DELETE the session; never raises ``McpUpstreamError``."""
-        raise NotImplementedError
+        """DELETE the session at the upstream; failing to is no error."""
+        if self.session_id is None:
+            return
+        headers = self._session_headers()
+        self.session_id = None
+        try:
+            response = await self._endpoint.send("DELETE", headers, None)
+            await response.read()
+        except (McpUpstreamError, UpstreamError):
+            return
+
+    def _session_headers(self) -> Headers:
+        headers: Headers = ()
+        if self.session_id is not None:
+            headers = ((_SESSION_HEADER, self.session_id.encode("ascii")),)
+        if is_version_at_least(self.protocol_version, "2025-06-18"):
+            headers = (*headers, (_VERSION_HEADER, self.protocol_version.encode("ascii")))
+        return headers
+
+    def _take_session_id(self, value: bytes | None) -> None:
+        if value is not None:
+            if not _SESSION_ID.fullmatch(value):
+                raise McpUpstreamError("rubbish", "the session id is not valid")
+            self.session_id = value.decode("ascii")
+
+    def _negotiated(self, result: JsonObject) -> None:
+        chosen = result.get("protocolVersion")
+        if not isinstance(chosen, str) or chosen not in HANDSHAKE_PROTOCOL_VERSIONS:
+            raise McpUpstreamError("rubbish", "the upstream chose a protocol version that nobody knows")
+        self.protocol_version = chosen
+        self.server_info = as_object(result.get("serverInfo"), "serverInfo")
+        self.capabilities = as_object(result.get("capabilities"), "capabilities")
+        instructions = result.get("instructions")
+        self.instructions = instructions if isinstance(instructions, str) else None
+
+    async def _answer_server(self, request: JsonObject) -> None:
+        answer: JsonObject = {"jsonrpc": "2.0", "id": request["id"]}
+        if request.get("method") == "ping":
+            answer["result"] = {}
+        else:
+            answer["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
+        try:
+            await self._post_and_forget(answer)
+        except McpUpstreamError:
+            return  # What the upstream does without its answer shows in the stream.
+
+    async def _post_and_forget(self, message: JsonObject) -> None:
+        response = await self._endpoint.send("POST", (*ACCEPT, *self._session_headers()), message)
+        try:
+            if response.status >= 300:
+                raise await failure(response)
+            if response.status in (202, 204):
+                await response.read()  # Empty: reading to the end keeps the connection.
+        except UpstreamError:
+            return
+        finally:
+            response.close()
 
 
-class ModernConnection:
-    """2026-07-28, stateless: same ``request``, ``stream`` and ``close`` as ``LegacySession``.
+class ModernConnection(_Connection):
+    """2026-07-28: stateless, every request carries its envelope. Nothing to open or to close.
 
-    Constructor: ``ModernConnection(client, url, headers, *, version=..., client_info=None, client_capabilities=None)``.
-    ``params`` are given without the ``_meta`` envelope; other ``_meta`` members are kept.
+    ``params`` are given without the three envelope keys; other members of ``_meta`` are kept.
     """
+
+    def __init__(
+        self,
+        client: OutboundClient,
+        url: str | Target,
+        headers: Headers,
+        *,
+        protocol_version: str = LATEST_MODERN_VERSION,
+        client_capabilities: JsonObject | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        super().__init__(client, url, headers, timeouts, max_bytes)
+        self.protocol_version = protocol_version
+        self._envelope: JsonObject = {
+            PROTOCOL_VERSION_META_KEY: protocol_version,
+            CLIENT_CAPABILITIES_META_KEY: client_capabilities or {},
+            CLIENT_INFO_META_KEY: client_info(),
+        }
+
+    async def stream(
+        self,
+        method: str,
+        params: JsonObject | None = None,
+        *,
+        before_send: BeforeSend | None = None,
+        extra_headers: Headers = (),
+    ) -> AsyncGenerator[Item, None]:
+        """See ``_Connection.stream``. ``extra_headers``: the ``Mcp-Param-*`` of a tool that asks for them."""
+        request_id = self._next_id()
+        given = params or {}
+        meta = given.get("_meta")
+        enveloped = {**meta, **self._envelope} if isinstance(meta, dict) else self._envelope
+        message: JsonObject = {
+            "jsonrpc": "2.0",
+            "id": request_id,
+            "method": method,
+            "params": {**given, "_meta": enveloped},
+        }
+        headers = (*ACCEPT, *self._routing_headers(method, given), *extra_headers)
+        response = await self._endpoint.send("POST", headers, message, before_send)
+        found = items(response, request_id, self._endpoint.max_bytes, None)
+        async with aclosing(found):
+            async for item in found:
+                yield item
+
+    def _routing_headers(self, method: str, params: JsonObject) -> Headers:
+        headers: Headers = (
+            (_VERSION_HEADER, self.protocol_version.encode("ascii")),
+            (MCP_METHOD_HEADER.encode("ascii"), method.encode("ascii")),
+        )
+        key = "taskId" if method.startswith("tasks/") else NAME_BEARING_METHODS.get(method)
+        name = params.get(key) if key is not None else None
+        if isinstance(name, str):
+            headers = (*headers, (MCP_NAME_HEADER.encode("ascii"), encode_header_value(name).encode("ascii")))
+        return headers
 
 
 async def open_connection(
-    client: OutboundClient, url: str | Target, headers: Headers, protocol_versions: tuple[str, ...]
+    client: OutboundClient,
+    url: str | Target,
+    headers: Headers,
+    protocol_versions: tuple[str, ...],
+    *,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    before_send: BeforeSend | None = None,
 ) -> LegacySession | ModernConnection:
-    """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest."""
-    raise NotImplementedError
+    """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest of them."""
+    for known in reversed(MODERN_PROTOCOL_VERSIONS):
+        if known in protocol_versions:
+            return ModernConnection(client, url, headers, protocol_version=known, timeouts=timeouts)
+    newest = next((v for v in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if v in protocol_versions), None)
+    return await LegacySession.open(
+        client,
+        url,
+        headers,
+        version=newest or LATEST_HANDSHAKE_VERSION,
+        timeouts=timeouts,
+        before_send=before_send,
+    )

@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass
 
-from app.kit.mcp_upstream.connections import Headers
-from app.kit.outbound import OutboundClient, Target
+from mcp_types import SERVER_INFO_META_KEY
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+
+from app.kit.mcp_upstream.connections import DEFAULT_TIMEOUTS, LegacySession, ModernConnection
+from app.kit.mcp_upstream.errors import McpUpstreamError
+from app.kit.mcp_upstream.exchange import Headers, as_object
+from app.kit.outbound import ForbiddenUrl, OutboundClient, Target, Timeouts
 from app.kit.strict_json import JsonObject
+
+# Nobody is there, or nobody may be asked: the other era would not find more.
+_HOPELESS = ("forbidden", "unreachable", "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +25,75 @@ class UpstreamInfo:
     instructions: str | None
 
 
-async def probe(client: OutboundClient, url: str | Target, headers: Headers) -> UpstreamInfo:
-    """Ask in both eras. Raises ``McpUpstreamError`` when it speaks neither."""
-    raise NotImplementedError
+async def probe(
+    client: OutboundClient, url: str | Target, headers: Headers, *, timeouts: Timeouts = DEFAULT_TIMEOUTS
+) -> UpstreamInfo:
+    """Ask in both eras: one ``server/discover``, and an ``initialize`` for each older version.
+
+    Raises ``McpUpstreamError`` when it speaks neither (the legacy era's reason), or does not answer.
+    """
+    try:
+        target = url if isinstance(url, Target) else client.policy.check_target(url)
+    except ForbiddenUrl as error:
+        raise McpUpstreamError("forbidden", error.reason, may_have_been_sent=False) from None
+    modern = await _modern(client, target, headers, timeouts)
+    try:
+        legacy = await _legacy(client, target, headers, timeouts)
+    except McpUpstreamError as error:
+        if modern is None or error.kind in _HOPELESS:
+            raise
+        return modern
+    if modern is None:
+        return legacy
+    return UpstreamInfo(
+        (*modern.protocol_versions, *legacy.protocol_versions),
+        modern.server_info or legacy.server_info,
+        modern.capabilities,
+        modern.instructions,
+    )
+
+
+async def _modern(
+    client: OutboundClient, target: Target, headers: Headers, timeouts: Timeouts
+) -> UpstreamInfo | None:
+    connection = ModernConnection(client, target, headers, timeouts=timeouts)
+    try:
+        result = await connection.request("server/discover")
+        capabilities = as_object(result.get("capabilities"), "capabilities")
+    except McpUpstreamError as error:
+        if error.kind in _HOPELESS:
+            raise
+        return None
+    supported = result.get("supportedVersions")
+    known = [v for v in reversed(MODERN_PROTOCOL_VERSIONS) if isinstance(supported, list) and v in supported]
+    if not known:
+        return None
+    meta = result.get("_meta")
+    server_info = meta.get(SERVER_INFO_META_KEY) if isinstance(meta, dict) else None
+    instructions = result.get("instructions")
+    return UpstreamInfo(
+        tuple(known),
+        server_info if isinstance(server_info, dict) else {},
+        capabilities,
+        instructions if isinstance(instructions, str) else None,
+    )
+
+
+async def _legacy(
+    client: OutboundClient, target: Target, headers: Headers, timeouts: Timeouts
+) -> UpstreamInfo:
+    async with await LegacySession.open(client, target, headers, timeouts=timeouts) as newest:
+        pass
+    spoken = [newest.protocol_version]
+    older = HANDSHAKE_PROTOCOL_VERSIONS[: HANDSHAKE_PROTOCOL_VERSIONS.index(newest.protocol_version)]
+    for version in reversed(older):
+        try:
+            session = await LegacySession.open(client, target, headers, version=version, timeouts=timeouts)
+        except McpUpstreamError as error:
+            if error.kind in _HOPELESS:
+                raise
+            continue
+        async with session:
+            if session.protocol_version == version:
+                spoken.append(version)
+    return UpstreamInfo(tuple(spoken), newest.server_info, newest.capabilities, newest.instructions)

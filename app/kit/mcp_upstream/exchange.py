@@ -1,0 +1,231 @@
+"""One POST of one JSON-RPC message, and the reading of what comes back as JSON or as an event stream."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from app.kit import strict_json
+from app.kit.mcp_upstream.errors import McpUpstreamError, McpUpstreamErrorKind
+from app.kit.outbound import (
+    ForbiddenUrl,
+    OutboundClient,
+    OutboundResponse,
+    Target,
+    Timeouts,
+    UpstreamError,
+)
+from app.kit.sse import SseLimitError, SseParser
+from app.kit.strict_json import JsonObject, JsonValue
+
+Headers = tuple[tuple[bytes, bytes], ...]
+ServerRequestHandler = Callable[[JsonObject], Awaitable[None]]
+
+ACCEPT: Headers = (
+    (b"Accept", b"application/json, text/event-stream"),
+    (b"Content-Type", b"application/json"),
+)
+
+_ERROR_BODY_BYTES = 64 * 1024
+_SERVER_REQUESTS = 100
+# How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
+_END_GRACE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A notification that came before the result; ``message`` is the whole JSON-RPC object."""
+
+    message: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The ``result`` of the answer, always the last item of a stream."""
+
+    result: JsonObject
+
+
+Item = Notification | Result
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how to talk: client, URL, the caller's headers (credential), times and the cap on an answer."""
+
+    client: OutboundClient
+    target: Target
+    headers: Headers
+    timeouts: Timeouts
+    max_bytes: int
+
+    async def send(
+        self,
+        method: Literal["POST", "DELETE"],
+        headers: Headers,
+        message: JsonObject | None,
+        before_send: Callable[[], bool] | None = None,
+    ) -> OutboundResponse:
+        """The head of the answer. Raises ``McpUpstreamError`` and ``NotForwarded``."""
+        body = b"" if message is None else strict_json.dumps(message)
+        try:
+            return await self.client.request(
+                method,
+                self.target,
+                (*self.headers, *headers),
+                body,
+                timeouts=self.timeouts,
+                before_send=before_send,
+            )
+        except (ForbiddenUrl, UpstreamError) as error:
+            raise translated(error) from None
+
+
+def translated(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
+    """The outbound client's error in this package's words."""
+    if isinstance(error, ForbiddenUrl):
+        return McpUpstreamError("forbidden", error.reason, may_have_been_sent=False)
+    kinds: dict[str, McpUpstreamErrorKind] = {
+        "timeout": "timeout",
+        "too_large": "too_large",
+        "protocol": "rubbish",
+        "compressed": "rubbish",
+    }
+    kind = kinds.get(error.kind, "unreachable")
+    return McpUpstreamError(kind, error.message, may_have_been_sent=error.may_have_been_sent)
+
+
+def as_object(value: JsonValue, what: str) -> JsonObject:
+    """``value`` if it is an object, else ``rubbish``."""
+    if not isinstance(value, dict):
+        raise McpUpstreamError("rubbish", f"{what} is not an object")
+    return value
+
+
+async def items(
+    response: OutboundResponse,
+    request_id: int,
+    max_bytes: int,
+    on_server_request: ServerRequestHandler | None,
+) -> AsyncGenerator[Item, None]:
+    """What the answer to the request ``request_id`` holds. Raises ``McpUpstreamError``."""
+    try:
+        if response.status != 200:
+            raise await failure(response)
+        media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if media_type == b"application/json":
+            yield _answer(_parse(await response.read(max_bytes)), request_id)
+        elif media_type == b"text/event-stream":
+            found = _event_items(response, request_id, max_bytes, on_server_request)
+            async with aclosing(found):
+                async for item in found:
+                    yield item
+        else:
+            raise McpUpstreamError("rubbish", "the answer is neither JSON nor an event stream", status=200)
+    except UpstreamError as error:
+        raise translated(error) from None
+    finally:
+        response.close()
+
+
+async def failure(response: OutboundResponse) -> McpUpstreamError:
+    """The error that an answer other than 200 stands for: a JSON-RPC error in its body, or the status alone."""
+    status = response.status
+    if status < 300:
+        return McpUpstreamError("rubbish", f"a request was answered with HTTP {status}", status=status)
+    if status < 400:
+        return McpUpstreamError("redirect", f"the upstream redirects (HTTP {status})", status=status)
+    try:
+        value = strict_json.loads(await response.read(_ERROR_BODY_BYTES))
+    except (UpstreamError, strict_json.StrictJsonError):
+        value = None
+    error = value.get("error") if isinstance(value, dict) else None
+    if isinstance(error, dict) and type(error.get("code")) is int:
+        return _rpc_error(error, status)
+    return McpUpstreamError("http", f"the upstream answered HTTP {status}", status=status)
+
+
+async def _event_items(
+    response: OutboundResponse,
+    request_id: int,
+    max_bytes: int,
+    on_server_request: ServerRequestHandler | None,
+) -> AsyncGenerator[Item, None]:
+    result: Result | None = None
+    asked = 0
+    messages = _messages(response, max_bytes)
+    while True:
+        try:
+            async with asyncio.timeout(None if result is None else _END_GRACE):
+                message = await anext(messages, None)
+        except TimeoutError:
+            message = None
+        if message is None:
+            break
+        if "method" not in message:
+            if result is not None:
+                raise McpUpstreamError("rubbish", "the upstream answered twice")
+            result = _answer(message, request_id)
+        elif "id" not in message:
+            if result is None:
+                yield Notification(message)
+        else:
+            asked += 1
+            if on_server_request is None or asked > _SERVER_REQUESTS:
+                raise McpUpstreamError("rubbish", "the upstream sent a request where none may come")
+            await on_server_request(message)
+    if result is None:
+        raise McpUpstreamError("unreachable", "the upstream's stream ended without an answer")
+    yield result
+
+
+async def _messages(response: OutboundResponse, max_bytes: int) -> AsyncGenerator[JsonObject, None]:
+    parser = SseParser()
+    size = 0
+    async for chunk in response.iter_chunks():
+        size += len(chunk)
+        if size > max_bytes:
+            raise McpUpstreamError("too_large", "the event stream is too large")
+        try:
+            events = parser.feed(chunk)
+        except SseLimitError as error:
+            raise McpUpstreamError("too_large", str(error)) from None
+        for event in events:
+            if event.data and event.event == "message":
+                yield _parse(event.data)
+
+
+def _parse(data: bytes) -> JsonObject:
+    try:
+        message = as_object(strict_json.loads(data), "the answer")
+    except strict_json.StrictJsonError as error:
+        raise McpUpstreamError("rubbish", f"the answer is not acceptable JSON: {error.message}") from None
+    if message.get("jsonrpc") != "2.0":
+        raise McpUpstreamError("rubbish", "the answer is not JSON-RPC 2.0")
+    return message
+
+
+def _answer(message: JsonObject, request_id: int) -> Result:
+    """The result of a JSON-RPC answer (2.0, section 5) to exactly this request."""
+    error = message.get("error")
+    answered = message.get("id")
+    # JSON-RPC lets an error about an unreadable request have a null id.
+    if (type(answered) is not int or answered != request_id) and not (error is not None and answered is None):
+        raise McpUpstreamError("rubbish", "the answer is to another request")
+    if error is not None:
+        if "result" in message or not isinstance(error, dict) or type(error.get("code")) is not int:
+            raise McpUpstreamError("rubbish", "the answer is not JSON-RPC 2.0")
+        raise _rpc_error(error, 200)
+    return Result(as_object(message.get("result"), "the result"))
+
+
+def _rpc_error(error: JsonObject, status: int) -> McpUpstreamError:
+    code, message = error.get("code"), error.get("message")
+    return McpUpstreamError(
+        "rpc",
+        message if isinstance(message, str) else "the upstream answered with an error",
+        status=status,
+        code=code if isinstance(code, int) else None,
+        data=error.get("data"),
+    )
