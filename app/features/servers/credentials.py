@@ -1,0 +1,155 @@
+"""Upstream credentials: sealed for one row, one server and one origin, and opened for sending alone."""
+
+import json
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Invalid, NotFound
+from app.features.audit.record import record
+from app.features.identities.models import Identity
+from app.features.servers import repository
+from app.features.servers.models import Server, ServerCredential
+from app.features.servers.schemas import (
+    BearerCredential,
+    CredentialPut,
+    HeaderCredential,
+    NoCredential,
+    OAuthClientCredential,
+)
+from app.kit.authorization import Caller
+from app.kit.crypto import Sealed, Sealer
+from app.kit.ids import IDENTITY, format_id, new_id
+from app.kit.outbound import origin_of
+from app.kit.versions import move_versions
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+def credential_place(row_id: UUID, server_id: UUID, origin: str) -> bytes:
+    """The associated data that binds a sealed credential to where it may be used."""
+    return f"server-credential {row_id} {server_id} {origin}".encode()
+
+
+async def put_credential(
+    session: AsyncSession,
+    sealer: Sealer,
+    server: Server,
+    identity_id: UUID | None,
+    put: CredentialPut,
+    caller: Caller,
+    request_id: str | None,
+) -> ServerCredential:
+    """Set or replace a credential of a locked server. Raises ``Invalid``, ``NotFound``."""
+    if isinstance(put, OAuthClientCredential):
+        raise Invalid.field(
+            "/kind",
+            "not_supported_yet",
+            "Use the kind none, bearer or header; oauth_client_credentials comes later.",
+        )
+    if identity_id is not None:
+        await _require_identity(session, identity_id)
+    row = await repository.find_credential(session, server.id, identity_id)
+    if row is not None:
+        await session.delete(row)
+        await session.flush()
+    row = _seal(sealer, server, identity_id, put)
+    row.updated_at = await repository.database_time(session)
+    session.add(row)
+    await _changed(
+        session, server, "server_credential.set", identity_id, put.kind, caller, request_id, narrows=False
+    )
+    return row
+
+
+async def delete_credential(
+    session: AsyncSession, server: Server, identity_id: UUID | None, caller: Caller, request_id: str | None
+) -> None:
+    """Remove a credential of a locked server. Raises ``NotFound``."""
+    row = await repository.find_credential(session, server.id, identity_id)
+    if row is None:
+        raise NotFound("This server has no such credential.")
+    await session.delete(row)
+    await _changed(
+        session, server, "server_credential.delete", identity_id, row.kind, caller, request_id, narrows=True
+    )
+
+
+def _seal(
+    sealer: Sealer,
+    server: Server,
+    identity_id: UUID | None,
+    put: NoCredential | BearerCredential | HeaderCredential,
+) -> ServerCredential:
+    row_id, origin, header = new_id(), str(origin_of(server.url or "")), put.header()
+    plaintext = json.dumps([part.decode("ascii") for part in header] if header else None).encode()
+    sealed = sealer.seal(plaintext, credential_place(row_id, server.id, origin))
+    return ServerCredential(
+        id=row_id,
+        server_id=server.id,
+        identity_id=identity_id,
+        kind=put.kind,
+        origin=origin,
+        key_id=sealed.key_id,
+        sealed=sealed.data,
+    )
+
+
+async def _changed(
+    session: AsyncSession,
+    server: Server,
+    action: str,
+    identity_id: UUID | None,
+    kind: str,
+    caller: Caller,
+    request_id: str | None,
+    *,
+    narrows: bool,
+) -> None:
+    server.revision += 1
+    await move_versions(session, [server.id], narrows=narrows)
+    holder = None if identity_id is None else format_id(IDENTITY, identity_id)
+    changes = {"kind": kind, "identity_id": holder}
+    await record(
+        session,
+        caller,
+        action,
+        "server",
+        server.id,
+        changes=changes,
+        request_id=request_id,
+        server_id=server.id,
+    )
+
+
+async def _require_identity(session: AsyncSession, identity_id: UUID) -> None:
+    query = select(col(Identity.id)).where(
+        col(Identity.id) == identity_id, col(Identity.status) != "offboarded"
+    )
+    if await session.scalar(query.with_for_update(read=True)) is None:
+        raise NotFound("There is no such identity.")
+
+
+async def open_credential(
+    session: AsyncSession, sealer: Sealer, server_row: Server, identity_id: UUID | None = None
+) -> Headers:
+    """The header pairs to send to a server: the identity's own credential, or else the server's; () for none.
+
+    Raises ``UnsealingFault`` when a stored one does not open for the server's present origin. Never log the answer.
+    """
+    row = None
+    if identity_id is not None:
+        row = await repository.find_credential(session, server_row.id, identity_id)
+    if row is None:
+        row = await repository.find_credential(session, server_row.id, None)
+    if row is None:
+        return ()
+    # The place is made of what is true now, never of what the row says of itself.
+    place = credential_place(row.id, server_row.id, str(origin_of(server_row.url or "")))
+    header = json.loads(sealer.unseal(Sealed(row.key_id, row.sealed), place))
+    if header is None:
+        return ()
+    name, value = header
+    return ((name.encode("ascii"), value.encode("ascii")),)

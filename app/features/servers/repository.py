@@ -1,0 +1,117 @@
+"""Queries over servers and their credentials."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Select, column, func, or_, select, table, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.groups.models import Group
+from app.features.servers.models import Server, ServerCredential
+from app.features.servers.schemas import ServerQuery
+
+SLUG_REST = timedelta(days=90)
+
+# Tools are a higher feature, which this one may not import; their number is all that is wanted here.
+_TOOLS = table("tools", column("server_id"), column("state"))
+
+
+def select_servers(wanted: ServerQuery) -> Select[Server]:
+    """The servers that a filter leaves."""
+    statement = select(Server)
+    for field, values in (
+        (col(Server.status), wanted.status),
+        (col(Server.sync_state), wanted.sync_state),
+        (col(Server.slug), wanted.slug),
+        (col(Server.owner_group_id), wanted.owner_group_id),
+    ):
+        if values:
+            statement = statement.where(field.in_(values))
+    if wanted.q:
+        texts = (col(Server.slug), col(Server.name), col(Server.description))
+        statement = statement.where(or_(*(field.icontains(wanted.q, autoescape=True) for field in texts)))
+    if wanted.include != "ended":
+        statement = statement.where(col(Server.ended_at).is_(None))
+    return statement
+
+
+async def find(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server | None:
+    """A server by id; one that has ended only when asked for."""
+    query = select(Server).where(col(Server.id) == server_id)
+    if not ended:
+        query = query.where(col(Server.ended_at).is_(None))
+    return (await session.scalars(query)).one_or_none()
+
+
+async def lock(session: AsyncSession, server_id: UUID) -> Server | None:
+    """A live server, its row locked and its values fresh."""
+    query = (
+        select(Server)
+        .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.scalars(query)).one_or_none()
+
+
+async def database_time(session: AsyncSession) -> datetime:
+    """The database's clock, now and not at the transaction's beginning."""
+    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
+
+
+async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
+    """Whether a live server has this slug, or one that ended too recently."""
+    query = select(
+        select(col(Server.id))
+        .where(
+            col(Server.slug) == slug,
+            or_(col(Server.ended_at).is_(None), col(Server.ended_at) > func.now() - SLUG_REST),
+        )
+        .exists()
+    )
+    return bool(await session.scalar(query))
+
+
+async def group_exists(session: AsyncSession, group_id: UUID) -> bool:
+    """Whether a group lives; its row is held until the transaction ends, so that it cannot end meanwhile."""
+    query = select(col(Group.id)).where(col(Group.id) == group_id, col(Group.ended_at).is_(None))
+    return await session.scalar(query.with_for_update(read=True)) is not None
+
+
+async def count_tools(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """How many tools that are not removed each server has; a server without any is missing."""
+    query = (
+        select(_TOOLS.c.server_id, func.count())
+        .where(_TOOLS.c.server_id.in_(server_ids), _TOOLS.c.state != text("'removed'"))
+        .group_by(_TOOLS.c.server_id)
+    )
+    return {server_id: count for server_id, count in await session.execute(query)}  # noqa: C416
+
+
+async def find_credential(
+    session: AsyncSession, server_id: UUID, identity_id: UUID | None
+) -> ServerCredential | None:
+    """The credential of a server for one identity, or the server's own (None)."""
+    mine = col(ServerCredential.identity_id)
+    query = select(ServerCredential).where(
+        col(ServerCredential.server_id) == server_id,
+        mine.is_(None) if identity_id is None else mine == identity_id,
+    )
+    return (await session.scalars(query)).one_or_none()
+
+
+async def own_credentials(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, ServerCredential]:
+    """The servers' own credentials by server."""
+    query = select(ServerCredential).where(
+        col(ServerCredential.server_id).in_(server_ids), col(ServerCredential.identity_id).is_(None)
+    )
+    return {row.server_id: row for row in await session.scalars(query)}
+
+
+async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]:
+    """The origins that the server's credentials, all of them, are bound to."""
+    query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
+    return set(await session.scalars(query))

@@ -1,0 +1,158 @@
+"""``/api/v1/servers``: MCP servers and our credentials for them. ``/sync`` is with the tools that it finds."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.servers import credentials, repository, service
+from app.features.servers.models import Server
+from app.features.servers.schemas import (
+    CredentialPut,
+    IncludeEnded,
+    ServerCreate,
+    ServerPatch,
+    ServerQuery,
+    ServerView,
+    UpstreamCredentialView,
+)
+from app.kit.authorization import Caller, Permission, authorize, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import check_if_match, set_etag
+from app.kit.ids import SERVER, IdentityId, ServerId, format_id
+from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/servers", tags=["servers"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
+)
+
+Reader = Annotated[Caller, requires(Permission.SERVERS_READ)]
+Writer = Annotated[Caller, requires(Permission.SERVERS_WRITE)]
+_CHANGED = problem_responses(412)
+
+
+@router.post("", operation_id="create_server", status_code=201)
+async def create_server(
+    body: ServerCreate,
+    caller: Writer,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> ServerView:
+    """Register a server. Nothing is sent to it; `POST /servers/{id}/sync` reads its tools."""
+    row = await service.create(session, runtime.outbound.policy, body, caller, request.state.request_id)
+    response.headers["Location"] = f"{router.prefix}/{format_id(SERVER, row.id)}"
+    return await _shown(session, row, response)
+
+
+@router.get("", operation_id="list_servers")
+async def list_servers(
+    query: Annotated[ServerQuery, Query()], caller: Reader, session: Session, runtime: CurrentRuntime
+) -> Page[ServerView]:
+    """Servers, newest first."""
+    _asks_ended(caller, query.include)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_servers", query.filters())
+    rows, next_cursor = await newest_first(session, repository.select_servers(query), Server, cursors, query)
+    return Page(items=await service.show(session, rows), next_cursor=next_cursor)
+
+
+@router.get("/{server_id}", operation_id="get_server")
+async def get_server(
+    server_id: ServerId, caller: Reader, session: Session, response: Response, include: IncludeEnded = None
+) -> ServerView:
+    """One server."""
+    row = await service.require(session, server_id, ended=_asks_ended(caller, include))
+    return await _shown(session, row, response)
+
+
+@router.patch("/{server_id}", operation_id="update_server", responses=_CHANGED)
+async def update_server(
+    server_id: ServerId,
+    body: ServerPatch,
+    caller: Writer,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> ServerView:
+    """Change a server (merge patch). The slug and the transport never change."""
+    row = await service.require_locked(session, server_id)
+    check_if_match(request, row.revision)
+    await service.update(session, runtime.outbound.policy, row, body, caller, request.state.request_id)
+    return await _shown(session, row, response)
+
+
+@router.delete("/{server_id}", operation_id="delete_server", status_code=204, responses=_CHANGED)
+async def delete_server(server_id: ServerId, caller: Writer, session: Session, request: Request) -> None:
+    """End a server, at once for every token. Its credentials are destroyed, its slug rests for 90 days."""
+    row = await service.require_locked(session, server_id)
+    check_if_match(request, row.revision)
+    await service.end(session, row, caller, request.state.request_id)
+
+
+@router.put("/{server_id}/credential", operation_id="set_server_credential")
+async def set_server_credential(
+    server_id: ServerId,
+    body: CredentialPut,
+    caller: Writer,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+) -> UpstreamCredentialView:
+    """Set what calls to the server carry in place of the client's token. It can be replaced, never read."""
+    row = await service.require_locked(session, server_id)
+    stored = await credentials.put_credential(
+        session, runtime.sealer, row, None, body, caller, request.state.request_id
+    )
+    return UpstreamCredentialView.from_row(stored)
+
+
+@router.delete("/{server_id}/credential", operation_id="delete_server_credential", status_code=204)
+async def delete_server_credential(
+    server_id: ServerId, caller: Writer, session: Session, request: Request
+) -> None:
+    """Remove the server's own credential: calls carry none."""
+    row = await service.require_locked(session, server_id)
+    await credentials.delete_credential(session, row, None, caller, request.state.request_id)
+
+
+@router.put("/{server_id}/credentials/{identity_id}", operation_id="set_identity_credential")
+async def set_identity_credential(
+    server_id: ServerId,
+    identity_id: IdentityId,
+    body: CredentialPut,
+    caller: Writer,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+) -> UpstreamCredentialView:
+    """Set what one identity's calls to the server carry, in place of the server's own credential."""
+    row = await service.require_locked(session, server_id)
+    stored = await credentials.put_credential(
+        session, runtime.sealer, row, identity_id, body, caller, request.state.request_id
+    )
+    return UpstreamCredentialView.from_row(stored)
+
+
+@router.delete(
+    "/{server_id}/credentials/{identity_id}", operation_id="delete_identity_credential", status_code=204
+)
+async def delete_identity_credential(
+    server_id: ServerId, identity_id: IdentityId, caller: Writer, session: Session, request: Request
+) -> None:
+    """Remove one identity's credential: its calls carry the server's own."""
+    row = await service.require_locked(session, server_id)
+    await credentials.delete_credential(session, row, identity_id, caller, request.state.request_id)
+
+
+def _asks_ended(caller: Caller, include: IncludeEnded) -> bool:
+    if include == "ended":
+        authorize(caller, Permission.AUDIT_READ)
+    return include == "ended"
+
+
+async def _shown(session: Session, row: Server, response: Response) -> ServerView:
+    set_etag(response, row.revision)
+    return (await service.show(session, [row]))[0]

@@ -1,0 +1,252 @@
+"""Request and answer models of servers and their upstream credentials."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
+
+from app.features.servers.models import Server, ServerCredential
+from app.kit.ids import GroupId, IdentityId, ServerId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.kit.selectors import MOST_LABELS, LabelKey, LabelValue
+
+# No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
+# ``a`` + ``b__c`` and ``a__b`` + ``c`` cannot both exist.
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=MOST_LABELS)]
+LabelChanges = Annotated[dict[LabelKey, LabelValue | None], Field(max_length=MOST_LABELS)]
+Transport = Literal["http", "stdio"]
+ServerStatus = Literal["active", "disabled"]
+NewTools = Literal["quarantine", "allow"]
+KeepArguments = Literal["off", "approvals", "all"]
+SyncState = Literal["never", "ok", "error"]
+IncludeEnded = Annotated[
+    Literal["ended"] | None, Field(description="`ended`: those that have ended too; needs `audit.read`.")
+]
+CredentialKind = Literal["none", "bearer", "header"]
+
+_HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+# What the outbound client and the MCP transport write themselves, and what would change how a request is read.
+_RESERVED_HEADERS = frozenset(
+    "accept accept-encoding connection content-encoding content-length content-type expect host keep-alive "
+    "last-event-id proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split()
+)
+
+
+class SyncView(Strict):
+    """How reading the server's tools went, the last time it was tried."""
+
+    state: SyncState
+    at: datetime | None = Field(description="When the last attempt began.")
+    error: str | None = Field(
+        description="Why it failed; with state `ok`, which tools were left out for being malformed."
+    )
+    protocol_versions: list[str] = Field(
+        description="MCP versions it spoke when a sync last went well, newest first."
+    )
+
+
+class CredentialMark(Strict):
+    """That there is a credential, and nothing of what it is."""
+
+    kind: CredentialKind
+    updated_at: datetime
+
+
+class ServerView(Strict):
+    """An MCP server as registered."""
+
+    id: ServerId
+    slug: Slug
+    name: str
+    description: str | None
+    labels: dict[str, str]
+    owner_group_id: GroupId | None
+    transport: Transport
+    url: str | None
+    command: str | None
+    args: list[str] | None
+    env_names: list[str] | None
+    status: ServerStatus
+    new_tools: NewTools
+    keep_arguments: KeepArguments
+    sync: SyncView
+    tool_count: int = Field(description="Tools that are active or quarantined.")
+    credential: CredentialMark | None = Field(
+        description="The server's own credential; those of identities apart."
+    )
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: Server, tool_count: int, credential: ServerCredential | None) -> "ServerView":
+        """The answer for a row; ``credential`` is the one that belongs to no identity."""
+        sync = SyncView(
+            state=row.sync_state,  # type: ignore[arg-type]  # the column holds these values alone
+            at=row.sync_at,
+            error=row.sync_error,
+            protocol_versions=row.protocol_versions,
+        )
+        summary = credential and CredentialMark(
+            kind=credential.kind,  # type: ignore[arg-type]
+            updated_at=credential.updated_at,
+        )
+        own = row.model_dump(include=set(cls.model_fields))
+        return cls.model_validate({**own, "sync": sync, "tool_count": tool_count, "credential": summary})
+
+
+class ServerCreate(Strict):
+    """A server to register. Nothing is sent to it until its first sync."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "slug": "git",
+                    "name": "Git",
+                    "url": "https://mcp.example.com/git",
+                    "labels": {"env": "prod"},
+                }
+            ]
+        },
+    )
+
+    slug: Slug = Field(description="Stands in `/mcp/{slug}` and before tool names; never changes.")
+    name: Name | None = Field(default=None, description="The slug when absent.")
+    description: LongText | None = None
+    labels: Labels = Field(default_factory=dict)
+    owner_group_id: GroupId | None = None
+    transport: Transport = "http"
+    url: Url | None = Field(default=None, description="The streamable HTTP endpoint.")
+    command: ShortText | None = None
+    args: list[ShortText] | None = Field(default=None, max_length=100)
+    env_names: list[ShortText] | None = Field(default=None, max_length=100)
+    status: ServerStatus = "active"
+    new_tools: NewTools = Field(
+        default="quarantine", description="What becomes of tools that are found after the first sync."
+    )
+    keep_arguments: KeepArguments = "off"
+
+
+class ServerPatch(Patch):
+    """What may change of a server; its slug and transport may not. A label set to null goes."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"status": "disabled", "labels": {"env": None}}]}
+    )
+
+    name: Name = absent()
+    description: LongText | None = None
+    labels: LabelChanges = absent()
+    owner_group_id: GroupId | None = None
+    url: Url = absent("To another origin only while no credential is stored.")
+    status: ServerStatus = absent()
+    new_tools: NewTools = absent()
+    keep_arguments: KeepArguments = absent()
+
+
+class ServerQuery(ListQuery):
+    """Filters of the list of servers; each may be repeated, and then any of its values matches."""
+
+    status: list[ServerStatus] = Field(default_factory=list)
+    sync_state: list[SyncState] = Field(default_factory=list)
+    slug: list[Slug] = Field(default_factory=list)
+    owner_group_id: list[GroupId] = Field(default_factory=list)
+    q: ShortText | None = Field(default=None, description="Text in slug, name or description.")
+    include: IncludeEnded = None
+
+
+def _visible_ascii(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("only visible ASCII characters, without spaces")
+    return secret
+
+
+def _header_value(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
+        raise ValueError("only visible ASCII characters, with spaces inside at most")
+    return secret
+
+
+def _free_header(name: str) -> str:
+    lower = name.lower()
+    if lower in _RESERVED_HEADERS or lower.startswith("mcp-"):
+        raise ValueError("this header belongs to the transport; choose another")
+    return name
+
+
+class NoCredential(Strict):
+    """Say that calls carry no credential; for an identity, that the server's own is not used."""
+
+    kind: Literal["none"]
+
+    def header(self) -> tuple[bytes, bytes] | None:
+        """No header."""
+        return None
+
+
+class BearerCredential(Strict):
+    """``Authorization: Bearer <token>``."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"kind": "bearer", "token": "the-upstream's-own-token"}]},
+    )
+    kind: Literal["bearer"]
+    token: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_visible_ascii)]
+
+    def header(self) -> tuple[bytes, bytes] | None:
+        """The header to send."""
+        return b"authorization", b"Bearer " + self.token.get_secret_value().encode("ascii")
+
+
+class HeaderCredential(Strict):
+    """A header of the upstream's choice."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"kind": "header", "name": "X-Api-Key", "value": "..."}]},
+    )
+    kind: Literal["header"]
+    name: Annotated[str, StringConstraints(pattern=_HEADER_NAME), AfterValidator(_free_header)]
+    value: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_header_value)]
+
+    def header(self) -> tuple[bytes, bytes] | None:
+        """The header to send; its name is in lower case."""
+        return self.name.lower().encode("ascii"), self.value.get_secret_value().encode("ascii")
+
+
+class OAuthClientCredential(Strict):
+    """Client credentials at the upstream's authorization server. Not accepted yet."""
+
+    kind: Literal["oauth_client_credentials"]
+    token_url: Url | None = None
+    client_id: ShortText | None = None
+    client_secret: SecretStr | None = None
+    scope: ShortText | None = None
+
+
+CredentialPut = Annotated[
+    NoCredential | BearerCredential | HeaderCredential | OAuthClientCredential, Field(discriminator="kind")
+]
+
+
+class UpstreamCredentialView(Strict):
+    """What is known of a stored credential. The credential itself is never returned."""
+
+    server_id: ServerId
+    identity_id: IdentityId | None
+    kind: CredentialKind
+    origin: str = Field(description="The only origin that it is sent to.")
+    updated_at: datetime
+
+    @classmethod
+    def from_row(cls, row: ServerCredential) -> "UpstreamCredentialView":
+        """The answer for a row."""
+        return cls.model_validate(row.model_dump(include=set(cls.model_fields)))

@@ -1,0 +1,209 @@
+"""Registering, changing and ending servers."""
+
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.access import FLEET_ID
+from app.domain.errors import Conflict, FieldError, Invalid, NotFound
+from app.features.audit.record import record
+from app.features.servers import repository
+from app.features.servers.models import Server, ServerCredential
+from app.features.servers.schemas import ServerCreate, ServerPatch, ServerView
+from app.kit.authorization import Caller
+from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
+from app.kit.selectors import MOST_LABELS
+from app.kit.versions import move_versions
+
+# Decisions rest on these, so a change moves the server's version; what grants select by moves the fleet's too.
+_DECISIVE = {"status", "url", "labels", "owner_group_id"}
+
+
+async def create(
+    session: AsyncSession, policy: AddressPolicy, new: ServerCreate, caller: Caller, request_id: str | None
+) -> Server:
+    """Register a server. Raises ``Invalid`` (``forbidden_url`` among its codes) and ``Conflict`` (``slug_taken``)."""
+    _check_transport(new)
+    _check_url(policy, new.url)
+    await _check_owner(session, new.owner_group_id)
+    if await repository.slug_is_taken(session, new.slug):
+        raise _slug_taken(new.slug)
+    row = Server(**new.model_dump(exclude={"name"}), name=new.name or new.slug)
+    try:
+        async with session.begin_nested():
+            session.add(row)
+            await session.flush()
+    except IntegrityError as error:
+        raise _slug_taken(new.slug) from error
+    await move_versions(session, [row.id, FLEET_ID], narrows=False)
+    await _record(session, caller, "server.create", row, _shown(new.model_dump(mode="json")), request_id)
+    await session.refresh(row)
+    return row
+
+
+async def update(
+    session: AsyncSession,
+    policy: AddressPolicy,
+    row: Server,
+    patch: ServerPatch,
+    caller: Caller,
+    request_id: str | None,
+) -> None:
+    """Change a locked server by a merge patch. Raises ``Invalid``, and ``Conflict`` for a URL away from the
+    origin that a stored credential is bound to."""
+    wanted = patch.given()
+    if "labels" in wanted:
+        wanted["labels"] = _merge(row.labels, wanted["labels"])
+    changed = {name for name, value in wanted.items() if getattr(row, name) != value}
+    if not changed:
+        return
+    if "url" in changed:
+        _check_url(policy, wanted["url"])
+        await _check_origin(session, row, wanted["url"])
+        row.sync_state = "never"
+    if "owner_group_id" in changed:
+        await _check_owner(session, wanted["owner_group_id"])
+    before = {name: getattr(row, name) for name in changed}
+    for name in changed:
+        setattr(row, name, wanted[name])
+    row.revision += 1
+    await session.flush()
+    moved = [row.id] if changed & _DECISIVE else []
+    if "labels" in changed:
+        moved.append(FLEET_ID)
+    disabled = "status" in changed and row.status != "active"
+    narrows = disabled or bool(changed & {"labels", "owner_group_id"})
+    await move_versions(session, moved, narrows=narrows)
+    after = _shown({name: getattr(row, name) for name in changed})
+    before = _shown(before)
+    changes = {name: {"from": before[name], "to": after[name]} for name in sorted(changed)}
+    await _record(session, caller, "server.update", row, changes, request_id)
+    await session.refresh(row)
+
+
+async def end(session: AsyncSession, row: Server, caller: Caller, request_id: str | None) -> None:
+    """End a locked server: it is out of reach, its credentials are destroyed, its past stays."""
+    row.ended_at = await repository.database_time(session)
+    row.revision += 1
+    await session.execute(delete(ServerCredential).where(col(ServerCredential.server_id) == row.id))
+    await session.flush()
+    await move_versions(session, [row.id, FLEET_ID], narrows=True)
+    await _record(session, caller, "server.delete", row, {"slug": row.slug}, request_id)
+
+
+async def require(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server:
+    """A server to read. Raises ``NotFound``."""
+    row = await repository.find(session, server_id, ended=ended)
+    if row is None:
+        raise _not_found()
+    return row
+
+
+async def require_locked(session: AsyncSession, server_id: UUID) -> Server:
+    """A live server to change, locked. Raises ``NotFound``."""
+    row = await repository.lock(session, server_id)
+    if row is None:
+        raise _not_found()
+    return row
+
+
+async def show(session: AsyncSession, rows: list[Server]) -> list[ServerView]:
+    """The answers for some rows."""
+    ids = [row.id for row in rows]
+    counts = await repository.count_tools(session, ids)
+    credentials = await repository.own_credentials(session, ids)
+    return [ServerView.from_row(row, counts.get(row.id, 0), credentials.get(row.id)) for row in rows]
+
+
+def without_query(url: str | None) -> str | None:
+    """A URL for the audit trail: some people put a key into the query."""
+    return None if url is None else urlsplit(url)._replace(query="").geturl()
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such server.")
+
+
+def _slug_taken(slug: str) -> Conflict:
+    days = repository.SLUG_REST.days
+    return Conflict(
+        f"The slug {slug} is in use, or was until less than {days} days ago; choose another.",
+        code="slug_taken",
+        errors=[FieldError("/slug", "slug_taken", "choose another slug")],
+    )
+
+
+def _check_transport(new: ServerCreate) -> None:
+    if new.transport == "stdio":
+        raise Invalid.field(
+            "/transport",
+            "not_supported_yet",
+            "Only http is served for now; put a bridge such as mcp-proxy before a stdio server.",
+        )
+    for name in ("command", "args", "env_names"):
+        if getattr(new, name) is not None:
+            raise Invalid.field(
+                f"/{name}", "not_for_http", f"{name} belongs to the transport stdio; leave it out."
+            )
+    if new.url is None:
+        raise Invalid.field("/url", "required", "A server with the transport http needs a url.")
+
+
+def _check_url(policy: AddressPolicy, url: str | None) -> None:
+    try:
+        policy.check_url(url or "")
+    except ForbiddenUrl as error:
+        detail = (
+            f"{error.reason[:1].upper()}{error.reason[1:]}. Private addresses need "
+            "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS."
+        )
+        raise Invalid(
+            detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)]
+        ) from None
+
+
+async def _check_origin(session: AsyncSession, row: Server, url: str) -> None:
+    bound = await repository.credential_origins(session, row.id)
+    if bound and bound != {str(origin_of(url))}:
+        raise Conflict(
+            "A stored credential is bound to the present origin and is sent nowhere else. Remove it (DELETE "
+            f"/api/v1/servers/.../credential), change the URL, and set it again. Bound to: {', '.join(sorted(bound))}.",
+            code="credential_bound_to_origin",
+        )
+
+
+async def _check_owner(session: AsyncSession, group_id: UUID | None) -> None:
+    if group_id is not None and not await repository.group_exists(session, group_id):
+        raise Invalid.field("/owner_group_id", "unknown_group", "There is no such group.")
+
+
+def _merge(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:
+    merged = {key: value for key, value in {**labels, **changes}.items() if value is not None}
+    if len(merged) > MOST_LABELS:
+        raise Invalid.field(
+            "/labels", "too_many", f"A server has at most {MOST_LABELS} labels; set some to null."
+        )
+    return merged
+
+
+def _shown(changes: dict[str, Any]) -> dict[str, Any]:
+    """Fields as the audit trail may keep them."""
+    return {name: without_query(value) if name == "url" else value for name, value in changes.items()}
+
+
+async def _record(
+    session: AsyncSession,
+    caller: Caller,
+    action: str,
+    row: Server,
+    changes: dict[str, Any],
+    request_id: str | None,
+) -> None:
+    await record(
+        session, caller, action, "server", row.id, changes=changes, request_id=request_id, server_id=row.id
+    )
