@@ -48,6 +48,8 @@ class View:
     around: Surroundings
     servers: Mapping[str, Server]
     """All servers of the fleet by slug."""
+    credential: Credential
+    """What was presented; a rotated secret must not live on in a fresh view."""
 
 
 class Snapshots(Protocol):
@@ -61,8 +63,11 @@ class Snapshots(Protocol):
         """
         ...
 
-    async def refresh(self, token_id: UUID) -> View:
-        """Read the token's view anew, by reads that begin after this call. Raises ``StoreUnavailable``."""
+    async def refresh(self, view: View) -> View | None:
+        """Read the same credential's view anew, by reads that begin after this call.
+
+        ``None`` when the secret it came with no longer opens the token. Raises ``StoreUnavailable``.
+        """
         ...
 
     async def target(self, server: Server) -> UpstreamTarget:
@@ -139,7 +144,11 @@ class InFlight(Protocol):
 
 
 class EndedSessions(Protocol):
-    """Sessions on the aggregate endpoint that their client ended."""
+    """Sessions on the aggregate endpoint that their client ended.
+
+    A call in such a session rests on ``(session_id, 0)`` beside its decision's own versions: ending moves that
+    version, so admission finds an ended session without a read, and ``has_ended`` is asked only on ``Stale``.
+    """
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:
         """Record the end. Raises ``StoreUnavailable``."""

@@ -1,0 +1,213 @@
+"""Admission: the check rides on the write.
+
+One connection a worker sends, whenever it is free, all rows that wait by then in one statement that writes each
+row only if everything it rests on still has the version that was read. A written allow may run. There is no
+timer and no row lock; concurrent calls share a commit.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.rows import STATEMENT, Row, arguments_of, row_values
+from app.kit.ids import new_id
+
+DEADLINE_S = 1.5
+BATCH = 512
+WAITING = 20_000
+_DATA_CLASSES = ("22", "23", "54")
+_NO_PARTITION = "23514"
+_NO_EPOCH = "23502"
+
+
+class AdmissionUnavailable(Exception):
+    """The row could not be written in time: nothing may run."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    row: Row
+    id: UUID
+    answer: asyncio.Future[bool]
+    deadline: float
+
+
+class AdmissionWriter:
+    """Batches rows into guarded statements on one connection of its own."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]],
+        clock: DatabaseClock,
+        worker_id: UUID,
+        digest_key_id: str,
+        open_epoch: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[None]],
+    ) -> None:
+        self._connect = connect
+        self._open_epoch = open_epoch
+        self._clock = clock
+        self._worker_id = worker_id
+        self._digest_key_id = digest_key_id
+        self._queue: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._statement: PreparedStatement[asyncpg.Record] | None = None
+        self._closing = False
+
+    async def write(self, row: Row) -> bool:
+        """Write one guarded row; False when its grounds have moved or its span is over.
+
+        Raises ``AdmissionUnavailable`` when the answer does not come within the deadline.
+        """
+        if self._closing or len(self._queue) >= WAITING:
+            raise AdmissionUnavailable
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(row, row.id, answer, time.monotonic() + DEADLINE_S))
+        self._wake.set()
+        return await answer
+
+    def write_later(self, row: Row) -> None:
+        """Queue an unguarded row (an outcome, a count); it rides with the next statement."""
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        # Nobody waits for it; a loss is an outcome that stays unknown.
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._queue.append(_Waiting(row, row.id, answer, float("inf")))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve the queue until ``close``; the composition root runs this as a task."""
+        while not (self._closing and not self._queue):
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            if not await self._connected():
+                continue
+            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            await self._send(batch)
+        if self._connection is not None:
+            await self._connection.close(timeout=1)
+
+    def close(self) -> None:
+        """Finish what waits, then end ``run``."""
+        self._closing = True
+        self._wake.set()
+
+    async def _connected(self) -> bool:
+        if self._connection is not None and not self._connection.is_closed():
+            return True
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                connection = await self._connect()
+                await self._open_epoch(connection)
+                self._statement = await connection.prepare(STATEMENT)
+                self._connection = connection
+                return True
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            self._expire(time.monotonic())
+            if self._closing:
+                self._queue.clear()
+            # A database that is away refuses at once; do not spin on it.
+            await asyncio.sleep(0.1)
+            return False
+
+    def _expire(self, now: float) -> None:
+        kept: deque[_Waiting] = deque()
+        for waiting in self._queue:
+            if waiting.answer.done():
+                continue
+            if waiting.deadline - DEADLINE_S / 2 <= now:
+                waiting.answer.set_exception(AdmissionUnavailable())
+            else:
+                kept.append(waiting)
+        self._queue = deque(list(kept)[-WAITING:])
+
+    async def _send(self, batch: Sequence[_Waiting]) -> None:
+        # A caller that is gone needs no row: what is cancelled here was never sent.
+        live = [waiting for waiting in batch if not waiting.answer.done()]
+        if not live:
+            return
+        assert self._statement is not None
+        remaining = min(waiting.deadline for waiting in live) - time.monotonic()
+        sent = time.monotonic()
+        try:
+            async with asyncio.timeout(max(0.05, min(remaining, DEADLINE_S))):
+                record = await self._statement.fetchrow(
+                    *arguments_of([waiting.row for waiting in live], self._worker_id, self._digest_key_id)
+                )
+        except asyncpg.PostgresError as error:
+            await self._refused(live, error)
+        except (asyncpg.InterfaceError, OSError, TimeoutError, ValueError, OverflowError) as error:
+            if isinstance(error, asyncpg.DataError):
+                await self._split(live)
+            else:
+                self._lost(live)
+        else:
+            assert record is not None
+            self._clock.learn(record["at"], sent, time.monotonic())
+            written = set(record["ids"] or ())
+            for waiting in live:
+                if not waiting.answer.done():
+                    waiting.answer.set_result(waiting.id in written)
+
+    async def _refused(self, batch: Sequence[_Waiting], error: asyncpg.PostgresError) -> None:
+        state = str(error.sqlstate)
+        if state == _NO_EPOCH and self._connection is not None:
+            # The log's position moved to another timeline under us; the next connection opens its epoch.
+            self._lost(batch, committed_perhaps=False)
+        elif state.startswith(_DATA_CLASSES) and state != _NO_PARTITION:
+            await self._split(batch)
+        elif state == _NO_PARTITION:
+            self._fail(batch)
+        else:
+            self._lost(batch)
+
+    async def _split(self, batch: Sequence[_Waiting]) -> None:
+        """A bad value harms only the caller who brought it: halve until it stands alone."""
+        if len(batch) == 1:
+            self._fail(batch)
+            return
+        middle = len(batch) // 2
+        await self._send(batch[:middle])
+        if self._connection is not None:
+            await self._send(batch[middle:])
+        else:
+            self._fail(batch[middle:])
+
+    def _fail(self, batch: Sequence[_Waiting]) -> None:
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(AdmissionUnavailable())
+
+    def _lost(self, batch: Sequence[_Waiting], *, committed_perhaps: bool = True) -> None:
+        """Drop the connection. Rows may have committed although nobody will run them: say so once back."""
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = None
+        self._statement = None
+        self._fail(batch)
+        if committed_perhaps:
+            for waiting in batch:
+                if waiting.row.span is not None:
+                    self.write_later(outcome_row(waiting.id, "not_forwarded", 0))
+
+
+def outcome_row(call_id: UUID, outcome: str, duration_ms: int) -> Row:
+    """The ``tool.result`` row of a call; reads ignore one whose call was never written."""
+    return Row(
+        row_values(
+            id=new_id(),
+            action="tool.result",
+            outcome=outcome,
+            actor_type="gateway",
+            call_id=call_id,
+            duration_ms=duration_ms,
+        )
+    )

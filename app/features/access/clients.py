@@ -1,0 +1,51 @@
+"""Names for combinations of address, user agent and client: a keyed id, so that no look-up is needed.
+
+The row with the readable parts is written once with the first event of a worker that names it; erasing the row
+leaves an id that tells nothing.
+"""
+
+import hmac
+from collections import OrderedDict
+from uuid import UUID
+
+from app.features.access.rows import STRING_LIMIT, ClientRow
+
+REMEMBERED = 10_000
+
+
+class Clients:
+    """Keyed ids of clients, remembering which rows this worker has written."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._seen: OrderedDict[tuple[str | None, ...], UUID] = OrderedDict()
+
+    def name(
+        self, ip: str | None, user_agent: str | None, name: str | None, version: str | None
+    ) -> tuple[UUID, ClientRow | None]:
+        """The id, and the row to write along when this worker has not written it yet."""
+        parts = (ip, user_agent, name, version)
+        known = self._seen.get(parts)
+        if known is not None:
+            return known, None
+        cut = tuple(clean(part) for part in parts)
+        digest = hmac.digest(self._key, repr(cut).encode("utf-8", "backslashreplace"), "sha256")
+        id = UUID(bytes=digest[:16], version=8)
+        return id, (id, *cut)  # type: ignore[return-value]
+
+    def written(self, row: ClientRow, ip: str | None, user_agent: str | None, name: str | None, version: str | None) -> None:
+        """Remember that the row is in the database."""
+        self._seen[(ip, user_agent, name, version)] = row[0]
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+
+
+def clean(text: str | None) -> str | None:
+    """A string that PostgreSQL takes, at most 256 bytes; a longer one ends in a digest of the whole."""
+    if text is None:
+        return None
+    raw = text.encode("utf-8", "backslashreplace").replace(b"\x00", b"\\x00")
+    if len(raw) <= STRING_LIMIT:
+        return raw.decode()
+    digest = hmac.digest(b"scopegate cut", raw, "sha256").hex()
+    return raw[: STRING_LIMIT - 66].decode("utf-8", "ignore") + "~" + digest[:64]

@@ -1,0 +1,219 @@
+"""Reading what decisions need, each part together with its version, in one REPEATABLE READ transaction.
+
+Contents read under one snapshot and versions under a later one would put old rights under a current version,
+for ever. Hence everything here runs inside ``consistent``.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import ip_network
+from math import inf
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Connection, Record
+from asyncpg.pool import PoolConnectionProxy
+
+from app.domain.access import (
+    FLEET_ID,
+    POLICY_SET_ID,
+    Grant,
+    Identity,
+    IdentityStatus,
+    Server,
+    Token,
+    Tool,
+    ToolState,
+)
+from app.domain.risk import Risk
+from app.kit.selectors import load_scope, load_server_selector, load_tool_selector
+
+Reader = "Connection[Record] | PoolConnectionProxy[Record]"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """One stored secret of a token; ``expires_at`` in Unix seconds."""
+
+    pepper_key_id: str
+    digest: bytes
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEntry:
+    """A token with everything of its identities, and its secrets."""
+
+    token: Token
+    secrets: tuple[Secret, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """All servers with their catalogues, under the versions they were read with."""
+
+    version: int
+    policy_version: int
+    servers: Mapping[UUID, Server]
+    by_slug: Mapping[str, Server]
+
+
+@asynccontextmanager
+async def consistent(connection: Any) -> AsyncIterator[None]:
+    """A read-only snapshot that every statement inside shares."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        yield
+
+
+_CHAIN = """
+WITH RECURSIVE chain AS (
+    SELECT t.*, 0 AS step FROM tokens t WHERE t.id = $1
+    UNION ALL
+    SELECT p.*, c.step + 1 FROM tokens p JOIN chain c ON p.id = c.parent_id
+)
+SELECT c.id, c.identity_id, c.scope, c.expires_at, c.revoked_at, c.ip_allow, v.version
+FROM chain c JOIN access_versions v ON v.id = c.id ORDER BY c.step
+"""
+_SECRETS = "SELECT pepper_key_id, digest, expires_at FROM token_secrets WHERE token_id = $1"
+_IDENTITIES = """
+SELECT i.id, i.status, i.owner_id, v.version FROM identities i JOIN access_versions v ON v.id = i.id
+WHERE i.id = ANY($1) OR i.id IN (SELECT owner_id FROM identities WHERE id = ANY($1))
+"""
+_GROUPS = """
+SELECT m.identity_id, g.id, v.version FROM group_members m
+JOIN groups g ON g.id = m.group_id AND g.ended_at IS NULL
+JOIN access_versions v ON v.id = g.id WHERE m.identity_id = ANY($1) ORDER BY g.id
+"""
+_GRANTS = """
+SELECT g.id, g.identity_id, g.group_id, g.servers, g.tools, g.resources, g.prompts, g.not_before, g.expires_at,
+       v.version
+FROM grants g JOIN access_versions v ON v.id = g.id
+WHERE g.ended_at IS NULL AND (g.identity_id = ANY($1) OR g.group_id = ANY($2)) ORDER BY g.id
+"""
+
+
+async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
+    """Read one token; ``None`` when it does not exist. Runs inside ``consistent``."""
+    chain = await connection.fetch(_CHAIN, token_id)
+    if not chain:
+        return None
+    ids = list({row["identity_id"] for row in chain})
+    identities = await _read_identities(connection, ids)
+    token: Token | None = None
+    for row in reversed(chain):
+        token = Token(
+            id=row["id"],
+            version=row["version"],
+            identity=identities[row["identity_id"]],
+            scope=load_scope(_json(row["scope"])),
+            expires_at=row["expires_at"].timestamp(),
+            revoked=row["revoked_at"] is not None,
+            ip_allow=tuple(ip_network(network) for network in row["ip_allow"]),
+            parent=token,
+        )
+    assert token is not None
+    secrets = tuple(
+        Secret(row["pepper_key_id"], row["digest"], _bound(row["expires_at"], inf))
+        for row in await connection.fetch(_SECRETS, token_id)
+    )
+    return TokenEntry(token, secrets)
+
+
+async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, Identity]:
+    rows = {row["id"]: row for row in await connection.fetch(_IDENTITIES, ids)}
+    groups: dict[UUID, list[tuple[UUID, int]]] = {}
+    for row in await connection.fetch(_GROUPS, ids):
+        groups.setdefault(row["identity_id"], []).append((row["id"], row["version"]))
+    group_ids = list({group for found in groups.values() for group, _ in found})
+    grants = [(row, _grant(row)) for row in await connection.fetch(_GRANTS, ids, group_ids)]
+
+    def build(id: UUID, owner: Identity | None) -> Identity:
+        mine = groups.get(id, [])
+        in_groups = {group for group, _ in mine}
+        return Identity(
+            id=id,
+            version=rows[id]["version"],
+            status=IdentityStatus(rows[id]["status"]),
+            owner=owner,
+            groups=tuple(mine),
+            grants=tuple(
+                grant for row, grant in grants if row["identity_id"] == id or row["group_id"] in in_groups
+            ),
+        )
+
+    def owner_of(id: UUID) -> Identity | None:
+        owner_id = rows[id]["owner_id"]
+        if owner_id is None:
+            return None
+        # Of an owner only the status matters; its rights are not the agent's.
+        owner = rows[owner_id]
+        return Identity(owner_id, owner["version"], IdentityStatus(owner["status"]))
+
+    return {id: build(id, owner_of(id)) for id in ids}
+
+
+def _grant(row: Record) -> Grant:
+    return Grant(
+        id=row["id"],
+        version=row["version"],
+        servers=load_server_selector(_json(row["servers"])),
+        tools=load_tool_selector(_json(row["tools"])),
+        resources=row["resources"],
+        prompts=row["prompts"],
+        not_before=_bound(row["not_before"], -inf),
+        expires_at=_bound(row["expires_at"], inf),
+    )
+
+
+_SERVERS = """
+SELECT s.id, s.slug, s.status, s.labels, v.version FROM servers s JOIN access_versions v ON v.id = s.id
+WHERE s.ended_at IS NULL ORDER BY s.slug
+"""
+_TOOLS = """
+SELECT id, server_id, name, risk, state, approved_digest FROM tools
+WHERE server_id = ANY($1) AND state <> 'removed' ORDER BY id
+"""
+_SHARED = "SELECT id, version FROM access_versions WHERE id = ANY($1)"
+
+
+async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> Fleet:
+    """Read the fleet, taking over servers of ``known`` whose version is still the same.
+
+    Runs inside ``consistent``.
+    """
+    shared = {row["id"]: row["version"] for row in await connection.fetch(_SHARED, [FLEET_ID, POLICY_SET_ID])}
+    rows = await connection.fetch(_SERVERS)
+    changed = [
+        row["id"] for row in rows if row["id"] not in known or known[row["id"]].version != row["version"]
+    ]
+    tools: dict[UUID, dict[str, Tool]] = {id: {} for id in changed}
+    for row in await connection.fetch(_TOOLS, changed):
+        tools[row["server_id"]][row["name"]] = Tool(
+            row["id"], row["name"], Risk(row["risk"]), ToolState(row["state"]), row["approved_digest"]
+        )
+    servers = {
+        row["id"]: known[row["id"]]
+        if row["id"] not in tools
+        else Server(
+            id=row["id"],
+            version=row["version"],
+            slug=row["slug"],
+            enabled=row["status"] == "active",
+            labels=_json(row["labels"]),
+            tools=tools[row["id"]],
+        )
+        for row in rows
+    }
+    by_slug = {server.slug: server for server in servers.values()}
+    return Fleet(shared[FLEET_ID], shared[POLICY_SET_ID], servers, by_slug)
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _bound(value: datetime | None, open_end: float) -> float:
+    return open_end if value is None else value.timestamp()

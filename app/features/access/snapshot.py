@@ -1,0 +1,205 @@
+"""The in-memory access snapshot: warm, a resolution reads no database.
+
+What is in it may be stale at any time; admission finds out and asks for a refresh. A refresh only joins reads
+that begin after it was asked, so that it never returns what made it necessary.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.domain.access import Server, Surroundings, Token
+from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
+from app.domain.token_format import Credential
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.reading import Fleet, TokenEntry, consistent, read_fleet, read_token
+from app.features.servers.credentials import open_credential
+from app.features.servers.models import Server as ServerRow
+from app.kit.crypto import Peppers, Sealer
+
+Result = TypeVar("Result")
+DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+READ_TIMEOUT_S = 1.5
+# Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
+COLD_LOOKUPS = 3
+COLD_QUEUE = 500
+CAPACITY = 200_000
+
+
+class LookupsExhausted(Exception):
+    """Too many unknown credentials at once."""
+
+
+class SnapshotUnavailable(Exception):
+    """The database cannot be read now."""
+
+
+class _FreshReads:
+    """Runs one read for all who asked before it began."""
+
+    def __init__(self, read: Callable[[], Awaitable[Any]]) -> None:
+        self._read = read
+        self._running: asyncio.Task[Any] | None = None
+        self._next: asyncio.Task[Any] | None = None
+
+    async def result(self) -> Any:
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+        return await asyncio.shield(self._next)
+
+    async def _after(self, running: asyncio.Task[Any] | None) -> Any:
+        if running is not None:
+            await asyncio.wait([running])
+        self._running, self._next = self._next, None
+        return await self._read()
+
+
+class AccessSnapshot:
+    """Tokens by id and the fleet, each part as it was read together with its version."""
+
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[asyncpg.Record]",
+        sessions: async_sessionmaker[AsyncSession],
+        peppers: Peppers,
+        sealer: Sealer,
+        clock: DatabaseClock,
+        policies: PolicyEvaluator | None = None,
+    ) -> None:
+        self._pool = pool
+        self._sessions = sessions
+        self._peppers = peppers
+        self._sealer = sealer
+        self._policies = policies or GrantedIsAllowed()
+        self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
+        self._loads: dict[UUID, _FreshReads] = {}
+        self._fleet: Fleet | None = None
+        self._fleet_reads = _FreshReads(self._read_fleet)
+        self._around: Surroundings | None = None
+        self._targets: dict[UUID, tuple[int, tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]]] = {}
+        self._cold = asyncio.Semaphore(COLD_LOOKUPS)
+        self._cold_waiting = 0
+        self.clock = clock
+
+    async def token(self, credential: Credential, *, fresh: bool = False) -> Token | None:
+        """The token that a credential opens, with its span cut at the end of the secret; ``None`` if none.
+
+        Raises ``SnapshotUnavailable`` and ``LookupsExhausted``.
+        """
+        entry = self._tokens.get(credential.id)
+        if entry is None or fresh:
+            entry = await self._load(credential.id, bounded=entry is None)
+        elif not self._opened(entry, credential):
+            # The secret may be newer than the snapshot: look once, under the budget of the unknown.
+            entry = await self._load(credential.id, bounded=True)
+        return None if entry is None else self._opened(entry, credential)
+
+    def _opened(self, entry: TokenEntry, credential: Credential) -> Token | None:
+        now = self.clock.now()
+        for secret in entry.secrets:
+            if now < secret.expires_at and self._peppers.matches(
+                secret.pepper_key_id, secret.digest, credential.digest_input
+            ):
+                if secret.expires_at < entry.token.expires_at:
+                    return replace(entry.token, expires_at=secret.expires_at)
+                return entry.token
+        return None
+
+    async def fleet(self, *, fresh: bool = False) -> tuple[Fleet, Surroundings]:
+        """The fleet, and the versions that decisions rest on beside objects. Raises ``SnapshotUnavailable``."""
+        if self._fleet is None or self._around is None or fresh:
+            await self._fleet_reads.result()
+        assert self._fleet is not None
+        assert self._around is not None
+        return self._fleet, self._around
+
+    async def target(self, server: Server) -> tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]:
+        """(url, credential headers, protocol versions) of this version of a server.
+
+        Newer contents under an older version do no harm: the older version is never admitted again.
+        """
+        cached = self._targets.get(server.id)
+        if cached is not None and cached[0] == server.version:
+            return cached[1]
+        try:
+            async with self._sessions() as session:
+                row = await session.get(ServerRow, server.id)
+                if row is None or row.url is None:
+                    raise SnapshotUnavailable
+                headers = await open_credential(session, self._sealer, row)
+                found = (row.url, headers, tuple(row.protocol_versions))
+        except DATABASE_FAULTS as error:
+            raise SnapshotUnavailable from error
+        self._targets[server.id] = (server.version, found)
+        return found
+
+    def forget(self, ids: set[UUID] | None) -> None:
+        """Drop what a notification named (``None``: everything), so that the next look is fresh."""
+        if ids is None:
+            self._tokens.clear()
+            self._fleet = None
+            return
+        for id in ids & self._tokens.keys():
+            del self._tokens[id]
+        if self._fleet is not None and ids & self._fleet.servers.keys():
+            self._fleet = None
+
+    async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
+        reads = self._loads.get(token_id)
+        if reads is None:
+            reads = self._loads[token_id] = _FreshReads(lambda: self._read_token(token_id))
+        try:
+            if not bounded:
+                entry = await reads.result()
+            else:
+                entry = await self._load_within_budget(reads)
+        finally:
+            if self._loads.get(token_id) is reads and reads._next is None:
+                del self._loads[token_id]
+        return entry  # type: ignore[no-any-return]
+
+    async def _load_within_budget(self, reads: _FreshReads) -> Any:
+        if self._cold_waiting >= COLD_QUEUE:
+            raise LookupsExhausted
+        self._cold_waiting += 1
+        try:
+            async with self._cold:
+                return await reads.result()
+        finally:
+            self._cold_waiting -= 1
+
+    async def _read_token(self, token_id: UUID) -> TokenEntry | None:
+        entry = await self._reading(lambda connection: read_token(connection, token_id))
+        if entry is None:
+            self._tokens.pop(token_id, None)
+            return None
+        self._tokens[token_id] = entry
+        self._tokens.move_to_end(token_id)
+        if len(self._tokens) > CAPACITY:
+            self._tokens.popitem(last=False)
+        return entry
+
+    async def _read_fleet(self) -> None:
+        known = {} if self._fleet is None else self._fleet.servers
+        fleet = await self._reading(lambda connection: read_fleet(connection, known))
+        self._fleet = fleet
+        self._around = Surroundings(fleet.version, fleet.policy_version, self._policies)
+
+    async def _reading(self, read: Callable[[Any], Awaitable[Result]]) -> Result:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S), self._pool.acquire() as connection, consistent(connection):
+                result = await read(connection)
+                if not self.clock.known:
+                    at = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+                    self.clock.learn(at, started, time.monotonic())
+                return result
+        except DATABASE_FAULTS as error:
+            raise SnapshotUnavailable from error

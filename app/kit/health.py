@@ -1,0 +1,46 @@
+"""Liveness and readiness: whether the process runs, and whether it can serve."""
+
+from fastapi import APIRouter
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import JSONResponse
+
+from app.domain.errors import Unavailable
+from app.kit.migrations import head
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(tags=["health"])
+
+_CHECK = text(
+    "SELECT (SELECT version_num FROM alembic_version) AS revision, scopegate_epoch() IS NOT NULL AS recording, "
+    "to_regclass('audit_events_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', '\"y\"YYYY\"m\"MM')) "
+    "IS NOT NULL AS ahead, pg_is_in_recovery() AS standby, current_setting('synchronous_standby_names') <> '' "
+    "AS synchronous"
+)
+
+
+@router.get("/livez", operation_id="get_liveness")
+async def livez() -> dict[str, str]:
+    """The process runs."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", operation_id="get_readiness", responses={503: {"description": "Not ready"}})
+async def readyz(runtime: CurrentRuntime) -> JSONResponse:
+    """The database answers, is migrated, and can record. Warnings do not make it unready."""
+    try:
+        async with runtime.sessions() as session:
+            row = (await session.execute(_CHECK)).one()
+    except (SQLAlchemyError, Unavailable, OSError, TimeoutError):
+        return JSONResponse({"status": "unavailable", "database": "unreachable"}, 503, {"Retry-After": "1"})
+    warnings = [] if row.ahead else ["the audit log has no partition for next month; run: scopegate maintain"]
+    ready = str(row.revision) >= head() and row.recording and not row.standby
+    body = {
+        "status": "ok" if ready else "unavailable",
+        "database": "standby" if row.standby else "ok",
+        "revision": row.revision,
+        "recording": row.recording,
+        "replication": "synchronous" if row.synchronous else "none or asynchronous",
+        "warnings": warnings,
+    }
+    return JSONResponse(body, 200 if ready else 503)

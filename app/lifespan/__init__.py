@@ -1,0 +1,142 @@
+"""Starting and stopping one worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+
+import asyncpg
+from fastapi import FastAPI
+
+from app.adapters.oauth.authenticator import authenticate
+from app.features.access.admission import AdmissionWriter
+from app.features.access.clients import Clients
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.in_flight import InFlightTable
+from app.features.access.refusals import Refusals
+from app.features.access.snapshot import AccessSnapshot
+from app.features.audit.epochs import ensure_epoch
+from app.gateway import Gateway
+from app.kit.crypto import Peppers, Sealer
+from app.kit.database import make_engine, make_sessions, plain_url
+from app.kit.ids import new_id
+from app.kit.outbound import AddressPolicy, OutboundClient
+from app.kit.runtime import Runtime
+from app.lifespan.ports import (
+    AdmissionPort,
+    EndedSessionsPort,
+    InFlightPort,
+    SnapshotPort,
+    TokenUses,
+)
+from app.lifespan.syncs import SyncRequestsPort
+from app.settings import Settings
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+# Reads for cold tokens and refreshes, beside the API's own pool.
+_SNAPSHOT_CONNECTIONS = 4
+_STOP_S = 5.0
+_CONNECTION_SETTINGS = {
+    "application_name": "scopegate-gateway",
+    "timezone": "UTC",
+    "synchronous_commit": "on",
+    "idle_in_transaction_session_timeout": "10000",
+}
+
+
+def make_lifespan(settings: Settings) -> Lifespan:
+    """The lifespan of the API application; it leaves ``runtime`` and ``gateway`` on ``app.state``."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.runtime = runtime = await _runtime(settings, stack)
+            app.state.gateway = await _gateway(settings, runtime, stack)
+            yield
+
+    return lifespan
+
+
+async def _runtime(settings: Settings, stack: AsyncExitStack) -> Runtime:
+    engine = make_engine(_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
+    stack.push_async_callback(engine.dispose)
+    outbound = await stack.enter_async_context(
+        OutboundClient(AddressPolicy(allowed_networks=settings.upstream_allowed_networks))
+    )
+    return Runtime(
+        sessions=make_sessions(engine),
+        peppers=Peppers(settings.keys("token_pepper")),
+        sealer=Sealer(settings.keys("encryption_key")),
+        outbound=outbound,
+        authenticate=authenticate,
+        public_url=settings.base_url,
+        max_token_ttl=settings.max_token_ttl,
+    )
+
+
+async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) -> Gateway:
+    direct_url = settings.database_direct_url
+    url = plain_url(_url(settings) if direct_url is None else direct_url.get_secret_value())
+
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(url, timeout=1.4, server_settings=_CONNECTION_SETTINGS)
+
+    pool = await stack.enter_async_context(
+        asyncpg.create_pool(
+            url, min_size=1, max_size=_SNAPSHOT_CONNECTIONS, timeout=1.4, server_settings=_CONNECTION_SETTINGS
+        )
+    )
+    worker_id, clock, peppers = new_id(), DatabaseClock(), runtime.peppers
+    snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, clock)
+    writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id, ensure_epoch)
+    table = InFlightTable(connect, clock, worker_id, snapshot.forget)
+    uses = TokenUses(runtime.sessions)
+    refusals = Refusals(writer.write_later)
+    syncs = SyncRequestsPort(runtime)
+    snapshots = SnapshotPort(snapshot)
+    await _run_in_background(stack, writer, table, refusals, uses, syncs)
+    return Gateway(
+        snapshots,
+        AdmissionPort(writer, Clients(peppers.derive("clients")), refusals, uses, peppers.derive("arguments")),
+        InFlightPort(table, snapshots),
+        EndedSessionsPort(runtime.sessions),
+        syncs,
+        runtime.outbound,
+        session_keys=runtime.sealer.derived_keys("mcp sessions"),
+        public_url=settings.base_url,
+        trusted_proxies=settings.trusted_proxies,
+    )
+
+
+async def _run_in_background(
+    stack: AsyncExitStack,
+    writer: AdmissionWriter,
+    table: InFlightTable,
+    refusals: Refusals,
+    uses: TokenUses,
+    syncs: SyncRequestsPort,
+) -> None:
+    """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""
+    writing = asyncio.create_task(writer.run(), name="admission")
+    watching = asyncio.create_task(table.run(), name="in flight")
+    extras = [asyncio.create_task(loop.run()) for loop in (refusals, uses, syncs)]
+
+    async def stop() -> None:
+        table.close()
+        for task in extras:
+            task.cancel()
+        await asyncio.gather(watching, *extras, return_exceptions=True)
+        refusals.flush()
+        with suppress(Exception):
+            # The last uses are a convenience; a database that is away must not hold the exit.
+            await uses.flush()
+        writer.close()
+        await asyncio.wait([writing], timeout=_STOP_S)
+        writing.cancel()
+
+    stack.push_async_callback(stop)
+
+
+def _url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise RuntimeError("the command line resolves the embedded database before the service starts")
+    return settings.database_url.get_secret_value()

@@ -1,0 +1,236 @@
+"""The gateway's ports, satisfied by features: translation only, no decisions."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.domain.access import POLICY_SET_ID, Decision, Server, Token
+from app.domain.errors import Unavailable
+from app.domain.token_format import Credential
+from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_row
+from app.features.access.clients import Clients, clean
+from app.features.access.in_flight import InFlightTable
+from app.features.access.models import EndedSession
+from app.features.access.refusals import Refusal, Refusals
+from app.features.access.rows import Row, row_values
+from app.features.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
+from app.features.tokens.models import Token as TokenRow
+from app.features.tokens.models import TokenUse
+from app.gateway.ports import (
+    Admitted,
+    Call,
+    Client,
+    Stale,
+    StoreUnavailable,
+    TooManyLookups,
+    UpstreamTarget,
+    View,
+)
+from app.kit.database import commit
+from app.kit.strict_json import canonical
+from app.kit.versions import move_versions
+
+USE_FLUSH_S = 60.0
+
+
+class SnapshotPort:
+    """``gateway.ports.Snapshots`` on the access snapshot."""
+
+    def __init__(self, snapshot: AccessSnapshot) -> None:
+        self._snapshot = snapshot
+
+    async def resolve(self, credential: Credential, client: Client) -> View | None:
+        return await self._view(credential, fresh=False)
+
+    async def refresh(self, view: View) -> View | None:
+        return await self._view(view.credential, fresh=True)
+
+    async def _view(self, credential: Credential, *, fresh: bool) -> View | None:
+        try:
+            token = await self._snapshot.token(credential, fresh=fresh)
+            if token is None:
+                return None
+            fleet, around = await self._snapshot.fleet(fresh=fresh)
+        except SnapshotUnavailable as error:
+            raise StoreUnavailable from error
+        except LookupsExhausted as error:
+            raise TooManyLookups from error
+        return View(token, around, fleet.by_slug, credential)
+
+    async def target(self, server: Server) -> UpstreamTarget:
+        try:
+            return UpstreamTarget(*await self._snapshot.target(server))
+        except (SnapshotUnavailable, Unavailable, SQLAlchemyError) as error:
+            raise StoreUnavailable from error
+
+    def now(self) -> float:
+        return self._snapshot.clock.now()
+
+
+class AdmissionPort:
+    """``gateway.ports.Admissions`` on the admission writer."""
+
+    def __init__(
+        self, writer: AdmissionWriter, clients: Clients, refusals: Refusals, uses: "TokenUses", digest_key: bytes
+    ) -> None:
+        self._writer = writer
+        self._clients = clients
+        self._refusals = refusals
+        self._uses = uses
+        self._digest_key = digest_key
+
+    async def admit(self, call: Call) -> Admitted | Stale:
+        client = call.client
+        named = (client.ip, client.user_agent, client.name, client.version)
+        client_id, client_row = self._clients.name(*named)
+        row = self._row(call, client_id)
+        row.client = client_row
+        try:
+            written = await self._writer.write(row)
+        except AdmissionUnavailable as error:
+            raise StoreUnavailable from error
+        if not written:
+            return Stale()
+        if client_row is not None:
+            self._clients.written(client_row, *named)
+        self._uses.note(call.token.id)
+        return Admitted(time.monotonic())
+
+    def _row(self, call: Call, client_id: UUID) -> Row:
+        decision, identity = call.decision, call.token.identity
+        digest = None
+        if call.arguments is not None:
+            digest = hmac.digest(self._digest_key, canonical(call.arguments), "sha256")  # type: ignore[arg-type]
+        values = row_values(
+            id=call.id,
+            action=call.action,
+            decision=decision.effect.value,
+            reason_code=decision.reason_code,
+            outcome=None if decision.allowed else "denied",
+            actor_type="identity",
+            actor_id=identity.id,
+            on_behalf_of=None if identity.owner is None else identity.owner.id,
+            token_id=call.token.id,
+            server_id=None if call.server is None else call.server.id,
+            tool=clean(call.tool),
+            grant_id=decision.grant_id,
+            policy_version=next((version for id, version in decision.rests_on if id == POLICY_SET_ID), None),
+            client_id=client_id,
+            method=clean(call.method),
+            arguments_digest=digest,
+            definition_digest=None if decision.tool is None else decision.tool.approved_digest,
+            request_id=clean(call.request_id),
+            trace_id=clean(call.trace_id),
+        )
+        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
+        return Row(values, decision.rests_on, span)
+
+    def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
+        self._writer.write_later(outcome_row(call_id, outcome, duration_ms))
+
+    def count_refused(self, view: View, reason_code: str, client: Client) -> None:
+        client_id, row = self._clients.name(client.ip, client.user_agent, client.name, client.version)
+        token: Token = view.token
+        owner = token.identity.owner
+        self._refusals.count(
+            Refusal(reason_code, client_id, token.id, token.identity.id, None if owner is None else owner.id), row
+        )
+
+    def count_unknown(self, client: Client) -> None:
+        client_id, row = self._clients.name(client.ip, None, None, None)
+        self._refusals.count(Refusal("credential_unknown", client_id), row)
+
+
+class InFlightPort:
+    """``gateway.ports.InFlight`` on the in-flight table."""
+
+    def __init__(self, table: InFlightTable, snapshots: SnapshotPort) -> None:
+        self._table = table
+        self._snapshots = snapshots
+
+    def enter(
+        self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
+    ) -> None:
+        async def again() -> Decision | None:
+            fresh = await self._snapshots.refresh(view)
+            return None if fresh is None else redecide(fresh, self._snapshots.now())
+
+        self._table.enter(call.id, call.decision, again, cut)
+
+    def leave(self, call_id: UUID) -> None:
+        self._table.leave(call_id)
+
+
+class EndedSessionsPort:
+    """``gateway.ports.EndedSessions``: in PostgreSQL, so that an end holds everywhere and survives restarts."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+
+    async def end(self, session_id: UUID, token_id: UUID) -> None:
+        try:
+            async with self._sessions() as session:
+                statement = insert(EndedSession).values(session_id=session_id, token_id=token_id)
+                await session.execute(statement.on_conflict_do_nothing())
+                # Calls of the session rest on its version being 0; from this commit on it is not.
+                await move_versions(session, [session_id], narrows=True)
+                await commit(session)
+        except (Unavailable, SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable from error
+
+    async def has_ended(self, session_id: UUID) -> bool:
+        try:
+            async with self._sessions() as session:
+                return await session.get(EndedSession, session_id) is not None
+        except (Unavailable, SQLAlchemyError, OSError) as error:
+            raise StoreUnavailable from error
+
+
+class TokenUses:
+    """When tokens were last used: noted in memory, written once a minute, never on the way of a call."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._used: set[UUID] = set()
+
+    def note(self, token_id: UUID) -> None:
+        self._used.add(token_id)
+
+    async def flush(self) -> None:
+        """Write what was noted."""
+        used, self._used = sorted(self._used), set()
+        if not used:
+            return
+        from_tokens = select(TokenRow.id, func.clock_timestamp()).where(TokenRow.id.in_(used))  # type: ignore[attr-defined]
+        statement = insert(TokenUse).from_select(["token_id", "last_used_at"], from_tokens)
+        async with self._sessions() as session:
+            await session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["token_id"], set_={"last_used_at": statement.excluded.last_used_at}
+                )
+            )
+            await session.execute(
+                delete(EndedSession).where(
+                    EndedSession.token_id.in_(  # type: ignore[attr-defined]
+                        select(TokenRow.id).where(TokenRow.expires_at < func.clock_timestamp())  # type: ignore[arg-type]
+                    )
+                )
+            )
+            await session.commit()
+
+    async def run(self) -> None:
+        """Flush once a minute until cancelled; a database that is away is tried again next minute."""
+        while True:
+            await asyncio.sleep(USE_FLUSH_S)
+            try:
+                await self.flush()
+            except (Unavailable, SQLAlchemyError, OSError):
+                continue
+

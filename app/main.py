@@ -1,0 +1,86 @@
+"""The composition root: one ASGI application that serves the REST API and the gateway."""
+
+from typing import Any, cast
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+import app as package
+from app.adapters.oauth import routes as oauth
+from app.features.audit import routes as audit
+from app.features.grants import routes as grants
+from app.features.groups import routes as groups
+from app.features.identities import routes as identities
+from app.features.servers import routes as servers
+from app.features.service_accounts import me
+from app.features.service_accounts import routes as service_accounts
+from app.features.tokens import offboard_routes as offboarding
+from app.features.tokens import routes as tokens
+from app.features.tools import routes as tools
+from app.kit import health, problems
+from app.kit.request_limits import RequestLimits
+from app.lifespan import make_lifespan
+from app.settings import Settings
+
+_GATEWAY_PREFIXES = ("/mcp/", "/.well-known/oauth-protected-resource")
+
+
+class Scopegate:
+    """Sends MCP to the gateway, which is plain ASGI for speed, and everything else to the API."""
+
+    def __init__(self, api: FastAPI) -> None:
+        self.api = api
+        self._limited: ASGIApp = RequestLimits(api)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path == "/mcp" or path.startswith(_GATEWAY_PREFIXES):
+                await self.api.state.gateway(scope, receive, send)
+                return
+            await self._limited(scope, receive, send)
+            return
+        await self.api(scope, receive, send)
+
+
+def create_api(settings: Settings) -> FastAPI:
+    """The REST API alone."""
+    api = FastAPI(
+        title="Scopegate",
+        version=package.__version__,
+        summary="Scoped, revocable, audited access to MCP servers for each person and agent.",
+        lifespan=make_lifespan(settings),
+        redoc_url=None,
+    )
+    problems.install(api)
+    # Offboarding first: its fixed paths would otherwise read as identity ids.
+    for feature in (
+        offboarding, servers, tools, identities, groups, grants, tokens, service_accounts, me, audit, oauth, health,
+    ):  # fmt: skip
+        api.include_router(cast("Any", feature).router)
+    api.openapi = lambda: openapi(api)  # type: ignore[method-assign]
+    return api
+
+
+def create_app(settings: Settings) -> Scopegate:
+    """The whole service of one worker."""
+    return Scopegate(create_api(settings))
+
+
+def openapi(api: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with problem documents as a named component."""
+    if api.openapi_schema is None:
+        document = get_openapi(
+            title=api.title,
+            version=api.version,
+            openapi_version=api.openapi_version,
+            summary=api.summary,
+            routes=api.routes,
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        definition = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(definition.pop("$defs", {}))
+        schemas["Problem"] = definition
+        api.openapi_schema = document
+    return api.openapi_schema
