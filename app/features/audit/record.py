@@ -23,6 +23,7 @@ async def record(
     *,
     changes: dict[str, Any] | None = None,
     request_id: str | None = None,
+    outcome: str = "success",
     **columns: Any,
 ) -> UUID:
     """Append one control-plane event and return its id.
@@ -37,7 +38,7 @@ async def record(
         on_behalf_of=caller.identity_id,
         object_type=object_type,
         object_id=object_id,
-        outcome="success",
+        outcome=outcome,
         changes=None if changes is None else json.loads(json.dumps(changes, default=str)),
         request_id=request_id,
         **columns,
