@@ -1,0 +1,84 @@
+"""The event stream parser: the standard's reading, and not a byte changed on the way through."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event
+
+
+def parse(stream: bytes, size: int | None = None) -> tuple[list[SseEvent], bytes]:
+    parser = SseParser()
+    step = size or max(1, len(stream))
+    events = [event for at in range(0, len(stream), step) for event in parser.feed(stream[at : at + step])]
+    return events, parser.pending
+
+
+STREAM = (
+    b"\xef\xbb\xbf: hello\n\n"
+    b'event: message\r\nid: 7\r\ndata: {"a":1}\r\n\r\n'
+    b"data:one\rdata:  two\r\r"
+    b"id: 8\nretry: 100\n\n"
+    b"event: ping\ndata\n\n"
+    b"data: not ended\n"
+)
+
+
+@pytest.mark.parametrize("size", [None, 1, 2, 3, 7])
+def test_events_are_the_same_however_the_stream_is_cut(size: int | None) -> None:
+    events, pending = parse(STREAM, size)
+    assert [(event.data, event.event, event.id) for event in events] == [
+        (None, "message", None),
+        (b'{"a":1}', "message", "7"),
+        (b"one\n two", "message", None),
+        (None, "message", "8"),
+        (b"", "ping", None),
+    ]
+    assert b"".join(event.raw for event in events) + pending == STREAM
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"data: x", b"id: 1", b":", b"\n", b"\r", b"\r\n", b"\xef\xbb\xbf", b"event:e"])
+    ),
+    st.integers(1, 5),
+)
+def test_raw_bytes_add_up_to_the_stream(parts: list[bytes], size: int) -> None:
+    stream = b"".join(parts)
+    events, pending = parse(stream, size)
+    assert b"".join(event.raw for event in events) + pending == stream
+    whole, _ = parse(stream)
+    assert [event.data for event in events] == [event.data for event in whole]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_an_event_is_out_as_soon_as_its_empty_line_is_in(end: bytes) -> None:
+    parser = SseParser()
+    assert parser.feed(b"data: 1" + end) == []
+    assert [event.data for event in parser.feed(end)] == [b"1"]
+
+
+def test_an_endless_line_is_refused_before_it_ends() -> None:
+    parser = SseParser(max_line_bytes=100)
+    parser.feed(b"data: ")
+    with pytest.raises(SseLimitError):
+        parser.feed(b"x" * 100)
+
+
+def test_an_endless_event_is_refused() -> None:
+    parser = SseParser(max_event_bytes=1000)
+    with pytest.raises(SseLimitError):
+        for _ in range(1000):
+            parser.feed(b"data: x\n")
+
+
+def test_many_events_are_not_one_long_event() -> None:
+    parser = SseParser(max_event_bytes=50)
+    assert len(parser.feed(b"data: x\n\n" * 1000)) == 1000
+
+
+@given(st.binary(max_size=50))
+def test_an_encoded_event_reads_back(data: bytes) -> None:
+    events, pending = parse(encode_event(data))
+    assert pending == b""
+    assert [event.data for event in events] == [data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")]

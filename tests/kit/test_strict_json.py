@@ -1,0 +1,130 @@
+"""Strict JSON: one meaning for every text, and an error of one kind for all others."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.kit import strict_json
+from app.kit.strict_json import StrictJsonError, canonical, dumps, envelope_case_variant, loads
+
+REFUSED = [
+    (b"", "syntax"),
+    (b"{", "syntax"),
+    (b"{} {}", "syntax"),
+    (b"[1,]", "syntax"),
+    (b"'a'", "syntax"),
+    (b'"a\x00b"', "syntax"),
+    (b'"tab\there"', "syntax"),
+    (b"\x0b1", "syntax"),
+    (b"\xef\xbb\xbf{}", "encoding"),
+    ("{}".encode("utf-16"), "encoding"),
+    (b'"\xff"', "encoding"),
+    (b'"\xed\xa0\x80"', "encoding"),
+    (b'{"a":1,"a":1}', "duplicate_key"),
+    (b'{"method":"a","\\u006dethod":"b"}', "duplicate_key"),
+    (b'[{"x":{"a":1,"b":2,"a":3}}]', "duplicate_key"),
+    (b"NaN", "number"),
+    (b'{"a":[-Infinity]}', "number"),
+    (b"1e400", "number"),
+    (b"-1e400", "number"),
+    (b"9" * 401, "number"),
+    (b"9" * 10_000, "number"),
+    (b'"\\ud800"', "string"),
+    (b'"\\uDC00\\ud800"', "string"),
+    (b'{"\\udfff":1}', "string"),
+    (b'{"a":["\\u0000"]}', "string"),
+    (b'{"\\u0000":1}', "string"),
+    (b"[" * 65 + b"]" * 65, "depth"),
+    (b'{"a":' * 65 + b"1" + b"}" * 65, "depth"),
+    (b"[" * 500_000, "depth"),
+    (b'{"a":' * 200_000, "depth"),
+]
+
+
+@pytest.mark.parametrize(("data", "code"), REFUSED)
+def test_refuses_what_two_parsers_could_read_differently(data: bytes, code: str) -> None:
+    with pytest.raises(StrictJsonError) as caught:
+        loads(data)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b' {"a" : [1, 2.5, "x", null, true]}\r\n', {"a": [1, 2.5, "x", None, True]}),
+        (b"18446744073709551617", 2**64 + 1),
+        (b"9" * 400, int("9" * 400)),
+        (b'"\\ud83d\\ude00 \\\\u0000"', "\U0001f600 \\u0000"),
+        ('"\u00e9"'.encode(), "\u00e9"),
+        (b"[" * 64 + b"]" * 64, None),
+    ],
+)
+def test_reads_what_has_one_meaning(data: bytes, value: object) -> None:
+    read = loads(data)
+    if value is not None:
+        assert read == value
+
+
+def test_many_objects_side_by_side_are_not_deep() -> None:
+    assert loads(b"[" + b",".join([b'{"a":[]}'] * 5000) + b"]", max_depth=3)
+
+
+@given(st.binary(max_size=200))
+def test_raises_nothing_but_its_own_error(data: bytes) -> None:
+    try:
+        value = loads(data)
+    except StrictJsonError:
+        return
+    assert loads(dumps(value)) == value
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), inner)
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_what_is_written_reads_back_the_same(value: strict_json.JsonValue) -> None:
+    assert loads(dumps(value)) == value
+    assert loads(canonical(value)) == value
+
+
+def test_canonical_form_does_not_depend_on_order_or_spaces_and_keeps_integers_exact() -> None:
+    one = loads(b'{"b": 9007199254740993, "a": {"z": 1.50, "\\u0079": "\\u00e9"}}')
+    two = loads('{"a":{"y":"\u00e9","z":1.5},"b":9007199254740993}'.encode())
+    assert canonical(one) == canonical(two) == '{"a":{"y":"\u00e9","z":1.5},"b":9007199254740993}'.encode()
+    assert canonical(1) != canonical(1.0)
+
+
+def test_never_writes_what_it_would_not_read() -> None:
+    for value in (float("nan"), float("inf"), "\ud800"):
+        with pytest.raises(ValueError):  # noqa: PT011  the standard library's own
+            dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        ({"jsonrpc": "2.0", "id": 1, "method": "x", "params": {"name": "a", "arguments": {"NAME": 1}}}, None),
+        ({"jsonrpc": "2.0", "Method": "x"}, "Method"),
+        ({"method": "x", "METHOD": "y"}, "METHOD"),
+        ({"param\u017f": {}}, "param\u017f"),
+        ({"params": {"Name": "a"}}, "params.Name"),
+        ({"params": {"name": "a", "Arguments": {}}}, "params.Arguments"),
+        ({"params": {"_META": {}}}, "params._META"),
+        ([], None),
+    ],
+)
+def test_finds_envelope_keys_that_differ_only_by_case(
+    message: strict_json.JsonValue, found: str | None
+) -> None:
+    assert envelope_case_variant(message) == found
