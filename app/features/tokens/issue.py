@@ -1,0 +1,198 @@
+"""Issuing and attenuating: a new token with its one secret.
+
+What a token may do is worked out anew at each use as its scope within its identity's live grants, so no role can
+issue anything beyond those grants; nothing of them needs to be copied or compared here.
+"""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain import token_format
+from app.domain.errors import Conflict, FieldError, Invalid
+from app.domain.scopes import scope_within
+from app.features.audit.record import keep_version, record
+from app.features.identities.models import Identity
+from app.features.tokens import repository
+from app.features.tokens.models import Token, TokenSecret
+from app.features.tokens.schemas import TokenCreate
+from app.kit.authorization import Caller
+from app.kit.crypto import Peppers
+from app.kit.ids import IDENTITY, TOKEN, format_id, new_id
+from app.kit.runtime import Runtime
+from app.kit.selectors import ScopeModel, load_scope, scope_to_domain, servers_named_by_scope, store_scope
+from app.kit.versions import move_versions
+
+DEEPEST = 5
+
+
+async def issue_token(
+    session: AsyncSession, runtime: Runtime, caller: Caller, body: TokenCreate, request_id: str | None
+) -> tuple[UUID, str]:
+    """Issue a token and return its id; the second value is its secret, which is kept nowhere.
+
+    Identity, owner and parent are held FOR SHARE until the commit, so that no offboarding or revocation that runs
+    beside this one misses the new token. Raises ``Conflict`` when the identity or its owner is not active, and
+    ``Invalid``.
+    """
+    identity = await _hold_active(session, body.identity_id)
+    parent = None
+    if body.parent_id is not None:
+        parent = await _hold_parent(session, body.parent_id, identity)
+        _check_within(body, parent)
+    await check_expiry(session, body.expires_at, runtime.max_token_ttl)
+    await check_scope_servers(session, body.scope)
+    token = Token(
+        id=new_id(),
+        identity_id=identity.id,
+        parent_id=None if parent is None else parent.id,
+        depth=0 if parent is None else parent.depth + 1,
+        name=body.name,
+        scope=store_scope(body.scope),
+        expires_at=body.expires_at,
+        ip_allow=list(dict.fromkeys(body.ip_allow)),
+    )
+    session.add(token)
+    await session.flush()
+    secret = await add_secret(session, runtime.peppers, token.id)
+    await keep_version(session, "token_scope", token.id, scope_content(token))
+    await record(
+        session, caller, "token.issue", "token", token.id,
+        changes=_issued(token), request_id=request_id, token_id=token.id,
+    )  # fmt: skip
+    await move_versions(session, [token.id], narrows=False)
+    return token.id, secret
+
+
+async def add_secret(session: AsyncSession, peppers: Peppers, token_id: UUID) -> str:
+    """Make a secret of the token and store its HMAC. Returns the credential's text."""
+    text = token_format.format_credential(
+        token_format.SCOPED_TOKEN, token_id, secrets.token_bytes(token_format.SECRET_BYTES)
+    )
+    credential = token_format.parse_credential(text, token_format.SCOPED_TOKEN)
+    if credential is None:
+        raise AssertionError("a new credential always parses")
+    session.add(
+        TokenSecret(
+            token_id=token_id,
+            digest=peppers.digest(credential.digest_input),
+            pepper_key_id=peppers.current_id,
+        )
+    )
+    await session.flush()
+    return text
+
+
+def scope_content(token: Token) -> dict[str, Any]:
+    """What history keeps of a token: all that says what it could reach, and when."""
+    return {
+        "identity_id": token.identity_id,
+        "parent_id": token.parent_id,
+        "scope": token.scope,
+        "expires_at": token.expires_at.isoformat(),
+        "ip_allow": token.ip_allow,
+    }
+
+
+async def check_expiry(session: AsyncSession, expires_at: datetime, longest: timedelta) -> None:
+    """Raise ``Invalid`` unless the time lies ahead and within the configured maximum, by the database's clock."""
+    now = await repository.database_now(session)
+    if expires_at <= now:
+        raise Invalid.field("/expires_at", "in_the_past", "expires_at must lie in the future.")
+    if expires_at > now + longest:
+        latest = (now + longest).isoformat(timespec="seconds")
+        raise Invalid.field(
+            "/expires_at",
+            "too_late",
+            f"expires_at may be {longest} away at most: choose a time up to {latest}.",
+        )
+
+
+async def check_scope_servers(session: AsyncSession, scope: ScopeModel) -> None:
+    """Raise ``Invalid`` naming every server id of the scope that is not there."""
+    named = servers_named_by_scope(scope, "/scope")
+    if not named:
+        return
+    existing = await repository.existing_servers(session, {id for _, id in named})
+    missing = [
+        FieldError(pointer, "not_found", "There is no such server.")
+        for pointer, id in named
+        if id not in existing
+    ]
+    if missing:
+        raise Invalid("The scope names servers that do not exist; see errors for which.", errors=missing)
+
+
+async def _hold_active(session: AsyncSession, identity_id: UUID) -> Identity:
+    """The identity, held FOR SHARE together with its owner, both active."""
+    owner_query = select(col(Identity.owner_id)).where(col(Identity.id) == identity_id)
+    while True:
+        owner_id = await session.scalar(owner_query)
+        wanted = {identity_id} | ({owner_id} if owner_id else set())
+        held = await repository.lock_identities(session, wanted, share=True)
+        identity = held.get(identity_id)
+        if identity is None:
+            raise Invalid.field("/identity_id", "not_found", "There is no such identity.")
+        # The agent may have been handed over while we waited; then its new owner must be held as well.
+        if identity.owner_id is None or identity.owner_id in held:
+            break
+    for one, word in (
+        (identity, "identity"),
+        (held.get(identity.owner_id or identity.id), "identity's owner"),
+    ):
+        if one is not None and one.status != "active":
+            raise Conflict(
+                f"This {word} is {one.status}: only active ones can get tokens. Reinstate it first.",
+                code="identity_not_active",
+            )
+    return identity
+
+
+async def _hold_parent(session: AsyncSession, parent_id: UUID, identity: Identity) -> Token:
+    parent = await repository.lock_token(session, parent_id, share=True)
+    if parent is None:
+        raise Invalid.field("/parent_id", "not_found", "There is no such token.")
+    if parent.identity_id not in (identity.id, identity.owner_id):
+        raise Invalid.field(
+            "/identity_id", "not_of_parent",
+            "A token can be attenuated for its own identity or an agent which that identity owns.",
+        )  # fmt: skip
+    reading = await repository.find_reading(session, parent_id)
+    if reading is None or reading.status != "active":
+        raise Invalid.field("/parent_id", "parent_not_live", "Only an active token can be attenuated.")
+    if parent.depth >= DEEPEST:
+        raise Invalid.field(
+            "/parent_id",
+            "too_deep",
+            f"At most {DEEPEST} tokens may stand above one: attenuate one further up.",
+        )
+    return parent
+
+
+def _check_within(body: TokenCreate, parent: Token) -> None:
+    wrong = []
+    if not scope_within(scope_to_domain(body.scope), load_scope(parent.scope)):
+        wrong.append(FieldError("/scope", "wider_than_parent", "The scope must lie within the parent's."))
+    if body.expires_at > parent.expires_at:
+        latest = parent.expires_at.isoformat()
+        wrong.append(
+            FieldError(
+                "/expires_at", "later_than_parent", f"The parent expires at {latest}; no later than that."
+            )
+        )
+    if wrong:
+        raise Invalid("An attenuated token may not reach further than its parent.", errors=wrong)
+
+
+def _issued(token: Token) -> dict[str, Any]:
+    return {
+        "identity_id": format_id(IDENTITY, token.identity_id),
+        "parent_id": None if token.parent_id is None else format_id(TOKEN, token.parent_id),
+        "scope": token.scope,
+        "expires_at": token.expires_at.isoformat(),
+    }

@@ -1,0 +1,100 @@
+"""Narrowing: a token's scope may only get smaller and its expiry only earlier."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import Request
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Conflict, FieldError, Invalid, NotFound
+from app.domain.scopes import scope_within
+from app.features.audit.record import keep_version, record
+from app.features.tokens import repository
+from app.features.tokens.issue import check_scope_servers, scope_content
+from app.features.tokens.models import Token
+from app.features.tokens.repository import TokenReading
+from app.features.tokens.schemas import TokenUpdate
+from app.kit.authorization import Caller
+from app.kit.etags import check_if_match
+from app.kit.selectors import load_scope, scope_to_domain, store_scope
+from app.kit.versions import move_versions
+
+
+async def narrow_token(
+    session: AsyncSession, caller: Caller, token_id: UUID, body: TokenUpdate, request: Request
+) -> None:
+    """Apply the patch. Raises ``NotFound``, ``Conflict`` for one that has ended, ``Invalid`` for a wider one."""
+    # The children's expiry follows, so they are locked with it, in the one order.
+    below = await repository.lock_living_family(session, [col(Token.id) == token_id])
+    token = await living_token(session, token_id)
+    check_if_match(request, token.row.revision)
+    row, given = token.row, body.model_fields_set
+    changes: dict[str, Any] = {}
+    _check_narrower(body, row)
+    if "scope" in given:
+        await check_scope_servers(session, body.scope)
+        scope = store_scope(body.scope)
+        if scope != row.scope:
+            changes["scope"] = {"from": row.scope, "to": scope}
+            row.scope = scope
+    moved = []
+    if "expires_at" in given and body.expires_at != row.expires_at:
+        if body.expires_at <= await repository.database_now(session):
+            raise Invalid.field(
+                "/expires_at",
+                "in_the_past",
+                "expires_at must lie in the future; to end a token now, revoke it.",
+            )
+        changes["expires_at"] = {"from": row.expires_at.isoformat(), "to": body.expires_at.isoformat()}
+        row.expires_at = body.expires_at
+        children = [id for id in below if id != row.id]
+        moved = await repository.clamp_expiry(session, children, body.expires_at)
+    if changes:
+        moved.append(row.id)
+    if "name" in given and body.name != row.name:
+        # A name can be personal, so the event says that it changed and not what it was.
+        changes["name"] = "changed"
+        row.name = body.name
+    if not changes:
+        return
+    row.revision += 1
+    await session.flush()
+    for id in moved:
+        reading = await repository.find_reading(session, id)
+        if reading is not None:
+            await keep_version(session, "token_scope", id, scope_content(reading.row))
+    await record(
+        session, caller, "token.update", "token", row.id,
+        changes=changes, request_id=request.state.request_id, token_id=row.id,
+    )  # fmt: skip
+    await move_versions(session, moved, narrows=True)
+
+
+async def living_token(session: AsyncSession, token_id: UUID) -> TokenReading:
+    """A token that can still be changed. Raises ``NotFound`` or ``Conflict``."""
+    reading = await repository.find_reading(session, token_id)
+    if reading is None:
+        raise NotFound("There is no such token.")
+    if reading.status in {"revoked", "expired"}:
+        raise Conflict(f"This token is {reading.status} and stays so: issue another.", code="token_ended")
+    return reading
+
+
+def _check_narrower(body: TokenUpdate, row: Token) -> None:
+    wrong = []
+    if "scope" in body.model_fields_set and not scope_within(
+        scope_to_domain(body.scope), load_scope(row.scope)
+    ):
+        wrong.append(
+            FieldError(
+                "/scope", "wider", "The scope must provably lie within the present one; to widen, issue anew."
+            )
+        )
+    if "expires_at" in body.model_fields_set and body.expires_at > row.expires_at:
+        now = row.expires_at.isoformat()
+        wrong.append(
+            FieldError("/expires_at", "later", f"It may only get earlier than {now}; to prolong, issue anew.")
+        )
+    if wrong:
+        raise Invalid("A token can only be narrowed.", errors=wrong)

@@ -1,0 +1,120 @@
+"""What an offboarding looks up and ends in the features below."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.administrators.models import Administrator
+from app.features.approvals.models import Approval
+from app.features.grants.models import Grant
+from app.features.groups.models import GroupMember
+from app.features.identities.models import Identity
+from app.features.service_accounts.models import ServiceAccount
+
+_QUIET = {"synchronize_session": False}
+
+
+async def named(
+    session: AsyncSession, *, external_id: str | None, user_name: str | None
+) -> Sequence[Identity]:
+    """Identities with this external id, or this user name whatever its case; newest first."""
+    query = select(Identity).order_by(col(Identity.id).desc())
+    if external_id is not None:
+        query = query.where(col(Identity.external_id) == external_id)
+    if user_name is not None:
+        query = query.where(func.lower(col(Identity.user_name)) == func.lower(user_name))
+    return (await session.scalars(query)).all()
+
+
+async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
+    """Agents of this person that are not offboarded."""
+    query = select(col(Identity.id)).where(
+        col(Identity.owner_id) == owner_id, col(Identity.status) != "offboarded"
+    )
+    return list(await session.scalars(query))
+
+
+async def open_grants(session: AsyncSession, identity_id: UUID, *, lock: bool) -> list[UUID]:
+    """Grants made to the identity itself that have not ended."""
+    query = select(col(Grant.id)).where(col(Grant.identity_id) == identity_id, col(Grant.ended_at).is_(None))
+    return await _ids(session, query.order_by(col(Grant.id)), lock=lock)
+
+
+async def end_grants(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """End these grants now."""
+    values: dict[str, Any] = {"ended_at": func.now(), "revision": col(Grant.revision) + 1}
+    await session.execute(
+        update(Grant).where(col(Grant.id).in_(ids)).values(values).execution_options(**_QUIET)
+    )
+
+
+async def memberships(session: AsyncSession, identity_id: UUID) -> list[UUID]:
+    """The ids of the identity's memberships."""
+    return list(
+        await session.scalars(select(col(GroupMember.id)).where(col(GroupMember.identity_id) == identity_id))
+    )
+
+
+async def end_memberships(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Take these memberships out; their past stays in the history."""
+    await session.execute(delete(GroupMember).where(col(GroupMember.id).in_(ids)).execution_options(**_QUIET))
+
+
+async def pending_approvals(
+    session: AsyncSession, identity_ids: Collection[UUID], token_ids: Collection[UUID], *, lock: bool
+) -> list[UUID]:
+    """Pending approvals that these identities, or calls with these tokens, asked for."""
+    query = select(col(Approval.id)).where(
+        col(Approval.state) == "pending",
+        or_(col(Approval.identity_id).in_(identity_ids), col(Approval.token_id).in_(token_ids)),
+    )
+    return await _ids(session, query.order_by(col(Approval.id)), lock=lock)
+
+
+async def cancel_approvals(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Nobody can decide these any more."""
+    values: dict[str, Any] = {"state": "cancelled", "revision": col(Approval.revision) + 1}
+    await session.execute(
+        update(Approval).where(col(Approval.id).in_(ids)).values(values).execution_options(**_QUIET)
+    )
+
+
+async def owned_accounts(session: AsyncSession, owner_id: UUID, *, lock: bool) -> list[UUID]:
+    """Service accounts that the identity answers for and that are not flagged yet."""
+    query = select(col(ServiceAccount.id)).where(
+        col(ServiceAccount.owner_id) == owner_id,
+        col(ServiceAccount.ended_at).is_(None),
+        col(ServiceAccount.owner_offboarded).is_(False),
+    )
+    return await _ids(session, query.order_by(col(ServiceAccount.id)), lock=lock)
+
+
+async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
+    """Say of these service accounts that whoever answered for them is gone."""
+    values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
+    await session.execute(
+        update(ServiceAccount)
+        .where(col(ServiceAccount.id).in_(ids))
+        .values(values)
+        .execution_options(**_QUIET)
+    )
+
+
+async def active_administrator(
+    session: AsyncSession, identity_id: UUID, *, lock: bool
+) -> Administrator | None:
+    """The identity's administrator record, unless it is disabled already."""
+    query = select(Administrator).where(
+        col(Administrator.identity_id) == identity_id, col(Administrator.status) == "active"
+    )
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return await session.scalar(query)
+
+
+async def _ids(session: AsyncSession, query: Select[UUID], *, lock: bool) -> list[UUID]:
+    return list(await session.scalars(query.with_for_update() if lock else query))

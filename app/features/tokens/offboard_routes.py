@@ -1,0 +1,95 @@
+"""REST routes that end an identity. They stand with the tokens, since that is most of what ends."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.identities.repository import links_of
+from app.features.identities.schemas import IdentityView
+from app.features.identities.service import find_identity
+from app.features.tokens.offboard import Offboarded, find_to_offboard, offboard_identity
+from app.features.tokens.offboard_schemas import Offboard, OffboardAnswer, Reason
+from app.kit.authorization import Caller, Permission, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import set_etag
+from app.kit.ids import IdentityId
+from app.kit.problems import COMMON_PROBLEMS
+from app.kit.schemas import ShortText
+
+router = APIRouter(
+    prefix="/api/v1/identities",
+    tags=["identities"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+
+CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
+DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+
+
+async def _answer(session: AsyncSession, response: Response, outcome: Offboarded) -> OffboardAnswer:
+    identity = await find_identity(session, outcome.identity_id)
+    await session.refresh(identity)
+    set_etag(response, identity.revision)
+    links = await links_of(session, [identity.id])
+    return OffboardAnswer(
+        identity=IdentityView.from_row(identity, links[identity.id]),
+        changed=outcome.changed,
+        revoked=outcome.things,
+        receipt_id=outcome.receipt_id,
+    )
+
+
+@router.post("/offboard", operation_id="offboard_identity_by_name", summary="Offboard by a name outside")
+async def offboard_identity_by_name(
+    body: Offboard,
+    caller: CanOffboard,
+    session: Session,
+    request: Request,
+    response: Response,
+    external_id: ShortText | None = None,
+    user_name: ShortText | None = None,
+    dry_run: DryRun = False,
+) -> OffboardAnswer:
+    """The same as by id, for whoever knows only `external_id` or `user_name`."""
+    id = await find_to_offboard(session, external_id=external_id, user_name=user_name)
+    request_id = request.state.request_id
+    outcome = await offboard_identity(session, caller, id, body, dry_run=dry_run, request_id=request_id)
+    return await _answer(session, response, outcome)
+
+
+@router.post("/{identity_id}/offboard", operation_id="offboard_identity", summary="Offboard an identity")
+async def post_offboard(
+    identity_id: IdentityId,
+    body: Offboard,
+    caller: CanOffboard,
+    session: Session,
+    request: Request,
+    response: Response,
+    dry_run: DryRun = False,
+) -> OffboardAnswer:
+    """Everything that it and its agents can do ends in one transaction. A repeat answers the first receipt."""
+    request_id = request.state.request_id
+    outcome = await offboard_identity(
+        session, caller, identity_id, body, dry_run=dry_run, request_id=request_id
+    )
+    return await _answer(session, response, outcome)
+
+
+@router.delete("/{identity_id}", operation_id="delete_identity", summary="Offboard an identity")
+async def delete_identity(
+    identity_id: IdentityId,
+    caller: CanOffboard,
+    session: Session,
+    request: Request,
+    response: Response,
+    reason: Annotated[Reason, Query()] = "deleted",
+    dry_run: DryRun = False,
+) -> OffboardAnswer:
+    """The same as offboarding without handing its agents over. Nothing is deleted."""
+    request_id = request.state.request_id
+    outcome = await offboard_identity(
+        session, caller, identity_id, Offboard(reason=reason), dry_run=dry_run, request_id=request_id
+    )
+    return await _answer(session, response, outcome)

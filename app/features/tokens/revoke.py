@@ -1,0 +1,55 @@
+"""Revocation: tokens end with everything attenuated from them, in one transaction, at once."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.audit.record import record
+from app.features.tokens import repository
+from app.kit.authorization import Caller
+from app.kit.versions import move_versions
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The tokens that ended (or would), in id order, and how many of their calls were running."""
+
+    tokens: list[UUID]
+    in_flight: int
+
+
+async def revoke_tokens(
+    session: AsyncSession,
+    caller: Caller,
+    roots: Collection[ColumnElement[bool]],
+    reason: str,
+    *,
+    dry_run: bool,
+    request_id: str | None,
+) -> Revoked:
+    """End every living token that meets the conditions, and all below those; with ``dry_run`` only say which."""
+    if dry_run:
+        ids = await repository.living_family(session, roots)
+        return Revoked(ids, await repository.count_in_flight(session, ids))
+    ids = await repository.lock_living_family(session, roots)
+    in_flight = await repository.count_in_flight(session, ids)
+    await end_tokens(session, caller, ids, reason, request_id)
+    await move_versions(session, ids, narrows=True)
+    return Revoked(ids, in_flight)
+
+
+async def end_tokens(
+    session: AsyncSession, caller: Caller, ids: Collection[UUID], reason: str, request_id: str | None
+) -> None:
+    """End these locked tokens, with an event for each. The reason, which people word, stays out of the event.
+
+    Moving their versions is left to the caller, who moves all of a transaction's at once.
+    """
+    if not ids:
+        return
+    await repository.mark_revoked(session, ids, reason)
+    for id in ids:
+        await record(session, caller, "token.revoke", "token", id, request_id=request_id, token_id=id)

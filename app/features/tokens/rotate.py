@@ -1,0 +1,41 @@
+"""Rotation: a new secret for the same token, the older ones ending after an overlap."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.audit.record import record
+from app.features.tokens import repository
+from app.features.tokens.issue import add_secret
+from app.features.tokens.narrow import living_token
+from app.kit.authorization import Caller
+from app.kit.runtime import Runtime
+from app.kit.versions import move_versions
+
+
+async def rotate_token(
+    session: AsyncSession,
+    runtime: Runtime,
+    caller: Caller,
+    token_id: UUID,
+    overlap: timedelta,
+    request_id: str | None,
+) -> str:
+    """Add a secret and return its text; those before it work until now + ``overlap``, or earlier if already set.
+
+    Raises ``NotFound`` and, for a token that has ended, ``Conflict``.
+    """
+    await repository.lock_token(session, token_id)
+    row = (await living_token(session, token_id)).row
+    until = await repository.database_now(session) + overlap
+    await repository.end_secrets(session, token_id, until)
+    secret = await add_secret(session, runtime.peppers, token_id)
+    row.revision += 1
+    await session.flush()
+    await record(
+        session, caller, "token.rotate", "token", token_id,
+        changes={"overlap_until": until.isoformat()}, request_id=request_id, token_id=token_id,
+    )  # fmt: skip
+    await move_versions(session, [token_id], narrows=True)
+    return secret

@@ -1,0 +1,177 @@
+"""REST routes of scoped tokens."""
+
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlmodel import col
+
+from app.domain.errors import NotFound
+from app.features.tokens import repository
+from app.features.tokens.connect import connect_settings
+from app.features.tokens.filters import bulk_conditions, select_tokens
+from app.features.tokens.issue import issue_token
+from app.features.tokens.models import Token
+from app.features.tokens.narrow import narrow_token
+from app.features.tokens.revoke import revoke_tokens
+from app.features.tokens.rotate import rotate_token
+from app.features.tokens.schemas import (
+    BulkRevocationView,
+    RevocationView,
+    RevokedTokens,
+    TokenCreate,
+    TokenQuery,
+    TokenRevoke,
+    TokenRotate,
+    TokenSecretView,
+    TokensRevoke,
+    TokenUpdate,
+    TokenView,
+)
+from app.kit.authorization import Caller, Permission, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import set_etag
+from app.kit.ids import TOKEN, TokenId, format_id
+from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/tokens",
+    tags=["tokens"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS | problem_responses(412),
+)
+
+CanIssue = Annotated[Caller, requires(Permission.TOKENS_ISSUE)]
+CanRevoke = Annotated[Caller, requires(Permission.TOKENS_REVOKE)]
+DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+
+
+async def _view(session: Session, token_id: UUID) -> TokenView:
+    reading = await repository.find_reading(session, token_id)
+    if reading is None:
+        raise NotFound("There is no such token.")
+    return TokenView.from_reading(reading)
+
+
+async def _secret(
+    session: Session, runtime: CurrentRuntime, response: Response, token_id: UUID, secret: str
+) -> TokenSecretView:
+    view = await _view(session, token_id)
+    set_etag(response, view.revision)
+    response.headers["Cache-Control"] = "no-store"
+    return TokenSecretView(secret=secret, token=view, connect=connect_settings(runtime.public_url))
+
+
+@router.get(
+    "",
+    dependencies=[requires(Permission.TOKENS_READ)],
+    operation_id="list_tokens",
+    summary="List tokens, newest first",
+)
+async def list_tokens(
+    query: Annotated[TokenQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[TokenView]:
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tokens", query.filters())
+    rows, next_cursor = await newest_first(session, select_tokens(query), Token, cursors, query)
+    readings = await repository.find_readings(session, [row.id for row in rows])
+    return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=next_cursor)
+
+
+@router.post("", status_code=201, operation_id="create_token", summary="Issue or attenuate a token")
+async def create_token(
+    body: TokenCreate,
+    caller: CanIssue,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> TokenSecretView:
+    """The secret is in this answer and nowhere else."""
+    token_id, secret = await issue_token(session, runtime, caller, body, request.state.request_id)
+    response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, token_id)}"
+    return await _secret(session, runtime, response, token_id, secret)
+
+
+@router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all tokens that match")
+async def bulk_revoke_tokens(
+    body: TokensRevoke, caller: CanRevoke, session: Session, request: Request, dry_run: DryRun = False
+) -> BulkRevocationView:
+    """All of them end in one transaction, with everything attenuated from them."""
+    conditions = bulk_conditions(body.filter)
+    revoked = await revoke_tokens(
+        session, caller, conditions, body.reason, dry_run=dry_run, request_id=request.state.request_id
+    )
+    shown = RevokedTokens(tokens=revoked.tokens, in_flight=revoked.in_flight)
+    return BulkRevocationView(changed=bool(revoked.tokens), revoked=shown)
+
+
+@router.get(
+    "/{token_id}",
+    dependencies=[requires(Permission.TOKENS_READ)],
+    operation_id="get_token",
+    summary="Read one token",
+)
+async def get_token(token_id: TokenId, session: Session, response: Response) -> TokenView:
+    view = await _view(session, token_id)
+    set_etag(response, view.revision)
+    return view
+
+
+@router.patch("/{token_id}", operation_id="narrow_token", summary="Rename or narrow a token")
+async def patch_token(
+    token_id: TokenId,
+    body: TokenUpdate,
+    caller: CanIssue,
+    session: Session,
+    request: Request,
+    response: Response,
+) -> TokenView:
+    """Children that would outlive it get its new expiry; their scope is cut by it at each use anyway."""
+    await narrow_token(session, caller, token_id, body, request)
+    view = await _view(session, token_id)
+    set_etag(response, view.revision)
+    return view
+
+
+@router.post("/{token_id}/rotate", operation_id="rotate_token", summary="Give a token a new secret")
+async def post_rotate(
+    token_id: TokenId,
+    body: TokenRotate,
+    caller: CanIssue,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> TokenSecretView:
+    """The secrets so far work for `overlap_s` more seconds, and no longer than they would have."""
+    overlap = timedelta(seconds=body.overlap_s)
+    secret = await rotate_token(session, runtime, caller, token_id, overlap, request.state.request_id)
+    return await _secret(session, runtime, response, token_id, secret)
+
+
+@router.post("/{token_id}/revoke", operation_id="revoke_token", summary="End a token at once")
+async def revoke_token(
+    token_id: TokenId,
+    body: TokenRevoke,
+    caller: CanRevoke,
+    session: Session,
+    request: Request,
+    response: Response,
+    dry_run: DryRun = False,
+) -> RevocationView:
+    """All its secrets end, and everything attenuated from it. When this has answered, no call with it begins."""
+    await _view(session, token_id)
+    roots = [col(Token.id) == token_id]
+    revoked = await revoke_tokens(
+        session, caller, roots, body.reason, dry_run=dry_run, request_id=request.state.request_id
+    )
+    view = await _view(session, token_id)
+    set_etag(response, view.revision)
+    return RevocationView(
+        changed=bool(revoked.tokens),
+        token=view,
+        revoked=RevokedTokens(tokens=revoked.tokens, in_flight=revoked.in_flight),
+    )

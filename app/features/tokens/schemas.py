@@ -1,0 +1,203 @@
+"""Request and answer models of tokens."""
+
+from datetime import datetime
+from enum import StrEnum
+from ipaddress import ip_network
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from app.features.tokens.connect import Connect
+from app.features.tokens.repository import TokenReading
+from app.kit.ids import GroupId, IdentityId, ServerId, TokenId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import Name, ShortText, Strict, Time
+from app.kit.selectors import ScopeModel, show_scope
+
+LONGEST_OVERLAP_S = 86_400
+_TOKEN = "tok_01jdpnwz00e008000000000000"
+_IDENTITY = "idn_01jdpnwz00e008000000000000"
+_SERVER = "srv_01jdpnwz00e008000000000000"
+_READ_ONLY = {
+    "kind": "listed",
+    "entries": [{"servers": {"kind": "ids", "ids": [_SERVER]}, "tools": {"kind": "risk", "risk": ["read"]}}],
+}
+
+
+class TokenStatus(StrEnum):
+    """`suspended`: its identity, or that identity's owner, is not active."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+def _network(value: str) -> str:
+    if "%" in value:
+        raise ValueError("an address range has no zone")
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError(
+            "expected an address or a CIDR range without host bits, as 203.0.113.0/24 or 2001:db8::/32"
+        ) from None
+
+
+Network = Annotated[str, Field(max_length=64, examples=["203.0.113.0/24"]), AfterValidator(_network)]
+Reason = Annotated[ShortText, Field(min_length=1, examples=["laptop lost"])]
+
+
+def _absent() -> Any:
+    """What a patch holds of a field that it does not name: read `model_fields_set` first."""
+    return None
+
+
+def _example(value: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [value]})
+
+
+class TokenQuery(ListQuery):
+    """Filters of the list of tokens; each may be repeated, and then any of its values matches."""
+
+    identity_id: list[IdentityId] = Field(default_factory=list)
+    parent_id: list[TokenId] = Field(default_factory=list)
+    server_id: ServerId | None = Field(default=None, description="Tokens whose scope can reach this server.")
+    status: list[TokenStatus] = Field(default_factory=list)
+    q: ShortText | None = Field(default=None, description="Text in the name.")
+
+
+class TokenCreate(Strict):
+    """A new scoped token. Its right is never more than its identity's live grants allow."""
+
+    model_config = _example(
+        {
+            "identity_id": _IDENTITY,
+            "name": "laptop",
+            "scope": _READ_ONLY,
+            "expires_at": "2027-01-31T12:00:00Z",
+        }
+    )
+    identity_id: IdentityId
+    name: Name
+    scope: ScopeModel
+    expires_at: Time = Field(description="In the future, and at most the configured maximum away.")
+    ip_allow: list[Network] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Ranges the token may be used from; empty: anywhere.",
+    )
+    parent_id: TokenId | None = Field(
+        default=None,
+        description="Attenuate this token: for its identity or an agent that identity owns, with no wider scope "
+        "and no later expiry.",
+    )
+
+
+class TokenUpdate(Strict):
+    """A merge patch. The scope may only get smaller and the expiry earlier."""
+
+    model_config = _example({"expires_at": "2026-12-31T12:00:00Z"})
+    name: Name = Field(default_factory=_absent)
+    scope: ScopeModel = Field(default_factory=_absent)
+    expires_at: Time = Field(default_factory=_absent)
+
+
+class TokenRotate(Strict):
+    """How long the secrets so far still work beside the new one."""
+
+    model_config = _example({"overlap_s": 3600})
+    overlap_s: int = Field(default=0, ge=0, le=LONGEST_OVERLAP_S, strict=True)
+
+
+class TokenRevoke(Strict):
+    """Why the token ends."""
+
+    model_config = _example({"reason": "laptop lost"})
+    reason: Reason
+
+
+class TokensRevokeFilter(Strict):
+    """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
+
+    model_config = _example({"identity_id": _IDENTITY})
+    token_ids: list[TokenId] | None = Field(default=None, max_length=1000)
+    identity_id: IdentityId | None = None
+    group_id: GroupId | None = Field(default=None, description="Tokens of the group's members.")
+    server_id: ServerId | None = Field(default=None, description="Tokens whose scope can reach this server.")
+    parent_id: TokenId | None = Field(default=None, description="Tokens attenuated from this one.")
+    created_before: Time | None = None
+
+
+class TokensRevoke(Strict):
+    """Which tokens end, and why."""
+
+    model_config = _example({"filter": {"server_id": _SERVER}, "reason": "server compromised"})
+    filter: TokensRevokeFilter
+    reason: Reason
+
+
+class TokenView(Strict):
+    """A scoped token, without any secret."""
+
+    id: TokenId
+    identity_id: IdentityId
+    parent_id: TokenId | None
+    depth: int = Field(description="How many tokens stand above this one.")
+    name: str
+    scope: ScopeModel
+    expires_at: datetime
+    ip_allow: list[str]
+    status: TokenStatus
+    last_used_at: datetime | None = Field(description="Written at most once a minute.")
+    overlap_until: datetime | None = Field(
+        description="Until when a secret from before a rotation still works."
+    )
+    revoked_at: datetime | None
+    revoke_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_reading(cls, reading: TokenReading) -> Self:
+        """The answer for a token that was just read."""
+        row = reading.row
+        return cls(
+            **row.model_dump(exclude={"scope"}),
+            scope=show_scope(row.scope),
+            status=TokenStatus(reading.status),
+            last_used_at=reading.last_used_at,
+            overlap_until=reading.overlap_until,
+        )
+
+
+class TokenSecretView(Strict):
+    """A token with its new secret, which is shown this once."""
+
+    secret: str = Field(description="The scoped token itself. Keep it; it is never shown again.")
+    token: TokenView
+    connect: Connect
+
+
+class RevokedTokens(Strict):
+    """What ended, or would end under `dry_run`."""
+
+    model_config = _example({"tokens": [_TOKEN], "in_flight": 1})
+    tokens: list[TokenId]
+    in_flight: int = Field(description="Calls of these tokens that were running; they are cut.")
+
+
+class RevocationView(Strict):
+    """One token's revocation. `changed` is false when it had ended before."""
+
+    changed: bool
+    token: TokenView
+    revoked: RevokedTokens
+
+
+class BulkRevocationView(Strict):
+    """The revocation of many."""
+
+    changed: bool
+    revoked: RevokedTokens
