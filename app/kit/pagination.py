@@ -9,15 +9,16 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import SQLModel
 
 from app.domain.errors import Malformed
-from app.kit.tables import ObjectRow
+from app.kit.schemas import Strict, Time
 
 Item = TypeVar("Item")
-Row = TypeVar("Row", bound=ObjectRow)
+Row = TypeVar("Row", bound=SQLModel)
 DEFAULT_LIMIT = 50
 MAXIMUM_LIMIT = 200
 _TAG = 16
@@ -34,6 +35,21 @@ class Page(BaseModel, Generic[Item]):
     model_config = ConfigDict(extra="forbid")
     items: list[Item]
     next_cursor: str | None
+
+
+class ListQuery(Strict):
+    """The query parameters of every list; a list adds its filters as fields. Unknown parameters are refused."""
+
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAXIMUM_LIMIT, description="Items a page.")
+    cursor: str | None = Field(
+        default=None, max_length=2000, description="`next_cursor` of the page before; opaque."
+    )
+    created_after: Time | None = None
+    created_before: Time | None = None
+
+    def filters(self) -> dict[str, Any]:
+        """What narrows the list, to bind cursors to."""
+        return self.model_dump(exclude={"limit", "cursor"})
 
 
 class Cursors:
@@ -71,21 +87,22 @@ class Cursors:
 
 
 async def newest_first(
-    session: AsyncSession,
-    statement: Select[Row],
-    table: type[Row],
-    cursors: Cursors,
-    cursor: str | None,
-    limit: int,
+    session: AsyncSession, statement: Select[Row], table: type[Row], cursors: Cursors, query: ListQuery
 ) -> tuple[list[Row], str | None]:
     """One page of ``statement`` by id, newest first (ids are UUIDv7), and the cursor of the page after it.
 
     Raises ``Malformed`` for a foreign cursor.
     """
-    position = cursors.read(cursor)
-    column: Any = table.id
+    columns: Any = table
+    id_column, created = columns.id, columns.created_at
+    position = cursors.read(query.cursor)
     if position is not None:
-        statement = statement.where(column < UUID(position[0]))
-    rows = list(await session.scalars(statement.order_by(column.desc()).limit(limit + 1)))
-    more = len(rows) > limit
-    return rows[:limit], cursors.write([rows[limit - 1].id]) if more else None
+        statement = statement.where(id_column < UUID(position[0]))
+    if query.created_after is not None:
+        statement = statement.where(created > query.created_after)
+    if query.created_before is not None:
+        statement = statement.where(created < query.created_before)
+    rows = list(await session.scalars(statement.order_by(id_column.desc()).limit(query.limit + 1)))
+    page = rows[: query.limit]
+    last: Any = page[-1] if len(rows) > query.limit else None
+    return page, None if last is None else cursors.write([last.id])

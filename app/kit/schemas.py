@@ -1,9 +1,17 @@
 """Types that request and answer models share."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 LARGEST_INTEGER = 2**53 - 1
 
@@ -12,6 +20,19 @@ class Strict(BaseModel):
     """Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Patch(Strict):
+    """A merge patch (RFC 7396): null clears a field that may be null, what is not named stays."""
+
+    def given(self) -> dict[str, Any]:
+        """The fields that the patch names, with their new values."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def absent(description: str | None = None) -> Any:
+    """The default of a patch field that may not be null: nothing that anybody reads, and none in the schema."""
+    return Field(default_factory=object, description=description)
 
 
 def _clean(value: str) -> str:

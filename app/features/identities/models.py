@@ -53,7 +53,9 @@ class IdentityLink(SQLModel, table=True):
 
     __tablename__ = "identity_links"
     __table_args__ = (
-        Index("uq_identity_links_value", text("coalesce(provider_id::text, '')"), "kind", "value", unique=True),
+        Index(
+            "uq_identity_links_value", text("coalesce(provider_id::text, '')"), "kind", "value", unique=True
+        ),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)

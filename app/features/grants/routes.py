@@ -1,0 +1,101 @@
+"""REST routes of grants."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.grants import service
+from app.features.grants.models import Grant
+from app.features.grants.repository import lock_grant, select_grants
+from app.features.grants.schemas import GrantCreate, GrantQuery, GrantUpdate, GrantView
+from app.kit.authorization import Caller, Permission, authorize, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import check_if_match, set_etag
+from app.kit.ids import GRANT, GrantId, format_id
+from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime, Runtime
+
+router = APIRouter(
+    prefix="/api/v1/grants",
+    tags=["grants"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS | problem_responses(412),
+)
+
+CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
+CanWrite = Annotated[Caller, requires(Permission.GRANTS_WRITE)]
+
+
+def _answer(response: Response, runtime: Runtime, grant: Grant) -> GrantView:
+    set_etag(response, grant.revision)
+    return GrantView.from_row(grant, runtime.clock())
+
+
+@router.get("", operation_id="list_grants", summary="List grants, newest first")
+async def list_grants(
+    query: Annotated[GrantQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
+) -> Page[GrantView]:
+    if query.asks_for_ended():
+        authorize(caller, Permission.AUDIT_READ)
+    now = runtime.clock()
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_grants", query.filters())
+    rows, next_cursor = await newest_first(session, select_grants(query, now), Grant, cursors, query)
+    return Page(items=[GrantView.from_row(row, now) for row in rows], next_cursor=next_cursor)
+
+
+@router.post("", status_code=201, operation_id="create_grant", summary="Give a right")
+async def create_grant(
+    body: GrantCreate,
+    caller: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> GrantView:
+    grant = await service.create_grant(session, caller, body, runtime.clock(), request.state.request_id)
+    response.headers["Location"] = f"/api/v1/grants/{format_id(GRANT, grant.id)}"
+    return _answer(response, runtime, grant)
+
+
+@router.get("/{grant_id}", operation_id="get_grant", summary="Read one grant")
+async def get_grant(
+    grant_id: GrantId,
+    caller: CanRead,
+    session: Session,
+    runtime: CurrentRuntime,
+    response: Response,
+    include: Annotated[Literal["ended"] | None, Query()] = None,
+) -> GrantView:
+    grant = await session.get(Grant, grant_id)
+    if include is not None and grant is not None:
+        authorize(caller, Permission.AUDIT_READ)
+        return _answer(response, runtime, grant)
+    return _answer(response, runtime, service.live(grant))
+
+
+@router.patch("/{grant_id}", operation_id="update_grant", summary="Change a grant, tokens in use included")
+async def update_grant(
+    grant_id: GrantId,
+    body: GrantUpdate,
+    caller: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> GrantView:
+    grant = service.live(await lock_grant(session, grant_id))
+    check_if_match(request, grant.revision)
+    grant = await service.update_grant(
+        session, caller, grant, body, runtime.clock(), request.state.request_id
+    )
+    return _answer(response, runtime, grant)
+
+
+@router.delete("/{grant_id}", status_code=204, operation_id="delete_grant", summary="End a grant")
+async def delete_grant(
+    grant_id: GrantId, caller: CanWrite, session: Session, runtime: CurrentRuntime, request: Request
+) -> None:
+    grant = service.live(await lock_grant(session, grant_id))
+    check_if_match(request, grant.revision)
+    await service.end_grant(session, caller, grant, runtime.clock(), request.state.request_id)

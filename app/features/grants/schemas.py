@@ -1,0 +1,180 @@
+"""Request and answer models of grants."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+
+from app.features.grants.models import Grant
+from app.kit.ids import GrantId, GroupId, IdentityId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import LongText, Patch, ShortText, Strict, Time, absent
+from app.kit.selectors import (
+    ServerSelectorModel,
+    ToolSelectorModel,
+    show_server_selector,
+    show_tool_selector,
+    without_tag,
+)
+
+GrantStatusName = Literal["active", "scheduled", "expired", "ended"]
+
+
+class IdentityPrincipal(Strict):
+    """A person or agent that holds the right itself."""
+
+    type: Literal["identity"]
+    id: IdentityId
+
+
+class GroupPrincipal(Strict):
+    """A group, whose members hold the right while they are in it."""
+
+    type: Literal["group"]
+    id: GroupId
+
+
+Principal = Annotated[
+    IdentityPrincipal | GroupPrincipal, Field(discriminator="type"), WrapValidator(without_tag)
+]
+
+
+class GrantCreate(Strict):
+    """A durable entitlement: who, which servers and tools, until when."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "principal": {"type": "identity", "id": "idn_01jdpnwz00e008000000000000"},
+                    "servers": {"kind": "labels", "labels": {"env": "prod"}},
+                    "tools": {"kind": "risk", "risk": ["read"]},
+                    "expires_at": "2027-01-01T00:00:00Z",
+                    "reason": "On call",
+                }
+            ]
+        },
+    )
+    principal: Principal
+    servers: ServerSelectorModel
+    tools: ToolSelectorModel
+    resources: bool | None = Field(
+        default=None, description="Reaches the servers' resources; by default true when the tools are all."
+    )
+    prompts: bool | None = Field(
+        default=None, description="Reaches the servers' prompts; by default true when the tools are all."
+    )
+    not_before: Time | None = None
+    expires_at: Time | None = Field(default=None, description="None: until it is ended.")
+    reason: LongText | None = None
+
+
+class GrantUpdate(Patch):
+    """What may change of a grant; its principal may not. A selector is replaced as a whole."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"tools": {"kind": "names", "names": ["git_log"]}}]},
+    )
+    servers: ServerSelectorModel = absent()
+    tools: ToolSelectorModel = absent()
+    resources: bool = absent()
+    prompts: bool = absent()
+    not_before: Time | None = None
+    expires_at: Time | None = None
+    reason: LongText | None = None
+
+
+class GrantQuery(ListQuery):
+    """Filters of the list of grants; each may be repeated, and then any of its values matches."""
+
+    identity_id: list[IdentityId] = Field(
+        default_factory=list, description="Grants made to these identities themselves."
+    )
+    group_id: list[GroupId] = Field(default_factory=list, description="Grants made to these groups.")
+    status: list[GrantStatusName] = Field(default_factory=list)
+    q: ShortText | None = Field(default=None, description="Text in the reason.")
+    include: Literal["ended"] | None = Field(
+        default=None, description="`ended` shows ended ones too, to those who may read the audit."
+    )
+
+    def asks_for_ended(self) -> bool:
+        """Whether ended grants could be among the answer."""
+        return self.include is not None or "ended" in self.status
+
+
+class GrantView(BaseModel):
+    """A durable entitlement. ``status`` is by the clock."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "grant_01jdpnwz00e008000000000000",
+                    "principal": {"type": "identity", "id": "idn_01jdpnwz00e008000000000000"},
+                    "servers": {"kind": "labels", "labels": {"env": "prod"}},
+                    "tools": {"kind": "risk", "risk": ["read"]},
+                    "resources": False,
+                    "prompts": False,
+                    "not_before": None,
+                    "expires_at": "2027-01-01T00:00:00Z",
+                    "reason": "On call",
+                    "status": "active",
+                    "ended_at": None,
+                    "created_at": "2026-01-05T09:00:00Z",
+                    "updated_at": "2026-01-05T09:00:00Z",
+                    "revision": 1,
+                }
+            ]
+        },
+    )
+    id: GrantId
+    principal: Principal
+    servers: ServerSelectorModel
+    tools: ToolSelectorModel
+    resources: bool
+    prompts: bool
+    not_before: datetime | None
+    expires_at: datetime | None
+    reason: str | None
+    status: GrantStatusName
+    ended_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: Grant, now: datetime) -> Self:
+        """The answer for a stored grant as it stands at ``now``."""
+        computed = {"principal", "servers", "tools", "status"}
+        plain = {name: getattr(row, name) for name in cls.model_fields if name not in computed}
+        return cls(
+            **plain,
+            principal=principal_of(row),
+            servers=show_server_selector(row.servers),
+            tools=show_tool_selector(row.tools),
+            status=status_of(row, now),
+        )
+
+
+def principal_of(row: Grant) -> IdentityPrincipal | GroupPrincipal:
+    """Who holds a stored grant."""
+    if row.identity_id is not None:
+        return IdentityPrincipal(type="identity", id=row.identity_id)
+    group_id: UUID | None = row.group_id
+    assert group_id is not None  # noqa: S101  # The table's check constraint says exactly one of the two.
+    return GroupPrincipal(type="group", id=group_id)
+
+
+def status_of(row: Grant, now: datetime) -> GrantStatusName:
+    """What a grant is at a moment: live from ``not_before`` until just before ``expires_at``."""
+    if row.ended_at is not None:
+        return "ended"
+    if row.expires_at is not None and row.expires_at <= now:
+        return "expired"
+    if row.not_before is not None and row.not_before > now:
+        return "scheduled"
+    return "active"

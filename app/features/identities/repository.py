@@ -1,0 +1,75 @@
+"""Queries of identities."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.identities.models import Identity, IdentityLink
+from app.features.identities.schemas import IdentityQuery
+
+
+def select_identities(wanted: IdentityQuery) -> Select[Identity]:
+    """The identities that a filter leaves."""
+    statement = select(Identity)
+    for column, values in (
+        (col(Identity.kind), wanted.kind),
+        (col(Identity.status), wanted.status),
+        (col(Identity.source), wanted.source),
+        (col(Identity.owner_id), wanted.owner_id),
+        (col(Identity.external_id), wanted.external_id),
+    ):
+        if values:
+            statement = statement.where(column.in_(values))
+    if wanted.user_name:
+        names = [func.lower(name) for name in wanted.user_name]
+        statement = statement.where(func.lower(col(Identity.user_name)).in_(names))
+    if wanted.q:
+        columns = (col(Identity.user_name), col(Identity.display_name), col(Identity.email))
+        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+    return statement
+
+
+async def links_of(session: AsyncSession, identity_ids: Iterable[UUID]) -> dict[UUID, list[IdentityLink]]:
+    """The provider links of several identities, by identity."""
+    ids = list(identity_ids)
+    found: dict[UUID, list[IdentityLink]] = {id: [] for id in ids}
+    statement = (
+        select(IdentityLink).where(col(IdentityLink.identity_id).in_(ids)).order_by(col(IdentityLink.id))
+    )
+    for link in await session.scalars(statement):
+        found[link.identity_id].append(link)
+    return found
+
+
+async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
+    """The ids of the agents that a person is responsible for."""
+    return list(await session.scalars(select(col(Identity.id)).where(col(Identity.owner_id) == owner_id)))
+
+
+async def name_is_resting(session: AsyncSession, user_name: str, since: datetime) -> bool:
+    """Whether a user name made by hand was given up by an offboarding after ``since``."""
+    statement = select(
+        select(col(Identity.id))
+        .where(
+            func.lower(col(Identity.user_name)) == func.lower(user_name),
+            col(Identity.provider_id).is_(None),
+            col(Identity.status) == "offboarded",
+            col(Identity.offboarded_at) > since,
+        )
+        .exists()
+    )
+    return bool(await session.scalar(statement))
+
+
+async def lock_identity(session: AsyncSession, identity_id: UUID, *, share: bool = False) -> Identity | None:
+    """Read an identity under a row lock; ``share`` when it may only not change meanwhile.
+
+    Locks are taken in one order: group, identities by id, grants by id, tokens by id. The exclusive lock lets
+    foreign keys refer to the row, and still excludes ``FOR SHARE``.
+    """
+    mode = {"read": True} if share else {"key_share": True}
+    return await session.get(Identity, identity_id, with_for_update=mode, populate_existing=True)

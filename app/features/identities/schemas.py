@@ -1,0 +1,128 @@
+"""Request and answer models of identities."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.features.identities.models import Identity, IdentityLink
+from app.kit.ids import IdentityId, IdentityProviderId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import CleanText, Name, Patch, ShortText, Strict, absent
+
+IdentityKind = Literal["person", "agent"]
+IdentityStatusName = Literal["active", "suspended", "offboarded"]
+Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
+ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
+
+
+class IdentityCreate(Strict):
+    """A person, or an agent with the person who answers for it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"kind": "person", "user_name": "ada", "display_name": "Ada", "email": "ada@example.com"},
+                {"kind": "agent", "user_name": "triage-bot", "owner_id": "idn_01jdpnwz00e008000000000000"},
+            ]
+        },
+    )
+    kind: IdentityKind
+    user_name: Name = Field(
+        description="Unique among the identities that are not offboarded, whatever its case."
+    )
+    display_name: Name | None = None
+    email: Email | None = None
+    owner_id: IdentityId | None = Field(
+        default=None,
+        description="The active person who is responsible: required for an agent, none for a person.",
+    )
+    external_id: ExternalId | None = None
+
+
+class IdentityUpdate(Patch):
+    """What may change of an identity; its kind may not."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"display_name": "Ada L.", "email": None}]}
+    )
+    user_name: Name = absent()
+    display_name: Name | None = None
+    email: Email | None = None
+    owner_id: IdentityId = absent("Hands an agent to another active person.")
+    external_id: ExternalId | None = None
+
+
+class IdentityQuery(ListQuery):
+    """Filters of the list of identities; each may be repeated, and then any of its values matches."""
+
+    kind: list[IdentityKind] = Field(default_factory=list)
+    status: list[IdentityStatusName] = Field(default_factory=list)
+    source: list[Literal["manual", "scim"]] = Field(default_factory=list)
+    owner_id: list[IdentityId] = Field(default_factory=list)
+    external_id: list[ShortText] = Field(default_factory=list)
+    user_name: list[ShortText] = Field(default_factory=list)
+    q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
+
+
+class IdentityLinkView(BaseModel):
+    """How one provider knows this identity."""
+
+    model_config = ConfigDict(extra="forbid")
+    provider_id: IdentityProviderId | None
+    kind: Literal["oidc", "scim", "signal"]
+    value: str
+
+
+class IdentityView(BaseModel):
+    """A person or agent that can hold tokens."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "idn_01jdpnwz00e008000000000000",
+                    "kind": "person",
+                    "user_name": "ada",
+                    "display_name": "Ada",
+                    "email": "ada@example.com",
+                    "owner_id": None,
+                    "links": [],
+                    "external_id": None,
+                    "provider_id": None,
+                    "source": "manual",
+                    "status": "active",
+                    "offboarded_at": None,
+                    "created_at": "2026-01-05T09:00:00Z",
+                    "updated_at": "2026-01-05T09:00:00Z",
+                    "revision": 1,
+                }
+            ]
+        },
+    )
+    id: IdentityId
+    kind: IdentityKind
+    user_name: str
+    display_name: str | None
+    email: str | None
+    owner_id: IdentityId | None
+    links: list[IdentityLinkView]
+    external_id: str | None
+    provider_id: IdentityProviderId | None
+    source: Literal["manual", "scim"]
+    status: IdentityStatusName
+    offboarded_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: Identity, links: Sequence[IdentityLink] = ()) -> Self:
+        """The answer for a stored identity and the links that were read with it."""
+        fields = {name: getattr(row, name) for name in cls.model_fields if name != "links"}
+        return cls(
+            **fields, links=[IdentityLinkView.model_validate(link, from_attributes=True) for link in links]
+        )

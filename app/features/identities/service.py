@@ -1,0 +1,246 @@
+"""Verbs of identities: create, change, suspend, reinstate. Offboarding ends tokens too and stands above them."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Conflict, Invalid, NotFound
+from app.features.audit.record import record
+from app.features.identities.models import Identity
+from app.features.identities.repository import agents_of, lock_identity, name_is_resting
+from app.features.identities.schemas import IdentityCreate, IdentityUpdate
+from app.kit.authorization import Caller
+from app.kit.clock import Clock
+from app.kit.ids import IDENTITY, format_id
+from app.kit.versions import move_versions
+
+NAME_REST = timedelta(days=90)
+"""How long a user name made by hand stays taken after its holder was offboarded."""
+
+# What may not stand in the audit log, which nobody can erase.
+PERSONAL_FIELDS = frozenset({"user_name", "display_name", "email", "external_id"})
+
+
+async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
+    """The identity, whatever its status. Raises ``NotFound``."""
+    return _found(await session.get(Identity, identity_id))
+
+
+async def lock_found_identity(session: AsyncSession, identity_id: UUID) -> Identity:
+    """The identity under an exclusive row lock. Raises ``NotFound``."""
+    return _found(await lock_identity(session, identity_id))
+
+
+def _found(identity: Identity | None) -> Identity:
+    if identity is None:
+        raise NotFound("There is no such identity.")
+    return identity
+
+
+async def create_identity(
+    session: AsyncSession, caller: Caller, body: IdentityCreate, clock: Clock, request_id: str | None
+) -> Identity:
+    """Make a person, or an agent under an active person. Raises ``Invalid`` and ``Conflict``."""
+    if body.kind == "person" and body.owner_id is not None:
+        raise Invalid.field(
+            "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
+        )
+    if body.kind == "agent":
+        if body.owner_id is None:
+            raise Invalid.field("/owner_id", "required", "An agent needs the person who answers for it.")
+        _check_owner(await lock_identity(session, body.owner_id, share=True))
+    identity = Identity(**body.model_dump())
+    session.add(identity)
+    await _flush_unique(session, identity)
+    await _check_name_rests(session, identity.user_name, clock)
+    await move_versions(session, [identity.id], narrows=False)
+    changes = _changes({name: (None, value) for name, value in body.model_dump(exclude_none=True).items()})
+    await record(
+        session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
+    )
+    return identity
+
+
+async def lock_for_update(session: AsyncSession, identity_id: UUID, body: IdentityUpdate) -> Identity:
+    """Lock the identity, and its new owner so that no offboarding slips past, in id order."""
+    new_owner = body.given().get("owner_id")
+    if new_owner is None or new_owner == identity_id:
+        return await lock_found_identity(session, identity_id)
+    owner: Identity | None = None
+    if new_owner < identity_id:
+        owner = await lock_identity(session, new_owner, share=True)
+    identity = await lock_found_identity(session, identity_id)
+    if new_owner > identity_id:
+        owner = await lock_identity(session, new_owner, share=True)
+    if identity.kind == "agent" and new_owner != identity.owner_id:
+        _check_owner(owner)
+    return identity
+
+
+async def update_identity(
+    session: AsyncSession,
+    caller: Caller,
+    identity: Identity,
+    body: IdentityUpdate,
+    clock: Clock,
+    request_id: str | None,
+) -> Identity:
+    """Apply a merge patch to an identity that ``lock_for_update`` gave. Raises ``Invalid`` and ``Conflict``."""
+    if identity.status == "offboarded":
+        raise Conflict(
+            "This identity is offboarded; reinstate it before changing it.", code="identity_offboarded"
+        )
+    given = body.given()
+    if "owner_id" in given and identity.kind == "person":
+        raise Invalid.field(
+            "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
+        )
+    if given.get("owner_id") == identity.id:
+        raise Invalid.field("/owner_id", "not_a_person", "An agent cannot answer for itself; name a person.")
+    moved = {
+        name: (getattr(identity, name), value)
+        for name, value in given.items()
+        if getattr(identity, name) != value
+    }
+    if not moved:
+        return identity
+    for name, (_, value) in moved.items():
+        setattr(identity, name, value)
+    identity.revision += 1
+    await _flush_unique(session, identity)
+    if "user_name" in moved and identity.provider_id is None:
+        await _check_name_rests(session, identity.user_name, clock)
+    # A policy may read any attribute, so a change of one can take a right away.
+    await move_versions(session, [identity.id], narrows=True)
+    await record(
+        session, caller, "identity.update", "identity", identity.id,
+        changes=_changes(moved), request_id=request_id,
+    )  # fmt: skip
+    return identity
+
+
+async def suspend_identity(
+    session: AsyncSession, caller: Caller, identity: Identity, request_id: str | None
+) -> Identity:
+    """Stop every call of a locked identity and of the agents it answers for. Raises ``Conflict``."""
+    if identity.status == "offboarded":
+        raise Conflict(
+            "This identity is offboarded, which is more than suspended.", code="identity_offboarded"
+        )
+    if identity.status == "suspended":
+        return identity
+    # The agents keep their own status: what stops them is their owner's, which each decision reads.
+    agents = await agents_of(session, identity.id)
+    await _set_status(session, identity, "suspended")
+    await move_versions(session, [identity.id, *agents], narrows=True)
+    changes = _changes({"status": ("active", "suspended")})
+    if agents:
+        changes["stopped_agents"] = [format_id(IDENTITY, id) for id in agents]
+    await record(
+        session, caller, "identity.suspend", "identity", identity.id, changes=changes, request_id=request_id
+    )
+    return identity
+
+
+async def lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Identity, Identity | None]:
+    """Lock an identity exclusively and its owner against change, in id order. Raises ``NotFound``."""
+    seen = await find_identity(session, identity_id)
+    owner: Identity | None = None
+    if seen.owner_id is not None and seen.owner_id < identity_id:
+        owner = await lock_identity(session, seen.owner_id, share=True)
+    identity = await lock_found_identity(session, identity_id)
+    if identity.owner_id is not None and (owner is None or owner.id != identity.owner_id):
+        owner = await lock_identity(session, identity.owner_id, share=True)
+    return identity, owner
+
+
+async def reinstate_identity(
+    session: AsyncSession,
+    caller: Caller,
+    identity: Identity,
+    owner: Identity | None,
+    request_id: str | None,
+) -> Identity:
+    """Make a suspended or offboarded identity active, with locks from ``lock_with_owner``. What was revoked stays
+    revoked. Raises ``Conflict``."""
+    if identity.erased_at is not None:
+        raise Conflict("This identity was erased; create a new one.", code="identity_erased")
+    if identity.kind == "agent" and (owner is None or owner.status != "active"):
+        raise Conflict(
+            "The person who answers for this agent is not active; reinstate the person or transfer the agent first.",
+            code="owner_not_active",
+        )
+    if identity.status == "active":
+        return identity
+    before = identity.status
+    identity.offboarded_at = None
+    identity.suspended_with_owner = False
+    await _set_status(session, identity, "active")
+    agents = await agents_of(session, identity.id)
+    await move_versions(session, [identity.id, *agents], narrows=False)
+    await record(
+        session, caller, "identity.reinstate", "identity", identity.id,
+        changes=_changes({"status": (before, "active")}), request_id=request_id,
+    )  # fmt: skip
+    return identity
+
+
+async def _set_status(session: AsyncSession, identity: Identity, status: str) -> None:
+    identity.status = status
+    identity.revision += 1
+    await _flush_unique(session, identity)
+
+
+def _check_owner(owner: Identity | None) -> None:
+    if owner is None:
+        raise Invalid.field("/owner_id", "not_found", "There is no such identity; name an active person.")
+    if owner.kind != "person":
+        raise Invalid.field("/owner_id", "not_a_person", "An agent's owner is a person, not another agent.")
+    if owner.status != "active":
+        raise Invalid.field(
+            "/owner_id", "not_active", f"This person is {owner.status}; name an active person."
+        )
+
+
+async def _flush_unique(session: AsyncSession, identity: Identity) -> None:
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if "uq_identities_user_name" in str(error.orig):
+            raise _taken("user_name") from None
+        if "uq_identities_external_id" in str(error.orig):
+            raise _taken("external_id") from None
+        raise
+    await session.refresh(identity)
+
+
+async def _check_name_rests(session: AsyncSession, user_name: str, clock: Clock) -> None:
+    """Asked after the flush: an offboarding that the flush waited for is visible only then."""
+    if await name_is_resting(session, user_name, clock() - NAME_REST):
+        raise Conflict(
+            "This user name belonged to an identity that was offboarded in the last 90 days; "
+            "reinstate that one or choose another name.",
+            code="user_name_resting",
+        )
+
+
+def _taken(field: str) -> Conflict:
+    return Conflict(f"Another identity has this {field}; choose another one.", code=f"{field}_taken")
+
+
+def _changes(moved: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """What changed, ready for the audit: ids as the API writes them, personal fields without values."""
+    shown: dict[str, Any] = {}
+    for name, (before, after) in moved.items():
+        if name in PERSONAL_FIELDS:
+            shown[name] = {"personal": True}
+        else:
+            shown[name] = {"from": _show(before), "to": _show(after)}
+    return shown
+
+
+def _show(value: Any) -> Any:
+    return format_id(IDENTITY, value) if isinstance(value, UUID) else value
