@@ -1,0 +1,5 @@
+"""The ``scopegate`` command."""
+
+from app.cli.commands import main
+
+__all__ = ["main"]

@@ -42,8 +42,8 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT if output is not None else None,
                 start_new_session=True,
-                # Safe: the parent is a command line with one thread, and nothing here takes a lock.
-                preexec_fn=_tie_to_parent(farewell),  # noqa: PLW1509
+                # Safe: the parent is a command line with one thread, and nothing in it takes a lock.
+                preexec_fn=_first_in_child(farewell),  # noqa: PLW1509
             )
         finally:
             if output is not None:
@@ -72,15 +72,16 @@ class Child:
         self._process.wait()
 
 
-def _tie_to_parent(farewell: signal.Signals) -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None)
+def _first_in_child(farewell: signal.Signals) -> Callable[[], None]:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     parent = os.getpid()
 
-    def tie() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)  # The parent died between the fork and the line above.
+    def prepare() -> None:
+        # A mask is inherited, and with our signals blocked the child could not be stopped.
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if libc is not None:
+            libc.prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)  # The parent died between the fork and the line above.
 
-    return tie
+    return prepare

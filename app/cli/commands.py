@@ -1,0 +1,148 @@
+"""The commands of ``scopegate``.
+
+A command that cannot go on says why in one line on the error output; exit code 2 means that something has
+to be mended before it is started again. Each command imports what it needs when it runs: ``--version`` and a
+mistake in the settings need no database driver.
+"""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from app.cli.errors import CANNOT_START, CannotStart
+
+app = typer.Typer(
+    name="scopegate",
+    help="Scoped, revocable, audited access to MCP servers. Settings are SCOPEGATE_* environment variables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    from app.domain.errors import Conflict
+    from app.kit.embedded_postgres import EmbeddedPostgresError
+    from app.kit.migrations import DatabaseFault
+    from app.settings import SettingsError
+
+    try:
+        app()
+    except CannotStart as fault:
+        _fail(str(fault), fault.code)
+    except (SettingsError, DatabaseFault, EmbeddedPostgresError) as fault:
+        _fail(str(fault), CANNOT_START)
+    except Conflict as fault:
+        _fail(fault.detail, 1)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"scopegate: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(f"scopegate {version('scopegate')}")
+        except PackageNotFoundError:
+            typer.echo("scopegate (not installed)")
+        raise typer.Exit
+
+
+@app.callback()
+def scopegate(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """What every command shares: nothing but the version."""
+
+
+@app.command()
+def serve() -> None:
+    """Serve the API and the gateway."""
+    from app.cli.serve import serve as run
+    from app.settings import load_settings
+
+    run(load_settings())
+
+
+@app.command()
+def dev() -> None:
+    """Serve on this machine with an embedded database and a demo fleet of real MCP servers."""
+    from app.cli.dev import dev as run
+    from app.settings import load_settings
+
+    run(load_settings())
+
+
+@app.command()
+def demo() -> None:
+    """Play the story of a token against a running `scopegate dev`."""
+    from app.cli.demo import demo as run
+    from app.settings import load_settings
+
+    run(load_settings())
+
+
+@app.command()
+def bootstrap() -> None:
+    """Make the first identity and its service account, and print the secret once."""
+    from app.cli.credentials import bootstrap_credential
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        client_id, client_secret = bootstrap_credential(settings)
+    typer.echo(f"client_id      {client_id}")
+    typer.echo(f"client_secret  {client_secret}")
+    typer.echo("This is the only time that the secret is shown.", err=True)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this code's schema."""
+    from app.cli.database import migrate as run
+    from app.settings import load_settings
+
+    run(load_settings())
+    typer.echo("The database is up to date.")
+
+
+@app.command()
+def maintain() -> None:
+    """Make the coming months of the audit log, and drop those past the retention. For cron."""
+    from app.cli.database import usable_database
+    from app.cli.maintenance import maintain as run
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        done = run(settings)
+    for name in done.made:
+        typer.echo(f"made     {name}")
+    for name in done.dropped:
+        typer.echo(f"dropped  {name}")
+    typer.echo("The audit log is in order.")
+
+
+@app.command()
+def doctor() -> None:
+    """Look whether the service can start here: settings, keys, database, schema, port."""
+    from app.cli.doctor import doctor as run
+    from app.settings import load_settings
+
+    if not run(load_settings()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export_openapi() -> None:
+    """Print the OpenAPI document of this code."""
+    from app.cli.openapi import openapi
+
+    sys.stdout.write(openapi())

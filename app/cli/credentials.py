@@ -1,0 +1,79 @@
+"""The first service account's credential, made at the database itself: nobody can sign in before it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Conflict
+from app.features.service_accounts.bootstrap import bootstrap
+from app.features.service_accounts.models import ServiceAccount
+from app.features.service_accounts.service import add_credential
+from app.kit.authorization import Caller, Role
+from app.kit.crypto import Peppers
+from app.kit.database import make_engine, make_sessions
+from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.settings import Settings
+
+Credential = tuple[str, str]
+"""Client id and client secret."""
+
+
+def bootstrap_credential(settings: Settings) -> Credential:
+    """Make the first identity and its service account (role owner).
+
+    Raises:
+        Conflict: there has been a service account already.
+    """
+    return _at_the_database(settings, _bootstrap)
+
+
+def first_credential(settings: Settings) -> Credential:
+    """For ``dev``: bootstrap, or where that was done and its secret is lost, another secret for an owner."""
+    return _at_the_database(settings, _bootstrap_or_add)
+
+
+async def _bootstrap(session: AsyncSession, peppers: Peppers) -> Credential:
+    made = await bootstrap(session, peppers)
+    return made.client_id, made.client_secret
+
+
+async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credential:
+    try:
+        return await _bootstrap(session, peppers)
+    except Conflict:
+        query = select(ServiceAccount).where(
+            col(ServiceAccount.role) == Role.OWNER.value,
+            col(ServiceAccount.status) == "active",
+            col(ServiceAccount.ended_at).is_(None),
+        )
+        account = (
+            await session.execute(query.order_by(col(ServiceAccount.id)).limit(1))
+        ).scalar_one_or_none()
+        if account is None:
+            raise
+        caller = Caller("service_account", account.id, Role.OWNER)
+        made = await add_credential(session, peppers, caller, account, None)
+        return format_id(SERVICE_ACCOUNT, account.id), made.secret
+
+
+def _at_the_database(
+    settings: Settings, make: Callable[[AsyncSession, Peppers], Awaitable[Credential]]
+) -> Credential:
+    async def run() -> Credential:
+        if settings.database_url is None:
+            raise ValueError("the settings must come from usable_database")
+        engine = make_engine(
+            settings.database_url.get_secret_value(), pool_size=1, name="scopegate bootstrap"
+        )
+        try:
+            async with make_sessions(engine)() as session:
+                credential = await make(session, Peppers(settings.keys("token_pepper")))
+                await session.commit()
+                return credential
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())

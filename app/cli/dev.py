@@ -1,0 +1,164 @@
+"""``scopegate dev``: everything on this machine, until Ctrl-C.
+
+The supervisor owns the embedded database, and has two children: ``scopegate serve`` and the bridge of the
+demo fleet. They end with it, however it ends; a database that a killed supervisor left is adopted next time.
+"""
+
+import contextlib
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import typer
+
+from app.cli import dev_file
+from app.cli.api import Api, ApiFault
+from app.cli.children import Child
+from app.cli.credentials import first_credential
+from app.cli.database import usable_database
+from app.cli.errors import CannotStart
+from app.cli.fleet import SERVERS, Fleet
+from app.cli.maintenance import maintain
+from app.cli.seed import seed
+from app.cli.serve import listening_socket
+from app.cli.signals import Stopped, signals_held, signals_stop
+from app.cli.welcome import welcome
+from app.settings import Settings
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_BETWEEN_LOOKS = 0.1
+_DAY = 86_400.0
+# The demo fleet listens on loopback, which upstreams otherwise may not.
+_NETWORKS = "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS"
+_LOOPBACK = "127.0.0.0/8"
+
+
+def dev(settings: Settings) -> None:
+    """Serve with the demo fleet until SIGINT, SIGTERM or SIGHUP, then stop all of it.
+
+    Raises:
+        CannotStart: something is in the way; one line says what.
+        DatabaseFault, EmbeddedPostgresError: the database cannot be used.
+    """
+    listening_socket(settings).close()
+    with contextlib.suppress(Stopped), contextlib.ExitStack() as running, signals_stop():
+        _run(settings, running)
+
+
+def _run(settings: Settings, running: contextlib.ExitStack) -> None:
+    data_dir = settings.data_dir.absolute()
+    if dev_file.read(data_dir) is None:
+        typer.echo(f"Making the database and the demo fleet in {data_dir} ...")
+    with signals_held():
+        # Stopped half-way, a database that was just launched would be nobody's.
+        usable = running.enter_context(usable_database(settings))
+    running.enter_context(_alone(data_dir))
+    fleet = Fleet(data_dir)
+    fleet.prepare()
+    bridge = _started(running, fleet.start)
+    service = _started(running, _service)
+    children = (bridge, service)
+    url = _local_url(settings)
+    _wait(children, lambda: fleet.answers() and _is_ready(url), "the service and its demo fleet")
+    known = _seeded(usable, url, fleet)
+    typer.echo(welcome(known, data_dir, fleet.repository))
+    next_maintenance = time.monotonic()
+    while True:
+        if time.monotonic() >= next_maintenance:
+            maintain(usable)
+            next_maintenance += _DAY
+        _look_after(children)
+        time.sleep(_BETWEEN_LOOKS)
+
+
+def _seeded(settings: Settings, url: str, fleet: Fleet) -> dev_file.DevFile:
+    """Sign in with the credential of last time, or with a new one; make what is missing; write it down."""
+    data_dir = settings.data_dir
+    last = dev_file.read(data_dir)
+    tokens = last.tokens if last else {}
+    try:
+        api, credential = _signed_in(settings, url, last)
+        with api:
+            tokens = seed(api, fleet, tokens)
+    except ApiFault as fault:
+        raise CannotStart(f"the demo cannot be set up: {fault}", code=1) from None
+    known = dev_file.DevFile(url, *credential, servers=list(SERVERS), tokens=tokens)
+    known.write(data_dir)
+    return known
+
+
+def _signed_in(settings: Settings, url: str, last: dev_file.DevFile | None) -> tuple[Api, tuple[str, str]]:
+    if last is not None:
+        try:
+            return Api(url, last.client_id, last.client_secret), (last.client_id, last.client_secret)
+        except ApiFault:
+            typer.echo("The credential in dev.json is no longer good: making another.")
+    credential = first_credential(settings)
+    # Written at once: it is shown only now, and a failure below must not lose it.
+    dev_file.DevFile(url, *credential, tokens=last.tokens if last else {}).write(settings.data_dir)
+    return Api(url, *credential), credential
+
+
+def _service() -> Child:
+    hidden = ("SCOPEGATE_MIGRATION_DATABASE_URL", "SCOPEGATE_MIGRATION_DATABASE_URL_FILE")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment.setdefault(_NETWORKS, _LOOPBACK)
+    return Child(
+        "the service",
+        [sys.executable, "-m", "app.cli", "serve"],
+        environment=environment,
+        grace_seconds=_STOP_SECONDS,
+    )
+
+
+def _started(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child:
+    with signals_held():
+        child = start()
+        running.callback(child.stop)
+    return child
+
+
+def _wait(children: tuple[Child, ...], done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not done():
+        _look_after(children)
+        if time.monotonic() > deadline:
+            raise CannotStart(f"{what} did not become ready within {_READY_SECONDS:.0f} s", code=1)
+        time.sleep(_BETWEEN_LOOKS)
+
+
+def _look_after(children: tuple[Child, ...]) -> None:
+    for child in children:
+        if child.exit_code is not None:
+            where = f"see {child.log}" if child.log else "the lines above say why"
+            raise CannotStart(f"{child.name} ended with exit code {child.exit_code}: {where}", code=1)
+
+
+def _local_url(settings: Settings) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=2, trust_env=False).is_success
+    except httpx2.HTTPError:
+        return False
+
+
+@contextlib.contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Be the only ``scopegate dev`` on the data directory; the lock goes with the process."""
+    with (data_dir / "dev.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"scopegate dev already runs on {data_dir}: stop it, or set SCOPEGATE_DATA_DIR"
+            ) from None
+        yield

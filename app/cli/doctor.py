@@ -1,0 +1,57 @@
+"""``scopegate doctor``: one line for each thing that a start needs."""
+
+import asyncio
+
+import asyncpg
+import typer
+
+from app.cli.database import usable_database
+from app.cli.errors import CannotStart
+from app.cli.serve import listening_socket
+from app.kit.database import plain_url
+from app.kit.embedded_postgres import EmbeddedPostgresError
+from app.kit.migrations import DatabaseFault
+from app.settings import Settings
+
+
+def doctor(settings: Settings) -> bool:
+    """Print what is well and what is not; whether all is. The settings have been read, so they are well."""
+    _say(True, "settings", f"serves at {settings.base_url}, workers: {settings.workers}")
+    return all([_database(settings), _port(settings)])
+
+
+def _database(settings: Settings) -> bool:
+    where = "embedded" if settings.database_url is None else "SCOPEGATE_DATABASE_URL"
+    try:
+        with usable_database(settings) as usable:
+            _say(True, "database", f"{where}, {asyncio.run(_describe(usable))}")
+        return True
+    except (DatabaseFault, EmbeddedPostgresError, OSError, asyncpg.PostgresError) as error:
+        return _say(False, "database", str(error))
+
+
+async def _describe(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise ValueError("the settings must come from usable_database")
+    connection = await asyncpg.connect(plain_url(settings.database_url.get_secret_value()), timeout=5)
+    try:
+        number = await connection.fetchval("SHOW server_version")
+        standbys = await connection.fetchval("SHOW synchronous_standby_names")
+    finally:
+        await connection.close()
+    # Invariants hold across the loss of the primary only when a standby has every commit.
+    copies = f"synchronous standbys: {standbys}" if standbys else "no synchronous standby"
+    return f"PostgreSQL {number}, schema serves this code, {copies}"
+
+
+def _port(settings: Settings) -> bool:
+    try:
+        listening_socket(settings).close()
+        return _say(True, "port", f"{settings.host}:{settings.port} is free")
+    except CannotStart as fault:
+        return _say(False, "port", str(fault))
+
+
+def _say(well: bool, what: str, detail: str) -> bool:
+    typer.echo(f"{'ok  ' if well else 'FAIL'}  {what:<9} {detail}")
+    return well

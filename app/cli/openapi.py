@@ -1,0 +1,21 @@
+"""``scopegate export-openapi``: the same bytes for the same code, whatever the environment."""
+
+import json
+
+from pydantic import SecretStr
+
+from app.main import create_api
+from app.settings import Settings
+
+
+def openapi() -> str:
+    """The OpenAPI document as text, keys in the order of the code, with a line feed at the end."""
+    # Nothing is connected to before the application starts, and no setting shows in the document.
+    unused = SecretStr("unused-" * 8)
+    settings = Settings(
+        database_url=SecretStr("postgresql://localhost/unused"),
+        token_pepper=unused,
+        encryption_key=unused,
+        signing_key=unused,
+    )
+    return json.dumps(create_api(settings).openapi(), indent=2, ensure_ascii=False) + "\n"

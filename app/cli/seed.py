@@ -1,0 +1,137 @@
+"""What ``scopegate dev`` registers, through the REST API alone. Each step looks before it makes."""
+
+from datetime import UTC, datetime, timedelta
+
+from app.cli.api import Api, ApiFault, Json
+from app.cli.errors import CannotStart
+from app.cli.fleet import SERVERS, Fleet
+from app.domain.token_format import SCOPED_TOKEN, parse_credential
+from app.kit.ids import format_id
+
+PERSON = "maria"
+AGENT = "deploy-agent"
+READING = {
+    "git": [
+        "git_status",
+        "git_log",
+        "git_diff",
+        "git_diff_staged",
+        "git_diff_unstaged",
+        "git_show",
+        "git_branch",
+    ],
+    "time": ["get_current_time", "convert_time"],
+}
+COMMITTING = {
+    "git": [*READING["git"], "git_add", "git_commit"],
+    "time": ["get_current_time"],
+}
+_GROUP = "readers"
+_TOKEN_LIFE = timedelta(days=30)
+
+
+def seed(api: Api, fleet: Fleet, tokens: dict[str, str]) -> dict[str, str]:
+    """Make what is missing of servers, people, grants and tokens; the tokens by name.
+
+    ``tokens`` are those of last time: a token that still lives is kept, another takes the place of one
+    that does not.
+
+    Raises:
+        ApiFault: the API refused a step.
+        CannotStart: a server of the fleet could not be read.
+    """
+    servers = {
+        slug: _server(api, slug, description, fleet.url(slug)) for slug, description in SERVERS.items()
+    }
+    maria = _identity(api, {"kind": "person", "user_name": PERSON, "display_name": "Maria Keller"})
+    agent = _identity(
+        api, {"kind": "agent", "user_name": AGENT, "display_name": "Deploy agent", "owner_id": maria}
+    )
+    group = _group(api, maria)
+    for slug, tools in READING.items():
+        _grant(api, {"type": "group", "id": group}, servers[slug], tools, "Readers may look at everything")
+    for slug, tools in COMMITTING.items():
+        _grant(api, {"type": "identity", "id": agent}, servers[slug], tools, "The deploy agent may commit")
+    return {
+        name: _token(api, identity, name, tokens.get(name))
+        for name, identity in ((PERSON, maria), (AGENT, agent))
+    }
+
+
+def token_id(secret: str) -> str | None:
+    """The ``tok_`` id that a scoped token's text carries; ``None`` when it is none."""
+    credential = parse_credential(secret, SCOPED_TOKEN)
+    return format_id("tok", credential.id) if credential else None
+
+
+def _server(api: Api, slug: str, description: str, url: str) -> str:
+    server = _found(api.every("/servers"), "slug", slug)
+    if server is None:
+        body: Json = {"slug": slug, "name": slug, "description": description, "transport": "http", "url": url}
+        server = api.post("/servers", body)
+    elif server["url"] != url:
+        server = api.patch(f"/servers/{server['id']}", {"url": url})
+    api.post(f"/servers/{server['id']}/sync")
+    server = api.get(f"/servers/{server['id']}")
+    if server["sync"]["state"] == "error":
+        raise CannotStart(f"the demo server {slug} could not be read: {server['sync']['error']}")
+    return str(server["id"])
+
+
+def _identity(api: Api, body: Json) -> str:
+    known = _found(api.every("/identities", q=body["user_name"]), "user_name", body["user_name"])
+    return str((known or api.post("/identities", body))["id"])
+
+
+def _group(api: Api, member: str) -> str:
+    known = _found(api.every("/groups", q=_GROUP), "name", _GROUP)
+    if known is not None:
+        return str(known["id"])
+    group = api.post("/groups", {"name": _GROUP, "description": "People who may look"})
+    api.put(f"/groups/{group['id']}/members/{member}")
+    return str(group["id"])
+
+
+def _grant(api: Api, principal: Json, server: str, tools: list[str], reason: str) -> None:
+    selector = {"kind": "ids", "ids": [server]}
+    known = [grant for grant in api.every("/grants") if grant["principal"]["id"] == principal["id"]]
+    # A grant that somebody narrowed since stays as it is.
+    if any(grant["servers"] == selector for grant in known):
+        return
+    api.post(
+        "/grants",
+        {
+            "principal": principal,
+            "servers": selector,
+            "tools": {"kind": "names", "names": tools},
+            "reason": reason,
+        },
+    )
+
+
+def _token(api: Api, identity: str, name: str, last: str | None) -> str:
+    if last is not None and _lives(api, last):
+        return last
+    expires_at = datetime.now(UTC) + _TOKEN_LIFE
+    issued = api.post(
+        "/tokens",
+        {
+            "identity_id": identity,
+            "name": name,
+            "scope": {"kind": "grants"},
+            "expires_at": expires_at.isoformat(),
+        },
+    )
+    return str(issued["secret"])
+
+
+def _lives(api: Api, secret: str) -> bool:
+    id = token_id(secret)
+    try:
+        return id is not None and api.get(f"/tokens/{id}")["status"] == "active"
+    except ApiFault:
+        return False
+
+
+def _found(objects: list[Json], field: str, value: str) -> Json | None:
+    return next((one for one in objects if one[field] == value), None)

@@ -1,0 +1,95 @@
+"""``scopegate serve``: the API and the gateway, in as many worker processes as configured."""
+
+import contextlib
+import os
+import socket
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.cli.database import joined_database, usable_database
+from app.cli.errors import CannotStart
+from app.cli.signals import Stopped, signals_held, signals_stop
+from app.main import Scopegate, create_app
+from app.settings import Settings, load_settings
+
+_GRACE_SECONDS = 5
+"""How long open streams may go on after SIGTERM before they are cut."""
+
+
+def application() -> Scopegate:
+    """What each worker serves: made in the worker, from the same environment."""
+    return create_app(joined_database(load_settings()))
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        CannotStart: the port cannot be had.
+        DatabaseFault, EmbeddedPostgresError: the database cannot be used.
+    """
+    # uvicorn raises the signal again when it has shut down; by default that would end us before the database.
+    with contextlib.suppress(Stopped), signals_stop(), listening_socket(settings) as listening:
+        _serve_on(listening, settings)
+
+
+def _serve_on(listening: socket.socket, settings: Settings) -> None:
+    with contextlib.ExitStack() as running:
+        with signals_held():
+            # Stopped half-way, an embedded database that was just launched would be nobody's.
+            running.enter_context(usable_database(settings))
+        config = _config(settings)
+        if settings.workers > 1:
+            Multiprocess(config, sockets=[listening]).run()
+            return
+        server = uvicorn.Server(config)
+        server.run(sockets=[listening])
+        if not server.started:
+            raise CannotStart("the service did not start; the lines above say why", code=1)
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """Bind the configured address.
+
+    Raises:
+        CannotStart: it is in use, or not an address of this machine.
+    """
+    where = f"{settings.host}:{settings.port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotStart(f"cannot listen on {where}: {error.strerror}; set SCOPEGATE_HOST") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        # Another process may have bound the same address without listening yet: only now is it ours.
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        mend = "stop what uses it, or set SCOPEGATE_PORT"
+        raise CannotStart(f"cannot listen on {where}: {os.strerror(error.errno or 0)}; {mend}") from None
+    listening.set_inheritable(True)
+    return listening
+
+
+def _config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        "app.cli.serve:application",
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        # Each request that matters is in the audit trail; a line for each URL would only repeat it.
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
