@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import asyncpg
 from fastapi import FastAPI
 
-from app.adapters.oauth.authenticator import authenticate
+from app.adapters.oauth.authenticator import ApiAuthenticator
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clients import Clients
 from app.features.access.clockwork import DatabaseClock
@@ -62,12 +62,13 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> Runtime:
     outbound = await stack.enter_async_context(
         OutboundClient(AddressPolicy(allowed_networks=settings.upstream_allowed_networks))
     )
+    peppers = Peppers(settings.keys("token_pepper"))
     return Runtime(
         sessions=make_sessions(engine),
-        peppers=Peppers(settings.keys("token_pepper")),
+        peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
         outbound=outbound,
-        authenticate=authenticate,
+        authenticate=ApiAuthenticator(peppers),
         public_url=settings.base_url,
         max_token_ttl=settings.max_token_ttl,
     )

@@ -48,7 +48,7 @@ class AdmissionWriter:
         clock: DatabaseClock,
         worker_id: UUID,
         digest_key_id: str,
-        open_epoch: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[None]],
+        open_epoch: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]],
     ) -> None:
         self._connect = connect
         self._open_epoch = open_epoch

@@ -14,8 +14,7 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
-from asyncpg import Connection, Record
-from asyncpg.pool import PoolConnectionProxy
+from asyncpg import Record
 
 from app.domain.access import (
     FLEET_ID,

@@ -1,0 +1,146 @@
+"""Admission on a real PostgreSQL: the check rides on the write."""
+
+import asyncio
+from dataclasses import replace
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from app.features.access.admission import AdmissionUnavailable, outcome_row
+from tests.features.access.world import call_row, decision, make_world, writer_on
+
+MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
+
+
+@pytest.fixture
+async def connection(database_url: str):
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+async def rows_of(connection: asyncpg.Connection, id: UUID) -> list[asyncpg.Record]:
+    return await connection.fetch("SELECT * FROM audit_events WHERE id = $1", id)
+
+
+async def test_a_call_whose_grounds_hold_is_written_and_durable(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    assert decided.allowed
+    row = call_row(world, decided)
+    async with writer_on(database_url) as writer:
+        assert await writer.write(row)
+    [written] = await rows_of(connection, row.id)
+    assert written["epoch"] == 1
+    assert written["token_id"] == world.token
+
+
+@pytest.mark.parametrize("moved", ["token", "person", "grant", "server"])
+async def test_nothing_is_written_once_what_it_rests_on_has_moved(database_url: str, connection, moved: str) -> None:
+    world = await make_world(connection)
+    row = call_row(world, await decision(connection, world, "get_time"))
+    await connection.execute(MOVE, getattr(world, moved))
+    async with writer_on(database_url) as writer:
+        assert not await writer.write(row)
+    assert await rows_of(connection, row.id) == []
+
+
+async def test_a_deny_that_became_stale_is_not_written_either(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    denied = await decision(connection, world, "set_time")
+    assert not denied.allowed
+    await connection.execute(MOVE, world.grant)
+    async with writer_on(database_url) as writer:
+        assert not await writer.write(call_row(world, denied))
+
+
+async def test_an_allow_is_not_written_past_its_span_by_the_database_clock(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+    async with writer_on(database_url) as writer:
+        assert not await writer.write(call_row(world, replace(decided, valid_until=now)))
+        assert not await writer.write(call_row(world, replace(decided, valid_from=now + 60)))
+        assert await writer.write(call_row(world, decided))
+
+
+async def test_one_callers_bad_value_harms_nobody_else(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    rows = [call_row(world, decided) for _ in range(20)]
+    bad = call_row(world, decided, tool="NUL \x00 is no text in PostgreSQL")
+    async with writer_on(database_url) as writer:
+        answers = await asyncio.gather(
+            *(writer.write(row) for row in [*rows[:10], bad, *rows[10:]]), return_exceptions=True
+        )
+    assert isinstance(answers.pop(10), AdmissionUnavailable)
+    assert answers == [True] * 20
+
+
+async def test_concurrent_calls_share_a_commit(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    async with writer_on(database_url) as writer:
+        assert all(await asyncio.gather(*(writer.write(call_row(world, decided)) for _ in range(200))))
+    transactions = await connection.fetchval("SELECT count(DISTINCT xact) FROM audit_events")
+    assert transactions < 20
+
+
+async def test_a_stale_row_does_not_take_its_batch_along(database_url: str, connection) -> None:
+    world, other = await make_world(connection), await make_world(connection)
+    stale = call_row(world, await decision(connection, world, "get_time"))
+    good = call_row(other, await decision(connection, other, "get_time"))
+    await connection.execute(MOVE, world.token)
+    async with writer_on(database_url) as writer:
+        assert await asyncio.gather(writer.write(stale), writer.write(good)) == [False, True]
+
+
+async def test_a_log_without_an_open_epoch_opens_the_next_and_goes_on(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    # As after a restore: the system that wrote epoch 1 is not this one.
+    await connection.execute("UPDATE log_epochs SET system_identifier = 1")
+    row = call_row(world, decided)
+    async with writer_on(database_url) as writer:
+        assert await writer.write(row)
+    [written] = await rows_of(connection, row.id)
+    assert written["epoch"] == 2
+
+
+async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    async with writer_on(database_url) as writer:
+        assert await writer.write(call_row(world, decided))
+        # The next statement waits behind this lock until its deadline.
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
+        row = call_row(world, decided)
+        with pytest.raises(AdmissionUnavailable):
+            await writer.write(row)
+        await transaction.rollback()
+        assert await writer.write(call_row(world, decided))
+    told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", row.id)
+    assert [record["outcome"] for record in told] == ["not_forwarded"]
+
+
+async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    row = call_row(world, await decision(connection, world, "get_time"))
+    async with writer_on(database_url) as writer:
+        assert await writer.write(row)
+        writer.write_later(outcome_row(row.id, "success", 12))
+    [told] = await connection.fetch("SELECT * FROM audit_events WHERE call_id = $1", row.id)
+    assert (told["action"], told["outcome"], told["duration_ms"]) == ("tool.result", "success", 12)
+
+
+async def test_the_log_cannot_be_changed_by_anybody(database_url: str, connection) -> None:
+    world = await make_world(connection)
+    row = call_row(world, await decision(connection, world, "get_time"))
+    async with writer_on(database_url) as writer:
+        assert await writer.write(row)
+    for statement in ("UPDATE audit_events SET tool = 'x'", "DELETE FROM audit_events", "TRUNCATE audit_events"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(statement)
