@@ -1,0 +1,127 @@
+"""What a server's catalogue becomes when it is compared with what the server offers now. No I/O."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from app.domain.access import ToolState
+from app.domain.risk import assess
+from app.features.tools.definitions import Definition
+from app.features.tools.models import Tool
+from app.kit.ids import new_id
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """The outcome: rows to insert, rows that were changed in place, and how often what happened."""
+
+    added: list[Tool] = field(default_factory=list)
+    changed: list[Tool] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    narrows: bool = False
+
+    @property
+    def touched(self) -> list[Tool]:
+        return [*self.added, *self.changed]
+
+
+def reconcile(
+    server_id: UUID,
+    known: Mapping[str, Tool],
+    offered: Iterable[Definition],
+    *,
+    trust_new: bool,
+    at: datetime,
+) -> Reconciled:
+    """Bring the rows of one server, by exact name, to what it offers.
+
+    ``trust_new`` makes tools that were never seen active at once (the first sync, or by the server's setting).
+    """
+    outcome = Reconciled()
+    seen: set[str] = set()
+    for definition in offered:
+        seen.add(definition.name)
+        row = known.get(definition.name)
+        if row is None:
+            outcome.added.append(new_tool(server_id, definition, approved=trust_new))
+            outcome.counts["added" if trust_new else "quarantined"] += 1
+        else:
+            _compare(row, definition, outcome)
+    for name, row in known.items():
+        if name not in seen and row.state != ToolState.REMOVED:
+            outcome.narrows |= row.state == ToolState.ACTIVE
+            outcome.counts["removed"] += 1
+            outcome.changed.append(row)
+            remove(row, at)
+    return outcome
+
+
+def new_tool(server_id: UUID, definition: Definition, *, approved: bool) -> Tool:
+    """A row for a tool that was never seen, active when ``approved``, quarantined otherwise."""
+    risk = assess(definition.name, definition.annotations)
+    row = Tool(
+        id=new_id(),
+        server_id=server_id,
+        name=definition.name,
+        input_schema=definition.input_schema,
+        risk=risk.value,
+        assessed_risk=risk.value,
+        state=(ToolState.ACTIVE if approved else ToolState.QUARANTINED).value,
+        definition_digest=definition.digest,
+        approved_digest=definition.digest if approved else None,
+    )
+    adopt(row, definition)
+    return row
+
+
+def adopt(row: Tool, definition: Definition) -> None:
+    """Take over the latest definition. The approved digest, and the risk that came with it, stay."""
+    row.title = definition.title
+    row.description = definition.description
+    row.input_schema = definition.input_schema
+    row.output_schema = definition.output_schema
+    row.annotations = definition.annotations
+    row.definition_digest = definition.digest
+
+
+def approve(row: Tool) -> None:
+    """Accept the latest definition: its annotations count for the risk from now on, and the tool is active."""
+    row.approved_digest = row.definition_digest
+    row.state = ToolState.ACTIVE.value
+    row.held = False
+    row.removed_at = None
+    reassess(row)
+
+
+def reassess(row: Tool) -> None:
+    """Read the risk from the row's definition; an override stands."""
+    row.assessed_risk = assess(row.name, row.annotations).value
+    if not row.risk_overridden:
+        row.risk = row.assessed_risk
+
+
+def remove(row: Tool, at: datetime) -> None:
+    """The server no longer offers it. What was approved is remembered."""
+    row.state = ToolState.REMOVED.value
+    row.removed_at = at
+
+
+def _compare(row: Tool, definition: Definition, outcome: Reconciled) -> None:
+    before = row.state
+    differs = row.definition_digest != definition.digest
+    if differs:
+        adopt(row, definition)
+        if row.approved_digest is None:
+            # Nothing was ever accepted, so there is no approved risk to keep.
+            reassess(row)
+    fits = row.approved_digest == definition.digest and not row.held
+    row.state = (ToolState.ACTIVE if fits else ToolState.QUARANTINED).value
+    row.removed_at = None
+    if not differs and row.state == before:
+        outcome.counts["unchanged"] += 1
+        return
+    outcome.changed.append(row)
+    outcome.narrows |= before == ToolState.ACTIVE and not fits
+    outcome.counts["returned" if before == ToolState.REMOVED else "restored" if fits else "changed"] += 1

@@ -1,0 +1,85 @@
+"""Reading a real server's tools: all pages, in the newest era that it speaks. No database here."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+from app.features.tools.definitions import Definition, OddTool, read_definition
+from app.kit.mcp_upstream import McpUpstreamError, list_tools, open_connection, probe
+from app.kit.outbound import OutboundClient, Timeouts
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+DEADLINE_S = 45.0
+_TIMEOUTS = Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0)
+
+_WHY = {
+    "forbidden": "its address may not be reached",
+    "unreachable": "it cannot be reached",
+    "timeout": "it did not answer in time",
+    "redirect": "it answers with a redirect, which is not followed; register the final URL",
+    "session_lost": "it forgot its session in between",
+    "rubbish": "what it answers is not MCP",
+    "too_large": "it answers with more than is accepted",
+}
+
+
+class DiscoveryFailed(Exception):
+    """The tools could not be read. ``reason`` is plain words of ours: an upstream's text may hold a secret."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """What a server offers. ``left_out`` counts malformed tools by reason."""
+
+    definitions: tuple[Definition, ...]
+    left_out: dict[str, int]
+    protocol_versions: tuple[str, ...]
+
+    def note(self) -> str | None:
+        """One line about what was left out, or ``None``."""
+        if not self.left_out:
+            return None
+        parts = "; ".join(f"{count} because {reason}" for reason, count in sorted(self.left_out.items()))
+        return f"Tools left out: {parts}."
+
+
+async def discover(outbound: OutboundClient, url: str, headers: Headers) -> Discovered:
+    """Ask a server what it speaks and which tools it has. Raises ``DiscoveryFailed``."""
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            info = await probe(outbound, url, headers, timeouts=_TIMEOUTS)
+            connection = await open_connection(
+                outbound, url, headers, info.protocol_versions, timeouts=_TIMEOUTS
+            )
+            async with connection:
+                items = await list_tools(connection)
+    except McpUpstreamError as error:
+        raise DiscoveryFailed(error.kind, _reason(error)) from None
+    except TimeoutError:
+        raise DiscoveryFailed("timeout", f"It took longer than {DEADLINE_S:.0f} s.") from None
+    definitions: dict[str, Definition] = {}
+    left_out: Counter[str] = Counter()
+    secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
+    for item in items:
+        try:
+            definition = read_definition(item, secrets)
+        except OddTool as odd:
+            left_out[odd.reason] += 1
+            continue
+        definitions[definition.name] = definition
+    return Discovered(tuple(definitions.values()), dict(left_out), info.protocol_versions)
+
+
+def _reason(error: McpUpstreamError) -> str:
+    if error.kind == "rpc":
+        return f"The server refused with the JSON-RPC error {error.code}."
+    if error.kind == "http":
+        hint = "; does it want a credential?" if error.status in {401, 403} else ""
+        return f"The server answered with HTTP status {error.status}{hint}."
+    return f"The server could not be read: {_WHY.get(error.kind, 'it failed')} ({error.message})."

@@ -1,0 +1,54 @@
+"""The past of tool definitions, written in bulk: a first sync may bring thousands."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.access import ToolState
+from app.features.audit.models import ObjectVersion
+from app.features.audit.record import close_versions
+from app.features.tools.models import Tool
+
+KIND = "tool_definition"
+
+
+async def keep_definitions(session: AsyncSession, tools: Sequence[Tool]) -> None:
+    """Close each tool's current version and write the next; a removed tool's is only closed."""
+    if not tools:
+        return
+    ids = [tool.id for tool in tools]
+    await close_versions(session, ids)
+    query = (
+        select(col(ObjectVersion.object_id), func.max(col(ObjectVersion.version)))
+        .where(col(ObjectVersion.object_id).in_(ids))
+        .group_by(col(ObjectVersion.object_id))
+    )
+    latest = {object_id: version for object_id, version in await session.execute(query)}  # noqa: C416
+    session.add_all(
+        ObjectVersion(
+            object_id=tool.id, version=latest.get(tool.id, 0) + 1, kind=KIND, content=_content(tool)
+        )
+        for tool in tools
+        if tool.state != ToolState.REMOVED
+    )
+    await session.flush()
+
+
+def _content(tool: Tool) -> dict[str, Any]:
+    approved = tool.approved_digest
+    return {
+        "server_id": str(tool.server_id),
+        "name": tool.name,
+        "title": tool.title,
+        "description": tool.description,
+        "input_schema": tool.input_schema,
+        "output_schema": tool.output_schema,
+        "annotations": tool.annotations,
+        "risk": tool.risk,
+        "state": tool.state,
+        "definition_digest": tool.definition_digest.hex(),
+        "approved_digest": None if approved is None else approved.hex(),
+    }

@@ -1,0 +1,122 @@
+"""``/api/v1/tools``, and ``POST /api/v1/servers/{id}/sync``, which finds them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.servers import service as server_service
+from app.features.servers.schemas import IncludeEnded, ServerView
+from app.features.tools import repository, service
+from app.features.tools.models import Tool
+from app.features.tools.schemas import ToolApprove, ToolCreate, ToolPatch, ToolQuery, ToolView
+from app.features.tools.sync import sync_server
+from app.kit.authorization import Caller, Permission, authorize, requires
+from app.kit.database import Session, TransactionalRoute, commit
+from app.kit.etags import check_if_match, set_etag
+from app.kit.ids import TOOL, ServerId, ToolId, format_id
+from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
+
+Reader = Annotated[Caller, requires(Permission.TOOLS_READ)]
+Writer = Annotated[Caller, requires(Permission.TOOLS_WRITE)]
+_CHANGED = problem_responses(412)
+_TOOLS = "/api/v1/tools"
+
+
+@router.post("/api/v1/servers/{server_id}/sync", tags=["servers"], operation_id="sync_server")
+async def sync_one_server(
+    server_id: ServerId,
+    caller: Annotated[Caller, requires(Permission.SERVERS_WRITE)],
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> ServerView:
+    """Read the server's tools. One that fails answers 200 too: `sync.state` is `error` with the reason, and
+    everything else stays as it was."""
+    await server_service.require(session, server_id)
+    # The connection goes back to the pool: the server may take most of a minute.
+    await commit(session)
+    row = await sync_server(runtime, server_id, caller, request_id=request.state.request_id)
+    set_etag(response, row.revision)
+    return (await server_service.show(session, [row]))[0]
+
+
+@router.get(_TOOLS, tags=["tools"], operation_id="list_tools")
+async def list_tools(
+    query: Annotated[ToolQuery, Query()], caller: Reader, session: Session, runtime: CurrentRuntime
+) -> Page[ToolView]:
+    """Tools, those made known last first."""
+    _asks_ended(caller, query.include)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tools", query.filters())
+    rows, next_cursor = await newest_first(session, repository.select_tools(query), Tool, cursors, query)
+    return Page(items=[ToolView.from_row(row) for row in rows], next_cursor=next_cursor)
+
+
+@router.post(_TOOLS, tags=["tools"], operation_id="create_tool", status_code=201)
+async def create_tool(
+    body: ToolCreate, caller: Writer, session: Session, request: Request, response: Response
+) -> ToolView:
+    """Make a tool known by hand, active at once. Syncing the server is the usual way."""
+    row = await service.create(session, body, caller, request.state.request_id)
+    response.headers["Location"] = f"{_TOOLS}/{format_id(TOOL, row.id)}"
+    return _shown(row, response)
+
+
+@router.get(_TOOLS + "/{tool_id}", tags=["tools"], operation_id="get_tool")
+async def get_tool(
+    tool_id: ToolId, caller: Reader, session: Session, response: Response, include: IncludeEnded = None
+) -> ToolView:
+    """One tool; a removed one with `include=ended`."""
+    _asks_ended(caller, include)
+    return _shown(await service.require(session, tool_id, ended=include == "ended"), response)
+
+
+@router.patch(_TOOLS + "/{tool_id}", tags=["tools"], operation_id="update_tool", responses=_CHANGED)
+async def update_tool(
+    tool_id: ToolId, body: ToolPatch, caller: Writer, session: Session, request: Request, response: Response
+) -> ToolView:
+    """Override the risk, or hold the tool in quarantine and let it go (merge patch)."""
+    server, row = await service.require_locked(session, tool_id)
+    check_if_match(request, row.revision)
+    await service.update(session, server, row, body, caller, request.state.request_id)
+    return _shown(row, response)
+
+
+@router.delete(
+    _TOOLS + "/{tool_id}", tags=["tools"], operation_id="delete_tool", status_code=204, responses=_CHANGED
+)
+async def delete_tool(tool_id: ToolId, caller: Writer, session: Session, request: Request) -> None:
+    """Remove a tool, at once for every token. If a sync finds it again, it waits in quarantine."""
+    server, row = await service.require_locked(session, tool_id)
+    check_if_match(request, row.revision)
+    await service.remove(session, server, row, caller, request.state.request_id)
+
+
+@router.post(_TOOLS + "/{tool_id}/approve", tags=["tools"], operation_id="approve_tool", responses=_CHANGED)
+async def approve_tool(
+    tool_id: ToolId,
+    body: ToolApprove,
+    caller: Writer,
+    session: Session,
+    request: Request,
+    response: Response,
+) -> ToolView:
+    """Accept the definition with this digest; the tool is active, and its annotations count for the risk."""
+    server, row = await service.require_locked(session, tool_id)
+    check_if_match(request, row.revision)
+    await service.approve(session, server, row, body.definition_digest, caller, request.state.request_id)
+    return _shown(row, response)
+
+
+def _asks_ended(caller: Caller, include: IncludeEnded) -> None:
+    if include == "ended":
+        authorize(caller, Permission.AUDIT_READ)
+
+
+def _shown(row: Tool, response: Response) -> ToolView:
+    set_etag(response, row.revision)
+    return ToolView.from_row(row)

@@ -1,0 +1,117 @@
+"""Request and answer models of tools."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from app.features.servers.schemas import IncludeEnded
+from app.features.tools.models import Tool
+from app.kit.ids import ServerId, ToolId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import LongText, Name, Patch, ShortText, Strict, absent
+from app.kit.selectors import ToolName
+
+RiskName = Literal["read", "write", "destructive", "unknown"]
+StateName = Literal["active", "quarantined", "removed"]
+Digest = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+    Field(description="SHA-256 over name, title, description, schemas and annotations, in hexadecimal."),
+]
+JsonSchema = dict[str, Any]
+Annotations = dict[str, Any]
+
+
+class ToolView(Strict):
+    """A tool of a server, with its latest definition."""
+
+    id: ToolId
+    server_id: ServerId
+    name: str
+    title: str | None
+    description: str | None
+    input_schema: JsonSchema
+    output_schema: JsonSchema | None
+    annotations: Annotations | None
+    risk: RiskName
+    risk_overridden: bool = Field(description="Whether an administrator set the risk.")
+    state: StateName = Field(description="Only an active tool can be listed or called.")
+    definition_digest: Digest
+    approved_digest: Digest | None = Field(
+        description="The definition that was accepted; calls need it to be this one."
+    )
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: Tool) -> "ToolView":
+        """The answer for a row."""
+        approved = row.approved_digest
+        own = row.model_dump(include=set(cls.model_fields) - {"definition_digest", "approved_digest"})
+        digests = {
+            "definition_digest": row.definition_digest.hex(),
+            "approved_digest": None if approved is None else approved.hex(),
+        }
+        return cls.model_validate(own | digests)
+
+
+class ToolCreate(Strict):
+    """A tool made known by hand, active at once. A sync that does not find it removes it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "server_id": "srv_01jdpnwz00e008000000000000",
+                    "name": "git_log",
+                    "input_schema": {"type": "object"},
+                    "annotations": {"readOnlyHint": True},
+                }
+            ]
+        },
+    )
+
+    server_id: ServerId
+    name: ToolName
+    title: Name | None = None
+    description: LongText | None = None
+    input_schema: JsonSchema
+    output_schema: JsonSchema | None = None
+    annotations: Annotations | None = None
+    risk: RiskName | None = Field(default=None, description="Read from annotations and name when absent.")
+
+
+class ToolPatch(Patch):
+    """What may change of a tool by hand; its definition is the server's."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"risk": "write"}]})
+
+    risk: RiskName | None = Field(default=None, description="Null: what the approved definition says.")
+    state: Literal["active", "quarantined"] = absent(
+        "`quarantined` holds the tool until it is made active again; `active` needs the approved definition."
+    )
+
+
+class ToolApprove(Strict):
+    """Accept a definition: the one with this digest, and no other that came since."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"definition_digest": "9f86d081" * 8}]}
+    )
+    definition_digest: Digest
+
+
+class ToolQuery(ListQuery):
+    """Filters of the list of tools; each may be repeated, and then any of its values matches."""
+
+    server_id: list[ServerId] = Field(default_factory=list)
+    name: list[ToolName] = Field(default_factory=list)
+    risk: list[RiskName] = Field(default_factory=list)
+    state: list[StateName] = Field(
+        default_factory=list, description="Removed tools are left out unless they are asked for."
+    )
+    q: ShortText | None = Field(default=None, description="Text in name, title or description.")
+    include: IncludeEnded = None

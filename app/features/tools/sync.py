@@ -1,0 +1,137 @@
+"""Syncing a server: read what it offers without holding the database, then bring the catalogue to it.
+
+Two syncs of one server may talk to it at once; applying is one at a time (the server's row is locked), and the
+one that began earlier gives way, so that an older look never overwrites a newer one.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Conflict, NotFound
+from app.features.audit.record import record
+from app.features.servers import repository as servers
+from app.features.servers.credentials import Headers, open_credential
+from app.features.servers.models import Server
+from app.features.tools import repository
+from app.features.tools.catalogue import reconcile
+from app.features.tools.discovery import Discovered, DiscoveryFailed, discover
+from app.features.tools.history import keep_definitions
+from app.kit.authorization import Caller, Role
+from app.kit.crypto import Sealer, UnsealingFault
+from app.kit.database import commit
+from app.kit.runtime import Runtime
+from app.kit.versions import move_versions
+
+# Who acts when nobody asked: a background task that saw a changed definition.
+SYSTEM = Caller("system", UUID(int=0), Role.ADMIN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    at: datetime
+    url: str
+    headers: Headers
+    fault: DiscoveryFailed | None = None
+
+
+async def sync_server(
+    runtime: Runtime, server_id: UUID, caller: Caller | None = None, *, request_id: str | None = None
+) -> Server:
+    """Read a server's tools and bring the catalogue to them; the server's row afterwards.
+
+    A server that does not answer properly gets the sync state ``error`` with the reason, and nothing else
+    changes. Raises ``NotFound``, ``Conflict`` (``server_changed``: its URL moved meanwhile) and ``Unavailable``.
+    Call it with no transaction open: talking to a server may take most of a minute.
+    """
+    start = await _begin(runtime, server_id)
+    found: Discovered | DiscoveryFailed
+    try:
+        found = start.fault or await discover(runtime.outbound, start.url, start.headers)
+    except DiscoveryFailed as failed:
+        found = failed
+    async with runtime.sessions() as session:
+        server = await _apply(session, server_id, start, found, caller or SYSTEM, request_id)
+        await commit(session)
+    return server
+
+
+async def _begin(runtime: Runtime, server_id: UUID) -> _Start:
+    async with runtime.sessions() as session:
+        server = await servers.find(session, server_id)
+        if server is None:
+            raise NotFound("There is no such server.")
+        at = await servers.database_time(session)
+        headers, fault = await _headers(session, runtime.sealer, server)
+        return _Start(at, server.url or "", headers, fault)
+
+
+async def _headers(
+    session: AsyncSession, sealer: Sealer, server: Server
+) -> tuple[Headers, DiscoveryFailed | None]:
+    try:
+        return await open_credential(session, sealer, server), None
+    except UnsealingFault:
+        reason = "The stored credential does not open with the configured keys: set it again."
+        return (), DiscoveryFailed("credential", reason)
+
+
+async def _apply(
+    session: AsyncSession,
+    server_id: UUID,
+    start: _Start,
+    found: Discovered | DiscoveryFailed,
+    caller: Caller,
+    request_id: str | None,
+) -> Server:
+    server = await servers.lock(session, server_id)
+    if server is None:
+        raise NotFound("There is no such server.")
+    if server.sync_at is not None and server.sync_at > start.at:
+        return server
+    if server.url != start.url:
+        raise Conflict("The server's URL was changed during the sync; sync again.", code="server_changed")
+    server.sync_at = start.at
+    server.revision += 1
+    if isinstance(found, DiscoveryFailed):
+        server.sync_state, server.sync_error = "error", found.reason
+        await record(
+            session, caller, "server.sync", "server", server.id, outcome="error", reason_code=found.kind,
+            changes={"error": found.reason}, request_id=request_id, server_id=server.id,
+        )  # fmt: skip
+    else:
+        await _take(session, server, found, caller, request_id)
+    await session.refresh(server)
+    return server
+
+
+async def _take(
+    session: AsyncSession, server: Server, found: Discovered, caller: Caller, request_id: str | None
+) -> None:
+    first = server.first_synced_at is None
+    outcome = reconcile(
+        server.id,
+        await repository.of_server(session, server.id),
+        found.definitions,
+        trust_new=first or server.new_tools == "allow",
+        at=server.sync_at or await servers.database_time(session),
+    )
+    session.add_all(outcome.added)
+    for row in outcome.changed:
+        row.revision += 1
+    spoken = list(found.protocol_versions)
+    moved = bool(outcome.touched) or server.protocol_versions != spoken
+    server.sync_state, server.sync_error = "ok", found.note()
+    server.protocol_versions = spoken
+    server.first_synced_at = server.first_synced_at or server.sync_at
+    await session.flush()
+    await keep_definitions(session, outcome.touched)
+    if moved:
+        await move_versions(session, [server.id], narrows=outcome.narrows)
+    changes = {**outcome.counts, "left_out": found.left_out, "protocol_versions": spoken}
+    await record(
+        session, caller, "server.sync", "server", server.id,
+        changes=changes, request_id=request_id, server_id=server.id,
+    )  # fmt: skip
