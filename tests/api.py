@@ -22,8 +22,8 @@ from app.domain.token_format import CLIENT_SECRET, format_credential
 from app.features.identities.models import Identity
 from app.features.service_accounts.authenticate import digest_of, issue_bearer
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
-from app.kit.authorization import Role
 from app.kit import problems
+from app.kit.authorization import Role
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
@@ -124,6 +124,7 @@ def _interim(sessions: async_sessionmaker[AsyncSession], peppers: Peppers) -> Fa
     modules = [f"app.features.{name}.routes" for name in features]
     modules += [
         "app.features.service_accounts.me",
+        "app.features.grants.group_routes",
         "app.features.tokens.offboard",
         "app.adapters.oauth.routes",
     ]
