@@ -67,9 +67,10 @@ def test_an_endless_line_is_refused_before_it_ends() -> None:
 
 def test_an_endless_event_is_refused() -> None:
     parser = SseParser(max_event_bytes=1000)
+    for _ in range(125):
+        parser.feed(b"data: x\n")
     with pytest.raises(SseLimitError):
-        for _ in range(1000):
-            parser.feed(b"data: x\n")
+        parser.feed(b"data: x\n")
 
 
 def test_many_events_are_not_one_long_event() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from app.kit.outbound.errors import UpstreamError
@@ -79,7 +79,7 @@ class OutboundResponse:
             parts.append(chunk)
         return b"".join(parts)
 
-    async def iter_chunks(self) -> AsyncIterator[bytes]:
+    async def iter_chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives. A reader that does not read holds the upstream back.
 
         Cancelling the reader, or leaving the loop early and closing the iterator, cuts the connection. Raises
