@@ -9,8 +9,8 @@ import json
 from math import isfinite
 from typing import Any, Literal, NoReturn, TypeAlias
 
-JsonValue: TypeAlias = "dict[str, JsonValue] | list[JsonValue] | str | int | float | bool | None"
-JsonObject: TypeAlias = "dict[str, JsonValue]"
+JsonValue: TypeAlias = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None
+JsonObject: TypeAlias = dict[str, JsonValue]
 
 StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth"]
 
