@@ -1,0 +1,94 @@
+"""Reading for the snapshot: old rights never sit under a current version."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.domain.access import Question, Surroundings, decide
+from app.domain.policy import GrantedIsAllowed
+from app.features.access.reading import consistent, read_fleet, read_token
+from tests.features.access.world import World, call_row, make_world, writer_on
+
+Withdrawal = Callable[[asyncpg.Connection, World], Awaitable[None]]
+
+
+async def end_grant(connection: asyncpg.Connection, world: World) -> None:
+    await connection.execute("UPDATE grants SET ended_at = now() WHERE id = $1", world.grant)
+    await move(connection, world.grant)
+
+
+async def revoke_token(connection: asyncpg.Connection, world: World) -> None:
+    await connection.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", world.token)
+    await move(connection, world.token)
+
+
+async def suspend(connection: asyncpg.Connection, world: World) -> None:
+    await connection.execute("UPDATE identities SET status = 'suspended' WHERE id = $1", world.person)
+    await move(connection, world.person)
+
+
+async def quarantine(connection: asyncpg.Connection, world: World) -> None:
+    await connection.execute("UPDATE tools SET state = 'quarantined' WHERE server_id = $1", world.server)
+    await move(connection, world.server)
+
+
+async def move(connection: asyncpg.Connection, id: object) -> None:
+    await connection.execute("UPDATE access_versions SET version = version + 1 WHERE id = $1", id)
+
+
+class Interrupted:
+    """A connection that lets a withdrawal commit elsewhere right after its n-th read."""
+
+    def __init__(self, inner: asyncpg.Connection, after: int, withdraw: Callable[[], Awaitable[None]]) -> None:
+        self._inner, self._left, self._withdraw = inner, after, withdraw
+
+    async def fetch(self, *args: Any) -> Any:
+        rows = await self._inner.fetch(*args)
+        self._left -= 1
+        if self._left == 0:
+            await self._withdraw()
+        return rows
+
+    def transaction(self, **options: Any) -> Any:
+        return self._inner.transaction(**options)
+
+
+@pytest.mark.parametrize("withdrawal", [end_grant, revoke_token, suspend, quarantine])
+async def test_a_withdrawal_between_any_two_reads_leaves_nothing_that_admission_takes(
+    database_url: str, withdrawal: Withdrawal
+) -> None:
+    reader, other = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    async with writer_on(database_url) as writer:
+        for after in range(1, 9):
+            world = await make_world(other)
+
+            async def withdraw(world: World = world) -> None:
+                async with other.transaction():
+                    await withdrawal(other, world)
+
+            connection = Interrupted(reader, after, withdraw)
+            async with consistent(connection):
+                entry = await read_token(connection, world.token)
+                fleet = await read_fleet(connection, {})
+            assert entry is not None
+            around = Surroundings(fleet.version, fleet.policy_version, GrantedIsAllowed())
+            now = entry.token.expires_at - 3600
+            decided = decide(Question(entry.token, fleet.servers[world.server], "get_time"), around, now)
+            assert not decided.allowed or not await writer.write(call_row(world, decided))
+    await reader.close()
+    await other.close()
+
+
+async def test_a_refresh_keeps_servers_that_did_not_change(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    first, second = await make_world(connection), await make_world(connection)
+    async with consistent(connection):
+        fleet = await read_fleet(connection, {})
+    await quarantine(connection, first)
+    async with consistent(connection):
+        again = await read_fleet(connection, fleet.servers)
+    assert again.servers[second.server] is fleet.servers[second.server]
+    assert again.servers[first.server] is not fleet.servers[first.server]
+    await connection.close()
