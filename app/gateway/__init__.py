@@ -1,0 +1,5 @@
+"""The data plane: the MCP wire, the enforcement pipeline, and the two endpoints."""
+
+from app.gateway.app import Gateway
+
+__all__ = ["Gateway"]

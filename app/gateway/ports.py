@@ -133,7 +133,9 @@ class Admissions(Protocol):
 class InFlight(Protocol):
     """Everything admitted that still runs; what is no longer allowed is cut."""
 
-    def enter(self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]) -> None:
+    def enter(
+        self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
+    ) -> None:
         """Watch a call from before its row is sent. ``redecide`` decides the same question on a fresh view;
         ``cut`` ends both legs and is called at most once."""
         ...

@@ -1,0 +1,129 @@
+"""Answers of an upstream on their way to the client: checked, redacted, otherwise untouched."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.gateway.http import Exchange, HeaderList
+from app.gateway.ports import UpstreamTarget
+from app.gateway.refusals import INVALID_REQUEST, Refused, bad_upstream
+from app.kit import strict_json
+from app.kit.outbound import OutboundResponse
+
+REDACTED = b"[redacted]"
+MINIMUM_SECRET = 8
+"""A shorter credential would be found by chance in honest answers."""
+
+Rewrite = Callable[[dict[str, Any]], None]
+"""Changes a ``result`` in place (a list filtered, capabilities stripped)."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """How the one answer to a request must look and what is done to it."""
+
+    id: str | int | None
+    secrets: tuple[bytes, ...]
+    rewrite: Rewrite | None = None
+    headers: HeaderList = ()
+
+    def finish(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
+        """The bytes for the client and the outcome. Raises ``Refused`` when this is no answer to the request."""
+        result, error = message.get("result"), message.get("error")
+        id = message.get("id")
+        if type(id) is not type(self.id) or id != self.id or (result is None) == (error is None):
+            raise bad_upstream("The server behind the gateway gave an answer that belongs to no request.")
+        if error is not None:
+            return self.redact(raw, message), "error"
+        if not isinstance(result, dict):
+            raise bad_upstream("The server behind the gateway gave a result that is not an object.")
+        if self.rewrite is not None:
+            self.rewrite(result)
+            raw = dump(message)
+        outcome = "error" if result.get("isError") is True else "success"
+        return self.redact(raw, message), outcome
+
+    def redact(self, raw: bytes, message: Any) -> bytes:
+        """Take the upstream credential out, should the upstream repeat it, also in escaped form."""
+        for secret in self.secrets:
+            if secret in raw:
+                raw = raw.replace(secret, REDACTED)
+        if self.secrets and (b"\\u" in raw or b"\\/" in raw):
+            plain = dump(message)
+            if any(secret in plain for secret in self.secrets):
+                for secret in self.secrets:
+                    plain = plain.replace(secret, REDACTED)
+                return plain
+        return raw
+
+
+def secrets_of(target: UpstreamTarget) -> tuple[bytes, ...]:
+    """The values to look for in answers: each credential without its scheme, as JSON would write it."""
+    found: list[bytes] = []
+    for _, value in target.headers:
+        scheme, space, rest = value.partition(b" ")
+        secret = rest if space and scheme.isalpha() else value
+        if len(secret) >= MINIMUM_SECRET:
+            found.append(secret)
+            escaped = strict_json.dumps(secret.decode("latin-1"))[1:-1]
+            if escaped != secret:
+                found.append(escaped)
+    return tuple(found)
+
+
+def parse(raw: bytes) -> Any:
+    """JSON from an upstream. Raises ``Refused``."""
+    try:
+        return json.loads(raw.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
+
+
+def dump(message: Any) -> bytes:
+    """JSON to a client. Raises ``Refused`` for what only a lax parser takes (NaN, lone surrogates)."""
+    try:
+        return strict_json.dumps(message)
+    except (ValueError, RecursionError):
+        raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
+
+
+async def answer_json(exchange: Exchange, response: OutboundResponse, answer: Answer) -> str:
+    """Pass a JSON answer on; returns the outcome. Raises ``Refused``, ``UpstreamError``."""
+    raw = await response.read()
+    message = parse(raw)
+    if not isinstance(message, dict) or "method" in message:
+        raise bad_upstream("The server behind the gateway sent something that is not one answer.")
+    body, outcome = answer.finish(raw, message)
+    await exchange.answer(200, body, answer.headers)
+    return outcome
+
+
+async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) -> Refused:
+    """What to answer when the upstream's status is no success. 4xx keeps its status, the rest is 502."""
+    status = response.status
+    if not 400 <= status < 500 or status in {401, 403, 407}:
+        if status in {401, 403, 407}:
+            return bad_upstream("The server behind the gateway does not accept the gateway's credential.")
+        return bad_upstream(f"The server behind the gateway answered with HTTP status {status}.")
+    raw = await response.read()
+    for secret in secrets:
+        raw = raw.replace(secret, REDACTED)
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    retry_after = response.header(b"retry-after")
+    if retry_after is not None and retry_after.isdigit():
+        headers = ((b"retry-after", retry_after),)
+    try:
+        message = strict_json.loads(raw)
+    except strict_json.StrictJsonError:
+        message = None
+    error = message.get("error") if isinstance(message, dict) else None
+    if isinstance(error, dict):
+        code, text = error.get("code"), error.get("message")
+        if isinstance(code, int) and isinstance(text, str):
+            plain = strict_json.dumps(error)
+            if not any(secret in plain for secret in secrets):
+                return Refused(status, code, text, data=error.get("data"), headers=headers)
+    return Refused(
+        status, INVALID_REQUEST, f"The server refused the request with HTTP status {status}.", headers=headers
+    )

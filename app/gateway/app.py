@@ -1,0 +1,105 @@
+"""The gateway as a plain ASGI application: dispatch, and the one place where refusals become answers."""
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+
+from app.domain.access import Network
+from app.gateway import metadata
+from app.gateway.authenticate import Door, hosts_of
+from app.gateway.envelope import read_version
+from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
+from app.gateway.mirror import Mirror, refuse_http_method
+from app.gateway.pipeline import ClientLeft, Cut, Pipeline
+from app.gateway.ports import (
+    Admissions,
+    EndedSessions,
+    InFlight,
+    Snapshots,
+    StoreUnavailable,
+    SyncRequests,
+)
+from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
+from app.gateway.sessions import SessionSealer
+from app.kit.outbound import OutboundClient
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BODY_LIMIT = 1024 * 1024
+
+
+class Gateway:
+    """Serves ``/mcp``, ``/mcp/{slug}`` and their RFC 9728 metadata."""
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        admissions: Admissions,
+        in_flight: InFlight,
+        ended_sessions: EndedSessions,
+        sync_requests: SyncRequests,
+        outbound: OutboundClient,
+        *,
+        session_keys: Sequence[bytes],
+        public_url: str,
+        allowed_hosts: Collection[str] = (),
+        body_limit: int = DEFAULT_BODY_LIMIT,
+        trusted_proxies: Collection[Network] = (),
+    ) -> None:
+        """``allowed_hosts``: what the Host header may say; those of ``public_url`` when empty."""
+        self._public_url = public_url.rstrip("/")
+        self._proxies = tuple(trusted_proxies)
+        hosts = frozenset(host.lower() for host in allowed_hosts) or hosts_of(self._public_url)
+        self._door = Door(snapshots, admissions, self._public_url, hosts)
+        pipeline = Pipeline(snapshots, admissions, in_flight, ended_sessions, self._door)
+        sealer = SessionSealer(session_keys)
+        self._mirror = Mirror(self._door, pipeline, outbound, sealer, sync_requests, body_limit)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        if scope["type"] != "http":
+            raise ValueError(f"the gateway serves no {scope['type']}")
+        exchange = Exchange(scope, receive, send, self._proxies)
+        try:
+            await self._dispatch(exchange)
+        except Refused as refused:
+            await exchange.answer_error(refused)
+        except StoreUnavailable:
+            await exchange.answer_error(unavailable())
+        except Cut:
+            await exchange.answer_error(
+                Refused(200, INTERNAL_ERROR, "The call was ended because access was withdrawn while it ran.")
+            )
+        except (ClientGone, ClientLeft):
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # The last line: whatever it is, the client learns nothing of it and nothing was allowed by it.
+            log.exception("unexpected fault while serving MCP")
+            await exchange.answer_error(Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=_LATER))
+
+    async def _dispatch(self, exchange: Exchange) -> None:
+        path = exchange.path
+        if path.startswith(metadata.PREFIX):
+            await self._describe(exchange)
+            return
+        self._door.check_origin(exchange)
+        view = await self._door.authenticate(exchange)
+        if exchange.method not in {"POST", "DELETE"}:
+            refuse_http_method(read_version(exchange)[1])
+        await self._mirror.serve(exchange, view, path.removeprefix("/mcp/"))
+
+    async def _describe(self, exchange: Exchange) -> None:
+        document = metadata.metadata_document(self._public_url, exchange.path)
+        if document is None:
+            raise Refused(404, INVALID_REQUEST, "There is no such resource.")
+        if exchange.method not in {"GET", "HEAD"}:
+            raise Refused(405, INVALID_REQUEST, "Only GET is taken here.", headers=((b"allow", b"GET"),))
+        await exchange.answer(200, document)
+
+    async def aclose(self) -> None:
+        """Let go of what is kept between requests."""
+
+
+_LATER = ((b"retry-after", b"1"),)

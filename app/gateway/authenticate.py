@@ -1,0 +1,122 @@
+"""Who is calling: the bearer token, and the one answer for every token that opens nothing."""
+
+from dataclasses import dataclass
+from typing import NoReturn
+from urllib.parse import quote, urlsplit
+
+from app.domain.access import liveness
+from app.domain.token_format import SCOPED_TOKEN, Credential, parse_credential
+from app.gateway.http import Exchange
+from app.gateway.ports import Admissions, Snapshots, TooManyLookups, View
+from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
+
+# These last for ever, so there is no newer state to look for.
+_FINAL = frozenset({"token_revoked", "identity_offboarded"})
+
+_HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
+
+_WHAT_TO_DO = (
+    "This needs a valid Scopegate token. Send it as 'Authorization: Bearer sgt_...'; if yours has expired or was "
+    "revoked, ask your administrator for a new one."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The checks that come before any message is read."""
+
+    snapshots: Snapshots
+    admissions: Admissions
+    public_url: str
+    """Without a trailing slash."""
+    hosts: frozenset[str]
+    """Host header values, lower-case, with or without a port; ``*`` takes any."""
+
+    def check_origin(self, exchange: Exchange) -> None:
+        """Refuse what a browser was tricked into sending (DNS rebinding). Raises ``Refused`` (400, 403)."""
+        if "*" not in self.hosts:
+            host = (exchange.header(b"host") or "").lower()
+            if b"host" in exchange.duplicated or (
+                host not in self.hosts and _without_port(host) not in self.hosts
+            ):
+                raise Refused(400, INVALID_REQUEST, "The Host header names no host that is served here.")
+        origin = exchange.header(b"origin")
+        if origin is not None and (b"origin" in exchange.duplicated or origin != _origin_of(self.public_url)):
+            raise Refused(403, INVALID_REQUEST, "Requests from this Origin are not taken.")
+
+    async def authenticate(self, exchange: Exchange) -> View:
+        """The view of the caller's live token. Raises ``Refused`` (400, 401, 429), ``StoreUnavailable``."""
+        credential = self._credential(exchange)
+        try:
+            view = await self.snapshots.resolve(credential, exchange.client)
+        except TooManyLookups:
+            raise Refused(
+                429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
+            ) from None
+        if view is None:
+            raise self.unauthorised(exchange, sent=True)
+        stopped = liveness(view.token, self.snapshots.now(), exchange.address)
+        if stopped is not None:
+            if stopped not in _FINAL:
+                # It may have been woken meanwhile, and waking is announced to nobody.
+                view = await self.refresh(exchange, view)
+                stopped = liveness(view.token, self.snapshots.now(), exchange.address)
+            if stopped is not None:
+                self.refuse_dead(exchange, view, stopped)
+        return view
+
+    async def refresh(self, exchange: Exchange, view: View) -> View:
+        """The view anew. Raises ``Refused`` (401) when the secret opens nothing any more."""
+        fresh = await self.snapshots.refresh(view)
+        if fresh is None:
+            self.refuse_dead(exchange, view, "secret_rotated")
+        return fresh
+
+    def refuse_dead(self, exchange: Exchange, view: View, reason_code: str) -> NoReturn:
+        """Count and refuse a known token that is not live. Raises ``Refused``."""
+        self.admissions.count_refused(view, reason_code, exchange.client)
+        raise self.unauthorised(exchange, sent=True)
+
+    def _credential(self, exchange: Exchange) -> Credential:
+        if b"authorization" in exchange.duplicated:
+            raise Refused(400, INVALID_REQUEST, "There is more than one Authorization header.")
+        raw = exchange.headers.get(b"authorization")
+        if raw is not None:
+            scheme, _, token = raw.partition(b" ")
+            credential = None
+            if scheme.lower() == b"bearer" and token.isascii():
+                credential = parse_credential(token.strip().decode("ascii"), SCOPED_TOKEN)
+            if credential is not None:
+                return credential
+        self.admissions.count_unknown(exchange.client)
+        raise self.unauthorised(exchange, sent=raw is not None)
+
+    def unauthorised(self, exchange: Exchange, *, sent: bool) -> Refused:
+        """The 401 of RFC 6750 and RFC 9728; ``invalid_token`` only when a token was sent."""
+        metadata = (
+            f"{self.public_url}/.well-known/oauth-protected-resource{quote(exchange.path, errors='replace')}"
+        )
+        challenge = f'Bearer resource_metadata="{metadata}", scope="mcp"'
+        if sent:
+            challenge += ', error="invalid_token"'
+        return Refused(
+            401, INVALID_REQUEST, _WHAT_TO_DO, headers=((b"www-authenticate", challenge.encode("ascii")),)
+        )
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def hosts_of(public_url: str) -> frozenset[str]:
+    """The Host header values that belong to a URL; a loopback or unspecified address goes by all its names."""
+    parts = urlsplit(public_url)
+    if parts.hostname in _HERE:
+        return _HERE
+    return frozenset({parts.netloc.lower(), *([parts.hostname] if parts.hostname else [])})

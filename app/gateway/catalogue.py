@@ -1,0 +1,64 @@
+"""What a client may learn of a server: capabilities that the gateway carries, tools that the token may use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from app.domain.access import Server, Tool
+from app.domain.definitions import definition_digest
+from app.gateway.ports import SyncRequests
+
+LIST_TTL_MS = 5_000
+"""How long a client may keep a filtered list, itself alone."""
+
+
+def make_private(result: dict[str, Any]) -> None:
+    """Say that a filtered answer is this caller's own (MCP 2026-07-28, caching)."""
+    result["cacheScope"] = "private"
+    result["ttlMs"] = LIST_TTL_MS
+
+
+def carried_capabilities(capabilities: Any) -> dict[str, Any]:
+    """Of a server's capabilities those that the gateway carries: tools, without change notifications."""
+    if isinstance(capabilities, dict) and isinstance(capabilities.get("tools"), dict):
+        return {"tools": {key: value for key, value in capabilities["tools"].items() if key != "listChanged"}}
+    return {}
+
+
+def filter_tools(
+    result: dict[str, Any], server: Server, names: frozenset[str], sync_requests: SyncRequests
+) -> None:
+    """Keep, in the server's order, the visible tools whose live definition is the approved one.
+
+    Anything that the catalogue does not know, or knows otherwise, asks for a sync.
+    """
+    listed = result.get("tools")
+    kept: list[Any] = []
+    differs = False
+    for item in listed if isinstance(listed, list) else []:
+        name = item.get("name") if isinstance(item, dict) else None
+        tool = server.tools.get(name) if isinstance(name, str) else None
+        if tool is None:
+            differs = True
+        elif name in names:
+            if is_approved(item, tool):
+                kept.append(item)
+            else:
+                differs = True
+    result["tools"] = kept
+    if differs:
+        sync_requests.request_sync(server.id)
+
+
+def is_approved(item: Mapping[str, object], tool: Tool) -> bool:
+    """Whether a live definition is the one that was approved."""
+    try:
+        return definition_digest(item) == tool.approved_digest
+    except (ValueError, RecursionError):
+        return False
+
+
+def handshake_versions(offered: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the offered versions those that begin with ``initialize``, newest first."""
+    return tuple(version for version in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if version in offered)

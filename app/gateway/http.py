@@ -1,0 +1,179 @@
+"""One HTTP exchange as the gateway sees it: the request's parts, its body within limits, and ways to answer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+
+from app.domain.access import Address, Network
+from app.gateway.ports import Client
+from app.gateway.refusals import Refused
+from app.kit import strict_json
+from app.kit.sse import encode_event
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HeaderList = Sequence[tuple[bytes, bytes]]
+
+BODY_SECONDS = 15.0
+"""How long a client may take to send its body before it is told off with 408."""
+
+_PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
+_JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
+_STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole: nobody is there to answer."""
+
+
+class Exchange:
+    """A request and its answer. ``id`` is the JSON-RPC id to answer with, once it is known."""
+
+    __slots__ = (
+        "address",
+        "client",
+        "complete",
+        "duplicated",
+        "headers",
+        "id",
+        "method",
+        "path",
+        "receive",
+        "request_id",
+        "send",
+        "sending",
+        "started",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, proxies: tuple[Network, ...]) -> None:
+        self.receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = {}
+        self.duplicated: set[bytes] = set()
+        for name, value in scope["headers"]:
+            if name in self.headers:
+                self.duplicated.add(name)
+            else:
+                self.headers[name] = value
+        peer = scope.get("client")
+        self.address: Address | None = None
+        if peer is not None:
+            self.address = parse_address(peer[0])
+            if proxies:
+                self.address = behind_proxies(self.address, self.headers.get(b"x-forwarded-for"), proxies)
+        agent = self.headers.get(b"user-agent")
+        self.client = Client(
+            None if self.address is None else str(self.address),
+            None if agent is None else agent.decode("latin-1"),
+        )
+        state = scope.get("state")
+        self.request_id: str | None = None if state is None else state.get("request_id")
+        self.id: str | int | None = None
+        self.started = False
+        self.complete = False
+        self.sending = False
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header by its lower-case name."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def read_body(self, limit: int) -> bytes:
+        """The whole body. Raises ``Refused`` (408, 413) and ``ClientGone``."""
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read_body(limit)
+        except TimeoutError:
+            raise Refused(
+                408, -32600, "The request body did not arrive in time.", headers=((b"connection", b"close"),)
+            ) from None
+
+    async def _read_body(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            event = await self.receive()
+            if event["type"] != "http.request":
+                raise ClientGone
+            part = event.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            if not event.get("more_body", False):
+                return part if not parts else b"".join((*parts, part))
+            parts.append(part)
+
+    async def answer(self, status: int, body: bytes = b"", headers: HeaderList = ()) -> None:
+        """Send a whole answer; a body is JSON."""
+        self.started = self.complete = True
+        sent = [*(_JSON_HEADERS if body else _PRIVATE), *headers]
+        if status not in {202, 204} or body:
+            sent.append((b"content-length", str(len(body)).encode()))
+        elif status == 202:
+            sent.append((b"content-length", b"0"))
+        await self.send({"type": "http.response.start", "status": status, "headers": sent})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def answer_error(self, refused: Refused) -> None:
+        """Answer with a JSON-RPC error; inside a stream, as its last event."""
+        body = error_body(self.id, refused.code, refused.message, refused.data)
+        if self.complete:
+            return
+        if self.started:
+            await self.stream(encode_event(body), last=True)
+        else:
+            await self.answer(refused.status, body, refused.headers)
+
+    async def stream(self, data: bytes, *, last: bool = False, headers: HeaderList = ()) -> None:
+        """Send a piece of an event stream, which starts with its first piece."""
+        self.sending = True
+        if not self.started:
+            self.started = True
+            sent = [*_STREAM_HEADERS, *headers]
+            await self.send({"type": "http.response.start", "status": 200, "headers": sent})
+        self.complete = last
+        await self.send({"type": "http.response.body", "body": data, "more_body": not last})
+        self.sending = False
+
+
+def too_large(limit: int) -> Refused:
+    """The answer to a body over the limit."""
+    return Refused(413, -32600, f"The request body is over the limit of {limit} bytes.")
+
+
+def error_body(id: str | int | None, code: int, message: str, data: Any = None) -> bytes:
+    """A JSON-RPC error response. ``id`` is null when the request's could not be read."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return strict_json.dumps({"jsonrpc": "2.0", "id": id, "error": error})
+
+
+def result_body(id: str | int | None, result: dict[str, Any]) -> bytes:
+    """A JSON-RPC result response."""
+    return strict_json.dumps({"jsonrpc": "2.0", "id": id, "result": result})
+
+
+@lru_cache(maxsize=4096)
+def parse_address(text: str) -> Address | None:
+    """An IP address, or ``None`` for anything else (a Unix socket's name)."""
+    try:
+        return ip_address(text.strip())
+    except ValueError:
+        return None
+
+
+def behind_proxies(
+    peer: Address | None, forwarded_for: bytes | None, proxies: tuple[Network, ...]
+) -> Address | None:
+    """The address of the client, read from the right of ``X-Forwarded-For`` as far as trusted proxies wrote it."""
+    address = peer
+    hops = [] if forwarded_for is None else forwarded_for.decode("latin-1").split(",")
+    while hops and address is not None and any(address in proxy for proxy in proxies):
+        address = parse_address(hops.pop())
+    return address

@@ -1,0 +1,340 @@
+"""Decide, admit, forward, record: the only way from a request to an upstream.
+
+Nothing is forwarded without an admission, nothing on an admission older than a second, and every admitted call
+gets an outcome.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any, cast
+from uuid import UUID
+
+from app.domain.access import (
+    Address,
+    Decision,
+    Question,
+    Server,
+    Token,
+    decide,
+    everything_read,
+    liveness,
+    visible_tools,
+)
+from app.domain.policy import Effect
+from app.gateway.authenticate import Door
+from app.gateway.http import Exchange
+from app.gateway.ports import (
+    Admissions,
+    Admitted,
+    Call,
+    Client,
+    EndedSessions,
+    InFlight,
+    Snapshots,
+    UpstreamTarget,
+    View,
+)
+from app.gateway.refusals import INTERNAL_ERROR, RETRY_SOON, Refused, bad_upstream, no_such_session
+from app.kit.crypto import UnsealingFault
+from app.kit.ids import new_id
+from app.kit.outbound import ForbiddenUrl, NotForwarded, UpstreamError
+
+MAX_ROUNDS = 4
+"""The first decision and three more on fresh views."""
+ADMISSION_SECONDS = 1.0
+
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request asks, so that it can be decided again on a newer view.
+
+    ``slug`` None asks about the fleet as a whole: may this token be here at all.
+    """
+
+    action: str
+    method: str
+    slug: str | None
+    address: Address | None
+    tool: str | None = None
+    arguments: dict[str, Any] | None = None
+    lists: bool = False
+    session_id: UUID | None = None
+    """A session on the aggregate endpoint: ending it moves its version away from 0."""
+
+    def answer(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+        """The decision, and for a list the names that may be seen."""
+        decision, names = self._decide(view, at)
+        if self.session_id is not None:
+            decision = replace(decision, rests_on=(*decision.rests_on, (self.session_id, 0)))
+        return decision, names
+
+    def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+        if self.slug is None:
+            return decide_presence(view, at, self.address), _NO_NAMES
+        question = Question(view.token, view.servers.get(self.slug), self.tool, self.arguments, self.address)
+        if self.lists:
+            return visible_tools(question, view.around, at)
+        return decide(question, view.around, at), _NO_NAMES
+
+    def redecide(self, view: View, at: float) -> Decision:
+        """The same question on a newer view."""
+        return self.answer(view, at)[0]
+
+
+def decide_presence(view: View, at: float, address: Address | None) -> Decision:
+    """Whether the token is live: what answers of the gateway's own rest on (the aggregate's initialize)."""
+    stopped = liveness(view.token, at, address)
+    versions, valid_from, valid_until = everything_read(view.token, (), view.around, at)
+    effect = Effect.ALLOW if stopped is None else Effect.DENY
+    return Decision(effect, stopped or "token_live", versions, valid_from, valid_until)
+
+
+class Flight:
+    """One admitted call on its way: what may end it, and whether it may still start."""
+
+    __slots__ = ("admitted_at", "client_left", "forwarding", "task", "was_cut")
+
+    def __init__(self) -> None:
+        self.task = asyncio.current_task()
+        self.admitted_at = 0.0
+        self.forwarding = False
+        self.was_cut = False
+        self.client_left = False
+
+    def cut(self) -> None:
+        """Access was withdrawn: end both legs, or keep the call from starting."""
+        self.was_cut = True
+        self._stop()
+
+    def leave(self) -> None:
+        """The client cancelled by going away."""
+        self.client_left = True
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.forwarding and self.task is not None:
+            self.task.cancel()
+
+    def may_start(self) -> bool:
+        """Asked when the upstream connection is ready and nothing was written yet."""
+        return not self.was_cut and monotonic() - self.admitted_at <= ADMISSION_SECONDS
+
+
+@dataclass(slots=True)
+class Passed:
+    """An admitted call, ready to be forwarded."""
+
+    call_id: UUID
+    view: View
+    server: Server | None
+    target: UpstreamTarget | None
+    names: frozenset[str]
+    flight: Flight
+
+    @property
+    def on(self) -> Server:
+        """The server, where the question was about one."""
+        return cast("Server", self.server)
+
+    @property
+    def to(self) -> UpstreamTarget:
+        """Where to forward, where the question was about a server."""
+        return cast("UpstreamTarget", self.target)
+
+
+class Denied(Exception):
+    """The deny is on record; each endpoint answers it in its own words."""
+
+    def __init__(self, view: View, decision: Decision) -> None:
+        super().__init__(decision.reason_code)
+        self.view = view
+        self.decision = decision
+
+
+class Cut(Exception):
+    """The call was ended because access was withdrawn while it ran."""
+
+
+class ClientLeft(Exception):
+    """The client ended the call by leaving."""
+
+
+Forward = Callable[[Passed], Awaitable[str]]
+"""Carries a passed call and returns its outcome: success or error."""
+Check = Callable[[View, Server, UpstreamTarget], None]
+"""Refuses, before admission, what this upstream cannot take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The decide-admit-forward loop."""
+
+    snapshots: Snapshots
+    admissions: Admissions
+    in_flight: InFlight
+    ended_sessions: EndedSessions
+    door: Door
+
+    async def run(
+        self,
+        exchange: Exchange,
+        view: View,
+        ask: Ask,
+        forward: Forward,
+        *,
+        check: Check | None = None,
+        client: Client | None = None,
+    ) -> None:
+        """Carry one request. Raises ``Denied``, ``Refused``, ``Cut``, ``ClientLeft``, ``StoreUnavailable``."""
+        for _ in range(MAX_ROUNDS):
+            at = self.snapshots.now()
+            decision, names = ask.answer(view, at)
+            server = None if ask.slug is None else view.servers.get(ask.slug)
+            call = _call(exchange, view.token, server, ask, decision, client)
+            if not decision.allowed:
+                stopped = liveness(view.token, at, ask.address)
+                if stopped is not None:
+                    self.door.refuse_dead(exchange, view, stopped)
+                if isinstance(await self.admissions.admit(call), Admitted):
+                    raise Denied(view, decision)
+            else:
+                target = await self._ready(view, server, check)
+                passed = Passed(call.id, view, server, target, names, Flight())
+                self.in_flight.enter(call, view, ask.redecide, passed.flight.cut)
+                try:
+                    if await self._admit(call, passed.flight) and await self._carry(passed, forward):
+                        return
+                finally:
+                    self.in_flight.leave(call.id)
+            if ask.session_id is not None and await self.ended_sessions.has_ended(ask.session_id):
+                raise no_such_session()
+            view = await self.door.refresh(exchange, view)
+        raise Refused(
+            503,
+            INTERNAL_ERROR,
+            "Access rules are changing too fast to decide. Try again.",
+            headers=RETRY_SOON,
+        )
+
+    async def _ready(self, view: View, server: Server | None, check: Check | None) -> UpstreamTarget | None:
+        if server is None:
+            return None
+        target = await self.target(server)
+        if check is not None:
+            check(view, server, target)
+        return target
+
+    async def target(self, server: Server) -> UpstreamTarget:
+        """Where the server's calls go. Raises ``Refused``, ``StoreUnavailable``."""
+        try:
+            return await self.snapshots.target(server)
+        except UnsealingFault:
+            raise bad_upstream("The stored credential of this server cannot be opened.") from None
+
+    async def without_record(self, sending: Awaitable[str]) -> None:
+        """Carry what rides on its session's admission. Raises ``Refused``."""
+        try:
+            await sending
+        except UpstreamError as error:
+            raise upstream_failed(error) from None
+        except ForbiddenUrl:
+            raise forbidden_address() from None
+
+    async def _admit(self, call: Call, flight: Flight) -> bool:
+        try:
+            verdict = await self.admissions.admit(call)
+        except asyncio.CancelledError:
+            # The row may be durable all the same, and nothing was sent on it.
+            self.admissions.finish(call.id, "not_forwarded", 0)
+            raise
+        if not isinstance(verdict, Admitted):
+            return False
+        flight.admitted_at = verdict.at
+        return True
+
+    async def _carry(self, passed: Passed, forward: Forward) -> bool:
+        """Forward and record the outcome. False when nothing was sent and the call must be decided anew."""
+        flight, outcome, started_at = passed.flight, "error", monotonic()
+        try:
+            flight.forwarding = True
+            outcome = await forward(passed)
+            return True
+        except NotForwarded:
+            outcome = "not_forwarded"
+            return False
+        except UpstreamError as error:
+            if not error.may_have_been_sent:
+                outcome = "not_forwarded"
+            raise upstream_failed(error) from None
+        except ForbiddenUrl:
+            outcome = "not_forwarded"
+            raise forbidden_address() from None
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            if flight.task is not None and (flight.was_cut or flight.client_left):
+                flight.task.uncancel()
+                raise (Cut if flight.was_cut else ClientLeft) from None
+            raise
+        finally:
+            flight.forwarding = False
+            self.admissions.finish(passed.call_id, outcome, int((monotonic() - started_at) * 1000))
+
+
+def forbidden_address() -> Refused:
+    """The server was registered with an address that may not be reached (any more)."""
+    return bad_upstream("The address of this server may not be reached.")
+
+
+def upstream_failed(error: UpstreamError) -> Refused:
+    """The answer to a request whose upstream leg failed; nothing of the failure's text is shown."""
+    if error.kind == "timeout":
+        return Refused(504, INTERNAL_ERROR, "The server behind the gateway took too long.")
+    if error.kind == "busy":
+        return Refused(503, INTERNAL_ERROR, "The server behind the gateway is busy.", headers=RETRY_SOON)
+    if error.kind == "too_large":
+        return bad_upstream("The answer of the server behind the gateway is too large.")
+    return bad_upstream("The server behind the gateway cannot be reached or broke off.")
+
+
+def _call(
+    exchange: Exchange,
+    token: Token,
+    server: Server | None,
+    ask: Ask,
+    decision: Decision,
+    client: Client | None,
+) -> Call:
+    trace = exchange.headers.get(b"traceparent")
+    return Call(
+        id=new_id(),
+        action=ask.action,
+        method=ask.method,
+        token=token,
+        server=server,
+        tool=ask.tool,
+        decision=decision,
+        client=client or exchange.client,
+        arguments=ask.arguments,
+        request_id=exchange.request_id,
+        trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
+    )
+
+
+HIDDEN_REASONS = frozenset({"tool_unknown", "tool_quarantined", "outside_scope", "no_grant"})
+
+
+def denial_text(decision: Decision) -> str:
+    """What the model is told when policy says no."""
+    if decision.effect is Effect.REQUIRE_APPROVAL:
+        return "This call needs an approval, and none was given."
+    return f"Policy does not allow this call ({decision.reason_code})."
+
+
+def reaches(view: View, slug: str, at: float, address: Address | None) -> bool:
+    """Whether the server as a whole is in the token's reach, so that its existence may show."""
+    question = Question(view.token, view.servers.get(slug), None, None, address)
+    return decide(question, view.around, at).effect is not Effect.DENY
