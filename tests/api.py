@@ -4,32 +4,29 @@
 writes the same database beside it.
 """
 
-import importlib
-import importlib.util
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from fastapi import FastAPI, Request, Response
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.oauth.authenticator import ApiAuthenticator
 from app.domain.token_format import CLIENT_SECRET, format_credential
 from app.features.identities.models import Identity
 from app.features.service_accounts.authenticate import digest_of, issue_bearer
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
-from app.kit import problems
 from app.kit.authorization import Role
-from app.kit.crypto import Peppers, Sealer
+from app.kit.crypto import Peppers
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
-from app.kit.runtime import Runtime
 from app.kit.versions import move_versions
 from app.settings import load_settings
+
+if TYPE_CHECKING:
+    from app.main import Scopegate
 
 KEY = "test-key-of-more-than-thirty-two-characters"
 BASE_URL = "http://127.0.0.1:8080"
@@ -90,21 +87,16 @@ async def make_account(
         return Account(account.id, owner.id, credential_id, secret, bearer.text)
 
 
-def client_of(app: FastAPI, bearer: str | None = None) -> httpx2.AsyncClient:
+def client_of(app: "Scopegate", bearer: str | None = None) -> httpx2.AsyncClient:
     """A client of the application itself, without a network; anonymous without a bearer."""
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE_URL, headers=headers)
 
 
 @pytest.fixture
-async def app(
-    database_url: str, sessions: async_sessionmaker[AsyncSession], peppers: Peppers
-) -> AsyncIterator[FastAPI]:
+async def app(database_url: str) -> AsyncIterator["Scopegate"]:
     """The real application, started, on a database of the test's own."""
-    if importlib.util.find_spec("app.main") is None:
-        app = _interim(sessions, peppers)
-        yield app
-        return
+    # Late: a test of one room needs no other room to be importable.
     from app.main import create_app
 
     key = SecretStr(KEY)
@@ -112,47 +104,12 @@ async def app(
         database_url=SecretStr(database_url), token_pepper=key, encryption_key=key, signing_key=key
     )
     app = create_app(settings)
-    async with app.router.lifespan_context(app):
+    async with app.api.router.lifespan_context(app.api):
         yield app
 
 
-def _interim(sessions: async_sessionmaker[AsyncSession], peppers: Peppers) -> FastAPI:
-    """The routers alone, until the composition root is there."""
-    app = FastAPI()
-    problems.install(app)
-    features = "servers tools identities groups grants tokens service_accounts audit access".split()
-    modules = [f"app.features.{name}.routes" for name in features]
-    modules += [
-        "app.features.service_accounts.me",
-        "app.features.grants.group_routes",
-        "app.features.tokens.offboard",
-        "app.adapters.oauth.routes",
-    ]
-    for module in modules:
-        if importlib.util.find_spec(module) is not None:
-            router = getattr(importlib.import_module(module), "router", None)
-            if router is not None:
-                app.include_router(router)
-    app.state.runtime = Runtime(
-        sessions=sessions,
-        peppers=peppers,
-        sealer=Sealer([KEY.encode()]),
-        outbound=None,  # type: ignore[arg-type]
-        authenticate=ApiAuthenticator(peppers),
-        public_url=BASE_URL,
-        max_token_ttl=timedelta(days=90),
-    )
-
-    @app.middleware("http")
-    async def name_request(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        request.state.request_id = uuid4().hex
-        return await call_next(request)
-
-    return app
-
-
 @pytest.fixture
-async def anonymous(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+async def anonymous(app: "Scopegate") -> AsyncIterator[httpx2.AsyncClient]:
     """A client without a credential."""
     async with client_of(app) as client:
         yield client
@@ -165,7 +122,7 @@ async def owner(sessions: async_sessionmaker[AsyncSession], peppers: Peppers) ->
 
 
 @pytest.fixture
-async def api(app: FastAPI, owner: Account) -> AsyncIterator[httpx2.AsyncClient]:
+async def api(app: "Scopegate", owner: Account) -> AsyncIterator[httpx2.AsyncClient]:
     """A client signed in as a service account with the role owner."""
     async with client_of(app, owner.bearer) as client:
         yield client
@@ -173,7 +130,7 @@ async def api(app: FastAPI, owner: Account) -> AsyncIterator[httpx2.AsyncClient]
 
 @pytest.fixture
 async def api_as(
-    app: FastAPI, sessions: async_sessionmaker[AsyncSession], peppers: Peppers
+    app: "Scopegate", sessions: async_sessionmaker[AsyncSession], peppers: Peppers
 ) -> AsyncIterator[ApiAs]:
     """Makes clients signed in as a fresh service account with another role."""
     clients: list[httpx2.AsyncClient] = []

@@ -1,34 +1,27 @@
-"""Epochs of the log: one system identifier and timeline, within which transaction ids order events.
+"""Epochs of the log: transaction ids order events only within one system and timeline.
 
-A promoted standby or a restore hands out old transaction ids again, so it opens the next epoch and records the
-last signed checkpoint that it knows.
+A promoted standby or a restored copy hands out old transaction ids again, so it opens the next epoch before it
+records anything. ``scopegate_epoch()`` is NULL until then, and no event can be written.
 """
 
-import asyncpg
+from asyncpg import Connection, Record
 
-# Distinct from the migrations' lock; held for one transaction.
-_LOCK = 0x5C09E6A7F
-
+_LOCK = 0x5C09E0E90C
 _OPEN = """
 INSERT INTO log_epochs (epoch, system_identifier, timeline, last_checkpoint)
-SELECT coalesce(max(epoch), 0) + 1, (SELECT system_identifier FROM pg_control_system()),
+SELECT coalesce((SELECT max(epoch) FROM log_epochs), 0) + 1,
+       (SELECT system_identifier FROM pg_control_system()),
        ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
        (SELECT note FROM audit_checkpoints ORDER BY tree_size DESC LIMIT 1)
-FROM log_epochs
 """
 
 
-async def ensure_epoch(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
-    """The open epoch of this system and timeline, opened now when there is none.
-
-    Raises ``asyncpg.PostgresError`` when the database does not take writes.
-    """
-    epoch = await connection.fetchval("SELECT scopegate_epoch()")
-    if epoch is None:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            # Whoever waited for the lock may find it opened.
-            if await connection.fetchval("SELECT scopegate_epoch()") is None:
-                await connection.execute(_OPEN)
-        epoch = await connection.fetchval("SELECT scopegate_epoch()")
-    return int(epoch)
+async def ensure_epoch(connection: "Connection[Record]") -> None:
+    """Open the next epoch, with the last signed checkpoint, unless this system and timeline have one."""
+    if await connection.fetchval("SELECT scopegate_epoch()") is not None:
+        return
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        # Whoever held the lock may have opened it; this statement sees what they committed.
+        if await connection.fetchval("SELECT scopegate_epoch()") is None:
+            await connection.execute(_OPEN)

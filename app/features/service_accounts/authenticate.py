@@ -121,7 +121,7 @@ def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
     return peppers.digest(credential.digest_input)
 
 
-def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> Select[Any]:
+def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> Select[*tuple[Any, ...]]:
     """Accounts that may act now, with the digest of the secret that is presented."""
     return (
         select(
@@ -158,7 +158,7 @@ def _caller(row: Any) -> Caller:
 async def _forget_expired(session: AsyncSession, credential_id: UUID) -> None:
     """Drop this credential's expired bearers. Rows that another sign-in holds are its to drop."""
     expired = (
-        select(ApiBearer.id)
+        select(col(ApiBearer.id))
         .where(
             col(ApiBearer.credential_id) == credential_id,
             col(ApiBearer.expires_at) < func.clock_timestamp(),

@@ -1,0 +1,138 @@
+"""``POST /oauth/token`` (RFC 6749 section 4.4) and the server's metadata (RFC 8414).
+
+Authlib's server side is synchronous and brings grants of its own storage; one grant over an async session is
+less code than its adapter would be, so the request is read here.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from app.adapters.oauth.form import OAuthError, read_client, read_form
+from app.domain.errors import DomainError, Unauthenticated, Unavailable
+from app.features.service_accounts.authenticate import sign_in
+from app.kit.database import Session, TransactionalRoute
+from app.kit.runtime import CurrentRuntime
+from app.kit.schemas import Strict
+
+_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+class OAuthRoute(TransactionalRoute):
+    """Answers every error in the form of RFC 6749 section 5.2, never as a problem document."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except OAuthError as error:
+                return _error(error.status, error.code, error.description)
+            except Unauthenticated:
+                return _error(401, "invalid_client", "The client is unknown or its secret is not valid.")
+            except Unavailable as error:
+                headers = {"Retry-After": str(error.retry_after_s)}
+                return _error(503, "temporarily_unavailable", error.detail, headers)
+            except DomainError as error:
+                return _error(400, "invalid_request", error.detail)
+
+        return answer
+
+
+def _error(status: int, code: str, description: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    sent = {**_NO_STORE, **(headers or {})}
+    if status == 401:
+        sent["WWW-Authenticate"] = 'Basic realm="scopegate", charset="UTF-8"'
+    return JSONResponse({"error": code, "error_description": description}, status, sent)
+
+
+router = APIRouter(tags=["oauth"], route_class=OAuthRoute)
+
+
+class AccessToken(Strict):
+    """A short-lived bearer for the API (RFC 6749 section 5.1)."""
+
+    access_token: str = Field(description="`sgb_...`; checked live, so revoking the credential ends it.")
+    token_type: Literal["Bearer"] = "Bearer"
+    expires_in: int = Field(description="Seconds.")
+
+
+class OAuthErrorBody(Strict):
+    """RFC 6749 section 5.2."""
+
+    error: str
+    error_description: str
+
+
+class ServerMetadata(Strict):
+    """Authorization server metadata (RFC 8414)."""
+
+    issuer: str
+    token_endpoint: str
+    response_types_supported: list[str]
+    grant_types_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {
+                    "type": "object",
+                    "required": ["grant_type"],
+                    "properties": {
+                        "grant_type": {"type": "string", "const": "client_credentials"},
+                        "client_id": {"type": "string", "description": "Here or in HTTP Basic, not both."},
+                        "client_secret": {"type": "string", "format": "password"},
+                    },
+                }
+            }
+        },
+    },
+    "security": [],
+}
+
+
+@router.post(
+    "/oauth/token",
+    operation_id="create_access_token",
+    openapi_extra=_FORM,
+    responses={status: {"model": OAuthErrorBody} for status in (400, 401, 503)},
+)
+async def create_access_token(
+    request: Request, response: Response, session: Session, runtime: CurrentRuntime
+) -> AccessToken:
+    """Trade a service account's client secret for a bearer (grant `client_credentials`)."""
+    form = read_form(request, await request.body())
+    client_id, client_secret = read_client(request, form)
+    if "grant_type" not in form:
+        raise OAuthError("invalid_request", "Say grant_type=client_credentials.")
+    if form["grant_type"] != "client_credentials":
+        raise OAuthError("unsupported_grant_type", "The only grant here is client_credentials.")
+    if form.get("scope"):
+        raise OAuthError("invalid_scope", "There are no scopes to ask for: the role of the account decides.")
+    bearer = await sign_in(session, runtime.peppers, client_id, client_secret, request.state.request_id)
+    response.headers.update(_NO_STORE)
+    return AccessToken(access_token=bearer.text, expires_in=int(bearer.lifetime.total_seconds()))
+
+
+@router.get(
+    "/.well-known/oauth-authorization-server",
+    operation_id="get_authorization_server_metadata",
+    openapi_extra={"security": []},
+)
+async def get_metadata(runtime: CurrentRuntime) -> ServerMetadata:
+    """Where and how service accounts sign in."""
+    return ServerMetadata(
+        issuer=runtime.public_url,
+        token_endpoint=f"{runtime.public_url}/oauth/token",
+        response_types_supported=[],
+        grant_types_supported=["client_credentials"],
+        token_endpoint_auth_methods_supported=["client_secret_basic", "client_secret_post"],
+    )

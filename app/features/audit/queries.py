@@ -1,0 +1,191 @@
+"""SQL over the audit trail: calls with their outcomes, filters, and the order of commits."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, case, false, func, or_, select, true, tuple_
+from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql.expression import cast, literal, literal_column
+from sqlmodel import col
+
+from app.features.audit.models import AuditClient, AuditEvent, WorkerLease
+from app.features.audit.schemas import AuditQuery
+
+RESULT = "tool.result"
+LEASE_FRESH = timedelta(seconds=30)
+# Rows of one call lie close in time; the slack covers a clock that was set back. It lets partitions be pruned.
+_CLOCK_SLACK = timedelta(days=1)
+Position = tuple[int, int, int]
+
+_event = AuditEvent
+_result = aliased(AuditEvent, name="result")
+_call = aliased(AuditEvent, name="call")
+_lease = WorkerLease
+_client = AuditClient
+_order = (col(_event.epoch), col(_event.xact), col(_event.seq))
+
+
+def _interval(value: timedelta) -> ColumnElement[Any]:
+    return cast(literal(value), INTERVAL)
+
+
+def _last_result() -> Any:
+    """The outcome row of a call that was written last: a true outcome that comes late wins."""
+    return (
+        select(col(_result.outcome).label("outcome"), col(_result.duration_ms).label("duration_ms"))
+        .where(
+            col(_result.call_id) == col(_event.id),
+            col(_result.action) == RESULT,
+            col(_result.time) >= col(_event.time) - _interval(_CLOCK_SLACK),
+        )
+        .order_by(col(_result.epoch).desc(), col(_result.xact).desc(), col(_result.seq).desc())
+        .limit(1)
+        .lateral("outcome_row")
+    )
+
+
+def folded() -> tuple[Select[Any], ColumnElement[str | None]]:
+    """Every event with its client, calls with their outcome; and the expression of that outcome.
+
+    A call without an outcome runs while its worker's lease is fresh, and is unknown afterwards.
+    """
+    last = _last_result()
+    running = case(
+        (col(_lease.renewed_at) > func.clock_timestamp() - _interval(LEASE_FRESH), "in_flight"),
+        else_="unknown",
+    )
+    outcome = case(
+        (col(_event.outcome).is_not(None), col(_event.outcome)),
+        (col(_event.decision) == "deny", "denied"),
+        (col(_event.decision) == "require_approval", "not_forwarded"),
+        (last.c.outcome.is_not(None), last.c.outcome),
+        (and_(col(_event.decision) == "allow", col(_event.worker_id).is_not(None)), running),
+        else_=None,
+    )
+    duration = func.coalesce(col(_event.duration_ms), last.c.duration_ms)
+    statement = (
+        select(_event, _client, outcome.label("outcome"), duration.label("duration_ms"))
+        .select_from(_event)
+        .outerjoin(last, true())
+        .outerjoin(_lease, col(_lease.worker_id) == col(_event.worker_id))
+        .outerjoin(_client, col(_client.id) == col(_event.client_id))
+    )
+    return statement, outcome
+
+
+def newest(query: AuditQuery, named: list[UUID] | None, before: Position | None) -> Select[Any]:
+    """A page of calls and other events, newest first; outcome rows are in their calls."""
+    statement, outcome = folded()
+    statement = statement.where(
+        col(_event.action) != RESULT, *_time_range(query), *_matches(_event, query, named)
+    )
+    if query.outcome:
+        statement = statement.where(outcome.in_(query.outcome))
+    if before is not None:
+        statement = statement.where(tuple_(*_order) < tuple_(*before))
+    return statement.order_by(*(column.desc() for column in _order)).limit(query.limit + 1)
+
+
+def window_end(query: AuditQuery, after: Position, rows: int) -> Select[Any]:
+    """The position of the last of the next ``rows`` events that no open transaction can precede any more.
+
+    A transaction that is still open may commit a row that sorts before finished ones, so nothing at or above the
+    oldest open transaction is read. Older epochs have no open transactions and are read whole.
+    """
+    oldest_open: ColumnElement[Any] = literal_column(
+        "(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)"
+    )
+    current: ColumnElement[Any] = literal_column("(SELECT scopegate_epoch())")
+    window = (
+        select(*_order)
+        .where(
+            tuple_(*_order) > tuple_(*after),
+            or_(col(_event.epoch).is_distinct_from(current), col(_event.xact) < oldest_open),
+            *_time_range(query),
+        )
+        .order_by(*_order)
+        .limit(rows)
+        .subquery()
+    )
+    return (
+        select(window.c.epoch, window.c.xact, window.c.seq)
+        .order_by(window.c.epoch.desc(), window.c.xact.desc(), window.c.seq.desc())
+        .limit(1)
+    )
+
+
+def ascending(query: AuditQuery, named: list[UUID] | None, after: Position, end: Position) -> Select[Any]:
+    """Events of a window as they were written: outcomes are items of their own, found by what their call matches.
+
+    An outcome whose call was never written is left out.
+    """
+    call_is_near = col(_call.time) <= col(_event.time) + _interval(_CLOCK_SLACK)
+    outcome = case(
+        (and_(col(_event.outcome).is_(None), col(_event.decision) == "deny"), "denied"),
+        else_=col(_event.outcome),
+    )
+    is_result = col(_event.action) == RESULT
+    of_call = _matches(_call, query, named, skip={"action"})
+    statement = (
+        select(_event, _client, outcome.label("outcome"), col(_event.duration_ms).label("duration_ms"))
+        .select_from(_event)
+        .outerjoin(_call, and_(is_result, col(_call.id) == col(_event.call_id), call_is_near))
+        .outerjoin(_client, col(_client.id) == col(_event.client_id))
+        .where(
+            tuple_(*_order) > tuple_(*after),
+            tuple_(*_order) <= tuple_(*end),
+            *_time_range(query),
+            or_(
+                and_(is_result, col(_call.id).is_not(None), *of_call, *_is_in(_event.action, query.action)),
+                and_(~is_result, *_matches(_event, query, named)),
+            ),
+        )
+    )
+    if query.outcome:
+        statement = statement.where(outcome.in_(query.outcome))
+    return statement.order_by(*_order).limit(query.limit + 1)
+
+
+def by_id(id: UUID) -> Select[Any]:
+    """One event, a call with its outcome."""
+    statement, _ = folded()
+    return statement.where(col(_event.id) == id)
+
+
+def _time_range(query: AuditQuery) -> list[ColumnElement[bool]]:
+    conditions = []
+    if query.since is not None:
+        conditions.append(col(_event.time) >= query.since)
+    if query.until is not None:
+        conditions.append(col(_event.time) < query.until)
+    return conditions
+
+
+def _is_in(column: Any, values: list[Any]) -> list[ColumnElement[bool]]:
+    return [col(column).in_(values)] if values else []
+
+
+def _matches(
+    event: Any, query: AuditQuery, named: list[UUID] | None, skip: set[str] | None = None
+) -> list[ColumnElement[bool]]:
+    """The filters over an event's own columns. ``named`` holds the ids that ``q`` stands for."""
+    conditions: list[ColumnElement[bool]] = []
+    columns = (
+        "action", "decision", "reason_code", "actor_id", "actor_type", "on_behalf_of", "token_id", "server_id",
+        "tool", "object_id", "request_id", "trace_id",
+    )  # fmt: skip
+    for name in columns:
+        if name not in (skip or ()):
+            conditions += _is_in(getattr(event, name), getattr(query, name))
+    conditions += _is_in(event.arguments_digest, [bytes.fromhex(digest) for digest in query.arguments_digest])
+    if query.client_ip or query.client_name:
+        clients = select(col(AuditClient.id)).where(
+            *_is_in(AuditClient.ip, query.client_ip), *_is_in(AuditClient.name, query.client_name)
+        )
+        conditions.append(col(event.client_id).in_(clients))
+    if named is not None:
+        places = (event.actor_id, event.on_behalf_of, event.server_id, event.object_id)
+        conditions.append(or_(false(), *(col(place).in_(named) for place in places)))
+    return conditions

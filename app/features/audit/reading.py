@@ -1,0 +1,139 @@
+"""Reading the trail: pages newest first, polls in the order of commits, single events."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Malformed, NotFound
+from app.features.audit import queries
+from app.features.audit.models import AuditClient, AuditEvent
+from app.features.audit.names import ids_named, names_of
+from app.features.audit.schemas import (
+    WIDEST_RANGE,
+    Actor,
+    AuditedClient,
+    AuditedObject,
+    AuditedServer,
+    AuditEventView,
+    AuditQuery,
+    show_id,
+)
+from app.kit.pagination import Cursors
+
+# A poll looks at no more events than this at once, so that a rare filter cannot keep it from answering.
+WINDOW = 5_000
+
+
+async def page(
+    session: AsyncSession, query: AuditQuery, cursors: Cursors, now: datetime
+) -> tuple[list[AuditEventView], str | None]:
+    """One page, newest first. Raises ``Malformed``: ``range_too_wide``, ``since_required``, a foreign cursor."""
+    _check_since(query)
+    _check_range(query, now)
+    position = cursors.read(query.cursor)
+    named = await ids_named(session, query.q) if query.q else None
+    rows = (await session.execute(queries.newest(query, named, _position(position)))).all()
+    shown = rows[: query.limit]
+    following = cursors.write(_place(shown[-1])) if len(rows) > query.limit else None
+    return await _show(session, shown), following
+
+
+async def poll(
+    session: AsyncSession, query: AuditQuery, cursors: Cursors
+) -> tuple[list[AuditEventView], str]:
+    """What was committed after the cursor, oldest first, and the cursor to go on with.
+
+    Raises ``Malformed``: ``since_required``, a foreign cursor.
+    """
+    _check_since(query)
+    after = _position(cursors.read(query.after or None)) or (0, 0, 0)
+    end = (await session.execute(queries.window_end(query, after, WINDOW))).one_or_none()
+    if end is None:
+        return [], cursors.write(after)
+    last = (end.epoch, end.xact, end.seq)
+    named = await ids_named(session, query.q) if query.q else None
+    rows = (await session.execute(queries.ascending(query, named, after, last))).all()
+    shown = rows[: query.limit]
+    reached = _place(shown[-1]) if len(rows) > query.limit else last
+    return await _show(session, shown), cursors.write(reached)
+
+
+async def read(session: AsyncSession, id: UUID) -> AuditEventView:
+    """One event. Raises ``NotFound``."""
+    row = (await session.execute(queries.by_id(id))).one_or_none()
+    if row is None:
+        raise NotFound("There is no such audit event.")
+    return (await _show(session, [row]))[0]
+
+
+def _check_since(query: AuditQuery) -> None:
+    if query.outcome and query.since is None:
+        raise Malformed("A filter by outcome needs since.", code="since_required")
+
+
+def _check_range(query: AuditQuery, now: datetime) -> None:
+    if query.is_indexed or not query.needs_range:
+        return
+    if query.since is None or (query.until or now) - query.since > WIDEST_RANGE:
+        raise Malformed(
+            "These filters work within since and until of at most 31 days, or beside token_id, actor_id, server_id,"
+            " request_id or a decision other than allow.",
+            code="range_too_wide",
+        )
+
+
+def _position(values: list[Any] | None) -> queries.Position | None:
+    return None if values is None else (values[0], values[1], values[2])
+
+
+def _place(row: Any) -> queries.Position:
+    event: AuditEvent = row[0]
+    return (event.epoch, event.xact, event.seq)
+
+
+async def _show(session: AsyncSession, rows: Sequence[Any]) -> list[AuditEventView]:
+    events = [row[0] for row in rows]
+    names = await names_of(session, [id for event in events for id in (event.actor_id, event.server_id)])
+    return [_view(row[0], row[1], row.outcome, row.duration_ms, names) for row in rows]
+
+
+def _view(
+    event: AuditEvent,
+    client: AuditClient | None,
+    outcome: Any,
+    duration_ms: int | None,
+    names: dict[UUID, str],
+) -> AuditEventView:
+    columns = event.model_dump(
+        include={
+            "id", "time", "action", "decision", "reason_code", "on_behalf_of", "token_id", "tool", "grant_id",
+            "policy_ids", "approval_id", "method", "changes", "call_id", "request_id", "trace_id",
+        }
+    )  # fmt: skip
+    actor_id = event.actor_id if event.actor_id != UUID(int=0) else None
+    return AuditEventView(
+        **columns,
+        outcome=outcome,
+        duration_ms=duration_ms,
+        count=event.event_count,
+        arguments_digest=None if event.arguments_digest is None else event.arguments_digest.hex(),
+        actor=Actor(
+            type=event.actor_type,
+            id=show_id(event.actor_type, actor_id),
+            name=None if actor_id is None else names.get(actor_id),
+        ),
+        server=None
+        if event.server_id is None
+        else AuditedServer(id=event.server_id, slug=names.get(event.server_id)),
+        object=None
+        if event.object_type is None
+        else AuditedObject(type=event.object_type, id=show_id(event.object_type, event.object_id)),
+        client=None
+        if client is None
+        else AuditedClient(
+            name=client.name, version=client.version, ip=client.ip, user_agent=client.user_agent
+        ),
+    )

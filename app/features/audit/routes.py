@@ -1,0 +1,42 @@
+"""``/audit-events``: who did what, when, and what was decided."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.features.audit import reading
+from app.features.audit.schemas import AuditEventView, AuditQuery
+from app.kit.authorization import Permission, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.ids import EventId
+from app.kit.pagination import Cursors, Page
+from app.kit.problems import COMMON_PROBLEMS
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/audit-events",
+    tags=["audit-events"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+
+
+@router.get("", dependencies=[requires(Permission.AUDIT_READ)], operation_id="list_audit_events")
+async def list_audit_events(
+    session: Session, runtime: CurrentRuntime, query: Annotated[AuditQuery, Query()]
+) -> Page[AuditEventView]:
+    """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any."""
+    key = runtime.peppers.derive("cursors")
+    if query.after is not None:
+        cursors = Cursors(key, "poll_audit_events", query.filters())
+        items, reached = await reading.poll(session, query, cursors)
+        return Page(items=items, next_cursor=reached)
+    cursors = Cursors(key, "list_audit_events", query.filters())
+    items, following = await reading.page(session, query, cursors, runtime.clock())
+    return Page(items=items, next_cursor=following)
+
+
+@router.get("/{event_id}", dependencies=[requires(Permission.AUDIT_READ)], operation_id="get_audit_event")
+async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView:
+    """One event, a call with its outcome."""
+    return await reading.read(session, event_id)

@@ -1,0 +1,191 @@
+"""Query and answer models of audit events."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+
+from app.kit import ids
+from app.kit.ids import (
+    ApprovalId,
+    EventId,
+    GrantId,
+    IdentityId,
+    PolicyId,
+    ServerId,
+    TokenId,
+    format_id,
+    parse_id,
+)
+from app.kit.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
+from app.kit.schemas import ShortText, Strict, Time
+
+WIDEST_RANGE = timedelta(days=31)
+Decision = Literal["allow", "deny", "require_approval"]
+Outcome = Literal["in_flight", "success", "error", "denied", "cancelled", "not_forwarded", "unknown"]
+
+# The prefix of an id by the type that stands beside it in an event.
+PREFIXES = {
+    "administrator": ids.ADMINISTRATOR,
+    "approval": ids.APPROVAL,
+    "grant": ids.GRANT,
+    "group": ids.GROUP,
+    "identity": ids.IDENTITY,
+    "identity_provider": ids.IDENTITY_PROVIDER,
+    "policy": ids.POLICY,
+    "server": ids.SERVER,
+    "service_account": ids.SERVICE_ACCOUNT,
+    "token": ids.TOKEN,
+    "tool": ids.TOOL,
+}
+_ACTORS = ("administrator", "identity", "service_account")
+
+
+def show_id(kind: str | None, id: UUID | None) -> str | None:
+    """The TypeID of an object of this type; a plain UUID where the type has no ids of its own at the API."""
+    if id is None:
+        return None
+    prefix = PREFIXES.get(kind or "")
+    return str(id) if prefix is None else format_id(prefix, id)
+
+
+def _any_of(*kinds: str) -> tuple[BeforeValidator, WithJsonSchema]:
+    prefixes = [PREFIXES[kind] for kind in kinds]
+
+    def read(value: object) -> UUID:
+        if isinstance(value, UUID):
+            return value
+        prefix = str(value).partition("_")[0]
+        if prefix not in prefixes:
+            raise ValueError("expected an id that starts with " + ", ".join(f"{one}_" for one in prefixes))
+        return parse_id(prefix, str(value))
+
+    return BeforeValidator(read), WithJsonSchema({"type": "string"})
+
+
+ActorId = Annotated[UUID, *_any_of(*_ACTORS)]
+ObjectId = Annotated[UUID, *_any_of(*PREFIXES)]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class AuditQuery(Strict):
+    """Filters of the audit trail; each may be repeated, and then any of its values matches.
+
+    ``token_id``, ``actor_id``, ``server_id``, ``request_id`` and what was not allowed are indexed. Other filters
+    work beside one of these or within ``since``/``until`` of at most 31 days.
+    """
+
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAXIMUM_LIMIT, description="Items a page.")
+    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before.")
+    after: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="Polls in the order of commits and never skips an event: empty to begin, then the `next_cursor`"
+        " of the answer before, which is never null and stays the same while there is nothing new.",
+    )
+    since: Time | None = None
+    until: Time | None = None
+    action: list[ShortText] = Field(default_factory=list)
+    decision: list[Decision] = Field(default_factory=list)
+    reason_code: list[ShortText] = Field(default_factory=list)
+    outcome: list[Outcome] = Field(default_factory=list, description="Needs `since`.")
+    actor_id: list[ActorId] = Field(default_factory=list)
+    actor_type: list[ShortText] = Field(default_factory=list)
+    on_behalf_of: list[IdentityId] = Field(default_factory=list)
+    token_id: list[TokenId] = Field(default_factory=list)
+    server_id: list[ServerId] = Field(default_factory=list)
+    tool: list[ShortText] = Field(default_factory=list)
+    object_id: list[ObjectId] = Field(default_factory=list)
+    client_ip: list[ShortText] = Field(default_factory=list)
+    client_name: list[ShortText] = Field(default_factory=list)
+    arguments_digest: list[Digest] = Field(default_factory=list)
+    request_id: list[ShortText] = Field(default_factory=list)
+    trace_id: list[ShortText] = Field(default_factory=list)
+    q: Annotated[ShortText, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="Text in the names of identities, service accounts and servers."
+    )
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Self:
+        if self.cursor is not None and self.after is not None:
+            raise ValueError("give cursor or after, not both")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("since must be before until")
+        return self
+
+    def filters(self) -> dict[str, Any]:
+        """What narrows the list, to bind cursors to."""
+        return self.model_dump(exclude={"limit", "cursor", "after"})
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether an index other than the order narrows the search."""
+        refused = bool(self.decision) and "allow" not in self.decision
+        return bool(self.token_id or self.actor_id or self.server_id or self.request_id or refused)
+
+    @property
+    def needs_range(self) -> bool:
+        """Whether a filter is used that no index serves."""
+        unserved = set(self.filters()) - {"since", "until", "token_id", "actor_id", "server_id", "request_id"}
+        return any(getattr(self, name) for name in unserved)
+
+
+class Actor(Strict):
+    """Who did it. ``id`` is None for the system, the gateway and unknown callers."""
+
+    type: str
+    id: str | None
+    name: str | None = Field(description="The name that it has now.")
+
+
+class AuditedServer(Strict):
+    """The server that was asked for."""
+
+    id: ServerId
+    slug: str | None
+
+
+class AuditedObject(Strict):
+    """What was changed."""
+
+    type: str
+    id: str | None
+
+
+class AuditedClient(Strict):
+    """The program that called, as it described itself, and where from."""
+
+    name: str | None
+    version: str | None
+    ip: str | None
+    user_agent: str | None
+
+
+class AuditEventView(Strict):
+    """Who did what, when, and what was decided. Never changes once written, but for a call's outcome."""
+
+    id: EventId
+    time: datetime
+    action: str
+    decision: Decision | None
+    reason_code: str | None
+    outcome: Outcome | None
+    actor: Actor
+    on_behalf_of: IdentityId | None
+    token_id: TokenId | None
+    server: AuditedServer | None
+    tool: str | None
+    object: AuditedObject | None
+    grant_id: GrantId | None
+    policy_ids: list[PolicyId] | None
+    approval_id: ApprovalId | None
+    client: AuditedClient | None
+    method: str | None
+    arguments_digest: str | None = Field(description="HMAC-SHA256 of the canonical arguments, in hex.")
+    changes: dict[str, Any] | None
+    duration_ms: int | None
+    count: int | None = Field(description="How many refusals this event stands for.")
+    call_id: EventId | None = Field(description="On `tool.result`: the call that it is the outcome of.")
+    request_id: str | None
+    trace_id: str | None

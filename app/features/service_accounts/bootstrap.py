@@ -1,0 +1,61 @@
+"""First start: the first identity and its service account with the role owner."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Conflict
+from app.features.audit.record import record
+from app.features.identities.models import Identity
+from app.features.service_accounts.models import ServiceAccount
+from app.features.service_accounts.service import add_credential, create
+from app.kit.authorization import Caller, Role
+from app.kit.crypto import Peppers
+from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.kit.versions import move_versions
+
+_LOCK = 0x5C09E0B00
+_SYSTEM = Caller("system", UUID(int=0), Role.OWNER)
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """What was made. ``client_secret`` is shown once, and never in ``repr``."""
+
+    identity_id: UUID
+    service_account_id: UUID
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str = "owner") -> Bootstrapped:
+    """Make the first person, service account (role owner) and credential. The caller commits.
+
+    Raises ``Conflict`` when there has ever been a service account: then this is not a first start.
+    """
+    await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    if (await session.execute(select(col(ServiceAccount.id)).limit(1))).first() is not None:
+        raise Conflict(
+            "This deployment has a service account already; sign in with it to make others.",
+            code="already_bootstrapped",
+        )
+    person = Identity(kind="person", user_name=user_name)
+    session.add(person)
+    await session.flush()
+    await move_versions(session, [person.id], narrows=False)
+    await record(
+        session,
+        _SYSTEM,
+        "identity.create",
+        "identity",
+        person.id,
+        changes={"kind": "person", "user_name": None},
+    )
+    account = await create(
+        session, _SYSTEM, name="bootstrap", owner_id=person.id, role=Role.OWNER, request_id=None
+    )
+    made = await add_credential(session, peppers, _SYSTEM, account, None)
+    return Bootstrapped(person.id, account.id, format_id(SERVICE_ACCOUNT, account.id), made.secret)

@@ -1,0 +1,47 @@
+"""Queries over service accounts."""
+
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
+from app.features.service_accounts.schemas import ServiceAccountQuery
+from app.kit.pagination import Cursors, ListQuery
+
+
+def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
+    """The accounts that the filters leave, in no order."""
+    statement = select(ServiceAccount)
+    if query.include is None:
+        statement = statement.where(col(ServiceAccount.ended_at).is_(None))
+    if query.status:
+        statement = statement.where(col(ServiceAccount.status).in_(query.status))
+    if query.role:
+        statement = statement.where(col(ServiceAccount.role).in_(query.role))
+    if query.owner_id:
+        statement = statement.where(col(ServiceAccount.owner_id).in_(query.owner_id))
+    if query.q:
+        statement = statement.where(col(ServiceAccount.name).icontains(query.q, autoescape=True))
+    return statement
+
+
+async def credentials_of(
+    session: AsyncSession, account_id: UUID, cursors: Cursors, query: ListQuery
+) -> tuple[list[ServiceAccountCredential], str | None]:
+    """One page of an account's credentials, newest first, and the cursor of the page after it."""
+    id, created = col(ServiceAccountCredential.id), col(ServiceAccountCredential.created_at)
+    statement = select(ServiceAccountCredential).where(
+        col(ServiceAccountCredential.service_account_id) == account_id
+    )
+    position = cursors.read(query.cursor)
+    if position is not None:
+        statement = statement.where(id < UUID(position[0]))
+    if query.created_after is not None:
+        statement = statement.where(created > query.created_after)
+    if query.created_before is not None:
+        statement = statement.where(created < query.created_before)
+    rows = list(await session.scalars(statement.order_by(id.desc()).limit(query.limit + 1)))
+    page = rows[: query.limit]
+    return page, cursors.write([page[-1].id]) if len(rows) > query.limit else None

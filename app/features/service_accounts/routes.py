@@ -1,0 +1,174 @@
+"""``/service-accounts``: programs that manage the control plane, and their credentials."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.service_accounts import service
+from app.features.service_accounts.models import ServiceAccount
+from app.features.service_accounts.repository import credentials_of, select_accounts
+from app.features.service_accounts.schemas import (
+    CredentialView,
+    IssuedCredential,
+    ServiceAccountCreate,
+    ServiceAccountQuery,
+    ServiceAccountUpdate,
+    ServiceAccountView,
+)
+from app.kit.authorization import Caller, Permission, authorize, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import check_if_match, set_etag
+from app.kit.ids import SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
+from app.kit.pagination import Cursors, ListQuery, Page, newest_first
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/service-accounts",
+    tags=["service-accounts"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+Reader = Annotated[Caller, requires(Permission.SERVICE_ACCOUNTS_READ)]
+Writer = Annotated[Caller, requires(Permission.SERVICE_ACCOUNTS_WRITE)]
+Include = Annotated[
+    Literal["ended"] | None,
+    Query(description="`ended` shows ended ones too; needs the permission audit.read."),
+]
+
+
+@router.get("", operation_id="list_service_accounts")
+async def list_service_accounts(
+    caller: Reader, session: Session, runtime: CurrentRuntime, query: Annotated[ServiceAccountQuery, Query()]
+) -> Page[ServiceAccountView]:
+    """Service accounts, newest first."""
+    if query.include:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_accounts", query.filters())
+    rows, following = await newest_first(session, select_accounts(query), ServiceAccount, cursors, query)
+    return Page(items=[ServiceAccountView.from_row(row) for row in rows], next_cursor=following)
+
+
+@router.post("", operation_id="create_service_account", status_code=201)
+async def create_service_account(
+    caller: Writer, session: Session, request: Request, response: Response, body: ServiceAccountCreate
+) -> ServiceAccountView:
+    """Make a service account with at most the caller's own role."""
+    account = await service.create(
+        session,
+        caller,
+        name=body.name,
+        owner_id=body.owner_id,
+        role=body.role,
+        request_id=request.state.request_id,
+    )
+    await session.refresh(account)
+    set_etag(response, account.revision)
+    response.headers["Location"] = f"{router.prefix}/{format_id(SERVICE_ACCOUNT, account.id)}"
+    return ServiceAccountView.from_row(account)
+
+
+@router.get("/{service_account_id}", operation_id="get_service_account")
+async def get_service_account(
+    caller: Reader,
+    session: Session,
+    response: Response,
+    service_account_id: ServiceAccountId,
+    include: Include = None,
+) -> ServiceAccountView:
+    """One service account."""
+    if include:
+        authorize(caller, Permission.AUDIT_READ)
+    account = await service.load(session, service_account_id, include_ended=include is not None)
+    set_etag(response, account.revision)
+    return ServiceAccountView.from_row(account)
+
+
+@router.patch(
+    "/{service_account_id}", operation_id="update_service_account", responses=problem_responses(412)
+)
+async def update_service_account(
+    caller: Writer,
+    session: Session,
+    request: Request,
+    response: Response,
+    service_account_id: ServiceAccountId,
+    body: ServiceAccountUpdate,
+) -> ServiceAccountView:
+    """Change a service account. Nobody changes their own role or status."""
+    account = await service.load(session, service_account_id, lock=True)
+    check_if_match(request, account.revision)
+    await service.change(session, caller, account, body.given(), request.state.request_id)
+    set_etag(response, account.revision)
+    return ServiceAccountView.from_row(account)
+
+
+@router.delete(
+    "/{service_account_id}",
+    operation_id="delete_service_account",
+    status_code=204,
+    responses=problem_responses(412),
+)
+async def delete_service_account(
+    caller: Writer, session: Session, request: Request, service_account_id: ServiceAccountId
+) -> None:
+    """End a service account; its credentials and bearers are dead at once."""
+    account = await service.load(session, service_account_id, lock=True)
+    check_if_match(request, account.revision)
+    await service.end(session, caller, account, request.state.request_id)
+
+
+@router.get(
+    "/{service_account_id}/credentials",
+    dependencies=[requires(Permission.SERVICE_ACCOUNTS_READ)],
+    operation_id="list_service_account_credentials",
+)
+async def list_credentials(
+    session: Session,
+    runtime: CurrentRuntime,
+    service_account_id: ServiceAccountId,
+    query: Annotated[ListQuery, Query()],
+) -> Page[CredentialView]:
+    """The credentials of a service account, revoked ones too, newest first."""
+    account = await service.load(session, service_account_id)
+    filters = query.filters() | {"account": account.id}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_account_credentials", filters)
+    rows, following = await credentials_of(session, account.id, cursors, query)
+    return Page(items=[CredentialView.from_row(row) for row in rows], next_cursor=following)
+
+
+@router.post(
+    "/{service_account_id}/credentials", operation_id="create_service_account_credential", status_code=201
+)
+async def create_credential(
+    caller: Writer,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+    service_account_id: ServiceAccountId,
+) -> IssuedCredential:
+    """Make a client secret. It is shown in this answer and never again."""
+    account = await service.load(session, service_account_id, lock=True)
+    made = await service.add_credential(session, runtime.peppers, caller, account, request.state.request_id)
+    credential = CredentialView.from_row(made.row)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Location"] = f"{request.url.path}/{credential.model_dump()['id']}"
+    return IssuedCredential(client_id=account.id, client_secret=made.secret, credential=credential)
+
+
+@router.delete(
+    "/{service_account_id}/credentials/{credential_id}",
+    operation_id="revoke_service_account_credential",
+    status_code=204,
+)
+async def revoke_credential(
+    caller: Writer,
+    session: Session,
+    request: Request,
+    service_account_id: ServiceAccountId,
+    credential_id: KeyId,
+) -> None:
+    """Revoke a client secret; every bearer under it is dead at once."""
+    account = await service.load(session, service_account_id, lock=True)
+    await service.revoke_credential(session, caller, account, credential_id, request.state.request_id)

@@ -1,0 +1,94 @@
+"""Request and answer models of service accounts."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
+from app.kit.authorization import Role
+from app.kit.ids import IdentityId, KeyId, ServiceAccountId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import Name, Patch, ShortText, Strict, absent
+
+Status = Literal["active", "disabled"]
+
+
+class ServiceAccountView(Strict):
+    """A program that manages the control plane."""
+
+    id: ServiceAccountId
+    name: str
+    owner_id: IdentityId = Field(description="The identity who answers for it.")
+    owner_offboarded: bool = Field(
+        description="Its owner was offboarded: it is out of service until it is given an active owner."
+    )
+    role: Role
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: ServiceAccount) -> "ServiceAccountView":
+        """The account as the API shows it."""
+        return cls.model_validate(row.model_dump())
+
+
+class ServiceAccountCreate(Strict):
+    """A new service account. It can do nothing until it has a credential."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "deploy pipeline", "owner_id": "idn_01j5pnwz0085nssfkpw2aeyjd9", "role": "issuer"}
+            ]
+        }
+    )
+    name: Name
+    owner_id: IdentityId
+    role: Role
+
+
+class ServiceAccountUpdate(Patch):
+    """What may change of a service account."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
+    name: Name = absent()
+    owner_id: IdentityId = absent("An active identity; giving one brings a flagged account back.")
+    role: Role = absent()
+    status: Status = absent()
+
+
+class ServiceAccountQuery(ListQuery):
+    """Filters of the list of service accounts; each may be repeated, and then any of its values matches."""
+
+    status: list[Status] = Field(default_factory=list)
+    role: list[Role] = Field(default_factory=list)
+    owner_id: list[IdentityId] = Field(default_factory=list)
+    q: ShortText | None = Field(default=None, description="Text in the name.")
+    include: Literal["ended"] | None = Field(
+        default=None, description="`ended` shows ended ones too; needs the permission audit.read."
+    )
+
+
+class CredentialView(Strict):
+    """A client secret's handle; the secret itself is never shown again."""
+
+    id: KeyId
+    created_at: datetime
+    revoked_at: datetime | None
+
+    @classmethod
+    def from_row(cls, row: ServiceAccountCredential) -> "CredentialView":
+        """The credential as the API shows it."""
+        return cls(id=row.id, created_at=row.created_at, revoked_at=row.revoked_at)
+
+
+class IssuedCredential(Strict):
+    """A new credential, with the secret for this once."""
+
+    client_id: ServiceAccountId
+    client_secret: str = Field(description="Shown once; trade it at POST /oauth/token.")
+    credential: CredentialView

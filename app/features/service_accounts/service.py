@@ -1,0 +1,200 @@
+"""Making, changing and ending service accounts and their credentials. Services flush; the request commits."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Forbidden, Invalid, NotFound
+from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
+from app.features.audit.record import keep_version, record
+from app.features.identities.models import Identity
+from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, digest_of
+from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
+from app.kit.authorization import ROLE_PERMISSIONS, Caller, Role
+from app.kit.crypto import Peppers
+from app.kit.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """A credential that was just made. ``secret`` is the only copy; it never shows in ``repr``."""
+
+    row: ServiceAccountCredential
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"NewCredential(id={self.row.id})"
+
+
+async def load(
+    session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
+) -> ServiceAccount:
+    """The account, locked for a change if asked. Raises ``NotFound`` for unknown and ended ones."""
+    query = select(ServiceAccount).where(col(ServiceAccount.id) == id)
+    if not include_ended:
+        query = query.where(col(ServiceAccount.ended_at).is_(None))
+    if lock:
+        query = query.with_for_update()
+    account = (await session.execute(query)).scalar_one_or_none()
+    if account is None:
+        raise NotFound("There is no such service account.")
+    return account
+
+
+async def create(
+    session: AsyncSession, caller: Caller, *, name: str, owner_id: UUID, role: Role, request_id: str | None
+) -> ServiceAccount:
+    """A new account. Raises ``Forbidden`` above the caller's own role, ``Invalid`` for an inactive owner."""
+    _check_role(caller, role)
+    await _check_owner(session, owner_id)
+    account = ServiceAccount(name=name, owner_id=owner_id, role=role.value)
+    session.add(account)
+    await session.flush()
+    await keep_version(session, "role_assignment", account.id, {"role": account.role, "within": "all"})
+    await record(
+        session,
+        caller,
+        "service_account.create",
+        SERVICE_ACCOUNT_KIND,
+        account.id,
+        changes={"name": name, "owner_id": owner_id, "role": role.value},
+        request_id=request_id,
+    )
+    return account
+
+
+async def change(
+    session: AsyncSession,
+    caller: Caller,
+    account: ServiceAccount,
+    wanted: dict[str, Any],
+    request_id: str | None,
+) -> None:
+    """Apply changed fields to a locked account.
+
+    Raises ``Forbidden`` for the caller's own role or status and above its role, ``Invalid`` for the owner.
+    """
+    changes = {name: value for name, value in wanted.items() if value != getattr(account, name)}
+    if "owner_id" in wanted:
+        await _check_owner(session, wanted["owner_id"])
+        if account.owner_offboarded:
+            changes["owner_offboarded"] = False
+    if account.id == caller.id and changes.keys() & {"role", "status"}:
+        raise Forbidden(
+            "An account cannot change its own role or status; another owner has to do it.", code="own_account"
+        )
+    _check_role(caller, Role(account.role))
+    if not changes:
+        return
+    if "role" in changes:
+        _check_role(caller, changes["role"])
+        changes["role"] = changes["role"].value
+        await keep_version(session, "role_assignment", account.id, {"role": changes["role"], "within": "all"})
+    account.sqlmodel_update(changes)
+    account.revision += 1
+    await session.flush()
+    await session.refresh(account)
+    await record(
+        session,
+        caller,
+        "service_account.update",
+        SERVICE_ACCOUNT_KIND,
+        account.id,
+        changes=changes,
+        request_id=request_id,
+    )
+
+
+async def end(session: AsyncSession, caller: Caller, account: ServiceAccount, request_id: str | None) -> None:
+    """End a locked account: nothing of it opens the API any more. Raises ``Forbidden`` for the caller's own."""
+    if account.id == caller.id:
+        raise Forbidden("An account cannot end itself; another owner has to do it.", code="own_account")
+    _check_role(caller, Role(account.role))
+    account.ended_at = (await session.execute(select(func.now()))).scalar_one()
+    account.revision += 1
+    await session.flush()
+    await keep_version(session, "role_assignment", account.id, None)
+    await record(
+        session, caller, "service_account.delete", SERVICE_ACCOUNT_KIND, account.id, request_id=request_id
+    )
+
+
+async def add_credential(
+    session: AsyncSession, peppers: Peppers, caller: Caller, account: ServiceAccount, request_id: str | None
+) -> NewCredential:
+    """A new client secret for an account of at most the caller's role."""
+    _check_role(caller, Role(account.role))
+    id = new_id()
+    secret = format_credential(CLIENT_SECRET, id, os.urandom(SECRET_BYTES))
+    row = ServiceAccountCredential(
+        id=id,
+        service_account_id=account.id,
+        digest=digest_of(peppers, secret, CLIENT_SECRET),
+        pepper_key_id=peppers.current_id,
+    )
+    session.add(row)
+    await session.flush()
+    await session.refresh(row)
+    await _record_credential(session, caller, "service_account.credential_create", row, request_id)
+    return NewCredential(row, secret)
+
+
+async def revoke_credential(
+    session: AsyncSession,
+    caller: Caller,
+    account: ServiceAccount,
+    credential_id: UUID,
+    request_id: str | None,
+) -> None:
+    """Revoke one client secret and so every bearer under it. Raises ``NotFound`` when it is not live."""
+    query = (
+        select(ServiceAccountCredential)
+        .where(
+            col(ServiceAccountCredential.id) == credential_id,
+            col(ServiceAccountCredential.service_account_id) == account.id,
+            col(ServiceAccountCredential.revoked_at).is_(None),
+        )
+        .with_for_update()
+    )
+    row = (await session.execute(query)).scalar_one_or_none()
+    if row is None:
+        raise NotFound("This service account has no such live credential.")
+    row.revoked_at = (await session.execute(select(func.now()))).scalar_one()
+    await session.flush()
+    await _record_credential(session, caller, "service_account.credential_revoke", row, request_id)
+
+
+async def _record_credential(
+    session: AsyncSession, caller: Caller, action: str, row: ServiceAccountCredential, request_id: str | None
+) -> None:
+    await record(
+        session,
+        caller,
+        action,
+        SERVICE_ACCOUNT_KIND,
+        row.service_account_id,
+        changes={"credential_id": row.id},
+        request_id=request_id,
+    )
+
+
+async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
+    """The owner is active, and stays so until this transaction ends."""
+    query = select(col(Identity.status)).where(col(Identity.id) == owner_id).with_for_update(read=True)
+    if (await session.execute(query)).scalar_one_or_none() != "active":
+        raise Invalid.field("/owner_id", "not_active", "The owner must be an active identity.")
+
+
+def _check_role(caller: Caller, role: Role) -> None:
+    """Nobody grants, changes or arms a role beyond their own."""
+    missing = ROLE_PERMISSIONS[role] - caller.permissions
+    if missing or (role is Role.OWNER and caller.role is not Role.OWNER):
+        raise Forbidden(
+            f"The role {role.value} is above your own role {caller.role.value}; an owner has to do this.",
+            code="role_above_own",
+        )

@@ -1,0 +1,52 @@
+"""The first start makes one owner, once."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.domain.errors import Conflict
+from app.features.service_accounts.bootstrap import Bootstrapped, bootstrap
+from app.kit.crypto import Peppers
+from app.main import Scopegate
+from tests.api import client_of
+
+
+async def test_what_bootstrap_prints_signs_in_as_owner(
+    app: Scopegate, sessions: async_sessionmaker[AsyncSession], peppers: Peppers
+) -> None:
+    async with sessions() as session:
+        made = await bootstrap(session, peppers, user_name="ada")
+        await session.commit()
+    assert made.client_secret not in repr(made)
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": made.client_id,
+        "client_secret": made.client_secret,
+    }
+    async with client_of(app) as client:
+        bearer = (await client.post("/oauth/token", data=form)).json()["access_token"]
+    async with client_of(app, bearer) as client:
+        me = (await client.get("/api/v1/me")).json()
+    assert (me["role"], me["id"]) == ("owner", made.client_id)
+    async with sessions() as session:
+        query = text("SELECT user_name FROM identities WHERE id = :id")
+        assert await session.scalar(query, {"id": made.identity_id}) == "ada"
+        version = text("SELECT version FROM access_versions WHERE id = :id")
+        assert await session.scalar(version, {"id": made.identity_id}) == 1
+
+
+async def test_two_first_starts_at_once_make_one_owner(
+    sessions: async_sessionmaker[AsyncSession], peppers: Peppers
+) -> None:
+    async def start() -> Bootstrapped:
+        async with sessions() as session:
+            made = await bootstrap(session, peppers)
+            await session.commit()
+            return made
+
+    results = await asyncio.gather(start(), start(), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Bootstrapped", "Conflict"]
+    with pytest.raises(Conflict, match="already"):
+        await start()
