@@ -22,7 +22,7 @@ import asyncpg
 
 from app.kit.embedded_postgres import EmbeddedPostgres
 
-_SHARED_DIR = "SCOPEGATE_TEST_SHARED_DIR"
+_SHARED_DIR = "SG_TEST_SHARED_DIR"
 _EXTERNAL = "SCOPEGATE_TEST_DATABASE_URL"
 _SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "256MB"}
 
