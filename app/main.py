@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import app as package
 from app.adapters.oauth import routes as oauth
 from app.features.audit import routes as audit
+from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
 from app.features.groups import routes as groups
 from app.features.identities import routes as identities
@@ -56,7 +57,7 @@ def create_api(settings: Settings) -> FastAPI:
     problems.install(api)
     # Offboarding first: its fixed paths would otherwise read as identity ids.
     for feature in (
-        offboarding, servers, tools, identities, groups, grants, tokens, service_accounts, me, audit, oauth, health,
+        offboarding, servers, tools, identities, groups, group_endings, grants, tokens, service_accounts, me, audit, oauth, health,
     ):  # fmt: skip
         api.include_router(cast("Any", feature).router)
     api.openapi = lambda: openapi(api)  # type: ignore[method-assign]
