@@ -42,6 +42,9 @@ BeforeSend = Callable[[], bool]
 DEFAULT_TIMEOUTS = Timeouts()
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
+# For what is done on the side: an upstream that hangs there must not hold up a cancelled or answered call.
+_ASIDE = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
+
 _SESSION_HEADER = b"Mcp-Session-Id"
 _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
 _VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
@@ -209,7 +212,7 @@ class LegacySession(_Connection):
         headers = self._session_headers()
         self.session_id = None
         try:
-            response = await self._endpoint.send("DELETE", headers, None)
+            response = await self._endpoint.send("DELETE", headers, None, timeouts=_ASIDE)
             await response.read()
         except (McpUpstreamError, UpstreamError):
             return
@@ -245,12 +248,13 @@ class LegacySession(_Connection):
         else:
             answer["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
         try:
-            await self._post_and_forget(answer)
+            await self._post_and_forget(answer, _ASIDE)
         except McpUpstreamError:
             return  # What the upstream does without its answer shows in the stream.
 
-    async def _post_and_forget(self, message: JsonObject) -> None:
-        response = await self._endpoint.send("POST", (*ACCEPT, *self._session_headers()), message)
+    async def _post_and_forget(self, message: JsonObject, timeouts: Timeouts | None = None) -> None:
+        headers = (*ACCEPT, *self._session_headers())
+        response = await self._endpoint.send("POST", headers, message, timeouts=timeouts)
         try:
             if response.status >= 300:
                 raise await failure(response)

@@ -66,6 +66,7 @@ class Endpoint:
         headers: Headers,
         message: JsonObject | None,
         before_send: Callable[[], bool] | None = None,
+        timeouts: Timeouts | None = None,
     ) -> OutboundResponse:
         """The head of the answer. Raises ``McpUpstreamError`` and ``NotForwarded``."""
         body = b"" if message is None else strict_json.dumps(message)
@@ -75,7 +76,7 @@ class Endpoint:
                 self.target,
                 (*self.headers, *headers),
                 body,
-                timeouts=self.timeouts,
+                timeouts=timeouts or self.timeouts,
                 before_send=before_send,
             )
         except (ForbiddenUrl, UpstreamError) as error:
