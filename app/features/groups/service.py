@@ -30,13 +30,11 @@ async def create_group(
 ) -> Group:
     """Make an empty group. Raises ``Invalid`` and ``Conflict``."""
     await _check_owner_group(session, body.owner_group_id)
-    group = Group(**body.model_dump())
+    group = Group(**dict(body))
     session.add(group)
     await _flush_unique(session, group)
     await move_versions(session, [group.id], narrows=False)
-    changes = {
-        name: {"from": None, "to": _show(value)} for name, value in body.model_dump(exclude_none=True).items()
-    }
+    changes = {name: {"from": None, "to": _show(value)} for name, value in body if value is not None}
     await record(session, caller, "group.create", "group", group.id, changes=changes, request_id=request_id)
     return group
 

@@ -52,12 +52,12 @@ async def create_identity(
         if body.owner_id is None:
             raise Invalid.field("/owner_id", "required", "An agent needs the person who answers for it.")
         _check_owner(await lock_identity(session, body.owner_id, share=True))
-    identity = Identity(**body.model_dump())
+    identity = Identity(**dict(body))
     session.add(identity)
     await _flush_unique(session, identity)
     await _check_name_rests(session, identity.user_name, clock)
     await move_versions(session, [identity.id], narrows=False)
-    changes = _changes({name: (None, value) for name, value in body.model_dump(exclude_none=True).items()})
+    changes = _changes({name: (None, value) for name, value in body if value is not None})
     await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
