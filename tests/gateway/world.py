@@ -1,0 +1,292 @@
+"""A gateway on loopback with stand-ins for its ports, and upstream servers to put behind it.
+
+The stand-ins keep the ports' promises in memory: admission compares versions as the database would.
+"""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+from math import inf
+from types import MappingProxyType
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import httpx2
+import uvicorn
+
+from app.domain.access import (
+    FLEET_ID,
+    POLICY_SET_ID,
+    Decision,
+    Grant,
+    Identity,
+    IdentityStatus,
+    Server,
+    Surroundings,
+    Token,
+    Tool,
+    ToolState,
+)
+from app.domain.definitions import definition_digest
+from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
+from app.domain.risk import Risk
+from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
+from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
+from app.gateway import Gateway
+from app.gateway.ports import Admitted, Call, Client, Stale, StoreUnavailable, UpstreamTarget, View
+from app.kit.mcp_upstream import list_tools, open_connection, probe
+from app.kit.outbound import AddressPolicy, OutboundClient
+
+CREDENTIAL = b"upstream-secret-0123456789"
+LOOPBACK = ip_network("127.0.0.0/8")
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Policies:
+    """Denies or asks approval for named tools; ``denied`` may be changed while calls run."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Effect] = {}
+
+    def evaluate(self, request: PolicyInput) -> PolicyVerdict:
+        if request.arguments is not None and request.tool in self.verdicts:
+            return PolicyVerdict(self.verdicts[request.tool], "policy_forbids")
+        return GrantedIsAllowed().evaluate(request)
+
+
+@dataclass
+class Store:
+    """The ports in memory, with the truth (``tokens``, ``servers``) and what a worker may still believe."""
+
+    tokens: dict[UUID, tuple[str, Token]] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
+    targets: dict[UUID, UpstreamTarget] = field(default_factory=dict)
+    versions: dict[UUID, int] = field(default_factory=dict)
+    policies: Policies = field(default_factory=Policies)
+    calls: list[Call] = field(default_factory=list)
+    outcomes: dict[UUID, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    unknown: list[Client] = field(default_factory=list)
+    syncs: list[UUID] = field(default_factory=list)
+    ended: set[UUID] = field(default_factory=set)
+    watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
+    cached: dict[UUID, View] = field(default_factory=dict)
+    down: bool = False
+    refreshes: int = 0
+    age: float = 0.0
+    """Seconds by which admissions are older than they should be."""
+    at_admission: Callable[[Call], None] | None = None
+
+    def _view(self, credential: Credential) -> View | None:
+        known = self.tokens.get(credential.id)
+        if known is None or known[0] != credential.secret:
+            return None
+        around = Surroundings(self._version(FLEET_ID), self._version(POLICY_SET_ID), self.policies)
+        return View(known[1], around, MappingProxyType(dict(self.servers)), credential)
+
+    def _version(self, id: UUID) -> int:
+        return self.versions.setdefault(id, 1)
+
+    def _check(self) -> None:
+        if self.down:
+            raise StoreUnavailable
+
+    async def resolve(self, credential: Credential, client: Client) -> View | None:
+        self._check()
+        view = self.cached.get(credential.id)
+        if view is None or view.credential != credential:
+            view = self._view(credential)
+            if view is None:
+                self.unknown.append(client)
+                return None
+            self.cached[credential.id] = view
+        return view
+
+    async def refresh(self, view: View) -> View | None:
+        self._check()
+        self.refreshes += 1
+        fresh = self._view(view.credential)
+        if fresh is not None:
+            self.cached[view.token.id] = fresh
+        return fresh
+
+    async def target(self, server: Server) -> UpstreamTarget:
+        return self.targets[server.id]
+
+    def now(self) -> float:
+        return time.time()
+
+    async def admit(self, call: Call) -> Admitted | Stale:
+        await asyncio.sleep(0)
+        self._check()
+        if self.at_admission is not None:
+            self.at_admission(call)
+        for id, version in call.decision.rests_on:
+            if self.versions.get(id, 0) != version:
+                return Stale()
+        self.calls.append(call)
+        return Admitted(time.monotonic() - self.age)
+
+    def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
+        assert call_id not in self.outcomes
+        assert duration_ms >= 0
+        self.outcomes[call_id] = outcome
+
+    def count_refused(self, view: View, reason_code: str, client: Client) -> None:
+        self.refused.append(reason_code)
+
+    def count_unknown(self, client: Client) -> None:
+        self.unknown.append(client)
+
+    def enter(
+        self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
+    ) -> None:
+        assert redecide(view, self.now()).allowed
+        self.watched[call.id] = cut
+
+    def leave(self, call_id: UUID) -> None:
+        self.watched.pop(call_id, None)
+
+    def cut_all(self) -> None:
+        """What the watch does when access was withdrawn."""
+        for cut in list(self.watched.values()):
+            cut()
+
+    async def end(self, session_id: UUID, token_id: UUID) -> None:
+        self._check()
+        self.ended.add(session_id)
+        self.versions[session_id] = 1
+
+    async def has_ended(self, session_id: UUID) -> bool:
+        return session_id in self.ended
+
+    def request_sync(self, server_id: UUID) -> None:
+        self.syncs.append(server_id)
+
+    # ---- the control plane, as tests need it
+
+    def issue(self, *grants: Grant, expires_at: float = inf) -> str:
+        """A token of a new identity with these grants; the secret's text."""
+        identity = Identity(uuid4(), 1, IdentityStatus.ACTIVE, grants=grants)
+        token = Token(uuid4(), 1, identity, GrantsScope(), expires_at)
+        text = format_credential(SCOPED_TOKEN, token.id, uuid4().bytes + uuid4().bytes)
+        credential = parse_credential(text, SCOPED_TOKEN)
+        assert credential is not None
+        self.tokens[token.id] = (credential.secret, token)
+        for id in (token.id, identity.id, *(grant.id for grant in grants)):
+            self.versions[id] = 1
+        return text
+
+    def change(self, text: str, **changes: Any) -> None:
+        """Change a token, moving its version; workers are not told."""
+        credential = parse_credential(text, SCOPED_TOKEN)
+        assert credential is not None
+        secret, token = self.tokens[credential.id]
+        version = self.versions[token.id] = token.version + 1
+        self.tokens[token.id] = (secret, replace(token, version=version, **changes))
+
+    def change_server(self, slug: str, **changes: Any) -> None:
+        """Change a server, moving its version; workers are not told."""
+        server = self.servers[slug]
+        version = self.versions[server.id] = server.version + 1
+        self.servers[slug] = replace(server, version=version, **changes)
+
+    def register(
+        self,
+        slug: str,
+        url: str,
+        versions: tuple[str, ...],
+        tools: list[dict[str, Any]],
+        headers: tuple[tuple[bytes, bytes], ...] = ((b"authorization", b"Bearer " + CREDENTIAL),),
+    ) -> Server:
+        """A server with all the listed tools approved."""
+        catalogue = {
+            tool["name"]: Tool(uuid4(), tool["name"], Risk.READ, ToolState.ACTIVE, definition_digest(tool))
+            for tool in tools
+        }
+        server = Server(uuid4(), 1, slug, True, {}, catalogue)
+        self.servers[slug] = server
+        self.versions[server.id] = 1
+        self.targets[server.id] = UpstreamTarget(url, headers, versions)
+        return server
+
+    def grant(self, server: Server | None = None, *tools: str) -> Grant:
+        """A grant of named tools, or of all tools without a name; of one server, or of all."""
+        servers = AllServers() if server is None else ServersByIds(frozenset({server.id}))
+        return Grant(
+            uuid4(), 1, servers, ToolsByNames(frozenset(tools)) if tools else AllTools(), False, False
+        )
+
+    def admitted(self, action: str) -> list[Call]:
+        """Calls on record with this action that were allowed."""
+        return [call for call in self.calls if call.action == action and call.decision.allowed]
+
+
+@asynccontextmanager
+async def serve(app: Any, *, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
+    """Serve an ASGI application on a free loopback port; gives its origin."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # asyncio sets this only on sockets that name their protocol; without it each answer waits for an ACK.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan=lifespan, ws="none"))
+        task = asyncio.create_task(server.serve([listener]))
+        try:
+            async with asyncio.timeout(10):
+                while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+                    await asyncio.sleep(0.01)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = server.force_exit = True
+            await task
+
+
+@dataclass
+class World:
+    """A running gateway."""
+
+    store: Store
+    url: str
+    outbound: OutboundClient
+
+    async def register(self, slug: str, url: str) -> Server:
+        """Register a real server as the control plane would: find its versions, list its tools."""
+        headers = ((b"authorization", b"Bearer " + CREDENTIAL),)
+        info = await probe(self.outbound, url, headers)
+        connection = await open_connection(self.outbound, url, headers, info.protocol_versions)
+        tools = await list_tools(connection)
+        await connection.close()
+        return self.store.register(slug, url, info.protocol_versions, tools, headers)
+
+    def client(self, token: str | None, **headers: str) -> httpx2.AsyncClient:
+        """A plain HTTP client with the token."""
+        sent = {"accept": "application/json, text/event-stream", **headers}
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+        return httpx2.AsyncClient(base_url=self.url, headers=sent, timeout=10)
+
+
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[World]:
+    """A gateway with an empty store, on loopback."""
+    store = Store()
+    outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
+    gateway = Gateway(
+        store,
+        store,
+        store,
+        store,
+        store,
+        outbound,
+        **{"session_keys": [b"k" * 32], "public_url": "http://127.0.0.1:8080", **options},
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.sleep, 0)  # Aborted connections close in the loop's next turn.
+        stack.push_async_callback(outbound.aclose)
+        stack.push_async_callback(gateway.aclose)
+        yield World(store, await stack.enter_async_context(serve(gateway)), outbound)
+        assert not store.watched, "every call leaves the in-flight table"
