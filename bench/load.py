@@ -1,0 +1,241 @@
+"""The load: callers on keep-alive connections, each with one request outstanding, and every answer checked."""
+
+import asyncio
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import cast
+
+from bench.messages import Requests, expected_id, expected_text
+
+_HEAD_END = b"\r\n\r\n"
+_GRACE_SECONDS = 10.0
+_numbers = iter(range(1, 1_000_000_000))
+
+
+class WrongAnswer(Exception):
+    """A system does not answer the measured call as it should; the message shows the answer."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """What one run of load saw. Times in milliseconds; ``calls`` counts those within the measured window."""
+
+    callers: int
+    seconds: float
+    calls: int = 0
+    all_calls: int = 0
+    """With those of the settling time before the window."""
+    errors: Counter[str] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Right answers a second."""
+        return self.calls / self.seconds
+
+    def percentile(self, share: float) -> float:
+        """The latency that ``share`` of the calls stayed within; NaN without any."""
+        if not self.latencies:
+            return math.nan
+        ranked = sorted(self.latencies)
+        return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
+
+
+class _Run:
+    """The state that the callers of one run share."""
+
+    def __init__(self, requests: Requests, sample: Sample, settle: float) -> None:
+        self.requests = requests
+        self.sample = sample
+        self.opens_at = perf_counter() + settle
+        self.closes_at = self.opens_at + sample.seconds
+        self.over = asyncio.get_running_loop().create_future()
+        self.active = sample.callers
+
+    def answered(self, sent_at: float, now: float) -> None:
+        """Count a right answer."""
+        self.sample.all_calls += 1
+        if self.opens_at <= now < self.closes_at:
+            self.sample.calls += 1
+            self.sample.latencies.append((now - sent_at) * 1000)
+
+    def failed(self, why: str) -> None:
+        """Count a wrong answer or a lost one."""
+        self.sample.errors[why] += 1
+
+    def caller_left(self) -> None:
+        """A caller sends nothing more."""
+        self.active -= 1
+        if self.active == 0 and not self.over.done():
+            self.over.set_result(None)
+
+
+class _Caller(asyncio.Protocol):
+    """One connection that sends the next request as soon as the answer is there."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._run: _Run | None = None
+        self._buffer = b""
+        self._number = 0
+        self._sent_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected; sends nothing before ``start``."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def start(self, run: _Run) -> None:
+        """Begin to call."""
+        self._run = run
+        self._send()
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _send(self) -> None:
+        run, transport = self._run, self._transport
+        if run is None:
+            return
+        if transport is None or transport.is_closing():
+            self._leave("connection closed")
+            return
+        self._number = next(_numbers)
+        wire = run.requests.wire(self._number)
+        self._sent_at = perf_counter()
+        transport.write(wire)
+
+    def _leave(self, why: str | None) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            if why is not None:
+                run.failed(why)
+            run.caller_left()
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of the answer; once it is whole, check it and call again."""
+        run = self._run
+        if run is None:
+            return
+        if self._buffer:
+            data = self._buffer + data
+        if not _is_whole(data):
+            self._buffer = data
+            return
+        now = perf_counter()
+        self._buffer = b""
+        if (
+            data.startswith(b"HTTP/1.1 200 ")
+            and expected_id(self._number) in data
+            and expected_text(self._number) in data
+        ):
+            run.answered(self._sent_at, now)
+        else:
+            run.failed(data[:12].decode("latin-1") if data[9:12] != b"200" else "wrong answer")
+        if now < run.closes_at:
+            self._send()
+        else:
+            self._leave(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The system closed on us: a call that waits has failed."""
+        self._leave("connection lost")
+
+
+def _is_whole(data: bytes) -> bool:
+    head_end = data.find(_HEAD_END)
+    if head_end < 0:
+        return False
+    head = data[:head_end].lower()
+    at = head.find(b"\r\ncontent-length:")
+    if at >= 0:
+        line_end = head.find(b"\r\n", at + 2)
+        length = int(head[at + 17 : line_end if line_end > 0 else len(head)])
+        return len(data) >= head_end + len(_HEAD_END) + length
+    # Without a length it is chunked. Only the last chunk of these answers is empty.
+    return data.endswith(b"0\r\n\r\n")
+
+
+async def apply(port: int, requests: Requests, callers: int, seconds: float, settle: float) -> Sample:
+    """Load one system: ``settle`` seconds that do not count, then ``seconds`` that do."""
+    loop = asyncio.get_running_loop()
+    connections: list[_Caller] = []
+    for _ in range(callers):
+        _, caller = await loop.create_connection(_Caller, "127.0.0.1", port)
+        connections.append(caller)
+    sample = Sample(callers, seconds)
+    run = _Run(requests, sample, settle)
+    for caller in connections:
+        caller.start(run)
+    try:
+        async with asyncio.timeout(settle + seconds + _GRACE_SECONDS):
+            await run.over
+    except TimeoutError:
+        sample.errors["no answer"] += run.active
+    finally:
+        for caller in connections:
+            caller.close()
+    return sample
+
+
+async def check(port: int, requests: Requests, count: int) -> None:
+    """Make single calls on connections of their own and look at all of each answer. Raises ``WrongAnswer``."""
+    for _ in range(count):
+        number = next(_numbers)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(requests.wire(number))
+            answer = b""
+            async with asyncio.timeout(_GRACE_SECONDS):
+                while not _is_whole(answer):
+                    piece = await reader.read(65536)
+                    if not piece:
+                        raise WrongAnswer(f"the connection closed after {answer!r}")
+                    answer += piece
+        except TimeoutError:
+            raise WrongAnswer("no answer in time") from None
+        finally:
+            writer.close()
+        _examine(answer, number)
+
+
+def _examine(answer: bytes, number: int) -> None:
+    head, _, body = answer.partition(_HEAD_END)
+    try:
+        message = json.loads(_unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body)
+        content = message["result"]["content"]
+        right = (
+            head.startswith(b"HTTP/1.1 200 ")
+            and json.dumps(message["id"]).encode() == expected_id(number)
+            and content == [{"type": "text", "text": json.loads(expected_text(number))}]
+            and not message["result"].get("isError", False)
+        )
+    except (ValueError, KeyError, TypeError):
+        right = False
+    if not right:
+        raise WrongAnswer(answer.decode("utf-8", "replace"))
+
+
+def _unchunked(body: bytes) -> bytes:
+    parts = []
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size, 16)
+        parts.append(rest[:length])
+        body = rest[length + 2 :]
+        if length == 0:
+            break
+    return b"".join(parts)
+
+
+def merged_errors(samples: Sequence[Sample]) -> Counter[str]:
+    """All errors of several runs, by kind."""
+    total: Counter[str] = Counter()
+    for sample in samples:
+        total.update(sample.errors)
+    return total

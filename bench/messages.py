@@ -1,0 +1,94 @@
+"""The one call that is measured: its bytes for each system, and what a right answer holds.
+
+Every request carries a number of its own, in its JSON-RPC id and in its argument, and the upstream echoes the
+latter. So an answer that belongs to another request never counts as right.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MODERN = "2026-07-28"
+LEGACY = "2025-11-25"
+TOOL = "echo"
+
+TOOLS: tuple[dict[str, Any], ...] = tuple(
+    {
+        "name": name,
+        "description": description,
+        "inputSchema": {
+            "type": "object",
+            "properties": {"text": {"type": "string"}},
+            "required": ["text"],
+        },
+        "annotations": {"readOnlyHint": True},
+    }
+    for name, description in (
+        (TOOL, "Say the text again."),
+        ("count", "Count the characters of the text."),
+        ("reverse", "Say the text backwards."),
+        ("upper", "Say the text in capitals."),
+    )
+)
+"""What the fake upstream lists and what is seeded as its catalogue."""
+
+_DIGITS = 9
+# Stands where the number goes while a body is made; as long as the number.
+_PLACE = "N" * _DIGITS
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Ready-made requests to one system: only the number is put in at sending time."""
+
+    heads: Sequence[bytes]
+    """Request line and headers, one for each token."""
+    body: tuple[bytes, bytes, bytes]
+    """The body around its two numbers."""
+
+    def wire(self, number: int) -> bytes:
+        """The bytes of the request with this number; tokens take turns."""
+        digits = b"%09d" % number
+        before, between, after = self.body
+        head = self.heads[number % len(self.heads)]
+        return b"%b%b%b%b%b%b" % (head, before, digits, between, digits, after)
+
+
+def expected_id(number: int) -> bytes:
+    """The JSON text of the id that the answer must carry."""
+    return b'"b%09d"' % number
+
+
+def expected_text(number: int) -> bytes:
+    """The JSON text of the echo that the answer must carry."""
+    return b'"echo t%09d"' % number
+
+
+def make_requests(host: str, path: str, tool: str, version: str, tokens: Sequence[str]) -> Requests:
+    """Requests of one protocol era to ``http://host/path``, one head for each token."""
+    body = _body(tool, version)
+    before, between, after = body.split(_PLACE.encode())
+    modern = f"Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\n" if version == MODERN else ""
+    heads = [
+        (
+            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+            f"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
+            f"MCP-Protocol-Version: {version}\r\n{modern}User-Agent: scopegate-bench\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode("ascii")
+        for token in tokens
+    ]
+    return Requests(heads, (before, between, after))
+
+
+def _body(tool: str, version: str) -> bytes:
+    params: dict[str, Any] = {"name": tool, "arguments": {"text": f"t{_PLACE}"}}
+    if version == MODERN:
+        params["_meta"] = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+        }
+    message = {"jsonrpc": "2.0", "id": f"b{_PLACE}", "method": "tools/call", "params": params}
+    return json.dumps(message, separators=(",", ":")).encode()

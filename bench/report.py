@@ -1,0 +1,175 @@
+"""Medians over the rounds, ratios within each round, and the two ways to write them down."""
+
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.load import Sample, merged_errors
+from bench.systems import AIOHTTP, DIRECT, RAW
+
+RESULTS = Path(__file__).parent / "results" / "latest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One system under one load in one round. CPU in microseconds per call; the database's only where it works."""
+
+    system: str
+    sample: Sample
+    cpu: float
+    database_cpu: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The medians of one system under one load, and how it stands to the others within a round."""
+
+    system: str
+    callers: int
+    rate: float
+    p50: float
+    p99: float
+    errors: dict[str, int]
+    cpu: float
+    database_cpu: float | None
+    calls: int
+    to_aiohttp: float
+    to_raw: float
+    to_direct: float
+    added_p50: float
+    """Milliseconds over the direct call."""
+
+
+def lines(rounds: Sequence[Sequence[Measured]]) -> list[Line]:
+    """Sum up all rounds; each round holds every system under every load once."""
+    first = rounds[0]
+    return [_line(one.system, one.sample.callers, rounds) for one in first]
+
+
+def _line(system: str, callers: int, rounds: Sequence[Sequence[Measured]]) -> Line:
+    mine = [_find(one, system, callers) for one in rounds]
+    database = [one.database_cpu for one in mine if one.database_cpu is not None]
+
+    def ratio(other: str) -> float:
+        # Within a round both had the same weather; only then comes the median.
+        return median(
+            _divide(one.sample.rate, _find(all_of, other, callers).sample.rate)
+            for one, all_of in zip(mine, rounds, strict=True)
+        )
+
+    return Line(
+        system=system,
+        callers=callers,
+        rate=median(one.sample.rate for one in mine),
+        p50=median(one.sample.percentile(0.5) for one in mine),
+        p99=median(one.sample.percentile(0.99) for one in mine),
+        errors=dict(merged_errors([one.sample for one in mine])),
+        cpu=median(one.cpu for one in mine),
+        database_cpu=median(database) if database else None,
+        calls=sum(one.sample.calls for one in mine),
+        to_aiohttp=ratio(AIOHTTP),
+        to_raw=ratio(RAW),
+        to_direct=ratio(DIRECT),
+        added_p50=median(
+            one.sample.percentile(0.5) - _find(all_of, DIRECT, callers).sample.percentile(0.5)
+            for one, all_of in zip(mine, rounds, strict=True)
+        ),
+    )
+
+
+def _find(measured: Iterable[Measured], system: str, callers: int) -> Measured:
+    return next(one for one in measured if one.system == system and one.sample.callers == callers)
+
+
+def _divide(one: float, other: float) -> float:
+    return one / other if other else math.nan
+
+
+def table(found: Sequence[Line]) -> str:
+    """The figures as text, one block for each load."""
+    out = []
+    for callers in dict.fromkeys(line.callers for line in found):
+        load = f"{callers} caller" if callers == 1 else f"{callers} callers"
+        out.append(
+            f"\n{load:<30}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}"
+            f"{'errors':>8}{'CPU µs':>8}{'DB µs':>7}  |"
+            f"{'vs aiohttp':>11}{'vs raw':>8}{'vs direct':>10}{'added p50':>11}"
+        )
+        for line in found:
+            if line.callers == callers:
+                database = "" if line.database_cpu is None else f"{line.database_cpu:.0f}"
+                out.append(
+                    f"{line.system:<30}{line.rate:>9,.0f}{line.p50:>9.3f}{line.p99:>9.3f}"
+                    f"{sum(line.errors.values()):>8}{line.cpu:>8.0f}{database:>7}  |{line.to_aiohttp:>11.2f}"
+                    f"{line.to_raw:>8.2f}{line.to_direct:>10.2f}{line.added_p50:>11.3f}"
+                )
+    return "\n".join(out)
+
+
+def write(found: Sequence[Line], settings: dict[str, Any], path: Path = RESULTS) -> None:
+    """Write the figures as JSON beside what they were measured on."""
+    path.parent.mkdir(exist_ok=True)
+    document = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+        },
+        "settings": settings,
+        "results": [_jsonable(line) for line in found],
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _jsonable(line: Line) -> dict[str, Any]:
+    return {
+        "system": line.system,
+        "callers": line.callers,
+        "requests_per_second": round(line.rate, 1),
+        "p50_ms": _rounded(line.p50),
+        "p99_ms": _rounded(line.p99),
+        "errors": line.errors,
+        "calls": line.calls,
+        "cpu_us_per_call": _rounded(line.cpu),
+        "database_cpu_us_per_call": None if line.database_cpu is None else _rounded(line.database_cpu),
+        "ratios": {
+            "aiohttp_proxy": _rounded(line.to_aiohttp),
+            "raw_proxy": _rounded(line.to_raw),
+            "direct": _rounded(line.to_direct),
+        },
+        "added_p50_ms": _rounded(line.added_p50),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else round(value, 4)
+
+
+def _commit() -> str | None:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or None
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
