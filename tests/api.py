@@ -23,7 +23,7 @@ from app.kit.crypto import Peppers
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
 from app.kit.versions import move_versions
-from app.settings import load_settings
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.main import Scopegate
@@ -100,7 +100,7 @@ async def app(database_url: str) -> AsyncIterator["Scopegate"]:
     from app.main import create_app
 
     key = SecretStr(KEY)
-    settings = load_settings(
+    settings = Settings(
         database_url=SecretStr(database_url), token_pepper=key, encryption_key=key, signing_key=key
     )
     app = create_app(settings)
