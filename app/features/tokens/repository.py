@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Select, String, bindparam, func, literal_column, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -95,7 +95,8 @@ async def find_readings(session: AsyncSession, ids: Collection[UUID]) -> dict[UU
 
 def has_status(statuses: Collection[str]) -> ColumnElement[bool]:
     """Tokens with one of these statuses."""
-    return _STATUS.in_(statuses)
+    # Named, since a parameter would be named after the expression, which is no name.
+    return _STATUS.in_(bindparam("statuses", list(statuses), expanding=True))
 
 
 def of_members(group_id: UUID) -> ColumnElement[bool]:

@@ -1,0 +1,104 @@
+"""A small organisation for the tests of tokens and offboarding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx2
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import SQLModel
+
+from app.features.identities.models import Identity
+from app.features.servers.models import Server
+from app.kit.ids import IDENTITY, SERVER, format_id
+from app.kit.versions import move_versions
+
+
+def in_days(days: float) -> str:
+    """A time that many days from now, as the API takes it."""
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Makes identities and servers in the database, and tokens through the API."""
+
+    api: httpx2.AsyncClient
+    sessions: async_sessionmaker[AsyncSession]
+
+    async def add(self, *rows: SQLModel, versioned: bool = True) -> None:
+        """Insert rows as they are, each with its version."""
+        async with self.sessions() as session:
+            session.add_all(rows)
+            await session.flush()
+            if versioned:
+                await move_versions(session, [row.id for row in rows], narrows=False)  # type: ignore[attr-defined]
+            await session.commit()
+
+    async def person(self, **fields: Any) -> Identity:
+        """An active person."""
+        row = Identity(kind="person", user_name=fields.pop("user_name", f"p-{uuid4().hex}"), **fields)
+        await self.add(row)
+        return row
+
+    async def agent(self, owner: Identity, **fields: Any) -> Identity:
+        """An active agent of this person."""
+        row = Identity(kind="agent", user_name=f"a-{uuid4().hex}", owner_id=owner.id, **fields)
+        await self.add(row)
+        return row
+
+    async def server(self, **fields: Any) -> str:
+        """An active server; its id at the API."""
+        row = Server(slug=f"s-{uuid4().hex}", name="A server", url="https://mcp.example.com/", **fields)
+        await self.add(row)
+        return format_id(SERVER, row.id)
+
+    def order(self, identity: Identity, **fields: Any) -> dict[str, Any]:
+        """The body that issues a token for this identity."""
+        return {
+            "identity_id": format_id(IDENTITY, identity.id),
+            "name": "laptop",
+            "scope": {"kind": "grants"},
+            "expires_at": in_days(7),
+        } | fields
+
+    async def issue(self, identity: Identity, **fields: Any) -> dict[str, Any]:
+        """A new token, as the API shows it."""
+        answer = await self.api.post("/api/v1/tokens", json=self.order(identity, **fields))
+        assert answer.status_code == 201, answer.text
+        token: dict[str, Any] = answer.json()["token"]
+        return token
+
+    async def read(self, token: Mapping[str, Any]) -> dict[str, Any]:
+        """The token as it is now."""
+        answer = await self.api.get(f"/api/v1/tokens/{token['id']}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def sql(self, statement: str, **values: Any) -> list[Any]:
+        """Run one statement beside the API and give its rows."""
+        async with self.sessions() as session:
+            result = await session.execute(text(statement), values)
+            rows = list(result) if result.returns_rows else []  # type: ignore[attr-defined]
+            await session.commit()
+            return rows
+
+    async def version(self, id: UUID) -> int:
+        """The version of an object that decisions rest on."""
+        (row,) = await self.sql("SELECT version FROM access_versions WHERE id = :id", id=id)
+        return int(row[0])
+
+    async def actions(self, id: UUID) -> list[str]:
+        """What the audit says was done to this object, oldest first."""
+        rows = await self.sql("SELECT action FROM audit_events WHERE object_id = :id ORDER BY seq", id=id)
+        return [row[0] for row in rows]
+
+
+def pointers(answer: httpx2.Response) -> set[str]:
+    """Which fields a 422 names."""
+    assert answer.status_code == 422, answer.text
+    return {error["pointer"] for error in answer.json()["errors"]}
