@@ -6,11 +6,11 @@ mistake in the settings need no database driver.
 """
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
+from app import __version__
 from app.cli.errors import CANNOT_START, CannotStart
 
 app = typer.Typer(
@@ -24,19 +24,27 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line and exit."""
+    try:
+        app()
+    except CannotStart as fault:
+        _fail(str(fault), fault.code)
+    except Exception as fault:
+        code = _exit_code(fault)
+        if code is None:
+            raise
+        _fail(str(fault), code)
+
+
+def _exit_code(fault: Exception) -> int | None:
+    """The exit code of a fault that is one line already; ``None`` for one that nobody foresaw."""
     from app.domain.errors import Conflict
     from app.kit.embedded_postgres import EmbeddedPostgresError
     from app.kit.migrations import DatabaseFault
     from app.settings import SettingsError
 
-    try:
-        app()
-    except CannotStart as fault:
-        _fail(str(fault), fault.code)
-    except (SettingsError, DatabaseFault, EmbeddedPostgresError) as fault:
-        _fail(str(fault), CANNOT_START)
-    except Conflict as fault:
-        _fail(fault.detail, 1)
+    if isinstance(fault, SettingsError | DatabaseFault | EmbeddedPostgresError):
+        return CANNOT_START
+    return 1 if isinstance(fault, Conflict) else None
 
 
 def _fail(message: str, code: int) -> None:
@@ -46,10 +54,7 @@ def _fail(message: str, code: int) -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        try:
-            typer.echo(f"scopegate {version('scopegate')}")
-        except PackageNotFoundError:
-            typer.echo("scopegate (not installed)")
+        typer.echo(f"scopegate {__version__}")
         raise typer.Exit
 
 

@@ -99,7 +99,7 @@ class _Story:
         self._api.post(f"/tokens/{token['id']}/revoke", {"reason": "demo"})
         self._say(f"The token is revoked: {token['id']}")
         asyncio.run(self._use_revoked(secret))
-        self._audit(token["id"])
+        self._audit(token["id"], grant)
 
     async def _use(self, secret: str, server: Json) -> None:
         async with self._connected(secret) as client:
@@ -141,9 +141,11 @@ class _Story:
             raise NotAsTold("the revoked token could call git_status")
         self._say(f"The next call gets 401: {message}")
 
-    def _audit(self, token_id: str) -> None:
-        events = list(reversed(self._api.every("/audit-events", token_id=token_id)))
-        self._say("What the audit trail says of this token:")
+    def _audit(self, token_id: str, grant: Json) -> None:
+        events = self._api.every("/audit-events", token_id=token_id)
+        events += self._api.every("/audit-events", object_id=grant["id"], since=grant["created_at"])
+        events.sort(key=lambda event: str(event["time"]))
+        self._say("What the audit trail says of all this:")
         for event in events:
             what = " ".join(str(event[part]) for part in ("decision", "reason_code") if event.get(part))
             tool = event.get("tool") or ""

@@ -22,9 +22,9 @@ from app.cli.credentials import first_credential
 from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.fleet import SERVERS, Fleet
+from app.cli.listening import listening_socket
 from app.cli.maintenance import maintain
 from app.cli.seed import seed
-from app.cli.serve import listening_socket
 from app.cli.signals import Stopped, signals_held, signals_stop
 from app.cli.welcome import welcome
 from app.settings import Settings
@@ -58,11 +58,10 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
         # Stopped half-way, a database that was just launched would be nobody's.
         usable = running.enter_context(usable_database(settings))
     running.enter_context(_alone(data_dir))
+    service = _started(running, _service)
     fleet = Fleet(data_dir)
     fleet.prepare()
-    bridge = _started(running, fleet.start)
-    service = _started(running, _service)
-    children = (bridge, service)
+    children = (service, _started(running, fleet.start))
     url = _local_url(settings)
     _wait(children, lambda: fleet.answers() and _is_ready(url), "the service and its demo fleet")
     known = _seeded(usable, url, fleet)

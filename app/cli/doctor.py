@@ -7,7 +7,7 @@ import typer
 
 from app.cli.database import usable_database
 from app.cli.errors import CannotStart
-from app.cli.serve import listening_socket
+from app.cli.listening import listening_socket
 from app.kit.database import plain_url
 from app.kit.embedded_postgres import EmbeddedPostgresError
 from app.kit.migrations import DatabaseFault

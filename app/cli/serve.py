@@ -1,7 +1,6 @@
 """``scopegate serve``: the API and the gateway, in as many worker processes as configured."""
 
 import contextlib
-import os
 import socket
 
 import uvicorn
@@ -9,6 +8,7 @@ from uvicorn.supervisors import Multiprocess
 
 from app.cli.database import joined_database, usable_database
 from app.cli.errors import CannotStart
+from app.cli.listening import listening_socket
 from app.cli.signals import Stopped, signals_held, signals_stop
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
@@ -47,33 +47,6 @@ def _serve_on(listening: socket.socket, settings: Settings) -> None:
         server.run(sockets=[listening])
         if not server.started:
             raise CannotStart("the service did not start; the lines above say why", code=1)
-
-
-def listening_socket(settings: Settings) -> socket.socket:
-    """Bind the configured address.
-
-    Raises:
-        CannotStart: it is in use, or not an address of this machine.
-    """
-    where = f"{settings.host}:{settings.port}"
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise CannotStart(f"cannot listen on {where}: {error.strerror}; set SCOPEGATE_HOST") from None
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        # Another process may have bound the same address without listening yet: only now is it ours.
-        listening.listen(2048)
-    except OSError as error:
-        listening.close()
-        mend = "stop what uses it, or set SCOPEGATE_PORT"
-        raise CannotStart(f"cannot listen on {where}: {os.strerror(error.errno or 0)}; {mend}") from None
-    listening.set_inheritable(True)
-    return listening
 
 
 def _config(settings: Settings) -> uvicorn.Config:
