@@ -233,7 +233,9 @@ async def serve(app: Any, *, lifespan: Literal["on", "off"] = "off") -> AsyncIte
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # asyncio sets this only on sockets that name their protocol; without it each answer waits for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan=lifespan, ws="none"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="error", lifespan=lifespan, ws="none", proxy_headers=False)
+        )
         task = asyncio.create_task(server.serve([listener]))
         try:
             async with asyncio.timeout(10):

@@ -1,0 +1,138 @@
+"""Who gets in, and the one answer for all who do not."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+from time import time
+
+import pytest
+
+from app.domain.access import IdentityStatus
+from app.domain.token_format import API_BEARER, format_credential
+from app.gateway.ports import TooManyLookups
+from tests.gateway.messages import LEGACY, call, initialize, post
+from tests.gateway.world import World, running
+
+
+async def refusal(world: World, path: str, **headers: str) -> tuple[int, str, bytes]:
+    async with world.client(None) as client:
+        sent = {name: value.encode() for name, value in headers.items()}
+        answer = await client.post(path, json=initialize(), headers=sent)  # type: ignore[arg-type]
+        return answer.status_code, answer.headers.get("www-authenticate", ""), answer.content
+
+
+async def test_every_token_that_opens_nothing_gets_one_answer_whether_the_slug_exists_or_not() -> None:
+    async with running() as world:
+        world.store.register("calc", "http://127.0.0.1:9/mcp", (LEGACY,), [])
+        token = world.store.issue(world.store.grant())
+        dead = world.store.issue(world.store.grant())
+        world.store.change(dead, revoked=True)
+        expired = world.store.issue(world.store.grant(), expires_at=time() - 1)
+        elsewhere = world.store.issue(world.store.grant())
+        world.store.change(elsewhere, ip_allow=(ip_network("10.0.0.0/8"),))
+        wrong_secret = token[:26] + dead[26:]
+        credentials = [
+            "Bearer",
+            "Bearer x",
+            "Basic " + token,
+            token,
+            "Bearer sgt_ünknown",
+            "Bearer " + token[:-1],
+            "Bearer " + format_credential(API_BEARER, world.store.servers["calc"].id, bytes(32)),
+            "Bearer " + wrong_secret,
+            "Bearer " + dead,
+            "Bearer " + expired,
+            "Bearer " + elsewhere,
+        ]
+        answers = {await refusal(world, "/mcp/calc", authorization=value) for value in credentials}
+        ((status, challenge, body),) = answers
+        assert status == 401
+        assert challenge == (
+            'Bearer resource_metadata="http://127.0.0.1:8080/.well-known/oauth-protected-resource/mcp/calc", '
+            'scope="mcp", error="invalid_token"'
+        )
+        assert body.startswith(b'{"jsonrpc":"2.0","id":null,"error":{"code":')
+        absent = await refusal(world, "/mcp/absent", authorization="Bearer x")
+        assert absent == (401, challenge.replace("mcp/calc", "mcp/absent"), body)
+        assert sorted(set(world.store.refused)) == ["address_not_allowed", "token_expired", "token_revoked"]
+
+
+async def test_without_a_token_no_error_is_named() -> None:
+    async with running() as world:
+        status, challenge, _ = await refusal(world, "/mcp/calc")
+        assert status == 401
+        assert "error=" not in challenge
+        token = world.store.issue()
+        status, challenge, _ = await refusal(
+            world, f"/mcp/calc?access_token={token}", cookie=f"token={token}"
+        )
+        assert status == 401
+        assert "error=" not in challenge
+
+
+async def test_two_authorization_headers_are_refused() -> None:
+    async with running() as world, world.client(world.store.issue()) as client:
+        headers = [("authorization", client.headers["authorization"])] * 2
+        del client.headers["authorization"]
+        answer = await client.post("/mcp/calc", json=initialize(), headers=headers)
+        assert answer.status_code == 400
+
+
+async def test_too_many_unknown_tokens_are_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def exhausted(*_: object) -> None:
+        raise TooManyLookups
+
+    async with running() as world, world.client(world.store.issue()) as client:
+        monkeypatch.setattr(type(world.store), "resolve", exhausted)
+        answer = await post(client, "/mcp/calc", initialize())
+        assert answer.status_code == 429
+        assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_woken_identity_is_not_refused_by_a_worker_that_lags() -> None:
+    async with running() as world:
+        token = world.store.issue()
+        async with world.client(token) as client:
+            (_, stored) = next(iter(world.store.tokens.values()))
+            world.store.change(token, identity=replace(stored.identity, status=IdentityStatus.SUSPENDED))
+            assert (await post(client, "/mcp/calc", call("add"))).status_code == 401
+            world.store.change(token, identity=stored.identity)
+            assert (await post(client, "/mcp/calc", call("add"))).status_code == 404
+
+
+async def test_the_address_comes_from_trusted_proxies_alone() -> None:
+    for proxies, allowed in ((), False), ((ip_network("127.0.0.1"),), True):
+        async with running(trusted_proxies=proxies) as world:
+            token = world.store.issue()
+            world.store.change(token, ip_allow=(ip_network("10.1.0.0/16"),))
+            async with world.client(token) as client:
+                answer = await post(client, "/mcp/x", call("add"), x_forwarded_for="10.1.2.3")
+                assert answer.status_code == (404 if allowed else 401)
+                answer = await post(client, "/mcp/x", call("add"), x_forwarded_for="10.1.2.3, 8.8.8.8")
+                assert answer.status_code == 401
+
+
+async def test_metadata_is_alike_for_every_slug() -> None:
+    async with running() as world, world.client(None) as client:
+        for path, resource in {
+            "": "/mcp",
+            "/mcp": "/mcp",
+            "/mcp/calc": "/mcp/calc",
+            "/mcp/no": "/mcp/no",
+        }.items():
+            answer = await client.get(f"/.well-known/oauth-protected-resource{path}")
+            assert answer.json()["resource"] == f"http://127.0.0.1:8080{resource}"
+            assert answer.json()["bearer_methods_supported"] == ["header"]
+        for path in ("/x", "/mcp/", "/mcp/a/b", "x"):
+            answer = await client.get(f"/.well-known/oauth-protected-resource{path}")
+            assert (answer.status_code, answer.headers["content-type"]) == (404, "application/json")
+
+
+async def test_store_down_is_503_and_nothing_is_allowed() -> None:
+    async with running() as world:
+        world.store.register("calc", "http://127.0.0.1:9/mcp", (LEGACY,), [{"name": "add"}])
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            world.store.down = True
+            answer = await post(client, "/mcp/calc", call("add", {}, 7))
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json()["error"]["code"] == -32603
