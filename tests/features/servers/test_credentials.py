@@ -1,0 +1,167 @@
+"""Upstream credentials: written, sent, never read."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.features.servers.credentials import open_credential
+from app.features.servers.models import Server, ServerCredential
+from app.kit.crypto import Sealer, UnsealingFault
+from app.kit.ids import format_id, parse_id
+from tests.api import KEY, Account
+
+Sessions = async_sessionmaker[AsyncSession]
+SECRET = "the-upstream-secret-1234567890"
+SEALER = Sealer([KEY.encode()])
+
+
+@pytest.fixture
+async def path(api: httpx2.AsyncClient) -> str:
+    """The path of a registered server."""
+    body = {"slug": "git", "url": "https://mcp.example.com/mcp"}
+    return (await api.post("/api/v1/servers", json=body)).headers["location"]
+
+
+async def opened(sessions: Sessions, path: str, identity: str | None = None) -> Any:
+    async with sessions() as session:
+        row = await session.get_one(Server, parse_id("srv", path.rpartition("/")[2]))
+        who = None if identity is None else parse_id("idn", identity)
+        return await open_credential(session, SEALER, row, who)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"kind": "none"}, ()),
+        ({"kind": "bearer", "token": SECRET}, ((b"authorization", b"Bearer " + SECRET.encode()),)),
+        ({"kind": "header", "name": "X-Api-Key", "value": SECRET}, ((b"x-api-key", SECRET.encode()),)),
+    ],
+)
+async def test_a_credential_opens_to_the_headers_to_send(
+    api: httpx2.AsyncClient, sessions: Sessions, path: str, body: dict[str, Any], headers: Any
+) -> None:
+    answer = await api.put(path + "/credential", json=body)
+
+    assert answer.status_code == 200
+    assert answer.json()["origin"] == "https://mcp.example.com"
+    assert await opened(sessions, path) == headers
+    assert (await api.get(path)).json()["credential"]["kind"] == body["kind"]
+    assert (await api.delete(path + "/credential")).status_code == 204
+    assert await opened(sessions, path) == ()
+    assert (await api.delete(path + "/credential")).status_code == 404
+
+
+async def test_an_identity_has_its_own_credential_before_the_servers(
+    api: httpx2.AsyncClient, sessions: Sessions, path: str, owner: Account
+) -> None:
+    identity = format_id("idn", owner.owner_id)
+    await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET})
+    mine = await api.put(
+        f"{path}/credentials/{identity}", json={"kind": "header", "name": "X-Mine", "value": "m"}
+    )
+
+    assert mine.json()["identity_id"] == identity
+    assert await opened(sessions, path, identity) == ((b"x-mine", b"m"),)
+    assert await opened(sessions, path) == ((b"authorization", b"Bearer " + SECRET.encode()),)
+    await api.delete(f"{path}/credentials/{identity}")
+    assert await opened(sessions, path, identity) == await opened(sessions, path)
+    stranger = f"{path}/credentials/idn_01jdpnwz00e008000000000000"
+    assert (await api.put(stranger, json={"kind": "none"})).status_code == 404
+
+
+async def test_no_credential_is_readable_anywhere(
+    api: httpx2.AsyncClient, sessions: Sessions, path: str
+) -> None:
+    answers = [
+        await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET}),
+        await api.put(path + "/credential", json={"kind": "header", "name": "X-Key", "value": SECRET + "\n"}),
+        await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET + " x"}),
+        await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET, "extra": SECRET}),
+        await api.get(path),
+        await api.get("/api/v1/servers"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 422, 422, 422, 200, 200]
+    assert all(SECRET not in answer.text for answer in answers)
+    async with sessions() as session:
+        for table in ("server_credentials", "servers", "audit_events"):
+            dump = await session.scalars(text(f"SELECT t::text FROM {table} AS t"))
+            for row in dump:
+                assert SECRET not in row
+                assert SECRET.encode().hex() not in row
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "oauth_client_credentials", "token_url": "https://x.example/token"},
+        {"kind": "basic"},
+        {"kind": "bearer"},
+        {"kind": "bearer", "token": ""},
+        {"kind": "header", "name": "X-Key\r\nX-Other", "value": "v"},
+        {"kind": "header", "name": "Host", "value": "v"},
+        {"kind": "header", "name": "Mcp-Session-Id", "value": "v"},
+        {"kind": "header", "name": "X-Key", "value": "a\r\nX-Other: b"},
+    ],
+)
+async def test_what_cannot_be_sent_is_refused(
+    api: httpx2.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    answer = await api.put(path + "/credential", json=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+
+
+async def test_a_url_on_another_origin_needs_the_credential_gone_first(
+    api: httpx2.AsyncClient, sessions: Sessions, path: str
+) -> None:
+    await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET})
+
+    refused = await api.patch(path, json={"url": "https://elsewhere.example.com/mcp"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "credential_bound_to_origin")
+    assert (await api.patch(path, json={"url": "https://mcp.example.com:443/v2"})).status_code == 200
+    assert await opened(sessions, path) != ()
+    await api.delete(path + "/credential")
+    assert (await api.patch(path, json={"url": "https://elsewhere.example.com/mcp"})).status_code == 200
+
+
+async def test_a_credential_opens_only_for_its_row_server_and_origin(
+    api: httpx2.AsyncClient, sessions: Sessions, path: str
+) -> None:
+    other = await api.post("/api/v1/servers", json={"slug": "other", "url": "https://mcp.example.com/mcp"})
+    await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET})
+    other_id = parse_id("srv", other.json()["id"])
+
+    async with sessions() as session:
+        await session.execute(update(ServerCredential).values(server_id=other_id))
+        with pytest.raises(UnsealingFault):
+            await open_credential(session, SEALER, await session.get_one(Server, other_id))
+        await session.rollback()
+    async with sessions() as session:
+        await session.execute(
+            update(Server).where(col(Server.slug) == "git").values(url="https://evil.example.com/")
+        )
+        row = await session.get_one(Server, parse_id("srv", path.rpartition("/")[2]))
+        with pytest.raises(UnsealingFault):
+            await open_credential(session, SEALER, row)
+
+
+async def test_setting_and_removing_move_the_servers_version(
+    api: httpx2.AsyncClient, sessions: Sessions, path: str
+) -> None:
+    async def version() -> int:
+        async with sessions() as session:
+            query = text("SELECT version FROM access_versions WHERE id = :id")
+            id = parse_id("srv", path.rpartition("/")[2])
+            return (await session.execute(query, {"id": id})).scalar_one()
+
+    assert await version() == 1
+    await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET})
+    assert await version() == 2
+    await api.delete(path + "/credential")
+    assert await version() == 3
