@@ -1,0 +1,102 @@
+"""Every route declares the permission that it needs, or stands on a short list of open ones."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
+from pydantic import SecretStr
+
+from app.kit.authorization import CanReadSelf, Permission, permission_of, requires
+from app.main import create_api
+from app.settings import Settings
+
+OPEN = {
+    "/.well-known/oauth-authorization-server",
+    "/docs",
+    "/docs/oauth2-redirect",
+    "/livez",
+    "/oauth/token",
+    "/openapi.json",
+    "/readyz",
+}
+
+
+@pytest.fixture
+def api() -> FastAPI:
+    """The real application, not started."""
+    key = SecretStr("k" * 40)
+    return create_api(
+        Settings(
+            database_url=SecretStr("postgresql://nowhere/x"),
+            token_pepper=key,
+            encryption_key=key,
+            signing_key=key,
+        )
+    )
+
+
+def permissions(dependant: Any) -> Iterator[Permission]:
+    """Whatever a route's dependencies, and theirs, demand."""
+    for dependency in dependant.dependencies:
+        found = permission_of(dependency.call)
+        if found is not None:
+            yield found
+        yield from permissions(dependency)
+
+
+def routes(api: FastAPI) -> list[RouteContext]:
+    """Every route, those of included routers too, with its whole path and all of its dependencies."""
+    return list(iter_route_contexts(api.routes))
+
+
+def undeclared(api: FastAPI) -> list[str]:
+    """The paths of routes that anybody could call, but for the open ones."""
+    found = []
+    for route in routes(api):
+        path = str(route.path)
+        if path in OPEN:
+            continue
+        # What is mounted has no dependencies to look into, so it counts as open.
+        dependant = getattr(route, "dependant", None)
+        if dependant is None or not list(permissions(dependant)):
+            found.append(path)
+    return found
+
+
+def test_every_route_declares_its_permission(api: FastAPI) -> None:
+    assert "/api/v1/service-accounts" in {route.path for route in routes(api)}, "the routes were not found"
+    assert undeclared(api) == []
+
+
+def test_no_open_path_is_listed_that_is_not_there(api: FastAPI) -> None:
+    assert OPEN - {route.path for route in routes(api)} == set()
+
+
+def test_a_route_without_a_permission_is_found(api: FastAPI) -> None:
+    router = APIRouter(prefix="/api/v1/bad")
+
+    @router.get("/without")
+    async def without() -> None: ...
+
+    @router.get("/declared", dependencies=[requires(Permission.SERVERS_READ)])
+    async def declared() -> None: ...
+
+    @router.get("/parameter")
+    async def parameter(caller: CanReadSelf) -> None: ...
+
+    api.include_router(router)
+    api.mount("/api/v1/mounted", FastAPI())
+    assert undeclared(api) == ["/api/v1/bad/without", "/api/v1/mounted"]
+
+
+def test_every_operation_has_a_name_of_its_own_and_one_tag(api: FastAPI) -> None:
+    seen: set[str] = set()
+    for path, item in api.openapi()["paths"].items():
+        for method, operation in item.items():
+            name = operation["operationId"]
+            assert name not in seen, f"{name} names two operations"
+            assert "__" not in name, f"{method} {path} has no operationId of its own"
+            assert len(operation.get("tags", [])) == 1, f"{method} {path} needs one tag"
+            seen.add(name)
