@@ -7,13 +7,13 @@ which no clock rule that it read changes, so that admission can prove the answer
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from math import inf
 from uuid import UUID
 
-from app.domain.policy import Effect, PolicyEvaluator, PolicyInput
+from app.domain.policy import Effect, PolicyEvaluator, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import (
     Scope,
@@ -213,11 +213,9 @@ def _apply_policy(
     question: Question, around: Surroundings, at: float, server: Server, tool: Tool | None, used: list[Grant]
 ) -> Decision:
     token = question.token
-    verdict = around.policies.evaluate(
-        PolicyInput(token.identity.id, token.id, server.id, question.tool, question.arguments, at)
-    )
+    verdict = _verdict(question, around, at, server)
     if verdict.effect is Effect.DENY:
-        return _deny(question, around, at, verdict.reason_code, tool, verdict.policy_ids)
+        return _deny(question, around, at, verdict.reason_code, tool, verdict)
     valid_from = max(verdict.valid_from, *(grant.not_before for grant in used))
     valid_until = min(
         verdict.valid_until,
@@ -238,6 +236,30 @@ def _apply_policy(
         grant_id=used[0].id,
         tool=tool,
         policy_ids=verdict.policy_ids,
+    )
+
+
+_STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
+
+
+def _verdict(question: Question, around: Surroundings, at: float, server: Server) -> PolicyVerdict:
+    """What policy says of the token and of each ancestor: the strictest holds, or attenuating would widen.
+
+    The span is the one in which none of these verdicts changes.
+    """
+    verdicts = [
+        around.policies.evaluate(
+            PolicyInput(link.identity.id, link.id, server.id, question.tool, question.arguments, at)
+        )
+        for link in question.token.chain()
+    ]
+    if len(verdicts) == 1:
+        return verdicts[0]
+    strictest = max(verdicts, key=lambda verdict: _STRENGTH[verdict.effect])
+    return replace(
+        strictest,
+        valid_from=max(verdict.valid_from for verdict in verdicts),
+        valid_until=min(verdict.valid_until for verdict in verdicts),
     )
 
 
@@ -298,10 +320,15 @@ def _deny(
     at: float,
     reason_code: str,
     tool: Tool | None = None,
-    policy_ids: tuple[UUID, ...] = (),
+    verdict: PolicyVerdict | None = None,
 ) -> Decision:
     servers = () if question.server is None else (question.server,)
     versions, valid_from, valid_until = everything_read(question.token, servers, around, at)
+    policy_ids: tuple[UUID, ...] = ()
+    if verdict is not None:
+        valid_from = max(valid_from, verdict.valid_from)
+        valid_until = min(valid_until, verdict.valid_until)
+        policy_ids = verdict.policy_ids
     return Decision(
         Effect.DENY, reason_code, versions, valid_from, valid_until, tool=tool, policy_ids=policy_ids
     )
@@ -317,14 +344,18 @@ def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[
     server = question.server
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
-    names = frozenset(
-        name
+    decisions = {
+        name: decide(Question(question.token, server, name, None, question.address), around, at)
         for name in server.tools
-        if decide(Question(question.token, server, name, None, question.address), around, at).effect
-        is not Effect.DENY
-    )
+    }
     versions, valid_from, valid_until = everything_read(question.token, (server,), around, at)
     decision = Decision(
-        Effect.ALLOW, "filtered", versions, valid_from, valid_until, grant_id=reach.grant_id
+        Effect.ALLOW,
+        "filtered",
+        versions,
+        # The time rules of policies are in the spans of the decisions that met them.
+        max(valid_from, reach.valid_from, *(each.valid_from for each in decisions.values())),
+        min(valid_until, reach.valid_until, *(each.valid_until for each in decisions.values())),
+        grant_id=reach.grant_id,
     )
-    return decision, names
+    return decision, frozenset(name for name, each in decisions.items() if each.effect is not Effect.DENY)

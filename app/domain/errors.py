@@ -25,9 +25,7 @@ class DomainError(Exception):
 
     code = "error"
 
-    def __init__(
-        self, detail: str, *, code: str | None = None, errors: Sequence[FieldError] = ()
-    ) -> None:
+    def __init__(self, detail: str, *, code: str | None = None, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
         self.detail = detail
         if code is not None:

@@ -57,16 +57,13 @@ def _risk_of_annotations(annotations: Mapping[str, object]) -> Risk:
     return Risk.DESTRUCTIVE if read_only is False else Risk.UNKNOWN
 
 
-def assess(name: str, annotations: Mapping[str, object] | None) -> Risk:
-    """The risk of a tool by its name and annotations.
+_SEVERITY = {Risk.UNKNOWN: 0, Risk.READ: 1, Risk.WRITE: 2, Risk.DESTRUCTIVE: 3}
 
-    Annotations that say something count, except that a claim of read-only yields to a name that says
-    otherwise. Without annotations the name decides; an unclear name is ``unknown``.
+
+def assess(name: str, annotations: Mapping[str, object] | None) -> Risk:
+    """The risk of a tool by its name and annotations: the graver of what the two say.
+
+    Annotations can raise what the name says, never lower it. A tool about which neither says anything is
+    ``unknown``.
     """
-    by_name = _risk_of_name(name)
-    by_annotations = _risk_of_annotations(annotations or {})
-    if by_annotations is Risk.UNKNOWN:
-        return by_name
-    if by_annotations is Risk.READ and by_name is Risk.DESTRUCTIVE:
-        return Risk.DESTRUCTIVE
-    return by_annotations
+    return max(_risk_of_name(name), _risk_of_annotations(annotations or {}), key=_SEVERITY.__getitem__)

@@ -112,7 +112,8 @@ def scope_reaches_tool(
     if isinstance(scope, GrantsScope):
         return True
     return any(
-        entry.servers.matches(server_id, labels) and entry.tools.matches(name, risk) for entry in scope.entries
+        entry.servers.matches(server_id, labels) and entry.tools.matches(name, risk)
+        for entry in scope.entries
     )
 
 

@@ -1,0 +1,313 @@
+"""Laws of the access decision, over drawn fleets, identities, grants, tokens and policies."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+
+from hypothesis import assume, event, given
+from hypothesis import strategies as st
+
+from app.domain.access import (
+    FLEET_ID,
+    POLICY_SET_ID,
+    Decision,
+    Identity,
+    IdentityStatus,
+    Question,
+    Server,
+    Surroundings,
+    Token,
+    ToolState,
+    decide,
+    visible_tools,
+)
+from app.domain.policy import Effect, GrantedIsAllowed
+from app.domain.risk import Risk
+from app.domain.scopes import (
+    GrantsScope,
+    ListedScope,
+    Scope,
+    ScopeEntry,
+    ServersByIds,
+    ServersByLabels,
+    ToolsByNames,
+    ToolsByRisk,
+    scope_reaches_server,
+    scope_reaches_tool,
+    scope_within,
+)
+from tests.domain.worlds import (
+    LATEST,
+    TOOL_NAMES,
+    World,
+    entries,
+    open_worlds,
+    scopes,
+    servers,
+    tokens,
+    worlds,
+)
+
+any_world = st.one_of(worlds(), open_worlds())
+STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
+
+
+def answer(world: World, **changes: object) -> Decision:
+    return decide(replace(world.question, **changes), world.around, world.at)  # type: ignore[arg-type]
+
+
+def with_token(world: World, change: Callable[[Token], Token]) -> Decision:
+    return answer(world, token=change(world.question.token))
+
+
+@given(any_world)
+def test_a_child_may_nothing_that_its_parent_may_not(world: World) -> None:
+    parent = world.question.token.parent
+    assume(parent is not None)
+    child, over = answer(world), answer(world, token=parent)
+    event(f"child {child.effect}, parent {over.effect}")
+    assert STRENGTH[child.effect] >= STRENGTH[over.effect]
+
+
+@given(any_world, tokens(depth=0))
+def test_attenuating_any_token_never_widens(world: World, child: Token) -> None:
+    parent = world.question.token
+    over, under = answer(world), answer(world, token=replace(child, parent=parent))
+    assert STRENGTH[under.effect] >= STRENGTH[over.effect]
+
+
+@given(any_world)
+def test_a_listed_scope_never_reaches_more_than_the_grants(world: World) -> None:
+    unscoped = with_token(world, lambda token: replace(token, scope=GrantsScope()))
+    assert STRENGTH[answer(world).effect] >= STRENGTH[unscoped.effect]
+
+
+@given(open_worlds())
+def test_withdrawing_every_grant_withdraws_every_right(world: World) -> None:
+    without = with_token(world, lambda token: replace(token, identity=replace(token.identity, grants=())))
+    assert without.effect is Effect.DENY
+
+
+@given(open_worlds())
+def test_withdrawing_the_grant_that_allowed_leaves_only_what_another_grant_gives(world: World) -> None:
+    before = answer(world)
+    assume(before.effect is not Effect.DENY)
+    identity = world.question.token.identity
+    left = tuple(grant for grant in identity.grants if grant.id != before.grant_id)
+    after = with_token(world, lambda token: replace(token, identity=replace(identity, grants=left)))
+    event(f"after the withdrawal: {after.effect}")
+    assert after.effect is Effect.DENY or after.grant_id in {grant.id for grant in left}
+
+
+@given(any_world)
+def test_fewer_grants_never_give_more(world: World) -> None:
+    identity = world.question.token.identity
+    fewer = replace(identity, grants=identity.grants[1:])
+    after = with_token(world, lambda token: replace(token, identity=fewer))
+    assert STRENGTH[after.effect] >= STRENGTH[answer(world).effect]
+
+
+EMPTY_ENTRIES = st.one_of(
+    st.builds(
+        ScopeEntry,
+        st.sampled_from((ServersByIds(frozenset()), ServersByLabels(frozenset()))),
+        entries.map(lambda entry: entry.tools),
+    ),
+    st.builds(
+        ScopeEntry,
+        entries.map(lambda entry: entry.servers),
+        st.sampled_from((ToolsByNames(frozenset()), ToolsByRisk(frozenset()))),
+    ),
+)
+
+
+@given(open_worlds(), st.lists(EMPTY_ENTRIES))
+def test_an_empty_scope_reaches_no_tool(world: World, empty: list[ScopeEntry]) -> None:
+    assume(world.question.tool is not None)
+    scope = ListedScope(tuple(empty))
+    assert with_token(world, lambda token: replace(token, scope=scope)).effect is Effect.DENY
+
+
+@given(open_worlds(), st.lists(EMPTY_ENTRIES))
+def test_empty_selectors_of_grants_give_no_tool(world: World, empty: list[ScopeEntry]) -> None:
+    assume(world.question.tool is not None)
+    identity = world.question.token.identity
+    grants = tuple(
+        replace(grant, servers=entry.servers, tools=entry.tools)
+        for grant, entry in zip(identity.grants, empty, strict=False)
+    )
+    emptied = replace(identity, grants=grants)
+    assert with_token(world, lambda token: replace(token, identity=emptied)).effect is Effect.DENY
+
+
+@given(any_world)
+def test_the_unknown_is_denied(world: World) -> None:
+    assert answer(world, server=None).effect is Effect.DENY
+    assert answer(world, tool="unheard_of").effect is Effect.DENY
+    server = world.question.server
+    if server is not None:
+        assert answer(world, server=replace(server, tools={}), tool="get_it").effect is Effect.DENY
+
+
+@given(open_worlds(), st.sampled_from((ToolState.QUARANTINED, ToolState.REMOVED)))
+def test_a_tool_that_is_not_active_is_denied(world: World, state: ToolState) -> None:
+    server = world.question.server
+    assert server is not None
+    tools = {name: replace(tool, state=state) for name, tool in server.tools.items()}
+    for name in tools:
+        assert answer(world, server=replace(server, tools=tools), tool=name).effect is Effect.DENY
+
+
+@given(open_worlds())
+def test_a_disabled_server_is_denied(world: World) -> None:
+    server = world.question.server
+    assert server is not None
+    assert answer(world, server=replace(server, enabled=False)).reason_code in {
+        "server_disabled",
+        "token_expired",
+    }
+
+
+@given(
+    open_worlds(), st.sampled_from((IdentityStatus.SUSPENDED, IdentityStatus.OFFBOARDED)), st.integers(0, 3)
+)
+def test_an_identity_or_owner_that_is_not_active_stops_the_token_and_its_children(
+    world: World, status: IdentityStatus, at: int
+) -> None:
+    chain = list(world.question.token.chain())
+    stopped = chain[at % len(chain)]
+
+    def stop(token: Token) -> Token:
+        if token is not stopped:
+            assert token.parent is not None
+            return replace(token, parent=stop(token.parent))
+        if token.identity.owner is not None:
+            owner = replace(token.identity.owner, status=status)
+            return replace(token, identity=replace(token.identity, owner=owner))
+        return replace(token, identity=replace(token.identity, status=status))
+
+    assert with_token(world, stop).effect is Effect.DENY
+
+
+@given(open_worlds(), st.integers(0, 3), st.booleans())
+def test_a_revoked_or_expired_token_stops_itself_and_its_children(
+    world: World, at: int, revoked: bool
+) -> None:
+    chain = list(world.question.token.chain())
+    stopped = chain[at % len(chain)]
+
+    def stop(token: Token) -> Token:
+        if token is not stopped:
+            assert token.parent is not None
+            return replace(token, parent=stop(token.parent))
+        return replace(token, revoked=True) if revoked else replace(token, expires_at=world.at)
+
+    assert with_token(world, stop).effect is Effect.DENY
+
+
+@given(any_world, st.floats(-1, LATEST + 1))
+def test_an_answer_holds_all_through_its_span(world: World, later: float) -> None:
+    now = answer(world)
+    assert now.valid_from <= world.at < now.valid_until
+    assume(now.valid_from <= later < now.valid_until)
+    event(f"{now.effect} at another time" if later != world.at else "the same time")
+    then = decide(world.question, world.around, later)
+    assert (then.effect, then.reason_code, then.tool) == (now.effect, now.reason_code, now.tool)
+
+
+@given(any_world, st.floats(-1, LATEST + 1))
+def test_a_list_holds_all_through_its_span(world: World, later: float) -> None:
+    now, names = visible_tools(world.question, world.around, world.at)
+    assert now.valid_from <= world.at < now.valid_until
+    assume(now.valid_from <= later < now.valid_until)
+    then, names_then = visible_tools(world.question, world.around, later)
+    assert (then.effect, then.reason_code, names_then) == (now.effect, now.reason_code, names)
+
+
+@given(any_world)
+def test_the_visible_tools_are_those_whose_call_is_not_denied(world: World) -> None:
+    server = world.question.server
+    assume(server is not None)
+    assert server is not None
+    decision, names = visible_tools(replace(world.question, tool=None), world.around, world.at)
+    callable_names = {name for name in server.tools if answer(world, tool=name).effect is not Effect.DENY}
+    assert names == (callable_names if decision.allowed else set())
+
+
+def credential_versions(token: Token) -> set[tuple[object, int]]:
+    found: set[tuple[object, int]] = set()
+    for link in token.chain():
+        found |= {(link.id, link.version), (link.identity.id, link.identity.version)}
+        owner: Identity | None = link.identity.owner
+        if owner is not None:
+            found.add((owner.id, owner.version))
+    return found
+
+
+@given(any_world)
+def test_an_answer_rests_on_all_that_it_read(world: World) -> None:
+    decision = answer(world)
+    rests_on = set(decision.rests_on)
+    assert len(rests_on) == len(decision.rests_on)
+    expected = credential_versions(world.question.token)
+    expected.add((POLICY_SET_ID, world.around.policy_version))
+    server = world.question.server
+    if server is not None:
+        expected.add((server.id, server.version))
+    identities = [link.identity for link in world.question.token.chain()]
+    if decision.effect is Effect.DENY:
+        expected.add((FLEET_ID, world.around.fleet_version))
+        for identity in identities:
+            expected |= {*identity.groups, *((grant.id, grant.version) for grant in identity.grants)}
+    else:
+        granted = {(grant.id, grant.version) for identity in identities for grant in identity.grants}
+        assert decision.grant_id in {id for id, _ in rests_on & granted}
+        for identity in identities:
+            assert {(grant.id, grant.version) for grant in identity.grants} & rests_on
+        expected |= rests_on & granted
+    assert expected == rests_on
+
+
+@given(any_world)
+def test_a_decision_is_the_same_for_the_same_question(world: World) -> None:
+    assert answer(world) == answer(world)
+
+
+@given(scopes, scopes, servers(), st.sampled_from(Risk))
+def test_a_scope_within_another_reaches_no_more(
+    child: Scope, parent: Scope, server: Server, risk: Risk
+) -> None:
+    event(f"within: {scope_within(child, parent)}")
+    assume(scope_within(child, parent))
+    id, labels = server.id, server.labels
+    assert scope_reaches_server(child, id, labels) <= scope_reaches_server(parent, id, labels)
+    for name in TOOL_NAMES:
+        reached = scope_reaches_tool(child, id, labels, name, risk)
+        assert reached <= scope_reaches_tool(parent, id, labels, name, risk)
+
+
+@given(scopes)
+def test_a_scope_is_within_itself_and_within_all_grants(scope: Scope) -> None:
+    assert scope_within(scope, scope)
+    assert scope_within(scope, GrantsScope())
+    assert scope_within(ListedScope(()), scope)
+
+
+@given(st.lists(entries, max_size=3), st.data())
+def test_a_part_of_a_scope_is_within_it(parts: list[ScopeEntry], data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(parts), max_size=3)) if parts else []
+    assert scope_within(ListedScope(tuple(chosen)), ListedScope(tuple(parts)))
+
+
+@given(entries, st.booleans())
+def test_a_scope_with_resources_or_prompts_is_not_within_one_without(entry: ScopeEntry, which: bool) -> None:
+    assume(not isinstance(entry.servers, ServersByIds) or entry.servers.ids)
+    without = replace(entry, resources=False, prompts=False)
+    wider = replace(without, resources=which, prompts=not which)
+    assert not scope_within(ListedScope((wider,)), ListedScope((without,)))
+
+
+def test_the_span_of_an_answer_without_times_is_all_time() -> None:
+    token = Token(FLEET_ID, 1, Identity(FLEET_ID, 1, IdentityStatus.ACTIVE), GrantsScope(), inf)
+    decision = decide(Question(token, None), Surroundings(1, 1, GrantedIsAllowed()), 0)
+    assert (decision.reason_code, decision.valid_from, decision.valid_until) == ("server_unknown", -inf, inf)
