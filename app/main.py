@@ -57,8 +57,20 @@ def create_api(settings: Settings) -> FastAPI:
     problems.install(api)
     # Offboarding first: its fixed paths would otherwise read as identity ids.
     for feature in (
-        offboarding, servers, tools, identities, groups, group_endings, grants, tokens, service_accounts, me, audit, oauth, health,
-    ):  # fmt: skip
+        offboarding,
+        servers,
+        tools,
+        identities,
+        groups,
+        group_endings,
+        grants,
+        tokens,
+        service_accounts,
+        me,
+        audit,
+        oauth,
+        health,
+    ):
         api.include_router(cast("Any", feature).router)
     api.openapi = lambda: openapi(api)  # type: ignore[method-assign]
     return api

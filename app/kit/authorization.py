@@ -101,11 +101,8 @@ class Authenticator(Protocol):
     def __call__(self, request: Request, session: AsyncSession) -> Awaitable[Caller]: ...
 
 
-def authorize(caller: Caller, permission: Permission, target: object = None) -> None:
-    """Raise ``Forbidden``, naming the permission, unless the caller has it.
-
-    ``target`` is the object in question, the place where delegation within a part of the fleet will look.
-    """
+def authorize(caller: Caller, permission: Permission) -> None:
+    """Raise ``Forbidden``, naming the permission, unless the caller has it."""
     if not caller.may(permission):
         raise Forbidden(
             f"This needs the permission {permission.value}, which the role {caller.role.value} does not have."

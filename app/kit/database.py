@@ -11,7 +11,8 @@ from asyncpg.exceptions import PostgresError
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, InterfaceError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.domain.errors import Unavailable
@@ -117,7 +118,9 @@ class TransactionalRoute(APIRoute):
                     if sqlstate(error) not in _REPEATABLE:
                         raise
                 except (PoolTimeout, InterfaceError, OSError) as error:
-                    raise Unavailable("The database cannot serve right now; repeat the request shortly.") from error
+                    raise Unavailable(
+                        "The database cannot serve right now; repeat the request shortly."
+                    ) from error
             raise Unavailable("The change kept colliding with others; repeat the request shortly.")
 
         return repeat

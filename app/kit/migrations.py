@@ -7,7 +7,6 @@ the code that it still serves, so that newer and older replicas run side by side
 import asyncio
 from pathlib import Path
 
-from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
@@ -16,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from alembic import command
 from app.kit.database import async_url
 
 # Moves by one when older code could no longer work correctly on a newer schema.

@@ -26,14 +26,21 @@ STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.TooManyRequests, 429, "Too many requests"),
     (errors.Unavailable, 503, "Temporarily unavailable"),
 )
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+_HTTP_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
 
 
 class ProblemError(BaseModel):
     """One wrong field."""
 
     model_config = ConfigDict(extra="forbid")
-    pointer: str = Field(description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter.")
+    pointer: str = Field(
+        description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter."
+    )
     code: str
     detail: str
 

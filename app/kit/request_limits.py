@@ -52,8 +52,9 @@ class RequestLimits:
 
         try:
             if _declared(headers) > BODY_LIMIT:
-                raise _BodyTooLarge
-            await self._app(scope, limited, marked)
+                await self._too_large(scope, receive, marked)
+            else:
+                await self._app(scope, limited, marked)
         except _BodyTooLarge:
             await self._too_large(scope, receive, marked)
         except Exception as error:

@@ -97,7 +97,9 @@ async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) 
     await _run_in_background(stack, writer, table, refusals, uses, syncs)
     return Gateway(
         snapshots,
-        AdmissionPort(writer, Clients(peppers.derive("clients")), refusals, uses, peppers.derive("arguments")),
+        AdmissionPort(
+            writer, Clients(peppers.derive("clients")), refusals, uses, peppers.derive("arguments")
+        ),
         InFlightPort(table, snapshots),
         EndedSessionsPort(runtime.sessions),
         syncs,

@@ -4,12 +4,14 @@ import asyncio
 import hmac
 import time
 from collections.abc import Callable
+from typing import cast
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
 
 from app.domain.access import POLICY_SET_ID, Decision, Server, Token
 from app.domain.errors import Unavailable
@@ -34,7 +36,7 @@ from app.gateway.ports import (
     View,
 )
 from app.kit.database import commit
-from app.kit.strict_json import canonical
+from app.kit.strict_json import JsonValue, canonical
 from app.kit.versions import move_versions
 
 USE_FLUSH_S = 60.0
@@ -78,7 +80,12 @@ class AdmissionPort:
     """``gateway.ports.Admissions`` on the admission writer."""
 
     def __init__(
-        self, writer: AdmissionWriter, clients: Clients, refusals: Refusals, uses: "TokenUses", digest_key: bytes
+        self,
+        writer: AdmissionWriter,
+        clients: Clients,
+        refusals: Refusals,
+        uses: "TokenUses",
+        digest_key: bytes,
     ) -> None:
         self._writer = writer
         self._clients = clients
@@ -107,7 +114,7 @@ class AdmissionPort:
         decision, identity = call.decision, call.token.identity
         digest = None
         if call.arguments is not None:
-            digest = hmac.digest(self._digest_key, canonical(call.arguments), "sha256")  # type: ignore[arg-type]
+            digest = hmac.digest(self._digest_key, canonical(cast("JsonValue", call.arguments)), "sha256")
         values = row_values(
             id=call.id,
             action=call.action,
@@ -140,7 +147,8 @@ class AdmissionPort:
         token: Token = view.token
         owner = token.identity.owner
         self._refusals.count(
-            Refusal(reason_code, client_id, token.id, token.identity.id, None if owner is None else owner.id), row
+            Refusal(reason_code, client_id, token.id, token.identity.id, None if owner is None else owner.id),
+            row,
         )
 
     def count_unknown(self, client: Client) -> None:
@@ -208,7 +216,7 @@ class TokenUses:
         used, self._used = sorted(self._used), set()
         if not used:
             return
-        from_tokens = select(TokenRow.id, func.clock_timestamp()).where(TokenRow.id.in_(used))  # type: ignore[attr-defined]
+        from_tokens = select(col(TokenRow.id), func.clock_timestamp()).where(col(TokenRow.id).in_(used))
         statement = insert(TokenUse).from_select(["token_id", "last_used_at"], from_tokens)
         async with self._sessions() as session:
             await session.execute(
@@ -218,8 +226,8 @@ class TokenUses:
             )
             await session.execute(
                 delete(EndedSession).where(
-                    EndedSession.token_id.in_(  # type: ignore[attr-defined]
-                        select(TokenRow.id).where(TokenRow.expires_at < func.clock_timestamp())  # type: ignore[arg-type]
+                    col(EndedSession.token_id).in_(
+                        select(col(TokenRow.id)).where(col(TokenRow.expires_at) < func.clock_timestamp())
                     )
                 )
             )
@@ -233,4 +241,3 @@ class TokenUses:
                 await self.flush()
             except (Unavailable, SQLAlchemyError, OSError):
                 continue
-

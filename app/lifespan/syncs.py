@@ -34,6 +34,6 @@ class SyncRequestsPort:
                 del self._waiting[server_id]
                 try:
                     await sync_server(self._runtime, server_id)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001
                     # The sync records its own failures; whatever is left must not end the loop.
                     _log.warning("sync of a server failed: %s", type(error).__name__)

@@ -134,12 +134,14 @@ class AdmissionWriter:
         live = [waiting for waiting in batch if not waiting.answer.done()]
         if not live:
             return
-        assert self._statement is not None
+        if self._statement is None:
+            self._fail(live)
+            return
         remaining = min(waiting.deadline for waiting in live) - time.monotonic()
         sent = time.monotonic()
         try:
             async with asyncio.timeout(max(0.05, min(remaining, DEADLINE_S))):
-                record = await self._statement.fetchrow(
+                [record] = await self._statement.fetch(
                     *arguments_of([waiting.row for waiting in live], self._worker_id, self._digest_key_id)
                 )
         except asyncpg.PostgresError as error:
@@ -150,7 +152,6 @@ class AdmissionWriter:
             else:
                 self._lost(live)
         else:
-            assert record is not None
             self._clock.learn(record["at"], sent, time.monotonic())
             written = set(record["ids"] or ())
             for waiting in live:

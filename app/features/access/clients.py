@@ -35,7 +35,9 @@ class Clients:
         id = UUID(int=number | 0x8 << 76 | 0x2 << 62)
         return id, (id, *cut)  # type: ignore[return-value]
 
-    def written(self, row: ClientRow, ip: str | None, user_agent: str | None, name: str | None, version: str | None) -> None:
+    def written(
+        self, row: ClientRow, ip: str | None, user_agent: str | None, name: str | None, version: str | None
+    ) -> None:
         """Remember that the row is in the database."""
         self._seen[(ip, user_agent, name, version)] = row[0]
         if len(self._seen) > REMEMBERED:

@@ -116,8 +116,9 @@ class InFlightTable:
                 return
             pairs = list({pair for watched in self._watched.values() for pair in watched.rests_on})
             sent = time.monotonic()
-            record = await connection.fetchrow(_MOVED, [id for id, _ in pairs], [version for _, version in pairs])
-            assert record is not None
+            [record] = await connection.fetch(
+                _MOVED, [id for id, _ in pairs], [version for _, version in pairs]
+            )
             self._clock.learn(record["at"], sent, time.monotonic())
         moved = set(record["ids"] or ())
         suspects = [

@@ -97,8 +97,6 @@ WHERE g.ended_at IS NULL AND (g.identity_id = ANY($1) OR g.group_id = ANY($2)) O
 async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
     """Read one token; ``None`` when it does not exist. Runs inside ``consistent``."""
     chain = await connection.fetch(_CHAIN, token_id)
-    if not chain:
-        return None
     ids = list({row["identity_id"] for row in chain})
     identities = await _read_identities(connection, ids)
     token: Token | None = None
@@ -113,7 +111,8 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
             ip_allow=tuple(ip_network(network) for network in row["ip_allow"]),
             parent=token,
         )
-    assert token is not None
+    if token is None:
+        return None
     secrets = tuple(
         Secret(row["pepper_key_id"], row["digest"], _bound(row["expires_at"], inf))
         for row in await connection.fetch(_SECRETS, token_id)

@@ -38,7 +38,9 @@ class Refusals:
     def count(self, refusal: Refusal, client: ClientRow | None) -> None:
         """Count one. Past the limit of kinds, sources are counted together rather than lost."""
         if refusal not in self._counts and len(self._counts) >= KINDS:
-            refusal = Refusal(refusal.reason_code, None, refusal.token_id, refusal.identity_id, refusal.owner_id)
+            refusal = Refusal(
+                refusal.reason_code, None, refusal.token_id, refusal.identity_id, refusal.owner_id
+            )
         self._counts[refusal] += 1
         if client is not None and refusal.client_id is not None:
             self._clients[client[0]] = client
@@ -61,7 +63,9 @@ class Refusals:
                 client_id=refusal.client_id,
                 event_count=count,
             )
-            self._write(Row(values, client=None if refusal.client_id is None else clients.get(refusal.client_id)))
+            self._write(
+                Row(values, client=None if refusal.client_id is None else clients.get(refusal.client_id))
+            )
 
     async def run(self) -> None:
         """Flush once a minute until cancelled."""

@@ -63,6 +63,7 @@ def _statement() -> str:
     names = ", ".join(name for name, _ in COLUMNS)
     arrays = ", ".join(f"${index}::{kind}[]" for index, (_, kind) in enumerate(COLUMNS, start=4))
     after = 4 + len(COLUMNS)
+    # Column names and types come from the constant above; values travel as parameters.
     return f"""
 WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS setting),
 epoch AS MATERIALIZED (SELECT scopegate_epoch() AS number, clock_timestamp() AS at),
@@ -97,7 +98,7 @@ written AS (
 SELECT (SELECT array_agg(id) FROM written) AS ids,
        (SELECT extract(epoch FROM at)::float8 FROM epoch) AS at,
        (SELECT setting FROM durable) AS durable
-"""
+"""  # noqa: S608
 
 
 STATEMENT = _statement()

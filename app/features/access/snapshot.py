@@ -49,6 +49,11 @@ class _FreshReads:
         self._running: asyncio.Task[Any] | None = None
         self._next: asyncio.Task[Any] | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for a read that has not begun."""
+        return self._next is None
+
     async def result(self) -> Any:
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
@@ -80,10 +85,11 @@ class AccessSnapshot:
         self._policies = policies or GrantedIsAllowed()
         self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
         self._loads: dict[UUID, _FreshReads] = {}
-        self._fleet: Fleet | None = None
+        self._fleet: tuple[Fleet, Surroundings] | None = None
         self._fleet_reads = _FreshReads(self._read_fleet)
-        self._around: Surroundings | None = None
-        self._targets: dict[UUID, tuple[int, tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]]] = {}
+        self._targets: dict[
+            UUID, tuple[int, tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]]
+        ] = {}
         self._cold = asyncio.Semaphore(COLD_LOOKUPS)
         self._cold_waiting = 0
         self.clock = clock
@@ -114,11 +120,10 @@ class AccessSnapshot:
 
     async def fleet(self, *, fresh: bool = False) -> tuple[Fleet, Surroundings]:
         """The fleet, and the versions that decisions rest on beside objects. Raises ``SnapshotUnavailable``."""
-        if self._fleet is None or self._around is None or fresh:
-            await self._fleet_reads.result()
-        assert self._fleet is not None
-        assert self._around is not None
-        return self._fleet, self._around
+        if self._fleet is None or fresh:
+            found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
+            return found
+        return self._fleet
 
     async def target(self, server: Server) -> tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]:
         """(url, credential headers, protocol versions) of this version of a server.
@@ -148,7 +153,7 @@ class AccessSnapshot:
             return
         for id in ids & self._tokens.keys():
             del self._tokens[id]
-        if self._fleet is not None and ids & self._fleet.servers.keys():
+        if self._fleet is not None and ids & self._fleet[0].servers.keys():
             self._fleet = None
 
     async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
@@ -161,7 +166,7 @@ class AccessSnapshot:
             else:
                 entry = await self._load_within_budget(reads)
         finally:
-            if self._loads.get(token_id) is reads and reads._next is None:
+            if self._loads.get(token_id) is reads and reads.idle:
                 del self._loads[token_id]
         return entry  # type: ignore[no-any-return]
 
@@ -186,16 +191,20 @@ class AccessSnapshot:
             self._tokens.popitem(last=False)
         return entry
 
-    async def _read_fleet(self) -> None:
-        known = {} if self._fleet is None else self._fleet.servers
+    async def _read_fleet(self) -> tuple[Fleet, Surroundings]:
+        known = {} if self._fleet is None else self._fleet[0].servers
         fleet = await self._reading(lambda connection: read_fleet(connection, known))
-        self._fleet = fleet
-        self._around = Surroundings(fleet.version, fleet.policy_version, self._policies)
+        self._fleet = (fleet, Surroundings(fleet.version, fleet.policy_version, self._policies))
+        return self._fleet
 
     async def _reading(self, read: Callable[[Any], Awaitable[Result]]) -> Result:
         started = time.monotonic()
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S), self._pool.acquire() as connection, consistent(connection):
+            async with (
+                asyncio.timeout(READ_TIMEOUT_S),
+                self._pool.acquire() as connection,
+                consistent(connection),
+            ):
                 result = await read(connection)
                 if not self.clock.known:
                     at = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")

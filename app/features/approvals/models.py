@@ -24,7 +24,7 @@ class Approval(ObjectRow, table=True):
     tool: str | None = None
     arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
-    policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))  # type: ignore[call-overload]
+    policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
     approver_group_id: UUID | None = None
     reason: str | None = None
     decided_by: UUID | None = None

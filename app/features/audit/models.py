@@ -64,7 +64,7 @@ class AuditEvent(SQLModel, table=True):
     object_type: str | None = None
     object_id: UUID | None = None
     grant_id: UUID | None = None
-    policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))  # type: ignore[call-overload]
+    policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
     policy_version: int | None = Field(default=None, sa_type=BigInteger)
     approval_id: UUID | None = None
     client_id: UUID | None = None

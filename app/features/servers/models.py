@@ -29,8 +29,8 @@ class Server(ObjectRow, table=True):
     transport: str = Field(default="http", sa_column_kwargs={"server_default": "http"})
     url: str | None = None
     command: str | None = None
-    args: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))  # type: ignore[call-overload]
-    env_names: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))  # type: ignore[call-overload]
+    args: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))
+    env_names: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
     new_tools: str = Field(default="quarantine", sa_column_kwargs={"server_default": "quarantine"})
     keep_arguments: str = Field(default="off", sa_column_kwargs={"server_default": "off"})
@@ -41,7 +41,7 @@ class Server(ObjectRow, table=True):
     """When tools were first listed; what is found later counts as new."""
     protocol_versions: list[str] = Field(
         default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
-    )  # type: ignore[call-overload]
+    )
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
@@ -50,7 +50,9 @@ class ServerCredential(SQLModel, table=True):
 
     __tablename__ = "server_credentials"
     __table_args__ = (
-        Index("uq_server_credentials_holder", "server_id", text("coalesce(identity_id::text, '')"), unique=True),
+        Index(
+            "uq_server_credentials_holder", "server_id", text("coalesce(identity_id::text, '')"), unique=True
+        ),
     )
 
     id: UUID = Field(default_factory=new_id, primary_key=True)

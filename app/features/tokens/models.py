@@ -25,7 +25,7 @@ class Token(ObjectRow, table=True):
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
     ip_allow: list[str] = Field(
         default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
-    )  # type: ignore[call-overload]
+    )
     revoked_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     revoke_reason: str | None = None
 

@@ -1,6 +1,7 @@
 """Admission on a real PostgreSQL: the check rides on the write."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import UUID
 
@@ -8,23 +9,25 @@ import asyncpg
 import pytest
 
 from app.features.access.admission import AdmissionUnavailable, outcome_row
-from tests.features.access.world import call_row, decision, make_world, writer_on
+from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
 MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
 
 
 @pytest.fixture
-async def connection(database_url: str):
+async def connection(database_url: str) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
-async def rows_of(connection: asyncpg.Connection, id: UUID) -> list[asyncpg.Record]:
+async def rows_of(connection: Connection, id: UUID) -> list[asyncpg.Record]:
     return await connection.fetch("SELECT * FROM audit_events WHERE id = $1", id)
 
 
-async def test_a_call_whose_grounds_hold_is_written_and_durable(database_url: str, connection) -> None:
+async def test_a_call_whose_grounds_hold_is_written_and_durable(
+    database_url: str, connection: Connection
+) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
     assert decided.allowed
@@ -37,7 +40,9 @@ async def test_a_call_whose_grounds_hold_is_written_and_durable(database_url: st
 
 
 @pytest.mark.parametrize("moved", ["token", "person", "grant", "server"])
-async def test_nothing_is_written_once_what_it_rests_on_has_moved(database_url: str, connection, moved: str) -> None:
+async def test_nothing_is_written_once_what_it_rests_on_has_moved(
+    database_url: str, connection: Connection, moved: str
+) -> None:
     world = await make_world(connection)
     row = call_row(world, await decision(connection, world, "get_time"))
     await connection.execute(MOVE, getattr(world, moved))
@@ -46,7 +51,9 @@ async def test_nothing_is_written_once_what_it_rests_on_has_moved(database_url: 
     assert await rows_of(connection, row.id) == []
 
 
-async def test_a_deny_that_became_stale_is_not_written_either(database_url: str, connection) -> None:
+async def test_a_deny_that_became_stale_is_not_written_either(
+    database_url: str, connection: Connection
+) -> None:
     world = await make_world(connection)
     denied = await decision(connection, world, "set_time")
     assert not denied.allowed
@@ -55,7 +62,9 @@ async def test_a_deny_that_became_stale_is_not_written_either(database_url: str,
         assert not await writer.write(call_row(world, denied))
 
 
-async def test_an_allow_is_not_written_past_its_span_by_the_database_clock(database_url: str, connection) -> None:
+async def test_an_allow_is_not_written_past_its_span_by_the_database_clock(
+    database_url: str, connection: Connection
+) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
     now = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
@@ -65,7 +74,7 @@ async def test_an_allow_is_not_written_past_its_span_by_the_database_clock(datab
         assert await writer.write(call_row(world, decided))
 
 
-async def test_one_callers_bad_value_harms_nobody_else(database_url: str, connection) -> None:
+async def test_one_callers_bad_value_harms_nobody_else(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
     rows = [call_row(world, decided) for _ in range(20)]
@@ -78,7 +87,7 @@ async def test_one_callers_bad_value_harms_nobody_else(database_url: str, connec
     assert answers == [True] * 20
 
 
-async def test_concurrent_calls_share_a_commit(database_url: str, connection) -> None:
+async def test_concurrent_calls_share_a_commit(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
     async with writer_on(database_url) as writer:
@@ -87,16 +96,18 @@ async def test_concurrent_calls_share_a_commit(database_url: str, connection) ->
     assert transactions < 20
 
 
-async def test_a_stale_row_does_not_take_its_batch_along(database_url: str, connection) -> None:
+async def test_a_stale_row_does_not_take_its_batch_along(database_url: str, connection: Connection) -> None:
     world, other = await make_world(connection), await make_world(connection)
     stale = call_row(world, await decision(connection, world, "get_time"))
     good = call_row(other, await decision(connection, other, "get_time"))
     await connection.execute(MOVE, world.token)
     async with writer_on(database_url) as writer:
-        assert await asyncio.gather(writer.write(stale), writer.write(good)) == [False, True]
+        assert list(await asyncio.gather(writer.write(stale), writer.write(good))) == [False, True]
 
 
-async def test_a_log_without_an_open_epoch_opens_the_next_and_goes_on(database_url: str, connection) -> None:
+async def test_a_log_without_an_open_epoch_opens_the_next_and_goes_on(
+    database_url: str, connection: Connection
+) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
     # As after a restore: the system that wrote epoch 1 is not this one.
@@ -108,7 +119,9 @@ async def test_a_log_without_an_open_epoch_opens_the_next_and_goes_on(database_u
     assert written["epoch"] == 2
 
 
-async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(database_url: str, connection) -> None:
+async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(
+    database_url: str, connection: Connection
+) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
     async with writer_on(database_url) as writer:
@@ -126,7 +139,7 @@ async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(da
     assert [record["outcome"] for record in told] == ["not_forwarded"]
 
 
-async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection) -> None:
+async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     row = call_row(world, await decision(connection, world, "get_time"))
     async with writer_on(database_url) as writer:
@@ -136,11 +149,15 @@ async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection) -> 
     assert (told["action"], told["outcome"], told["duration_ms"]) == ("tool.result", "success", 12)
 
 
-async def test_the_log_cannot_be_changed_by_anybody(database_url: str, connection) -> None:
+async def test_the_log_cannot_be_changed_by_anybody(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     row = call_row(world, await decision(connection, world, "get_time"))
     async with writer_on(database_url) as writer:
         assert await writer.write(row)
-    for statement in ("UPDATE audit_events SET tool = 'x'", "DELETE FROM audit_events", "TRUNCATE audit_events"):
+    for statement in (
+        "UPDATE audit_events SET tool = 'x'",
+        "DELETE FROM audit_events",
+        "TRUNCATE audit_events",
+    ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
@@ -12,24 +13,26 @@ from app.features.access.clockwork import DatabaseClock
 from app.features.access.in_flight import InFlightTable
 from app.kit.ids import new_id
 from app.kit.versions import CHANNEL
-from tests.features.access.world import decision, make_world
+from tests.features.access.world import Connection, decision, make_world
 
 
 @pytest.fixture
-async def connection(database_url: str):
+async def connection(database_url: str) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
 def table_on(url: str) -> InFlightTable:
-    async def connect() -> asyncpg.Connection:
+    async def connect() -> Connection:
         return await asyncpg.connect(url)
 
     return InFlightTable(connect, DatabaseClock(), new_id(), lambda ids: None)
 
 
-async def test_a_call_is_cut_when_its_token_is_revoked_and_told(database_url: str, connection) -> None:
+async def test_a_call_is_cut_when_its_token_is_revoked_and_told(
+    database_url: str, connection: Connection
+) -> None:
     world = await make_world(connection)
     table, cut = table_on(database_url), asyncio.Event()
 
@@ -40,7 +43,9 @@ async def test_a_call_is_cut_when_its_token_is_revoked_and_told(database_url: st
     table.enter(new_id(), await again(), again, cut.set)
     async with connection.transaction():
         await connection.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", world.token)
-        await connection.execute("UPDATE access_versions SET version = version + 1 WHERE id = $1", world.token)
+        await connection.execute(
+            "UPDATE access_versions SET version = version + 1 WHERE id = $1", world.token
+        )
         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f'["{world.token.hex}"]')
     async with asyncio.timeout(2):
         await cut.wait()
@@ -48,7 +53,7 @@ async def test_a_call_is_cut_when_its_token_is_revoked_and_told(database_url: st
     await running
 
 
-async def test_a_call_is_cut_without_any_notification(database_url: str, connection) -> None:
+async def test_a_call_is_cut_without_any_notification(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     table, cut = table_on(database_url), []
 
@@ -66,7 +71,9 @@ async def test_a_call_is_cut_without_any_notification(database_url: str, connect
     table._drop()
 
 
-async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(database_url: str, connection) -> None:
+async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(
+    database_url: str, connection: Connection
+) -> None:
     world = await make_world(connection)
     table, cut = table_on(database_url), []
     asked = 0
@@ -85,10 +92,12 @@ async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(databa
     table._drop()
 
 
-async def test_a_worker_that_cannot_look_for_too_long_ends_what_it_has(monkeypatch, connection) -> None:
+async def test_a_worker_that_cannot_look_for_too_long_ends_what_it_has(
+    monkeypatch: pytest.MonkeyPatch, connection: Connection
+) -> None:
     world = await make_world(connection)
 
-    async def refused() -> asyncpg.Connection:
+    async def refused() -> Connection:
         raise ConnectionRefusedError
 
     monkeypatch.setattr(in_flight, "BLIND_AFTER_S", 0.0)

@@ -9,39 +9,39 @@ import pytest
 from app.domain.access import Question, Surroundings, decide
 from app.domain.policy import GrantedIsAllowed
 from app.features.access.reading import consistent, read_fleet, read_token
-from tests.features.access.world import World, call_row, make_world, writer_on
+from tests.features.access.world import Connection, World, call_row, make_world, writer_on
 
-Withdrawal = Callable[[asyncpg.Connection, World], Awaitable[None]]
+Withdrawal = Callable[[Connection, World], Awaitable[None]]
 
 
-async def end_grant(connection: asyncpg.Connection, world: World) -> None:
+async def end_grant(connection: Connection, world: World) -> None:
     await connection.execute("UPDATE grants SET ended_at = now() WHERE id = $1", world.grant)
     await move(connection, world.grant)
 
 
-async def revoke_token(connection: asyncpg.Connection, world: World) -> None:
+async def revoke_token(connection: Connection, world: World) -> None:
     await connection.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", world.token)
     await move(connection, world.token)
 
 
-async def suspend(connection: asyncpg.Connection, world: World) -> None:
+async def suspend(connection: Connection, world: World) -> None:
     await connection.execute("UPDATE identities SET status = 'suspended' WHERE id = $1", world.person)
     await move(connection, world.person)
 
 
-async def quarantine(connection: asyncpg.Connection, world: World) -> None:
+async def quarantine(connection: Connection, world: World) -> None:
     await connection.execute("UPDATE tools SET state = 'quarantined' WHERE server_id = $1", world.server)
     await move(connection, world.server)
 
 
-async def move(connection: asyncpg.Connection, id: object) -> None:
+async def move(connection: Connection, id: object) -> None:
     await connection.execute("UPDATE access_versions SET version = version + 1 WHERE id = $1", id)
 
 
 class Interrupted:
     """A connection that lets a withdrawal commit elsewhere right after its n-th read."""
 
-    def __init__(self, inner: asyncpg.Connection, after: int, withdraw: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, inner: Connection, after: int, withdraw: Callable[[], Awaitable[None]]) -> None:
         self._inner, self._left, self._withdraw = inner, after, withdraw
 
     async def fetch(self, *args: Any) -> Any:

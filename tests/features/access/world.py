@@ -1,13 +1,16 @@
 """A small world in the database for tests of access: a person with a grant, a server with tools, a token."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 from uuid import UUID
 
 import asyncpg
 
 from app.domain.access import Decision, Question, Surroundings, decide
+from app.domain.policy import GrantedIsAllowed
 from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clockwork import DatabaseClock
@@ -17,6 +20,7 @@ from app.features.audit.epochs import ensure_epoch
 from app.kit.crypto import Peppers
 from app.kit.ids import new_id
 
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 KEY = b"a pepper of thirty-two bytes or more"
 
 
@@ -37,7 +41,7 @@ class World:
         return credential
 
 
-async def make_world(connection: "asyncpg.Connection[asyncpg.Record]") -> World:
+async def make_world(connection: Connection) -> World:
     """Write the rows, with their versions at 1."""
     person, server, grant, token = new_id(), new_id(), new_id(), new_id()
     text = format_credential(SCOPED_TOKEN, token, bytes(range(32)))
@@ -46,7 +50,9 @@ async def make_world(connection: "asyncpg.Connection[asyncpg.Record]") -> World:
     peppers = Peppers([KEY])
     async with connection.transaction():
         await connection.execute(
-            "INSERT INTO identities (id, kind, user_name) VALUES ($1, 'person', $2)", person, f"maria-{person.hex}"
+            "INSERT INTO identities (id, kind, user_name) VALUES ($1, 'person', $2)",
+            person,
+            f"maria-{person.hex}",
         )
         await connection.execute(
             "INSERT INTO servers (id, slug, name, url) VALUES ($1, $2, 'Time', 'http://127.0.0.1:9')",
@@ -54,8 +60,9 @@ async def make_world(connection: "asyncpg.Connection[asyncpg.Record]") -> World:
         )  # fmt: skip
         for name, risk in (("get_time", "read"), ("set_time", "write")):
             await connection.execute(
-                "INSERT INTO tools (id, server_id, name, input_schema, risk, assessed_risk, risk_overridden, held, state,"
-                " definition_digest, approved_digest) VALUES ($1, $2, $3, '{}', $4, $4, false, false, 'active', $5, $5)",
+                "INSERT INTO tools (id, server_id, name, input_schema, risk, assessed_risk, risk_overridden, held,"
+                " state, definition_digest, approved_digest) VALUES"
+                " ($1, $2, $3, '{}', $4, $4, false, false, 'active', $5, $5)",
                 new_id(), server, name, risk, b"digest",
             )  # fmt: skip
         await connection.execute(
@@ -73,17 +80,14 @@ async def make_world(connection: "asyncpg.Connection[asyncpg.Record]") -> World:
             new_id(), token, peppers.digest(credential.digest_input), peppers.current_id,
         )  # fmt: skip
         await connection.executemany(
-            "INSERT INTO access_versions (id, version) VALUES ($1, 1)", [(i,) for i in (person, server, grant, token)]
+            "INSERT INTO access_versions (id, version) VALUES ($1, 1)",
+            [(i,) for i in (person, server, grant, token)],
         )
     return World(person, server, grant, token, text)
 
 
-async def decision(
-    connection: "asyncpg.Connection[asyncpg.Record]", world: World, tool: str, around: Surroundings | None = None
-) -> Decision:
+async def decision(connection: Connection, world: World, tool: str) -> Decision:
     """What ``decide`` says of a call now, read freshly."""
-    from app.domain.policy import GrantedIsAllowed
-
     async with consistent(connection):
         entry = await read_token(connection, world.token)
         fleet = await read_fleet(connection, {})
@@ -100,15 +104,16 @@ def call_row(world: World, decided: Decision, **columns: object) -> Row:
         actor_type="identity", actor_id=world.person, token_id=world.token, server_id=world.server,
         **columns,
     )  # fmt: skip
-    return Row(values, decided.rests_on, (decided.valid_from, decided.valid_until) if decided.allowed else None)
+    return Row(
+        values, decided.rests_on, (decided.valid_from, decided.valid_until) if decided.allowed else None
+    )
 
 
 @asynccontextmanager
 async def writer_on(url: str) -> AsyncIterator[AdmissionWriter]:
     """An admission writer that serves its queue."""
-    import asyncio
 
-    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+    async def connect() -> Connection:
         return await asyncpg.connect(url)
 
     writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key", ensure_epoch)
