@@ -1,0 +1,162 @@
+"""``scopegate dev`` as a newcomer meets it: started, used, stopped, started again."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "app.cli"]
+START_SECONDS = 150.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data directory that the system user of a root's embedded PostgreSQL can reach."""
+    place = Path(tempfile.mkdtemp(prefix="sg-dev-", dir="/tmp"))
+    place.chmod(0o711)
+    yield place / ".scopegate"
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def environment(data_dir: Path, free_port: int) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("SCOPEGATE_")}
+    return plain | {"SCOPEGATE_DATA_DIR": str(data_dir), "SCOPEGATE_PORT": str(free_port)}
+
+
+@contextlib.contextmanager
+def running(environment: dict[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """``scopegate dev``, ready; killed at the end if the test has not stopped it."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*COMMAND, "dev"], env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while "Scopegate serves at" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def stopped(process: "subprocess.Popen[bytes]", number: signal.Signals) -> int:
+    process.send_signal(number)
+    return process.wait(60)
+
+
+def programs_on(data_dir: Path) -> list[str]:
+    """Command lines and working directories of processes that have to do with the data directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environ = (process / "environ").read_bytes()
+            if str(data_dir) in command or str(data_dir).encode() in environ:
+                found.append(command)
+    return found
+
+
+def gone(data_dir: Path, *, but: str = "\0") -> list[str]:
+    """What is left on the data directory once it has had a moment to go."""
+    deadline = time.monotonic() + 30
+    while (left := [one for one in programs_on(data_dir) if but not in one]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
+def known(data_dir: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((data_dir / "dev.json").read_text())
+    return content
+
+
+def tutorial(place: Path, port: str) -> str:
+    """The commands of the tutorial as one script, for this port and data directory."""
+    text = (ROOT / "docs" / "tutorial" / "first-token.md").read_text()
+    blocks = re.findall(r"<!-- runs: [^>]*-->\n```sh\n(.*?)```", text, re.DOTALL)
+    script = "set -eu\n" + "\n".join(f"{block}\necho '==='" for block in blocks)
+    return script.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+
+
+def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
+    tmp_path: Path, data_dir: Path, environment: dict[str, str]
+) -> None:
+    with running(environment, tmp_path / "first.log") as process:
+        first = known(data_dir)
+        port = environment["SCOPEGATE_PORT"]
+        assert first["url"] == f"http://127.0.0.1:{port}"
+        assert first["demo"]["servers"] == ["time", "git"]  # type: ignore[index]
+        assert (data_dir / "dev.json").stat().st_mode & 0o777 == 0o600
+        log = (tmp_path / "first.log").read_text()
+        assert not re.search(r"sg[tcb]_", log), "a secret was printed"
+
+        for _ in range(2):  # It takes its own things away, so it can be told again.
+            story = subprocess.run(
+                [*COMMAND, "demo"], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert story.returncode == 0, story.stdout + story.stderr
+
+        followed = subprocess.run(
+            ["bash", "-c", tutorial(tmp_path, port)],
+            cwd=data_dir.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert followed.returncode == 0, followed.stdout + followed.stderr
+        _, _, _, _, listed, called, refused, revoked, trail, *_ = followed.stdout.split("===\n")
+        assert re.findall(r'"name":\s*"(\w+__\w+)"', listed) == ["time__get_current_time"]
+        assert '"isError":true' not in called.replace(" ", "")
+        assert "timezone" in called
+        assert "Unknown tool: git__git_log" in refused
+        assert "needs a valid Scopegate token" in revoked
+        assert "tool.call time__get_current_time allow granted success" in trail
+        assert "tool.call git__git_log deny" in trail or "tool.call git_log deny" in trail
+
+        second = subprocess.run(
+            [*COMMAND, "dev"],
+            env=environment | {"SCOPEGATE_PORT": str(int(port) - 1)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert second.returncode == 2
+        assert "already runs" in second.stderr
+        assert process.poll() is None
+
+        assert stopped(process, signal.SIGINT) == 0
+    assert gone(data_dir) == []
+
+    with running(environment, tmp_path / "again.log") as process:
+        assert known(data_dir) == first
+        assert stopped(process, signal.SIGTERM) == 0
+    assert gone(data_dir) == []
+
+
+def test_killed_it_leaves_only_the_database_which_the_next_start_adopts(
+    tmp_path: Path, data_dir: Path, environment: dict[str, str]
+) -> None:
+    with running(environment, tmp_path / "first.log") as process:
+        stopped(process, signal.SIGKILL)
+    assert gone(data_dir, but="postgres") == []
+    with running(environment, tmp_path / "again.log") as process:
+        assert stopped(process, signal.SIGTERM) == 0
+    assert gone(data_dir) == []

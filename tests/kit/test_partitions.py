@@ -1,0 +1,65 @@
+"""The owner makes the coming months of the audit log, and drops those that are past the retention."""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from app.kit.partitions import MONTHS_AHEAD, PARENTS, maintain_partitions
+
+KEEP = timedelta(days=400)
+
+
+async def partitions(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = ANY($1::regclass[])",
+            list(PARENTS),
+        )
+        return {row["name"] for row in rows}
+    finally:
+        await connection.close()
+
+
+async def test_a_fresh_database_needs_nothing(database_url: str) -> None:
+    done = await maintain_partitions(database_url, keep=KEEP, now=datetime.now(UTC))
+    assert done.made == done.dropped == ()
+
+
+async def test_months_are_made_ahead_and_a_second_run_finds_nothing_to_do(database_url: str) -> None:
+    later = datetime.now(UTC) + timedelta(days=200)
+    done = await maintain_partitions(database_url, keep=KEEP, now=later)
+    assert len(done.made) == len(PARENTS) * (MONTHS_AHEAD + 1)
+    assert set(done.made) <= await partitions(database_url)
+    assert f"audit_events_y{later:%Y}m{later:%m}" in done.made
+    again = await maintain_partitions(database_url, keep=KEEP, now=later)
+    assert again.made == again.dropped == ()
+
+
+async def test_a_month_made_ahead_takes_events_and_refuses_their_change(database_url: str) -> None:
+    later = datetime.now(UTC) + timedelta(days=200)
+    await maintain_partitions(database_url, keep=KEEP, now=later)
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "INSERT INTO audit_events (id, time, action, actor_type) VALUES (gen_random_uuid(), $1, 'x', 'system')",
+            later,
+        )
+        for change in ("DELETE FROM audit_events", "UPDATE audit_events SET action = 'y'"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(change)
+    finally:
+        await connection.close()
+
+
+async def test_only_months_that_ended_before_the_retention_are_dropped(database_url: str) -> None:
+    before = await partitions(database_url)
+    first = min(name for name in before if name.startswith("audit_events_"))
+    start = datetime.strptime(first, "audit_events_y%Ym%m").replace(tzinfo=UTC)
+    end = (start + timedelta(days=32)).replace(day=1)
+    kept = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP - timedelta(seconds=1))
+    assert kept.dropped == ()
+    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP)
+    assert set(done.dropped) == {f"{parent}_y{start:%Y}m{start:%m}" for parent in PARENTS}
+    assert not set(done.dropped) & await partitions(database_url)
