@@ -1,0 +1,19 @@
+"""The application of these tests may reach loopback."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+
+from app.kit.outbound import AddressPolicy, OutboundClient
+from app.main import Scopegate
+
+
+@pytest.fixture
+async def app(app: Scopegate) -> AsyncIterator[Scopegate]:
+    """The application of every test, with an outbound client to which loopback is allowed."""
+    client = OutboundClient(AddressPolicy((ip_network("127.0.0.0/8"),)))
+    app.api.state.runtime = replace(app.api.state.runtime, outbound=client)
+    yield app
+    await client.aclose()
