@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from app.domain.access import Network
 from app.gateway import metadata
+from app.gateway.aggregate import Aggregate
 from app.gateway.authenticate import Door, hosts_of
 from app.gateway.envelope import read_version
 from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
@@ -21,6 +22,7 @@ from app.gateway.ports import (
 )
 from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
 from app.gateway.sessions import SessionSealer
+from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.outbound import OutboundClient
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,9 @@ class Gateway:
         self._door = Door(snapshots, admissions, self._public_url, hosts)
         pipeline = Pipeline(snapshots, admissions, in_flight, ended_sessions, self._door)
         sealer = SessionSealer(session_keys)
-        self._mirror = Mirror(self._door, pipeline, outbound, sealer, sync_requests, body_limit)
+        self._upstreams = UpstreamSessions(outbound)
+        self._mirror = Mirror(pipeline, outbound, sealer, sync_requests, body_limit)
+        self._aggregate = Aggregate(pipeline, sealer, sync_requests, self._upstreams, {}, body_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -88,7 +92,10 @@ class Gateway:
         view = await self._door.authenticate(exchange)
         if exchange.method not in {"POST", "DELETE"}:
             refuse_http_method(read_version(exchange)[1])
-        await self._mirror.serve(exchange, view, path.removeprefix("/mcp/"))
+        if path in {"/mcp", "/mcp/"}:
+            await self._aggregate.serve(exchange, view)
+        else:
+            await self._mirror.serve(exchange, view, path.removeprefix("/mcp/"))
 
     async def _describe(self, exchange: Exchange) -> None:
         document = metadata.metadata_document(self._public_url, exchange.path)
@@ -99,7 +106,8 @@ class Gateway:
         await exchange.answer(200, document)
 
     async def aclose(self) -> None:
-        """Let go of what is kept between requests."""
+        """Close what is kept between requests: sessions with upstreams. Call it before the outbound client closes."""
+        await self._upstreams.aclose()
 
 
 _LATER = ((b"retry-after", b"1"),)

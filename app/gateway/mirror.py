@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 
 from app.domain.access import Server
 from app.gateway.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
-from app.gateway.authenticate import Door
 from app.gateway.catalogue import carried_capabilities, filter_tools, handshake_versions, make_private
 from app.gateway.envelope import (
     CAPABILITIES_KEY,
@@ -56,7 +55,6 @@ _CARRIED_NOTIFICATIONS = frozenset({"notifications/initialized", "notifications/
 class Mirror:
     """Serves every path ``/mcp/{slug}``."""
 
-    door: Door
     pipeline: Pipeline
     outbound: OutboundClient
     sealer: SessionSealer

@@ -123,6 +123,10 @@ class Flight:
         """Asked when the upstream connection is ready and nothing was written yet."""
         return not self.was_cut and monotonic() - self.admitted_at <= ADMISSION_SECONDS
 
+    def not_cut(self) -> bool:
+        """Asked before what follows a first request under the same admission."""
+        return not self.was_cut
+
 
 @dataclass(slots=True)
 class Passed:

@@ -25,7 +25,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     async def echo(message: dict[str, Any], receive: Any, send: Any) -> None:
-        result = {"content": [], "echo": message.get("params"), "resultType": "complete"}
+        result: dict[str, Any] = {"content": [], "echo": message.get("params"), "resultType": "complete"}
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message.get("id"), "result": result})
 
     async with running() as world, scripted(echo) as (url, seen):
@@ -232,7 +232,7 @@ async def test_notifications_are_taken_and_dropped(bench: Bench) -> None:
         "x",
         "notifications/cancelled",
     ):
-        message = {"jsonrpc": "2.0", "method": method, "params": {}}
+        message: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": {}}
         answer = await post(bench.client, "/mcp/calc", message)
         assert (answer.status_code, answer.content) == (202, b"")
     body, headers = modern({"jsonrpc": "2.0", "method": "notifications/cancelled"})

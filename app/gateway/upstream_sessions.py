@@ -1,0 +1,105 @@
+"""The gateway's own connections to upstreams for ``/mcp``, kept per worker, client session and server."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from uuid import UUID
+
+from app.gateway.catalogue import handshake_versions
+from app.gateway.ports import UpstreamTarget
+from app.kit.mcp_upstream import LegacySession, ModernConnection, open_connection
+from app.kit.outbound import OutboundClient, Timeouts
+
+Connection = LegacySession | ModernConnection
+Key = tuple[UUID, UUID]
+"""The client's session (modern: its token), and the server."""
+
+TIMES = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)
+IDLE_SECONDS = 600.0
+MAX_KEPT = 4096
+_SWEEP_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class _Kept:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    connection: Connection | None = None
+    target: UpstreamTarget | None = None
+    used_at: float = 0.0
+
+
+class UpstreamSessions:
+    """One connection for each key, opened by the call that first needs it, closed when unused."""
+
+    def __init__(self, outbound: OutboundClient) -> None:
+        self._outbound = outbound
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._swept_at = monotonic()
+
+    async def get(
+        self, key: Key, target: UpstreamTarget, *, modern: bool, before_send: Callable[[], bool]
+    ) -> Connection:
+        """The kept connection to this target, or a new one in the caller's era where the upstream has it.
+
+        Raises ``McpUpstreamError``, ``NotForwarded``, ``ForbiddenUrl``.
+        """
+        now = monotonic()
+        self._sweep(now)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = _Kept()
+        self._kept.move_to_end(key)
+        kept.used_at = now
+        async with kept.lock:
+            if kept.connection is not None and kept.target == target:
+                return kept.connection
+            if kept.connection is not None:
+                self._close(kept.connection)
+                kept.connection = None
+            versions = target.protocol_versions
+            if not modern:
+                versions = handshake_versions(versions) or versions
+            kept.connection = await open_connection(
+                self._outbound, target.url, target.headers, versions, timeouts=TIMES, before_send=before_send
+            )
+            kept.target = target
+            return kept.connection
+
+    def drop(self, key: Key, connection: Connection) -> None:
+        """Forget a connection whose session the upstream ended, unless it was replaced already."""
+        kept = self._kept.get(key)
+        if kept is not None and kept.connection is connection:
+            kept.connection = None
+
+    def end(self, session_id: UUID) -> None:
+        """Close every connection of a client's session."""
+        for key in [key for key in self._kept if key[0] == session_id]:
+            self._release(key)
+
+    async def aclose(self) -> None:
+        """Close everything."""
+        for key in list(self._kept):
+            self._release(key)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _sweep(self, now: float) -> None:
+        if len(self._kept) <= MAX_KEPT and now - self._swept_at < _SWEEP_SECONDS:
+            return
+        self._swept_at = now
+        for key, kept in list(self._kept.items()):
+            if now - kept.used_at < IDLE_SECONDS and len(self._kept) <= MAX_KEPT:
+                break  # The rest was used later still.
+            self._release(key)
+
+    def _release(self, key: Key) -> None:
+        kept = self._kept.pop(key)
+        if kept.connection is not None:
+            self._close(kept.connection)
+
+    def _close(self, connection: Connection) -> None:
+        task = asyncio.get_running_loop().create_task(connection.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
