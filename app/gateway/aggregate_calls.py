@@ -7,7 +7,7 @@ from uuid import UUID
 
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
 
-from app.gateway.answers import Answer, dump, secrets_of
+from app.gateway.answers import Answer, dump, refuse_input, secrets_of
 from app.gateway.envelope import PARAM_PREFIX, Message
 from app.gateway.http import Exchange
 from app.gateway.pipeline import Passed
@@ -19,7 +19,6 @@ from app.kit.outbound import NotForwarded, UpstreamError
 from app.kit.sse import encode_event
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
-_NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
 
 
 class AggregateCall:
@@ -103,9 +102,7 @@ class AggregateCall:
         return params
 
     def _translate(self, result: dict[str, Any]) -> None:
-        if result.get("resultType") == "input_required":
-            result.clear()
-            result.update({"content": [{"type": "text", "text": _NO_INPUT}], "isError": True})
+        refuse_input(result)
         if self._message.modern:
             result.setdefault("resultType", "complete")
         else:

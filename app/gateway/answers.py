@@ -15,8 +15,10 @@ REDACTED = b"[redacted]"
 MINIMUM_SECRET = 8
 """A shorter credential would be found by chance in honest answers."""
 
-Rewrite = Callable[[dict[str, Any]], None]
-"""Changes a ``result`` in place (a list filtered, capabilities stripped)."""
+Rewrite = Callable[[dict[str, Any]], bool]
+"""Changes a ``result`` in place (a list filtered, capabilities stripped) and says whether it did."""
+
+_NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
 
 
 @dataclass(slots=True)
@@ -38,8 +40,7 @@ class Answer:
             return self.redact(raw, message), "error"
         if not isinstance(result, dict):
             raise bad_upstream("The server behind the gateway gave a result that is not an object.")
-        if self.rewrite is not None:
-            self.rewrite(result)
+        if self.rewrite is not None and self.rewrite(result):
             raw = dump(message)
         outcome = "error" if result.get("isError") is True else "success"
         return self.redact(raw, message), outcome
@@ -56,6 +57,17 @@ class Answer:
                     plain = plain.replace(secret, REDACTED)
                 return plain
         return raw
+
+
+def refuse_input(result: dict[str, Any]) -> bool:
+    """Turn a modern server's request for input, which is not carried yet, into a failed call."""
+    if result.get("resultType") != "input_required":
+        return False
+    result.clear()
+    result["resultType"] = "complete"
+    result["content"] = [{"type": "text", "text": _NO_INPUT}]
+    result["isError"] = True
+    return True
 
 
 def secrets_of(target: UpstreamTarget) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ from app.domain.access import Server, Tool
 from app.domain.definitions import definition_digest
 from app.gateway.ports import SyncRequests
 
-LIST_TTL_MS = 5_000
+LIST_TTL_MS = 0
 """How long a client may keep a filtered list, itself alone."""
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from app.domain.access import Server
-from app.gateway.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
+from app.gateway.answers import Answer, Rewrite, answer_json, refuse_input, refuse_status, secrets_of
 from app.gateway.catalogue import carried_capabilities, filter_tools, handshake_versions, make_private
 from app.gateway.envelope import (
     CAPABILITIES_KEY,
@@ -275,9 +275,9 @@ class MirrorCall:
     def _rewrite(self, passed: Passed, target: UpstreamTarget) -> Rewrite | None:
         method = self.message.method
         if method == "tools/call":
-            return None
+            return refuse_input if self.message.modern else None
 
-        def rewrite(result: dict[str, Any]) -> None:
+        def rewrite(result: dict[str, Any]) -> bool:
             if method == "tools/list":
                 filter_tools(result, passed.on, passed.names, self.mirror.sync_requests)
             else:
@@ -285,6 +285,7 @@ class MirrorCall:
                 self._check_versions(result, target)
             if self.message.modern:
                 make_private(result)
+            return True
 
         return rewrite
 

@@ -1,0 +1,103 @@
+"""Sessions and versions on ``/mcp/{slug}``: sealed, bound, and those of the upstream."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from app.gateway.sessions import SessionSealer
+from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
+from tests.gateway.upstreams import reference
+from tests.gateway.world import running
+
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+async def test_the_upstreams_session_id_is_never_seen_and_opens_for_its_token_and_server_alone() -> None:
+    async with running() as world, reference(json_response=True) as (url, seen):
+        await world.register("calc", url)
+        await world.register("copy", url)
+        grant = world.store.grant()
+        async with (
+            world.client(world.store.issue(grant)) as client,
+            world.client(world.store.issue(grant)) as other,
+        ):
+            started = await post(client, "/mcp/calc", initialize())
+            session = started.headers["mcp-session-id"]
+            result = started.json()["result"]
+            assert result["capabilities"] == {"tools": {}}
+            assert result["instructions"] == "Be brief."
+            assert len(session) <= 118
+            sent = {"mcp_session_id": session, "mcp_protocol_version": LEGACY}
+            assert (await post(client, "/mcp/calc", INITIALIZED, **sent)).status_code == 202
+            real = seen.of("notifications/initialized")[-1][0][b"mcp-session-id"].decode()
+            assert real not in started.text + str(started.headers)
+            assert "result" in (await post(client, "/mcp/calc", call("add", {"a": 1, "b": 2}), **sent)).json()
+            forged = {**sent, "mcp_session_id": real}
+            for who, path, headers in (
+                (other, "/mcp/calc", sent),
+                (client, "/mcp/copy", sent),
+                (client, "/mcp/calc", forged),
+            ):
+                before = len(seen.requests)
+                for message in (
+                    call("add", {"a": 1, "b": 2}),
+                    request("tools/list"),
+                    request("ping"),
+                    INITIALIZED,
+                ):
+                    assert (await post(who, path, message, **headers)).status_code == 404
+                got = await who.delete(path, headers={"mcp-session-id": headers["mcp_session_id"]})
+                assert got.status_code == 404
+                assert len(seen.requests) == before
+            ended = await client.delete("/mcp/calc", headers={"mcp-session-id": session})
+            assert ended.status_code == 204
+            assert (await post(client, "/mcp/calc", request("tools/list"), **sent)).status_code == 404
+
+
+async def test_a_missing_session_is_the_upstreams_to_refuse() -> None:
+    async with running() as world, reference() as (url, _seen):
+        await world.register("calc", url)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            got = await post(client, "/mcp/calc", request("tools/list", id="x"))
+            assert (got.status_code, got.json()["id"]) == (400, "x")
+            assert (await client.delete("/mcp/calc")).status_code == 400
+
+
+async def test_a_mirror_offers_exactly_what_its_upstream_spoke() -> None:
+    async with running() as world, reference(modern=False) as (url, seen):
+        server = await world.register("calc", url)
+        assert MODERN not in world.store.targets[server.id].protocol_versions
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            seen.requests.clear()
+            got = await post_modern(client, "/mcp/calc", request("server/discover"))
+            assert got.status_code == 400
+            assert got.json()["error"]["code"] == -32022
+            assert got.json()["error"]["data"]["supported"][0] == LEGACY
+            assert not seen.requests
+            world.store.targets[server.id] = replace(
+                world.store.targets[server.id], protocol_versions=("2025-06-18",)
+            )
+            started = await post(client, "/mcp/calc", initialize(LEGACY))
+            text = next(line for line in started.text.splitlines() if "protocolVersion" in line)
+            assert '"protocolVersion":"2025-06-18"' in text.replace(" ", "")
+            got = await post(client, "/mcp/calc", request("tools/list"), mcp_protocol_version=LEGACY)
+            assert got.json()["error"]["code"] == -32022
+            world.store.targets[server.id] = replace(
+                world.store.targets[server.id], protocol_versions=(MODERN,)
+            )
+            got = await post(client, "/mcp/calc", initialize(LEGACY))
+            assert got.json()["error"]["data"] == {"supported": [MODERN], "requested": LEGACY}
+
+
+def test_any_key_opens_what_an_older_one_sealed_and_no_other_does() -> None:
+    token, server = uuid4(), uuid4()
+    old, new = SessionSealer([b"o" * 32]), SessionSealer([b"n" * 32, b"o" * 32])
+    sealed = old.seal(token, server, b"upstream")
+    assert new.open(token, server, sealed) == b"upstream"
+    assert old.open(token, server, new.seal(token, server, b"upstream")) is None
+    assert old.open(server, token, sealed) is None
+    with pytest.raises(ValueError, match="key"):
+        SessionSealer([])
+    for bad in (b"", b"x", b"!" * 60, sealed[:-1], sealed + b"A", b"A" * 5000, b"\xff" * 60):
+        assert old.open(token, server, bad) is None
