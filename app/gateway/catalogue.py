@@ -10,7 +10,7 @@ from app.domain.definitions import definition_digest
 from app.gateway.ports import SyncRequests
 
 LIST_TTL_MS = 0
-"""How long a client may keep a filtered list, itself alone."""
+"""How long a client may keep a filtered list: not at all, or a withdrawn tool would show until the list aged."""
 
 
 def make_private(result: dict[str, Any]) -> None:

@@ -1,0 +1,122 @@
+"""The whole service as one runs it, for stories: real uvicorn, real database, real MCP servers, real clients."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+import httpx2
+import uvicorn
+from mcp.client.streamable_http import streamable_http_client
+from mcp.server.mcpserver import MCPServer
+from mcp_types import ToolAnnotations
+from pydantic import SecretStr
+
+from app.main import create_app
+from app.settings import Settings
+from tests.api import KEY
+
+
+@contextmanager
+def listener() -> Iterator[socket.socket]:
+    """A listening loopback socket on a port of the system's choice."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield sock
+
+
+@asynccontextmanager
+async def serving(app: Any, sock: socket.socket, lifespan: str = "on") -> AsyncIterator[str]:
+    """Serve an ASGI application; the value is its base URL."""
+    config = uvicorn.Config(
+        app,
+        lifespan=lifespan,
+        log_level="error",
+        timeout_graceful_shutdown=2,
+        ws="none",  # type: ignore[arg-type]
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    async with asyncio.timeout(20):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+def notes_server() -> Any:
+    """A real MCP server of the SDK (it speaks both eras): one tool reads, one writes, one destroys."""
+    server = MCPServer("notes")
+    notes = {"hello": "world"}
+
+    @server.tool(annotations=ToolAnnotations(read_only_hint=True))
+    def read_note(name: str) -> str:
+        """Read a note."""
+        return notes.get(name, "")
+
+    @server.tool(annotations=ToolAnnotations(read_only_hint=False, destructive_hint=False))
+    def write_note(name: str, text: str) -> str:
+        """Write a note."""
+        notes[name] = text
+        return "written"
+
+    @server.tool(annotations=ToolAnnotations(destructive_hint=True))
+    def delete_note(name: str) -> str:
+        """Delete a note."""
+        notes.pop(name, None)
+        return "deleted"
+
+    return server.streamable_http_app()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The running service and a client of its API with an owner's bearer."""
+
+    url: str
+    api: httpx2.AsyncClient
+
+    async def post(self, path: str, body: dict[str, Any], status: int = 201) -> dict[str, Any]:
+        """POST under ``/api/v1`` and check the status."""
+        answer = await self.api.post(f"/api/v1{path}", json=body)
+        assert answer.status_code == status, answer.text
+        answer_body: dict[str, Any] = answer.json()
+        return answer_body
+
+    async def register(self, slug: str, url: str) -> str:
+        """Register a server and sync it; the value is its id."""
+        server = await self.post("/servers", {"slug": slug, "name": slug, "url": url})
+        synced = await self.post(f"/servers/{server['id']}/sync", {}, 200)
+        assert synced["sync"]["state"] == "ok", synced
+        return str(server["id"])
+
+    @asynccontextmanager
+    async def connect(self, path: str, token: str) -> AsyncIterator[Any]:
+        """The transport of the real client, with a token."""
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http_client:
+            yield streamable_http_client(self.url + path, http_client=http_client)
+
+
+@asynccontextmanager
+async def whole_service(database_url: str, bearer: str) -> AsyncIterator[Service]:
+    """Start the service on a database; ``bearer`` is an owner's."""
+    key = SecretStr(KEY)
+    with listener() as sock:
+        settings = Settings(
+            database_url=SecretStr(database_url),
+            token_pepper=key,
+            encryption_key=key,
+            signing_key=key,
+            port=sock.getsockname()[1],
+            upstream_allowed_networks=(ip_network("127.0.0.0/8"),),
+        )
+        async with serving(create_app(settings), sock) as url:
+            headers = {"Authorization": f"Bearer {bearer}"}
+            async with httpx2.AsyncClient(base_url=url, headers=headers) as api:
+                yield Service(url, api)

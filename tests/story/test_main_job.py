@@ -1,0 +1,175 @@
+"""The story that the product exists for, through every room, with the real client in both eras."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+import pytest
+from mcp import Client, MCPError
+
+from tests.api import Account
+from tests.story.service import Service, listener, notes_server, serving, whole_service
+
+INSPECTOR = ("node@22", "@modelcontextprotocol/inspector@2.12.0")
+
+
+@pytest.fixture
+async def service(database_url: str, owner: Account) -> AsyncIterator[Service]:
+    async with whole_service(database_url, owner.bearer) as running:
+        yield running
+
+
+@pytest.fixture
+async def notes() -> AsyncIterator[str]:
+    """The URL of a real MCP server."""
+    with listener() as sock:
+        async with serving(notes_server(), sock) as url:
+            yield f"{url}/mcp"
+
+
+async def issue(service: Service, risk: list[str]) -> tuple[str, str, str]:
+    """A new person with a grant of these risks; (token id, secret, grant id)."""
+    person = await service.post(
+        "/identities", {"kind": "person", "user_name": f"maria-{os.urandom(4).hex()}"}
+    )
+    grant = await service.post(
+        "/grants",
+        {
+            "principal": {"type": "identity", "id": person["id"]},
+            "servers": {"kind": "all"},
+            "tools": {"kind": "risk", "risk": risk},
+        },
+    )
+    issued = await service.post(
+        "/tokens",
+        {
+            "identity_id": person["id"],
+            "name": "laptop",
+            "scope": {"kind": "grants"},
+            "expires_at": _in_an_hour(),
+        },
+    )
+    return issued["token"]["id"], issued["secret"], grant["id"]
+
+
+def _in_an_hour() -> str:
+    return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+
+
+async def events(service: Service, token_id: str, **filters: str) -> list[dict[str, Any]]:
+    answer = await service.api.get("/api/v1/audit-events", params={"token_id": token_id, **filters})
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("path", ["/mcp/notes", "/mcp"])
+async def test_one_call_is_allowed_one_refused_all_is_audited_and_a_revocation_ends_it(
+    service: Service, notes: str, path: str, mode: Literal["auto", "legacy"]
+) -> None:
+    await service.register("notes", notes)
+    prefix = "notes__" if path == "/mcp" else ""
+    token_id, secret, grant_id = await issue(service, ["read"])
+
+    async with service.connect(path, secret) as transport, Client(transport, mode=mode) as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == [f"{prefix}read_note"]
+        answer = await client.call_tool(f"{prefix}read_note", {"name": "hello"})
+        assert "world" in str(answer.content)
+        with pytest.raises(MCPError, match="Unknown tool"):
+            await client.call_tool(f"{prefix}write_note", {"name": "hello", "text": "mine"})
+
+        # Widened and narrowed: the token follows its grants at once.
+        for risks, expected in ((["read", "write"], 2), (["read"], 1)):
+            patched = await service.api.patch(
+                f"/api/v1/grants/{grant_id}", json={"tools": {"kind": "risk", "risk": risks}}
+            )
+            assert patched.status_code == 200, patched.text
+            assert len((await client.list_tools()).tools) == expected
+
+        revoked = await service.api.post(f"/api/v1/tokens/{token_id}/revoke", json={"reason": "left"})
+        assert revoked.status_code == 200, revoked.text
+        with pytest.raises(MCPError):
+            await client.call_tool(f"{prefix}read_note", {"name": "hello"})
+
+    calls = {event["tool"]: event for event in await events(service, token_id, action="tool.call")}
+    assert calls["read_note"]["decision"] == "allow"
+    assert calls["read_note"]["outcome"] == "success"
+    assert calls["read_note"]["server"]["slug"] == "notes"
+    assert calls["write_note"]["decision"] == "deny"
+    assert calls["write_note"]["outcome"] == "denied"
+    assert secret not in json.dumps(await events(service, token_id))
+
+
+async def test_a_refused_token_is_told_in_plain_words(service: Service, notes: str) -> None:
+    await service.register("notes", notes)
+    token_id, secret, _ = await issue(service, ["read"])
+    await service.api.post(f"/api/v1/tokens/{token_id}/revoke", json={"reason": "left"})
+    async with httpx2.AsyncClient(base_url=service.url) as client:
+        answers = [
+            await client.post(
+                path,
+                json={"jsonrpc": "2.0", "id": 1, "method": "ping"},
+                headers={"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"},
+            )
+            for token in (secret, "sgt_nonsense", secret[:-1] + "x")
+            for path in ("/mcp/notes", "/mcp/no-such-server", "/mcp")
+        ]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.text for answer in answers}) == 1
+    assert "resource_metadata=" in answers[0].headers["WWW-Authenticate"]
+    assert answers[0].json()["error"]["message"]
+
+
+async def run(*command: str, cwd: Path, timeout: float = 300) -> str:
+    """Run a program to its end; its standard output."""
+    path = f"{cwd / 'node_modules' / '.bin'}:{os.environ['PATH']}"
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(timeout):
+        output, _ = await process.communicate()
+    return output.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(shutil.which("npm") is None, reason="the Inspector comes from npm, which is not here")
+async def test_the_inspector_lists_and_calls_through_the_gateway_and_is_refused(
+    service: Service, notes: str, tmp_path: Path
+) -> None:
+    installed = await run("npm", "install", "--no-audit", "--no-fund", *INSPECTOR, cwd=tmp_path)
+    assert (tmp_path / "node_modules" / ".bin" / "mcp-inspector").exists(), installed
+    await service.register("notes", notes)
+    token_id, secret, _ = await issue(service, ["read"])
+
+    async def inspector(*arguments: str) -> str:
+        return await run(
+            "mcp-inspector", "--cli", f"{service.url}/mcp/notes", "--transport", "http",
+            "--header", f"Authorization: Bearer {secret}", *arguments, cwd=tmp_path, timeout=60,
+        )  # fmt: skip
+
+    listed = await inspector("--method", "tools/list")
+    assert "read_note" in listed
+    assert "write_note" not in listed
+    called = await inspector("--method", "tools/call", "--tool-name", "read_note", "--tool-arg", "name=hello")
+    assert "world" in called
+    refused = await inspector(
+        "--method", "tools/call", "--tool-name", "delete_note", "--tool-arg", "name=hello"
+    )
+    assert "world" not in refused
+    assert [
+        event["decision"] for event in await events(service, token_id, action="tool.call", tool="read_note")
+    ] == ["allow"]
+    await service.api.post(f"/api/v1/tokens/{token_id}/revoke", json={"reason": "left"})
+    assert "read_note" not in await inspector("--method", "tools/list")
