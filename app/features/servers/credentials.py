@@ -14,7 +14,7 @@ from app.features.servers import repository
 from app.features.servers.models import Server, ServerCredential
 from app.features.servers.schemas import (
     BearerCredential,
-    CredentialPut,
+    Credential,
     HeaderCredential,
     NoCredential,
     OAuthClientCredential,
@@ -38,7 +38,7 @@ async def put_credential(
     sealer: Sealer,
     server: Server,
     identity_id: UUID | None,
-    put: CredentialPut,
+    put: Credential,
     caller: Caller,
     request_id: str | None,
 ) -> ServerCredential:

@@ -104,7 +104,7 @@ async def set_server_credential(
     """Set what calls to the server carry in place of the client's token. It can be replaced, never read."""
     row = await service.require_locked(session, server_id)
     stored = await credentials.put_credential(
-        session, runtime.sealer, row, None, body, caller, request.state.request_id
+        session, runtime.sealer, row, None, body.root, caller, request.state.request_id
     )
     return UpstreamCredentialView.from_row(stored)
 
@@ -131,7 +131,7 @@ async def set_identity_credential(
     """Set what one identity's calls to the server carry, in place of the server's own credential."""
     row = await service.require_locked(session, server_id)
     stored = await credentials.put_credential(
-        session, runtime.sealer, row, identity_id, body, caller, request.state.request_id
+        session, runtime.sealer, row, identity_id, body.root, caller, request.state.request_id
     )
     return UpstreamCredentialView.from_row(stored)
 

@@ -4,13 +4,13 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, RootModel, SecretStr, StringConstraints, WrapValidator
 
 from app.features.servers.models import Server, ServerCredential
 from app.kit.ids import GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
-from app.kit.selectors import MOST_LABELS, LabelKey, LabelValue
+from app.kit.selectors import MOST_LABELS, LabelKey, LabelValue, without_tag
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
 # ``a`` + ``b__c`` and ``a__b`` + ``c`` cannot both exist.
@@ -232,9 +232,14 @@ class OAuthClientCredential(Strict):
     scope: ShortText | None = None
 
 
-CredentialPut = Annotated[
-    NoCredential | BearerCredential | HeaderCredential | OAuthClientCredential, Field(discriminator="kind")
-]
+Credential = NoCredential | BearerCredential | HeaderCredential | OAuthClientCredential
+
+
+class CredentialPut(
+    RootModel[Annotated[Credential, Field(discriminator="kind"), WrapValidator(without_tag)]]
+):
+    """An upstream credential to store. A model of its own: FastAPI would take the union apart, and a wrong
+    field would be reported for each kind."""
 
 
 class UpstreamCredentialView(Strict):

@@ -117,6 +117,13 @@ async def test_what_cannot_be_sent_is_refused(
     assert answer.json()["errors"]
 
 
+async def test_a_wrong_credential_is_pointed_at(api: httpx2.AsyncClient, path: str) -> None:
+    answer = await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET + "\n"})
+
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/token"]
+    assert SECRET not in answer.text
+
+
 async def test_a_url_on_another_origin_needs_the_credential_gone_first(
     api: httpx2.AsyncClient, sessions: Sessions, path: str
 ) -> None:
@@ -158,7 +165,7 @@ async def test_setting_and_removing_move_the_servers_version(
         async with sessions() as session:
             query = text("SELECT version FROM access_versions WHERE id = :id")
             id = parse_id("srv", path.rpartition("/")[2])
-            return (await session.execute(query, {"id": id})).scalar_one()
+            return int((await session.execute(query, {"id": id})).scalar_one())
 
     assert await version() == 1
     await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET})

@@ -19,13 +19,14 @@ URL = "https://mcp.example.com/mcp"
 async def register(api: httpx2.AsyncClient, slug: str, **fields: Any) -> dict[str, Any]:
     answer = await api.post("/api/v1/servers", json={"slug": slug, "url": URL, **fields})
     assert answer.status_code == 201, answer.text
-    return answer.json()
+    server: dict[str, Any] = answer.json()
+    return server
 
 
 async def version_of(sessions: Sessions, id: UUID) -> int:
     async with sessions() as session:
         query = text("SELECT version FROM access_versions WHERE id = :id")
-        return (await session.execute(query, {"id": id})).scalar_one()
+        return int((await session.execute(query, {"id": id})).scalar_one())
 
 
 async def actions(sessions: Sessions, server_id: str) -> list[str]:

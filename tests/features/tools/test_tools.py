@@ -34,7 +34,7 @@ async def make(api: httpx2.AsyncClient, server_id: str, name: str, **fields: Any
 async def version(sessions: Sessions, server_id: str) -> int:
     async with sessions() as session:
         query = text("SELECT version FROM access_versions WHERE id = :id")
-        return (await session.execute(query, {"id": parse_id("srv", server_id)})).scalar_one()
+        return int((await session.execute(query, {"id": parse_id("srv", server_id)})).scalar_one())
 
 
 async def test_a_tool_made_by_hand_is_active_and_counted(

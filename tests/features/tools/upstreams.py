@@ -13,13 +13,12 @@ from mcp.server.lowlevel.server import Server
 from mcp_types import ListToolsResult, PaginatedRequestParams, Tool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-READ_ONLY = {"readOnlyHint": True}
 MODERN = b"2026-07-28"
 
 
 def tool(name: str, description: str = "Does something.", **members: Any) -> Tool:
     """A tool definition as the SDK serves it."""
-    return Tool(name=name, description=description, inputSchema={"type": "object"}, **members)
+    return Tool(name=name, description=description, input_schema={"type": "object"}, **members)
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Upstream:
         if self.before_answer is not None:
             await self.before_answer()
         end = start + self.page_size
-        return ListToolsResult(tools=page, nextCursor=str(end) if end < len(self.tools) else None)
+        return ListToolsResult(tools=page, next_cursor=str(end) if end < len(self.tools) else None)
 
 
 def _era_gate(app: ASGIApp, upstream: Upstream, era: str) -> ASGIApp:
@@ -88,7 +87,7 @@ async def serving(app: ASGIApp, *, lifespan: str = "off") -> AsyncIterator[str]:
     config = uvicorn.Config(app, log_level="error", ws="none", lifespan=lifespan, timeout_graceful_shutdown=1)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0.005)
     try:
         yield f"http://127.0.0.1:{port}"
