@@ -127,7 +127,7 @@ async def test_a_refused_token_is_told_in_plain_words(service: Service, notes: s
     assert answers[0].json()["error"]["message"]
 
 
-async def run(*command: str, cwd: Path, timeout: float = 300) -> str:
+async def run(*command: str, cwd: Path, within_s: float = 300) -> str:
     """Run a program to its end; its standard output."""
     path = f"{cwd / 'node_modules' / '.bin'}:{os.environ['PATH']}"
     process = await asyncio.create_subprocess_exec(
@@ -137,7 +137,7 @@ async def run(*command: str, cwd: Path, timeout: float = 300) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(timeout):
+    async with asyncio.timeout(within_s):
         output, _ = await process.communicate()
     return output.decode()
 
@@ -156,7 +156,7 @@ async def test_the_inspector_lists_and_calls_through_the_gateway_and_is_refused(
     async def inspector(*arguments: str) -> str:
         return await run(
             "mcp-inspector", "--cli", f"{service.url}/mcp/notes", "--transport", "http",
-            "--header", f"Authorization: Bearer {secret}", *arguments, cwd=tmp_path, timeout=60,
+            "--header", f"Authorization: Bearer {secret}", *arguments, cwd=tmp_path, within_s=60,
         )  # fmt: skip
 
     listed = await inspector("--method", "tools/list")
