@@ -1,11 +1,11 @@
 """Recording a change: one event, in the same transaction as the change itself."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import ARRAY, Uuid, any_, func, insert, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -48,6 +48,31 @@ async def record(
     return event.id
 
 
+async def record_each(
+    session: AsyncSession,
+    caller: Caller,
+    action: str,
+    object_type: str,
+    object_ids: Collection[UUID],
+    *,
+    request_id: str | None = None,
+    id_column: str,
+) -> None:
+    """Append one event for each of many objects at once. Their id also goes to ``id_column``, as ``token_id``."""
+    event = {
+        "action": action,
+        "actor_type": caller.kind,
+        "actor_id": caller.id,
+        "on_behalf_of": caller.identity_id,
+        "object_type": object_type,
+        "outcome": "success",
+        "request_id": request_id,
+    }
+    rows = [event | {"id": new_id(), "object_id": id, id_column: id} for id in object_ids]
+    if rows:
+        await session.execute(insert(AuditEvent), rows)
+
+
 async def keep_version(
     session: AsyncSession, kind: str, object_id: UUID, content: dict[str, Any] | None
 ) -> None:
@@ -68,8 +93,10 @@ async def keep_version(
 
 async def close_versions(session: AsyncSession, object_ids: Iterable[UUID]) -> None:
     """Close the current versions of objects that end together, in one statement."""
+    # One array parameter: a bulk may be wider than the 32,767 parameters of a statement.
+    ids = literal(list(object_ids), ARRAY(Uuid))
     await session.execute(
         update(ObjectVersion)
-        .where(col(ObjectVersion.object_id).in_(list(object_ids)), col(ObjectVersion.valid_to).is_(None))
+        .where(col(ObjectVersion.object_id) == any_(ids), col(ObjectVersion.valid_to).is_(None))
         .values(valid_to=text("now()"))
     )

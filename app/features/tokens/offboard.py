@@ -15,7 +15,7 @@ from sqlmodel import col
 
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.administrators.models import Administrator
-from app.features.audit.record import keep_version, record
+from app.features.audit.record import close_versions, record
 from app.features.identities.models import Identity, OffboardingReceipt
 from app.features.tokens import offboard_queries as queries
 from app.features.tokens import repository
@@ -23,7 +23,7 @@ from app.features.tokens.models import Token
 from app.features.tokens.offboard_schemas import Offboard, OffboardedThings
 from app.features.tokens.revoke import end_tokens
 from app.kit.authorization import Caller
-from app.kit.ids import GRANT, IDENTITY, SERVICE_ACCOUNT, format_id
+from app.kit.ids import GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, format_id
 from app.kit.versions import move_versions
 
 
@@ -36,7 +36,8 @@ class Affected:
     agents: list[Identity]
     grants: list[UUID] = field(default_factory=list)
     tokens: list[UUID] = field(default_factory=list)
-    memberships: list[UUID] = field(default_factory=list)
+    memberships: dict[UUID, UUID] = field(default_factory=dict)
+    """The groups, by the id of the membership in each."""
     approvals: list[UUID] = field(default_factory=list)
     service_accounts: list[UUID] = field(default_factory=list)
     administrator: Administrator | None = None
@@ -92,7 +93,7 @@ async def offboard_identity(
     things, changes = affected.things(), _changes(affected)
     await end_tokens(session, caller, affected.tokens, body.reason, request_id)
     await _end_rights(session, affected)
-    await _end_people(session, affected)
+    await _end_people(session, caller, affected, request_id)
     receipt_id = await record(
         session, caller, "identity.offboard", "identity", identity.id,
         changes=changes, request_id=request_id,
@@ -182,23 +183,27 @@ async def _end_rights(session: AsyncSession, affected: Affected) -> None:
     """Grants to the person and their memberships end too, so that reinstating brings nothing back by itself."""
     await queries.end_grants(session, affected.grants)
     await queries.end_memberships(session, affected.memberships)
-    for id in affected.grants:
-        await keep_version(session, "grant", id, None)
-    for id in affected.memberships:
-        await keep_version(session, "membership", id, None)
+    await close_versions(session, [*affected.grants, *affected.memberships])
     await queries.cancel_approvals(session, affected.approvals)
 
 
-async def _end_people(session: AsyncSession, affected: Affected) -> None:
+async def _end_people(
+    session: AsyncSession, caller: Caller, affected: Affected, request_id: str | None
+) -> None:
     suspended = affected.suspended
-    for agent in affected.agents:
+    moving = affected.agents if affected.heir else suspended
+    for agent in moving:
+        before = {"owner_id": format_id(IDENTITY, affected.identity.id), "status": agent.status}
         if affected.heir is not None:
+            action, name, after = "identity.update", "owner_id", format_id(IDENTITY, affected.heir)
             agent.owner_id = affected.heir
-            agent.revision += 1
-        elif agent in suspended:
-            agent.status = "suspended"
+        else:
+            action, name, after = "identity.suspend", "status", "suspended"
+            agent.status = after
             agent.suspended_with_owner = True
-            agent.revision += 1
+        agent.revision += 1
+        changes = {name: {"from": before[name], "to": after}}
+        await record(session, caller, action, "identity", agent.id, changes=changes, request_id=request_id)
     if affected.administrator is not None:
         affected.administrator.status = "disabled"
         affected.administrator.revision += 1
@@ -219,6 +224,6 @@ def _changes(affected: Affected) -> dict[str, Any]:
         "revoked": affected.things().model_dump(mode="json"),
         "transferred": {"to": heir, "agents": agents if heir else []},
         "grants": [format_id(GRANT, id) for id in affected.grants],
-        "memberships": len(affected.memberships),
+        "groups": [format_id(GROUP, id) for id in affected.memberships.values()],
         "service_accounts": [format_id(SERVICE_ACCOUNT, id) for id in affected.service_accounts],
     }

@@ -14,6 +14,7 @@ from app.features.grants.models import Grant
 from app.features.groups.models import GroupMember
 from app.features.identities.models import Identity
 from app.features.service_accounts.models import ServiceAccount
+from app.features.tokens.repository import among
 
 _QUIET = {"synchronize_session": False}
 
@@ -52,11 +53,10 @@ async def end_grants(session: AsyncSession, ids: Collection[UUID]) -> None:
     )
 
 
-async def memberships(session: AsyncSession, identity_id: UUID) -> list[UUID]:
-    """The ids of the identity's memberships."""
-    return list(
-        await session.scalars(select(col(GroupMember.id)).where(col(GroupMember.identity_id) == identity_id))
-    )
+async def memberships(session: AsyncSession, identity_id: UUID) -> dict[UUID, UUID]:
+    """The groups of the identity, by the id of its membership in each."""
+    query = select(GroupMember).where(col(GroupMember.identity_id) == identity_id)
+    return {row.id: row.group_id for row in await session.scalars(query)}
 
 
 async def end_memberships(session: AsyncSession, ids: Collection[UUID]) -> None:
@@ -70,7 +70,7 @@ async def pending_approvals(
     """Pending approvals that these identities, or calls with these tokens, asked for."""
     query = select(col(Approval.id)).where(
         col(Approval.state) == "pending",
-        or_(col(Approval.identity_id).in_(identity_ids), col(Approval.token_id).in_(token_ids)),
+        or_(among(col(Approval.identity_id), identity_ids), among(col(Approval.token_id), token_ids)),
     )
     return await _ids(session, query.order_by(col(Approval.id)), lock=lock)
 
@@ -79,7 +79,7 @@ async def cancel_approvals(session: AsyncSession, ids: Collection[UUID]) -> None
     """Nobody can decide these any more."""
     values: dict[str, Any] = {"state": "cancelled", "revision": col(Approval.revision) + 1}
     await session.execute(
-        update(Approval).where(col(Approval.id).in_(ids)).values(values).execution_options(**_QUIET)
+        update(Approval).where(among(col(Approval.id), ids)).values(values).execution_options(**_QUIET)
     )
 
 

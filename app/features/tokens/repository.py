@@ -6,9 +6,23 @@ from datetime import datetime
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, bindparam, func, literal_column, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    String,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Mapped, aliased
 from sqlmodel import col
 
 from app.features.audit.record import close_versions
@@ -87,9 +101,15 @@ async def find_reading(session: AsyncSession, id: UUID) -> TokenReading | None:
     return None if row is None else TokenReading(*row)
 
 
+def among(column: Mapped[UUID] | Mapped[UUID | None], ids: Collection[UUID]) -> ColumnElement[bool]:
+    """Whether a column holds one of these ids, as one array parameter: a bulk may be wider than the 32,767
+    parameters of a statement."""
+    return column == any_(literal(list(ids), ARRAY(Uuid)))
+
+
 async def find_readings(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, TokenReading]:
     """Several tokens by id."""
-    rows = await session.execute(_readings().where(col(Token.id).in_(ids)))
+    rows = await session.execute(_readings().where(among(col(Token.id), ids)))
     return {row[0].id: TokenReading(*row) for row in rows}
 
 
@@ -169,7 +189,7 @@ async def lock_living_family(session: AsyncSession, roots: Iterable[ColumnElemen
             return found
         await session.execute(
             select(col(Token.id))
-            .where(col(Token.id).in_(found))
+            .where(among(col(Token.id), found))
             .order_by(col(Token.id))
             .with_for_update(key_share=True)
         )
@@ -182,7 +202,10 @@ async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str
         "revoked_at": func.now(), "revoke_reason": reason, "revision": col(Token.revision) + 1,
     }  # fmt: skip
     await session.execute(
-        update(Token).where(col(Token.id).in_(ids)).values(ended).execution_options(synchronize_session=False)
+        update(Token)
+        .where(among(col(Token.id), ids))
+        .values(ended)
+        .execution_options(synchronize_session=False)
     )
     await close_versions(session, ids)
 
@@ -191,7 +214,7 @@ async def clamp_expiry(session: AsyncSession, ids: Collection[UUID], expires_at:
     """Bring the expiry of these tokens down to this time where it is later; the ids of those that moved."""
     moved = await session.scalars(
         update(Token)
-        .where(col(Token.id).in_(ids), col(Token.expires_at) > expires_at)
+        .where(among(col(Token.id), ids), col(Token.expires_at) > expires_at)
         .values(expires_at=expires_at, revision=col(Token.revision) + 1)
         .returning(col(Token.id))
         .execution_options(synchronize_session=False)

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.audit.record import record
+from app.features.audit.record import record_each
 from app.features.tokens import repository
 from app.kit.authorization import Caller
 from app.kit.versions import move_versions
@@ -51,5 +51,6 @@ async def end_tokens(
     if not ids:
         return
     await repository.mark_revoked(session, ids, reason)
-    for id in ids:
-        await record(session, caller, "token.revoke", "token", id, request_id=request_id, token_id=id)
+    await record_each(
+        session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
+    )

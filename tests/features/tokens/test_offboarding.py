@@ -11,7 +11,7 @@ from app.features.grants.models import Grant
 from app.features.groups.models import Group, GroupMember
 from app.features.identities.models import Identity
 from app.features.service_accounts.models import ServiceAccount
-from app.kit.ids import EVENT, IDENTITY, TOKEN, format_id, new_id, parse_id
+from app.kit.ids import EVENT, GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, TOKEN, format_id, new_id, parse_id
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days, pointers
 
@@ -78,6 +78,12 @@ async def test_everything_of_the_person_ends_in_one_transaction(world: World) ->
     assert await status(world, idle) == "suspended"
     assert await world.sql("SELECT 1 FROM grants WHERE ended_at IS NULL") == []
     assert await world.sql("SELECT 1 FROM group_members") == []
+    assert await world.actions(agent.id) == ["identity.suspend"]
+    assert await world.actions(idle.id) == []
+    ((changes,),) = await world.sql("SELECT changes FROM audit_events WHERE action = 'identity.offboard'")
+    assert changes["groups"] == [format_id(GROUP, group.id)]
+    assert changes["grants"] == [format_id(GRANT, grant.id)]
+    assert changes["service_accounts"] == [format_id(SERVICE_ACCOUNT, account.id)]
     states = await world.sql("SELECT state FROM approvals ORDER BY state")
     assert [row[0] for row in states] == ["cancelled", "denied", "pending"]
     assert await world.sql("SELECT status FROM administrators") == [("disabled",)]
@@ -139,6 +145,7 @@ async def test_handed_over_agents_and_their_own_tokens_live_on(world: World) -> 
     assert (await world.read(agents))["status"] == "active"
     assert await world.sql("SELECT owner_id FROM identities WHERE id = :id", id=agent.id) == [(heir.id,)]
     assert await world.version(agent.id) == 2
+    assert await world.actions(agent.id) == ["identity.update"]
 
 
 async def test_agents_go_to_another_active_person_only(world: World) -> None:
