@@ -1,5 +1,6 @@
 """SQL over the audit trail: calls with their outcomes, filters, and the order of commits."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,26 +20,24 @@ LEASE_FRESH = timedelta(seconds=30)
 _CLOCK_SLACK = timedelta(days=1)
 Position = tuple[int, int, int]
 
-_event = AuditEvent
 _result = aliased(AuditEvent, name="result")
 _call = aliased(AuditEvent, name="call")
 _lease = WorkerLease
 _client = AuditClient
-_order = (col(_event.epoch), col(_event.xact), col(_event.seq))
 
 
 def _interval(value: timedelta) -> ColumnElement[Any]:
     return cast(literal(value), INTERVAL)
 
 
-def _last_result() -> Any:
+def _last_result(event: Any) -> Any:
     """The outcome row of a call that was written last: a true outcome that comes late wins."""
     return (
         select(col(_result.outcome).label("outcome"), col(_result.duration_ms).label("duration_ms"))
         .where(
-            col(_result.call_id) == col(_event.id),
+            col(_result.call_id) == event.id,
             col(_result.action) == RESULT,
-            col(_result.time) >= col(_event.time) - _interval(_CLOCK_SLACK),
+            col(_result.time) >= event.time - _interval(_CLOCK_SLACK),
         )
         .order_by(col(_result.epoch).desc(), col(_result.xact).desc(), col(_result.seq).desc())
         .limit(1)
@@ -46,50 +45,79 @@ def _last_result() -> Any:
     )
 
 
-def folded() -> tuple[Select[Any], ColumnElement[str | None]]:
-    """Every event with its client, calls with their outcome; and the expression of that outcome.
+def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None]]:
+    """Events with their client, calls with their outcome; and the expression of that outcome.
 
     A call without an outcome runs while its worker's lease is fresh, and is unknown afterwards.
     """
-    last = _last_result()
+    last = _last_result(event)
     running = case(
         (col(_lease.renewed_at) > func.clock_timestamp() - _interval(LEASE_FRESH), "in_flight"),
         else_="unknown",
     )
     outcome = case(
-        (col(_event.outcome).is_not(None), col(_event.outcome)),
-        (col(_event.decision) == "deny", "denied"),
-        (col(_event.decision) == "require_approval", "not_forwarded"),
+        (event.outcome.is_not(None), event.outcome),
+        (event.decision == "deny", "denied"),
+        (event.decision == "require_approval", "not_forwarded"),
         (last.c.outcome.is_not(None), last.c.outcome),
-        (and_(col(_event.decision) == "allow", col(_event.worker_id).is_not(None)), running),
+        (and_(event.decision == "allow", event.worker_id.is_not(None)), running),
         else_=None,
     )
-    duration = func.coalesce(col(_event.duration_ms), last.c.duration_ms)
+    duration = func.coalesce(event.duration_ms, last.c.duration_ms)
     statement = (
-        select(_event, _client, outcome.label("outcome"), duration.label("duration_ms"))
-        .select_from(_event)
+        select(event, _client, outcome.label("outcome"), duration.label("duration_ms"))
+        .select_from(event)
         .outerjoin(last, true())
-        .outerjoin(_lease, col(_lease.worker_id) == col(_event.worker_id))
-        .outerjoin(_client, col(_client.id) == col(_event.client_id))
+        .outerjoin(_lease, col(_lease.worker_id) == event.worker_id)
+        .outerjoin(_client, col(_client.id) == event.client_id)
     )
     return statement, outcome
 
 
-def newest(query: AuditQuery, named: list[UUID] | None, before: Position | None) -> Select[Any]:
-    """A page of calls and other events, newest first; outcome rows are in their calls."""
-    statement, outcome = folded()
-    statement = statement.where(
-        col(_event.action) != RESULT, *_time_range(query), *_matches(_event, query, named)
-    )
+def newest(
+    query: AuditQuery, named: list[UUID] | None, within: Sequence[ColumnElement[bool]], rows: int
+) -> Select[Any]:
+    """At most ``rows`` calls and other events, newest first; outcome rows are in their calls.
+
+    The rows are chosen first and joined afterwards, unless it is the outcome that chooses them.
+    """
+    conditions = [
+        col(AuditEvent.action) != RESULT,
+        *within,
+        *_time_range(query),
+        *_matches(AuditEvent, query, named),
+    ]
     if query.outcome:
-        statement = statement.where(outcome.in_(query.outcome))
-    if before is not None:
-        statement = statement.where(tuple_(*_order) < tuple_(*before))
-    return statement.order_by(*(column.desc() for column in _order)).limit(query.limit + 1)
+        statement, outcome = _folded(AuditEvent)
+        statement = statement.where(*conditions, outcome.in_(query.outcome))
+        return statement.order_by(*_newest_first(AuditEvent)).limit(rows)
+    chosen = select(AuditEvent).where(*conditions).order_by(*_newest_first(AuditEvent)).limit(rows)
+    event = aliased(AuditEvent, chosen.subquery("chosen"))
+    statement, _ = _folded(event)
+    return statement.order_by(*_newest_first(event))
+
+
+def older_in_epoch(before: Position) -> list[ColumnElement[bool]]:
+    """Older than a position, in its own epoch.
+
+    Epochs are told apart by equality: a comparison of whole positions would be estimated by the epoch alone,
+    which nearly all rows share, and make PostgreSQL sort the log instead of walking its index.
+    """
+    return [col(AuditEvent.epoch) == before[0], _place(AuditEvent) < tuple_(before[1], before[2])]
+
+
+def older_epochs(before: Position) -> list[ColumnElement[bool]]:
+    """In an older epoch than a position."""
+    return [col(AuditEvent.epoch) < before[0]]
+
+
+def next_epoch(after: Position) -> Select[Any]:
+    """The next epoch that holds events, or None."""
+    return select(func.min(col(AuditEvent.epoch))).where(col(AuditEvent.epoch) > after[0])
 
 
 def window_end(query: AuditQuery, after: Position, rows: int) -> Select[Any]:
-    """The position of the last of the next ``rows`` events that no open transaction can precede any more.
+    """(xact, seq) of the last of the next ``rows`` events of an epoch that no open transaction can precede.
 
     A transaction that is still open may commit a row that sorts before finished ones, so nothing at or above the
     oldest open transaction is read. Older epochs have no open transactions and are read whole.
@@ -99,67 +127,79 @@ def window_end(query: AuditQuery, after: Position, rows: int) -> Select[Any]:
     )
     current: ColumnElement[Any] = literal_column("(SELECT scopegate_epoch())")
     window = (
-        select(*_order)
+        select(col(AuditEvent.xact), col(AuditEvent.seq))
         .where(
-            tuple_(*_order) > tuple_(*after),
-            or_(col(_event.epoch).is_distinct_from(current), col(_event.xact) < oldest_open),
+            col(AuditEvent.epoch) == after[0],
+            _place(AuditEvent) > tuple_(after[1], after[2]),
+            or_(literal(after[0]).is_distinct_from(current), col(AuditEvent.xact) < oldest_open),
             *_time_range(query),
         )
-        .order_by(*_order)
+        .order_by(col(AuditEvent.epoch), col(AuditEvent.xact), col(AuditEvent.seq))
         .limit(rows)
         .subquery()
     )
-    return (
-        select(window.c.epoch, window.c.xact, window.c.seq)
-        .order_by(window.c.epoch.desc(), window.c.xact.desc(), window.c.seq.desc())
-        .limit(1)
-    )
+    return select(window.c.xact, window.c.seq).order_by(window.c.xact.desc(), window.c.seq.desc()).limit(1)
 
 
-def ascending(query: AuditQuery, named: list[UUID] | None, after: Position, end: Position) -> Select[Any]:
+def ascending(
+    query: AuditQuery, named: list[UUID] | None, after: Position, end: Position, rows: int
+) -> Select[Any]:
     """Events of a window as they were written: outcomes are items of their own, found by what their call matches.
 
     An outcome whose call was never written is left out.
     """
-    call_is_near = col(_call.time) <= col(_event.time) + _interval(_CLOCK_SLACK)
+    call_is_near = col(_call.time) <= col(AuditEvent.time) + _interval(_CLOCK_SLACK)
     outcome = case(
-        (and_(col(_event.outcome).is_(None), col(_event.decision) == "deny"), "denied"),
-        else_=col(_event.outcome),
+        (and_(col(AuditEvent.outcome).is_(None), col(AuditEvent.decision) == "deny"), "denied"),
+        else_=col(AuditEvent.outcome),
     )
-    is_result = col(_event.action) == RESULT
+    is_result = col(AuditEvent.action) == RESULT
     of_call = _matches(_call, query, named, skip={"action"})
     statement = (
-        select(_event, _client, outcome.label("outcome"), col(_event.duration_ms).label("duration_ms"))
-        .select_from(_event)
-        .outerjoin(_call, and_(is_result, col(_call.id) == col(_event.call_id), call_is_near))
-        .outerjoin(_client, col(_client.id) == col(_event.client_id))
+        select(
+            AuditEvent, _client, outcome.label("outcome"), col(AuditEvent.duration_ms).label("duration_ms")
+        )
+        .select_from(AuditEvent)
+        .outerjoin(_call, and_(is_result, col(_call.id) == col(AuditEvent.call_id), call_is_near))
+        .outerjoin(_client, col(_client.id) == col(AuditEvent.client_id))
         .where(
-            tuple_(*_order) > tuple_(*after),
-            tuple_(*_order) <= tuple_(*end),
+            col(AuditEvent.epoch) == after[0],
+            _place(AuditEvent) > tuple_(after[1], after[2]),
+            _place(AuditEvent) <= tuple_(end[1], end[2]),
             *_time_range(query),
             or_(
-                and_(is_result, col(_call.id).is_not(None), *of_call, *_is_in(_event.action, query.action)),
-                and_(~is_result, *_matches(_event, query, named)),
+                and_(
+                    is_result, col(_call.id).is_not(None), *of_call, *_is_in(AuditEvent.action, query.action)
+                ),
+                and_(~is_result, *_matches(AuditEvent, query, named)),
             ),
         )
     )
     if query.outcome:
         statement = statement.where(outcome.in_(query.outcome))
-    return statement.order_by(*_order).limit(query.limit + 1)
+    return statement.order_by(col(AuditEvent.xact), col(AuditEvent.seq)).limit(rows)
 
 
 def by_id(id: UUID) -> Select[Any]:
     """One event, a call with its outcome."""
-    statement, _ = folded()
-    return statement.where(col(_event.id) == id)
+    statement, _ = _folded(AuditEvent)
+    return statement.where(col(AuditEvent.id) == id)
+
+
+def _place(event: Any) -> Any:
+    return tuple_(event.xact, event.seq)
+
+
+def _newest_first(event: Any) -> list[ColumnElement[Any]]:
+    return [event.epoch.desc(), event.xact.desc(), event.seq.desc()]
 
 
 def _time_range(query: AuditQuery) -> list[ColumnElement[bool]]:
     conditions = []
     if query.since is not None:
-        conditions.append(col(_event.time) >= query.since)
+        conditions.append(col(AuditEvent.time) >= query.since)
     if query.until is not None:
-        conditions.append(col(_event.time) < query.until)
+        conditions.append(col(AuditEvent.time) < query.until)
     return conditions
 
 

@@ -35,7 +35,7 @@ async def page(
     _check_range(query, now)
     position = cursors.read(query.cursor)
     named = await ids_named(session, query.q) if query.q else None
-    rows = (await session.execute(queries.newest(query, named, _position(position)))).all()
+    rows = await _newest(session, query, named, _position(position))
     shown = rows[: query.limit]
     following = cursors.write(_place(shown[-1])) if len(rows) > query.limit else None
     return await _show(session, shown), following
@@ -52,10 +52,18 @@ async def poll(
     after = _position(cursors.read(query.after or None)) or (0, 0, 0)
     end = (await session.execute(queries.window_end(query, after, WINDOW))).one_or_none()
     if end is None:
-        return [], cursors.write(after)
-    last = (end.epoch, end.xact, end.seq)
+        # An epoch is complete once a later one holds events.
+        following = (await session.execute(queries.next_epoch(after))).scalar_one()
+        if following is None:
+            return [], cursors.write(after)
+        after = (following, -1, -1)
+        end = (await session.execute(queries.window_end(query, after, WINDOW))).one_or_none()
+        if end is None:
+            return [], cursors.write(after)
+    last = (after[0], end.xact, end.seq)
     named = await ids_named(session, query.q) if query.q else None
-    rows = (await session.execute(queries.ascending(query, named, after, last))).all()
+    ascending = queries.ascending(query, named, after, last, query.limit + 1)
+    rows = (await session.execute(ascending)).all()
     shown = rows[: query.limit]
     reached = _place(shown[-1]) if len(rows) > query.limit else last
     return await _show(session, shown), cursors.write(reached)
@@ -67,6 +75,19 @@ async def read(session: AsyncSession, id: UUID) -> AuditEventView:
     if row is None:
         raise NotFound("There is no such audit event.")
     return (await _show(session, [row]))[0]
+
+
+async def _newest(
+    session: AsyncSession, query: AuditQuery, named: list[UUID] | None, before: queries.Position | None
+) -> list[Any]:
+    """One event more than the page, if there is one; what the position's epoch lacks comes from older ones."""
+    rows: list[Any] = []
+    parts = [[]] if before is None else [queries.older_in_epoch(before), queries.older_epochs(before)]
+    for within in parts:
+        wanted = query.limit + 1 - len(rows)
+        if wanted:
+            rows += (await session.execute(queries.newest(query, named, within, wanted))).all()
+    return rows
 
 
 def _check_since(query: AuditQuery) -> None:

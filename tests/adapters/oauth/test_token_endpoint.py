@@ -10,6 +10,8 @@ from authlib.oauth2.rfc8414 import AuthorizationServerMetadata  # type: ignore[i
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.adapters.oauth import routes
+from app.domain.errors import Unavailable
 from app.domain.token_format import format_credential
 from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
 from tests.api import Account
@@ -213,3 +215,15 @@ async def test_the_metadata_is_valid_and_leads_to_the_token_endpoint(anonymous: 
     checked = AuthorizationServerMetadata(metadata)
     for field in ("token_endpoint", "grant_types_supported", "token_endpoint_auth_methods_supported"):
         getattr(checked, f"validate_{field}")()
+
+
+async def test_a_database_that_cannot_serve_is_said_in_oauths_own_words(
+    anonymous: httpx2.AsyncClient, owner: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise Unavailable("The database cannot serve right now; repeat the request shortly.")
+
+    monkeypatch.setattr(routes, "sign_in", away)
+    answer = await anonymous.post("/oauth/token", data=full(owner))
+    check_error(answer, 503, "temporarily_unavailable")
+    assert answer.headers["Retry-After"] == "1"
