@@ -1,6 +1,5 @@
 """What the composition root hands to features: one frozen value on ``app.state.runtime``."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
@@ -26,7 +25,6 @@ class Runtime:
     public_url: str
     max_token_ttl: timedelta
     clock: Clock = field(default=utc_now)
-    in_flight_of: Callable[[frozenset[object]], int] = field(default=lambda ids: 0)
 
 
 def get_runtime(request: Request) -> Runtime:

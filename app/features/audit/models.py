@@ -74,7 +74,7 @@ class AuditEvent(SQLModel, table=True):
     arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     digest_key_id: str | None = None
-    changes: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
+    changes: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
     duration_ms: int | None = None
     event_count: int | None = None
     request_id: str | None = None

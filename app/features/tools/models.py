@@ -22,8 +22,8 @@ class Tool(ObjectRow, table=True):
     title: str | None = None
     description: str | None = None
     input_schema: dict[str, Any] = Field(sa_type=JSONB)
-    output_schema: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
-    annotations: dict[str, Any] | None = Field(default=None, sa_type=JSONB)
+    output_schema: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    annotations: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
     risk: str
     assessed_risk: str
     """What the approved definition says; ``risk`` is this unless an administrator overrode it."""
