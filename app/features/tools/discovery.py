@@ -67,6 +67,8 @@ async def discover(outbound: OutboundClient, url: str, headers: Headers) -> Disc
     left_out: Counter[str] = Counter()
     secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
     for item in items:
+        # Others are served by this loop too, and a hostile server may send megabytes.
+        await asyncio.sleep(0)
         try:
             definition = read_definition(item, secrets)
         except OddTool as odd:

@@ -10,7 +10,9 @@ from mcp_types import ToolAnnotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.features.tools.sync import sync_server
 from app.kit.ids import parse_id
+from app.main import Scopegate
 from tests.features.tools.upstreams import Upstream, answer, mcp_server, raw_listing, serving, tool
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -386,3 +388,32 @@ async def test_a_server_that_ends_or_moves_during_its_sync_is_not_written(api: h
 async def test_an_unknown_server_is_not_found(api: httpx2.AsyncClient) -> None:
     assert (await api.post("/api/v1/servers/srv_01jdpnwz00e008000000000000/sync")).status_code == 404
     assert (await api.post("/api/v1/servers/tok_01jdpnwz00e008000000000000/sync")).status_code == 422
+
+
+async def test_a_sync_that_nobody_asked_for_records_only_news(
+    api: httpx2.AsyncClient, app: Scopegate, sessions: Sessions
+) -> None:
+    async def events() -> list[str]:
+        async with sessions() as session:
+            query = text("SELECT actor_type FROM audit_events WHERE action = 'server.sync' ORDER BY xact")
+            return list(await session.scalars(query))
+
+    async with mcp_server(tool("look")) as upstream:
+        path = await register(api, upstream.url)
+        server_id = parse_id("srv", path.rpartition("/")[2])
+        await sync(api, path)
+        await sync_server(app.api.state.runtime, server_id)
+        assert await events() == ["service_account"]
+        upstream.tools = [tool("look", "Changed.")]
+        await sync_server(app.api.state.runtime, server_id)
+
+    assert await events() == ["service_account", "system"]
+    assert await states(api) == {"look": "quarantined"}
+
+
+async def test_a_large_catalogue_is_taken_whole(api: httpx2.AsyncClient) -> None:
+    items = [{"name": f"get_{number}", "inputSchema": {"type": "object"}} for number in range(3_000)]
+    async with serving(raw_listing(*items)) as origin:
+        path = await register(api, origin)
+        assert (await sync(api, path))["tool_count"] == 3_000
+        assert (await sync(api, path))["sync"]["state"] == "ok"
