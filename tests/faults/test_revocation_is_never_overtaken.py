@@ -1,0 +1,78 @@
+"""I3: when a revocation has answered, no gateway lets a call through that starts later."""
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tests import database
+from tests.faults.conftest import Pair
+from tests.faults.harness import administration, gateways, organise
+from tests.faults.load import Call, load
+from tests.faults.upstream import upstream
+
+CACHED_CHECK = ("-m", "tests.faults.cached_check", "serve")
+# What each gateway answers before the revocation, and again after it: about a second of load on two cores.
+CALLS = 150
+
+Request = tuple[str, str, dict[str, Any] | None]
+# Method, path and body at the REST API; names in braces are ids of the organisation.
+ROUTES: dict[str, Request] = {
+    "token": ("POST", "tokens/{token}/revoke", {"reason": "laptop lost"}),
+    "grant of a person": ("DELETE", "grants/{grant}", None),
+    "grant of a group": ("DELETE", "grants/{grant}", None),
+    "membership": ("DELETE", "groups/{group}/members/{person}", None),
+    "end of a group": ("DELETE", "groups/{group}", None),
+    "suspension": ("POST", "identities/{person}/suspend", None),
+    "offboarding": ("POST", "identities/{person}/offboard", {"reason": "left the company"}),
+    "disabled server": ("PATCH", "servers/{server}", {"status": "disabled"}),
+    "end of a server": ("DELETE", "servers/{server}", None),
+    "quarantined tool": ("PATCH", "tools/{echo}", {"state": "quarantined"}),
+}
+_THROUGH_GROUP = {"grant of a group", "membership", "end of a group"}
+_QUICK = {"token", "grant of a group"}
+
+
+async def overtaking(pair: Pair, route: str) -> list[Call]:
+    """Revoke under load; the calls that started after the answer and were received upstream all the same."""
+    async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
+        organisation = await organise(api, server.url, through_group=route in _THROUGH_GROUP)
+        method, path, body = ROUTES[route]
+        ids = {
+            name: getattr(organisation, name)
+            for name in ("token", "grant", "group", "person", "server", "echo")
+        }
+        begun = monotonic()
+        async with load(organisation.way, pair.ports) as running:
+            await running.answered(pair.ports, CALLS, since=begun)
+            asked_at = monotonic()
+            answer = await api.request(method, f"/api/v1/{path.format(**ids)}", json=body)
+            revoked_at = monotonic()
+            await running.answered(pair.ports, CALLS, since=revoked_at)
+        assert answer.is_success, answer.text
+        statuses = {call.answer.status for call in running.history if call.answer is not None}
+        assert statuses <= {200, 400, 401, 404}
+        # All ran before; else that none runs afterwards would say nothing about the revocation.
+        assert all(call.ran for call in running.history if call.ended is not None and call.ended < asked_at)
+        return [call for call in running.history if call.started > revoked_at and call.id in server.received]
+
+
+@pytest.mark.parametrize(
+    "route", [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in ROUTES]
+)
+async def test_no_call_that_starts_after_the_answer_reaches_the_upstream(pair: Pair, route: str) -> None:
+    assert await overtaking(pair, route) == []
+
+
+@pytest.fixture
+def cached_pair() -> Iterator[Pair]:
+    """Two gateways that check against what they remember; they never learn of a second organisation."""
+    with database.temporary_database() as url, gateways(url, 2, CACHED_CHECK) as running:
+        yield Pair(url, running)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("route", ["token", "grant of a group"])
+async def test_the_same_load_catches_a_cached_check(cached_pair: Pair, route: str) -> None:
+    assert await overtaking(cached_pair, route) != []
