@@ -68,7 +68,8 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     typer.echo(welcome(known, data_dir, fleet.repository))
     next_maintenance = time.monotonic()
     while True:
-        if time.monotonic() >= next_maintenance:
+        # A database of somebody else's is maintained by its owner, whose address we may not have.
+        if usable.migration_database_url is not None and time.monotonic() >= next_maintenance:
             maintain(usable)
             next_maintenance += _DAY
         _look_after(children)
