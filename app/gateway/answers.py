@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from app.gateway.http import Exchange, HeaderList
@@ -72,8 +73,13 @@ def refuse_input(result: dict[str, Any]) -> bool:
 
 def secrets_of(target: UpstreamTarget) -> tuple[bytes, ...]:
     """The values to look for in answers: each credential without its scheme, as JSON would write it."""
+    return _secrets_in(target.headers)
+
+
+@lru_cache(maxsize=256)
+def _secrets_in(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
     found: list[bytes] = []
-    for _, value in target.headers:
+    for _, value in headers:
         scheme, space, rest = value.partition(b" ")
         secret = rest if space and scheme.isalpha() else value
         if len(secret) >= MINIMUM_SECRET:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from app.domain.access import Network
 from app.gateway import metadata
 from app.gateway.aggregate import Aggregate
+from app.gateway.alarms import Alarms
 from app.gateway.authenticate import Door, hosts_of
 from app.gateway.envelope import read_version
 from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
@@ -50,6 +51,7 @@ class Gateway:
     ) -> None:
         """``allowed_hosts``: what the Host header may say; those of ``public_url`` when empty."""
         self._public_url = public_url.rstrip("/")
+        self._alarms = Alarms()
         self._proxies = tuple(trusted_proxies)
         hosts = frozenset(host.lower() for host in allowed_hosts) or hosts_of(self._public_url)
         self._door = Door(snapshots, admissions, self._public_url, hosts)
@@ -63,7 +65,7 @@ class Gateway:
         """Serve one HTTP request."""
         if scope["type"] != "http":
             raise ValueError(f"the gateway serves no {scope['type']}")
-        exchange = Exchange(scope, receive, send, self._proxies)
+        exchange = Exchange(scope, receive, send, self._alarms, self._proxies)
         try:
             await self._dispatch(exchange)
         except Refused as refused:
@@ -74,7 +76,11 @@ class Gateway:
             await exchange.answer_error(
                 Refused(200, INTERNAL_ERROR, "The call was ended because access was withdrawn while it ran.")
             )
-        except (ClientGone, ClientLeft):
+        except ClientLeft:
+            # A legacy client that cancelled is still there; no answer is due, but its request must end.
+            if not exchange.complete:
+                await exchange.stream(b"", last=True)
+        except ClientGone:
             return
         except asyncio.CancelledError:
             raise

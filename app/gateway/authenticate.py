@@ -1,6 +1,6 @@
 """Who is calling: the bearer token, and the one answer for every token that opens nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +13,7 @@ from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 # These last for ever, so there is no newer state to look for.
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})
 
+MAX_PARSED = 10_000
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
 
 _WHAT_TO_DO = (
@@ -31,6 +32,8 @@ class Door:
     """Without a trailing slash."""
     hosts: frozenset[str]
     """Host header values, lower-case, with or without a port; ``*`` takes any."""
+    _parsed: dict[bytes, Credential] = field(default_factory=dict, repr=False)
+    """Authorization headers that opened a token lately, so that they are not parsed again."""
 
     def check_origin(self, exchange: Exchange) -> None:
         """Refuse what a browser was tricked into sending (DNS rebinding). Raises ``Refused`` (400, 403)."""
@@ -46,7 +49,9 @@ class Door:
 
     async def authenticate(self, exchange: Exchange) -> View:
         """The view of the caller's live token. Raises ``Refused`` (400, 401, 429), ``StoreUnavailable``."""
-        credential = self._credential(exchange)
+        raw = exchange.headers.get(b"authorization", b"")
+        known = self._parsed.get(raw)
+        credential = self._credential(exchange) if known is None or exchange.duplicated else known
         try:
             view = await self.snapshots.resolve(credential, exchange.client)
         except TooManyLookups:
@@ -55,6 +60,10 @@ class Door:
             ) from None
         if view is None:
             raise self.unauthorised(exchange, sent=True)
+        if known is None:
+            if len(self._parsed) >= MAX_PARSED:
+                self._parsed.clear()
+            self._parsed[raw] = credential
         stopped = liveness(view.token, self.snapshots.now(), exchange.address)
         if stopped is not None:
             if stopped not in _FINAL:

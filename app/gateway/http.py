@@ -1,12 +1,14 @@
 """One HTTP exchange as the gateway sees it: the request's parts, its body within limits, and ways to answer."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
 from app.domain.access import Address, Network
+from app.gateway.alarms import Alarms
 from app.gateway.ports import Client
 from app.gateway.refusals import Refused
 from app.kit import strict_json
@@ -20,6 +22,7 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 BODY_SECONDS = 15.0
 """How long a client may take to send its body before it is told off with 408."""
 
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
@@ -34,6 +37,7 @@ class Exchange:
 
     __slots__ = (
         "address",
+        "alarms",
         "client",
         "complete",
         "duplicated",
@@ -48,7 +52,10 @@ class Exchange:
         "started",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, proxies: tuple[Network, ...]) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, alarms: Alarms, proxies: tuple[Network, ...]
+    ) -> None:
+        self.alarms = alarms
         self.receive = receive
         self.send = send
         self.method: str = scope["method"]
@@ -61,18 +68,18 @@ class Exchange:
             else:
                 self.headers[name] = value
         peer = scope.get("client")
-        self.address: Address | None = None
-        if peer is not None:
-            self.address = parse_address(peer[0])
-            if proxies:
-                self.address = behind_proxies(self.address, self.headers.get(b"x-forwarded-for"), proxies)
+        self.address: Address | None = None if peer is None else parse_address(peer[0])
+        if proxies:
+            self.address = behind_proxies(self.address, self.headers.get(b"x-forwarded-for"), proxies)
         agent = self.headers.get(b"user-agent")
         self.client = Client(
-            None if self.address is None else str(self.address),
+            address_text(self.address),
             None if agent is None else agent.decode("latin-1"),
         )
-        state = scope.get("state")
-        self.request_id: str | None = None if state is None else state.get("request_id")
+        asked = self.headers.get(b"x-request-id")
+        self.request_id: str | None = None
+        if asked is not None and _REQUEST_ID.fullmatch(asked):
+            self.request_id = asked.decode("ascii")
         self.id: str | int | None = None
         self.started = False
         self.complete = False
@@ -85,13 +92,23 @@ class Exchange:
 
     async def read_body(self, limit: int) -> bytes:
         """The whole body. Raises ``Refused`` (408, 413) and ``ClientGone``."""
+        task, late = asyncio.current_task(), False
+
+        def ring() -> None:
+            nonlocal late
+            late = True
+            if task is not None:
+                task.cancel()
+
+        alarm = self.alarms.set(BODY_SECONDS, ring)
         try:
-            async with asyncio.timeout(BODY_SECONDS):
-                return await self._read_body(limit)
-        except TimeoutError:
-            raise Refused(
-                408, -32600, "The request body did not arrive in time.", headers=((b"connection", b"close"),)
-            ) from None
+            return await self._read_body(limit)
+        except asyncio.CancelledError:
+            if late and task is not None and task.uncancel() == 0:
+                raise too_slow() from None
+            raise
+        finally:
+            self.alarms.clear(alarm)
 
     async def _read_body(self, limit: int) -> bytes:
         parts: list[bytes] = []
@@ -141,6 +158,13 @@ class Exchange:
         self.sending = False
 
 
+def too_slow() -> Refused:
+    """The answer to a body that does not come."""
+    return Refused(
+        408, -32600, "The request body did not arrive in time.", headers=((b"connection", b"close"),)
+    )
+
+
 def too_large(limit: int) -> Refused:
     """The answer to a body over the limit."""
     return Refused(413, -32600, f"The request body is over the limit of {limit} bytes.")
@@ -166,6 +190,12 @@ def parse_address(text: str) -> Address | None:
         return ip_address(text.strip())
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=4096)
+def address_text(address: Address | None) -> str | None:
+    """The address as it is written."""
+    return None if address is None else str(address)
 
 
 def behind_proxies(

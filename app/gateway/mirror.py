@@ -34,7 +34,7 @@ from app.gateway.refusals import (
     unsupported_version,
 )
 from app.gateway.relay import AnswerUpstream, Relay, Watch
-from app.gateway.sessions import SessionSealer
+from app.gateway.sessions import MAX_SEALED, SessionSealer
 from app.kit.outbound import OutboundClient, OutboundResponse, Timeouts
 
 CALL_TIMES = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)
@@ -268,7 +268,7 @@ class MirrorCall:
         if session is None:
             return ()
         sealed = self.mirror.sealer.seal(passed.view.token.id, passed.on.id, session)
-        if len(sealed) > 1024:
+        if len(sealed) > MAX_SEALED:
             raise bad_upstream("The server behind the gateway gave a session id that is too long.")
         return ((SESSION, sealed),)
 

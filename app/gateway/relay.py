@@ -40,19 +40,18 @@ class Watch:
         self.streaming = False
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(WATCH_AFTER, self._start)
+        self._alarm = self._exchange.alarms.set(WATCH_AFTER, self._start)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
+        self._exchange.alarms.clear(self._alarm)
         if self._task is not None:
             self._task.cancel()
 
     def _start(self) -> None:
-        self._task = self._loop.create_task(self._run())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         wait = FIRST_COMMENT
