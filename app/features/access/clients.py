@@ -48,6 +48,8 @@ def clean(text: str | None) -> str | None:
     """A string that PostgreSQL takes, at most 256 bytes; a longer one ends in a digest of the whole."""
     if text is None:
         return None
+    if len(text) <= STRING_LIMIT and text.isascii() and "\0" not in text:
+        return text
     raw = text.encode("utf-8", "backslashreplace").replace(b"\x00", b"\\x00")
     if len(raw) <= STRING_LIMIT:
         return raw.decode()

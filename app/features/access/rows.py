@@ -30,6 +30,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("request_id", "text"),
     ("trace_id", "text"),
 )
+_NAMES = tuple(name for name, _ in COLUMNS)
 STRING_LIMIT = 256
 
 
@@ -56,7 +57,7 @@ class Row:
 
 def row_values(**columns: object) -> tuple[object, ...]:
     """The values of a row in the order of ``COLUMNS``; what is not named is NULL."""
-    return tuple(columns.get(name) for name, _ in COLUMNS)
+    return tuple(map(columns.get, _NAMES))
 
 
 def _statement() -> str:

@@ -28,6 +28,8 @@ _OURS = frozenset(
 # RFC 9110, 5.6.2 and 5.5: a token, then visible characters, spaces and tabs. No CR, LF or NUL.
 _HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*\r\n)*")
 _SWEEP_EVERY = 0.1
+# Checking and splitting a URL costs as much as the rest of sending; a service has few upstreams.
+_REMEMBERED_TARGETS = 4096
 
 
 class OutboundClient:
@@ -47,6 +49,7 @@ class OutboundClient:
         self.limits = limits
         self._tls = ssl_context
         self._pools: dict[Origin, Pool] = {}
+        self._targets: dict[str, Target] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -78,7 +81,7 @@ class OutboundClient:
 
         Raises ``ForbiddenUrl``, ``NotForwarded``, ``UpstreamError``.
         """
-        target = url if isinstance(url, Target) else self.policy.check_target(url)
+        target = url if isinstance(url, Target) else self._target(url)
         wire = _encode(method, target, headers, body)
         pool = self._pool(target.origin)
         connection = pool.take()
@@ -114,6 +117,16 @@ class OutboundClient:
             pool.close()
         self._pools.clear()
         await asyncio.sleep(0)  # Let the transports close their sockets.
+
+    def _target(self, url: str) -> Target:
+        """The checked target of a URL: the same for the same URL, since the policy never changes."""
+        target = self._targets.get(url)
+        if target is None:
+            target = self.policy.check_target(url)
+            if len(self._targets) >= _REMEMBERED_TARGETS:
+                self._targets.clear()
+            self._targets[url] = target
+        return target
 
     def _pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
