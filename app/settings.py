@@ -31,7 +31,7 @@ _SECRETS = (
 )
 _KEYS = ("token_pepper", "encryption_key", "signing_key")
 # Read by the test harness alone; not a setting of the service.
-_NOT_SETTINGS = {"SCOPEGATE_TEST_DATABASE_URL"}
+_NOT_SETTINGS = {"SCOPEGATE_TEST_DATABASE_URL", "SCOPEGATE_TEST_SHARED_DIR"}
 
 
 class SettingsError(Exception):

@@ -15,10 +15,6 @@ _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _log = logging.getLogger(__name__)
 
 
-class _BodyTooLarge(Exception):
-    pass
-
-
 class RequestLimits:
     """ASGI middleware around the API."""
 
@@ -26,53 +22,72 @@ class RequestLimits:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        asked = headers.get(b"x-request-id", b"")
-        request_id = asked.decode() if _ACCEPTABLE_ID.fullmatch(asked) else f"req_{new_id().hex}"
-        scope.setdefault("state", {})["request_id"] = request_id
-        received, started = 0, False
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > BODY_LIMIT:
-                raise _BodyTooLarge
-            return message
-
-        async def marked(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                answer = MutableHeaders(scope=message)
-                answer["X-Request-ID"] = request_id
-                answer["X-Content-Type-Options"] = "nosniff"
-                answer.setdefault("Cache-Control", "no-store")
-            await send(message)
-
+        exchange = _Exchange(scope, receive, send)
+        if exchange.declared() > BODY_LIMIT:
+            await exchange.too_large()
+            return
         try:
-            if _declared(headers) > BODY_LIMIT:
-                await self._too_large(scope, receive, marked)
-            else:
-                await self._app(scope, limited, marked)
-        except _BodyTooLarge:
-            await self._too_large(scope, receive, marked)
+            await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:
-            # The type alone: a message could hold what a client sent.
-            _log.error("request %s failed: %s", request_id, type(error).__name__)
-            if started:
+            if exchange.started:
                 raise
-            answer = problem(
-                Request(scope), 500, "Internal error", "internal_error",
-                "Something unexpected failed; report the request id.",
-            )  # fmt: skip
-            await answer(scope, receive, marked)
+            if not exchange.over:
+                await exchange.unexpected(error)
+        if exchange.over and not exchange.started:
+            await exchange.too_large()
 
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
+
+class _Exchange:
+    """One request: counts what comes in and marks what goes out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._headers = dict(scope["headers"])
+        asked = self._headers.get(b"x-request-id", b"")
+        self.request_id = asked.decode() if _ACCEPTABLE_ID.fullmatch(asked) else f"req_{new_id().hex}"
+        scope.setdefault("state", {})["request_id"] = self.request_id
+        self._received = 0
+        self.started = False
+
+    @property
+    def over(self) -> bool:
+        """More has come than a body may have."""
+        return self._received > BODY_LIMIT
+
+    def declared(self) -> int:
+        """The length that the client announced, 0 when it did not."""
+        value = self._headers.get(b"content-length", b"0")
+        return int(value) if value.isdigit() and len(value) < 20 else 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        # To the application an oversized body is a client that went away; the answer comes from here.
+        return {"type": "http.disconnect"} if self.over else message
+
+    async def send(self, message: Message) -> None:
+        if not self.over or self.started:
+            await self._forward(message)
+
+    async def _forward(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            answer = MutableHeaders(scope=message)
+            answer["X-Request-ID"] = self.request_id
+            answer["X-Content-Type-Options"] = "nosniff"
+            answer.setdefault("Cache-Control", "no-store")
+        await self._send(message)
+
+    async def too_large(self) -> None:
         detail = f"A request body has at most {BODY_LIMIT} bytes."
-        await problem(Request(scope), 413, "Body too large", "body_too_large", detail)(scope, receive, send)
+        await self._problem(413, "Body too large", "body_too_large", detail)
 
+    async def unexpected(self, error: Exception) -> None:
+        # The type alone: a message could hold what a client sent.
+        _log.error("request %s failed: %s", self.request_id, type(error).__name__)
+        detail = "Something unexpected failed; report the request id."
+        await self._problem(500, "Internal error", "internal_error", detail)
 
-def _declared(headers: dict[bytes, bytes]) -> int:
-    value = headers.get(b"content-length", b"0")
-    return int(value) if value.isdigit() and len(value) < 20 else 0
+    async def _problem(self, status: int, title: str, code: str, detail: str) -> None:
+        answer = problem(Request(self._scope), status, title, code, detail)
+        await answer(self._scope, self._receive, self._forward)

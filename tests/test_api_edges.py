@@ -1,0 +1,76 @@
+"""What every request of the API meets before and after its handler."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+
+async def test_a_body_over_the_limit_is_refused_declared_or_not(api: httpx2.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 65_536
+
+    for content in (b"x" * (1 << 20) + b"x", chunks()):
+        answer = await api.post("/api/v1/servers", content=content)
+        assert answer.status_code == 413
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b'"text"',
+        b"null",
+        b"[]",
+        b'{"slug": "a", "name": "NUL \\u0000", "url": "http://127.0.0.1/"}',
+        b'{"slug": "a", "name": "\\ud800", "url": "http://127.0.0.1/"}',
+        b'{"slug": "a", "name": 7, "url": "http://127.0.0.1/"}',
+        b'{"slug": "a", "name": "x", "url": "http://127.0.0.1/", "surprise": 1}',
+        b"\xff\xfe",
+        b'{"slug": "' + b"a" * 100_000 + b'"}',
+        b"[" * 50_000,
+    ],
+)
+async def test_bad_bodies_are_problems_that_name_the_mend(api: httpx2.AsyncClient, body: bytes) -> None:
+    answer = await api.post("/api/v1/servers", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in {400, 422}, answer.text
+    problem = answer.json()
+    assert problem["code"]
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert problem["detail"]
+
+
+async def test_a_good_request_id_is_echoed_and_a_bad_one_replaced(anonymous: httpx2.AsyncClient) -> None:
+    kept = await anonymous.get("/livez", headers={"X-Request-ID": "portal-42"})
+    assert kept.headers["X-Request-ID"] == "portal-42"
+    made = await anonymous.get("/livez", headers={"X-Request-ID": "x" * 500})
+    assert made.headers["X-Request-ID"].startswith("req_")
+
+
+async def test_unknown_paths_and_methods_are_problems_too(api: httpx2.AsyncClient) -> None:
+    missing = await api.get("/api/v1/nothing")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+    method = await api.put("/api/v1/servers")
+    assert (method.status_code, method.json()["code"]) == (405, "method_not_allowed")
+    assert method.headers["Allow"]
+
+
+@pytest.mark.parametrize("cursor", ["x", "%00", "AAAA", "é"])
+async def test_a_foreign_cursor_is_a_bad_request(api: httpx2.AsyncClient, cursor: str) -> None:
+    answer = await api.get("/api/v1/servers", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["code"]) == (400, "cursor_mismatch")
+
+
+async def test_an_id_of_another_kind_is_named(api: httpx2.AsyncClient) -> None:
+    answer = await api.get("/api/v1/servers/tok_01jbz8xkq2fxs8x6v0g5r3s9m1")
+    assert answer.status_code == 422
+    assert "srv_" in answer.text
+
+
+async def test_it_is_ready_when_the_database_records(anonymous: httpx2.AsyncClient) -> None:
+    answer = await anonymous.get("/readyz")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["recording"] is True
