@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from uuid import UUID
 
 from app.features.tools.sync import sync_server
@@ -9,6 +10,8 @@ from app.kit.runtime import Runtime
 
 _log = logging.getLogger(__name__)
 _WAITING = 1_000
+# A server whose live list never matches would otherwise be synced with each list that passes.
+_EVERY_S = 30.0
 
 
 class SyncRequestsPort:
@@ -17,10 +20,12 @@ class SyncRequestsPort:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._waiting: dict[UUID, None] = {}
+        self._begun: dict[UUID, float] = {}
         self._wake = asyncio.Event()
 
     def request_sync(self, server_id: UUID) -> None:
-        if len(self._waiting) < _WAITING:
+        recently = time.monotonic() - self._begun.get(server_id, -_EVERY_S) < _EVERY_S
+        if not recently and len(self._waiting) < _WAITING:
             self._waiting[server_id] = None
             self._wake.set()
 
@@ -32,6 +37,7 @@ class SyncRequestsPort:
             while self._waiting:
                 server_id = next(iter(self._waiting))
                 del self._waiting[server_id]
+                self._begun[server_id] = time.monotonic()
                 try:
                     await sync_server(self._runtime, server_id)
                 except Exception as error:  # noqa: BLE001
