@@ -1,8 +1,10 @@
 """Laws of the access decision, over drawn fleets, identities, grants, tokens and policies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import combinations, product
 from math import inf
+from typing import Any
 
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
@@ -24,20 +26,26 @@ from app.domain.access import (
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
 from app.domain.scopes import (
+    AllServers,
+    AllTools,
     GrantsScope,
     ListedScope,
     Scope,
     ScopeEntry,
     ServersByIds,
     ServersByLabels,
+    ServerSelector,
     ToolsByNames,
     ToolsByRisk,
+    ToolSelector,
     scope_reaches_server,
     scope_reaches_tool,
     scope_within,
 )
 from tests.domain.worlds import (
+    LABELS,
     LATEST,
+    SERVER_IDS,
     TOOL_NAMES,
     World,
     entries,
@@ -205,23 +213,30 @@ def test_a_revoked_or_expired_token_stops_itself_and_its_children(
     assert with_token(world, stop).effect is Effect.DENY
 
 
-@given(any_world, st.floats(-1, LATEST + 1))
-def test_an_answer_holds_all_through_its_span(world: World, later: float) -> None:
+# Every edge that a drawn world can have, and a moment between each two.
+MOMENTS = [half / 2 for half in range(-1, 2 * LATEST + 2)]
+
+
+@given(any_world)
+def test_an_answer_holds_all_through_its_span(world: World) -> None:
     now = answer(world)
     assert now.valid_from <= world.at < now.valid_until
-    assume(now.valid_from <= later < now.valid_until)
-    event(f"{now.effect} at another time" if later != world.at else "the same time")
-    then = decide(world.question, world.around, later)
-    assert (then.effect, then.reason_code, then.tool) == (now.effect, now.reason_code, now.tool)
+    inside = [moment for moment in MOMENTS if now.valid_from <= moment < now.valid_until]
+    event(f"{now.effect} {now.reason_code}")
+    for moment in inside:
+        then = decide(world.question, world.around, moment)
+        assert (then.effect, then.reason_code, then.tool) == (now.effect, now.reason_code, now.tool)
 
 
-@given(any_world, st.floats(-1, LATEST + 1))
-def test_a_list_holds_all_through_its_span(world: World, later: float) -> None:
-    now, names = visible_tools(world.question, world.around, world.at)
+@given(any_world)
+def test_a_list_holds_all_through_its_span(world: World) -> None:
+    question = replace(world.question, tool=None)
+    now, names = visible_tools(question, world.around, world.at)
     assert now.valid_from <= world.at < now.valid_until
-    assume(now.valid_from <= later < now.valid_until)
-    then, names_then = visible_tools(world.question, world.around, later)
-    assert (then.effect, then.reason_code, names_then) == (now.effect, now.reason_code, names)
+    for moment in MOMENTS:
+        if now.valid_from <= moment < now.valid_until:
+            then, names_then = visible_tools(question, world.around, moment)
+            assert (then.effect, then.reason_code, names_then) == (now.effect, now.reason_code, names)
 
 
 @given(any_world)
@@ -284,6 +299,36 @@ def test_a_scope_within_another_reaches_no_more(
     for name in TOOL_NAMES:
         reached = scope_reaches_tool(child, id, labels, name, risk)
         assert reached <= scope_reaches_tool(parent, id, labels, name, risk)
+
+
+def subsets(of: Iterable[Any]) -> list[frozenset[Any]]:
+    items = list(of)
+    return [frozenset(some) for size in range(len(items) + 1) for some in combinations(items, size)]
+
+
+def test_each_server_selector_within_another_selects_no_more() -> None:
+    """All of them over three servers and three labels."""
+    selectors: list[ServerSelector] = [AllServers()]
+    selectors += [ServersByIds(ids) for ids in subsets(SERVER_IDS)]
+    selectors += [ServersByLabels(labels) for labels in subsets(LABELS)]
+    fleet = [(id, dict(labels)) for id in SERVER_IDS for labels in subsets(LABELS)]
+    for child, parent in product(selectors, repeat=2):
+        scopes = [ListedScope((ScopeEntry(servers, AllTools()),)) for servers in (child, parent)]
+        if scope_within(*scopes):
+            for id, labels in fleet:
+                assert child.matches(id, labels) <= parent.matches(id, labels), (child, parent)
+
+
+def test_each_tool_selector_within_another_selects_no_more() -> None:
+    """All of them over four names and all risks."""
+    selectors: list[ToolSelector] = [AllTools()]
+    selectors += [ToolsByNames(names) for names in subsets(TOOL_NAMES)]
+    selectors += [ToolsByRisk(risks) for risks in subsets(Risk)]
+    for child, parent in product(selectors, repeat=2):
+        scopes = [ListedScope((ScopeEntry(AllServers(), tools),)) for tools in (child, parent)]
+        if scope_within(*scopes):
+            for name, risk in product(TOOL_NAMES, Risk):
+                assert child.matches(name, risk) <= parent.matches(name, risk), (child, parent)
 
 
 @given(scopes)
