@@ -87,6 +87,11 @@ def known(data_dir: Path) -> dict[str, object]:
     return content
 
 
+def tokens(data_dir: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((data_dir / "dev.json").read_text())["demo"]["tokens"]
+    return found
+
+
 def tutorial(port: str) -> str:
     """The commands of the tutorial as one script, for this port."""
     text = (ROOT / "docs" / "tutorial" / "first-token.md").read_text()
@@ -151,12 +156,32 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
     assert gone(data_dir) == []
 
 
-def test_killed_it_leaves_only_the_database_which_the_next_start_adopts(
+def printed_commands(log: str) -> str:
+    """What a newcomer pastes from the terminal, but for the line that needs Claude Code; then the list again."""
+    lines = [line for line in log.splitlines() if line.startswith("  ") and "claude mcp add" not in line]
+    script = "\n".join(lines)
+    listing = script[script.index("  curl -s http") : script.index("  BEARER=")]
+    return f"set -eu\n{script}\n{listing}"
+
+
+def test_what_it_prints_works_and_killed_it_is_taken_up_again(
     tmp_path: Path, data_dir: Path, environment: dict[str, str]
 ) -> None:
     with running(environment, tmp_path / "first.log") as process:
+        script = printed_commands((tmp_path / "first.log").read_text())
+        pasted = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        assert pasted.returncode == 0, pasted.stderr
+        listed, _, after = pasted.stdout.partition('"changed":true')
+        assert '"git__git_log"' in listed
+        assert "git__git_commit" not in listed
+        assert "needs a valid Scopegate token" in after
+        first = tokens(data_dir)
         stopped(process, signal.SIGKILL)
+    # The database alone is left, and the next start adopts it.
     assert gone(data_dir, but="postgres") == []
     with running(environment, tmp_path / "again.log") as process:
+        second = tokens(data_dir)
+        assert second["deploy-agent"] == first["deploy-agent"]
+        assert second["maria"] != first["maria"], "a revoked token was handed out again"
         assert stopped(process, signal.SIGTERM) == 0
     assert gone(data_dir) == []
