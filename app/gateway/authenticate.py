@@ -14,6 +14,7 @@ from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})
 
 MAX_PARSED = 10_000
+MAX_HOSTS = 1_000
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
 
 _WHAT_TO_DO = (
@@ -32,17 +33,19 @@ class Door:
     """Without a trailing slash."""
     hosts: frozenset[str]
     """Host header values, lower-case, with or without a port; ``*`` takes any."""
+    _hosts_seen: set[bytes] = field(default_factory=set, repr=False)
     _parsed: dict[bytes, Credential] = field(default_factory=dict, repr=False)
     """Authorization headers that opened a token lately, so that they are not parsed again."""
 
     def check_origin(self, exchange: Exchange) -> None:
         """Refuse what a browser was tricked into sending (DNS rebinding). Raises ``Refused`` (400, 403)."""
-        if "*" not in self.hosts:
+        if exchange.headers.get(b"host") not in self._hosts_seen or b"host" in exchange.duplicated:
             host = (exchange.header(b"host") or "").lower()
-            if b"host" in exchange.duplicated or (
-                host not in self.hosts and _without_port(host) not in self.hosts
-            ):
+            served = "*" in self.hosts or host in self.hosts or _without_port(host) in self.hosts
+            if not served or b"host" in exchange.duplicated:
                 raise Refused(400, INVALID_REQUEST, "The Host header names no host that is served here.")
+            if len(self._hosts_seen) < MAX_HOSTS:
+                self._hosts_seen.add(exchange.headers.get(b"host", b""))
         origin = exchange.header(b"origin")
         if origin is not None and (b"origin" in exchange.duplicated or origin != _origin_of(self.public_url)):
             raise Refused(403, INVALID_REQUEST, "Requests from this Origin are not taken.")

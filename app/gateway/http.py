@@ -71,11 +71,7 @@ class Exchange:
         self.address: Address | None = None if peer is None else parse_address(peer[0])
         if proxies:
             self.address = behind_proxies(self.address, self.headers.get(b"x-forwarded-for"), proxies)
-        agent = self.headers.get(b"user-agent")
-        self.client = Client(
-            address_text(self.address),
-            None if agent is None else agent.decode("latin-1"),
-        )
+        self.client = client_at(self.address, self.headers.get(b"user-agent"))
         asked = self.headers.get(b"x-request-id")
         self.request_id: str | None = None
         if asked is not None and _REQUEST_ID.fullmatch(asked):
@@ -193,9 +189,11 @@ def parse_address(text: str) -> Address | None:
 
 
 @lru_cache(maxsize=4096)
-def address_text(address: Address | None) -> str | None:
-    """The address as it is written."""
-    return None if address is None else str(address)
+def client_at(address: Address | None, agent: bytes | None) -> Client:
+    """The client as far as the connection tells."""
+    return Client(
+        None if address is None else str(address), None if agent is None else agent.decode("latin-1")
+    )
 
 
 def behind_proxies(

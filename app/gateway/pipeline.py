@@ -48,7 +48,7 @@ ADMISSION_SECONDS = 1.0
 _NO_NAMES: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """What a request asks, so that it can be decided again on a newer view.
 
