@@ -30,8 +30,13 @@ _SECRETS = (
     "oidc_client_secret",
 )
 _KEYS = ("token_pepper", "encryption_key", "signing_key")
-# Read by the test harness alone; not a setting of the service.
-_NOT_SETTINGS = {"SCOPEGATE_TEST_DATABASE_URL", "SCOPEGATE_TEST_SHARED_DIR"}
+# Names of others that share the prefix: the test harness's, and those that clients are told to keep a token in.
+_NOT_SETTINGS = {
+    "SCOPEGATE_TEST_DATABASE_URL",
+    "SCOPEGATE_TEST_SHARED_DIR",
+    "SCOPEGATE_TOKEN",
+    "SCOPEGATE_AUTHORIZATION",
+}
 
 
 class SettingsError(Exception):

@@ -25,6 +25,11 @@ _APPEND_ONLY = (
     "audit_events", "audit_arguments", "audit_checkpoints", "audit_tree_nodes", "log_epochs",
 )  # fmt: skip
 
+_PARTITIONS = text(
+    "SELECT inhrelid::regclass::text FROM pg_inherits"
+    " WHERE inhparent IN ('audit_events'::regclass, 'audit_arguments'::regclass)"
+)
+
 
 class DatabaseFault(Exception):
     """The database cannot be used by this code; one line that says why and what to do."""
@@ -95,6 +100,10 @@ async def _allow(connection: AsyncConnection, role: str | None) -> None:
         f"ALTER ROLE {quoted} SET idle_in_transaction_session_timeout = '10s'",
     ):
         await connection.execute(text(statement))
+    partitions = await connection.scalars(_PARTITIONS)
+    for partition in partitions.all():
+        # Rows go through the parent, whose rights count then; nobody needs the partition itself.
+        await connection.execute(text(f"REVOKE ALL ON {partition} FROM {quoted}"))
     await connection.commit()
 
 
