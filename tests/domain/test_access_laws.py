@@ -5,8 +5,9 @@ from dataclasses import replace
 from itertools import combinations, product
 from math import inf
 from typing import Any
+from uuid import UUID
 
-from hypothesis import assume, event, given
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from app.domain.access import (
@@ -47,6 +48,7 @@ from tests.domain.worlds import (
     LATEST,
     SERVER_IDS,
     TOOL_NAMES,
+    TimedRule,
     World,
     entries,
     open_worlds,
@@ -56,7 +58,7 @@ from tests.domain.worlds import (
     worlds,
 )
 
-any_world = st.one_of(worlds(), open_worlds())
+any_world = st.one_of(worlds(), open_worlds(), open_worlds(bare=True))
 STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
 
 
@@ -82,6 +84,17 @@ def test_attenuating_any_token_never_widens(world: World, child: Token) -> None:
     parent = world.question.token
     over, under = answer(world), answer(world, token=replace(child, parent=parent))
     assert STRENGTH[under.effect] >= STRENGTH[over.effect]
+
+
+@given(open_worlds(bare=True), st.uuids(), st.sampled_from((Effect.DENY, Effect.REQUIRE_APPROVAL)))
+def test_what_policy_withholds_from_a_parent_it_withholds_from_the_child(
+    world: World, agent_id: UUID, effect: Effect
+) -> None:
+    parent = world.question.token
+    child = replace(parent, identity=replace(parent.identity, id=agent_id), parent=parent)
+    rule = TimedRule(effect, parent.identity.id, -inf, inf)
+    question = replace(world.question, token=child)
+    assert decide(question, replace(world.around, policies=rule), world.at).effect is effect
 
 
 @given(any_world)
@@ -228,6 +241,7 @@ def test_an_answer_holds_all_through_its_span(world: World) -> None:
         assert (then.effect, then.reason_code, then.tool) == (now.effect, now.reason_code, now.tool)
 
 
+@settings(max_examples=250)  # The expiry of one grant of many rarely changes a list.
 @given(any_world)
 def test_a_list_holds_all_through_its_span(world: World) -> None:
     question = replace(world.question, tool=None)

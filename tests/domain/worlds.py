@@ -173,8 +173,11 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 @st.composite
-def open_worlds(draw: st.DrawFn) -> World:
-    """A world in which nothing but scope, grants and policy stands in the way: allows are common here."""
+def open_worlds(draw: st.DrawFn, *, bare: bool = False) -> World:
+    """A world in which nothing but scope, grants and policy stands in the way: allows are common here.
+
+    A bare one leaves policy alone.
+    """
     world = draw(worlds())
     server = draw(servers())
     tool = draw(st.sampled_from(TOOL_NAMES))
@@ -186,23 +189,24 @@ def open_worlds(draw: st.DrawFn) -> World:
         wide = Grant(
             draw(ids),
             draw(versions),
-            AllServers() if draw(st.booleans()) else ServersByIds(frozenset({server.id})),
+            AllServers() if bare or draw(st.booleans()) else ServersByIds(frozenset({server.id})),
             AllTools(),
             True,
             True,
-            draw(st.one_of(st.just(-inf), times)),
-            draw(st.one_of(st.just(inf), times)),
+            -inf if bare else draw(st.one_of(st.just(-inf), times)),
+            inf if bare else draw(st.one_of(st.just(inf), times)),
         )
         identity = replace(
             token.identity,
             status=IdentityStatus.ACTIVE,
             owner=None if owner is None else replace(owner, status=IdentityStatus.ACTIVE),
-            grants=(*token.identity.grants, wide),
+            grants=(wide,) if bare else (*token.identity.grants, wide),
         )
         return replace(
             token,
             identity=identity,
-            scope=draw(st.one_of(st.just(GrantsScope()), scopes)),
+            scope=GrantsScope() if bare else draw(st.one_of(st.just(GrantsScope()), scopes)),
+            expires_at=inf if bare else token.expires_at,
             revoked=False,
             ip_allow=(),
             parent=None if token.parent is None else opened(token.parent),
