@@ -12,4 +12,6 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
     """uvloop too for the outbound client, which lives close to the transport."""
     plain: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-    return {**plain, "uvloop": uvloop.new_event_loop} if item.path.name == "test_outbound_client.py" else plain
+    return (
+        {**plain, "uvloop": uvloop.new_event_loop} if item.path.name == "test_outbound_client.py" else plain
+    )
