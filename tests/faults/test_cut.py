@@ -1,6 +1,7 @@
 """I4: what is in flight when its right ends is cut, both legs."""
 
 import asyncio
+from contextlib import closing
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -40,20 +41,19 @@ async def test_a_stream_ends_on_both_sides_soon_after_its_right(
 ) -> None:
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
         organisation = await organise(api, server.url)
-        connection = await Connection.open(pair.ports[gateway])
-        call = uuid4().hex
-        connection.send(organisation.way.call(SLOW, call))
-        status, _ = await connection.head()
-        assert status == 200
-        assert b"notifications/progress" in await connection.chunk()
-        ids = {"token": organisation.token, "person": organisation.person}
-        answer = await api.post(f"/api/v1/{path.format(**ids)}", json=body)
-        revoked_at = monotonic()
-        assert answer.is_success, answer.text
-        async with asyncio.timeout(AT_MOST_S):
-            rest = await _until_the_end(connection)
-            ended_at = await server.streams_ended[call]
-        connection.close()
+        with closing(await Connection.open(pair.ports[gateway])) as connection:
+            call = uuid4().hex
+            connection.send(organisation.way.call(SLOW, call))
+            status, _ = await connection.head()
+            assert status == 200
+            assert b"notifications/progress" in await connection.chunk()
+            ids = {"token": organisation.token, "person": organisation.person}
+            answer = await api.post(f"/api/v1/{path.format(**ids)}", json=body)
+            revoked_at = monotonic()
+            assert answer.is_success, answer.text
+            async with asyncio.timeout(AT_MOST_S):
+                rest = await _until_the_end(connection)
+                ended_at = await server.streams_ended[call]
         assert ended_at - revoked_at < AT_MOST_S
         # The client is told why instead of being left to guess.
         assert b"access was withdrawn" in rest

@@ -22,6 +22,7 @@ from app.kit.ids import new_id
 DEADLINE_S = 1.5
 BATCH = 512
 WAITING = 20_000
+_LOOK_EVERY_S = 0.1
 _DATA_CLASSES = ("22", "23", "54")
 _NO_PARTITION = "23514"
 _NO_EPOCH = "23502"
@@ -103,20 +104,35 @@ class AdmissionWriter:
     async def _connected(self) -> bool:
         if self._connection is not None and not self._connection.is_closed():
             return True
+        opening = asyncio.create_task(self._open())
+        try:
+            while not opening.done():
+                # Opening may hang, and whoever came meanwhile has a deadline too.
+                await asyncio.wait([opening], timeout=_LOOK_EVERY_S)
+                self._expire(time.monotonic())
+        finally:
+            opening.cancel()
+        if opening.result():
+            return True
+        if self._closing:
+            self._queue.clear()
+        # A database that is away refuses at once; do not spin on it.
+        await asyncio.sleep(_LOOK_EVERY_S)
+        return False
+
+    async def _open(self) -> bool:
+        connection: asyncpg.Connection[asyncpg.Record] | None = None
         try:
             async with asyncio.timeout(DEADLINE_S):
                 connection = await self._connect()
                 await self._open_epoch(connection)
                 self._statement = await connection.prepare(STATEMENT)
-                self._connection = connection
-                return True
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            self._expire(time.monotonic())
-            if self._closing:
-                self._queue.clear()
-            # A database that is away refuses at once; do not spin on it.
-            await asyncio.sleep(0.1)
+            if connection is not None:
+                connection.terminate()
             return False
+        self._connection = connection
+        return True
 
     def _expire(self, now: float) -> None:
         kept: deque[_Waiting] = deque()

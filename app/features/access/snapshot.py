@@ -7,7 +7,8 @@ that begin after it was asked, so that it never returns what made it necessary.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -31,6 +32,7 @@ READ_TIMEOUT_S = 1.5
 COLD_LOOKUPS = 3
 COLD_QUEUE = 500
 CAPACITY = 200_000
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class LookupsExhausted(Exception):
@@ -121,8 +123,9 @@ class AccessSnapshot:
     async def fleet(self, *, fresh: bool = False) -> tuple[Fleet, Surroundings]:
         """The fleet, and the versions that decisions rest on beside objects. Raises ``SnapshotUnavailable``."""
         if self._fleet is None or fresh:
-            found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
-            return found
+            async with _in_time():
+                found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
+                return found
         return self._fleet
 
     async def target(self, server: Server) -> tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]:
@@ -161,10 +164,11 @@ class AccessSnapshot:
         if reads is None:
             reads = self._loads[token_id] = _FreshReads(lambda: self._read_token(token_id))
         try:
-            if not bounded:
-                entry = await reads.result()
-            else:
-                entry = await self._load_within_budget(reads)
+            async with _in_time():
+                if not bounded:
+                    entry = await reads.result()
+                else:
+                    entry = await self._load_within_budget(reads)
         finally:
             if self._loads.get(token_id) is reads and reads.idle:
                 del self._loads[token_id]
@@ -200,15 +204,27 @@ class AccessSnapshot:
     async def _reading(self, read: Callable[[Any], Awaitable[Result]]) -> Result:
         started = time.monotonic()
         try:
-            async with (
-                asyncio.timeout(READ_TIMEOUT_S),
-                self._pool.acquire() as connection,
-                consistent(connection),
-            ):
-                result = await read(connection)
-                if not self.clock.known:
-                    at = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-                    self.clock.learn(at, started, time.monotonic())
-                return result
+            async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
+                # A cancelled read would still wait for its rollback: on a silent network only a cut ends it.
+                cut = asyncio.get_running_loop().call_later(READ_TIMEOUT_S, connection.terminate)
+                try:
+                    async with consistent(connection):
+                        result = await read(connection)
+                        if not self.clock.known:
+                            at = await connection.fetchval(_NOW)
+                            self.clock.learn(at, started, time.monotonic())
+                        return result
+                finally:
+                    cut.cancel()
         except DATABASE_FAULTS as error:
             raise SnapshotUnavailable from error
+
+
+@asynccontextmanager
+async def _in_time() -> AsyncIterator[None]:
+    """Bounds the wait of one caller, however many reads it has to wait for. Raises ``SnapshotUnavailable``."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            yield
+    except TimeoutError as error:
+        raise SnapshotUnavailable from error
