@@ -46,11 +46,16 @@ class Answer:
         outcome = "error" if result.get("isError") is True else "success"
         return self.redact(raw, message), outcome
 
-    def redact(self, raw: bytes, message: Any) -> bytes:
-        """Take the upstream credential out, should the upstream repeat it, also in escaped form."""
+    def scrub(self, raw: bytes) -> bytes:
+        """Take the upstream credential out of bytes, as it is."""
         for secret in self.secrets:
             if secret in raw:
                 raw = raw.replace(secret, REDACTED)
+        return raw
+
+    def redact(self, raw: bytes, message: Any) -> bytes:
+        """Take the upstream credential out, should the upstream repeat it, also in escaped form."""
+        raw = self.scrub(raw)
         if self.secrets and (b"\\u" in raw or b"\\/" in raw):
             plain = dump(message)
             if any(secret in plain for secret in self.secrets):

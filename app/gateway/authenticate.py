@@ -118,7 +118,7 @@ class Door:
 
 def _without_port(host: str) -> str:
     name, _, port = host.rpartition(":")
-    return name if port.isdigit() else host
+    return name if port.isdigit() and len(port) <= 5 else host
 
 
 def _origin_of(url: str) -> str:

@@ -23,6 +23,8 @@ BODY_SECONDS = 15.0
 """How long a client may take to send its body before it is told off with 408."""
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_CACHED_BYTES = 256
+"""What a client sends is kept in no cache when it is longer."""
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
@@ -71,7 +73,9 @@ class Exchange:
         self.address: Address | None = None if peer is None else parse_address(peer[0])
         if proxies:
             self.address = behind_proxies(self.address, self.headers.get(b"x-forwarded-for"), proxies)
-        self.client = client_at(self.address, self.headers.get(b"user-agent"))
+        agent = self.headers.get(b"user-agent")
+        make = client_at if agent is None or len(agent) <= _CACHED_BYTES else client_at.__wrapped__
+        self.client: Client = make(self.address, agent)
         asked = self.headers.get(b"x-request-id")
         self.request_id: str | None = None
         if asked is not None and _REQUEST_ID.fullmatch(asked):
@@ -179,9 +183,13 @@ def result_body(id: str | int | None, result: dict[str, Any]) -> bytes:
     return strict_json.dumps({"jsonrpc": "2.0", "id": id, "result": result})
 
 
-@lru_cache(maxsize=4096)
 def parse_address(text: str) -> Address | None:
     """An IP address, or ``None`` for anything else (a Unix socket's name)."""
+    return _address(text) if len(text) <= _CACHED_BYTES else None
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> Address | None:
     try:
         return ip_address(text.strip())
     except ValueError:

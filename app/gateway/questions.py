@@ -1,7 +1,6 @@
 """What a message asks: the tool and arguments of a call, and who the client says it is."""
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from app.gateway.envelope import CLIENT_INFO_KEY, Message
@@ -33,13 +32,8 @@ def client_of(exchange: Exchange, message: Message) -> Client | None:
     if not isinstance(info, dict):
         return None
     name, version = info.get("name"), info.get("version")
-    return _named(
+    return replace(
         exchange.client,
-        name if isinstance(name, str) else None,
-        version if isinstance(version, str) else None,
+        name=name if isinstance(name, str) else None,
+        version=version if isinstance(version, str) else None,
     )
-
-
-@lru_cache(maxsize=1024)
-def _named(client: Client, name: str | None, version: str | None) -> Client:
-    return replace(client, name=name, version=version)

@@ -102,7 +102,7 @@ class Relay:
 
     async def _pass(self, event: SseEvent) -> str | None:
         if not event.data:
-            await self._exchange.stream(self._answer.redact(event.raw, None), headers=self._answer.headers)
+            await self._exchange.stream(self._answer.scrub(event.raw), headers=self._answer.headers)
             return None
         message = parse(event.data)
         if not isinstance(message, dict):
@@ -110,14 +110,14 @@ class Relay:
         method = message.get("method")
         if method is None:
             body, outcome = self._answer.finish(event.data, message)
-            raw = event.raw if body is event.data else encode_event(body)
+            raw = self._answer.scrub(event.raw) if body is event.data else encode_event(body)
             await self._exchange.stream(raw, last=True, headers=self._answer.headers)
             return outcome
         if "id" in message:
             await self._refuse_request(message)
         elif method in CARRIED_NOTIFICATIONS:
             body = self._answer.redact(event.data, message)
-            raw = event.raw if body is event.data else encode_event(body)
+            raw = self._answer.scrub(event.raw) if body is event.data else encode_event(body)
             await self._exchange.stream(raw, headers=self._answer.headers)
         return None
 

@@ -160,6 +160,16 @@ async def test_our_credential_does_not_come_back(make: Callable[[], bytes], stre
         assert "set-cookie" not in got.headers
 
 
+async def test_our_credential_does_not_come_back_beside_the_data() -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        await send_events(send, b": " + CREDENTIAL + b"\n\n", b"id: " + CREDENTIAL + b"\n" + event(answer()))
+
+    async with behind(script) as (_, _, client):
+        got = await post(client, "/mcp/calc", call("add"))
+        assert got.text.count("[redacted]") == 2
+        assert CREDENTIAL not in got.content
+
+
 async def test_answers_pass_byte_for_byte_and_as_they_come() -> None:
     go_on = asyncio.Event()
     odd = b': hello\r\rid: 7\nevent: message\ndata: {"jsonrpc":"2.0",  "method":"notifications/message"}\n\n'
