@@ -128,11 +128,13 @@ class AdmissionWriter:
                 await self._open_epoch(connection)
                 self._statement = await connection.prepare(STATEMENT)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            if connection is not None:
-                connection.terminate()
             return False
-        self._connection = connection
-        return True
+        else:
+            self._connection = connection
+            return True
+        finally:
+            if connection is not None and connection is not self._connection:
+                connection.terminate()
 
     def _expire(self, now: float) -> None:
         kept: deque[_Waiting] = deque()

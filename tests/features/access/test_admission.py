@@ -3,12 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from time import monotonic
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from app.features.access.admission import AdmissionUnavailable, outcome_row
+from app.features.access.admission import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_row
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.rows import Row, row_values
+from app.features.audit.epochs import ensure_epoch
+from app.kit.ids import new_id
 from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
 MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
@@ -161,3 +166,25 @@ async def test_the_log_cannot_be_changed_by_anybody(database_url: str, connectio
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute(statement)
+
+
+async def test_whoever_comes_while_a_connection_hangs_is_refused_within_the_deadline() -> None:
+    async def connect() -> Connection:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key", ensure_epoch)
+    serving = asyncio.create_task(writer.run())
+
+    async def come(after: float) -> float:
+        await asyncio.sleep(after)
+        came = monotonic()
+        with pytest.raises(AdmissionUnavailable):
+            await writer.write(Row(row_values(id=new_id(), action="tool.call", actor_type="identity")))
+        return monotonic() - came
+
+    waits = await asyncio.gather(*(come(number / 5) for number in range(8)))
+    writer.close()
+    serving.cancel()
+    await asyncio.wait([serving])
+    assert max(waits) < DEADLINE_S
