@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import gc
-import importlib.util
 import os
 import sys
 from dataclasses import dataclass
@@ -41,11 +40,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about 45 seconds instead of three minutes")
     plan = QUICK if parser.parse_args().quick else FULL
-    if importlib.util.find_spec("aiohttp") is None:
-        sys.stderr.write(
-            "The yardstick needs aiohttp: install the extra 'bench' (pip install -e '.[bench]').\n"
-        )
-        return 2
     cores = choose_cores()
     if cores.shared:
         sys.stderr.write("Only one core: system and load share it, and the ratios will flatter nobody.\n")
