@@ -156,7 +156,7 @@ class MirrorCall:
         forward = partial(self._send_along, http_method)
         if ask.redecide(view, snapshots.now()).allowed:
             server = view.servers[self.slug]
-            target = await self.mirror.pipeline.target(server)
+            target = await self.mirror.pipeline.target(server, view.token)
             self._check(view, server, target)
             await self.mirror.pipeline.without_record(forward(view, target))
             return

@@ -227,15 +227,15 @@ class Pipeline:
     async def _ready(self, view: View, server: Server | None, check: Check | None) -> UpstreamTarget | None:
         if server is None:
             return None
-        target = await self.target(server)
+        target = await self.target(server, view.token)
         if check is not None:
             check(view, server, target)
         return target
 
-    async def target(self, server: Server) -> UpstreamTarget:
-        """Where the server's calls go. Raises ``Refused``, ``StoreUnavailable``."""
+    async def target(self, server: Server, token: Token) -> UpstreamTarget:
+        """Where the server's calls with this token go, and as whom. Raises ``Refused``, ``StoreUnavailable``."""
         try:
-            return await self.snapshots.target(server)
+            return await self.snapshots.target(server, token)
         except UnsealingFault:
             raise bad_upstream("The stored credential of this server cannot be opened.") from None
 

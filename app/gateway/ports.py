@@ -70,7 +70,7 @@ class Snapshots(Protocol):
         """
         ...
 
-    async def target(self, server: Server) -> UpstreamTarget:
+    async def target(self, server: Server, token: Token) -> UpstreamTarget:
         """Where to forward, of this version of the server. Raises ``StoreUnavailable``, ``UnsealingFault``."""
         ...
 

@@ -66,9 +66,9 @@ class SnapshotPort:
             raise TooManyLookups from error
         return View(token, around, fleet.by_slug, credential)
 
-    async def target(self, server: Server) -> UpstreamTarget:
+    async def target(self, server: Server, token: Token) -> UpstreamTarget:
         try:
-            return UpstreamTarget(*await self._snapshot.target(server))
+            return UpstreamTarget(*await self._snapshot.target(server, token.identity.id))
         except (SnapshotUnavailable, Unavailable, SQLAlchemyError) as error:
             raise StoreUnavailable from error
 

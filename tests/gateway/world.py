@@ -115,7 +115,7 @@ class Store:
             self.cached[view.token.id] = fresh
         return fresh
 
-    async def target(self, server: Server) -> UpstreamTarget:
+    async def target(self, server: Server, token: Token) -> UpstreamTarget:
         return self.targets[server.id]
 
     def now(self) -> float:

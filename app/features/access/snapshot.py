@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from app.features.access.clockwork import DatabaseClock
 from app.features.access.reading import Fleet, TokenEntry, consistent, read_fleet, read_token
 from app.features.servers.credentials import open_credential
 from app.features.servers.models import Server as ServerRow
+from app.features.servers.repository import credential_holders
 from app.kit.crypto import Peppers, Sealer
 
 Result = TypeVar("Result")
@@ -68,6 +69,25 @@ class _FreshReads:
         return await self._read()
 
 
+Target = tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]
+"""URL, credential headers, protocol versions."""
+
+
+@dataclass(slots=True)
+class _Targets:
+    """The targets of one version of a server: of each identity with a credential of its own, and of all others."""
+
+    version: int
+    holders: frozenset[UUID]
+    _found: dict[UUID | None, Target] = field(default_factory=dict, repr=False)
+
+    def of(self, identity_id: UUID) -> Target | None:
+        return self._found.get(identity_id if identity_id in self.holders else None)
+
+    def keep(self, identity_id: UUID, target: Target) -> None:
+        self._found[identity_id if identity_id in self.holders else None] = target
+
+
 class AccessSnapshot:
     """Tokens by id and the fleet, each part as it was read together with its version."""
 
@@ -89,9 +109,7 @@ class AccessSnapshot:
         self._loads: dict[UUID, _FreshReads] = {}
         self._fleet: tuple[Fleet, Surroundings] | None = None
         self._fleet_reads = _FreshReads(self._read_fleet)
-        self._targets: dict[
-            UUID, tuple[int, tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]]
-        ] = {}
+        self._targets: dict[UUID, _Targets] = {}
         self._cold = asyncio.Semaphore(COLD_LOOKUPS)
         self._cold_waiting = 0
         self.clock = clock
@@ -128,24 +146,29 @@ class AccessSnapshot:
                 return found
         return self._fleet
 
-    async def target(self, server: Server) -> tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]:
-        """(url, credential headers, protocol versions) of this version of a server.
+    async def target(self, server: Server, identity_id: UUID) -> Target:
+        """Where calls of an identity go in this version of a server, with its own credential or else the server's.
 
         Newer contents under an older version do no harm: the older version is never admitted again.
         """
-        cached = self._targets.get(server.id)
-        if cached is not None and cached[0] == server.version:
-            return cached[1]
+        known = self._targets.get(server.id)
+        if known is not None and known.version == server.version:
+            target = known.of(identity_id)
+            if target is not None:
+                return target
         try:
-            async with self._sessions() as session:
+            async with _in_time(), self._sessions() as session:
                 row = await session.get(ServerRow, server.id)
                 if row is None or row.url is None:
                     raise SnapshotUnavailable
-                headers = await open_credential(session, self._sealer, row)
+                if known is None or known.version != server.version:
+                    known = _Targets(server.version, await credential_holders(session, server.id))
+                headers = await open_credential(session, self._sealer, row, identity_id)
                 found = (row.url, headers, tuple(row.protocol_versions))
         except DATABASE_FAULTS as error:
             raise SnapshotUnavailable from error
-        self._targets[server.id] = (server.version, found)
+        known.keep(identity_id, found)
+        self._targets[server.id] = known
         return found
 
     def forget(self, ids: set[UUID] | None) -> None:

@@ -115,3 +115,11 @@ async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]
     """The origins that the server's credentials, all of them, are bound to."""
     query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
     return set(await session.scalars(query))
+
+
+async def credential_holders(session: AsyncSession, server_id: UUID) -> frozenset[UUID]:
+    """The identities that have a credential of their own for the server."""
+    query = select(col(ServerCredential.identity_id)).where(
+        col(ServerCredential.server_id) == server_id, col(ServerCredential.identity_id).is_not(None)
+    )
+    return frozenset(await session.scalars(query))
