@@ -46,6 +46,8 @@ def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> As
         pool_pre_ping=True,
         connect_args={
             "timeout": 2,
+            # The server's own limits do not reach a client whose network went silent; a little above them.
+            "command_timeout": 12,
             "server_settings": {
                 "application_name": name,
                 "timezone": "UTC",

@@ -141,7 +141,7 @@ async def administration(database_url: str, gateway: Gateway) -> AsyncIterator[h
     account = await make_account(make_sessions(engine), Peppers([KEY.encode()]))
     await engine.dispose()
     headers = {"Authorization": f"Bearer {account.bearer}"}
-    async with httpx2.AsyncClient(base_url=gateway.url, headers=headers, timeout=15) as client:
+    async with httpx2.AsyncClient(base_url=gateway.url, headers=headers, timeout=30) as client:
         yield client
 
 

@@ -55,3 +55,28 @@ async def test_calls_are_refused_soon_and_service_resumes(database_url: str, fau
     assert {call.answer.status for call in running.history if call.answer is not None} <= {200, 503}
     assert resumed_at - ended_at < RESUME_WITHIN_S
     assert all(call.ran for call in running.calls(port, since=resumed_at)[:100])
+
+
+# More than the API has connections, so that a request which never ended would keep one of them for ever.
+_REQUESTS = 12
+
+
+@pytest.mark.slow
+async def test_the_api_says_503_to_a_silent_database_and_recovers(database_url: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="sg-faults-", dir="/tmp") as place:
+        async with database_proxy(database_url) as proxy:
+            gateway = Gateway(proxy.url, Path(place))
+            try:
+                await gateway.start()
+                async with administration(database_url, gateway) as api:
+                    warm = await asyncio.gather(*(api.get("/api/v1/groups") for _ in range(_REQUESTS)))
+                    assert {answer.status_code for answer in warm} == {200}
+                    await proxy.begin(Fault.BLACKHOLE)
+                    refused = await asyncio.gather(*(api.get("/api/v1/groups") for _ in range(_REQUESTS)))
+                    assert {answer.status_code for answer in refused} == {503}
+                    assert all("retry-after" in answer.headers for answer in refused)
+                    await proxy.end()
+                    async with asyncio.timeout(RESUME_WITHIN_S):
+                        assert (await api.get("/api/v1/groups")).status_code == 200
+            finally:
+                await asyncio.to_thread(gateway.stop)
