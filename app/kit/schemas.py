@@ -51,11 +51,18 @@ def _no_numbers(value: object) -> object:
     return value
 
 
+# The driver writes these two as PostgreSQL's infinities, which come back without a zone.
+_INFINITIES = frozenset({datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)})
+
+
 def _utc(value: datetime) -> datetime:
     try:
-        return value.astimezone(UTC)
+        time = value.astimezone(UTC)
     except (OverflowError, ValueError):
         raise ValueError("the time is out of range") from None
+    if time in _INFINITIES:
+        raise ValueError("the time is out of range")
+    return time
 
 
 CleanText = AfterValidator(_clean)

@@ -281,3 +281,15 @@ async def test_only_those_who_may_grant_grant(api: httpx2.AsyncClient, api_as: A
         assert answer.status_code == 403
         assert "grants.write" in answer.json()["detail"]
     assert (await other.get(path)).status_code == (403 if role == "provisioner" else 200)
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+async def test_a_time_that_the_database_takes_for_an_infinity_is_refused(
+    api: httpx2.AsyncClient, moment: str
+) -> None:
+    ada = await person(api)
+    right = await grant(api, ada, not_before="0001-01-01T00:00:01Z", expires_at="9999-12-31T23:59:59Z")
+    assert (await api.get(f"{PATH}/{right['id']}")).json()["status"] == "active"
+    for field in ("not_before", "expires_at"):
+        answer = await api.patch(f"{PATH}/{right['id']}", json={field: moment})
+        assert pointers(answer) == {(f"/{field}", "value_error")}
