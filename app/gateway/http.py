@@ -72,7 +72,9 @@ class Exchange:
         peer = scope.get("client")
         self.address: Address | None = None if peer is None else parse_address(peer[0])
         if proxies:
-            self.address = behind_proxies(self.address, self.headers.get(b"x-forwarded-for"), proxies)
+            # Some proxies add a line of their own below the client's: all of them are one list (RFC 9110, 5.3).
+            hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            self.address = behind_proxies(self.address, b",".join(hops), proxies)
         agent = self.headers.get(b"user-agent")
         make = client_at if agent is None or len(agent) <= _CACHED_BYTES else client_at.__wrapped__
         self.client: Client = make(self.address, agent)
@@ -205,11 +207,11 @@ def client_at(address: Address | None, agent: bytes | None) -> Client:
 
 
 def behind_proxies(
-    peer: Address | None, forwarded_for: bytes | None, proxies: tuple[Network, ...]
+    peer: Address | None, forwarded_for: bytes, proxies: tuple[Network, ...]
 ) -> Address | None:
     """The address of the client, read from the right of ``X-Forwarded-For`` as far as trusted proxies wrote it."""
     address = peer
-    hops = [] if forwarded_for is None else forwarded_for.decode("latin-1").split(",")
+    hops = forwarded_for.decode("latin-1").split(",") if forwarded_for else []
     while hops and address is not None and any(address in proxy for proxy in proxies):
         address = parse_address(hops.pop())
     return address

@@ -109,6 +109,11 @@ async def test_the_address_comes_from_trusted_proxies_alone() -> None:
                 assert answer.status_code == (404 if allowed else 401)
                 answer = await post(client, "/mcp/x", call("add"), x_forwarded_for="10.1.2.3, 8.8.8.8")
                 assert answer.status_code == 401
+                for forged in ("10.1.2.3", "10.1.2.3, 127.0.0.1"):
+                    lines = [("x-forwarded-for", forged), ("x-forwarded-for", "8.8.8.8")]
+                    lines.append(("x-forwarded-for", "127.0.0.1"))
+                    answer = await client.post("/mcp/x", json=call("add"), headers=lines)
+                    assert answer.status_code == 401
 
 
 async def test_metadata_is_alike_for_every_slug() -> None:
