@@ -174,7 +174,7 @@ async def _gather(session: AsyncSession, affected: Affected, *, lock: bool) -> N
     affected.tokens = await family(session, [col(Token.identity_id).in_(ending)])
     affected.memberships = await queries.memberships(session, id)
     affected.approvals = await queries.pending_approvals(session, ending, affected.tokens, lock=lock)
-    affected.service_accounts = await queries.owned_accounts(session, id, lock=lock)
+    affected.service_accounts = await queries.owned_accounts(session, ending, lock=lock)
     affected.administrator = await queries.active_administrator(session, id, lock=lock)
     affected.in_flight = await repository.count_in_flight(session, affected.tokens)
 

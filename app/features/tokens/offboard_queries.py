@@ -83,10 +83,10 @@ async def cancel_approvals(session: AsyncSession, ids: Collection[UUID]) -> None
     )
 
 
-async def owned_accounts(session: AsyncSession, owner_id: UUID, *, lock: bool) -> list[UUID]:
-    """Service accounts that the identity answers for and that are not flagged yet."""
+async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, lock: bool) -> list[UUID]:
+    """Service accounts that these identities answer for and that are not flagged yet."""
     query = select(col(ServiceAccount.id)).where(
-        col(ServiceAccount.owner_id) == owner_id,
+        among(col(ServiceAccount.owner_id), owner_ids),
         col(ServiceAccount.ended_at).is_(None),
         col(ServiceAccount.owner_offboarded).is_(False),
     )

@@ -1,6 +1,6 @@
 """After an offboarding nothing of the person is alive, and the receipt says what ended."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -11,9 +11,13 @@ from app.features.grants.models import Grant
 from app.features.groups.models import Group, GroupMember
 from app.features.identities.models import Identity
 from app.features.service_accounts.models import ServiceAccount
+from app.kit.crypto import Peppers
 from app.kit.ids import EVENT, GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, TOKEN, format_id, new_id, parse_id
-from tests.api import ApiAs
+from tests.api import ApiAs, client_of, make_account
 from tests.features.tokens.world import World, in_days, pointers
+
+if TYPE_CHECKING:
+    from app.main import Scopegate
 
 REASON = {"reason": "left the company"}
 ALL = {"kind": "all"}
@@ -146,6 +150,29 @@ async def test_handed_over_agents_and_their_own_tokens_live_on(world: World) -> 
     assert await world.sql("SELECT owner_id FROM identities WHERE id = :id", id=agent.id) == [(heir.id,)]
     assert await world.version(agent.id) == 2
     assert await world.actions(agent.id) == ["identity.update"]
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+async def test_a_service_account_of_an_agent_ends_with_the_person_unless_the_agent_is_handed_over(
+    world: World, app: "Scopegate", peppers: Peppers, handed_over: bool
+) -> None:
+    person, heir = await world.person(), await world.person()
+    agent = await world.agent(person)
+    account = await make_account(world.sessions, peppers, "admin")
+    await world.sql(
+        "UPDATE service_accounts SET owner_id = :agent WHERE id = :id", agent=agent.id, id=account.id
+    )
+    async with client_of(app, account.bearer) as theirs:
+        assert (await theirs.get("/api/v1/me")).status_code == 200
+        extra = {"transfer_agents_to": format_id(IDENTITY, heir.id)} if handed_over else {}
+        await offboard(world, person, **extra)
+        assert (await theirs.get("/api/v1/me")).status_code == (200 if handed_over else 401)
+        if not handed_over:
+            # Nor when the agent is woken: an owner has to say first who answers for the account.
+            for identity in (person, agent):
+                answer = await world.api.post(url(identity, "/reinstate"))
+                assert answer.status_code == 200, answer.text
+            assert (await theirs.get("/api/v1/me")).status_code == 401
 
 
 async def test_agents_go_to_another_active_person_only(world: World) -> None:
