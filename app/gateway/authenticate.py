@@ -14,6 +14,8 @@ from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})
 
 MAX_PARSED = 10_000
+MAX_PARSED_BYTES = 128
+"""A token with its scheme is shorter; blanks before it may make a header as long as anybody likes."""
 MAX_HOSTS = 1_000
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
 
@@ -63,7 +65,7 @@ class Door:
             ) from None
         if view is None:
             raise self.unauthorised(exchange, sent=True)
-        if known is None:
+        if known is None and len(raw) <= MAX_PARSED_BYTES:
             if len(self._parsed) >= MAX_PARSED:
                 self._parsed.clear()
             self._parsed[raw] = credential

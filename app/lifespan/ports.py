@@ -95,8 +95,7 @@ class AdmissionPort:
 
     async def admit(self, call: Call) -> Admitted | Stale:
         client = call.client
-        named = (client.ip, client.user_agent, client.name, client.version)
-        client_id, client_row = self._clients.name(*named)
+        client_id, client_row = self._clients.name(client.ip, client.user_agent, client.name, client.version)
         row = self._row(call, client_id)
         row.client = client_row
         try:
@@ -106,7 +105,7 @@ class AdmissionPort:
         if not written:
             return Stale()
         if client_row is not None:
-            self._clients.written(client_row, *named)
+            self._clients.written(client_row)
         self._uses.note(call.token.id)
         return Admitted(time.monotonic())
 

@@ -3,14 +3,18 @@
 from dataclasses import replace
 from ipaddress import ip_network
 from time import time
+from typing import Any
 
 import pytest
 
 from app.domain.access import IdentityStatus
 from app.domain.token_format import API_BEARER, format_credential
+from app.gateway.alarms import Alarms
+from app.gateway.authenticate import Door
+from app.gateway.http import Exchange
 from app.gateway.ports import TooManyLookups
 from tests.gateway.messages import LEGACY, call, initialize, post
-from tests.gateway.world import World, running
+from tests.gateway.world import Store, World, running
 
 
 async def refusal(world: World, path: str, **headers: str) -> tuple[int, str, bytes]:
@@ -114,6 +118,22 @@ async def test_the_address_comes_from_trusted_proxies_alone() -> None:
                     lines.append(("x-forwarded-for", "127.0.0.1"))
                     answer = await client.post("/mcp/x", json=call("add"), headers=lines)
                     assert answer.status_code == 401
+
+
+async def test_a_header_that_blanks_make_long_opens_but_is_not_kept() -> None:
+    store = Store()
+    token = store.issue().encode()
+    door = Door(store, store, "http://here", frozenset({"*"}))
+    for blanks, kept in ((1_000, 0), (0, 1), (60_000, 1)):
+        headers = [(b"authorization", b"Bearer " + b" " * blanks + token)]
+        scope = {"method": "POST", "path": "/mcp", "headers": headers}
+        exchange = Exchange(scope, unused, unused, Alarms(), ())
+        assert (await door.authenticate(exchange)).token.id in store.versions
+        assert len(door._parsed) == kept
+
+
+async def unused(*_: object) -> Any:
+    raise AssertionError("nothing is read or sent")
 
 
 async def test_metadata_is_alike_for_every_slug() -> None:

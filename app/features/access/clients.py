@@ -24,22 +24,19 @@ class Clients:
         self, ip: str | None, user_agent: str | None, name: str | None, version: str | None
     ) -> tuple[UUID, ClientRow | None]:
         """The id, and the row to write along when this worker has not written it yet."""
-        parts = (ip, user_agent, name, version)
-        known = self._seen.get(parts)
+        cut = tuple(clean(part) for part in (ip, user_agent, name, version))
+        known = self._seen.get(cut)
         if known is not None:
             return known, None
-        cut = tuple(clean(part) for part in parts)
         digest = hmac.digest(self._key, repr(cut).encode("utf-8", "backslashreplace"), "sha256")
         # Version 8 of RFC 9562, its bits set by hand: the UUID of Python 3.11 knows versions 1 to 5 alone.
         number = int.from_bytes(digest[:16]) & ~(0xF << 76 | 0x3 << 62)
         id = UUID(int=number | 0x8 << 76 | 0x2 << 62)
         return id, (id, *cut)  # type: ignore[return-value]
 
-    def written(
-        self, row: ClientRow, ip: str | None, user_agent: str | None, name: str | None, version: str | None
-    ) -> None:
-        """Remember that the row is in the database."""
-        self._seen[(ip, user_agent, name, version)] = row[0]
+    def written(self, row: ClientRow) -> None:
+        """Remember that the row is in the database. Its parts are cut, so a stranger's long ones are not kept."""
+        self._seen[row[1:]] = row[0]
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
