@@ -40,6 +40,9 @@ _CONNECTION_SETTINGS = {
     "timezone": "UTC",
     "synchronous_commit": "on",
     "idle_in_transaction_session_timeout": "10000",
+    # Look-ups by key, whatever the statistics say of a small or a freshly grown table.
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
 }
 
 
@@ -95,7 +98,7 @@ async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) 
     syncs = SyncRequestsPort(runtime)
     snapshots = SnapshotPort(snapshot)
     await _run_in_background(stack, writer, table, refusals, uses, syncs)
-    return Gateway(
+    gateway = Gateway(
         snapshots,
         AdmissionPort(
             writer, Clients(peppers.derive("clients")), refusals, uses, peppers.derive("arguments")
@@ -108,6 +111,8 @@ async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) 
         public_url=settings.base_url,
         trusted_proxies=settings.trusted_proxies,
     )
+    stack.push_async_callback(gateway.aclose)
+    return gateway
 
 
 async def _run_in_background(

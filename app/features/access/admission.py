@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from app.kit.ids import new_id
 DEADLINE_S = 1.5
 BATCH = 512
 WAITING = 20_000
+# How long an outcome waits for a call to share a commit with.
+COMPANY_S = 0.02
 _LOOK_EVERY_S = 0.1
 _DATA_CLASSES = ("22", "23", "54")
 _NO_PARTITION = "23514"
@@ -57,6 +60,7 @@ class AdmissionWriter:
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
         self._queue: deque[_Waiting] = deque()
+        self._later: deque[_Waiting] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._statement: PreparedStatement[asyncpg.Record] | None = None
@@ -79,22 +83,39 @@ class AdmissionWriter:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         # Nobody waits for it; a loss is an outcome that stays unknown.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._queue.append(_Waiting(row, row.id, answer, float("inf")))
-        self._wake.set()
+        if not self._later:
+            self._wake.set()
+        self._later.append(_Waiting(row, row.id, answer, float("inf")))
 
     async def run(self) -> None:
         """Serve the queue until ``close``; the composition root runs this as a task."""
-        while not (self._closing and not self._queue):
-            if not self._queue:
-                self._wake.clear()
-                await self._wake.wait()
+        while self._queue or self._later or not self._closing:
+            if not self._queue and not await self._due():
                 continue
-            if not await self._connected():
-                continue
-            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            await self._send(batch)
+            if await self._connected():
+                await self._send(self._next_batch())
         if self._connection is not None:
             await self._connection.close(timeout=1)
+
+    async def _due(self) -> bool:
+        """Whether the rows that nobody waits for should go now, without a call to ride with.
+
+        A lone caller's next call would otherwise wait behind the commit of its last one's outcome.
+        """
+        self._wake.clear()
+        if not self._later:
+            await self._wake.wait()
+            return False
+        if not self._closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMPANY_S):
+                    await self._wake.wait()
+        return True
+
+    def _next_batch(self) -> list[_Waiting]:
+        calls = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+        others = [self._later.popleft() for _ in range(min(BATCH, len(self._later)))]
+        return calls + others
 
     def close(self) -> None:
         """Finish what waits, then end ``run``."""
@@ -116,6 +137,7 @@ class AdmissionWriter:
             return True
         if self._closing:
             self._queue.clear()
+            self._later.clear()
         # A database that is away refuses at once; do not spin on it.
         await asyncio.sleep(_LOOK_EVERY_S)
         return False
@@ -145,7 +167,7 @@ class AdmissionWriter:
                 waiting.answer.set_exception(AdmissionUnavailable())
             else:
                 kept.append(waiting)
-        self._queue = deque(list(kept)[-WAITING:])
+        self._queue = kept
 
     async def _send(self, batch: Sequence[_Waiting]) -> None:
         # A caller that is gone needs no row: what is cancelled here was never sent.

@@ -88,6 +88,16 @@ class _Targets:
         self._found[identity_id if identity_id in self.holders else None] = target
 
 
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """A credential object that was proven against an entry; the very same two need no second proof."""
+
+    credential: Credential
+    entry: TokenEntry
+    token: Token
+    until: float
+
+
 class AccessSnapshot:
     """Tokens by id and the fleet, each part as it was read together with its version."""
 
@@ -109,6 +119,7 @@ class AccessSnapshot:
         self._loads: dict[UUID, _FreshReads] = {}
         self._fleet: tuple[Fleet, Surroundings] | None = None
         self._fleet_reads = _FreshReads(self._read_fleet)
+        self._openings: dict[UUID, _Opening] = {}
         self._targets: dict[UUID, _Targets] = {}
         self._cold = asyncio.Semaphore(COLD_LOOKUPS)
         self._cold_waiting = 0
@@ -129,13 +140,25 @@ class AccessSnapshot:
 
     def _opened(self, entry: TokenEntry, credential: Credential) -> Token | None:
         now = self.clock.now()
+        known = self._openings.get(credential.id)
+        if (
+            known is not None
+            and known.credential is credential
+            and known.entry is entry
+            and now < known.until
+        ):
+            return known.token
         for secret in entry.secrets:
             if now < secret.expires_at and self._peppers.matches(
                 secret.pepper_key_id, secret.digest, credential.digest_input
             ):
-                if secret.expires_at < entry.token.expires_at:
-                    return replace(entry.token, expires_at=secret.expires_at)
-                return entry.token
+                token = entry.token
+                if secret.expires_at < token.expires_at:
+                    token = replace(token, expires_at=secret.expires_at)
+                if len(self._openings) >= CAPACITY:
+                    self._openings.clear()
+                self._openings[credential.id] = _Opening(credential, entry, token, secret.expires_at)
+                return token
         return None
 
     async def fleet(self, *, fresh: bool = False) -> tuple[Fleet, Surroundings]:
