@@ -98,7 +98,9 @@ async def test_bad_input_names_the_field(
 
 async def test_lone_surrogates_are_refused(api: httpx2.AsyncClient) -> None:
     answer = await api.post(
-        PATH, content=b'{"kind": "person", "user_name": "\\ud800"}', headers={"content-type": "application/json"}
+        PATH,
+        content=b'{"kind": "person", "user_name": "\\ud800"}',
+        headers={"content-type": "application/json"},
     )
     assert answer.status_code == 422
 
@@ -262,7 +264,9 @@ async def test_lists_filter_page_and_bind_their_cursors(api: httpx2.AsyncClient)
     assert both.json()["items"] == []
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "status=gone", "owner_id=grp_x", "nonsense=1", "q=%00"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=201", "status=gone", "owner_id=grp_x", "nonsense=1", "q=%00"]
+)
 async def test_bad_list_parameters_are_refused(api: httpx2.AsyncClient, query: str) -> None:
     assert (await api.get(f"{PATH}?{query}")).status_code == 422
 
@@ -277,9 +281,7 @@ async def test_what_does_not_exist_is_404_and_ids_of_another_kind_422(api: httpx
 
 
 @pytest.mark.parametrize("role", ["issuer", "approver", "auditor"])
-async def test_readers_may_not_change_identities(
-    api: httpx2.AsyncClient, api_as: ApiAs, role: str
-) -> None:
+async def test_readers_may_not_change_identities(api: httpx2.AsyncClient, api_as: ApiAs, role: str) -> None:
     ada, reader = await person(api), await api_as(role)
     assert (await reader.get(f"{PATH}/{ada['id']}")).status_code == 200
     for answer in (
