@@ -13,7 +13,8 @@ from app.domain import errors
 from app.domain.errors import DomainError, FieldError
 
 MEDIA_TYPE = "application/problem+json"
-DOCS = "https://scopegate.dev/docs/errors#"
+# A page of the project's documentation, as a relative reference: this service knows no other address for certain.
+DOCS = "/docs/reference/errors.md#"
 
 STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.Malformed, 400, "Bad request"),
