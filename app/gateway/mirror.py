@@ -151,7 +151,11 @@ class MirrorCall:
             await self._answer_denied(denied)
 
     async def ride(self, view: View, ask: Ask, http_method: str) -> None:
-        """Pass on what rides on its session's admission: no row of its own, unless it is denied."""
+        """Pass on what rides on its session's admission: no row of its own, unless it is denied.
+
+        With no admission to find a stale view out, the view must be one that was read after the request came.
+        """
+        view = await self.mirror.pipeline.door.refresh(self.exchange, view)
         snapshots = self.mirror.pipeline.snapshots
         forward = partial(self._send_along, http_method)
         if ask.redecide(view, snapshots.now()).allowed:

@@ -1,10 +1,12 @@
 """Sessions and versions on ``/mcp/{slug}``: sealed, bound, and those of the upstream."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from app.domain.scopes import ListedScope
 from app.gateway.sessions import SessionSealer
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import reference
@@ -53,6 +55,31 @@ async def test_the_upstreams_session_id_is_never_seen_and_opens_for_its_token_an
             ended = await client.delete("/mcp/calc", headers={"mcp-session-id": session})
             assert ended.status_code == 204
             assert (await post(client, "/mcp/calc", request("tools/list"), **sent)).status_code == 404
+
+
+async def test_what_rides_on_its_session_passes_no_worker_that_has_not_heard_of_the_end() -> None:
+    async with running() as world, reference(json_response=True) as (url, seen):
+        await world.register("calc", url)
+        ends: tuple[tuple[dict[str, Any], int], ...] = (
+            ({"revoked": True}, 401),
+            ({"scope": ListedScope(())}, 404),
+            ({}, 404),
+        )
+        for changes, status in ends:
+            token = world.store.issue(world.store.grant())
+            async with world.client(token) as client:
+                session = (await post(client, "/mcp/calc", initialize())).headers["mcp-session-id"]
+                sent = {"mcp_session_id": session, "mcp_protocol_version": LEGACY}
+                assert (await post(client, "/mcp/calc", INITIALIZED, **sent)).status_code == 202
+                if changes:
+                    world.store.change(token, **changes)
+                else:
+                    world.store.change_server("calc", enabled=False)
+                before = len(seen.requests)
+                assert (await post(client, "/mcp/calc", INITIALIZED, **sent)).status_code == status
+                got = await client.delete("/mcp/calc", headers={"mcp-session-id": session})
+                assert got.status_code == status
+                assert len(seen.requests) == before
 
 
 async def test_a_missing_session_is_the_upstreams_to_refuse() -> None:
