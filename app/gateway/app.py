@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Collection, Sequence
 
 from app.domain.access import Network
@@ -84,9 +85,11 @@ class Gateway:
             return
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception as error:  # noqa: BLE001
             # The last line: whatever it is, the client learns nothing of it and nothing was allowed by it.
-            log.exception("unexpected fault while serving MCP")
+            # Where it was, without the message, which could hold what a client or an upstream sent.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("unexpected fault while serving MCP: %s\n%s", type(error).__name__, where)  # noqa: TRY400
             await exchange.answer_error(Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=_LATER))
 
     async def _dispatch(self, exchange: Exchange) -> None:

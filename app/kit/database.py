@@ -44,6 +44,8 @@ def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> As
         max_overflow=0,
         pool_timeout=2,
         pool_pre_ping=True,
+        # The text of an error ends up in logs, and parameters are what people sent.
+        hide_parameters=True,
         connect_args={
             "timeout": 2,
             # The server's own limits do not reach a client whose network went silent; a little above them.

@@ -173,3 +173,17 @@ async def test_an_unreachable_upstream_is_told_and_recorded(bench: Bench) -> Non
         assert answer.status_code == 502
         assert "10.0.0.1" not in answer.text
     assert list(bench.store.outcomes.values()) == ["not_forwarded"] * 2
+
+
+async def test_an_unexpected_fault_is_logged_by_its_place_and_not_its_words(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(admitted: Call) -> None:
+        raise ValueError(f"could not take {admitted.arguments}")
+
+    bench.store.at_admission = fail
+    answer = await post(bench.client, "/mcp/calc", call("add", {"a": "what-a-client-sent"}))
+    assert answer.status_code == 503
+    assert "ValueError" in caplog.text
+    assert "in admit" in caplog.text
+    assert "what-a-client-sent" not in caplog.text + answer.text
