@@ -140,26 +140,41 @@ def _tools_within(child: ToolSelector, parent: ToolSelector) -> bool:
     return False
 
 
-def _pieces(entry: ScopeEntry) -> list[ScopeEntry]:
-    """Split an entry into its smallest parts, so that several parent entries may cover it together."""
-    servers: list[ServerSelector] = [entry.servers]
-    if isinstance(entry.servers, ServersByIds):
-        servers = [ServersByIds(frozenset({one})) for one in entry.servers.ids]
-    tools: list[ToolSelector] = [entry.tools]
-    if isinstance(entry.tools, ToolsByNames):
-        tools = [ToolsByNames(frozenset({one})) for one in entry.tools.names] or [entry.tools]
-    elif isinstance(entry.tools, ToolsByRisk):
-        tools = [ToolsByRisk(frozenset({one})) for one in entry.tools.risks] or [entry.tools]
-    return [ScopeEntry(s, t, entry.resources, entry.prompts) for s in servers for t in tools]
+def _server_pieces(servers: ServerSelector) -> list[ServerSelector]:
+    """The smallest parts of a selector, so that several parent entries may cover it together."""
+    if isinstance(servers, ServersByIds):
+        return [ServersByIds(frozenset({one})) for one in servers.ids]
+    return [servers]
 
 
-def _entry_within(child: ScopeEntry, parent: ScopeEntry) -> bool:
-    return (
-        _servers_within(child.servers, parent.servers)
-        and _tools_within(child.tools, parent.tools)
-        and child.resources <= parent.resources
-        and child.prompts <= parent.prompts
-    )
+def _tool_pieces(tools: ToolSelector) -> list[ToolSelector]:
+    if isinstance(tools, ToolsByNames) and tools.names:
+        return [ToolsByNames(frozenset({one})) for one in tools.names]
+    if isinstance(tools, ToolsByRisk) and tools.risks:
+        return [ToolsByRisk(frozenset({one})) for one in tools.risks]
+    return [tools]
+
+
+def _entry_within(child: ScopeEntry, parents: tuple[ScopeEntry, ...]) -> bool:
+    """Whether each server of the entry with each of its tools lies within one of the parents.
+
+    A thousand servers and a thousand tools are a million pairs, so what is compared is which parents cover them,
+    as bits: there are few different answers.
+    """
+    able = [
+        parent
+        for parent in parents
+        if child.resources <= parent.resources and child.prompts <= parent.prompts
+    ]
+    by_server = {
+        sum(1 << bit for bit, parent in enumerate(able) if _servers_within(piece, parent.servers))
+        for piece in _server_pieces(child.servers)
+    }
+    by_tool = {
+        sum(1 << bit for bit, parent in enumerate(able) if _tools_within(piece, parent.tools))
+        for piece in _tool_pieces(child.tools)
+    }
+    return all(servers & tools for servers in by_server for tools in by_tool)
 
 
 def scope_within(child: Scope, parent: Scope) -> bool:
@@ -171,8 +186,4 @@ def scope_within(child: Scope, parent: Scope) -> bool:
         return True
     if isinstance(child, GrantsScope):
         return False
-    return all(
-        any(_entry_within(piece, entry) for entry in parent.entries)
-        for child_entry in child.entries
-        for piece in _pieces(child_entry)
-    )
+    return all(_entry_within(entry, parent.entries) for entry in child.entries)
