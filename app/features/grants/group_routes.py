@@ -31,13 +31,11 @@ router = APIRouter(
 CanWrite = Annotated[Caller, requires(Permission.GROUPS_WRITE)]
 
 
-async def check_may_change_members(
-    session: AsyncSession, caller: Caller, group: Group, now: datetime
-) -> None:
+async def check_may_change_members(session: AsyncSession, caller: Caller, group: Group) -> None:
     """Raise ``Forbidden`` where changing the members would be granting, for a caller who may not grant."""
     if caller.may(Permission.GRANTS_WRITE) or group.source != "manual":
         return
-    if await group_holds_grants(session, group.id, now):
+    if await group_holds_grants(session, group.id):
         raise Forbidden(
             "This group holds grants, so changing its members needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which the role {caller.role.value} does not have."
@@ -73,7 +71,7 @@ async def delete_group(
 ) -> None:
     group = groups.live(await lock_group(session, group_id))
     check_if_match(request, group.revision)
-    await check_may_change_members(session, caller, group, runtime.clock())
+    await check_may_change_members(session, caller, group)
     await end_group(session, caller, group, runtime.clock(), request.state.request_id)
 
 
@@ -88,12 +86,11 @@ async def add_group_member(
     identity_id: IdentityId,
     caller: CanWrite,
     session: Session,
-    runtime: CurrentRuntime,
     request: Request,
     response: Response,
 ) -> MemberView:
     group = groups.live(await lock_group(session, group_id, share=True))
-    await check_may_change_members(session, caller, group, runtime.clock())
+    await check_may_change_members(session, caller, group)
     member, new = await groups.add_member(session, caller, group, identity_id, request.state.request_id)
     if new:
         response.status_code = 201
@@ -114,9 +111,8 @@ async def remove_group_member(
     identity_id: IdentityId,
     caller: CanWrite,
     session: Session,
-    runtime: CurrentRuntime,
     request: Request,
 ) -> None:
     group = groups.live(await lock_group(session, group_id, share=True))
-    await check_may_change_members(session, caller, group, runtime.clock())
+    await check_may_change_members(session, caller, group)
     await groups.remove_member(session, caller, group, identity_id, request.state.request_id)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -13,7 +13,7 @@ from app.features.grants.schemas import GrantQuery
 from app.features.servers.models import Server
 
 
-def _not_expired(now: datetime) -> ColumnElement[bool]:
+def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     return and_(
         col(Grant.ended_at).is_(None), or_(col(Grant.expires_at).is_(None), col(Grant.expires_at) > now)
     )
@@ -63,8 +63,9 @@ async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Gr
     return list(await session.scalars(statement))
 
 
-async def group_holds_grants(session: AsyncSession, group_id: UUID, now: datetime) -> bool:
-    """Whether a group has a grant that is live or will be."""
+async def group_holds_grants(session: AsyncSession, group_id: UUID) -> bool:
+    """Whether a group has a grant that is live or will be, by the database's clock as calls are."""
+    now = func.clock_timestamp()
     live = select(col(Grant.id)).where(col(Grant.group_id) == group_id, _not_expired(now))
     return bool(await session.scalar(select(live.exists())))
 

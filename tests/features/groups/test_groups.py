@@ -1,6 +1,9 @@
 """Groups: names, members, end; who may change members; what each change moves and what is kept of it."""
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
@@ -22,6 +25,9 @@ from tests.features.principals import (
     plain,
     pointers,
 )
+
+if TYPE_CHECKING:
+    from app.main import Scopegate
 
 PATH = "/api/v1/groups"
 
@@ -208,6 +214,18 @@ async def test_a_provisioner_may_not_change_members_where_that_would_be_granting
         await session.commit()
     assert (await provisioner.put(member_path(scim, bob))).status_code == 201
     assert (await provisioner.delete(path)).status_code == 204
+
+
+async def test_a_worker_whose_clock_is_ahead_does_not_let_a_provisioner_grant(
+    app: "Scopegate", api: httpx2.AsyncClient, api_as: ApiAs
+) -> None:
+    provisioner = await api_as("provisioner")
+    some, bob = await group(provisioner), await person(provisioner)
+    expires_at = datetime.now(UTC) + timedelta(hours=1)
+    await grant(api, some, expires_at=expires_at.isoformat())
+    state = app.api.state
+    state.runtime = replace(state.runtime, clock=lambda: expires_at + timedelta(hours=1))
+    assert (await provisioner.put(member_path(some, bob))).status_code == 403
 
 
 async def test_many_who_join_at_once_join_once_each(api: httpx2.AsyncClient, sessions: Sessions) -> None:
