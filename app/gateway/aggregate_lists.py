@@ -22,6 +22,8 @@ from app.kit.outbound import NotForwarded
 UNREACHABLE_KEY = "io.scopegate/unreachable"
 LIST_SECONDS = 10.0
 MAX_PAGES = 100
+MAX_BYTES = 8 * 1024 * 1024
+"""Of all pages of one upstream together: sixteen hostile ones at once must not fill the memory."""
 MAX_AT_ONCE = 16
 
 
@@ -115,12 +117,16 @@ async def _all(parts: Sequence[Coroutine[Any, Any, list[Any] | None]]) -> list[l
 async def _all_pages(connection: Connection, flight: Flight) -> list[Any]:
     """Every page of one upstream. Only the first is guarded by the admission's age."""
     tools: list[Any] = []
+    size = 0
     params: dict[str, Any] = {}
     before_send = flight.may_start
     for _ in range(MAX_PAGES):
         page = await connection.request("tools/list", params, before_send=before_send)
         listed = page.get("tools")
         tools += listed if isinstance(listed, list) else []
+        size += len(dump(listed))
+        if size > MAX_BYTES:
+            raise McpUpstreamError("too_large", "The list of tools is too large.")
         cursor = page.get("nextCursor")
         if not isinstance(cursor, str) or not cursor:
             break
