@@ -206,7 +206,7 @@ def _host(text: str) -> str:
     """Normalise a host: lower-case ASCII, IDNA (UTS 46), addresses in their one canonical form."""
     if ":" in text:
         try:
-            return IPv6Address(text).compressed if "%" not in text else _refuse_host()
+            return _ipv6_text(IPv6Address(text)) if "%" not in text else _refuse_host()
         except ValueError:
             _refuse_host()
     if not text.isascii():
@@ -226,6 +226,14 @@ def _host(text: str) -> str:
     if len(host) > 253 or not _HOST_NAME.fullmatch(host):
         _refuse_host()
     return host
+
+
+def _ipv6_text(address: IPv6Address) -> str:
+    """One text for every Python: from 3.13 on, mapped addresses are written with dots, and origins are compared."""
+    if address.ipv4_mapped is None:
+        return address.compressed
+    number = int(address.ipv4_mapped)
+    return f"::ffff:{number >> 16:x}:{number & 0xFFFF:x}"
 
 
 def _is_loopback_name(host: str) -> bool:
