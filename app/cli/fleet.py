@@ -112,7 +112,20 @@ class Fleet:
         python = environment / "bin" / "python"
         lock = _LOCKS / f"{name}.lock"
         _run(
-            [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", lock], os.environ
+            # As pip does, trust what this machine trusts: the index may stand behind a company's own authority.
+            [
+                uv,
+                "pip",
+                "install",
+                "--system-certs",
+                "--quiet",
+                "--python",
+                python,
+                "--require-hashes",
+                "-r",
+                lock,
+            ],
+            os.environ,
         )
         finished.touch()
 
