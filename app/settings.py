@@ -6,6 +6,8 @@ clear line that never repeats the value.
 
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -166,12 +168,24 @@ def with_local_keys(settings: Settings) -> Settings:
             continue
         path = settings.data_dir / "keys" / name
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_urlsafe(48))
+        if not path.exists():
+            _make_key(path)
         made[name] = SecretStr(path.read_text().strip())
     return settings.model_copy(update=made)
+
+
+def _make_key(path: Path) -> None:
+    """Put a whole key there, or leave the one that another process put there first.
+
+    Written elsewhere and linked, since a process that starts beside this one, or after a crash, must not read half.
+    """
+    handle, draft = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        Path(draft).unlink()

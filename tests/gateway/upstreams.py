@@ -51,8 +51,8 @@ def _server() -> MCPServer:
     async def slow(ctx: Context) -> str:
         """Say something, then nothing for long."""
         await ctx.report_progress(0, 1, "begun")
-        await asyncio.sleep(30)
-        return "late"
+        await asyncio.Event().wait()
+        return "never"
 
     return server
 

@@ -49,6 +49,7 @@ async def test_a_call_is_cut_when_its_token_is_revoked_and_told(
         await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f'["{world.token.hex}"]')
     async with asyncio.timeout(2):
         await cut.wait()
+    assert len(table) == 0
     table.close()
     await running
 
