@@ -121,6 +121,14 @@ class InFlightTable:
             )
             self._clock.learn(record["at"], sent, time.monotonic())
         moved = set(record["ids"] or ())
+        # What rested on there being no such version, a session that had not ended, never holds again.
+        self._cut(
+            [
+                call_id
+                for call_id, watched in self._watched.items()
+                if any(version == 0 and id in moved for id, version in watched.rests_on)
+            ]
+        )
         suspects = [
             call_id
             for call_id, watched in self._watched.items()

@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from app.domain.errors import Unauthenticated
@@ -122,7 +123,11 @@ def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
 
 
 def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> Select[*tuple[Any, ...]]:
-    """Accounts that may act now, with the digest of the secret that is presented."""
+    """Accounts that may act now, with the digest of the secret that is presented.
+
+    Who answers for an account must be active, and so must the person who answers for an agent that does.
+    """
+    answering = aliased(Identity)
     return (
         select(
             col(secret.digest).label("digest"),
@@ -134,14 +139,22 @@ def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> 
         .select_from(ServiceAccountCredential)
         .join(ServiceAccount, col(ServiceAccount.id) == ServiceAccountCredential.service_account_id)
         .join(Identity, col(Identity.id) == ServiceAccount.owner_id)
+        .outerjoin(answering, col(answering.id) == Identity.owner_id)
         .where(
             col(ServiceAccountCredential.revoked_at).is_(None),
             col(ServiceAccount.status) == "active",
             col(ServiceAccount.ended_at).is_(None),
             col(ServiceAccount.owner_offboarded).is_(False),
-            col(Identity.status) != "offboarded",
+            col(Identity.status) == "active",
+            or_(col(answering.id).is_(None), col(answering.status) == "active"),
         )
     )
+
+
+async def has_usable_owner(session: AsyncSession) -> bool:
+    """Whether some service account with the role owner can sign in now."""
+    query = _live_accounts(ServiceAccountCredential).where(col(ServiceAccount.role) == Role.OWNER.value)
+    return (await session.execute(query.limit(1))).first() is not None
 
 
 def _matches(peppers: Peppers, row: Any, credential: Credential) -> bool:

@@ -3,18 +3,18 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.errors import Conflict
 from app.features.audit.record import record
 from app.features.identities.models import Identity
-from app.features.service_accounts.models import ServiceAccount
+from app.features.service_accounts.authenticate import has_usable_owner
 from app.features.service_accounts.service import add_credential, create
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Peppers
-from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
 from app.kit.versions import move_versions
 
 _LOCK = 0x5C09E0B00
@@ -34,14 +34,18 @@ class Bootstrapped:
 async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str = "owner") -> Bootstrapped:
     """Make the first person, service account (role owner) and credential. The caller commits.
 
-    Raises ``Conflict`` when there has ever been a service account: then this is not a first start.
+    Also the way back in, for whoever holds the database, when every owner's account is dead: revoked, ended, or
+    with nobody active who answers for it. Raises ``Conflict`` while one works.
     """
     await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    if (await session.execute(select(col(ServiceAccount.id)).limit(1))).first() is not None:
+    if await has_usable_owner(session):
         raise Conflict(
-            "This deployment has a service account already; sign in with it to make others.",
+            "This deployment has an owner's service account already; sign in with it to make others.",
             code="already_bootstrapped",
         )
+    taken = select(col(Identity.id)).where(func.lower(col(Identity.user_name)) == user_name.lower())
+    if (await session.execute(taken.limit(1))).first() is not None:
+        user_name = f"{user_name}-{new_id().hex[-8:]}"
     person = Identity(kind="person", user_name=user_name)
     session.add(person)
     await session.flush()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -114,3 +115,20 @@ async def test_a_worker_that_cannot_look_for_too_long_ends_what_it_has(
         await cut.wait()
     table.close()
     await running
+
+
+async def test_a_call_is_cut_when_its_session_was_ended(database_url: str, connection: Connection) -> None:
+    world = await make_world(connection)
+    table, cut, session_id = table_on(database_url), asyncio.Event(), new_id()
+
+    async def again() -> Decision:
+        decided = await decision(connection, world, "get_time")
+        return replace(decided, rests_on=(*decided.rests_on, (session_id, 0)))
+
+    table.enter(new_id(), await again(), again, cut.set)
+    await table._check()
+    assert not cut.is_set()
+    await connection.execute("INSERT INTO access_versions (id, version) VALUES ($1, 1)", session_id)
+    await table._check()
+    assert cut.is_set()
+    table._drop()

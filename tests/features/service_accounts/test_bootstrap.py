@@ -50,3 +50,18 @@ async def test_two_first_starts_at_once_make_one_owner(
     assert sorted(type(result).__name__ for result in results) == ["Bootstrapped", "Conflict"]
     with pytest.raises(Conflict, match="already"):
         await start()
+
+
+@pytest.mark.parametrize("status", ["suspended", "offboarded"])
+async def test_when_no_owner_can_sign_in_bootstrap_is_the_way_back_in(
+    sessions: async_sessionmaker[AsyncSession], peppers: Peppers, status: str
+) -> None:
+    async with sessions() as session:
+        first = await bootstrap(session, peppers)
+        await session.commit()
+        change = text("UPDATE identities SET status = :status WHERE id = :id")
+        await session.execute(change, {"status": status, "id": first.identity_id})
+        await session.commit()
+        again = await bootstrap(session, peppers)
+        await session.commit()
+    assert again.service_account_id != first.service_account_id

@@ -8,9 +8,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.kit.authorization import Role
+from app.kit.crypto import Peppers
 from app.kit.ids import IDENTITY, KEY, SERVICE_ACCOUNT, TOKEN, format_id, new_id
+from app.kit.versions import move_versions
 from app.main import Scopegate
-from tests.api import Account, ApiAs, client_of
+from tests.api import Account, ApiAs, client_of, make_account
 
 PATH = "/api/v1/service-accounts"
 
@@ -250,3 +252,35 @@ async def test_every_change_is_audited_without_secrets(
     ]
     assert {row.actor_id for row in rows} == {owner.id}
     assert issued["client_secret"] not in str(rows)
+
+
+@pytest.mark.parametrize("agent", [False, True], ids=["a person answers", "an agent answers"])
+async def test_an_account_sleeps_while_whoever_answers_for_it_is_suspended(
+    api: httpx2.AsyncClient,
+    app: Scopegate,
+    sessions: async_sessionmaker[AsyncSession],
+    peppers: Peppers,
+    agent: bool,
+) -> None:
+    account = await make_account(sessions, peppers, "auditor")
+    person = account.owner_id
+    if agent:
+        person = new_id()
+        async with sessions() as session:
+            await session.execute(
+                text("INSERT INTO identities (id, kind, user_name) VALUES (:id, 'person', 'answers')"),
+                {"id": person},
+            )
+            await session.execute(
+                text("UPDATE identities SET kind = 'agent', owner_id = :person WHERE id = :id"),
+                {"person": person, "id": account.owner_id},
+            )
+            await move_versions(session, [person], narrows=False)
+            await session.commit()
+    path = f"/api/v1/identities/{format_id(IDENTITY, person)}"
+    async with client_of(app, account.bearer) as client:
+        assert (await client.get("/api/v1/me")).status_code == 200
+        assert (await api.post(f"{path}/suspend")).status_code == 200
+        assert (await client.get("/api/v1/me")).status_code == 401
+        assert (await api.post(f"{path}/reinstate")).status_code == 200
+        assert (await client.get("/api/v1/me")).status_code == 200
