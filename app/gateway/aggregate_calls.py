@@ -62,20 +62,17 @@ class AggregateCall:
 
     async def _result(self, passed: Passed, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
         may_start = passed.flight.may_start
-        connection = await self._upstreams.get(
+        async with self._upstreams.use(
             key, passed.to, modern=self._message.modern, before_send=may_start
-        )
-        extra: tuple[tuple[bytes, bytes], ...] = ()
-        if isinstance(connection, ModernConnection):
-            headers = self._exchange.headers.items()
-            extra = tuple((name, value) for name, value in headers if name.startswith(PARAM_PREFIX))
-        stream = connection.stream("tools/call", self._params(), before_send=may_start, extra_headers=extra)
-        try:
+        ) as connection:
+            extra: tuple[tuple[bytes, bytes], ...] = ()
+            if isinstance(connection, ModernConnection):
+                headers = self._exchange.headers.items()
+                extra = tuple((name, value) for name, value in headers if name.startswith(PARAM_PREFIX))
+            stream = connection.stream(
+                "tools/call", self._params(), before_send=may_start, extra_headers=extra
+            )
             return await self._read(stream, answer, watch)
-        except McpUpstreamError as error:
-            if error.kind == "session_lost":
-                self._upstreams.drop(key, connection)
-            raise
 
     async def _read(
         self, stream: AsyncGenerator[Notification | Result, None], answer: Answer, watch: Watch

@@ -87,15 +87,14 @@ class AggregateList:
 
     async def _fetch(self, part: Passed) -> list[Any]:
         key = (self.session_id or part.view.token.id, part.on.id)
-        connection: Connection | None = None
+        may_start = part.flight.may_start
         try:
-            connection = await self.upstreams.get(
-                key, part.to, modern=self.message.modern, before_send=part.flight.may_start
-            )
-            result = {"tools": await _all_pages(connection, part.flight)}
+            async with self.upstreams.use(
+                key, part.to, modern=self.message.modern, before_send=may_start
+            ) as connection:
+                result = {"tools": await _all_pages(connection, part.flight)}
         except McpUpstreamError as error:
-            if error.kind == "session_lost" and connection is not None:
-                self.upstreams.drop(key, connection)
+            if error.kind == "session_lost":
                 raise NotForwarded from None
             raise upstream_refused(error) from None
         filter_tools(result, part.on, part.names, self.sync_requests)

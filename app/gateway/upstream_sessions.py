@@ -2,14 +2,15 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID
 
 from app.gateway.catalogue import handshake_versions
 from app.gateway.ports import UpstreamTarget
-from app.kit.mcp_upstream import LegacySession, ModernConnection, open_connection
+from app.kit.mcp_upstream import LegacySession, McpUpstreamError, ModernConnection, open_connection
 from app.kit.outbound import OutboundClient, Timeouts
 
 Connection = LegacySession | ModernConnection
@@ -28,6 +29,7 @@ class _Kept:
     connection: Connection | None = None
     target: UpstreamTarget | None = None
     used_at: float = 0.0
+    users: int = 0
 
 
 class UpstreamSessions:
@@ -39,20 +41,36 @@ class UpstreamSessions:
         self._closing: set[asyncio.Task[None]] = set()
         self._swept_at = monotonic()
 
-    async def get(
+    @asynccontextmanager
+    async def use(
         self, key: Key, target: UpstreamTarget, *, modern: bool, before_send: Callable[[], bool]
-    ) -> Connection:
+    ) -> AsyncIterator[Connection]:
         """The kept connection to this target, or a new one in the caller's era where the upstream has it.
 
-        Raises ``McpUpstreamError``, ``NotForwarded``, ``ForbiddenUrl``.
+        It is not closed for want of room while it is used, and forgotten when the upstream says that its session is
+        gone. Raises ``McpUpstreamError``, ``NotForwarded``, ``ForbiddenUrl``.
         """
-        now = monotonic()
-        self._sweep(now)
+        self._sweep(monotonic())
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = _Kept()
         self._kept.move_to_end(key)
-        kept.used_at = now
+        kept.users += 1
+        try:
+            connection = await self._connected(kept, target, modern, before_send)
+            try:
+                yield connection
+            except McpUpstreamError as error:
+                if error.kind == "session_lost" and kept.connection is connection:
+                    kept.connection = None
+                raise
+        finally:
+            kept.users -= 1
+            kept.used_at = monotonic()
+
+    async def _connected(
+        self, kept: _Kept, target: UpstreamTarget, modern: bool, before_send: Callable[[], bool]
+    ) -> Connection:
         async with kept.lock:
             if kept.connection is not None and kept.target == target:
                 return kept.connection
@@ -67,12 +85,6 @@ class UpstreamSessions:
             )
             kept.target = target
             return kept.connection
-
-    def drop(self, key: Key, connection: Connection) -> None:
-        """Forget a connection whose session the upstream ended, unless it was replaced already."""
-        kept = self._kept.get(key)
-        if kept is not None and kept.connection is connection:
-            kept.connection = None
 
     def end(self, session_id: UUID) -> None:
         """Close every connection of a client's session."""
@@ -90,6 +102,8 @@ class UpstreamSessions:
             return
         self._swept_at = now
         for key, kept in list(self._kept.items()):
+            if kept.users:
+                continue
             if now - kept.used_at < IDLE_SECONDS and len(self._kept) <= MAX_KEPT:
                 break  # The rest was used later still.
             self._release(key)

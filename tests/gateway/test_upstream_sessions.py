@@ -1,0 +1,35 @@
+"""Sessions with upstreams that are kept for ``/mcp``: closed when unused, never under somebody's call."""
+
+from uuid import uuid4
+
+import pytest
+
+from app.gateway import upstream_sessions
+from app.gateway.ports import UpstreamTarget
+from app.gateway.upstream_sessions import UpstreamSessions
+from app.kit.outbound import AddressPolicy, OutboundClient
+from tests.gateway.upstreams import reference
+from tests.gateway.world import LOOPBACK
+
+
+async def test_a_flood_of_sessions_closes_idle_ones_and_none_that_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upstream_sessions, "MAX_KEPT", 1)
+    async with (
+        reference(modern=False) as (url, seen),
+        OutboundClient(AddressPolicy((LOOPBACK,))) as outbound,
+    ):
+        sessions = UpstreamSessions(outbound)
+        target = UpstreamTarget(url, (), ("2025-11-25",))
+
+        def ended() -> int:
+            return sum(method == "DELETE" for method, _, _ in seen.requests)
+
+        async with sessions.use((uuid4(), uuid4()), target, modern=False, before_send=lambda: True) as used:
+            for _ in range(4):
+                async with sessions.use((uuid4(), uuid4()), target, modern=False, before_send=lambda: True):
+                    pass
+            assert (await used.request("tools/list", {}))["tools"]
+        await sessions.aclose()
+        assert ended() == 5
