@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
 from app.features.service_accounts.schemas import ServiceAccountQuery
-from app.kit.pagination import Cursors, ListQuery
+from app.kit.pagination import Cursors, ListQuery, newest_first
 
 
 def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
@@ -31,17 +31,7 @@ async def credentials_of(
     session: AsyncSession, account_id: UUID, cursors: Cursors, query: ListQuery
 ) -> tuple[list[ServiceAccountCredential], str | None]:
     """One page of an account's credentials, newest first, and the cursor of the page after it."""
-    id, created = col(ServiceAccountCredential.id), col(ServiceAccountCredential.created_at)
     statement = select(ServiceAccountCredential).where(
         col(ServiceAccountCredential.service_account_id) == account_id
     )
-    position = cursors.read(query.cursor)
-    if position is not None:
-        statement = statement.where(id < UUID(position[0]))
-    if query.created_after is not None:
-        statement = statement.where(created > query.created_after)
-    if query.created_before is not None:
-        statement = statement.where(created < query.created_before)
-    rows = list(await session.scalars(statement.order_by(id.desc()).limit(query.limit + 1)))
-    page = rows[: query.limit]
-    return page, cursors.write([page[-1].id]) if len(rows) > query.limit else None
+    return await newest_first(session, statement, ServiceAccountCredential, cursors, query)
