@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from importlib.metadata import PackageNotFoundError, version
 from typing import Self
 
 from mcp.shared.inbound import (
@@ -23,6 +22,7 @@ from mcp_types.version import (
     is_version_at_least,
 )
 
+from app import __version__
 from app.kit.mcp_upstream.errors import McpUpstreamError
 from app.kit.mcp_upstream.exchange import (
     ACCEPT,
@@ -52,10 +52,7 @@ _VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
 
 def client_info() -> JsonObject:
     """Who we say that we are, as MCP's ``Implementation``."""
-    try:
-        return {"name": "scopegate", "version": version("scopegate")}
-    except PackageNotFoundError:
-        return {"name": "scopegate", "version": "0"}
+    return {"name": "scopegate", "version": __version__}
 
 
 class _Connection:

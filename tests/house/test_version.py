@@ -1,0 +1,11 @@
+"""One version: what is packaged is what the running code says of itself."""
+
+import tomllib
+from pathlib import Path
+
+import app
+
+
+def test_the_package_and_the_code_tell_one_version() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == app.__version__
