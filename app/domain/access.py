@@ -93,13 +93,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool as it was approved. ``approved_digest`` is the digest a live definition must have."""
+    """A tool as it was approved. ``approved_digest`` is the digest a live definition must have.
+
+    ``header_schema`` is the input schema, kept only where it mirrors arguments into headers.
+    """
 
     id: UUID
     name: str
     risk: Risk
     state: ToolState
     approved_digest: bytes | None
+    header_schema: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)

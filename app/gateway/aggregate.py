@@ -7,14 +7,16 @@ from uuid import UUID
 
 from mcp_types import SERVER_INFO_META_KEY
 
+from app.domain.access import Server
 from app.domain.policy import Effect
 from app.gateway.aggregate_calls import AggregateCall
 from app.gateway.aggregate_lists import AggregateList
 from app.gateway.catalogue import make_private
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, HeaderList, result_body
+from app.gateway.parameter_headers import check_parameters
 from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Flight, Passed, Pipeline, denial_text
-from app.gateway.ports import SyncRequests, View
+from app.gateway.ports import SyncRequests, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
 from app.gateway.refusals import (
     Refused,
@@ -138,7 +140,13 @@ class Aggregate:
                 if key is not None and self.running.get(key) is passed.flight:
                     del self.running[key]
 
-        await self.pipeline.run(exchange, view, ask, forward, client=client_of(exchange, message))
+        def check(_view: View, server: Server, _target: UpstreamTarget) -> None:
+            if message.modern:
+                check_parameters(exchange, server.tools.get(tool), arguments)
+
+        await self.pipeline.run(
+            exchange, view, ask, forward, check=check, client=client_of(exchange, message)
+        )
 
     def _session(self, exchange: Exchange, view: View) -> UUID:
         sealed = exchange.headers.get(SESSION)

@@ -8,8 +8,9 @@ from uuid import UUID
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
 
 from app.gateway.answers import Answer, dump, refuse_input, secrets_of
-from app.gateway.envelope import PARAM_PREFIX, Message
+from app.gateway.envelope import Message
 from app.gateway.http import Exchange
+from app.gateway.parameter_headers import Headers, made_parameters, sent_parameters
 from app.gateway.pipeline import Passed
 from app.gateway.refusals import RETRY_SOON, Refused, bad_upstream
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
@@ -65,14 +66,19 @@ class AggregateCall:
         async with self._upstreams.use(
             key, passed.to, modern=self._message.modern, before_send=may_start
         ) as connection:
-            extra: tuple[tuple[bytes, bytes], ...] = ()
-            if isinstance(connection, ModernConnection):
-                headers = self._exchange.headers.items()
-                extra = tuple((name, value) for name, value in headers if name.startswith(PARAM_PREFIX))
+            extra = self._parameters(passed) if isinstance(connection, ModernConnection) else ()
             stream = connection.stream(
                 "tools/call", self._params(), before_send=may_start, extra_headers=extra
             )
             return await self._read(stream, answer, watch)
+
+    def _parameters(self, passed: Passed) -> Headers:
+        if self._message.modern:
+            found = sent_parameters(self._exchange)
+        else:
+            found = made_parameters(passed.on.tools.get(self._tool), self._message.params.get("arguments"))
+        own = {name for name, _ in passed.to.headers}
+        return tuple((name, value) for name, value in found if name not in own)
 
     async def _read(
         self, stream: AsyncGenerator[Notification | Result, None], answer: Answer, watch: Watch

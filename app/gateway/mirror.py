@@ -12,7 +12,6 @@ from app.gateway.envelope import (
     METHOD,
     NAME,
     NEWEST_FIRST,
-    PARAM_PREFIX,
     SESSION,
     VERSION,
     Message,
@@ -20,6 +19,7 @@ from app.gateway.envelope import (
     read_version,
 )
 from app.gateway.http import Exchange, result_body
+from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Passed, Pipeline, denial_text, reaches
 from app.gateway.ports import SyncRequests, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
@@ -178,6 +178,8 @@ class MirrorCall:
         if message.modern:
             if message.version not in offered:
                 raise unsupported_version(message.version or "", offered)
+            if self.tool is not None:
+                check_parameters(self.exchange, server.tools.get(self.tool), message.params.get("arguments"))
             return
         handshakes = handshake_versions(offered)
         if message.method == "initialize":
@@ -259,10 +261,11 @@ class MirrorCall:
             headers.append((SESSION, self.session))
         if self.message.modern:
             own = {name for name, _ in target.headers}
+            routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
             headers += [
                 (name, value)
-                for name, value in theirs.items()
-                if (name in (METHOD, NAME) or name.startswith(PARAM_PREFIX)) and name not in own
+                for name, value in (*routing, *sent_parameters(self.exchange))
+                if name not in own
             ]
         headers += target.headers
         return headers

@@ -206,7 +206,14 @@ class Store:
     ) -> Server:
         """A server with all the listed tools approved."""
         catalogue = {
-            tool["name"]: Tool(uuid4(), tool["name"], Risk.READ, ToolState.ACTIVE, definition_digest(tool))
+            tool["name"]: Tool(
+                uuid4(),
+                tool["name"],
+                Risk.READ,
+                ToolState.ACTIVE,
+                definition_digest(tool),
+                tool["inputSchema"] if "x-mcp-header" in str(tool["inputSchema"]) else None,
+            )
             for tool in tools
         }
         server = Server(uuid4(), 1, slug, True, {}, catalogue)

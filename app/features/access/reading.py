@@ -171,7 +171,9 @@ SELECT s.id, s.slug, s.status, s.labels, v.version FROM servers s JOIN access_ve
 WHERE s.ended_at IS NULL ORDER BY s.slug
 """
 _TOOLS = """
-SELECT id, server_id, name, risk, state, approved_digest FROM tools
+SELECT id, server_id, name, risk, state, approved_digest,
+       CASE WHEN input_schema::text LIKE '%"x-mcp-header"%' THEN input_schema END AS header_schema
+FROM tools
 WHERE server_id = ANY($1) AND state <> 'removed' ORDER BY id
 """
 _SHARED = "SELECT id, version FROM access_versions WHERE id = ANY($1)"
@@ -190,7 +192,12 @@ async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> Fleet:
     tools: dict[UUID, dict[str, Tool]] = {id: {} for id in changed}
     for row in await connection.fetch(_TOOLS, changed):
         tools[row["server_id"]][row["name"]] = Tool(
-            row["id"], row["name"], Risk(row["risk"]), ToolState(row["state"]), row["approved_digest"]
+            row["id"],
+            row["name"],
+            Risk(row["risk"]),
+            ToolState(row["state"]),
+            row["approved_digest"],
+            _json(row["header_schema"]),
         )
     servers = {
         row["id"]: known[row["id"]]

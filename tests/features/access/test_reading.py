@@ -1,5 +1,6 @@
 """Reading for the snapshot: old rights never sit under a current version."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -91,4 +92,19 @@ async def test_a_refresh_keeps_servers_that_did_not_change(database_url: str) ->
         again = await read_fleet(connection, fleet.servers)
     assert again.servers[second.server] is fleet.servers[second.server]
     assert again.servers[first.server] is not fleet.servers[first.server]
+    await connection.close()
+
+
+async def test_a_schema_is_kept_in_memory_only_where_it_mirrors_arguments_into_headers(
+    database_url: str,
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    world = await make_world(connection)
+    schema = '{"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}'
+    await connection.execute("UPDATE tools SET input_schema = $1 WHERE name = 'get_time'", schema)
+    async with consistent(connection):
+        fleet = await read_fleet(connection, {})
+    tools = fleet.servers[world.server].tools
+    assert tools["get_time"].header_schema == json.loads(schema)
+    assert tools["set_time"].header_schema is None
     await connection.close()
