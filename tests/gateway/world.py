@@ -212,7 +212,7 @@ class Store:
                 Risk.READ,
                 ToolState.ACTIVE,
                 definition_digest(tool),
-                tool["inputSchema"] if "x-mcp-header" in str(tool["inputSchema"]) else None,
+                tool.get("inputSchema") if "x-mcp-header" in str(tool) else None,
             )
             for tool in tools
         }
