@@ -10,6 +10,7 @@ from app.cli.errors import CannotStart
 from app.cli.listening import listening_socket
 from app.kit.database import plain_url
 from app.kit.embedded_postgres import EmbeddedPostgresError
+from app.kit.horizon import HELD_BACK_S, HOLDER
 from app.kit.migrations import DatabaseFault
 from app.settings import Settings
 
@@ -36,12 +37,23 @@ async def _describe(settings: Settings) -> str:
     connection = await asyncpg.connect(plain_url(settings.database_url.get_secret_value()), timeout=5)
     try:
         number = await connection.fetchval("SHOW server_version")
+        holder = await connection.fetchrow(HOLDER)
         standbys = await connection.fetchval("SHOW synchronous_standby_names")
     finally:
         await connection.close()
     # Invariants hold across the loss of the primary only when a standby has every commit.
     copies = f"synchronous standbys: {standbys}" if standbys else "no synchronous standby"
-    return f"PostgreSQL {number}, schema serves this code, {copies}"
+    return f"PostgreSQL {number}, schema serves this code, {copies}{_held_back(holder)}"
+
+
+def _held_back(holder: asyncpg.Record | None) -> str:
+    """Who keeps the log's readers from what came later, when that has lasted or nobody may see how long it has."""
+    if holder is None or (holder["seconds"] is not None and holder["seconds"] < HELD_BACK_S):
+        return ""
+    since = (
+        "since when is hidden from this role" if holder["seconds"] is None else f"{holder['seconds']:.0f} s"
+    )
+    return f"; the log's readers wait for process {holder['pid']} of role {holder['role']} ({since})"
 
 
 def _port(settings: Settings) -> bool:

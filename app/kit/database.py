@@ -20,6 +20,9 @@ from app.kit.versions import notify_narrowed
 
 ATTEMPTS = 4
 _REPEATABLE = {"40001", "40P01"}
+_NOT_NULL = "23502"
+_CHECK = "23514"
+_CANNOT_CONNECT_NOW = "57P03"
 _UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
 
 
@@ -84,11 +87,23 @@ def sqlstate(error: BaseException) -> str | None:
 
 def _translate(context: Any) -> None:
     code = sqlstate(context.original_exception)
+    if _cannot_record(code, context.original_exception.__cause__):
+        code = _CANNOT_CONNECT_NOW
     lost = isinstance(context.original_exception, OSError | ConnectionError | TimeoutError)
     if lost or context.is_disconnect or (code is not None and code.startswith(_UNAVAILABLE_CLASSES)):
         raise Unavailable("The database cannot serve right now; repeat the request shortly.") from (
             context.original_exception
         )
+
+
+def _cannot_record(code: str | None, cause: BaseException | None) -> bool:
+    """Whether the log cannot take the row: no epoch is open yet for this timeline, or no partition for this month.
+
+    Both come in the class of a caller's mistakes, and are none.
+    """
+    if code == _NOT_NULL:
+        return getattr(cause, "column_name", None) == "epoch"
+    return code == _CHECK and getattr(cause, "constraint_name", None) is None
 
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:

@@ -6,6 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
 from app.domain.errors import Unavailable
+from app.kit.horizon import HELD_BACK_S
 from app.kit.migrations import head
 from app.kit.runtime import CurrentRuntime
 
@@ -31,9 +32,14 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     try:
         async with runtime.sessions() as session:
             row = (await session.execute(_CHECK)).one()
+            held_back = await runtime.horizon.held_back(session)
     except (SQLAlchemyError, Unavailable, OSError, TimeoutError):
         return JSONResponse({"status": "unavailable", "database": "unreachable"}, 503, {"Retry-After": "1"})
     warnings = [] if row.ahead else ["the audit log has no partition for next month; run: scopegate maintain"]
+    if held_back > HELD_BACK_S:
+        warnings.append(
+            f"an open transaction has held the log's readers back for {held_back:.0f} s; scopegate doctor names it"
+        )
     ready = str(row.revision) >= head() and row.recording and not row.standby
     body = {
         "status": "ok" if ready else "unavailable",

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.kit.authorization import Authenticator
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Peppers, Sealer
+from app.kit.horizon import LogHorizon
 from app.kit.outbound import OutboundClient
 
 
@@ -25,6 +26,7 @@ class Runtime:
     public_url: str
     max_token_ttl: timedelta
     clock: Clock = field(default=utc_now)
+    horizon: LogHorizon = field(default_factory=LogHorizon)
 
 
 def get_runtime(request: Request) -> Runtime:

@@ -82,7 +82,14 @@ async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) 
     url = plain_url(_url(settings) if direct_url is None else direct_url.get_secret_value())
 
     async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        return await asyncpg.connect(url, timeout=1.4, server_settings=_CONNECTION_SETTINGS)
+        connection = await asyncpg.connect(url, timeout=1.4, server_settings=_CONNECTION_SETTINGS)
+        try:
+            # A promoted standby and a restored database need an epoch of their own before anything is recorded.
+            await ensure_epoch(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     pool = await stack.enter_async_context(
         asyncpg.create_pool(
@@ -91,7 +98,7 @@ async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) 
     )
     worker_id, clock, peppers = new_id(), DatabaseClock(), runtime.peppers
     snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, clock)
-    writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id, ensure_epoch)
+    writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
     table = InFlightTable(connect, clock, worker_id, snapshot.forget)
     uses = TokenUses(runtime.sessions)
     refusals = Refusals(writer.write_later)

@@ -52,10 +52,8 @@ class AdmissionWriter:
         clock: DatabaseClock,
         worker_id: UUID,
         digest_key_id: str,
-        open_epoch: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[object]],
     ) -> None:
         self._connect = connect
-        self._open_epoch = open_epoch
         self._clock = clock
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
@@ -147,7 +145,6 @@ class AdmissionWriter:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 connection = await self._connect()
-                await self._open_epoch(connection)
                 self._statement = await connection.prepare(STATEMENT)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return False

@@ -12,7 +12,6 @@ import pytest
 from app.features.access.admission import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_row
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.rows import Row, row_values
-from app.features.audit.epochs import ensure_epoch
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
@@ -173,7 +172,7 @@ async def test_whoever_comes_while_a_connection_hangs_is_refused_within_the_dead
         await asyncio.Event().wait()
         raise AssertionError
 
-    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key", ensure_epoch)
+    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key")
     serving = asyncio.create_task(writer.run())
 
     async def come(after: float) -> float:

@@ -114,9 +114,11 @@ async def writer_on(url: str) -> AsyncIterator[AdmissionWriter]:
     """An admission writer that serves its queue."""
 
     async def connect() -> Connection:
-        return await asyncpg.connect(url)
+        connection = await asyncpg.connect(url)
+        await ensure_epoch(connection)
+        return connection
 
-    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key", ensure_epoch)
+    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key")
     serving = asyncio.create_task(writer.run())
     yield writer
     writer.close()
