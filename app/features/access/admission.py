@@ -29,6 +29,8 @@ _LOOK_EVERY_S = 0.1
 _DATA_CLASSES = ("22", "23", "54")
 _NO_PARTITION = "23514"
 _NO_EPOCH = "23502"
+_NEVER = float("inf")
+_WRITTEN = "SELECT id FROM audit_events WHERE id = ANY($1) AND time > now() - interval '1 day'"
 
 
 class AdmissionUnavailable(Exception):
@@ -59,6 +61,7 @@ class AdmissionWriter:
         self._digest_key_id = digest_key_id
         self._queue: deque[_Waiting] = deque()
         self._later: deque[_Waiting] = deque(maxlen=WAITING)
+        self._unsure: deque[_Waiting] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._statement: PreparedStatement[asyncpg.Record] | None = None
@@ -79,11 +82,11 @@ class AdmissionWriter:
     def write_later(self, row: Row) -> None:
         """Queue an unguarded row (an outcome, a count); it rides with the next statement."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        # Nobody waits for it; a loss is an outcome that stays unknown.
+        # Nobody waits for it, so nobody is there to hear that it failed.
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         if not self._later:
             self._wake.set()
-        self._later.append(_Waiting(row, row.id, answer, float("inf")))
+        self._later.append(_Waiting(row, row.id, answer, _NEVER))
 
     async def run(self) -> None:
         """Serve the queue until ``close``; the composition root runs this as a task."""
@@ -146,6 +149,7 @@ class AdmissionWriter:
             async with asyncio.timeout(DEADLINE_S):
                 connection = await self._connect()
                 self._statement = await connection.prepare(STATEMENT)
+                await self._take_up_again(connection)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return False
         else:
@@ -154,6 +158,18 @@ class AdmissionWriter:
         finally:
             if connection is not None and connection is not self._connection:
                 connection.terminate()
+
+    async def _take_up_again(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Queue anew those outcomes and counts whose statement had no answer and that it did not write.
+
+        One that is being written at this very moment may come to stand twice, under the same id.
+        """
+        if not self._unsure:
+            return
+        ids = [waiting.id for waiting in self._unsure]
+        written = {row["id"] for row in await connection.fetch(_WRITTEN, ids)}
+        self._later.extend(waiting for waiting in self._unsure if waiting.id not in written)
+        self._unsure.clear()
 
     def _expire(self, now: float) -> None:
         kept: deque[_Waiting] = deque()
@@ -230,7 +246,10 @@ class AdmissionWriter:
             self._connection.terminate()
         self._connection = None
         self._statement = None
-        self._fail(batch)
+        self._fail([waiting for waiting in batch if waiting.deadline != _NEVER])
+        (self._unsure if committed_perhaps else self._later).extend(
+            waiting for waiting in batch if waiting.deadline == _NEVER
+        )
         if committed_perhaps:
             for waiting in batch:
                 if waiting.row.span is not None:

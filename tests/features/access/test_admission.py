@@ -143,6 +143,35 @@ async def test_a_lost_connection_denies_and_the_call_is_told_as_not_forwarded(
     assert [record["outcome"] for record in told] == ["not_forwarded"]
 
 
+BLOCKED = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'audit_events'::regclass"
+
+
+async def test_an_outcome_survives_the_loss_of_its_connection(
+    database_url: str, connection: Connection
+) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    async with writer_on(database_url) as writer:
+        first = call_row(world, decided)
+        assert await writer.write(first)
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
+        writer.write_later(outcome_row(first.id, "success", 12))
+        waiting = asyncio.create_task(writer.write(call_row(world, decided)))
+        async with asyncio.timeout(5):
+            pid = None
+            while pid is None:
+                pid = await connection.fetchval(BLOCKED)
+        await connection.execute("SELECT pg_terminate_backend($1)", pid)
+        with pytest.raises(AdmissionUnavailable):
+            await waiting
+        await transaction.rollback()
+        assert await writer.write(call_row(world, decided))
+    told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", first.id)
+    assert [record["outcome"] for record in told] == ["success"]
+
+
 async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     row = call_row(world, await decision(connection, world, "get_time"))
