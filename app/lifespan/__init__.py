@@ -40,8 +40,6 @@ _CONNECTION_SETTINGS = {
     "timezone": "UTC",
     "synchronous_commit": "on",
     "idle_in_transaction_session_timeout": "10000",
-    # A statement that waits for a lock ends with the connection that asked, instead of committing unheard.
-    "client_connection_check_interval": "500",
     # Look-ups by key, whatever the statistics say of a small or a freshly grown table.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
