@@ -4,6 +4,7 @@ Every secret has a ``*_FILE`` twin. An unknown ``SCOPEGATE_*`` name or a bad val
 clear line that never repeats the value.
 """
 
+import json
 import os
 import secrets
 import tempfile
@@ -18,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.access import Network
+from app.kit.authorization import Role
 from app.kit.crypto import MINIMUM_KEY_BYTES
 from app.kit.database import async_url
 
@@ -30,14 +32,22 @@ _SECRETS = (
     "encryption_key",
     "signing_key",
     "oidc_client_secret",
+    "break_glass_password_hash",
 )
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KEYS = ("token_pepper", "encryption_key", "signing_key")
-# Names of others that share the prefix: the test harness's, and those that clients are told to keep a token in.
+# Names of others that share the prefix: the test harness's, those that MCP clients are told to keep a token in, and
+# those of the client package.
 _NOT_SETTINGS = {
     "SCOPEGATE_TEST_DATABASE_URL",
     "SCOPEGATE_TEST_SHARED_DIR",
     "SCOPEGATE_TOKEN",
     "SCOPEGATE_AUTHORIZATION",
+    "SCOPEGATE_URL",
+    "SCOPEGATE_CLIENT_ID",
+    "SCOPEGATE_CLIENT_SECRET",
+    "SCOPEGATE_CLIENT_SECRET_FILE",
+    "SCOPEGATE_ACCESS_TOKEN",
 }
 
 
@@ -65,6 +75,16 @@ class Settings(BaseSettings):
     audit_retention: timedelta = timedelta(days=400)
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_audience: Annotated[tuple[str, ...], NoDecode] = ()
+    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "PS256", "ES256", "EdDSA")
+    oidc_token_types: Annotated[tuple[str, ...], NoDecode] = ("at+jwt",)
+    oidc_role_claim: str = "groups"
+    oidc_role_map: Annotated[dict[str, Role], NoDecode] = Field(default_factory=dict)
+    oidc_link_claim: str = "sub"
+    break_glass_password_hash: SecretStr | None = None
     database_pool_size: int = Field(default=10, ge=1, le=200)
 
     @field_validator("upstream_allowed_networks", "trusted_proxies", mode="before")
@@ -91,6 +111,36 @@ class Settings(BaseSettings):
             raise ValueError("give it as https://host[:port]")
         return value.rstrip("/")
 
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+        if not safe or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("give it as https://host[/path], as the provider writes it into its tokens")
+        return value
+
+    @field_validator("oidc_audience", "oidc_algorithms", "oidc_token_types", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("oidc_role_map", mode="before")
+    @classmethod
+    def _role_map(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError(
+                'give it as JSON, from claim value to role: {"scopegate-admins": "admin"}'
+            ) from None
+
     @field_validator(*_KEYS)
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -104,6 +154,12 @@ class Settings(BaseSettings):
             for name in _KEYS:
                 if getattr(self, name) is None:
                     raise ValueError(f"{PREFIX}{name.upper()} is required beside {PREFIX}DATABASE_URL")
+        return self
+
+    @model_validator(mode="after")
+    def _audience_beside_an_issuer(self) -> "Settings":
+        if self.oidc_issuer is not None and not self.oidc_audience:
+            raise ValueError(f"{PREFIX}OIDC_AUDIENCE is required beside {PREFIX}OIDC_ISSUER")
         return self
 
     @property

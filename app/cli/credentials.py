@@ -54,7 +54,7 @@ async def _bootstrap_or_add(session: AsyncSession, peppers: Peppers) -> Credenti
         ).scalar_one_or_none()
         if account is None:
             raise
-        caller = Caller("service_account", account.id, Role.OWNER)
+        caller = Caller("service_account", account.id, frozenset({Role.OWNER}))
         made = await add_credential(session, peppers, caller, account, None)
         return format_id(SERVICE_ACCOUNT, account.id), made.secret
 

@@ -35,11 +35,17 @@ class Permission(StrEnum):
     TOKENS_REVOKE = "tokens.revoke"
     SERVICE_ACCOUNTS_READ = "service_accounts.read"
     SERVICE_ACCOUNTS_WRITE = "service_accounts.write"
+    ADMINISTRATORS_READ = "administrators.read"
+    ADMINISTRATORS_WRITE = "administrators.write"
+    IDENTITY_PROVIDERS_READ = "identity_providers.read"
+    IDENTITY_PROVIDERS_WRITE = "identity_providers.write"
     AUDIT_READ = "audit.read"
     SELF_READ = "self.read"
 
 
 class Role(StrEnum):
+    """What a caller may do at the API, strongest first."""
+
     OWNER = "owner"
     ADMIN = "admin"
     ISSUER = "issuer"
@@ -57,7 +63,13 @@ _READ = {
     Permission.GRANTS_READ,
     Permission.TOKENS_READ,
 } | _SELF
-_OWNER_ONLY = {Permission.SERVICE_ACCOUNTS_READ, Permission.SERVICE_ACCOUNTS_WRITE}
+_OWNER_ONLY = {
+    Permission.SERVICE_ACCOUNTS_READ,
+    Permission.SERVICE_ACCOUNTS_WRITE,
+    Permission.ADMINISTRATORS_READ,
+    Permission.ADMINISTRATORS_WRITE,
+    Permission.IDENTITY_PROVIDERS_WRITE,
+}
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
@@ -74,25 +86,57 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.GROUPS_WRITE,
         }
     ),
-    Role.AUDITOR: frozenset(_READ | {Permission.AUDIT_READ, Permission.SERVICE_ACCOUNTS_READ}),
+    Role.AUDITOR: frozenset(
+        _READ
+        | {
+            Permission.AUDIT_READ,
+            Permission.SERVICE_ACCOUNTS_READ,
+            Permission.ADMINISTRATORS_READ,
+            Permission.IDENTITY_PROVIDERS_READ,
+        }
+    ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever authenticated this request at the API. ``identity_id`` is who answers for a service account."""
+    """Whoever authenticated this request at the API.
 
-    kind: str  # "service_account" | "administrator" | "system"
+    ``identity_id`` is the person who signed in, or who answers for a service account. A signed-in person without
+    a role has no roles, and may read who they are.
+    """
+
+    kind: str  # "service_account" | "administrator" | "identity" | "break_glass" | "system"
     id: UUID
-    role: Role
+    roles: frozenset[Role]
     identity_id: UUID | None = None
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        return ROLE_PERMISSIONS[self.role]
+        """What any of the roles may do."""
+        return frozenset(_SELF).union(*(ROLE_PERMISSIONS[role] for role in self.roles))
+
+    @property
+    def role(self) -> Role | None:
+        """The strongest role."""
+        return next((role for role in Role if role in self.roles), None)
+
+    @property
+    def lacking(self) -> str:
+        """The end of a sentence about a permission that is missing."""
+        if not self.roles:
+            return "nobody without a role has"
+        names = " and ".join(role.value for role in Role if role in self.roles)
+        return f"the role {names} does not have" if len(self.roles) == 1 else f"the roles {names} do not have"
 
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
+
+
+class BearerReader(Protocol):
+    """Turns the text of one class of bearer into a caller. Raises ``Unauthenticated``."""
+
+    def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Awaitable[Caller]: ...
 
 
 class Authenticator(Protocol):
@@ -104,9 +148,7 @@ class Authenticator(Protocol):
 def authorize(caller: Caller, permission: Permission) -> None:
     """Raise ``Forbidden``, naming the permission, unless the caller has it."""
     if not caller.may(permission):
-        raise Forbidden(
-            f"This needs the permission {permission.value}, which the role {caller.role.value} does not have."
-        )
+        raise Forbidden(f"This needs the permission {permission.value}, which {caller.lacking}.")
 
 
 def requires(permission: Permission) -> Any:

@@ -17,8 +17,8 @@ from app.kit.migrations import DatabaseFault, check_compatible, upgrade
 from app.kit.tables import metadata
 
 FEATURES = (
-    "audit", "administrators", "identities", "service_accounts", "groups", "servers", "tools", "approvals",
-    "grants", "tokens", "access",
+    "audit", "administrators", "identity_providers", "identities", "service_accounts", "groups", "servers",
+    "tools", "approvals", "grants", "tokens", "access",
 )  # fmt: skip
 
 

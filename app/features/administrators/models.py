@@ -1,10 +1,12 @@
-"""Tables of administrators and role assignments; signing in comes with the OIDC adapter."""
+"""Tables of administrators, of their role assignments, and of break-glass sessions."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Index
-from sqlmodel import Field
+from sqlalchemy import DateTime, Index, LargeBinary, text
+from sqlmodel import Field, SQLModel
 
+from app.kit.ids import new_id
 from app.kit.tables import ObjectRow
 
 
@@ -15,6 +17,7 @@ class Administrator(ObjectRow, table=True):
 
     identity_id: UUID = Field(foreign_key="identities.id", unique=True)
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    last_sign_in_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class RoleAssignment(ObjectRow, table=True):
@@ -26,3 +29,19 @@ class RoleAssignment(ObjectRow, table=True):
     administrator_id: UUID = Field(foreign_key="administrators.id")
     role: str
     within: str = Field(default="all", sa_column_kwargs={"server_default": "all"})
+
+
+class BreakGlassSession(SQLModel, table=True):
+    """HMAC of a bearer of the local administrator. ``password_key`` names the password it was opened with."""
+
+    __tablename__ = "break_glass_sessions"
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    pepper_key_id: str
+    password_key: str
+    reason: str
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True))

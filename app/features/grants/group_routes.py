@@ -38,7 +38,7 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
     if await group_holds_grants(session, group.id):
         raise Forbidden(
             "This group holds grants, so changing its members needs the permission "
-            f"{Permission.GRANTS_WRITE.value}, which the role {caller.role.value} does not have."
+            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
 
 

@@ -8,18 +8,11 @@ from sqlalchemy import DateTime, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
+from app.features.identity_providers.models import IdentityProvider
 from app.kit.ids import new_id
 from app.kit.tables import ObjectRow
 
-
-class IdentityProvider(ObjectRow, table=True):
-    """An OIDC, SCIM and Shared Signals source; its settings come with the features that use them."""
-
-    __tablename__ = "identity_providers"
-
-    name: str
-    issuer: str | None = Field(default=None, unique=True)
-    settings: dict[str, Any] = Field(default_factory=dict, sa_type=JSONB)
+_PROVIDERS = f"{IdentityProvider.__tablename__}.id"
 
 
 class Identity(ObjectRow, table=True):
@@ -39,7 +32,7 @@ class Identity(ObjectRow, table=True):
     email: str | None = None
     owner_id: UUID | None = Field(default=None, foreign_key="identities.id", index=True)
     external_id: str | None = None
-    provider_id: UUID | None = Field(default=None, foreign_key="identity_providers.id")
+    provider_id: UUID | None = Field(default=None, foreign_key=_PROVIDERS)
     source: str = Field(default="manual", sa_column_kwargs={"server_default": "manual"})
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
     suspended_with_owner: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
@@ -60,7 +53,7 @@ class IdentityLink(SQLModel, table=True):
 
     id: UUID = Field(default_factory=new_id, primary_key=True)
     identity_id: UUID = Field(foreign_key="identities.id", index=True)
-    provider_id: UUID | None = Field(default=None, foreign_key="identity_providers.id")
+    provider_id: UUID | None = Field(default=None, foreign_key=_PROVIDERS)
     kind: str
     value: str
 

@@ -165,7 +165,7 @@ def _matches(peppers: Peppers, row: Any, credential: Credential) -> bool:
 
 
 def _caller(row: Any) -> Caller:
-    return Caller(SERVICE_ACCOUNT_KIND, row.id, Role(row.role), identity_id=row.owner_id)
+    return Caller(SERVICE_ACCOUNT_KIND, row.id, frozenset({Role(row.role)}), identity_id=row.owner_id)
 
 
 async def _forget_expired(session: AsyncSession, credential_id: UUID) -> None:

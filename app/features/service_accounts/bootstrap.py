@@ -18,7 +18,7 @@ from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
 from app.kit.versions import move_versions
 
 _LOCK = 0x5C09E0B00
-_SYSTEM = Caller("system", UUID(int=0), Role.OWNER)
+_SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
 
 
 @dataclass(frozen=True, slots=True)

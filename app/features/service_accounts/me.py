@@ -25,8 +25,9 @@ class Me(Strict):
     id: ServiceAccountId
     name: str
     identity_id: IdentityId | None = Field(description="Who answers for the caller.")
-    role: Role
-    permissions: list[Permission] = Field(description="What the role may do, sorted.")
+    role: Role | None = Field(description="The strongest of the roles.")
+    roles: list[Role]
+    permissions: list[Permission] = Field(description="What the roles may do, sorted.")
 
 
 @router.get("", operation_id="get_me")
@@ -41,5 +42,6 @@ async def get_me(caller: CanReadSelf, session: Session) -> Me:
         name=name,
         identity_id=caller.identity_id,
         role=caller.role,
+        roles=sorted(caller.roles),
         permissions=sorted(caller.permissions),
     )

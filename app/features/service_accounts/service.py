@@ -193,8 +193,8 @@ async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
 def _check_role(caller: Caller, role: Role) -> None:
     """Nobody grants, changes or arms a role beyond their own."""
     missing = ROLE_PERMISSIONS[role] - caller.permissions
-    if missing or (role is Role.OWNER and caller.role is not Role.OWNER):
+    if missing or (role is Role.OWNER and Role.OWNER not in caller.roles):
         raise Forbidden(
-            f"The role {role.value} is above your own role {caller.role.value}; an owner has to do this.",
+            f"The role {role.value} is above your own; an owner has to do this.",
             code="role_above_own",
         )

@@ -26,7 +26,7 @@ from app.kit.runtime import Runtime
 from app.kit.versions import move_versions
 
 # Who acts when nobody asked: a background task that saw a changed definition.
-SYSTEM = Caller("system", UUID(int=0), Role.ADMIN)
+SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 
 
 @dataclass(frozen=True, slots=True)

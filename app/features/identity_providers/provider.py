@@ -1,0 +1,40 @@
+"""What signing in needs to know of a provider: one frozen value, read from its row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.kit.authorization import Role
+
+ALGORITHMS = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+)  # fmt: skip
+"""What a provider may be trusted to sign with. Never ``none``, never a shared secret (RFC 8725 section 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Tokens whose claims hold all of ``claims`` act as this service account."""
+
+    service_account_id: UUID
+    claims: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One active issuer of access tokens (JWT).
+
+    ``token_types`` are the accepted ``typ`` headers, without ``application/`` and in lower case; ``""`` accepts a
+    token without one. ``role_claim`` and ``link_claim`` are the name of a claim, or a path through objects with
+    dots between. An empty ``role_map`` gives nobody a role.
+    """
+
+    id: UUID
+    issuer: str
+    audiences: tuple[str, ...]
+    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    token_types: tuple[str, ...] = ("at+jwt",)
+    role_claim: str = "groups"
+    role_map: Mapping[str, Role] = field(default_factory=dict)
+    link_claim: str = "sub"
+    workloads: tuple[Workload, ...] = ()
