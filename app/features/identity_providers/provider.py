@@ -11,6 +11,9 @@ ALGORITHMS = (
 )  # fmt: skip
 """What a provider may be trusted to sign with. Never ``none``, never a shared secret (RFC 8725 section 3.1)."""
 
+TOKEN_TYPES = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
+"""What configuration calls an accepted ``typ`` header, and how it is compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
