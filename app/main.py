@@ -1,9 +1,9 @@
 """The composition root: one ASGI application that serves the REST API and the gateway."""
 
+from functools import partial
 from typing import Any, cast
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as package
@@ -20,6 +20,7 @@ from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import routes as tokens
 from app.features.tools import routes as tools
 from app.kit import health, problems
+from app.kit.openapi import document
 from app.kit.request_limits import RequestLimits
 from app.lifespan import make_lifespan
 from app.settings import Settings
@@ -72,7 +73,7 @@ def create_api(settings: Settings) -> FastAPI:
         health,
     ):
         api.include_router(cast("Any", feature).router)
-    api.openapi = lambda: openapi(api)  # type: ignore[method-assign]
+    api.openapi = partial(_openapi, api)  # type: ignore[method-assign]
     return api
 
 
@@ -81,19 +82,7 @@ def create_app(settings: Settings) -> Scopegate:
     return Scopegate(create_api(settings))
 
 
-def openapi(api: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with problem documents as a named component."""
+def _openapi(api: FastAPI) -> dict[str, Any]:
     if api.openapi_schema is None:
-        document = get_openapi(
-            title=api.title,
-            version=api.version,
-            openapi_version=api.openapi_version,
-            summary=api.summary,
-            routes=api.routes,
-        )
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        definition = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(definition.pop("$defs", {}))
-        schemas["Problem"] = definition
-        api.openapi_schema = document
+        api.openapi_schema = document(api)
     return api.openapi_schema

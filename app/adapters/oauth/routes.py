@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.adapters.oauth.form import OAuthError, read_client, read_form
 from app.domain.errors import DomainError, Unauthenticated, Unavailable
@@ -64,12 +64,16 @@ class AccessToken(Strict):
 class OAuthErrorBody(Strict):
     """RFC 6749 section 5.2."""
 
+    model_config = ConfigDict(extra="forbid", title="OAuthError")
+
     error: str
     error_description: str
 
 
 class ServerMetadata(Strict):
     """Authorization server metadata (RFC 8414)."""
+
+    model_config = ConfigDict(extra="forbid", title="AuthorizationServerMetadata")
 
     issuer: str
     token_endpoint: str

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from app.kit import ids
 from app.kit.ids import (
@@ -133,6 +133,8 @@ class AuditQuery(Strict):
 
 class Actor(Strict):
     """Who did it. ``id`` is None for the system, the gateway and unknown callers."""
+
+    model_config = ConfigDict(extra="forbid", title="AuditActor")
 
     type: str
     id: str | None

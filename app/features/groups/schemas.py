@@ -100,6 +100,7 @@ class MemberView(BaseModel):
     """A current membership."""
 
     model_config = ConfigDict(
+        title="GroupMember",
         extra="forbid",
         json_schema_extra={
             "examples": [

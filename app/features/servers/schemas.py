@@ -39,6 +39,8 @@ _RESERVED_HEADERS = frozenset(
 class SyncView(Strict):
     """How reading the server's tools went, the last time it was tried."""
 
+    model_config = ConfigDict(extra="forbid", title="ServerSync")
+
     state: SyncState
     at: datetime | None = Field(description="When the last attempt began.")
     error: str | None = Field(
@@ -51,6 +53,8 @@ class SyncView(Strict):
 
 class CredentialMark(Strict):
     """That there is a credential, and nothing of what it is."""
+
+    model_config = ConfigDict(extra="forbid", title="CredentialSummary")
 
     kind: CredentialKind
     updated_at: datetime
@@ -138,7 +142,9 @@ class ServerPatch(Patch):
     """What may change of a server; its slug and transport may not. A label set to null goes."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"status": "disabled", "labels": {"env": None}}]}
+        title="ServerUpdate",
+        extra="forbid",
+        json_schema_extra={"examples": [{"status": "disabled", "labels": {"env": None}}]},
     )
 
     name: Name = absent()
@@ -240,6 +246,8 @@ class CredentialPut(
 ):
     """An upstream credential to store. A model of its own: FastAPI would take the union apart, and a wrong
     field would be reported for each kind."""
+
+    model_config = ConfigDict(title="UpstreamCredentialUpdate")
 
 
 class UpstreamCredentialView(Strict):

@@ -76,6 +76,8 @@ class ServiceAccountQuery(ListQuery):
 class CredentialView(Strict):
     """A client secret's handle; the secret itself is never shown again."""
 
+    model_config = ConfigDict(extra="forbid", title="ServiceAccountCredential")
+
     id: KeyId
     created_at: datetime
     revoked_at: datetime | None

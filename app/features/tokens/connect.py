@@ -5,7 +5,7 @@ import json
 import shlex
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from app.kit.schemas import Strict
 
@@ -16,6 +16,8 @@ VARIABLE = "SCOPEGATE_TOKEN"
 class Snippet(Strict):
     """Text to paste, and where it goes."""
 
+    model_config = ConfigDict(extra="forbid", title="ConnectSnippet")
+
     format: str = Field(description="`shell`, `json` or `toml`.", examples=["json"])
     where: str = Field(description="The file to put it in, or the terminal.", examples=["~/.cursor/mcp.json"])
     text: str
@@ -23,6 +25,8 @@ class Snippet(Strict):
 
 class Connect(Strict):
     """How to connect with this token: set `variable` to the secret, then use the snippet of the client at hand."""
+
+    model_config = ConfigDict(extra="forbid", title="ConnectSettings")
 
     url: str = Field(examples=["https://mcp.example.com/mcp"])
     variable: str = Field(description="The environment variable that the snippets read.", examples=[VARIABLE])

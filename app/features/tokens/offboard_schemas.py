@@ -16,6 +16,7 @@ class Offboard(Strict):
     """Why somebody leaves, and who answers for their agents from now on."""
 
     model_config = ConfigDict(
+        title="OffboardRequest",
         extra="forbid",
         json_schema_extra={"examples": [{"reason": "left the company", "transfer_agents_to": _IDENTITY}]},
     )
@@ -28,6 +29,8 @@ class Offboard(Strict):
 
 class OffboardedThings(Strict):
     """What ended with the identity, or would end under `dry_run`."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardRevocations")
 
     tokens: list[TokenId] = Field(
         description="Its own, its agents', and all that were attenuated from those."
@@ -47,6 +50,8 @@ class OffboardedThings(Strict):
 
 class OffboardAnswer(Strict):
     """The receipt of an offboarding. A repeat answers `changed: false` with the first receipt."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardReceipt")
 
     identity: IdentityView
     changed: bool

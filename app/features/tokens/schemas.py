@@ -53,8 +53,8 @@ def _absent() -> Any:
     return None
 
 
-def _example(value: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(extra="forbid", json_schema_extra={"examples": [value]})
+def _example(value: dict[str, Any], title: str | None = None) -> ConfigDict:
+    return ConfigDict(extra="forbid", title=title, json_schema_extra={"examples": [value]})
 
 
 class TokenQuery(ListQuery):
@@ -120,7 +120,7 @@ class TokenRevoke(Strict):
 class TokensRevokeFilter(Strict):
     """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
 
-    model_config = _example({"identity_id": _IDENTITY})
+    model_config = _example({"identity_id": _IDENTITY}, "TokenBulkRevokeFilter")
     token_ids: list[TokenId] | None = Field(default=None, max_length=1000)
     identity_id: IdentityId | None = None
     group_id: GroupId | None = Field(default=None, description="Tokens of the group's members.")
@@ -132,7 +132,9 @@ class TokensRevokeFilter(Strict):
 class TokensRevoke(Strict):
     """Which tokens end, and why."""
 
-    model_config = _example({"filter": {"server_id": _SERVER}, "reason": "server compromised"})
+    model_config = _example(
+        {"filter": {"server_id": _SERVER}, "reason": "server compromised"}, "TokenBulkRevoke"
+    )
     filter: TokensRevokeFilter
     reason: Reason
 
@@ -175,6 +177,8 @@ class TokenView(Strict):
 class TokenSecretView(Strict):
     """A token with its new secret, which is shown this once."""
 
+    model_config = ConfigDict(extra="forbid", title="IssuedToken")
+
     secret: str = Field(description="The scoped token itself. Keep it; it is never shown again.")
     token: TokenView
     connect: Connect
@@ -191,6 +195,8 @@ class RevokedTokens(Strict):
 class RevocationView(Strict):
     """One token's revocation. `changed` is false when it had ended before."""
 
+    model_config = ConfigDict(extra="forbid", title="TokenRevocation")
+
     changed: bool
     token: TokenView
     revoked: RevokedTokens
@@ -198,6 +204,8 @@ class RevocationView(Strict):
 
 class BulkRevocationView(Strict):
     """The revocation of many."""
+
+    model_config = ConfigDict(extra="forbid", title="TokenBulkRevocation")
 
     changed: bool
     revoked: RevokedTokens

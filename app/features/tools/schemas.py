@@ -87,7 +87,9 @@ class ToolCreate(Strict):
 class ToolPatch(Patch):
     """What may change of a tool by hand; its definition is the server's."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"risk": "write"}]})
+    model_config = ConfigDict(
+        title="ToolUpdate", extra="forbid", json_schema_extra={"examples": [{"risk": "write"}]}
+    )
 
     risk: RiskName | None = Field(default=None, description="Null: what the approved definition says.")
     state: Literal["active", "quarantined"] = absent(
