@@ -10,7 +10,7 @@ from app.kit.problems import Problem
 
 _SCHEMAS = "#/components/schemas/"
 _PAGE = re.compile(r"Page_(\w+)_")
-_SUFFIXES = ("View", "Model")
+_SUFFIXES = ("View", "Model", "Name")
 
 
 def document(api: FastAPI) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Types that request and answer models share."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     StringConstraints,
 )
+from typing_extensions import TypeAliasType
 
 LARGEST_INTEGER = 2**53 - 1
 
@@ -69,4 +70,6 @@ CleanText = AfterValidator(_clean)
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
 ShortText = Annotated[str, StringConstraints(max_length=500), CleanText]
 LongText = Annotated[str, StringConstraints(max_length=10_000), CleanText]
+# Named with TypeAliasType, here and in the features, is what the contract shows as a schema of its own.
+Source = TypeAliasType("Source", Literal["manual", "scim"])
 Time = Annotated[AwareDatetime, BeforeValidator(_no_numbers), AfterValidator(_utc)]

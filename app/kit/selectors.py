@@ -10,6 +10,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field, StringConstraints, ValidationError, WrapValidator
 from pydantic_core import InitErrorDetails
+from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
 from app.domain.scopes import (
@@ -34,6 +35,7 @@ MOST_LABELS = 64
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=100), CleanText]
 LabelValue = Annotated[str, StringConstraints(max_length=200), CleanText]
+Labels = TypeAliasType("Labels", Annotated[dict[LabelKey, LabelValue], Field(max_length=MOST_LABELS)])
 ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256), CleanText]
 
 
@@ -70,7 +72,7 @@ class ServersByLabelsModel(Strict):
         extra="forbid", json_schema_extra={"examples": [{"kind": "labels", "labels": {"env": "prod"}}]}
     )
     kind: Literal["labels"]
-    labels: dict[LabelKey, LabelValue] = Field(max_length=MOST_LABELS)
+    labels: Labels
 
 
 class AllServersModel(Strict):
@@ -105,16 +107,22 @@ class ToolsByRiskModel(Strict):
     risk: list[Risk] = Field(max_length=len(Risk))
 
 
-ServerSelectorModel = Annotated[
-    ServersByIdsModel | ServersByLabelsModel | AllServersModel,
-    Field(discriminator="kind"),
-    WrapValidator(without_tag),
-]
-ToolSelectorModel = Annotated[
-    AllToolsModel | ToolsByNamesModel | ToolsByRiskModel,
-    Field(discriminator="kind"),
-    WrapValidator(without_tag),
-]
+ServerSelectorModel = TypeAliasType(
+    "ServerSelectorModel",
+    Annotated[
+        ServersByIdsModel | ServersByLabelsModel | AllServersModel,
+        Field(discriminator="kind"),
+        WrapValidator(without_tag),
+    ],
+)
+ToolSelectorModel = TypeAliasType(
+    "ToolSelectorModel",
+    Annotated[
+        AllToolsModel | ToolsByNamesModel | ToolsByRiskModel,
+        Field(discriminator="kind"),
+        WrapValidator(without_tag),
+    ],
+)
 
 
 class ScopeEntryModel(Strict):
@@ -139,9 +147,10 @@ class ListedScopeModel(Strict):
     entries: list[ScopeEntryModel] = Field(max_length=100)
 
 
-ScopeModel = Annotated[
-    GrantsScopeModel | ListedScopeModel, Field(discriminator="kind"), WrapValidator(without_tag)
-]
+TokenScopeModel = TypeAliasType(
+    "TokenScopeModel",
+    Annotated[GrantsScopeModel | ListedScopeModel, Field(discriminator="kind"), WrapValidator(without_tag)],
+)
 
 
 def server_selector_to_domain(model: ServerSelectorModel) -> ServerSelector:
@@ -171,7 +180,7 @@ def reaches_by_default(tools: ToolSelectorModel) -> bool:
     return isinstance(tools, AllToolsModel)
 
 
-def scope_to_domain(model: ScopeModel) -> Scope:
+def scope_to_domain(model: TokenScopeModel) -> Scope:
     """The domain's form of a validated scope."""
     if isinstance(model, GrantsScopeModel):
         return GrantsScope()
@@ -206,7 +215,7 @@ def store_tool_selector(model: ToolSelectorModel) -> dict[str, Any]:
             return {"kind": "all"}
 
 
-def store_scope(model: ScopeModel) -> dict[str, Any]:
+def store_scope(model: TokenScopeModel) -> dict[str, Any]:
     """The JSON that the database keeps, with the defaults of each entry written out."""
     if isinstance(model, GrantsScopeModel):
         return {"kind": "grants"}
@@ -292,7 +301,7 @@ def show_tool_selector(stored: dict[str, Any]) -> ToolSelectorModel:
     raise ValueError("unknown kind of tool selector")
 
 
-def show_scope(stored: dict[str, Any]) -> ScopeModel:
+def show_scope(stored: dict[str, Any]) -> TokenScopeModel:
     """The API's form of a stored scope."""
     if stored["kind"] == "grants":
         return GrantsScopeModel(kind="grants")
@@ -320,7 +329,7 @@ def servers_named(model: ServerSelectorModel, pointer: str) -> list[tuple[str, U
     return [(f"{pointer}/ids/{index}", id) for index, id in enumerate(model.ids)]
 
 
-def servers_named_by_scope(model: ScopeModel, pointer: str) -> list[tuple[str, UUID]]:
+def servers_named_by_scope(model: TokenScopeModel, pointer: str) -> list[tuple[str, UUID]]:
     """The same for all entries of a scope."""
     if isinstance(model, GrantsScopeModel):
         return []

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from app.domain.scopes import ListedScope
 from app.kit.ids import SERVER, format_id
 from app.kit.selectors import (
-    ScopeModel,
     ServerSelectorModel,
+    TokenScopeModel,
     ToolSelectorModel,
     load_scope,
     load_server_selector,
@@ -30,7 +30,7 @@ from app.kit.selectors import (
 
 SERVERS: TypeAdapter[ServerSelectorModel] = TypeAdapter(ServerSelectorModel)
 TOOLS: TypeAdapter[ToolSelectorModel] = TypeAdapter(ToolSelectorModel)
-SCOPES: TypeAdapter[ScopeModel] = TypeAdapter(ScopeModel)
+SCOPES: TypeAdapter[TokenScopeModel] = TypeAdapter(TokenScopeModel)
 
 server_ids = st.uuids().map(lambda id: format_id(SERVER, id))
 words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from typing_extensions import TypeAliasType
 
 from app.kit import ids
 from app.kit.ids import (
@@ -22,8 +23,12 @@ from app.kit.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
 from app.kit.schemas import ShortText, Strict, Time
 
 WIDEST_RANGE = timedelta(days=31)
-Decision = Literal["allow", "deny", "require_approval"]
-Outcome = Literal["in_flight", "success", "error", "denied", "cancelled", "not_forwarded", "unknown"]
+AuditDecision = TypeAliasType("AuditDecision", Literal["allow", "deny", "require_approval"])
+AuditOutcome = TypeAliasType(
+    "AuditOutcome",
+    Literal["in_flight", "success", "error", "denied", "cancelled", "not_forwarded", "unknown"],
+)
+AuditChanges = TypeAliasType("AuditChanges", dict[str, Any])
 
 # The prefix of an id by the type that stands beside it in an event.
 PREFIXES = {
@@ -87,9 +92,9 @@ class AuditQuery(Strict):
     since: Time | None = None
     until: Time | None = None
     action: list[ShortText] = Field(default_factory=list)
-    decision: list[Decision] = Field(default_factory=list)
+    decision: list[AuditDecision] = Field(default_factory=list)
     reason_code: list[ShortText] = Field(default_factory=list)
-    outcome: list[Outcome] = Field(default_factory=list, description="Needs `since`.")
+    outcome: list[AuditOutcome] = Field(default_factory=list, description="Needs `since`.")
     actor_id: list[ActorId] = Field(default_factory=list)
     actor_type: list[ShortText] = Field(default_factory=list)
     on_behalf_of: list[IdentityId] = Field(default_factory=list)
@@ -170,9 +175,9 @@ class AuditEventView(Strict):
     id: EventId
     time: datetime
     action: str
-    decision: Decision | None
+    decision: AuditDecision | None
     reason_code: str | None
-    outcome: Outcome | None
+    outcome: AuditOutcome | None
     actor: Actor
     on_behalf_of: IdentityId | None
     token_id: TokenId | None
@@ -185,7 +190,7 @@ class AuditEventView(Strict):
     client: AuditedClient | None
     method: str | None
     arguments_digest: str | None = Field(description="HMAC-SHA256 of the canonical arguments, in hex.")
-    changes: dict[str, Any] | None
+    changes: AuditChanges | None
     duration_ms: int | None
     count: int | None = Field(description="How many refusals this event stands for.")
     call_id: EventId | None = Field(description="On `tool.result`: the call that it is the outcome of.")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+from typing_extensions import TypeAliasType
 
 from app.features.grants.models import Grant
 from app.kit.ids import GrantId, GroupId, IdentityId
@@ -18,7 +19,7 @@ from app.kit.selectors import (
     without_tag,
 )
 
-GrantStatusName = Literal["active", "scheduled", "expired", "ended"]
+GrantStatusName = TypeAliasType("GrantStatusName", Literal["active", "scheduled", "expired", "ended"])
 
 
 class IdentityPrincipal(Strict):
@@ -35,9 +36,10 @@ class GroupPrincipal(Strict):
     id: GroupId
 
 
-Principal = Annotated[
-    IdentityPrincipal | GroupPrincipal, Field(discriminator="type"), WrapValidator(without_tag)
-]
+Principal = TypeAliasType(
+    "Principal",
+    Annotated[IdentityPrincipal | GroupPrincipal, Field(discriminator="type"), WrapValidator(without_tag)],
+)
 
 
 class GrantCreate(Strict):

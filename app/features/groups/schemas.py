@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.features.groups.models import Group, GroupMember
 from app.kit.ids import GroupId, IdentityId, IdentityProviderId
 from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent
 
 GROUP_EXAMPLE = "grp_01jdpnwz00e008000000000000"
 IDENTITY_EXAMPLE = "idn_01jdpnwz00e008000000000000"
@@ -43,7 +43,7 @@ class GroupQuery(ListQuery):
 
     name: list[ShortText] = Field(default_factory=list)
     external_id: list[ShortText] = Field(default_factory=list)
-    source: list[Literal["manual", "scim"]] = Field(default_factory=list)
+    source: list[Source] = Field(default_factory=list)
     member_id: list[IdentityId] = Field(default_factory=list, description="Groups that these are in.")
     q: ShortText | None = Field(default=None, description="Text in name or description.")
     include: Literal["ended"] | None = Field(
@@ -82,7 +82,7 @@ class GroupView(BaseModel):
     name: str
     description: str | None
     external_id: str | None
-    source: Literal["manual", "scim"]
+    source: Source
     provider_id: IdentityProviderId | None
     owner_group_id: GroupId | None
     ended_at: datetime | None

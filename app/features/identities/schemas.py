@@ -5,14 +5,16 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from typing_extensions import TypeAliasType
 
 from app.features.identities.models import Identity, IdentityLink
 from app.kit.ids import IdentityId, IdentityProviderId
 from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, Name, Patch, ShortText, Strict, absent
+from app.kit.schemas import CleanText, Name, Patch, ShortText, Source, Strict, absent
 
-IdentityKind = Literal["person", "agent"]
-IdentityStatusName = Literal["active", "suspended", "offboarded"]
+IdentityKind = TypeAliasType("IdentityKind", Literal["person", "agent"])
+IdentityStatusName = TypeAliasType("IdentityStatusName", Literal["active", "suspended", "offboarded"])
+IdentityLinkKind = TypeAliasType("IdentityLinkKind", Literal["oidc", "scim", "signal"])
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
 
@@ -60,7 +62,7 @@ class IdentityQuery(ListQuery):
 
     kind: list[IdentityKind] = Field(default_factory=list)
     status: list[IdentityStatusName] = Field(default_factory=list)
-    source: list[Literal["manual", "scim"]] = Field(default_factory=list)
+    source: list[Source] = Field(default_factory=list)
     owner_id: list[IdentityId] = Field(default_factory=list)
     external_id: list[ShortText] = Field(default_factory=list)
     user_name: list[ShortText] = Field(default_factory=list)
@@ -72,7 +74,7 @@ class IdentityLinkView(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     provider_id: IdentityProviderId | None
-    kind: Literal["oidc", "scim", "signal"]
+    kind: IdentityLinkKind
     value: str
 
 
@@ -112,7 +114,7 @@ class IdentityView(BaseModel):
     links: list[IdentityLinkView]
     external_id: str | None
     provider_id: IdentityProviderId | None
-    source: Literal["manual", "scim"]
+    source: Source
     status: IdentityStatusName
     offboarded_at: datetime | None
     created_at: datetime

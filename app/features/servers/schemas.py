@@ -5,28 +5,30 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, SecretStr, StringConstraints, WrapValidator
+from typing_extensions import TypeAliasType
 
 from app.features.servers.models import Server, ServerCredential
 from app.kit.ids import GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
-from app.kit.selectors import MOST_LABELS, LabelKey, LabelValue, without_tag
+from app.kit.selectors import MOST_LABELS, LabelKey, Labels, LabelValue, without_tag
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
 # ``a`` + ``b__c`` and ``a__b`` + ``c`` cannot both exist.
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=MOST_LABELS)]
-LabelChanges = Annotated[dict[LabelKey, LabelValue | None], Field(max_length=MOST_LABELS)]
-Transport = Literal["http", "stdio"]
-ServerStatus = Literal["active", "disabled"]
-NewTools = Literal["quarantine", "allow"]
-KeepArguments = Literal["off", "approvals", "all"]
-SyncState = Literal["never", "ok", "error"]
+LabelChanges = TypeAliasType(
+    "LabelChanges", Annotated[dict[LabelKey, LabelValue | None], Field(max_length=MOST_LABELS)]
+)
+Transport = TypeAliasType("Transport", Literal["http", "stdio"])
+ServerStatus = TypeAliasType("ServerStatus", Literal["active", "disabled"])
+NewTools = TypeAliasType("NewTools", Literal["quarantine", "allow"])
+KeepArguments = TypeAliasType("KeepArguments", Literal["off", "approvals", "all"])
+SyncState = TypeAliasType("SyncState", Literal["never", "ok", "error"])
 IncludeEnded = Annotated[
     Literal["ended"] | None, Field(description="`ended`: those that have ended too; needs `audit.read`.")
 ]
-CredentialKind = Literal["none", "bearer", "header"]
+UpstreamCredentialKind = TypeAliasType("UpstreamCredentialKind", Literal["none", "bearer", "header"])
 
 _HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 # What the outbound client and the MCP transport write themselves, and what would change how a request is read.
@@ -56,7 +58,7 @@ class CredentialMark(Strict):
 
     model_config = ConfigDict(extra="forbid", title="CredentialSummary")
 
-    kind: CredentialKind
+    kind: UpstreamCredentialKind
     updated_at: datetime
 
 
@@ -67,7 +69,7 @@ class ServerView(Strict):
     slug: Slug
     name: str
     description: str | None
-    labels: dict[str, str]
+    labels: Labels
     owner_group_id: GroupId | None
     transport: Transport
     url: str | None
@@ -255,7 +257,7 @@ class UpstreamCredentialView(Strict):
 
     server_id: ServerId
     identity_id: IdentityId | None
-    kind: CredentialKind
+    kind: UpstreamCredentialKind
     origin: str = Field(description="The only origin that it is sent to.")
     updated_at: datetime
 

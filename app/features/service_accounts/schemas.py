@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
 from app.kit.authorization import Role
@@ -11,7 +12,7 @@ from app.kit.ids import IdentityId, KeyId, ServiceAccountId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import Name, Patch, ShortText, Strict, absent
 
-Status = Literal["active", "disabled"]
+ServiceAccountStatus = TypeAliasType("ServiceAccountStatus", Literal["active", "disabled"])
 
 
 class ServiceAccountView(Strict):
@@ -24,7 +25,7 @@ class ServiceAccountView(Strict):
         description="Its owner was offboarded: it is out of service until it is given an active owner."
     )
     role: Role
-    status: Status
+    status: ServiceAccountStatus
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
@@ -58,13 +59,13 @@ class ServiceAccountUpdate(Patch):
     name: Name = absent()
     owner_id: IdentityId = absent("An active identity; giving one brings a flagged account back.")
     role: Role = absent()
-    status: Status = absent()
+    status: ServiceAccountStatus = absent()
 
 
 class ServiceAccountQuery(ListQuery):
     """Filters of the list of service accounts; each may be repeated, and then any of its values matches."""
 
-    status: list[Status] = Field(default_factory=list)
+    status: list[ServiceAccountStatus] = Field(default_factory=list)
     role: list[Role] = Field(default_factory=list)
     owner_id: list[IdentityId] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in the name.")

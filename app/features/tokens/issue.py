@@ -25,7 +25,13 @@ from app.kit.authorization import Caller
 from app.kit.crypto import Peppers
 from app.kit.ids import IDENTITY, TOKEN, format_id, new_id
 from app.kit.runtime import Runtime
-from app.kit.selectors import ScopeModel, load_scope, scope_to_domain, servers_named_by_scope, store_scope
+from app.kit.selectors import (
+    TokenScopeModel,
+    load_scope,
+    scope_to_domain,
+    servers_named_by_scope,
+    store_scope,
+)
 from app.kit.versions import move_versions
 
 DEEPEST = 5
@@ -113,7 +119,7 @@ async def check_expiry(session: AsyncSession, expires_at: datetime, longest: tim
         )
 
 
-async def check_scope_servers(session: AsyncSession, scope: ScopeModel) -> None:
+async def check_scope_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
     """Raise ``Invalid`` naming every server id of the scope that is not there."""
     named = servers_named_by_scope(scope, "/scope")
     if not named:

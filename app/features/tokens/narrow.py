@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import UUID
 
-from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -16,19 +15,25 @@ from app.features.tokens.models import Token
 from app.features.tokens.repository import TokenReading
 from app.features.tokens.schemas import TokenUpdate
 from app.kit.authorization import Caller
-from app.kit.etags import check_if_match
+from app.kit.etags import Precondition
 from app.kit.selectors import load_scope, scope_to_domain, store_scope
 from app.kit.versions import move_versions
 
 
 async def narrow_token(
-    session: AsyncSession, caller: Caller, token_id: UUID, body: TokenUpdate, request: Request
+    session: AsyncSession,
+    caller: Caller,
+    token_id: UUID,
+    body: TokenUpdate,
+    if_match: Precondition,
+    request_id: str | None,
 ) -> None:
-    """Apply the patch. Raises ``NotFound``, ``Conflict`` for one that has ended, ``Invalid`` for a wider one."""
+    """Apply the patch. Raises ``NotFound``, ``Conflict`` for one that has ended, ``Invalid`` for a wider one, and
+    ``PreconditionFailed``."""
     # The children's expiry follows, so they are locked with it, in the one order.
     below = await repository.lock_living_family(session, [col(Token.id) == token_id])
     token = await living_token(session, token_id)
-    check_if_match(request, token.row.revision)
+    if_match.check(token.row.revision)
     row, given = token.row, body.model_fields_set
     changes: dict[str, Any] = {}
     _check_narrower(body, row)
@@ -66,7 +71,7 @@ async def narrow_token(
             await keep_version(session, "token_scope", id, scope_content(reading.row))
     await record(
         session, caller, "token.update", "token", row.id,
-        changes=changes, request_id=request.state.request_id, token_id=row.id,
+        changes=changes, request_id=request_id, token_id=row.id,
     )  # fmt: skip
     await move_versions(session, moved, narrows=True)
 

@@ -23,6 +23,7 @@ from app.features.tokens.models import Token
 from app.features.tokens.offboard_schemas import Offboard, OffboardedThings
 from app.features.tokens.revoke import end_tokens
 from app.kit.authorization import Caller
+from app.kit.etags import Precondition
 from app.kit.ids import GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, format_id
 from app.kit.versions import move_versions
 
@@ -74,16 +75,18 @@ async def offboard_identity(
     caller: Caller,
     identity_id: UUID,
     body: Offboard,
+    if_match: Precondition,
     *,
     dry_run: bool,
     request_id: str | None,
 ) -> Offboarded:
     """End an identity. Under ``dry_run`` the same checks and the same answer, and nothing is locked or changed.
 
-    Raises ``NotFound``, and ``Invalid`` when the agents cannot go to whom they should.
+    Raises ``NotFound``, ``PreconditionFailed``, and ``Invalid`` when the agents cannot go to whom they should.
     """
     affected = await _lock_people(session, identity_id, body.transfer_agents_to, lock=not dry_run)
     identity = affected.identity
+    if_match.check(identity.revision)
     if identity.status == "offboarded":
         return await _first_receipt(session, identity)
     await _gather(session, affected, lock=not dry_run)

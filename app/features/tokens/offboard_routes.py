@@ -12,16 +12,16 @@ from app.features.tokens.offboard import Offboarded, find_to_offboard, offboard_
 from app.features.tokens.offboard_schemas import Offboard, OffboardAnswer, Reason
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import IdentityId
-from app.kit.problems import COMMON_PROBLEMS
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.schemas import ShortText
 
 router = APIRouter(
     prefix="/api/v1/identities",
     tags=["identities"],
     route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
+    responses=COMMON_PROBLEMS | problem_responses(412),
 )
 
 CanOffboard = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD)]
@@ -47,7 +47,9 @@ async def offboard_identity_by_name(
     caller: CanOffboard,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
+    *,
     external_id: ShortText | None = None,
     user_name: ShortText | None = None,
     dry_run: DryRun = False,
@@ -55,7 +57,9 @@ async def offboard_identity_by_name(
     """The same as by id, for whoever knows only `external_id` or `user_name`."""
     id = await find_to_offboard(session, external_id=external_id, user_name=user_name)
     request_id = request.state.request_id
-    outcome = await offboard_identity(session, caller, id, body, dry_run=dry_run, request_id=request_id)
+    outcome = await offboard_identity(
+        session, caller, id, body, if_match, dry_run=dry_run, request_id=request_id
+    )
     return await _answer(session, response, outcome)
 
 
@@ -66,13 +70,14 @@ async def post_offboard(
     caller: CanOffboard,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
     """Everything that it and its agents can do ends in one transaction. A repeat answers the first receipt."""
     request_id = request.state.request_id
     outcome = await offboard_identity(
-        session, caller, identity_id, body, dry_run=dry_run, request_id=request_id
+        session, caller, identity_id, body, if_match, dry_run=dry_run, request_id=request_id
     )
     return await _answer(session, response, outcome)
 
@@ -83,6 +88,7 @@ async def delete_identity(
     caller: CanOffboard,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
     reason: Annotated[Reason, Query()] = "deleted",
     dry_run: DryRun = False,
@@ -90,6 +96,12 @@ async def delete_identity(
     """The same as offboarding without handing its agents over. Nothing is deleted."""
     request_id = request.state.request_id
     outcome = await offboard_identity(
-        session, caller, identity_id, Offboard(reason=reason), dry_run=dry_run, request_id=request_id
+        session,
+        caller,
+        identity_id,
+        Offboard(reason=reason),
+        if_match,
+        dry_run=dry_run,
+        request_id=request_id,
     )
     return await _answer(session, response, outcome)

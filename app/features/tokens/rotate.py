@@ -10,6 +10,7 @@ from app.features.tokens import repository
 from app.features.tokens.issue import add_secret
 from app.features.tokens.narrow import living_token
 from app.kit.authorization import Caller
+from app.kit.etags import Precondition
 from app.kit.runtime import Runtime
 from app.kit.versions import move_versions
 
@@ -20,14 +21,16 @@ async def rotate_token(
     caller: Caller,
     token_id: UUID,
     overlap: timedelta,
+    if_match: Precondition,
     request_id: str | None,
 ) -> str:
     """Add a secret and return its text; those before it work until now + ``overlap``, or earlier if already set.
 
-    Raises ``NotFound`` and, for a token that has ended, ``Conflict``.
+    Raises ``NotFound``, ``PreconditionFailed`` and, for a token that has ended, ``Conflict``.
     """
     await repository.lock_token(session, token_id)
     row = (await living_token(session, token_id)).row
+    if_match.check(row.revision)
     until = await repository.database_now(session) + overlap
     await repository.end_secrets(session, token_id, until)
     secret = await add_secret(session, runtime.peppers, token_id)

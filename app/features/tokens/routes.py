@@ -31,7 +31,7 @@ from app.features.tokens.schemas import (
 )
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import TOKEN, TokenId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -127,10 +127,11 @@ async def patch_token(
     caller: CanIssue,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> TokenView:
     """Children that would outlive it get its new expiry; their scope is cut by it at each use anyway."""
-    await narrow_token(session, caller, token_id, body, request)
+    await narrow_token(session, caller, token_id, body, if_match, request.state.request_id)
     view = await _view(session, token_id)
     set_etag(response, view.revision)
     return view
@@ -144,11 +145,13 @@ async def post_rotate(
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
     """The secrets so far work for `overlap_s` more seconds, and no longer than they would have."""
     overlap = timedelta(seconds=body.overlap_s)
-    secret = await rotate_token(session, runtime, caller, token_id, overlap, request.state.request_id)
+    request_id = request.state.request_id
+    secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
     return await _secret(session, runtime, response, token_id, secret)
 
 
@@ -159,12 +162,15 @@ async def revoke_token(
     caller: CanRevoke,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
     dry_run: DryRun = False,
 ) -> RevocationView:
     """All its secrets end, and everything attenuated from it. When this has answered, no call with it begins."""
-    await _view(session, token_id)
     roots = [col(Token.id) == token_id]
+    if not dry_run:
+        await repository.lock_living_family(session, roots)
+    if_match.check((await _view(session, token_id)).revision)
     revoked = await revoke_tokens(
         session, caller, roots, body.reason, dry_run=dry_run, request_id=request.state.request_id
     )

@@ -12,7 +12,7 @@ from app.features.tokens.repository import TokenReading
 from app.kit.ids import GroupId, IdentityId, ServerId, TokenId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import Name, ShortText, Strict, Time
-from app.kit.selectors import ScopeModel, show_scope
+from app.kit.selectors import TokenScopeModel, show_scope
 
 LONGEST_OVERLAP_S = 86_400
 _TOKEN = "tok_01jdpnwz00e008000000000000"
@@ -80,7 +80,7 @@ class TokenCreate(Strict):
     )
     identity_id: IdentityId
     name: Name
-    scope: ScopeModel
+    scope: TokenScopeModel
     expires_at: Time = Field(description="In the future, and at most the configured maximum away.")
     ip_allow: list[Network] = Field(
         default_factory=list,
@@ -99,7 +99,7 @@ class TokenUpdate(Strict):
 
     model_config = _example({"expires_at": "2026-12-31T12:00:00Z"})
     name: Name = Field(default_factory=_absent)
-    scope: ScopeModel = Field(default_factory=_absent)
+    scope: TokenScopeModel = Field(default_factory=_absent)
     expires_at: Time = Field(default_factory=_absent)
 
 
@@ -147,7 +147,7 @@ class TokenView(Strict):
     parent_id: TokenId | None
     depth: int = Field(description="How many tokens stand above this one.")
     name: str
-    scope: ScopeModel
+    scope: TokenScopeModel
     expires_at: datetime
     ip_allow: list[str]
     status: TokenStatus

@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
+from typing_extensions import TypeAliasType
 
+from app.domain.risk import Risk
 from app.features.servers.schemas import IncludeEnded
 from app.features.tools.models import Tool
 from app.kit.ids import ServerId, ToolId
@@ -12,15 +14,15 @@ from app.kit.pagination import ListQuery
 from app.kit.schemas import LongText, Name, Patch, ShortText, Strict, absent
 from app.kit.selectors import ToolName
 
-RiskName = Literal["read", "write", "destructive", "unknown"]
-StateName = Literal["active", "quarantined", "removed"]
+ToolState = TypeAliasType("ToolState", Literal["active", "quarantined", "removed"])
+SettableToolState = TypeAliasType("SettableToolState", Literal["active", "quarantined"])
 Digest = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9a-f]{64}$"),
     Field(description="SHA-256 over name, title, description, schemas and annotations, in hexadecimal."),
 ]
-JsonSchema = dict[str, Any]
-Annotations = dict[str, Any]
+JsonSchema = TypeAliasType("JsonSchema", dict[str, Any])
+ToolAnnotations = TypeAliasType("ToolAnnotations", dict[str, Any])
 
 
 class ToolView(Strict):
@@ -33,10 +35,10 @@ class ToolView(Strict):
     description: str | None
     input_schema: JsonSchema
     output_schema: JsonSchema | None
-    annotations: Annotations | None
-    risk: RiskName
+    annotations: ToolAnnotations | None
+    risk: Risk
     risk_overridden: bool = Field(description="Whether an administrator set the risk.")
-    state: StateName = Field(description="Only an active tool can be listed or called.")
+    state: ToolState = Field(description="Only an active tool can be listed or called.")
     definition_digest: Digest
     approved_digest: Digest | None = Field(
         description="The definition that was accepted; calls need it to be this one."
@@ -80,8 +82,8 @@ class ToolCreate(Strict):
     description: LongText | None = None
     input_schema: JsonSchema
     output_schema: JsonSchema | None = None
-    annotations: Annotations | None = None
-    risk: RiskName | None = Field(default=None, description="Read from annotations and name when absent.")
+    annotations: ToolAnnotations | None = None
+    risk: Risk | None = Field(default=None, description="Read from annotations and name when absent.")
 
 
 class ToolPatch(Patch):
@@ -91,8 +93,8 @@ class ToolPatch(Patch):
         title="ToolUpdate", extra="forbid", json_schema_extra={"examples": [{"risk": "write"}]}
     )
 
-    risk: RiskName | None = Field(default=None, description="Null: what the approved definition says.")
-    state: Literal["active", "quarantined"] = absent(
+    risk: Risk | None = Field(default=None, description="Null: what the approved definition says.")
+    state: SettableToolState = absent(
         "`quarantined` holds the tool until it is made active again; `active` needs the approved definition."
     )
 
@@ -111,8 +113,8 @@ class ToolQuery(ListQuery):
 
     server_id: list[ServerId] = Field(default_factory=list)
     name: list[ToolName] = Field(default_factory=list)
-    risk: list[RiskName] = Field(default_factory=list)
-    state: list[StateName] = Field(
+    risk: list[Risk] = Field(default_factory=list)
+    state: list[ToolState] = Field(
         default_factory=list, description="Removed tools are left out unless they are asked for."
     )
     q: ShortText | None = Field(default=None, description="Text in name, title or description.")
