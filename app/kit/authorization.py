@@ -103,18 +103,19 @@ class Caller:
     """Whoever authenticated this request at the API.
 
     ``identity_id`` is the person who signed in, or who answers for a service account. A signed-in person without
-    a role has no roles, and may read who they are.
+    a role has no roles, and may read who they are. A stranger, whom a provider knows and nobody here, may nothing.
     """
 
-    kind: str  # "service_account" | "administrator" | "identity" | "break_glass" | "system"
+    kind: str  # "service_account" | "administrator" | "identity" | "stranger" | "break_glass" | "system"
     id: UUID
     roles: frozenset[Role]
     identity_id: UUID | None = None
 
     @property
     def permissions(self) -> frozenset[Permission]:
-        """What any of the roles may do."""
-        return frozenset(_SELF).union(*(ROLE_PERMISSIONS[role] for role in self.roles))
+        """What any of the roles may do, and what everybody may who has an identity."""
+        own = _SELF if self.identity_id is not None else set()
+        return frozenset(own).union(*(ROLE_PERMISSIONS[role] for role in self.roles))
 
     @property
     def role(self) -> Role | None:
@@ -125,7 +126,7 @@ class Caller:
     def lacking(self) -> str:
         """The end of a sentence about a permission that is missing."""
         if not self.roles:
-            return "nobody without a role has"
+            return f"nobody without a role{'' if self.identity_id else ' or an identity here'} has"
         names = " and ".join(role.value for role in Role if role in self.roles)
         return f"the role {names} does not have" if len(self.roles) == 1 else f"the roles {names} do not have"
 

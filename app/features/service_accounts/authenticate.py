@@ -33,6 +33,11 @@ from app.kit.ids import SERVICE_ACCOUNT, new_id, parse_id
 BEARER_LIFETIME = timedelta(hours=1)
 SERVICE_ACCOUNT_KIND = "service_account"
 _NO_DIGEST = bytes(32)
+_ACCOUNT: tuple[Any, ...] = (
+    col(ServiceAccount.id).label("id"),
+    col(ServiceAccount.role).label("role"),
+    col(ServiceAccount.owner_id).label("owner_id"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,26 +127,36 @@ def digest_of(peppers: Peppers, text: str, prefix: str) -> bytes:
     return peppers.digest(credential.digest_input)
 
 
+async def find_live_account(session: AsyncSession, account_id: UUID) -> Caller | None:
+    """The service account that somebody else's word stands for, in place of a secret; None when it may not act."""
+    query = _acting(select(*_ACCOUNT).select_from(ServiceAccount)).where(col(ServiceAccount.id) == account_id)
+    row = (await session.execute(query)).one_or_none()
+    return None if row is None else _caller(row)
+
+
 def _live_accounts(secret: type[ApiBearer] | type[ServiceAccountCredential]) -> Select[*tuple[Any, ...]]:
-    """Accounts that may act now, with the digest of the secret that is presented.
+    """Accounts that may act now, with the digest of the secret that is presented."""
+    return _acting(
+        select(
+            col(secret.digest).label("digest"),
+            col(secret.pepper_key_id).label("pepper_key_id"),
+            *_ACCOUNT,
+        )
+        .select_from(ServiceAccountCredential)
+        .join(ServiceAccount, col(ServiceAccount.id) == ServiceAccountCredential.service_account_id)
+    ).where(col(ServiceAccountCredential.revoked_at).is_(None))
+
+
+def _acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Those accounts alone that may act now.
 
     Who answers for an account must be active, and so must the person who answers for an agent that does.
     """
     answering = aliased(Identity)
     return (
-        select(
-            col(secret.digest).label("digest"),
-            col(secret.pepper_key_id).label("pepper_key_id"),
-            col(ServiceAccount.id).label("id"),
-            col(ServiceAccount.role).label("role"),
-            col(ServiceAccount.owner_id).label("owner_id"),
-        )
-        .select_from(ServiceAccountCredential)
-        .join(ServiceAccount, col(ServiceAccount.id) == ServiceAccountCredential.service_account_id)
-        .join(Identity, col(Identity.id) == ServiceAccount.owner_id)
+        accounts.join(Identity, col(Identity.id) == ServiceAccount.owner_id)
         .outerjoin(answering, col(answering.id) == Identity.owner_id)
         .where(
-            col(ServiceAccountCredential.revoked_at).is_(None),
             col(ServiceAccount.status) == "active",
             col(ServiceAccount.ended_at).is_(None),
             col(ServiceAccount.owner_offboarded).is_(False),

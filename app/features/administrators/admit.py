@@ -1,0 +1,176 @@
+"""What a sign-in writes: the person who is seen for the first time, the administrator, their roles, the time.
+
+Locks are taken in the order of an offboarding: the identity, then its administrator. So a sign-in is over before
+either of them ends, or finds them ended.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Conflict
+from app.features.administrators.claims import Holder, display_name_of, email_of, names_of
+from app.features.administrators.models import Administrator, RoleAssignment
+from app.features.administrators.repository import (
+    OIDC,
+    assignments_of,
+    find_known,
+    lock_administrator,
+    lock_first_sign_in,
+)
+from app.features.audit.record import keep_version, record
+from app.features.identities.models import IdentityLink
+from app.features.identities.repository import lock_identity
+from app.features.identities.schemas import IdentityCreate
+from app.features.identities.service import create_identity
+from app.features.identity_providers.provider import Provider
+from app.features.service_accounts.authenticate import refused
+from app.kit.authorization import Caller, Role
+from app.kit.clock import utc_now
+from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
+
+ADMINISTRATOR_KIND = "administrator"
+# What leaves room for the suffix that sets a taken name apart.
+_LONGEST_BASE = 180
+
+
+def caller_of(holder: Holder, identity_id: UUID, administrator_id: UUID | None) -> Caller:
+    """A signed-in person: an administrator by the roles that their token gives now, never by what is stored."""
+    if holder.roles and administrator_id is not None:
+        return Caller(ADMINISTRATOR_KIND, administrator_id, holder.roles, identity_id)
+    return Caller("identity", identity_id, frozenset(), identity_id)
+
+
+async def bring_up_to_date(
+    session: AsyncSession,
+    provider: Provider,
+    holder: Holder,
+    claims: Mapping[str, Any],
+    request_id: str | None,
+) -> Caller:
+    """Write down a sign-in that changes something. The caller commits.
+
+    Raises ``Unauthenticated`` when the person was stopped meanwhile.
+    """
+    new = Caller(ADMINISTRATOR_KIND, new_id(), holder.roles)
+    identity_id = await _identity_of(session, provider, holder, claims, new, request_id)
+    identity = await lock_identity(session, identity_id)
+    if identity is None or identity.status != "active":
+        raise refused()
+    administrator = await lock_administrator(session, identity_id)
+    if administrator is None:
+        administrator = Administrator(id=new.id, identity_id=identity_id)
+        session.add(administrator)
+        await session.flush()
+        await session.refresh(administrator)
+    elif administrator.status != "active":
+        raise refused()
+    caller = caller_of(holder, identity_id, administrator.id)
+    last = administrator.last_sign_in_at
+    if last is None or holder.issued_at > last:
+        await _follow_claim(session, caller, administrator, provider, request_id)
+        await _note_sign_in(session, administrator.id, holder.issued_at)
+        await _record(session, caller, "admin.sign_in", administrator.id, {}, provider, request_id)
+    return caller
+
+
+async def _identity_of(
+    session: AsyncSession,
+    provider: Provider,
+    holder: Holder,
+    claims: Mapping[str, Any],
+    actor: Caller,
+    request_id: str | None,
+) -> UUID:
+    """The identity with the holder's link; made if there is none. Of several first sign-ins one makes it."""
+    known = await find_known(session, provider.id, holder.link)
+    if known is not None and known.identity_id is None:
+        await lock_first_sign_in(session, provider.id, holder.link)
+        known = await find_known(session, provider.id, holder.link)
+    if known is None or not known.may_enter:
+        raise refused()
+    if known.identity_id is not None:
+        return known.identity_id
+    identity_id = await _make_person(session, holder, claims, actor, request_id)
+    session.add(IdentityLink(identity_id=identity_id, provider_id=provider.id, kind=OIDC, value=holder.link))
+    await session.flush()
+    return identity_id
+
+
+async def _make_person(
+    session: AsyncSession, holder: Holder, claims: Mapping[str, Any], actor: Caller, request_id: str | None
+) -> UUID:
+    """A person named as the token says, with a suffix where somebody else has that name or had it lately."""
+    base = next(names_of(claims, holder.link))[:_LONGEST_BASE]
+    name = base
+    while True:
+        body = IdentityCreate(
+            kind="person", user_name=name, display_name=display_name_of(claims), email=email_of(claims)
+        )
+        try:
+            async with session.begin_nested():
+                return (await create_identity(session, actor, body, utc_now, request_id)).id
+        except Conflict:
+            name = f"{base}-{new_id().hex[-8:]}"
+
+
+async def _follow_claim(
+    session: AsyncSession,
+    caller: Caller,
+    administrator: Administrator,
+    provider: Provider,
+    request_id: str | None,
+) -> None:
+    """Bring the stored roles of a locked administrator in step with the claim; nobody else writes them."""
+    held = {
+        Role(row.role): row for row in (await assignments_of(session, [administrator.id]))[administrator.id]
+    }
+    first = administrator.last_sign_in_at is None
+    if held.keys() == caller.roles and not first:
+        return
+    for role in held.keys() - caller.roles:
+        await session.delete(held[role])
+        await keep_version(session, "role_assignment", held[role].id, None)
+    for role in sorted(caller.roles - held.keys()):
+        row = RoleAssignment(administrator_id=administrator.id, role=role.value)
+        session.add(row)
+        await session.flush()
+        content = {"administrator_id": administrator.id, "role": row.role, "within": "all"}
+        await keep_version(session, "role_assignment", row.id, content)
+    roles = {"from": sorted(held), "to": sorted(caller.roles)}
+    if not first:
+        administrator.revision += 1
+        await session.flush()
+    action = "administrator.create" if first else "administrator.update"
+    await _record(session, caller, action, administrator.id, {"roles": roles}, provider, request_id)
+
+
+async def _note_sign_in(session: AsyncSession, id: UUID, issued_at: datetime) -> None:
+    """The object did not change by it, so its time and revision stay."""
+    values = {"last_sign_in_at": issued_at, "updated_at": col(Administrator.updated_at)}
+    await session.execute(
+        update(Administrator)
+        .where(col(Administrator.id) == id)
+        .values(values)
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def _record(
+    session: AsyncSession,
+    caller: Caller,
+    action: str,
+    administrator_id: UUID,
+    changes: dict[str, Any],
+    provider: Provider,
+    request_id: str | None,
+) -> None:
+    said = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id), **changes}
+    await record(
+        session, caller, action, ADMINISTRATOR_KIND, administrator_id, changes=said, request_id=request_id
+    )

@@ -1,0 +1,89 @@
+"""Queries over administrators, their roles, and the people behind them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from app.features.administrators.models import Administrator, RoleAssignment
+from app.features.identity_providers.models import IdentityProvider
+from app.kit.authorization import Role
+
+OIDC = "oidc"
+# A provider that was disabled or ended since its keys were asked for has no row here. The first condition on links is
+# written as their unique index is, which would not serve another form.
+_KNOWN = text(f"""
+SELECT person.id AS identity_id, person.kind, person.status, administrators.id AS administrator_id,
+    administrators.status AS administrator_status, administrators.last_sign_in_at
+FROM identity_providers
+LEFT JOIN identity_links ON coalesce(identity_links.provider_id::text, '') = CAST(:provider AS text)
+    AND identity_links.kind = '{OIDC}' AND identity_links.value = :link
+LEFT JOIN identities person ON person.id = identity_links.identity_id
+LEFT JOIN administrators ON administrators.identity_id = person.id
+WHERE identity_providers.id = CAST(CAST(:provider AS text) AS uuid) AND identity_providers.status = 'active'
+    AND identity_providers.ended_at IS NULL
+""")  # noqa: S608 - the one value is a constant of ours
+_FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is stored of the holder of a link; ``identity_id`` is None when nobody has it."""
+
+    identity_id: UUID | None
+    kind: str | None
+    status: str | None
+    administrator_id: UUID | None
+    administrator_status: str | None
+    last_sign_in_at: datetime | None
+
+    @property
+    def may_enter(self) -> bool:
+        """Whether nothing keeps them out: nobody's link, or an active person's whose administrator is not disabled."""
+        person = self.identity_id is None or (self.kind == "person" and self.status == "active")
+        return person and self.administrator_status in {None, "active"}
+
+
+async def find_known(session: AsyncSession, provider_id: UUID, link: str) -> Known | None:
+    """Who has a link at a provider. None when the provider is not active."""
+    row = (await session.execute(_KNOWN, {"provider": str(provider_id), "link": link})).one_or_none()
+    if row is None:
+        return None
+    return Known(*row)
+
+
+async def is_active_provider(session: AsyncSession, provider_id: UUID) -> bool:
+    """Whether a provider is neither disabled nor ended."""
+    query = select(IdentityProvider.id).where(
+        col(IdentityProvider.id) == provider_id,
+        col(IdentityProvider.status) == "active",
+        col(IdentityProvider.ended_at).is_(None),
+    )
+    return (await session.execute(query)).first() is not None
+
+
+async def lock_first_sign_in(session: AsyncSession, provider_id: UUID, link: str) -> None:
+    """Wait for whoever else makes an identity for this link, until this transaction ends."""
+    await session.execute(_FIRST_SIGN_IN, {"provider": str(provider_id), "link": link})
+
+
+async def lock_administrator(session: AsyncSession, identity_id: UUID) -> Administrator | None:
+    """The administrator record of a locked identity, locked against disabling."""
+    query = select(Administrator).where(col(Administrator.identity_id) == identity_id).with_for_update()
+    return (await session.execute(query.execution_options(populate_existing=True))).scalar_one_or_none()
+
+
+async def assignments_of(
+    session: AsyncSession, administrator_ids: Iterable[UUID]
+) -> dict[UUID, list[RoleAssignment]]:
+    """The role assignments of several administrators, by administrator, the strongest role first."""
+    found: dict[UUID, list[RoleAssignment]] = {id: [] for id in administrator_ids}
+    query = select(RoleAssignment).where(col(RoleAssignment.administrator_id).in_(found))
+    strength = {role.value: place for place, role in enumerate(Role)}
+    for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
+        found[row.administrator_id].append(row)
+    return found

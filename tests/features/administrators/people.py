@@ -1,0 +1,65 @@
+"""Providers and claims for tests of signing in, and readers of what a sign-in leaves."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers.provider import Provider
+from app.kit.authorization import Role
+
+Sessions = async_sessionmaker[AsyncSession]
+Json = dict[str, Any]
+NOW = 1_700_000_000
+ROLES = {"sg-owners": Role.OWNER, "sg-admins": Role.ADMIN, "sg-auditors": Role.AUDITOR}
+
+
+async def stored_provider(sessions: Sessions, **fields: Any) -> Provider:
+    """A provider with a row of its own, which gives roles by group unless told otherwise."""
+    async with sessions() as session:
+        row = IdentityProvider(name="A provider")
+        session.add(row)
+        await session.commit()
+    given = {"issuer": "https://idp.example", "audiences": ("scopegate",), "role_map": ROLES} | fields
+    return Provider(id=row.id, **given)
+
+
+def claims(sub: str = "ada", *groups: str, iat: int = NOW, **more: Any) -> Json:
+    """The claims of a person's token."""
+    return {"sub": sub, "groups": list(groups), "iat": iat, **more}
+
+
+async def rows(sessions: Sessions, query: str, **values: Any) -> list[Any]:
+    async with sessions() as session:
+        return list(await session.execute(text(query), values))
+
+
+async def run(sessions: Sessions, statement: str, **values: Any) -> None:
+    async with sessions() as session:
+        await session.execute(text(statement), values)
+        await session.commit()
+
+
+async def recorded(sessions: Sessions, *actions: str) -> list[tuple[str, Json]]:
+    """(action, changes) of what was recorded, in order; of these actions if any are named."""
+    found = await rows(
+        sessions,
+        "SELECT action, changes FROM audit_events WHERE action = ANY(:actions) OR :all ORDER BY xact, seq",
+        actions=list(actions),
+        all=not actions,
+    )
+    return [(row.action, row.changes) for row in found]
+
+
+async def person_of(sessions: Sessions, provider: Provider, link: str) -> UUID:
+    """The identity with this link."""
+    found = await rows(
+        sessions,
+        "SELECT identity_id FROM identity_links WHERE provider_id = :provider AND value = :link",
+        provider=provider.id,
+        link=link,
+    )
+    id: UUID = found[0].identity_id
+    return id
