@@ -1,31 +1,76 @@
 """Entity tags of single objects (RFC 9110 section 8.8.3): the revision, quoted, always strong."""
 
 import re
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Depends, Header, Request, Response
 
 from app.domain.errors import PreconditionFailed
 
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
-def set_etag(response: Response, revision: int) -> None:
+def set_etag(response: Response, revision: int | str) -> None:
     """Name the revision of the object that this response shows."""
     response.headers["ETag"] = f'"{revision}"'
 
 
-def check_if_match(request: Request, revision: int) -> None:
-    """Raise ``PreconditionFailed`` when ``If-Match`` is there and does not name this revision.
+def check_if_match(request: Request, revision: int | str) -> None:
+    """Raise ``PreconditionFailed`` when ``If-Match`` is there and does not name this revision."""
+    Precondition.of(request).check(revision)
 
-    Strong comparison (RFC 9110 section 13.1.1): a weak tag never matches, ``*`` always does. Call it with the row
-    locked, or two writers that hold the same tag could both pass.
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """The ``If-Match`` of a request; ``None`` when it has none.
+
+    Strong comparison (RFC 9110 section 13.1.1): a weak tag never matches, ``*`` always does.
     """
-    values = request.headers.getlist("if-match")
-    if not values:
-        return
-    text = ", ".join(values).strip()
-    strong = {tag for weak, tag in _TAG.findall(text) if not weak}
-    if text != "*" and str(revision) not in strong:
-        raise PreconditionFailed(
-            "If-Match names another revision than the current one: read the object again and repeat the change."
-        )
+
+    asked: str | None
+
+    @classmethod
+    def of(cls, request: Request) -> "Precondition":
+        """What a request asks for; several lines are one list."""
+        values = request.headers.getlist("if-match")
+        return cls(", ".join(values).strip() if values else None)
+
+    def check(self, revision: int | str) -> None:
+        """Raise ``PreconditionFailed`` unless this revision will do.
+
+        Call it with the row locked, or two writers that hold the same tag could both pass.
+        """
+        if self.asked is None or self.asked == "*":
+            return
+        strong = {tag for weak, tag in _TAG.findall(self.asked) if not weak}
+        if str(revision) not in strong:
+            raise PreconditionFailed(
+                "If-Match names another revision than the current one: read the object again and repeat the "
+                "change."
+            )
+
+    def check_none(self) -> None:
+        """Raise ``PreconditionFailed`` if anything is asked of an object that is not there yet."""
+        if self.asked is not None:
+            raise PreconditionFailed(
+                "If-Match asks for an object that is not there: leave the header out to make it."
+            )
+
+
+def _precondition(
+    request: Request,
+    if_match: Annotated[
+        str | None,
+        Header(
+            description="The `ETag` of the object as you know it: if it has changed since, nothing is done and "
+            "the answer is 412.",
+            examples=['"3"'],
+        ),
+    ] = None,
+) -> Precondition:
+    # The parameter documents the header; a header that is sent twice shows in the request alone.
+    return Precondition(None) if if_match is None else Precondition.of(request)
+
+
+IfMatch = Annotated[Precondition, Depends(_precondition)]

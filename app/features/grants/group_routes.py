@@ -15,7 +15,7 @@ from app.features.groups.repository import lock_group
 from app.features.groups.schemas import MemberView
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import check_if_match
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import GRANT, GROUP, IDENTITY, GroupId, IdentityId, format_id
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
@@ -67,10 +67,15 @@ async def end_group(
     summary="End a group, its grants and its memberships",
 )
 async def delete_group(
-    group_id: GroupId, caller: CanWrite, session: Session, runtime: CurrentRuntime, request: Request
+    group_id: GroupId,
+    caller: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    if_match: IfMatch,
 ) -> None:
     group = groups.live(await lock_group(session, group_id))
-    check_if_match(request, group.revision)
+    if_match.check(group.revision)
     await check_may_change_members(session, caller, group)
     await end_group(session, caller, group, runtime.clock(), request.state.request_id)
 
@@ -87,11 +92,14 @@ async def add_group_member(
     caller: CanWrite,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> MemberView:
     group = groups.live(await lock_group(session, group_id, share=True))
     await check_may_change_members(session, caller, group)
-    member, new = await groups.add_member(session, caller, group, identity_id, request.state.request_id)
+    request_id = request.state.request_id
+    member, new = await groups.add_member(session, caller, group, identity_id, if_match, request_id)
+    set_etag(response, member.id.hex)
     if new:
         response.status_code = 201
         response.headers["Location"] = (
@@ -112,7 +120,8 @@ async def remove_group_member(
     caller: CanWrite,
     session: Session,
     request: Request,
+    if_match: IfMatch,
 ) -> None:
     group = groups.live(await lock_group(session, group_id, share=True))
     await check_may_change_members(session, caller, group)
-    await groups.remove_member(session, caller, group, identity_id, request.state.request_id)
+    await groups.remove_member(session, caller, group, identity_id, if_match, request.state.request_id)

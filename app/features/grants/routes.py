@@ -10,7 +10,7 @@ from app.features.grants.repository import lock_grant, select_grants
 from app.features.grants.schemas import GrantCreate, GrantQuery, GrantUpdate, GrantView
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import check_if_match, set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import GRANT, GrantId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -82,10 +82,11 @@ async def update_grant(
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> GrantView:
     grant = service.live(await lock_grant(session, grant_id))
-    check_if_match(request, grant.revision)
+    if_match.check(grant.revision)
     grant = await service.update_grant(
         session, caller, grant, body, runtime.clock(), request.state.request_id
     )
@@ -94,8 +95,13 @@ async def update_grant(
 
 @router.delete("/{grant_id}", status_code=204, operation_id="delete_grant", summary="End a grant")
 async def delete_grant(
-    grant_id: GrantId, caller: CanWrite, session: Session, runtime: CurrentRuntime, request: Request
+    grant_id: GrantId,
+    caller: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    if_match: IfMatch,
 ) -> None:
     grant = service.live(await lock_grant(session, grant_id))
-    check_if_match(request, grant.revision)
+    if_match.check(grant.revision)
     await service.end_grant(session, caller, grant, runtime.clock(), request.state.request_id)

@@ -20,7 +20,7 @@ from app.features.groups.schemas import (
 )
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import check_if_match, set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import GROUP, GroupId, IdentityId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -84,10 +84,11 @@ async def update_group(
     caller: CanWrite,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> GroupView:
     group = service.live(await lock_group(session, group_id))
-    check_if_match(request, group.revision)
+    if_match.check(group.revision)
     group = await service.update_group(session, caller, group, body, request.state.request_id)
     return _answer(response, group)
 
@@ -115,9 +116,12 @@ async def list_group_members(
     operation_id="get_group_member",
     summary="Read one membership",
 )
-async def get_group_member(group_id: GroupId, identity_id: IdentityId, session: Session) -> MemberView:
+async def get_group_member(
+    group_id: GroupId, identity_id: IdentityId, session: Session, response: Response
+) -> MemberView:
     service.live(await session.get(Group, group_id))
     member = await membership(session, group_id, identity_id)
     if member is None:
         raise NotFound("This identity is not in the group.")
+    set_etag(response, member.id.hex)
     return MemberView.from_row(member)

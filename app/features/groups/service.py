@@ -14,6 +14,7 @@ from app.features.groups.repository import end_memberships, lock_group, membersh
 from app.features.groups.schemas import GroupCreate, GroupUpdate
 from app.features.identities.repository import lock_identity
 from app.kit.authorization import Caller
+from app.kit.etags import Precondition
 from app.kit.ids import GROUP, IDENTITY, format_id
 from app.kit.versions import move_versions
 
@@ -65,18 +66,25 @@ async def update_group(
 
 
 async def add_member(
-    session: AsyncSession, caller: Caller, group: Group, identity_id: UUID, request_id: str | None
+    session: AsyncSession,
+    caller: Caller,
+    group: Group,
+    identity_id: UUID,
+    if_match: Precondition,
+    request_id: str | None,
 ) -> tuple[GroupMember, bool]:
     """Put an identity into a group that is locked shared; whether it is new.
 
-    Raises ``NotFound`` and ``Conflict``.
+    Raises ``NotFound``, ``PreconditionFailed`` and ``Conflict``.
     """
     identity = await lock_identity(session, identity_id)
     if identity is None:
         raise NotFound("There is no such identity.")
     present = await membership(session, group.id, identity_id)
     if present is not None:
+        if_match.check(present.id.hex)
         return present, False
+    if_match.check_none()
     if identity.status == "offboarded":
         raise Conflict("This identity is offboarded; reinstate it first.", code="identity_offboarded")
     member = GroupMember(group_id=group.id, identity_id=identity_id)
@@ -91,14 +99,20 @@ async def add_member(
 
 
 async def remove_member(
-    session: AsyncSession, caller: Caller, group: Group, identity_id: UUID, request_id: str | None
+    session: AsyncSession,
+    caller: Caller,
+    group: Group,
+    identity_id: UUID,
+    if_match: Precondition,
+    request_id: str | None,
 ) -> None:
-    """Take an identity out of a group that is locked shared. Raises ``NotFound``."""
+    """Take an identity out of a group that is locked shared. Raises ``NotFound`` and ``PreconditionFailed``."""
     if await lock_identity(session, identity_id) is None:
         raise NotFound("There is no such identity.")
     member = await membership(session, group.id, identity_id)
     if member is None:
         raise NotFound("This identity is not in the group.")
+    if_match.check(member.id.hex)
     await session.delete(member)
     await keep_version(session, "membership", member.id, None)
     await move_versions(session, [identity_id], narrows=True)

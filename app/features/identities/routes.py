@@ -15,7 +15,7 @@ from app.features.identities.schemas import (
 )
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import check_if_match, set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import IDENTITY, IdentityId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -84,10 +84,11 @@ async def update_identity(
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> IdentityView:
     identity = await service.lock_for_update(session, identity_id, body)
-    check_if_match(request, identity.revision)
+    if_match.check(identity.revision)
     identity = await service.update_identity(
         session, caller, identity, body, runtime.clock, request.state.request_id
     )
@@ -100,10 +101,15 @@ async def update_identity(
     summary="Stop every call of an identity, and of the agents it answers for, until it is reinstated",
 )
 async def suspend_identity(
-    identity_id: IdentityId, caller: CanWrite, session: Session, request: Request, response: Response
+    identity_id: IdentityId,
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
 ) -> IdentityView:
     identity = await service.lock_found_identity(session, identity_id)
-    check_if_match(request, identity.revision)
+    if_match.check(identity.revision)
     identity = await service.suspend_identity(session, caller, identity, request.state.request_id)
     return await _answer(session, response, identity)
 
@@ -114,9 +120,14 @@ async def suspend_identity(
     summary="Make a suspended or offboarded identity active again; what was revoked stays revoked",
 )
 async def reinstate_identity(
-    identity_id: IdentityId, caller: CanWrite, session: Session, request: Request, response: Response
+    identity_id: IdentityId,
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
 ) -> IdentityView:
     identity, owner = await service.lock_with_owner(session, identity_id)
-    check_if_match(request, identity.revision)
+    if_match.check(identity.revision)
     identity = await service.reinstate_identity(session, caller, identity, owner, request.state.request_id)
     return await _answer(session, response, identity)

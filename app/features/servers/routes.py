@@ -17,7 +17,7 @@ from app.features.servers.schemas import (
 )
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import check_if_match, set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import SERVER, IdentityId, ServerId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -75,24 +75,27 @@ async def update_server(
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> ServerView:
     """Change a server (merge patch). The slug and the transport never change."""
     row = await service.require_locked(session, server_id)
-    check_if_match(request, row.revision)
+    if_match.check(row.revision)
     await service.update(session, runtime.outbound.policy, row, body, caller, request.state.request_id)
     return await _shown(session, row, response)
 
 
 @router.delete("/{server_id}", operation_id="delete_server", status_code=204, responses=_CHANGED)
-async def delete_server(server_id: ServerId, caller: Writer, session: Session, request: Request) -> None:
+async def delete_server(
+    server_id: ServerId, caller: Writer, session: Session, request: Request, if_match: IfMatch
+) -> None:
     """End a server, at once for every token. Its credentials are destroyed, its slug rests for 90 days."""
     row = await service.require_locked(session, server_id)
-    check_if_match(request, row.revision)
+    if_match.check(row.revision)
     await service.end(session, row, caller, request.state.request_id)
 
 
-@router.put("/{server_id}/credential", operation_id="set_server_credential")
+@router.put("/{server_id}/credential", operation_id="set_server_credential", responses=_CHANGED)
 async def set_server_credential(
     server_id: ServerId,
     body: CredentialPut,
@@ -100,25 +103,34 @@ async def set_server_credential(
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
 ) -> UpstreamCredentialView:
-    """Set what calls to the server carry in place of the client's token. It can be replaced, never read."""
+    """Set what calls to the server carry in place of the client's token. It can be replaced, never read.
+
+    `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
+    if_match.check(row.revision)
     stored = await credentials.put_credential(
         session, runtime.sealer, row, None, body.root, caller, request.state.request_id
     )
     return UpstreamCredentialView.from_row(stored)
 
 
-@router.delete("/{server_id}/credential", operation_id="delete_server_credential", status_code=204)
+@router.delete(
+    "/{server_id}/credential", operation_id="delete_server_credential", status_code=204, responses=_CHANGED
+)
 async def delete_server_credential(
-    server_id: ServerId, caller: Writer, session: Session, request: Request
+    server_id: ServerId, caller: Writer, session: Session, request: Request, if_match: IfMatch
 ) -> None:
-    """Remove the server's own credential: calls carry none."""
+    """Remove the server's own credential: calls carry none. `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
+    if_match.check(row.revision)
     await credentials.delete_credential(session, row, None, caller, request.state.request_id)
 
 
-@router.put("/{server_id}/credentials/{identity_id}", operation_id="set_identity_credential")
+@router.put(
+    "/{server_id}/credentials/{identity_id}", operation_id="set_identity_credential", responses=_CHANGED
+)
 async def set_identity_credential(
     server_id: ServerId,
     identity_id: IdentityId,
@@ -127,9 +139,13 @@ async def set_identity_credential(
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
 ) -> UpstreamCredentialView:
-    """Set what one identity's calls to the server carry, in place of the server's own credential."""
+    """Set what one identity's calls to the server carry, in place of the server's own credential.
+
+    `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
+    if_match.check(row.revision)
     stored = await credentials.put_credential(
         session, runtime.sealer, row, identity_id, body.root, caller, request.state.request_id
     )
@@ -137,13 +153,22 @@ async def set_identity_credential(
 
 
 @router.delete(
-    "/{server_id}/credentials/{identity_id}", operation_id="delete_identity_credential", status_code=204
+    "/{server_id}/credentials/{identity_id}",
+    operation_id="delete_identity_credential",
+    status_code=204,
+    responses=_CHANGED,
 )
 async def delete_identity_credential(
-    server_id: ServerId, identity_id: IdentityId, caller: Writer, session: Session, request: Request
+    server_id: ServerId,
+    identity_id: IdentityId,
+    caller: Writer,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
 ) -> None:
-    """Remove one identity's credential: its calls carry the server's own."""
+    """Remove one identity's credential: its calls carry the server's own. `If-Match` takes the server's `ETag`."""
     row = await service.require_locked(session, server_id)
+    if_match.check(row.revision)
     await credentials.delete_credential(session, row, identity_id, caller, request.state.request_id)
 
 

@@ -17,7 +17,7 @@ from app.features.service_accounts.schemas import (
 )
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import check_if_match, set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
 from app.kit.pagination import Cursors, ListQuery, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -91,13 +91,14 @@ async def update_service_account(
     caller: Writer,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
     service_account_id: ServiceAccountId,
     body: ServiceAccountUpdate,
 ) -> ServiceAccountView:
     """Change a service account. Nobody changes their own role or status."""
     account = await service.load(session, service_account_id, lock=True)
-    check_if_match(request, account.revision)
+    if_match.check(account.revision)
     await service.change(session, caller, account, body.given(), request.state.request_id)
     set_etag(response, account.revision)
     return ServiceAccountView.from_row(account)
@@ -110,11 +111,15 @@ async def update_service_account(
     responses=problem_responses(412),
 )
 async def delete_service_account(
-    caller: Writer, session: Session, request: Request, service_account_id: ServiceAccountId
+    caller: Writer,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    service_account_id: ServiceAccountId,
 ) -> None:
     """End a service account; its credentials and bearers are dead at once."""
     account = await service.load(session, service_account_id, lock=True)
-    check_if_match(request, account.revision)
+    if_match.check(account.revision)
     await service.end(session, caller, account, request.state.request_id)
 
 
@@ -152,6 +157,7 @@ async def create_credential(
     account = await service.load(session, service_account_id, lock=True)
     made = await service.add_credential(session, runtime.peppers, caller, account, request.state.request_id)
     credential = CredentialView.from_row(made.row)
+    set_etag(response, service.UNREVOKED)
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"{request.url.path}/{credential.model_dump()['id']}"
     return IssuedCredential(client_id=account.id, client_secret=made.secret, credential=credential)
@@ -161,14 +167,17 @@ async def create_credential(
     "/{service_account_id}/credentials/{credential_id}",
     operation_id="revoke_service_account_credential",
     status_code=204,
+    responses=problem_responses(412),
 )
 async def revoke_credential(
     caller: Writer,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     service_account_id: ServiceAccountId,
     credential_id: KeyId,
 ) -> None:
     """Revoke a client secret; every bearer under it is dead at once."""
     account = await service.load(session, service_account_id, lock=True)
-    await service.revoke_credential(session, caller, account, credential_id, request.state.request_id)
+    request_id = request.state.request_id
+    await service.revoke_credential(session, caller, account, credential_id, if_match, request_id)

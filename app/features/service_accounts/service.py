@@ -17,7 +17,11 @@ from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, dig
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
 from app.kit.authorization import ROLE_PERMISSIONS, Caller, Role
 from app.kit.crypto import Peppers
+from app.kit.etags import Precondition
 from app.kit.ids import new_id
+
+UNREVOKED = 1
+"""The revision of a credential: being revoked is all that ever changes of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +153,13 @@ async def revoke_credential(
     caller: Caller,
     account: ServiceAccount,
     credential_id: UUID,
+    if_match: Precondition,
     request_id: str | None,
 ) -> None:
-    """Revoke one client secret and so every bearer under it. Raises ``NotFound`` when it is not live."""
+    """Revoke one client secret and so every bearer under it.
+
+    Raises ``NotFound`` when it is not live, and ``PreconditionFailed``.
+    """
     query = (
         select(ServiceAccountCredential)
         .where(
@@ -164,6 +172,7 @@ async def revoke_credential(
     row = (await session.execute(query)).scalar_one_or_none()
     if row is None:
         raise NotFound("This service account has no such live credential.")
+    if_match.check(UNREVOKED)
     row.revoked_at = (await session.execute(select(func.now()))).scalar_one()
     await session.flush()
     await _record_credential(session, caller, "service_account.credential_revoke", row, request_id)

@@ -12,7 +12,7 @@ from app.features.tools.schemas import ToolApprove, ToolCreate, ToolPatch, ToolQ
 from app.features.tools.sync import sync_server
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute, commit
-from app.kit.etags import check_if_match, set_etag
+from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import TOOL, ServerId, ToolId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -26,18 +26,21 @@ _CHANGED = problem_responses(412)
 _TOOLS = "/api/v1/tools"
 
 
-@router.post("/api/v1/servers/{server_id}/sync", tags=["servers"], operation_id="sync_server")
+@router.post(
+    "/api/v1/servers/{server_id}/sync", tags=["servers"], operation_id="sync_server", responses=_CHANGED
+)
 async def sync_one_server(
     server_id: ServerId,
     caller: Annotated[Caller, requires(Permission.SERVERS_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> ServerView:
     """Read the server's tools. One that fails answers 200 too: `sync.state` is `error` with the reason, and
     everything else stays as it was."""
-    await server_service.require(session, server_id)
+    if_match.check((await server_service.require(session, server_id)).revision)
     # The connection goes back to the pool: the server may take most of a minute.
     await commit(session)
     row = await sync_server(runtime, server_id, caller, request_id=request.state.request_id)
@@ -77,11 +80,17 @@ async def get_tool(
 
 @router.patch(_TOOLS + "/{tool_id}", tags=["tools"], operation_id="update_tool", responses=_CHANGED)
 async def update_tool(
-    tool_id: ToolId, body: ToolPatch, caller: Writer, session: Session, request: Request, response: Response
+    tool_id: ToolId,
+    body: ToolPatch,
+    caller: Writer,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
 ) -> ToolView:
     """Override the risk, or hold the tool in quarantine and let it go (merge patch)."""
     server, row = await service.require_locked(session, tool_id)
-    check_if_match(request, row.revision)
+    if_match.check(row.revision)
     await service.update(session, server, row, body, caller, request.state.request_id)
     return _shown(row, response)
 
@@ -89,10 +98,12 @@ async def update_tool(
 @router.delete(
     _TOOLS + "/{tool_id}", tags=["tools"], operation_id="delete_tool", status_code=204, responses=_CHANGED
 )
-async def delete_tool(tool_id: ToolId, caller: Writer, session: Session, request: Request) -> None:
+async def delete_tool(
+    tool_id: ToolId, caller: Writer, session: Session, request: Request, if_match: IfMatch
+) -> None:
     """Remove a tool, at once for every token. If a sync finds it again, it waits in quarantine."""
     server, row = await service.require_locked(session, tool_id)
-    check_if_match(request, row.revision)
+    if_match.check(row.revision)
     await service.remove(session, server, row, caller, request.state.request_id)
 
 
@@ -103,11 +114,12 @@ async def approve_tool(
     caller: Writer,
     session: Session,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> ToolView:
     """Accept the definition with this digest; the tool is active, and its annotations count for the risk."""
     server, row = await service.require_locked(session, tool_id)
-    check_if_match(request, row.revision)
+    if_match.check(row.revision)
     await service.approve(session, server, row, body.definition_digest, caller, request.state.request_id)
     return _shown(row, response)
 

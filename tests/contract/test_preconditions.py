@@ -1,0 +1,125 @@
+"""``If-Match`` is honoured by everything that changes an object, and documented there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.things import Things
+
+DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi" / "openapi.json").read_text())
+# What changes no one object that a caller could have read before.
+WITHOUT = {"bulk_revoke_tokens", "create_access_token"}
+REASON = {"reason": "left the company"}
+BEARER = {"kind": "bearer", "token": "upstream-token"}
+
+
+def changing() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Every operation that changes an object which was there before, by operationId."""
+    return {
+        operation["operationId"]: (method, path, operation)
+        for path, item in DOCUMENT["paths"].items()
+        for method, operation in item.items()
+        if method in {"patch", "put", "delete"} or (method == "post" and "201" not in operation["responses"])
+    }
+
+
+def test_every_operation_that_changes_an_object_takes_if_match() -> None:
+    found = changing()
+    assert found.keys() >= WITHOUT, "an operation of the list is gone"
+    for name in found.keys() - WITHOUT:
+        _, path, operation = found[name]
+        headers = {p["name"].lower() for p in operation.get("parameters", []) if p["in"] == "header"}
+        assert "if-match" in headers, f"{name} ({path}) takes no If-Match"
+        assert "412" in operation["responses"], f"{name} ({path}) does not promise 412"
+
+
+async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
+    """A request for each operation: method, path, body, and the path that shows whether anything changed."""
+    server, tool = await things.new_path("servers"), await things.new_path("tools")
+    person, group = await things.new_path("identities"), await things.new_path("groups")
+    grant, token = await things.new_path("grants"), await things.new_path("tokens")
+    account, credential = await things.new_path("service-accounts"), await things.new_path("credentials")
+    shown = (await things.api.get(person)).json()
+    member = f"{group}/members/{shown['id']}"
+    assert (await things.api.put(member)).status_code == 201
+    own = f"{server}/credentials/{shown['id']}"
+    for path in (f"{server}/credential", own):
+        assert (await things.api.put(path, json=BEARER)).status_code == 200
+    credentials = credential.rpartition("/")[0]
+    digest = (await things.api.get(tool)).json()["definition_digest"]
+    by_name = f"/api/v1/identities/offboard?user_name={shown['user_name']}"
+    return {
+        "update_server": ("PATCH", server, {"name": "x"}, server),
+        "delete_server": ("DELETE", server, None, server),
+        "sync_server": ("POST", f"{server}/sync", None, server),
+        "set_server_credential": ("PUT", f"{server}/credential", BEARER, server),
+        "delete_server_credential": ("DELETE", f"{server}/credential", None, server),
+        "set_identity_credential": ("PUT", own, BEARER, server),
+        "delete_identity_credential": ("DELETE", own, None, server),
+        "update_tool": ("PATCH", tool, {"risk": "read"}, tool),
+        "delete_tool": ("DELETE", tool, None, tool),
+        "approve_tool": ("POST", f"{tool}/approve", {"definition_digest": digest}, tool),
+        "update_identity": ("PATCH", person, {"display_name": "x"}, person),
+        "suspend_identity": ("POST", f"{person}/suspend", None, person),
+        "reinstate_identity": ("POST", f"{person}/reinstate", None, person),
+        "offboard_identity": ("POST", f"{person}/offboard", REASON, person),
+        "offboard_identity_by_name": ("POST", by_name, REASON, person),
+        "delete_identity": ("DELETE", person, None, person),
+        "update_group": ("PATCH", group, {"name": "x"}, group),
+        "delete_group": ("DELETE", group, None, group),
+        "add_group_member": ("PUT", member, None, member),
+        "remove_group_member": ("DELETE", member, None, member),
+        "update_grant": ("PATCH", grant, {"reason": "x"}, grant),
+        "delete_grant": ("DELETE", grant, None, grant),
+        "narrow_token": ("PATCH", token, {"name": "x"}, token),
+        "rotate_token": ("POST", f"{token}/rotate", {}, token),
+        "revoke_token": ("POST", f"{token}/revoke", REASON, token),
+        "update_service_account": ("PATCH", account, {"name": "x"}, account),
+        "delete_service_account": ("DELETE", account, None, account),
+        "revoke_service_account_credential": ("DELETE", credential, None, credentials),
+    }
+
+
+async def test_with_the_tag_of_another_revision_nothing_happens(things: Things) -> None:
+    for name, (method, path, body, shown) in (await calls(things)).items():
+        before = (await things.api.get(shown)).json()
+        answer = await things.api.request(method, path, json=body, headers={"If-Match": '"999"'})
+        assert (answer.status_code, answer.json()["code"]) == (412, "revision_mismatch"), name
+        assert (await things.api.get(shown)).json() == before, name
+
+
+async def test_with_the_tag_of_the_object_it_happens(things: Things) -> None:
+    first = (await calls(things)).keys()
+    for name in first:
+        method, path, body, shown = (await calls(things))[name]
+        tag = (await things.api.get(shown)).headers.get("ETag", '"1"')
+        answer = await things.api.request(method, path, json=body, headers={"If-Match": tag})
+        assert answer.status_code in {200, 204}, f"{name}: {answer.text}"
+
+
+async def test_a_dry_run_checks_the_tag_too(things: Things) -> None:
+    person, token = await things.new_path("identities"), await things.new_path("tokens")
+    for path in (f"{person}/offboard", f"{token}/revoke"):
+        answer = await things.api.post(f"{path}?dry_run=true", json=REASON, headers={"If-Match": '"999"'})
+        assert answer.status_code == 412, path
+
+
+async def test_the_members_tag_is_of_this_membership_and_no_later_one(things: Things) -> None:
+    group, person = await things.new_path("groups"), await things.id("identities")
+    path = f"{group}/members/{person}"
+    assert (await things.api.put(path, headers={"If-Match": "*"})).status_code == 412
+    joined = await things.api.put(path)
+    tag = joined.headers["ETag"]
+    assert (await things.api.get(path)).headers["ETag"] == tag
+    assert (await things.api.delete(path)).status_code == 204
+    assert (await things.api.put(path)).headers["ETag"] != tag
+    assert (await things.api.delete(path, headers={"If-Match": tag})).status_code == 412
+
+
+@pytest.mark.parametrize("kind", ["servers", "tools", "identities", "groups", "grants", "service-accounts"])
+async def test_what_creates_and_what_reads_name_the_same_tag(things: Things, kind: str) -> None:
+    made = await things.make(kind)
+    read = await things.api.get(made.headers["Location"])
+    assert made.headers["ETag"] == read.headers["ETag"] == f'"{read.json()["revision"]}"'

@@ -1,0 +1,62 @@
+"""One of each object of the API, made through the API, for tests of what holds for all of them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from tests.features.tokens.world import in_days
+
+Json = dict[str, Any]
+ALL = {"kind": "all"}
+
+
+@dataclass
+class Things:
+    """Makes objects; what an object needs is made with it."""
+
+    api: httpx2.AsyncClient
+    made: dict[str, Json] = field(default_factory=dict)
+
+    async def order(self, kind: str) -> tuple[str, Json | None]:
+        """The path and the body that make one object of a kind."""
+        name = f"n-{uuid4().hex[:12]}"
+        if kind == "servers":
+            return "/api/v1/servers", {"slug": name, "url": "https://mcp.example.com/"}
+        if kind == "tools":
+            body = {"name": name, "input_schema": {"type": "object"}, "server_id": await self.id("servers")}
+            return "/api/v1/tools", body
+        if kind == "identities":
+            return "/api/v1/identities", {"kind": "person", "user_name": name}
+        if kind == "groups":
+            return "/api/v1/groups", {"name": name}
+        if kind == "grants":
+            principal = {"type": "identity", "id": await self.id("identities")}
+            return "/api/v1/grants", {"principal": principal, "servers": ALL, "tools": ALL}
+        if kind == "tokens":
+            body = {"name": name, "scope": {"kind": "grants"}, "expires_at": in_days(1)}
+            return "/api/v1/tokens", body | {"identity_id": await self.id("identities")}
+        if kind == "service-accounts":
+            body = {"name": name, "role": "auditor", "owner_id": await self.id("identities")}
+            return "/api/v1/service-accounts", body
+        if kind == "credentials":
+            return f"/api/v1/service-accounts/{await self.id('service-accounts')}/credentials", None
+        raise AssertionError(kind)
+
+    async def make(self, kind: str) -> httpx2.Response:
+        """Make one object of a kind."""
+        path, body = await self.order(kind)
+        answer = await self.api.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+        return answer
+
+    async def id(self, kind: str) -> str:
+        """The id of the one object of a kind that the others refer to."""
+        if kind not in self.made:
+            self.made[kind] = (await self.make(kind)).json()
+        return str(self.made[kind]["id"])
+
+    async def new_path(self, kind: str) -> str:
+        """The path of a new object of a kind."""
+        return str((await self.make(kind)).headers["Location"])
