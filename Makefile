@@ -73,7 +73,7 @@ image: ## Build the container image
 lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	$(COMPILE) --upgrade --extra embedded --output-file requirements.lock
 	$(COMPILE) --upgrade --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-	@for name in bridge servers; do \
+	@for name in bridge openid servers; do \
 		{ echo "# Made from app/cli/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) app/cli/requirements/$$name.in; } > app/cli/requirements/$$name.lock; done
 	@{ echo "# Made from requirements-dev.lock by 'make lock'."; \

@@ -1,7 +1,8 @@
 """``scopegate dev``: everything on this machine, until Ctrl-C.
 
-The supervisor owns the embedded database, and has two children: ``scopegate serve`` and the bridge of the
-demo fleet. They end with it, however it ends; a database that a killed supervisor left is adopted next time.
+The supervisor owns the embedded database, and has three children: ``scopegate serve``, the OpenID provider and the
+bridge of the demo fleet. They end with it, however it ends; a database that a killed supervisor left is adopted next
+time.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx2
@@ -24,6 +25,7 @@ from app.cli.errors import CannotStart
 from app.cli.fleet import SERVERS, Fleet
 from app.cli.listening import listening_socket
 from app.cli.maintenance import maintain
+from app.cli.openid import OpenIdProvider, SignIn
 from app.cli.seed import seed
 from app.cli.signals import Stopped, signals_held, signals_stop
 from app.cli.welcome import welcome
@@ -58,13 +60,20 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
         # Stopped half-way, a database that was just launched would be nobody's.
         usable = running.enter_context(usable_database(settings))
     running.enter_context(_alone(data_dir))
-    service = _started(running, _service)
-    fleet = Fleet(data_dir)
-    fleet.prepare()
-    children = (service, _started(running, fleet.start))
     url = _local_url(settings)
+    fleet, provider = Fleet(data_dir), _provider(settings, url)
+    children = []
+    if provider is not None:
+        # First: the service asks it for its keys.
+        provider.prepare()
+        children.append(_started(running, provider.start))
+    children.append(_started(running, lambda: _service(provider.settings() if provider else {})))
+    fleet.prepare()
+    children.append(_started(running, fleet.start))
+    if provider is not None:
+        _wait(children, provider.answers, "the OpenID provider")
     _wait(children, lambda: fleet.answers() and _is_ready(url), "the service and its demo fleet")
-    known = _seeded(usable, url, fleet)
+    known = _seeded(usable, url, fleet, provider.sign_in if provider else None)
     typer.echo(welcome(known, data_dir, fleet.repository))
     next_maintenance = time.monotonic()
     while True:
@@ -76,23 +85,33 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
         time.sleep(_BETWEEN_LOOKS)
 
 
-def _seeded(settings: Settings, url: str, fleet: Fleet) -> dev_file.DevFile:
+def _provider(settings: Settings, url: str) -> OpenIdProvider | None:
+    """The provider to sign in at; ``None`` where the settings name another."""
+    if settings.oidc_issuer is not None:
+        return None
+    last = dev_file.read(settings.data_dir)
+    return OpenIdProvider(settings.data_dir, url, last.sign_in.passwords if last and last.sign_in else {})
+
+
+def _seeded(settings: Settings, url: str, fleet: Fleet, sign_in: SignIn | None) -> dev_file.DevFile:
     """Sign in with the credential of last time, or with a new one; make what is missing; write it down."""
     data_dir = settings.data_dir
     last = dev_file.read(data_dir)
     tokens = last.tokens if last else {}
     try:
-        api, credential = _signed_in(settings, url, last)
+        api, credential = _signed_in(settings, url, last, sign_in)
         with api:
             tokens = seed(api, fleet, tokens)
     except ApiFault as fault:
         raise CannotStart(f"the demo cannot be set up: {fault}", code=1) from None
-    known = dev_file.DevFile(url, *credential, servers=list(SERVERS), tokens=tokens)
+    known = dev_file.DevFile(url, *credential, servers=list(SERVERS), tokens=tokens, sign_in=sign_in)
     known.write(data_dir)
     return known
 
 
-def _signed_in(settings: Settings, url: str, last: dev_file.DevFile | None) -> tuple[Api, tuple[str, str]]:
+def _signed_in(
+    settings: Settings, url: str, last: dev_file.DevFile | None, sign_in: SignIn | None
+) -> tuple[Api, tuple[str, str]]:
     if last is not None:
         try:
             return Api(url, last.client_id, last.client_secret), (last.client_id, last.client_secret)
@@ -100,14 +119,15 @@ def _signed_in(settings: Settings, url: str, last: dev_file.DevFile | None) -> t
             typer.echo("The credential in dev.json is no longer good: making another.")
     credential = first_credential(settings)
     # Written at once: it is shown only now, and a failure below must not lose it.
-    dev_file.DevFile(url, *credential, tokens=last.tokens if last else {}).write(settings.data_dir)
+    tokens = last.tokens if last else {}
+    dev_file.DevFile(url, *credential, tokens=tokens, sign_in=sign_in).write(settings.data_dir)
     return Api(url, *credential), credential
 
 
-def _service() -> Child:
+def _service(additions: dict[str, str]) -> Child:
     hidden = ("SCOPEGATE_MIGRATION_DATABASE_URL", "SCOPEGATE_MIGRATION_DATABASE_URL_FILE")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment.setdefault(_NETWORKS, _LOOPBACK)
+    environment = {_NETWORKS: _LOOPBACK} | additions | environment
     return Child(
         "the service",
         [sys.executable, "-m", "app.cli", "serve"],
@@ -123,7 +143,7 @@ def _started(running: contextlib.ExitStack, start: Callable[[], Child]) -> Child
     return child
 
 
-def _wait(children: tuple[Child, ...], done: Callable[[], bool], what: str) -> None:
+def _wait(children: Sequence[Child], done: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while not done():
         _look_after(children)
@@ -132,7 +152,7 @@ def _wait(children: tuple[Child, ...], done: Callable[[], bool], what: str) -> N
         time.sleep(_BETWEEN_LOOKS)
 
 
-def _look_after(children: tuple[Child, ...]) -> None:
+def _look_after(children: Sequence[Child]) -> None:
     for child in children:
         if child.exit_code is not None:
             where = f"see {child.log}" if child.log else "the lines above say why"

@@ -1,6 +1,7 @@
 """dev.json holds secrets, has the shape that other programs rely on, and is whole or absent."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,12 @@ import pytest
 from app.cli import dev_file
 from app.cli.dev_file import DevFile
 from app.cli.errors import CannotStart
+from app.cli.openid import SignIn
 
-KNOWN = DevFile("http://127.0.0.1:8080", "sa_1", "sgc_secret", ["time", "git"], {"maria": "sgt_secret"})
+SIGN_IN = SignIn("http://127.0.0.1:8081", {"ada": "secret"})
+KNOWN = DevFile(
+    "http://127.0.0.1:8080", "sa_1", "sgc_secret", ["time", "git"], {"maria": "sgt_secret"}, SIGN_IN
+)
 
 
 def test_it_has_the_shape_of_the_contract_and_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -23,6 +28,12 @@ def test_it_has_the_shape_of_the_contract_and_is_for_its_owner_alone(tmp_path: P
         "client_id": "sa_1",
         "client_secret": "sgc_secret",
         "demo": {"servers": ["time", "git"], "tokens": {"maria": "sgt_secret"}},
+        "oidc": {
+            "issuer": "http://127.0.0.1:8081",
+            "client_id": "scopegate-demo",
+            "scope": "openid profile email groups",
+            "passwords": {"ada": "secret"},
+        },
     }
     assert list(tmp_path.iterdir()) == [path]
 
@@ -32,6 +43,13 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     KNOWN.write(tmp_path)
     KNOWN.write(tmp_path)
     assert dev_file.read(tmp_path) == KNOWN
+
+
+def test_a_file_of_before_there_was_a_provider_and_one_without_are_read(tmp_path: Path) -> None:
+    without = replace(KNOWN, sign_in=None)
+    without.write(tmp_path)
+    assert "oidc" not in json.loads((tmp_path / "dev.json").read_text())
+    assert dev_file.read(tmp_path) == without
 
 
 def test_no_secret_is_in_its_representation() -> None:

@@ -1,0 +1,106 @@
+"""The development OpenID provider of ``scopegate dev``: Canaille, so that a sign-in can be tried whole.
+
+It listens on a loopback port. Its people have passwords that are made once and stand in ``dev.json`` alone.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.cli.children import Child
+from app.cli.environments import (
+    LOOPBACK,
+    free_port,
+    make_environment,
+    plain_environment,
+    programs_of,
+    takes_connections,
+)
+
+AUDIENCE = "scopegate"
+CLIENT_ID = "scopegate-demo"
+SCOPES = ("openid", "profile", "email", "groups")
+ROLES = {"scopegate-owners": "owner", "scopegate-admins": "admin", "scopegate-auditors": "auditor"}
+"""Roles by the group of the provider that gives them."""
+
+_PEOPLE = {
+    "ada": ("Ada Byron", ["scopegate-owners"]),
+    "grace": ("Grace Murray", ["scopegate-admins"]),
+    "otto": ("Otto Neurath", ["scopegate-auditors"]),
+    "nora": ("Nora Barnacle", ["staff"]),
+}
+_PROGRAM = Path(__file__).with_name("serve_canaille.py")
+_ENVIRONMENT = "openid"
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """What a program needs to sign people in at the provider. Passwords are by user name."""
+
+    issuer: str
+    passwords: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+class OpenIdProvider:
+    """The provider, prepared once for each data directory; ``url`` is the service that people sign in to."""
+
+    def __init__(self, data_dir: Path, url: str, passwords: Mapping[str, str]) -> None:
+        """``passwords`` are those of last time; who lacks one gets one."""
+        self._home = data_dir.absolute() / "demo"
+        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._port = free_port(self._home / f"{_ENVIRONMENT}.port")
+        self._url = url
+        issuer = f"http://{LOOPBACK}:{self._port}"
+        known = {name: passwords.get(name) or secrets.token_urlsafe(9) for name in _PEOPLE}
+        self.sign_in = SignIn(issuer, known)
+
+    def settings(self) -> dict[str, str]:
+        """The service's environment variables that let it believe this provider."""
+        return {
+            "SCOPEGATE_OIDC_ISSUER": self.sign_in.issuer,
+            "SCOPEGATE_OIDC_AUDIENCE": AUDIENCE,
+            "SCOPEGATE_OIDC_CLIENT_ID": CLIENT_ID,
+            "SCOPEGATE_OIDC_ROLE_MAP": json.dumps(ROLES),
+            # Canaille says no more of its access tokens.
+            "SCOPEGATE_OIDC_TOKEN_TYPES": "JWT",
+        }
+
+    def prepare(self) -> None:
+        """Install it, unless that was done.
+
+        Raises:
+            CannotStart: ``uv`` is missing or failed.
+        """
+        make_environment(self._home, _ENVIRONMENT)
+
+    def start(self) -> Child:
+        """Start it on its port."""
+        wanted = {
+            "issuer": self.sign_in.issuer,
+            "url": self._url,
+            "audience": AUDIENCE,
+            "client_id": CLIENT_ID,
+            "scopes": SCOPES,
+            "redirects": [
+                f"{self._url}/console/callback",
+                f"{self._url}/docs/oauth2-redirect",
+                f"http://{LOOPBACK}/callback",
+            ],
+            "people": {
+                name: {"name": full, "groups": groups, "password": self.sign_in.passwords[name]}
+                for name, (full, groups) in _PEOPLE.items()
+            },
+        }
+        return Child(
+            "the OpenID provider",
+            # -P: the modules beside the program are ours, and not what it means by their names.
+            [programs_of(self._home, _ENVIRONMENT) / "python", "-P", _PROGRAM],
+            environment=plain_environment() | {"OPENID_PROVIDER": json.dumps(wanted)},
+            log=self._home / f"{_ENVIRONMENT}.log",
+        )
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        return takes_connections(self._port)

@@ -1,0 +1,102 @@
+"""The program of the development OpenID provider. ``openid.py`` runs it as a script, where Canaille is installed.
+
+Canaille keeps people, sessions and codes in memory here, and signs with a key that is made at the start.
+"""
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from canaille import create_app
+from canaille.app import models
+from canaille.backends import Backend
+from joserfc.jwk import RSAKey
+from werkzeug.serving import make_server
+
+_TOKEN_SECONDS = 600
+_CODE_SECONDS = 60
+
+
+def serve(wanted: dict[str, Any]) -> None:
+    """Serve on the loopback port of the issuer until a signal."""
+    issuer = urlsplit(wanted["issuer"])
+    app = create_app(
+        {
+            "SECRET_KEY": os.urandom(32).hex(),
+            "SERVER_NAME": issuer.netloc,
+            "PREFERRED_URL_SCHEME": issuer.scheme,
+            "OAUTH2_TOKEN_EXPIRES_IN": dict.fromkeys(("authorization_code", "password"), _TOKEN_SECONDS),
+            "CANAILLE": {"NAME": "Scopegate demo", "DATABASE": "memory", "LOGO": None, "SMTP": None},
+            "CANAILLE_OIDC": {
+                "ACTIVE_JWKS": [_new_key()],
+                # The service itself is trusted: nobody has to consent to its own demo.
+                "TRUSTED_DOMAINS": [urlsplit(wanted["url"]).hostname],
+                "REQUIRE_NONCE": False,
+                "USERINFO_MAPPING": {"PREFERRED_USERNAME": "{{ user.user_name }}"},
+            },
+        }
+    )
+    with app.app_context():
+        _let_loopback_ports_vary()
+        _register(wanted)
+    make_server(issuer.hostname or "", issuer.port or 0, app, threaded=True).serve_forever()
+
+
+def _register(wanted: dict[str, Any]) -> None:
+    groups: dict[str, list[Any]] = {}
+    for name, person in wanted["people"].items():
+        given, _, family = person["name"].partition(" ")
+        made = models.User(
+            user_name=name,
+            formatted_name=person["name"],
+            given_name=given,
+            family_name=family,
+            emails=[f"{name}@example.com"],
+            password=person["password"],
+        )
+        Backend.instance.save(made)
+        for group in person["groups"]:
+            groups.setdefault(group, []).append(made)
+    for name, members in groups.items():
+        Backend.instance.save(models.Group(display_name=name, members=members))
+    now = datetime.now(UTC)
+    # Canaille names an audience by the id of a client that stands for the API.
+    api = models.Client(client_id=wanted["audience"], client_name="Scopegate", client_id_issued_at=now)
+    Backend.instance.save(api)
+    client = models.Client(
+        client_id=wanted["client_id"],
+        client_name="Scopegate",
+        client_id_issued_at=now,
+        client_uri=wanted["url"],
+        redirect_uris=wanted["redirects"],
+        grant_types=["authorization_code", "refresh_token", "password"],
+        response_types=["code"],
+        scope=wanted["scopes"],
+        token_endpoint_auth_method="none",  # noqa: S106  it has no secret: PKCE takes its place
+        audience=[api],
+    )
+    Backend.instance.save(client)
+
+
+def _let_loopback_ports_vary() -> None:
+    """A program on this machine listens where there is room when the browser comes back (RFC 8252 section 7.3)."""
+    exact = models.Client.check_redirect_uri
+
+    def check(client: Any, uri: str) -> bool:
+        parts = urlsplit(uri)
+        return exact(client, uri) or (
+            parts.hostname == "127.0.0.1" and exact(client, parts._replace(netloc="127.0.0.1").geturl())
+        )
+
+    models.Client.check_redirect_uri = check
+
+
+def _new_key() -> dict[str, Any]:
+    key = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256"}, auto_kid=True)
+    return dict(key.as_dict(private=True))
+
+
+if __name__ == "__main__":
+    serve(json.loads(os.environ["OPENID_PROVIDER"]))
