@@ -40,6 +40,7 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
         warnings.append(
             f"an open transaction has held the log's readers back for {held_back:.0f} s; scopegate doctor names it"
         )
+    warnings.extend(runtime.warnings())
     ready = str(row.revision) >= head() and row.recording and not row.standby
     body = {
         "status": "ok" if ready else "unavailable",

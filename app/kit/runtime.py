@@ -1,5 +1,6 @@
 """What the composition root hands to features: one frozen value on ``app.state.runtime``."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
@@ -27,6 +28,8 @@ class Runtime:
     max_token_ttl: timedelta
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
+    warnings: Callable[[], Sequence[str]] = tuple
+    """What whoever runs this worker should know, for ``/readyz``."""
 
 
 def get_runtime(request: Request) -> Runtime:

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import asyncpg
 from fastapi import FastAPI
 
-from app.adapters.oauth.authenticator import ApiAuthenticator
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clients import Clients
 from app.features.access.clockwork import DatabaseClock
@@ -28,6 +27,7 @@ from app.lifespan.ports import (
     SnapshotPort,
     TokenUses,
 )
+from app.lifespan.sign_in import ProviderWatch, authenticator, provider_keys
 from app.lifespan.syncs import SyncRequestsPort
 from app.settings import Settings
 
@@ -65,16 +65,25 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> Runtime:
     outbound = await stack.enter_async_context(
         OutboundClient(AddressPolicy(allowed_networks=settings.upstream_allowed_networks))
     )
-    peppers = Peppers(settings.keys("token_pepper"))
+    peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)
+    keys = await provider_keys(settings, outbound, stack)
+    watching = asyncio.create_task(ProviderWatch(sessions, keys).run(), name="providers")
+    stack.push_async_callback(_cancelled, watching)
     return Runtime(
-        sessions=make_sessions(engine),
+        sessions=sessions,
         peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
         outbound=outbound,
-        authenticate=ApiAuthenticator(peppers),
+        authenticate=authenticator(sessions, peppers, keys),
         public_url=settings.base_url,
         max_token_ttl=settings.max_token_ttl,
+        warnings=keys.warnings,
     )
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) -> Gateway:

@@ -1,28 +1,52 @@
 """Who is calling the API: the one place that turns a request's credential into a caller."""
 
+from collections.abc import Mapping
+
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Malformed
 from app.features.service_accounts.authenticate import authenticate_bearer, refused
-from app.kit.authorization import Caller
+from app.kit.authorization import BearerReader, Caller
 from app.kit.crypto import Peppers
+
+_OURS = "sg"
 
 
 class ApiAuthenticator:
     """Implements ``kit.authorization.Authenticator`` for bearers in the ``Authorization`` header alone.
 
-    A credential in a query string, cookie or body is never looked at. Only ``sgb_`` bearers of service accounts
-    open the API: a scoped token (``sgt_``) or a client secret (``sgc_``) is refused as if it were unknown. The
-    access tokens of the organisation's OIDC provider are told apart by not starting with ``sg``.
+    A credential in a query string, cookie or body is never looked at. A bearer's form says who reads it: ``ours``
+    are the classes of our own credentials that open the API, by prefix; whatever else begins with ``sg``, a scoped
+    token (``sgt_``) or a client secret (``sgc_``) among it, is refused as if it were unknown. What has the shape of
+    a JWT is an access token of an OpenID provider; none begins with ``sg``, since each begins with a ``{``.
     """
+
+    def __init__(self, ours: Mapping[str, BearerReader], access_tokens: BearerReader) -> None:
+        self._ours = ours
+        self._access_tokens = access_tokens
+
+    async def __call__(self, request: Request, session: AsyncSession) -> Caller:
+        """The caller of this request. Raises ``Unauthenticated``, and ``Malformed`` for two headers."""
+        text = bearer_text(request)
+        if text.startswith(_OURS):
+            reader = self._ours.get(text.partition("_")[0])
+        else:
+            reader = self._access_tokens if text.count(".") == 2 else None
+        if reader is None:
+            raise refused()
+        return await reader(request, session, text)
+
+
+class ServiceAccountBearers:
+    """Implements ``kit.authorization.BearerReader`` for the ``sgb_`` bearers of service accounts."""
 
     def __init__(self, peppers: Peppers) -> None:
         self._peppers = peppers
 
-    async def __call__(self, request: Request, session: AsyncSession) -> Caller:
-        """The caller of this request. Raises ``Unauthenticated``, and ``Malformed`` for two headers."""
-        return await authenticate_bearer(session, self._peppers, bearer_text(request))
+    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
+        """The service account of a bearer. Raises ``Unauthenticated``."""
+        return await authenticate_bearer(session, self._peppers, bearer)
 
 
 def bearer_text(request: Request) -> str:

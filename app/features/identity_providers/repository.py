@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -22,6 +22,21 @@ async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
     )
     row = (await session.scalars(query)).one_or_none()
     return None if row is None else provider_of(row)
+
+
+async def active_issuers(session: AsyncSession) -> list[str]:
+    """The issuers of all active providers."""
+    query = select(col(IdentityProvider.issuer)).where(
+        col(IdentityProvider.issuer).is_not(None),
+        col(IdentityProvider.status) == "active",
+        col(IdentityProvider.ended_at).is_(None),
+    )
+    return [issuer for issuer in await session.scalars(query) if issuer is not None]
+
+
+async def database_time(session: AsyncSession) -> float:
+    """The database's clock, in seconds since 1970."""
+    return float((await session.execute(select(func.extract("epoch", func.clock_timestamp())))).scalar_one())
 
 
 def provider_of(row: IdentityProvider) -> Provider:

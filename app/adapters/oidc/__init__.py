@@ -1,0 +1,1 @@
+"""Access tokens (JWT) of OpenID providers: read strictly, checked against the provider's own keys."""

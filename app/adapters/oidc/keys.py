@@ -1,0 +1,163 @@
+"""The keys of providers, kept in memory: fetched seldom, never once for each request, and trusted for a day."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from joserfc.errors import JoseError
+from joserfc.jwa import JWSAlgModel
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from app.domain.errors import Unavailable
+
+Algorithm = JWSAlgModel
+Key = RSAKey | ECKey | OKPKey
+Fetch = Callable[[str], Awaitable[tuple[Key, ...]]]
+
+REFRESH_S = 300.0
+"""Keys are fetched again after this, so that one that the provider has withdrawn ends here too."""
+UNKNOWN_KEY_GAP_S = 60.0
+"""Between two fetches that tokens with unknown keys bring about; anybody can make such tokens."""
+RETRY_S = 5.0
+"""Between two attempts while there are no keys at all."""
+TRUSTED_FOR_S = 24 * 3600.0
+"""How long keys serve while the provider cannot be asked. What it withdrew meanwhile must not serve for ever."""
+
+
+class ProviderFault(Exception):
+    """A provider cannot be asked for its keys; ``reason`` says why in plain words and never quotes its answer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one issuer."""
+
+    keys: tuple[Key, ...] = ()
+    fetched_at: float | None = None
+    attempted_at: float | None = None
+    asked_for_unknown_at: float | None = None
+    fault: str | None = None
+    fetching: asyncio.Task[None] | None = None
+
+
+class ProviderKeys:
+    """Finds the key of a token. Make it inside the event loop that uses it; close it with ``aclose``."""
+
+    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._issuers: dict[str, _Known] = {}
+
+    async def find(self, issuer: str, kid: str | None, algorithm: Algorithm) -> Key | None:
+        """The issuer's key of this name that fits the algorithm; without a name, the only one that fits.
+
+        Raises ``Unavailable`` when there are no keys to choose from, because the provider cannot be asked.
+        """
+        known = self._issuers.setdefault(issuer, _Known())
+        key = _choose(self._trusted(known), kid, algorithm)
+        if key is None and self._may_ask(known):
+            if known.fetching is None and self._has_trusted(known):
+                known.asked_for_unknown_at = self._clock()
+            await self._refetch(issuer, known)
+            key = _choose(self._trusted(known), kid, algorithm)
+        if key is None and not self._has_trusted(known):
+            raise Unavailable(
+                "The keys of your OpenID provider cannot be fetched right now; repeat the request shortly.",
+                retry_after_s=int(RETRY_S),
+                code="provider_unavailable",
+            )
+        return key
+
+    async def keep_fresh(self, issuers: Collection[str]) -> None:
+        """Fetch what is due of these issuers, and forget all others."""
+        for issuer in [issuer for issuer in self._issuers if issuer not in issuers]:
+            if self._issuers[issuer].fetching is None:
+                del self._issuers[issuer]
+        for issuer in issuers:
+            self._issuers.setdefault(issuer, _Known())
+        due = [(issuer, known) for issuer, known in self._issuers.items() if self._is_due(known)]
+        await asyncio.gather(*(self._refetch(issuer, known) for issuer, known in due))
+
+    def warnings(self) -> list[str]:
+        """One line for each provider that cannot be asked, or has nothing to check tokens with."""
+        found = []
+        for issuer, known in self._issuers.items():
+            if known.fault is not None:
+                serve = (
+                    "the keys fetched before serve" if self._has_trusted(known) else "nobody signs in by it"
+                )
+                found.append(
+                    f"the OpenID provider {issuer} cannot be asked for its keys: {known.fault}; {serve}"
+                )
+            elif known.fetched_at is not None and not known.keys:
+                found.append(f"the OpenID provider {issuer} publishes no key that can be used")
+        return found
+
+    async def aclose(self) -> None:
+        """End what is being fetched."""
+        tasks = [known.fetching for known in self._issuers.values() if known.fetching is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _has_trusted(self, known: _Known) -> bool:
+        return known.fetched_at is not None and self._clock() - known.fetched_at <= TRUSTED_FOR_S
+
+    def _trusted(self, known: _Known) -> tuple[Key, ...]:
+        return known.keys if self._has_trusted(known) else ()
+
+    def _may_ask(self, known: _Known) -> bool:
+        if known.fetching is not None:
+            return True
+        if self._has_trusted(known):
+            return self._is_past(known.asked_for_unknown_at, UNKNOWN_KEY_GAP_S)
+        return self._is_past(known.attempted_at, RETRY_S)
+
+    def _is_due(self, known: _Known) -> bool:
+        if known.fault is None:
+            return self._is_past(known.attempted_at, REFRESH_S)
+        gap = UNKNOWN_KEY_GAP_S if self._has_trusted(known) else RETRY_S
+        return self._is_past(known.attempted_at, gap)
+
+    def _is_past(self, then: float | None, gap: float) -> bool:
+        return then is None or self._clock() - then >= gap
+
+    async def _refetch(self, issuer: str, known: _Known) -> None:
+        """Fetch, or wait for the fetch that is under way. A caller who goes away does not end it for the others."""
+        if known.fetching is None:
+            known.fetching = asyncio.create_task(self._fetch_into(issuer, known), name="provider keys")
+        await asyncio.shield(known.fetching)
+
+    async def _fetch_into(self, issuer: str, known: _Known) -> None:
+        known.attempted_at = self._clock()
+        try:
+            known.keys = await self._fetch(issuer)
+        except ProviderFault as fault:
+            known.fault = fault.reason
+        else:
+            known.fault, known.fetched_at = None, self._clock()
+        finally:
+            known.fetching = None
+
+
+def _choose(keys: Sequence[Key], kid: str | None, algorithm: Algorithm) -> Key | None:
+    named = [key for key in keys if kid is None or key.kid == kid]
+    fitting = [key for key in named if _fits(key, algorithm)]
+    if kid is None and len(fitting) > 1:
+        return None
+    return fitting[0] if fitting else None
+
+
+def _fits(key: Key, algorithm: Algorithm) -> bool:
+    """Whether the key is of the algorithm's kind and curve, and its owner did not make it for something else."""
+    try:
+        algorithm.check_key(key)
+        key.check_key_op("verify")
+    except JoseError:
+        return False
+    return True

@@ -1,0 +1,88 @@
+"""From the text of an access token to the provider that issued it and the claims that it makes."""
+
+import logging
+from collections.abc import Awaitable, Mapping
+from typing import Any, Protocol
+
+from fastapi import Request
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.adapters.oidc.checks import (
+    algorithm_of,
+    check_claims,
+    check_header,
+    check_signature,
+    key_id_of,
+)
+from app.adapters.oidc.keys import ProviderKeys
+from app.adapters.oidc.token import Refused, read_token
+from app.features.identity_providers import repository
+from app.features.identity_providers.provider import Provider
+from app.features.service_accounts.authenticate import refused
+from app.kit.authorization import Caller
+
+_log = logging.getLogger(__name__)
+
+
+class SignIn(Protocol):
+    """Who the claims of a verified token belong to. Raises ``Unauthenticated`` and ``Forbidden``."""
+
+    def __call__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        provider: Provider,
+        claims: Mapping[str, Any],
+        request_id: str | None,
+    ) -> Awaitable[Caller]: ...
+
+
+class AccessTokens:
+    """Implements ``kit.authorization.BearerReader`` for the access tokens of the registered providers.
+
+    The provider is read anew for each request, so that one that is disabled opens nothing any more.
+    """
+
+    def __init__(
+        self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys, sign_in: SignIn
+    ) -> None:
+        self._sessions = sessions
+        self._keys = keys
+        self._sign_in = sign_in
+
+    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
+        """The caller that an access token belongs to. Raises ``Unauthenticated``, ``Forbidden``, ``Unavailable``."""
+        request_id: str | None = request.state.request_id
+        try:
+            provider, claims = await self.verify(bearer)
+        except Refused as refusal:
+            # Whoever sets up a provider finds the reason here; who sends a token is told nothing.
+            _log.info("request %s: an access token was refused: %s", request_id, refusal.reason)
+            raise refused() from None
+        return await self._sign_in(self._sessions, provider, claims, request_id)
+
+    async def verify(self, text: str) -> tuple[Provider, Mapping[str, Any]]:
+        """The provider of a token and its claims, once every check has passed. Raises ``Refused``, ``Unavailable``.
+
+        No connection to the database is held while keys are fetched. What costs us least comes first, so that a
+        token that can never pass has nobody asked for keys.
+        """
+        token = read_token(text)
+        provider, now = await self._provider_of(token.claims.get("iss"))
+        algorithm, key_id = algorithm_of(token, provider), key_id_of(token)
+        check_header(token, provider)
+        check_claims(token, provider, now)
+        key = await self._keys.find(provider.issuer, key_id, algorithm)
+        if key is None:
+            raise Refused("no key of the provider fits")
+        check_signature(token, provider, key)
+        return provider, token.claims
+
+    async def _provider_of(self, issuer: object) -> tuple[Provider, float]:
+        """The provider that a token claims to come from, and the time by the database's clock."""
+        if not isinstance(issuer, str):
+            raise Refused("it names no issuer")
+        async with self._sessions() as session:
+            provider = await repository.find_provider(session, issuer)
+            if provider is None:
+                raise Refused("no active provider has its issuer")
+            return provider, await repository.database_time(session)

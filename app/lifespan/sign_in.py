@@ -1,0 +1,69 @@
+"""Who reads which bearer at the API, and the watch over the OpenID providers behind some of them."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from ipaddress import ip_network
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.adapters.oauth.authenticator import ApiAuthenticator, ServiceAccountBearers
+from app.adapters.oidc.discovery import Publications
+from app.adapters.oidc.keys import ProviderKeys
+from app.adapters.oidc.verifier import AccessTokens
+from app.domain.errors import Unavailable
+from app.domain.token_format import API_BEARER
+from app.features.administrators.sign_in import sign_in
+from app.features.identity_providers.repository import active_issuers
+from app.kit.crypto import Peppers
+from app.kit.outbound import AddressPolicy, OutboundClient, origin_of
+from app.settings import Settings
+
+WATCH_EVERY_S = 5.0
+_ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+async def provider_keys(settings: Settings, outbound: OutboundClient, stack: AsyncExitStack) -> ProviderKeys:
+    """The keys of providers, fetched through the guarded client.
+
+    The origin of the environment's issuer alone may be anywhere, on a private network too: whoever runs this service
+    named it. A cloud's metadata address stays closed even then.
+    """
+    own = None
+    if settings.oidc_issuer is not None:
+        own = await stack.enter_async_context(OutboundClient(AddressPolicy(allowed_networks=_ANYWHERE)))
+    origin = None if settings.oidc_issuer is None else origin_of(settings.oidc_issuer)
+    keys = ProviderKeys(Publications(outbound, own, origin).keys_of)
+    stack.push_async_callback(keys.aclose)
+    return keys
+
+
+def authenticator(
+    sessions: async_sessionmaker[AsyncSession], peppers: Peppers, keys: ProviderKeys
+) -> ApiAuthenticator:
+    """Reads every bearer that opens the API."""
+    return ApiAuthenticator(
+        {API_BEARER: ServiceAccountBearers(peppers)}, AccessTokens(sessions, keys, sign_in)
+    )
+
+
+class ProviderWatch:
+    """Keeps the keys of all active providers fresh, so that no request has to wait for them."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys) -> None:
+        self._sessions = sessions
+        self._keys = keys
+
+    async def run(self) -> None:
+        """Look after the providers until cancelled."""
+        while True:
+            # A database that is away is somebody else's to report; the next round tries again.
+            with suppress(SQLAlchemyError, Unavailable, OSError):
+                await self.look()
+            await asyncio.sleep(WATCH_EVERY_S)
+
+    async def look(self) -> None:
+        """One round."""
+        async with self._sessions() as session:
+            issuers = await active_issuers(session)
+        await self._keys.keep_fresh(issuers)
