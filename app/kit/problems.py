@@ -145,4 +145,6 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-COMMON_PROBLEMS = problem_responses(400, 401, 403, 404, 409, 422, 429, 503)
+# What every operation that knows its caller can answer. More follows from what an operation takes (see
+# ``kit.openapi.operations``), and 409 is declared where it can happen.
+COMMON_PROBLEMS = problem_responses(400, 401, 403, 429, 503)

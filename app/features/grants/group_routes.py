@@ -84,7 +84,8 @@ async def delete_group(
     "/{group_id}/members/{identity_id}",
     operation_id="add_group_member",
     summary="Put an identity into a group",
-    responses={201: {"model": MemberView, "description": "The identity is new in the group."}},
+    responses=problem_responses(409)
+    | {201: {"model": MemberView, "description": "The identity is new in the group."}},
 )
 async def add_group_member(
     group_id: GroupId,

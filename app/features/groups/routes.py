@@ -53,7 +53,7 @@ async def list_groups(
     return Page(items=[GroupView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.post("", status_code=201, operation_id="create_group", summary="Create a group")
+@router.post("", status_code=201, operation_id="create_group", responses=problem_responses(409), summary="Create a group")
 async def create_group(
     body: GroupCreate, caller: CanWrite, session: Session, request: Request, response: Response
 ) -> GroupView:
@@ -77,7 +77,7 @@ async def get_group(
     return _answer(response, service.live(group))
 
 
-@router.patch("/{group_id}", operation_id="update_group", summary="Change a group")
+@router.patch("/{group_id}", operation_id="update_group", responses=problem_responses(409), summary="Change a group")
 async def update_group(
     group_id: GroupId,
     body: GroupUpdate,

@@ -52,7 +52,7 @@ async def list_identities(
     return Page(items=[IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor)
 
 
-@router.post("", status_code=201, operation_id="create_identity", summary="Create a person or an agent")
+@router.post("", status_code=201, operation_id="create_identity", responses=problem_responses(409), summary="Create a person or an agent")
 async def create_identity(
     body: IdentityCreate,
     caller: CanWrite,
@@ -76,7 +76,7 @@ async def get_identity(identity_id: IdentityId, session: Session, response: Resp
     return await _answer(session, response, await service.find_identity(session, identity_id))
 
 
-@router.patch("/{identity_id}", operation_id="update_identity", summary="Change an identity")
+@router.patch("/{identity_id}", operation_id="update_identity", responses=problem_responses(409), summary="Change an identity")
 async def update_identity(
     identity_id: IdentityId,
     body: IdentityUpdate,
@@ -97,7 +97,7 @@ async def update_identity(
 
 @router.post(
     "/{identity_id}/suspend",
-    operation_id="suspend_identity",
+    operation_id="suspend_identity", responses=problem_responses(409),
     summary="Stop every call of an identity, and of the agents it answers for, until it is reinstated",
 )
 async def suspend_identity(
@@ -116,7 +116,7 @@ async def suspend_identity(
 
 @router.post(
     "/{identity_id}/reinstate",
-    operation_id="reinstate_identity",
+    operation_id="reinstate_identity", responses=problem_responses(409),
     summary="Make a suspended or offboarded identity active again; what was revoked stays revoked",
 )
 async def reinstate_identity(

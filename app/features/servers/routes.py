@@ -32,7 +32,7 @@ Writer = Annotated[Caller, requires(Permission.SERVERS_WRITE)]
 _CHANGED = problem_responses(412)
 
 
-@router.post("", operation_id="create_server", status_code=201)
+@router.post("", operation_id="create_server", responses=problem_responses(409), status_code=201)
 async def create_server(
     body: ServerCreate,
     caller: Writer,
@@ -67,7 +67,7 @@ async def get_server(
     return await _shown(session, row, response)
 
 
-@router.patch("/{server_id}", operation_id="update_server", responses=_CHANGED)
+@router.patch("/{server_id}", operation_id="update_server", responses=problem_responses(409))
 async def update_server(
     server_id: ServerId,
     body: ServerPatch,

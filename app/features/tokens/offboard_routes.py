@@ -41,7 +41,7 @@ async def _answer(session: AsyncSession, response: Response, outcome: Offboarded
     )
 
 
-@router.post("/offboard", operation_id="offboard_identity_by_name", summary="Offboard by a name outside")
+@router.post("/offboard", operation_id="offboard_identity_by_name", responses=problem_responses(404, 409), summary="Offboard by a name outside")
 async def offboard_identity_by_name(
     body: Offboard,
     caller: CanOffboard,

@@ -80,7 +80,7 @@ async def list_tokens(
     return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=next_cursor)
 
 
-@router.post("", status_code=201, operation_id="create_token", summary="Issue or attenuate a token")
+@router.post("", status_code=201, operation_id="create_token", responses=problem_responses(409), summary="Issue or attenuate a token")
 async def create_token(
     body: TokenCreate,
     caller: CanIssue,
@@ -120,7 +120,7 @@ async def get_token(token_id: TokenId, session: Session, response: Response) -> 
     return view
 
 
-@router.patch("/{token_id}", operation_id="narrow_token", summary="Rename or narrow a token")
+@router.patch("/{token_id}", operation_id="narrow_token", responses=problem_responses(409), summary="Rename or narrow a token")
 async def patch_token(
     token_id: TokenId,
     body: TokenUpdate,
@@ -137,7 +137,7 @@ async def patch_token(
     return view
 
 
-@router.post("/{token_id}/rotate", operation_id="rotate_token", summary="Give a token a new secret")
+@router.post("/{token_id}/rotate", operation_id="rotate_token", responses=problem_responses(409), summary="Give a token a new secret")
 async def post_rotate(
     token_id: TokenId,
     body: TokenRotate,

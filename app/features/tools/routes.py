@@ -27,7 +27,7 @@ _TOOLS = "/api/v1/tools"
 
 
 @router.post(
-    "/api/v1/servers/{server_id}/sync", tags=["servers"], operation_id="sync_server", responses=_CHANGED
+    "/api/v1/servers/{server_id}/sync", tags=["servers"], operation_id="sync_server", responses=problem_responses(409)
 )
 async def sync_one_server(
     server_id: ServerId,
@@ -59,7 +59,7 @@ async def list_tools(
     return Page(items=[ToolView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.post(_TOOLS, tags=["tools"], operation_id="create_tool", status_code=201)
+@router.post(_TOOLS, tags=["tools"], operation_id="create_tool", responses=problem_responses(409), status_code=201)
 async def create_tool(
     body: ToolCreate, caller: Writer, session: Session, request: Request, response: Response
 ) -> ToolView:
@@ -78,7 +78,7 @@ async def get_tool(
     return _shown(await service.require(session, tool_id, ended=include == "ended"), response)
 
 
-@router.patch(_TOOLS + "/{tool_id}", tags=["tools"], operation_id="update_tool", responses=_CHANGED)
+@router.patch(_TOOLS + "/{tool_id}", tags=["tools"], operation_id="update_tool", responses=problem_responses(409))
 async def update_tool(
     tool_id: ToolId,
     body: ToolPatch,
@@ -107,7 +107,7 @@ async def delete_tool(
     await service.remove(session, server, row, caller, request.state.request_id)
 
 
-@router.post(_TOOLS + "/{tool_id}/approve", tags=["tools"], operation_id="approve_tool", responses=_CHANGED)
+@router.post(_TOOLS + "/{tool_id}/approve", tags=["tools"], operation_id="approve_tool", responses=problem_responses(409))
 async def approve_tool(
     tool_id: ToolId,
     body: ToolApprove,

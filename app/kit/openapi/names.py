@@ -1,35 +1,14 @@
-"""The OpenAPI document: what FastAPI derives from the routes, made into the contract that clients are written to."""
+"""What the schemas of the contract are called."""
 
 import re
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-
-from app.kit.problems import Problem
-
-_SCHEMAS = "#/components/schemas/"
+SCHEMAS = "#/components/schemas/"
 _PAGE = re.compile(r"Page_(\w+)_")
 _SUFFIXES = ("View", "Model", "Name")
 
 
-def document(api: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of this application."""
-    found = get_openapi(
-        title=api.title,
-        version=api.version,
-        openapi_version=api.openapi_version,
-        summary=api.summary,
-        routes=api.routes,
-    )
-    schemas = found.setdefault("components", {}).setdefault("schemas", {})
-    problem = Problem.model_json_schema(ref_template=_SCHEMAS + "{model}")
-    schemas.update(problem.pop("$defs", {}))
-    schemas["Problem"] = problem
-    return _renamed(found)
-
-
-def _renamed(found: dict[str, Any]) -> dict[str, Any]:
+def rename(found: dict[str, Any]) -> dict[str, Any]:
     """Call every schema what a client's class of it should be called."""
     schemas: dict[str, Any] = found["components"]["schemas"]
     names = {key: _name(key, schemas) for key in schemas}
@@ -38,7 +17,7 @@ def _renamed(found: dict[str, Any]) -> dict[str, Any]:
     found["components"]["schemas"] = {
         names[key]: schemas[key] | {"title": names[key]} for key in sorted(schemas, key=names.__getitem__)
     }
-    references = {_SCHEMAS + key: _SCHEMAS + name for key, name in names.items()}
+    references = {SCHEMAS + key: SCHEMAS + name for key, name in names.items()}
     changed: dict[str, Any] = _replaced(found, references)
     return changed
 
