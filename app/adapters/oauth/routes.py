@@ -56,7 +56,10 @@ router = APIRouter(tags=["oauth"], route_class=OAuthRoute)
 class AccessToken(Strict):
     """A short-lived bearer for the API (RFC 6749 section 5.1)."""
 
-    access_token: str = Field(description="`sgb_...`; checked live, so revoking the credential ends it.")
+    access_token: str = Field(
+        description="`sgb_...`; checked live, so revoking the credential ends it.",
+        json_schema_extra={"format": "password"},
+    )
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int = Field(description="Seconds.")
 

@@ -93,5 +93,7 @@ class IssuedCredential(Strict):
     """A new credential, with the secret for this once."""
 
     client_id: ServiceAccountId
-    client_secret: str = Field(description="Shown once; trade it at POST /oauth/token.")
+    client_secret: str = Field(
+        description="Shown once; trade it at POST /oauth/token.", json_schema_extra={"format": "password"}
+    )
     credential: CredentialView

@@ -179,7 +179,10 @@ class TokenSecretView(Strict):
 
     model_config = ConfigDict(extra="forbid", title="IssuedToken")
 
-    secret: str = Field(description="The scoped token itself. Keep it; it is never shown again.")
+    secret: str = Field(
+        description="The scoped token itself. Keep it; it is never shown again.",
+        json_schema_extra={"format": "password"},
+    )
     token: TokenView
     connect: Connect
 
