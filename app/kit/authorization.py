@@ -133,6 +133,12 @@ class Caller:
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
 
+    def may_give(self, role: Role) -> bool:
+        """Whether a role is not above the caller's own."""
+        return ROLE_PERMISSIONS[role] <= self.permissions and (
+            role is not Role.OWNER or Role.OWNER in self.roles
+        )
+
 
 class BearerReader(Protocol):
     """Turns the text of one class of bearer into a caller. Raises ``Unauthenticated``."""

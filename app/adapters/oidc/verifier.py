@@ -85,4 +85,5 @@ class AccessTokens:
             provider = await repository.find_provider(session, issuer)
             if provider is None:
                 raise Refused("no active provider has its issuer")
-            return provider, await repository.database_time(session)
+            now = await repository.database_now(session)
+            return provider, now.timestamp()

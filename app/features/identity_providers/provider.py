@@ -2,16 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 from uuid import UUID
+
+from typing_extensions import TypeAliasType
 
 from app.kit.authorization import Role
 
-ALGORITHMS = (
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+SigningAlgorithm = TypeAliasType(
+    "SigningAlgorithm",
+    Literal[
+        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+    ],
 )  # fmt: skip
 """What a provider may be trusted to sign with. Never ``none``, never a shared secret (RFC 8725 section 3.1)."""
+ALGORITHMS: tuple[str, ...] = get_args(SigningAlgorithm.__value__)
+DEFAULT_ALGORITHMS: tuple[SigningAlgorithm, ...] = ("RS256", "PS256", "ES256", "EdDSA")
 
-TOKEN_TYPES = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
+AccessTokenType = TypeAliasType("AccessTokenType", Literal["at+jwt", "JWT", "none"])
+TOKEN_TYPES: dict[AccessTokenType, str] = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
 """What configuration calls an accepted ``typ`` header, and how it is compared."""
 
 
@@ -35,7 +44,7 @@ class Provider:
     id: UUID
     issuer: str
     audiences: tuple[str, ...]
-    algorithms: tuple[str, ...] = ("RS256", "PS256", "ES256", "EdDSA")
+    algorithms: tuple[str, ...] = DEFAULT_ALGORITHMS
     token_types: tuple[str, ...] = ("at+jwt",)
     role_claim: str = "groups"
     role_map: Mapping[str, Role] = field(default_factory=dict)

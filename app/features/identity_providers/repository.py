@@ -1,16 +1,23 @@
 """Queries over identity providers, and the one reading of what a row's settings hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, Uuid, column, func, or_, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.identity_providers.models import IdentityProvider
 from app.features.identity_providers.provider import TOKEN_TYPES, Provider, Workload
+from app.features.identity_providers.schemas import IdentityProviderQuery
 from app.kit.authorization import Role
-from app.kit.ids import SERVICE_ACCOUNT, format_id, parse_id
+from app.kit.ids import SERVICE_ACCOUNT, parse_id
+
+# Service accounts are a higher feature, which this one may not import; who they are is all that is wanted here.
+_ACCOUNTS = table("service_accounts", column("id", Uuid), column("role"), column("ended_at"))
+_ENVIRONMENT_LOCK = 0x5C09E1DB
 
 
 async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
@@ -34,9 +41,70 @@ async def active_issuers(session: AsyncSession) -> list[str]:
     return [issuer for issuer in await session.scalars(query) if issuer is not None]
 
 
-async def database_time(session: AsyncSession) -> float:
-    """The database's clock, in seconds since 1970."""
-    return float((await session.execute(select(func.extract("epoch", func.clock_timestamp())))).scalar_one())
+async def database_now(session: AsyncSession) -> datetime:
+    """The database's clock, now and not at the transaction's beginning."""
+    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
+
+
+def select_providers(wanted: IdentityProviderQuery) -> Select[IdentityProvider]:
+    """The providers that a filter leaves."""
+    statement = select(IdentityProvider)
+    for field, values in (
+        (col(IdentityProvider.status), wanted.status),
+        (col(IdentityProvider.source), wanted.source),
+        (col(IdentityProvider.issuer), wanted.issuer),
+    ):
+        if values:
+            statement = statement.where(field.in_(values))
+    if wanted.q:
+        texts = (col(IdentityProvider.name), col(IdentityProvider.issuer))
+        statement = statement.where(or_(*(field.icontains(wanted.q, autoescape=True) for field in texts)))
+    if wanted.include != "ended":
+        statement = statement.where(col(IdentityProvider.ended_at).is_(None))
+    return statement
+
+
+async def find(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider | None:
+    """A provider by id; one that has ended only when asked for."""
+    query = select(IdentityProvider).where(col(IdentityProvider.id) == provider_id)
+    if not ended:
+        query = query.where(col(IdentityProvider.ended_at).is_(None))
+    return (await session.scalars(query)).one_or_none()
+
+
+async def lock(session: AsyncSession, provider_id: UUID) -> IdentityProvider | None:
+    """A provider that has not ended, its row locked and its values fresh."""
+    query = select(IdentityProvider).where(
+        col(IdentityProvider.id) == provider_id, col(IdentityProvider.ended_at).is_(None)
+    )
+    return (
+        await session.scalars(query.with_for_update().execution_options(populate_existing=True))
+    ).one_or_none()
+
+
+async def lock_environment(session: AsyncSession) -> None:
+    """Let one worker at a time say what the environment's provider is."""
+    await session.execute(select(func.pg_advisory_xact_lock(_ENVIRONMENT_LOCK)))
+
+
+async def lock_environments(
+    session: AsyncSession, source: str, issuer: str | None
+) -> Sequence[IdentityProvider]:
+    """The providers of this source and the one with this issuer, their rows locked, those that have not ended."""
+    query = select(IdentityProvider).where(
+        or_(col(IdentityProvider.source) == source, col(IdentityProvider.issuer) == issuer),
+        col(IdentityProvider.ended_at).is_(None),
+    )
+    return (await session.scalars(query.order_by(col(IdentityProvider.id)).with_for_update())).all()
+
+
+async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> dict[UUID, Role]:
+    """The roles of these service accounts; one that is unknown or has ended is missing."""
+    query = select(_ACCOUNTS.c.id, _ACCOUNTS.c.role).where(
+        _ACCOUNTS.c.id.in_(account_ids), _ACCOUNTS.c.ended_at.is_(None)
+    )
+    return {id: Role(role) for id, role in await session.execute(query)}
 
 
 def provider_of(row: IdentityProvider) -> Provider:
@@ -53,27 +121,6 @@ def provider_of(row: IdentityProvider) -> Provider:
         link_claim=stored["link_claim"],
         workloads=tuple(_workload(entry) for entry in stored["workloads"]),
     )
-
-
-def stored_settings(provider: Provider, client_id: str | None) -> dict[str, Any]:
-    """What a row keeps of a provider, in the words of the API."""
-    words = {accepted: word for word, accepted in TOKEN_TYPES.items()}
-    return {
-        "audiences": list(provider.audiences),
-        "algorithms": list(provider.algorithms),
-        "token_types": [words[accepted] for accepted in provider.token_types],
-        "role_claim": provider.role_claim,
-        "role_map": {value: role.value for value, role in provider.role_map.items()},
-        "link_claim": provider.link_claim,
-        "client_id": client_id,
-        "workloads": [
-            {
-                "service_account_id": format_id(SERVICE_ACCOUNT, workload.service_account_id),
-                "claims": dict(workload.claims),
-            }
-            for workload in provider.workloads
-        ],
-    }
 
 
 def _workload(entry: Mapping[str, Any]) -> Workload:

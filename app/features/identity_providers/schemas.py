@@ -1,0 +1,194 @@
+"""Request and answer models of identity providers."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from typing_extensions import TypeAliasType
+
+from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers.provider import DEFAULT_ALGORITHMS, AccessTokenType, SigningAlgorithm
+from app.kit.authorization import Role
+from app.kit.ids import IdentityProviderId, ServiceAccountId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import CleanText, Name, Patch, ShortText, Strict, absent
+
+_EXAMPLE: dict[str, Any] = {
+    "name": "Example SSO",
+    "issuer": "https://sso.example.com",
+    "audiences": ["https://scopegate.example.com"],
+    "algorithms": ["RS256"],
+    "token_types": ["at+jwt"],
+    "role_claim": "groups",
+    "role_map": {"scopegate-admins": "admin"},
+    "link_claim": "sub",
+    "client_id": None,
+    "workloads": [],
+    "status": "active",
+}
+_WORKLOAD_EXAMPLE: dict[str, Any] = {
+    "service_account_id": "sa_01jdpnwz00e008000000000000",
+    "claims": {"sub": "repo:example/infrastructure:ref:refs/heads/main"},
+}
+
+
+def _not_an_email(claim: str) -> str:
+    if claim.rpartition(".")[2].lower() == "email":
+        raise ValueError("an email address says who gets mail, not who somebody is; name a claim such as sub")
+    return claim
+
+
+Issuer = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+Audience = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+Audiences = Annotated[list[Audience], Field(min_length=1, max_length=20)]
+Algorithms = Annotated[list[SigningAlgorithm], Field(min_length=1, max_length=20)]
+TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
+ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
+ClaimValue = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
+RoleMap = TypeAliasType("RoleMap", Annotated[dict[ClaimValue, Role], Field(max_length=200)])
+RoleMapChanges = TypeAliasType(
+    "RoleMapChanges", Annotated[dict[ClaimValue, Role | None], Field(max_length=200)]
+)
+WorkloadClaims = TypeAliasType(
+    "WorkloadClaims", Annotated[dict[ClaimName, ClaimValue], Field(min_length=1, max_length=20)]
+)
+IdentityProviderStatus = TypeAliasType("IdentityProviderStatus", Literal["active", "disabled"])
+IdentityProviderSource = TypeAliasType("IdentityProviderSource", Literal["api", "environment"])
+
+
+class WorkloadView(Strict):
+    """Programs whose tokens have all of these claims act as this service account."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_WORKLOAD_EXAMPLE]})
+
+    service_account_id: ServiceAccountId
+    claims: WorkloadClaims = Field(
+        description="Each claim (a name, or a path with dots between) and the text that it must be. Name what your "
+        "own programs alone have, best `sub`: many issuers give tokens to anybody, for any audience."
+    )
+
+
+Workloads = Annotated[list[WorkloadView], Field(max_length=100)]
+
+
+class IdentityProviderView(Strict):
+    """An issuer of access tokens, and what its claims mean here."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "idp_01jdpnwz00e008000000000000",
+                    **_EXAMPLE,
+                    "source": "api",
+                    "created_at": "2026-01-05T09:00:00Z",
+                    "updated_at": "2026-01-05T09:00:00Z",
+                    "ended_at": None,
+                    "revision": 1,
+                }
+            ]
+        },
+    )
+
+    id: IdentityProviderId
+    name: str = Field(description="What people call it.")
+    issuer: str = Field(description="The `iss` of its tokens, compared exactly.")
+    audiences: list[str] = Field(description="A token names one of these in its `aud`.")
+    algorithms: list[SigningAlgorithm] = Field(description="What it may sign with.")
+    token_types: list[AccessTokenType] = Field(
+        description="The accepted `typ` headers of its tokens; `none` accepts a token without one."
+    )
+    role_claim: str = Field(
+        description="The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."
+    )
+    role_map: RoleMap = Field(description="Which value of that claim gives which role.")
+    link_claim: str = Field(description="The claim that says who somebody is, for ever.")
+    client_id: str | None = Field(description="The client that Scopegate is at the provider.")
+    workloads: list[WorkloadView] = Field(description="Programs that sign in without a secret of ours.")
+    status: IdentityProviderStatus = Field(description="Nobody signs in by a disabled one.")
+    source: IdentityProviderSource = Field(
+        description="`environment`: set by `SCOPEGATE_OIDC_*`, and read-only here."
+    )
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    revision: int = Field(description="Moves with each change; the `ETag`.")
+
+    @classmethod
+    def from_row(cls, row: IdentityProvider) -> "IdentityProviderView":
+        """The answer for a row."""
+        return cls.model_validate({**row.model_dump(exclude={"settings"}), **row.settings})
+
+
+class IdentityProviderCreate(Strict):
+    """An OpenID provider whose access tokens open the API. Its keys are fetched from where its issuer says."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    name: Name = Field(description="What people call it.")
+    issuer: Issuer = Field(
+        description="Exactly as it stands in its tokens; an https address. It never changes: links would name others."
+    )
+    audiences: Audiences = Field(
+        description="A token must name one of these in its `aud`; make one for Scopegate alone."
+    )
+    algorithms: Algorithms = Field(default=list(DEFAULT_ALGORITHMS), description="What it may sign with.")
+    token_types: TokenTypes = Field(
+        default=["at+jwt"],
+        description="The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those "
+        "that say nothing. With these two, tokens that are marked as ID tokens are refused.",
+    )
+    role_claim: ClaimName = Field(
+        default="groups",
+        description="The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.",
+    )
+    role_map: RoleMap = Field(default_factory=dict, description="Which value of that claim gives which role.")
+    link_claim: LinkClaim = Field(
+        default="sub",
+        description="The claim that says who somebody is, for ever. Never one that people can change.",
+    )
+    client_id: ShortText | None = Field(
+        default=None, description="The client that Scopegate is at the provider."
+    )
+    workloads: Workloads = Field(
+        default_factory=list, description="Programs that sign in without a secret of ours."
+    )
+    status: IdentityProviderStatus = Field(default="active", description="Nobody signs in by a disabled one.")
+
+
+class IdentityProviderUpdate(Patch):
+    """What may change of a provider; its issuer may not. A value of the role map set to null goes."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"status": "disabled", "role_map": {"former-admins": None}}]},
+    )
+
+    name: Name = absent("What people call it.")
+    audiences: Audiences = absent("The whole list anew.")
+    algorithms: Algorithms = absent("The whole list anew.")
+    token_types: TokenTypes = absent("The whole list anew.")
+    role_claim: ClaimName = absent("The claim that holds groups or roles, or a path with dots between.")
+    role_map: RoleMapChanges = absent("Merged: null takes a value out.")
+    link_claim: LinkClaim = absent("Links that exist keep their values.")
+    client_id: ShortText | None = Field(
+        default=None, description="The client that Scopegate is at the provider."
+    )
+    workloads: Workloads = absent("The whole list anew.")
+    status: IdentityProviderStatus = absent("`disabled` ends sign-ins by it at once.")
+
+
+class IdentityProviderQuery(ListQuery):
+    """Filters of the list of providers; each may be repeated, and then any of its values matches."""
+
+    status: list[IdentityProviderStatus] = Field(
+        default_factory=list, description="Whether people sign in by it."
+    )
+    source: list[IdentityProviderSource] = Field(default_factory=list, description="Who set it up.")
+    issuer: list[ShortText] = Field(default_factory=list, description="Exactly this issuer.")
+    q: ShortText | None = Field(default=None, description="Text in name or issuer.")
+    include: Literal["ended"] | None = Field(
+        default=None, description="`ended`: those that have ended too; needs `audit.read`."
+    )

@@ -1,0 +1,233 @@
+"""Registering, changing and ending identity providers, and keeping the environment's."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from app.features.audit.record import keep_version, record
+from app.features.identity_providers import repository
+from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers.schemas import (
+    IdentityProviderCreate,
+    IdentityProviderUpdate,
+    WorkloadView,
+)
+from app.kit.authorization import Caller, Role
+from app.kit.outbound import AddressPolicy, ForbiddenUrl
+
+API = "api"
+ENVIRONMENT = "environment"
+_KIND = "identity_provider"
+_SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
+_OWN_COLUMNS = frozenset({"name", "issuer", "status", "source"})
+_MOST_ROLES = 200
+
+
+async def create(
+    session: AsyncSession,
+    policy: AddressPolicy,
+    new: IdentityProviderCreate,
+    caller: Caller,
+    request_id: str | None,
+) -> IdentityProvider:
+    """Register a provider; nothing is sent to it here.
+
+    Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict`` (``issuer_taken``) and ``Forbidden`` for a
+    role above the caller's own.
+    """
+    _check_issuer(policy, new.issuer)
+    _check_roles(caller, new.role_map.values())
+    await _check_workloads(session, caller, new.workloads)
+    return await _insert(session, {**new.model_dump(mode="json"), "source": API}, caller, request_id)
+
+
+async def update(
+    session: AsyncSession,
+    row: IdentityProvider,
+    patch: IdentityProviderUpdate,
+    caller: Caller,
+    request_id: str | None,
+) -> None:
+    """Change a locked provider by a merge patch. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
+    if row.source == ENVIRONMENT:
+        raise _set_by_environment()
+    # Whoever may not give a role may not bend what gives it either.
+    _check_roles(caller, (Role(role) for role in row.settings["role_map"].values()))
+    wanted = patch.model_dump(mode="json", include=patch.model_fields_set)
+    if "role_map" in wanted:
+        merged = {**row.settings["role_map"], **wanted["role_map"]}
+        wanted["role_map"] = {value: role for value, role in merged.items() if role is not None}
+        if len(wanted["role_map"]) > _MOST_ROLES:
+            raise Invalid.field("/role_map", "too_many", f"A role map has at most {_MOST_ROLES} values.")
+        _check_roles(caller, (Role(role) for role in wanted["role_map"].values()))
+    if "workloads" in wanted:
+        await _check_workloads(session, caller, patch.workloads)
+    await _change(session, row, wanted, caller, request_id)
+
+
+async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, request_id: str | None) -> None:
+    """End a locked provider: nobody signs in by it any more. Its links stay, and match no other provider.
+
+    What is left of an earlier environment may be ended too. Raises ``Conflict`` for the present one's.
+    """
+    if row.source == ENVIRONMENT and row.status == "active":
+        raise _set_by_environment()
+    row.ended_at = await repository.database_now(session)
+    row.revision += 1
+    await session.flush()
+    await keep_version(session, _KIND, row.id, None)
+    await _record(session, caller, "identity_provider.delete", row, {"issuer": row.issuer}, request_id)
+
+
+async def keep_environment(session: AsyncSession, configured: IdentityProviderCreate | None) -> None:
+    """Make the rows say what the environment says: its provider is active, an earlier environment's is disabled.
+
+    A provider that was registered over the API and has the same issuer becomes the environment's, with its links.
+    """
+    await repository.lock_environment(session)
+    issuer = None if configured is None else configured.issuer
+    mine = None
+    for row in await repository.lock_environments(session, ENVIRONMENT, issuer):
+        if row.issuer == issuer:
+            mine = row
+        else:
+            await _change(session, row, {"status": "disabled"}, _SYSTEM, None)
+    if configured is None:
+        return
+    wanted = {**configured.model_dump(mode="json"), "source": ENVIRONMENT}
+    if mine is None:
+        await _insert(session, wanted, _SYSTEM, None)
+    else:
+        await _change(session, mine, wanted, _SYSTEM, None)
+
+
+async def require(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider:
+    """A provider to read. Raises ``NotFound``."""
+    row = await repository.find(session, provider_id, ended=ended)
+    if row is None:
+        raise _not_found()
+    return row
+
+
+async def require_locked(session: AsyncSession, provider_id: UUID) -> IdentityProvider:
+    """A provider to change, locked. Raises ``NotFound``."""
+    row = await repository.lock(session, provider_id)
+    if row is None:
+        raise _not_found()
+    return row
+
+
+async def _insert(
+    session: AsyncSession, wanted: dict[str, Any], caller: Caller, request_id: str | None
+) -> IdentityProvider:
+    columns = {name: value for name, value in wanted.items() if name in _OWN_COLUMNS}
+    settings = {name: value for name, value in wanted.items() if name not in _OWN_COLUMNS}
+    row = IdentityProvider(**columns, settings=settings)
+    try:
+        async with session.begin_nested():
+            session.add(row)
+            await session.flush()
+    except IntegrityError as error:
+        raise Conflict(
+            "A provider with this issuer is registered already: change that one.",
+            code="issuer_taken",
+            errors=[FieldError("/issuer", "issuer_taken", "another provider has this issuer")],
+        ) from error
+    await keep_version(session, _KIND, row.id, _content(row))
+    await _record(session, caller, "identity_provider.create", row, _content(row), request_id)
+    await session.refresh(row)
+    return row
+
+
+async def _change(
+    session: AsyncSession,
+    row: IdentityProvider,
+    wanted: Mapping[str, Any],
+    caller: Caller,
+    request_id: str | None,
+) -> None:
+    before = _content(row)
+    changed = {name: value for name, value in wanted.items() if before.get(name) != value}
+    if not changed:
+        return
+    for name in changed.keys() & _OWN_COLUMNS:
+        setattr(row, name, changed[name])
+    row.settings = row.settings | {name: value for name, value in changed.items() if name not in _OWN_COLUMNS}
+    row.revision += 1
+    await session.flush()
+    await keep_version(session, _KIND, row.id, _content(row))
+    changes = {name: {"from": before.get(name), "to": changed[name]} for name in sorted(changed)}
+    await _record(session, caller, "identity_provider.update", row, changes, request_id)
+    await session.refresh(row)
+
+
+def _content(row: IdentityProvider) -> dict[str, Any]:
+    return {**{name: getattr(row, name) for name in sorted(_OWN_COLUMNS)}, **row.settings}
+
+
+def _not_found() -> NotFound:
+    return NotFound("There is no such identity provider.")
+
+
+def _set_by_environment() -> Conflict:
+    return Conflict(
+        "This provider is the one of SCOPEGATE_OIDC_*: change the environment and start the service again.",
+        code="set_by_environment",
+    )
+
+
+def _check_issuer(policy: AddressPolicy, issuer: str) -> None:
+    """An https address without query or fragment (OpenID Connect Discovery section 3), which may be connected to.
+
+    Plain http only to this machine: keys that come over the network in the clear are whoever's is on the way.
+    """
+    try:
+        origin = policy.check_url(issuer)
+    except ForbiddenUrl as error:
+        raise _forbidden_url(f"{error.reason[:1].upper()}{error.reason[1:]}.") from None
+    if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
+        raise _forbidden_url("An issuer is an https address.")
+    if "?" in issuer:
+        raise _forbidden_url("An issuer has no query.")
+
+
+def _forbidden_url(detail: str) -> Invalid:
+    error = FieldError("/issuer", "forbidden_url", detail)
+    return Invalid(detail, code="forbidden_url", errors=[error])
+
+
+def _check_roles(caller: Caller, roles: Iterable[Role]) -> None:
+    """Nobody lets a provider give out a role beyond their own."""
+    for role in roles:
+        if not caller.may_give(role):
+            raise Forbidden(
+                f"The role {role.value} is above your own; an owner has to do this.", code="role_above_own"
+            )
+
+
+async def _check_workloads(session: AsyncSession, caller: Caller, workloads: Sequence[WorkloadView]) -> None:
+    roles = await repository.account_roles(session, [workload.service_account_id for workload in workloads])
+    for index, workload in enumerate(workloads):
+        role = roles.get(workload.service_account_id)
+        if role is None:
+            raise Invalid.field(
+                f"/workloads/{index}/service_account_id",
+                "unknown_service_account",
+                "There is no such service account.",
+            )
+        _check_roles(caller, [role])
+
+
+async def _record(
+    session: AsyncSession,
+    caller: Caller,
+    action: str,
+    row: IdentityProvider,
+    changes: dict[str, Any],
+    request_id: str | None,
+) -> None:
+    await record(session, caller, action, _KIND, row.id, changes=changes, request_id=request_id)
