@@ -60,28 +60,33 @@ def _reader(prefix: str) -> Callable[[object], UUID]:
     return read
 
 
-def _typed(prefix: str) -> tuple[BeforeValidator, PlainSerializer, WithJsonSchema]:
+def _typed(prefix: str, meaning: str) -> tuple[BeforeValidator, PlainSerializer, WithJsonSchema]:
     example = format_id(prefix, UUID("01936d5e-7c00-7000-8000-000000000000"))
     return (
         BeforeValidator(_reader(prefix)),
         PlainSerializer(lambda id: format_id(prefix, id), return_type=str),
         WithJsonSchema(
-            {"type": "string", "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$", "examples": [example]}
+            {
+                "type": "string",
+                "pattern": f"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$",
+                "examples": [example],
+                "description": f"The id of {meaning}.",
+            }
         ),
     )
 
 
 # In schemas and path parameters: text outside, UUID inside.
-ServerId = Annotated[UUID, *_typed(SERVER)]
-ToolId = Annotated[UUID, *_typed(TOOL)]
-IdentityId = Annotated[UUID, *_typed(IDENTITY)]
-GroupId = Annotated[UUID, *_typed(GROUP)]
-GrantId = Annotated[UUID, *_typed(GRANT)]
-TokenId = Annotated[UUID, *_typed(TOKEN)]
-PolicyId = Annotated[UUID, *_typed(POLICY)]
-ApprovalId = Annotated[UUID, *_typed(APPROVAL)]
-ServiceAccountId = Annotated[UUID, *_typed(SERVICE_ACCOUNT)]
-AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR)]
-IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER)]
-EventId = Annotated[UUID, *_typed(EVENT)]
-KeyId = Annotated[UUID, *_typed(KEY)]
+ServerId = Annotated[UUID, *_typed(SERVER, "a server")]
+ToolId = Annotated[UUID, *_typed(TOOL, "a tool")]
+IdentityId = Annotated[UUID, *_typed(IDENTITY, "an identity")]
+GroupId = Annotated[UUID, *_typed(GROUP, "a group")]
+GrantId = Annotated[UUID, *_typed(GRANT, "a grant")]
+TokenId = Annotated[UUID, *_typed(TOKEN, "a token")]
+PolicyId = Annotated[UUID, *_typed(POLICY, "a policy")]
+ApprovalId = Annotated[UUID, *_typed(APPROVAL, "an approval")]
+ServiceAccountId = Annotated[UUID, *_typed(SERVICE_ACCOUNT, "a service account")]
+AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR, "an administrator")]
+IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER, "an identity provider")]
+EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
+KeyId = Annotated[UUID, *_typed(KEY, "a credential")]

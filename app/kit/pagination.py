@@ -44,8 +44,8 @@ class ListQuery(Strict):
     cursor: str | None = Field(
         default=None, max_length=2000, description="`next_cursor` of the page before; opaque."
     )
-    created_after: Time | None = None
-    created_before: Time | None = None
+    created_after: Time | None = Field(default=None, description="Only those made after this time.")
+    created_before: Time | None = Field(default=None, description="Only those made before this time.")
 
     def filters(self) -> dict[str, Any]:
         """What narrows the list, to bind cursors to."""

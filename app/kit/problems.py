@@ -40,24 +40,34 @@ class ProblemError(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     pointer: str = Field(
-        description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter."
+        description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter.",
+        examples=["/expires_at"],
     )
-    code: str
-    detail: str
+    code: str = Field(description="What is wrong, stable, snake_case.", examples=["required"])
+    detail: str = Field(description="What is wrong, and how to mend it.", examples=["Field required"])
 
 
 class Problem(BaseModel):
     """RFC 9457 problem details."""
 
     model_config = ConfigDict(extra="forbid")
-    type: str = Field(description="A page of the documentation for this code.")
-    title: str
-    status: int
-    detail: str = Field(description="What is wrong, and how to mend it.")
-    instance: str
-    code: str = Field(description="Stable, snake_case.")
-    request_id: str
-    errors: list[ProblemError] = Field(default_factory=list)
+    type: str = Field(
+        description="A page of the documentation for this code.", examples=["/docs/errors/slug_taken"]
+    )
+    title: str = Field(description="What kind of error it is, in words.", examples=["Conflict"])
+    status: int = Field(description="The HTTP status.", examples=[409])
+    detail: str = Field(
+        description="What is wrong, and how to mend it.", examples=["The slug git is in use; choose another."]
+    )
+    instance: str = Field(description="The path of the request.", examples=["/api/v1/servers"])
+    code: str = Field(description="Stable, snake_case.", examples=["slug_taken"])
+    request_id: str = Field(
+        description="The id of the request, for whoever looks into it.",
+        examples=["req_01936d5e7c0070008000000000000000"],
+    )
+    errors: list[ProblemError] = Field(
+        default_factory=list, description="The fields that are not acceptable."
+    )
 
 
 def problem(

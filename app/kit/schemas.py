@@ -71,5 +71,13 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText
 ShortText = Annotated[str, StringConstraints(max_length=500), CleanText]
 LongText = Annotated[str, StringConstraints(max_length=10_000), CleanText]
 # Named with TypeAliasType, here and in the features, is what the contract shows as a schema of its own.
-Source = TypeAliasType("Source", Literal["manual", "scim"])
+Source = TypeAliasType(
+    "Source",
+    Annotated[
+        Literal["manual", "scim"],
+        Field(
+            description="Who keeps it: `manual` by hand through this API, `scim` a provider that provisions it."
+        ),
+    ],
+)
 Time = Annotated[AwareDatetime, BeforeValidator(_no_numbers), AfterValidator(_utc)]

@@ -35,7 +35,14 @@ MOST_LABELS = 64
 
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=100), CleanText]
 LabelValue = Annotated[str, StringConstraints(max_length=200), CleanText]
-Labels = TypeAliasType("Labels", Annotated[dict[LabelKey, LabelValue], Field(max_length=MOST_LABELS)])
+Labels = TypeAliasType(
+    "Labels",
+    Annotated[
+        dict[LabelKey, LabelValue],
+        Field(max_length=MOST_LABELS),
+        Field(description="Labels by key.", examples=[{"env": "prod"}]),
+    ],
+)
 ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256), CleanText]
 
 
@@ -62,7 +69,7 @@ class ServersByIdsModel(Strict):
         json_schema_extra={"examples": [{"kind": "ids", "ids": ["srv_01jdpnwz00e008000000000000"]}]},
     )
     kind: Literal["ids"]
-    ids: list[ServerId] = Field(max_length=MOST_ITEMS)
+    ids: list[ServerId] = Field(max_length=MOST_ITEMS, description="The servers.")
 
 
 class ServersByLabelsModel(Strict):
@@ -94,7 +101,7 @@ class ToolsByNamesModel(Strict):
         extra="forbid", json_schema_extra={"examples": [{"kind": "names", "names": ["git_log"]}]}
     )
     kind: Literal["names"]
-    names: list[ToolName] = Field(max_length=MOST_ITEMS)
+    names: list[ToolName] = Field(max_length=MOST_ITEMS, description="The names, as the servers give them.")
 
 
 class ToolsByRiskModel(Strict):
@@ -104,7 +111,7 @@ class ToolsByRiskModel(Strict):
         extra="forbid", json_schema_extra={"examples": [{"kind": "risk", "risk": ["read"]}]}
     )
     kind: Literal["risk"]
-    risk: list[Risk] = Field(max_length=len(Risk))
+    risk: list[Risk] = Field(max_length=len(Risk), description="The risks.")
 
 
 ServerSelectorModel = TypeAliasType(
@@ -113,6 +120,7 @@ ServerSelectorModel = TypeAliasType(
         ServersByIdsModel | ServersByLabelsModel | AllServersModel,
         Field(discriminator="kind"),
         WrapValidator(without_tag),
+        Field(description="Which servers: by id, by the labels that they carry, or all."),
     ],
 )
 ToolSelectorModel = TypeAliasType(
@@ -121,6 +129,7 @@ ToolSelectorModel = TypeAliasType(
         AllToolsModel | ToolsByNamesModel | ToolsByRiskModel,
         Field(discriminator="kind"),
         WrapValidator(without_tag),
+        Field(description="Which tools of the selected servers: all, by name, or by risk."),
     ],
 )
 
@@ -130,8 +139,8 @@ class ScopeEntryModel(Strict):
 
     servers: ServerSelectorModel
     tools: ToolSelectorModel
-    resources: bool | None = None
-    prompts: bool | None = None
+    resources: bool | None = Field(default=None, description="Reaches the servers' resources.")
+    prompts: bool | None = Field(default=None, description="Reaches the servers' prompts.")
 
 
 class GrantsScopeModel(Strict):
@@ -144,12 +153,19 @@ class ListedScopeModel(Strict):
     """Only these entries, and of them only what the live grants allow; an empty list reaches nothing."""
 
     kind: Literal["listed"]
-    entries: list[ScopeEntryModel] = Field(max_length=100)
+    entries: list[ScopeEntryModel] = Field(
+        max_length=100, description="What it reaches is what any of these reaches."
+    )
 
 
 TokenScopeModel = TypeAliasType(
     "TokenScopeModel",
-    Annotated[GrantsScopeModel | ListedScopeModel, Field(discriminator="kind"), WrapValidator(without_tag)],
+    Annotated[
+        GrantsScopeModel | ListedScopeModel,
+        Field(discriminator="kind"),
+        WrapValidator(without_tag),
+        Field(description="What a token may reach, never more than its identity's live grants allow."),
+    ],
 )
 
 

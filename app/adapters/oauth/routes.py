@@ -57,11 +57,12 @@ class AccessToken(Strict):
     """A short-lived bearer for the API (RFC 6749 section 5.1)."""
 
     access_token: str = Field(
+        examples=["sgb_..."],
         description="`sgb_...`; checked live, so revoking the credential ends it.",
         json_schema_extra={"format": "password"},
     )
     token_type: Literal["Bearer"] = "Bearer"
-    expires_in: int = Field(description="Seconds.")
+    expires_in: int = Field(description="Seconds.", examples=[900])
 
 
 class OAuthErrorBody(Strict):
@@ -69,8 +70,11 @@ class OAuthErrorBody(Strict):
 
     model_config = ConfigDict(extra="forbid", title="OAuthError")
 
-    error: str
-    error_description: str
+    error: str = Field(description="The error code of RFC 6749.", examples=["invalid_client"])
+    error_description: str = Field(
+        description="What is wrong, and how to mend it.",
+        examples=["The client is unknown or its secret is not valid."],
+    )
 
 
 class ServerMetadata(Strict):
@@ -78,11 +82,19 @@ class ServerMetadata(Strict):
 
     model_config = ConfigDict(extra="forbid", title="AuthorizationServerMetadata")
 
-    issuer: str
-    token_endpoint: str
-    response_types_supported: list[str]
-    grant_types_supported: list[str]
-    token_endpoint_auth_methods_supported: list[str]
+    issuer: str = Field(
+        description="The address of this service.", examples=["https://scopegate.example.com"]
+    )
+    token_endpoint: str = Field(
+        description="Where bearers are had.", examples=["https://scopegate.example.com/oauth/token"]
+    )
+    response_types_supported: list[str] = Field(
+        description="None: there is no authorization endpoint.", examples=[[]]
+    )
+    grant_types_supported: list[str] = Field(description="The grants.", examples=[["client_credentials"]])
+    token_endpoint_auth_methods_supported: list[str] = Field(
+        description="How clients name themselves.", examples=[["client_secret_basic"]]
+    )
 
 
 _FORM = {

@@ -23,12 +23,30 @@ from app.kit.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
 from app.kit.schemas import ShortText, Strict, Time
 
 WIDEST_RANGE = timedelta(days=31)
-AuditDecision = TypeAliasType("AuditDecision", Literal["allow", "deny", "require_approval"])
+AuditDecision = TypeAliasType(
+    "AuditDecision",
+    Annotated[
+        Literal["allow", "deny", "require_approval"],
+        Field(description="What was decided about a call before it ran."),
+    ],
+)
 AuditOutcome = TypeAliasType(
     "AuditOutcome",
-    Literal["in_flight", "success", "error", "denied", "cancelled", "not_forwarded", "unknown"],
+    Annotated[
+        Literal["in_flight", "success", "error", "denied", "cancelled", "not_forwarded", "unknown"],
+        Field(description="What became of it. `unknown`: the service stopped while the call ran."),
+    ],
 )
-AuditChanges = TypeAliasType("AuditChanges", dict[str, Any])
+AuditChanges = TypeAliasType(
+    "AuditChanges",
+    Annotated[
+        dict[str, Any],
+        Field(
+            description="What changed: field by field for objects, in numbers and ids for larger changes.",
+            examples=[{"name": ["Git", "Git (old)"]}],
+        ),
+    ],
+)
 
 # The prefix of an id by the type that stands beside it in an event.
 PREFIXES = {
@@ -89,8 +107,8 @@ class AuditQuery(Strict):
         description="Polls in the order of commits and never skips an event: empty to begin, then the `next_cursor`"
         " of the answer before, which is never null and stays the same while there is nothing new.",
     )
-    since: Time | None = None
-    until: Time | None = None
+    since: Time | None = Field(default=None, description="Only events at this time or later.")
+    until: Time | None = Field(default=None, description="Only events before this time.")
     action: list[ShortText] = Field(default_factory=list)
     decision: list[AuditDecision] = Field(default_factory=list)
     reason_code: list[ShortText] = Field(default_factory=list)
@@ -141,58 +159,77 @@ class Actor(Strict):
 
     model_config = ConfigDict(extra="forbid", title="AuditActor")
 
-    type: str
-    id: str | None
-    name: str | None = Field(description="The name that it has now.")
+    type: str = Field(
+        description="`administrator`, `service_account`, `identity`, `break_glass`, `system`, `gateway` or `unknown`.",
+        examples=["service_account"],
+    )
+    id: str | None = Field(
+        description="Its id; null for the system, the gateway and unknown callers.",
+        examples=["sa_01jdpnwz00e008000000000000"],
+    )
+    name: str | None = Field(description="The name that it has now.", examples=["deploy pipeline"])
 
 
 class AuditedServer(Strict):
     """The server that was asked for."""
 
     id: ServerId
-    slug: str | None
+    slug: str | None = Field(description="Its slug now.", examples=["git"])
 
 
 class AuditedObject(Strict):
     """What was changed."""
 
-    type: str
-    id: str | None
+    type: str = Field(description="What kind of object it is.", examples=["token"])
+    id: str | None = Field(description="Its id.", examples=["tok_01jdpnwz00e008000000000000"])
 
 
 class AuditedClient(Strict):
     """The program that called, as it described itself, and where from."""
 
-    name: str | None
-    version: str | None
-    ip: str | None
-    user_agent: str | None
+    name: str | None = Field(description="The name that it gave.", examples=["claude-code"])
+    version: str | None = Field(description="The version that it gave.", examples=["2.1.0"])
+    ip: str | None = Field(description="The address that it called from.", examples=["203.0.113.7"])
+    user_agent: str | None = Field(description="Its `User-Agent`.", examples=["claude-code/2.1.0"])
 
 
 class AuditEventView(Strict):
     """Who did what, when, and what was decided. Never changes once written, but for a call's outcome."""
 
     id: EventId
-    time: datetime
-    action: str
-    decision: AuditDecision | None
-    reason_code: str | None
-    outcome: AuditOutcome | None
+    time: datetime = Field(description="When it happened.")
+    action: str = Field(description="What was done, as `tool.call` or `token.issue`.", examples=["tool.call"])
+    decision: AuditDecision | None = Field(description="What was decided, of calls.")
+    reason_code: str | None = Field(description="Why it was decided so.", examples=["granted"])
+    outcome: AuditOutcome | None = Field(description="What became of it, as far as is known.")
     actor: Actor
-    on_behalf_of: IdentityId | None
-    token_id: TokenId | None
-    server: AuditedServer | None
-    tool: str | None
-    object: AuditedObject | None
-    grant_id: GrantId | None
-    policy_ids: list[PolicyId] | None
-    approval_id: ApprovalId | None
-    client: AuditedClient | None
-    method: str | None
-    arguments_digest: str | None = Field(description="HMAC-SHA256 of the canonical arguments, in hex.")
-    changes: AuditChanges | None
-    duration_ms: int | None
+    on_behalf_of: IdentityId | None = Field(
+        description="The person who answers for the agent or program that did it."
+    )
+    token_id: TokenId | None = Field(description="The scoped token that was used.")
+    server: AuditedServer | None = Field(description="The server that was called.")
+    tool: str | None = Field(description="The tool, under its name on the server.", examples=["git_log"])
+    object: AuditedObject | None = Field(description="The object that was changed.")
+    grant_id: GrantId | None = Field(description="The grant that allowed the call.")
+    policy_ids: list[PolicyId] | None = Field(description="The policies that decided.")
+    approval_id: ApprovalId | None = Field(description="The approval that let the call through.")
+    client: AuditedClient | None = Field(description="The program that called.")
+    method: str | None = Field(
+        description="The MCP method, or the method and route at this API.", examples=["tools/call"]
+    )
+    arguments_digest: str | None = Field(
+        description="HMAC-SHA256 of the canonical arguments, in hex.",
+        examples=["9f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d081"],
+    )
+    changes: AuditChanges | None = Field(description="What changed.")
+    duration_ms: int | None = Field(description="How long the call took, in milliseconds.")
     count: int | None = Field(description="How many refusals this event stands for.")
     call_id: EventId | None = Field(description="On `tool.result`: the call that it is the outcome of.")
-    request_id: str | None
-    trace_id: str | None
+    request_id: str | None = Field(
+        description="The id of the request, as in `X-Request-ID`.",
+        examples=["req_01936d5e7c0070008000000000000000"],
+    )
+    trace_id: str | None = Field(
+        description="The trace that it belongs to (W3C Trace Context).",
+        examples=["0af7651916cd43dd8448eb211c80319c"],
+    )

@@ -19,7 +19,13 @@ from app.kit.selectors import (
     without_tag,
 )
 
-GrantStatusName = TypeAliasType("GrantStatusName", Literal["active", "scheduled", "expired", "ended"])
+GrantStatusName = TypeAliasType(
+    "GrantStatusName",
+    Annotated[
+        Literal["active", "scheduled", "expired", "ended"],
+        Field(description="By the clock: `scheduled` until `not_before`, `expired` from `expires_at`."),
+    ],
+)
 
 
 class IdentityPrincipal(Strict):
@@ -38,7 +44,12 @@ class GroupPrincipal(Strict):
 
 Principal = TypeAliasType(
     "Principal",
-    Annotated[IdentityPrincipal | GroupPrincipal, Field(discriminator="type"), WrapValidator(without_tag)],
+    Annotated[
+        IdentityPrincipal | GroupPrincipal,
+        Field(discriminator="type"),
+        WrapValidator(without_tag),
+        Field(description="Who holds the right: an identity itself, or whoever is in a group."),
+    ],
 )
 
 
@@ -69,7 +80,7 @@ class GrantCreate(Strict):
         default=None, description="Reaches the servers' prompts; by default true when the tools are all."
     )
     not_before: Time | None = None
-    expires_at: Time | None = Field(default=None, description="None: until it is ended.")
+    expires_at: Time | None = None
     reason: LongText | None = None
 
 
@@ -137,11 +148,11 @@ class GrantView(BaseModel):
     principal: Principal
     servers: ServerSelectorModel
     tools: ToolSelectorModel
-    resources: bool
-    prompts: bool
-    not_before: datetime | None
-    expires_at: datetime | None
-    reason: str | None
+    resources: bool = Field(description="Whether it reaches the servers' resources.")
+    prompts: bool = Field(description="Whether it reaches the servers' prompts.")
+    not_before: datetime | None = Field(description="From when it holds; null: from the start.")
+    expires_at: datetime | None = Field(description="Until when it holds; null: until it is ended.")
+    reason: str | None = Field(description="Why it was given.")
     status: GrantStatusName
     ended_at: datetime | None
     created_at: datetime

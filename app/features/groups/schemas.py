@@ -80,11 +80,11 @@ class GroupView(BaseModel):
     )
     id: GroupId
     name: str
-    description: str | None
-    external_id: str | None
+    description: str | None = Field(description="What it is for.")
+    external_id: str | None = Field(description="What the system that it came from calls it.")
     source: Source
-    provider_id: IdentityProviderId | None
-    owner_group_id: GroupId | None
+    provider_id: IdentityProviderId | None = Field(description="The provider that keeps it.")
+    owner_group_id: GroupId | None = Field(description="The group whose members look after it.")
     ended_at: datetime | None
     created_at: datetime
     updated_at: datetime

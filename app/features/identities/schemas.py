@@ -12,9 +12,26 @@ from app.kit.ids import IdentityId, IdentityProviderId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import CleanText, Name, Patch, ShortText, Source, Strict, absent
 
-IdentityKind = TypeAliasType("IdentityKind", Literal["person", "agent"])
-IdentityStatusName = TypeAliasType("IdentityStatusName", Literal["active", "suspended", "offboarded"])
-IdentityLinkKind = TypeAliasType("IdentityLinkKind", Literal["oidc", "scim", "signal"])
+IdentityKind = TypeAliasType(
+    "IdentityKind",
+    Annotated[Literal["person", "agent"], Field(description="An `agent` has a person who answers for it.")],
+)
+IdentityStatusName = TypeAliasType(
+    "IdentityStatusName",
+    Annotated[
+        Literal["active", "suspended", "offboarded"],
+        Field(
+            description="`suspended` stops its calls for a while; `offboarded` has ended all that it could do."
+        ),
+    ],
+)
+IdentityLinkKind = TypeAliasType(
+    "IdentityLinkKind",
+    Annotated[
+        Literal["oidc", "scim", "signal"],
+        Field(description="Which of the provider's protocols uses the link."),
+    ],
+)
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
 
@@ -73,9 +90,11 @@ class IdentityLinkView(BaseModel):
     """How one provider knows this identity."""
 
     model_config = ConfigDict(extra="forbid")
-    provider_id: IdentityProviderId | None
+    provider_id: IdentityProviderId | None = Field(
+        description="The provider; null for the one of the configuration."
+    )
     kind: IdentityLinkKind
-    value: str
+    value: str = Field(description="What the provider calls the identity.", examples=["8f0c2a7e"])
 
 
 class IdentityView(BaseModel):
@@ -108,15 +127,17 @@ class IdentityView(BaseModel):
     id: IdentityId
     kind: IdentityKind
     user_name: str
-    display_name: str | None
-    email: str | None
+    display_name: str | None = Field(description="What people call it.")
+    email: str | None = Field(description="Its email address.")
     owner_id: IdentityId | None
-    links: list[IdentityLinkView]
-    external_id: str | None
-    provider_id: IdentityProviderId | None
+    links: list[IdentityLinkView] = Field(description="How providers know it.")
+    external_id: str | None = Field(
+        description="What the system that it came from calls it, an HR system for example."
+    )
+    provider_id: IdentityProviderId | None = Field(description="The provider that keeps it.")
     source: Source
     status: IdentityStatusName
-    offboarded_at: datetime | None
+    offboarded_at: datetime | None = Field(description="When it was offboarded.")
     created_at: datetime
     updated_at: datetime
     revision: int

@@ -18,17 +18,54 @@ from app.kit.selectors import MOST_LABELS, LabelKey, Labels, LabelValue, without
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]
 LabelChanges = TypeAliasType(
-    "LabelChanges", Annotated[dict[LabelKey, LabelValue | None], Field(max_length=MOST_LABELS)]
+    "LabelChanges",
+    Annotated[
+        dict[LabelKey, LabelValue | None],
+        Field(max_length=MOST_LABELS),
+        Field(
+            description="Labels to set by key; a null takes the label away.",
+            examples=[{"env": "prod", "team": None}],
+        ),
+    ],
 )
-Transport = TypeAliasType("Transport", Literal["http", "stdio"])
-ServerStatus = TypeAliasType("ServerStatus", Literal["active", "disabled"])
-NewTools = TypeAliasType("NewTools", Literal["quarantine", "allow"])
-KeepArguments = TypeAliasType("KeepArguments", Literal["off", "approvals", "all"])
-SyncState = TypeAliasType("SyncState", Literal["never", "ok", "error"])
+Transport = TypeAliasType(
+    "Transport", Annotated[Literal["http", "stdio"], Field(description="`http` is streamable HTTP.")]
+)
+ServerStatus = TypeAliasType(
+    "ServerStatus",
+    Annotated[
+        Literal["active", "disabled"],
+        Field(description="A `disabled` server is listed to nobody and called by nobody."),
+    ],
+)
+NewTools = TypeAliasType(
+    "NewTools",
+    Annotated[
+        Literal["quarantine", "allow"],
+        Field(
+            description="What becomes of tools that a later sync finds: `quarantine` holds them until approved."
+        ),
+    ],
+)
+KeepArguments = TypeAliasType(
+    "KeepArguments",
+    Annotated[
+        Literal["off", "approvals", "all"],
+        Field(
+            description="Which calls' arguments are kept on record: none, those that wait for an approval, or all."
+        ),
+    ],
+)
+SyncState = TypeAliasType(
+    "SyncState", Annotated[Literal["never", "ok", "error"], Field(description="How the last sync went.")]
+)
 IncludeEnded = Annotated[
     Literal["ended"] | None, Field(description="`ended`: those that have ended too; needs `audit.read`.")
 ]
-UpstreamCredentialKind = TypeAliasType("UpstreamCredentialKind", Literal["none", "bearer", "header"])
+UpstreamCredentialKind = TypeAliasType(
+    "UpstreamCredentialKind",
+    Annotated[Literal["none", "bearer", "header"], Field(description="What calls to the server carry.")],
+)
 
 _HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 # What the outbound client and the MCP transport write themselves, and what would change how a request is read.
@@ -46,10 +83,11 @@ class SyncView(Strict):
     state: SyncState
     at: datetime | None = Field(description="When the last attempt began.")
     error: str | None = Field(
-        description="Why it failed; with state `ok`, which tools were left out for being malformed."
+        examples=["connection refused"],
+        description="Why it failed; with state `ok`, which tools were left out for being malformed.",
     )
     protocol_versions: list[str] = Field(
-        description="MCP versions it spoke when a sync last went well, newest first."
+        examples=["2025-11-25"], description="MCP versions it spoke when a sync last went well, newest first."
     )
 
 
@@ -66,16 +104,22 @@ class ServerView(Strict):
     """An MCP server as registered."""
 
     id: ServerId
-    slug: Slug
-    name: str
-    description: str | None
+    slug: Slug = Field(
+        description="Stands in `/mcp/{slug}` and before tool names; never changes.", examples=["git"]
+    )
+    name: str = Field(description="What people call it.", examples=["Git"])
+    description: str | None = Field(description="What it is for.", examples=["Our repositories."])
     labels: Labels
-    owner_group_id: GroupId | None
+    owner_group_id: GroupId | None = Field(description="The group whose members look after it.")
     transport: Transport
-    url: str | None
-    command: str | None
-    args: list[str] | None
-    env_names: list[str] | None
+    url: str | None = Field(
+        description="The streamable HTTP endpoint.", examples=["https://mcp.example.com/git"]
+    )
+    command: str | None = Field(description="The program of a `stdio` server.", examples=["mcp-server-git"])
+    args: list[str] | None = Field(description="Its arguments.", examples=[["--repository", "/srv/repo"]])
+    env_names: list[str] | None = Field(
+        description="The environment variables that it is given, by name.", examples=[["GIT_TOKEN"]]
+    )
     status: ServerStatus
     new_tools: NewTools
     keep_arguments: KeepArguments
@@ -207,7 +251,9 @@ class BearerCredential(Strict):
         json_schema_extra={"examples": [{"kind": "bearer", "token": "the-upstream's-own-token"}]},
     )
     kind: Literal["bearer"]
-    token: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_visible_ascii)]
+    token: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_visible_ascii)] = Field(
+        description="The upstream's own token. It is stored encrypted and never shown."
+    )
 
     def header(self) -> tuple[bytes, bytes] | None:
         """The header to send."""
@@ -222,8 +268,12 @@ class HeaderCredential(Strict):
         json_schema_extra={"examples": [{"kind": "header", "name": "X-Api-Key", "value": "..."}]},
     )
     kind: Literal["header"]
-    name: Annotated[str, StringConstraints(pattern=_HEADER_NAME), AfterValidator(_free_header)]
-    value: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_header_value)]
+    name: Annotated[str, StringConstraints(pattern=_HEADER_NAME), AfterValidator(_free_header)] = Field(
+        description="The header's name."
+    )
+    value: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_header_value)] = Field(
+        description="The header's value. It is stored encrypted and never shown."
+    )
 
     def header(self) -> tuple[bytes, bytes] | None:
         """The header to send; its name is in lower case."""
@@ -234,10 +284,16 @@ class OAuthClientCredential(Strict):
     """Client credentials at the upstream's authorization server. Not accepted yet."""
 
     kind: Literal["oauth_client_credentials"]
-    token_url: Url | None = None
-    client_id: ShortText | None = None
-    client_secret: SecretStr | None = None
-    scope: ShortText | None = None
+    token_url: Url | None = Field(
+        default=None,
+        description="The authorization server's token endpoint.",
+        examples=["https://login.example.com/oauth/token"],
+    )
+    client_id: ShortText | None = Field(
+        default=None, description="The client's id there.", examples=["scopegate"]
+    )
+    client_secret: SecretStr | None = Field(default=None, description="The client's secret there.")
+    scope: ShortText | None = Field(default=None, description="The scope to ask for.", examples=["mcp"])
 
 
 Credential = NoCredential | BearerCredential | HeaderCredential | OAuthClientCredential
@@ -256,9 +312,13 @@ class UpstreamCredentialView(Strict):
     """What is known of a stored credential. The credential itself is never returned."""
 
     server_id: ServerId
-    identity_id: IdentityId | None
+    identity_id: IdentityId | None = Field(
+        description="The identity whose calls carry it; null: calls of all others."
+    )
     kind: UpstreamCredentialKind
-    origin: str = Field(description="The only origin that it is sent to.")
+    origin: str = Field(
+        description="The only origin that it is sent to.", examples=["https://mcp.example.com"]
+    )
     updated_at: datetime
 
     @classmethod

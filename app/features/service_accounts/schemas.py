@@ -1,7 +1,7 @@
 """Request and answer models of service accounts."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
@@ -12,14 +12,20 @@ from app.kit.ids import IdentityId, KeyId, ServiceAccountId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import Name, Patch, ShortText, Strict, absent
 
-ServiceAccountStatus = TypeAliasType("ServiceAccountStatus", Literal["active", "disabled"])
+ServiceAccountStatus = TypeAliasType(
+    "ServiceAccountStatus",
+    Annotated[
+        Literal["active", "disabled"],
+        Field(description="A `disabled` account cannot sign in, and its bearers do not work."),
+    ],
+)
 
 
 class ServiceAccountView(Strict):
     """A program that manages the control plane."""
 
     id: ServiceAccountId
-    name: str
+    name: str = Field(description="What people call it.", examples=["deploy pipeline"])
     owner_id: IdentityId = Field(description="The identity who answers for it.")
     owner_offboarded: bool = Field(
         description="Its owner was offboarded: it is out of service until it is given an active owner."
@@ -81,7 +87,7 @@ class CredentialView(Strict):
 
     id: KeyId
     created_at: datetime
-    revoked_at: datetime | None
+    revoked_at: datetime | None = Field(description="When it was revoked; null while it works.")
 
     @classmethod
     def from_row(cls, row: ServiceAccountCredential) -> "CredentialView":
@@ -92,8 +98,10 @@ class CredentialView(Strict):
 class IssuedCredential(Strict):
     """A new credential, with the secret for this once."""
 
-    client_id: ServiceAccountId
+    client_id: ServiceAccountId = Field(description="The service account's id.")
     client_secret: str = Field(
-        description="Shown once; trade it at POST /oauth/token.", json_schema_extra={"format": "password"}
+        examples=["sgc_..."],
+        description="Shown once; trade it at POST /oauth/token.",
+        json_schema_extra={"format": "password"},
     )
     credential: CredentialView

@@ -20,7 +20,7 @@ class Snippet(Strict):
 
     format: str = Field(description="`shell`, `json` or `toml`.", examples=["json"])
     where: str = Field(description="The file to put it in, or the terminal.", examples=["~/.cursor/mcp.json"])
-    text: str
+    text: str = Field(description="The text.", examples=["export ..."])
 
 
 class Connect(Strict):

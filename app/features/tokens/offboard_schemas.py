@@ -20,7 +20,7 @@ class Offboard(Strict):
         extra="forbid",
         json_schema_extra={"examples": [{"reason": "left the company", "transfer_agents_to": _IDENTITY}]},
     )
-    reason: Reason
+    reason: Reason = Field(description="Why; it stands in the audit trail and in the receipt.")
     transfer_agents_to: IdentityId | None = Field(
         default=None,
         description="An active person. Without one, the agents are suspended and their tokens end.",
@@ -54,7 +54,7 @@ class OffboardAnswer(Strict):
     model_config = ConfigDict(extra="forbid", title="OffboardReceipt")
 
     identity: IdentityView
-    changed: bool
+    changed: bool = Field(description="Whether this request did it.")
     revoked: OffboardedThings
     receipt_id: EventId | None = Field(
         description="The audit event of the offboarding; none under `dry_run`."

@@ -100,33 +100,39 @@ class TokenUpdate(Strict):
     model_config = _example({"expires_at": "2026-12-31T12:00:00Z"})
     name: Name = Field(default_factory=_absent)
     scope: TokenScopeModel = Field(default_factory=_absent)
-    expires_at: Time = Field(default_factory=_absent)
+    expires_at: Time = Field(default_factory=_absent, description="An earlier expiry.")
 
 
 class TokenRotate(Strict):
     """How long the secrets so far still work beside the new one."""
 
     model_config = _example({"overlap_s": 3600})
-    overlap_s: int = Field(default=0, ge=0, le=LONGEST_OVERLAP_S, strict=True)
+    overlap_s: int = Field(
+        default=0,
+        ge=0,
+        le=LONGEST_OVERLAP_S,
+        strict=True,
+        description="How many seconds the secrets so far still work.",
+    )
 
 
 class TokenRevoke(Strict):
     """Why the token ends."""
 
     model_config = _example({"reason": "laptop lost"})
-    reason: Reason
+    reason: Reason = Field(description="Why; it stands in the audit trail.")
 
 
 class TokensRevokeFilter(Strict):
     """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
 
     model_config = _example({"identity_id": _IDENTITY}, "TokenBulkRevokeFilter")
-    token_ids: list[TokenId] | None = Field(default=None, max_length=1000)
-    identity_id: IdentityId | None = None
+    token_ids: list[TokenId] | None = Field(default=None, max_length=1000, description="These tokens.")
+    identity_id: IdentityId | None = Field(default=None, description="Tokens of this identity.")
     group_id: GroupId | None = Field(default=None, description="Tokens of the group's members.")
     server_id: ServerId | None = Field(default=None, description="Tokens whose scope can reach this server.")
     parent_id: TokenId | None = Field(default=None, description="Tokens attenuated from this one.")
-    created_before: Time | None = None
+    created_before: Time | None = Field(default=None, description="Tokens made before this time.")
 
 
 class TokensRevoke(Strict):
@@ -136,27 +142,29 @@ class TokensRevoke(Strict):
         {"filter": {"server_id": _SERVER}, "reason": "server compromised"}, "TokenBulkRevoke"
     )
     filter: TokensRevokeFilter
-    reason: Reason
+    reason: Reason = Field(description="Why; it stands in the audit trail.")
 
 
 class TokenView(Strict):
     """A scoped token, without any secret."""
 
     id: TokenId
-    identity_id: IdentityId
-    parent_id: TokenId | None
+    identity_id: IdentityId = Field(description="Who it was issued to.")
+    parent_id: TokenId | None = Field(description="The token that it was attenuated from.")
     depth: int = Field(description="How many tokens stand above this one.")
-    name: str
+    name: str = Field(description="What people call it.", examples=["laptop"])
     scope: TokenScopeModel
-    expires_at: datetime
-    ip_allow: list[str]
+    expires_at: datetime = Field(description="When it stops working.")
+    ip_allow: list[str] = Field(
+        description="Ranges that it may be used from; empty: anywhere.", examples=[["203.0.113.0/24"]]
+    )
     status: TokenStatus
     last_used_at: datetime | None = Field(description="Written at most once a minute.")
     overlap_until: datetime | None = Field(
         description="Until when a secret from before a rotation still works."
     )
-    revoked_at: datetime | None
-    revoke_reason: str | None
+    revoked_at: datetime | None = Field(description="When it was revoked; null while it has not been.")
+    revoke_reason: str | None = Field(description="Why it was revoked.", examples=["laptop lost"])
     created_at: datetime
     updated_at: datetime
     revision: int
@@ -191,7 +199,7 @@ class RevokedTokens(Strict):
     """What ended, or would end under `dry_run`."""
 
     model_config = _example({"tokens": [_TOKEN], "in_flight": 1})
-    tokens: list[TokenId]
+    tokens: list[TokenId] = Field(description="The tokens.")
     in_flight: int = Field(description="Calls of these tokens that were running; they are cut.")
 
 
@@ -200,7 +208,7 @@ class RevocationView(Strict):
 
     model_config = ConfigDict(extra="forbid", title="TokenRevocation")
 
-    changed: bool
+    changed: bool = Field(description="Whether this request ended it.")
     token: TokenView
     revoked: RevokedTokens
 
@@ -210,5 +218,5 @@ class BulkRevocationView(Strict):
 
     model_config = ConfigDict(extra="forbid", title="TokenBulkRevocation")
 
-    changed: bool
+    changed: bool = Field(description="Whether this request ended any.")
     revoked: RevokedTokens

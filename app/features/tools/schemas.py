@@ -14,15 +14,50 @@ from app.kit.pagination import ListQuery
 from app.kit.schemas import LongText, Name, Patch, ShortText, Strict, absent
 from app.kit.selectors import ToolName
 
-ToolState = TypeAliasType("ToolState", Literal["active", "quarantined", "removed"])
-SettableToolState = TypeAliasType("SettableToolState", Literal["active", "quarantined"])
+ToolState = TypeAliasType(
+    "ToolState",
+    Annotated[
+        Literal["active", "quarantined", "removed"],
+        Field(
+            description="Only an `active` tool can be listed or called; a `quarantined` one waits for approval."
+        ),
+    ],
+)
+SettableToolState = TypeAliasType(
+    "SettableToolState",
+    Annotated[
+        Literal["active", "quarantined"],
+        Field(description="`quarantined` holds a tool until it is made active again."),
+    ],
+)
 Digest = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9a-f]{64}$"),
-    Field(description="SHA-256 over name, title, description, schemas and annotations, in hexadecimal."),
+    Field(
+        description="SHA-256 over name, title, description, schemas and annotations, in hexadecimal.",
+        examples=["9f86d081" * 8],
+    ),
 ]
-JsonSchema = TypeAliasType("JsonSchema", dict[str, Any])
-ToolAnnotations = TypeAliasType("ToolAnnotations", dict[str, Any])
+JsonSchema = TypeAliasType(
+    "JsonSchema",
+    Annotated[
+        dict[str, Any],
+        Field(
+            description="A JSON Schema.",
+            examples=[{"type": "object", "properties": {"repo_path": {"type": "string"}}}],
+        ),
+    ],
+)
+ToolAnnotations = TypeAliasType(
+    "ToolAnnotations",
+    Annotated[
+        dict[str, Any],
+        Field(
+            description="The MCP annotations: hints of the server about the tool.",
+            examples=[{"readOnlyHint": True}],
+        ),
+    ],
+)
 
 
 class ToolView(Strict):
@@ -30,12 +65,14 @@ class ToolView(Strict):
 
     id: ToolId
     server_id: ServerId
-    name: str
-    title: str | None
-    description: str | None
+    name: str = Field(description="The name on its server.", examples=["git_log"])
+    title: str | None = Field(description="The title that its server gives it.", examples=["Git log"])
+    description: str | None = Field(
+        description="What its server says about it.", examples=["Shows the commit log."]
+    )
     input_schema: JsonSchema
-    output_schema: JsonSchema | None
-    annotations: ToolAnnotations | None
+    output_schema: JsonSchema | None = Field(description="The JSON Schema of its structured results.")
+    annotations: ToolAnnotations | None = Field(description="Hints of the server about it.")
     risk: Risk
     risk_overridden: bool = Field(description="Whether an administrator set the risk.")
     state: ToolState = Field(description="Only an active tool can be listed or called.")

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.kit.openapi import examples, operations, texts
+from app.kit.openapi import examples, fields, operations, texts
 from app.kit.openapi.names import SCHEMAS, rename
 from app.kit.problems import Problem
 
@@ -38,6 +38,7 @@ def document(api: FastAPI) -> dict[str, Any]:
         tag for item in found["paths"].values() for operation in item.values() for tag in operation["tags"]
     }
     found["tags"] = [tag for tag in texts.TAGS if tag["name"] in used]
-    texts.describe(found["components"]["schemas"])
+    fields.describe(found["components"]["schemas"])
+    fields.describe_parameters(found)
     examples.fill(found["components"]["schemas"])
     return found

@@ -31,7 +31,7 @@ def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
         name = schema["$ref"].removeprefix(SCHEMAS)
         return example(schemas[name], schemas, name)
     if "oneOf" in schema or "anyOf" in schema:
-        return example((schema.get("oneOf") or schema["anyOf"])[0], schemas, where)
+        return _first(schema.get("oneOf") or schema["anyOf"], schemas, where)
     kind = schema.get("type")
     if kind == "array":
         return [example(schema["items"], schemas, where)]
@@ -43,3 +43,10 @@ def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
     raise NoExample(f"{where} needs an example: Field(examples=[...])")
+
+
+def _first(choices: list[Schema], schemas: dict[str, Schema], where: str) -> Any:
+    for choice in choices[:-1]:
+        with suppress(NoExample):
+            return example(choice, schemas, where)
+    return example(choices[-1], schemas, where)

@@ -65,11 +65,6 @@ def _describe(operation: Operation, route: RouteContext, permission: Permission 
         text = text[first.end() :]
     needs = "" if permission is None else f"Needs the permission `{permission.value}`."
     operation["description"] = "\n\n".join(part for part in (text.strip(), needs) if part)
-    for parameter in operation.get("parameters", ()):
-        schema = parameter["schema"]
-        inner = next(iter(schema.get("anyOf", ())), schema.get("items", schema))
-        if "description" in inner:
-            parameter.setdefault("description", inner["description"])
 
 
 def _answers(operation: Operation, path: str, *, known_caller: bool) -> dict[str, Any]:

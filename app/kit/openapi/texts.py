@@ -170,23 +170,3 @@ def problem_responses() -> dict[str, Any]:
         }
         for status, (name, code, text) in _PROBLEMS.items()
     }
-
-
-# What fields are that mean the same everywhere, unless a model says more.
-_FIELDS = {
-    "created_at": "When it was made.",
-    "updated_at": "When it last changed.",
-    "ended_at": "When it ended; null while it has not.",
-    "revision": "Counts its changes; in quotes it is the `ETag`.",
-    "items": "The items of this page.",
-    "next_cursor": "For the next page; null on the last.",
-    "id": "Its id.",
-}
-
-
-def describe(schemas: dict[str, Schema]) -> None:
-    """Describe the fields that mean the same everywhere."""
-    for schema in schemas.values():
-        for name, field in schema.get("properties", {}).items():
-            if name in _FIELDS and "$ref" not in field:
-                field.setdefault("description", _FIELDS[name])
