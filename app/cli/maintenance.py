@@ -1,18 +1,20 @@
 """``scopegate maintain``: what the owner of the tables does now and then, and the service itself may not."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
 from app.cli.errors import CannotStart
+from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
 from app.kit.partitions import Maintained, maintain_partitions
 from app.settings import Settings
 
 
 def maintain(settings: Settings) -> Maintained:
-    """Make the coming months of the audit log and drop those past ``SCOPEGATE_AUDIT_RETENTION``.
+    """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION``, and forget the answers
+    that were kept for idempotency keys.
 
     Raises:
         CannotStart: the role may not do it.
@@ -21,10 +23,15 @@ def maintain(settings: Settings) -> Maintained:
     url = settings.migration_database_url or settings.database_url
     if url is None:
         raise ValueError("the settings must come from usable_database")
-    work = maintain_partitions(url.get_secret_value(), keep=settings.audit_retention, now=datetime.now(UTC))
     try:
-        return asyncio.run(work)
+        return asyncio.run(_maintain(url.get_secret_value(), settings.audit_retention))
     except asyncpg.InsufficientPrivilegeError as error:
         raise CannotStart(f"{error}: set SCOPEGATE_MIGRATION_DATABASE_URL to the owner's address") from None
     except (OSError, asyncpg.PostgresError) as error:
         raise DatabaseFault(f"The database cannot be maintained: {error}") from None
+
+
+async def _maintain(owner_url: str, keep: timedelta) -> Maintained:
+    done = await maintain_partitions(owner_url, keep=keep, now=datetime.now(UTC))
+    await forget_answers(owner_url)
+    return done

@@ -74,6 +74,13 @@ class Conflict(DomainError):
     code = "conflict"
 
 
+class KeyInFlight(Conflict):
+    """A request with the same idempotency key has not been answered yet; repeating later is safe."""
+
+    code = "idempotency_in_flight"
+    retry_after_s = 1
+
+
 class PreconditionFailed(DomainError):
     """``If-Match`` names a revision that is no longer the current one."""
 

@@ -100,7 +100,7 @@ def _domain(request: Request, error: Exception) -> JSONResponse:
     headers = {}
     if isinstance(error, errors.Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="scopegate"'
-    if isinstance(error, errors.TooManyRequests | errors.Unavailable):
+    if isinstance(error, errors.KeyInFlight | errors.TooManyRequests | errors.Unavailable):
         headers["Retry-After"] = str(error.retry_after_s)
     return problem(request, status, title, error.code, error.detail, error.errors, headers)
 

@@ -11,6 +11,7 @@ from app.features.grants.schemas import GrantCreate, GrantQuery, GrantUpdate, Gr
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import GRANT, GrantId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -45,6 +46,7 @@ async def list_grants(
 
 
 @router.post("", status_code=201, operation_id="create_grant", summary="Give a right")
+@once
 async def create_grant(
     body: GrantCreate,
     caller: CanWrite,

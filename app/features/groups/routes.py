@@ -21,6 +21,7 @@ from app.features.groups.schemas import (
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import GROUP, GroupId, IdentityId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -53,7 +54,14 @@ async def list_groups(
     return Page(items=[GroupView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.post("", status_code=201, operation_id="create_group", responses=problem_responses(409), summary="Create a group")
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_group",
+    responses=problem_responses(409),
+    summary="Create a group",
+)
+@once
 async def create_group(
     body: GroupCreate, caller: CanWrite, session: Session, request: Request, response: Response
 ) -> GroupView:
@@ -77,7 +85,9 @@ async def get_group(
     return _answer(response, service.live(group))
 
 
-@router.patch("/{group_id}", operation_id="update_group", responses=problem_responses(409), summary="Change a group")
+@router.patch(
+    "/{group_id}", operation_id="update_group", responses=problem_responses(409), summary="Change a group"
+)
 async def update_group(
     group_id: GroupId,
     body: GroupUpdate,

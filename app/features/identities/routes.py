@@ -16,6 +16,7 @@ from app.features.identities.schemas import (
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import IDENTITY, IdentityId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -52,7 +53,14 @@ async def list_identities(
     return Page(items=[IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor)
 
 
-@router.post("", status_code=201, operation_id="create_identity", responses=problem_responses(409), summary="Create a person or an agent")
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_identity",
+    responses=problem_responses(409),
+    summary="Create a person or an agent",
+)
+@once
 async def create_identity(
     body: IdentityCreate,
     caller: CanWrite,
@@ -76,7 +84,12 @@ async def get_identity(identity_id: IdentityId, session: Session, response: Resp
     return await _answer(session, response, await service.find_identity(session, identity_id))
 
 
-@router.patch("/{identity_id}", operation_id="update_identity", responses=problem_responses(409), summary="Change an identity")
+@router.patch(
+    "/{identity_id}",
+    operation_id="update_identity",
+    responses=problem_responses(409),
+    summary="Change an identity",
+)
 async def update_identity(
     identity_id: IdentityId,
     body: IdentityUpdate,
@@ -97,7 +110,8 @@ async def update_identity(
 
 @router.post(
     "/{identity_id}/suspend",
-    operation_id="suspend_identity", responses=problem_responses(409),
+    operation_id="suspend_identity",
+    responses=problem_responses(409),
     summary="Stop every call of an identity, and of the agents it answers for, until it is reinstated",
 )
 async def suspend_identity(
@@ -116,7 +130,8 @@ async def suspend_identity(
 
 @router.post(
     "/{identity_id}/reinstate",
-    operation_id="reinstate_identity", responses=problem_responses(409),
+    operation_id="reinstate_identity",
+    responses=problem_responses(409),
     summary="Make a suspended or offboarded identity active again; what was revoked stays revoked",
 )
 async def reinstate_identity(

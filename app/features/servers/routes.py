@@ -18,6 +18,7 @@ from app.features.servers.schemas import (
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import SERVER, IdentityId, ServerId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -33,6 +34,7 @@ _CHANGED = problem_responses(412)
 
 
 @router.post("", operation_id="create_server", responses=problem_responses(409), status_code=201)
+@once
 async def create_server(
     body: ServerCreate,
     caller: Writer,

@@ -18,6 +18,7 @@ from app.features.service_accounts.schemas import (
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
 from app.kit.pagination import Cursors, ListQuery, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -50,6 +51,7 @@ async def list_service_accounts(
 
 
 @router.post("", operation_id="create_service_account", status_code=201)
+@once
 async def create_service_account(
     caller: Writer, session: Session, request: Request, response: Response, body: ServiceAccountCreate
 ) -> ServiceAccountView:
@@ -145,6 +147,7 @@ async def list_credentials(
 @router.post(
     "/{service_account_id}/credentials", operation_id="create_service_account_credential", status_code=201
 )
+@once
 async def create_credential(
     caller: Writer,
     session: Session,

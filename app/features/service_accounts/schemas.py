@@ -1,13 +1,14 @@
 """Request and answer models of service accounts."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
 from app.kit.authorization import Role
+from app.kit.idempotency import Revealed
 from app.kit.ids import IdentityId, KeyId, ServiceAccountId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import Name, Patch, ShortText, Strict, absent
@@ -95,13 +96,17 @@ class CredentialView(Strict):
         return cls(id=row.id, created_at=row.created_at, revoked_at=row.revoked_at)
 
 
-class IssuedCredential(Strict):
+class IssuedCredential(Revealed):
     """A new credential, with the secret for this once."""
 
     client_id: ServiceAccountId = Field(description="The service account's id.")
-    client_secret: str = Field(
+    client_secret: str | None = Field(
         examples=["sgc_..."],
-        description="Shown once; trade it at POST /oauth/token.",
+        description="Shown once; trade it at POST /oauth/token. Null when a repeat of the request is answered.",
         json_schema_extra={"format": "password"},
     )
     credential: CredentialView
+
+    def without_secret(self) -> Self:
+        """What a repeat of the request gets."""
+        return self.model_copy(update={"client_secret": None, "secret_available": False})

@@ -32,6 +32,7 @@ from app.features.tokens.schemas import (
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import TOKEN, TokenId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -80,7 +81,14 @@ async def list_tokens(
     return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=next_cursor)
 
 
-@router.post("", status_code=201, operation_id="create_token", responses=problem_responses(409), summary="Issue or attenuate a token")
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_token",
+    responses=problem_responses(409),
+    summary="Issue or attenuate a token",
+)
+@once
 async def create_token(
     body: TokenCreate,
     caller: CanIssue,
@@ -120,7 +128,12 @@ async def get_token(token_id: TokenId, session: Session, response: Response) -> 
     return view
 
 
-@router.patch("/{token_id}", operation_id="narrow_token", responses=problem_responses(409), summary="Rename or narrow a token")
+@router.patch(
+    "/{token_id}",
+    operation_id="narrow_token",
+    responses=problem_responses(409),
+    summary="Rename or narrow a token",
+)
 async def patch_token(
     token_id: TokenId,
     body: TokenUpdate,
@@ -137,7 +150,12 @@ async def patch_token(
     return view
 
 
-@router.post("/{token_id}/rotate", operation_id="rotate_token", responses=problem_responses(409), summary="Give a token a new secret")
+@router.post(
+    "/{token_id}/rotate",
+    operation_id="rotate_token",
+    responses=problem_responses(409),
+    summary="Give a token a new secret",
+)
 async def post_rotate(
     token_id: TokenId,
     body: TokenRotate,

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from app.features.tokens.connect import Connect
 from app.features.tokens.repository import TokenReading
+from app.kit.idempotency import Revealed
 from app.kit.ids import GroupId, IdentityId, ServerId, TokenId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import Name, ShortText, Strict, Time
@@ -182,17 +183,22 @@ class TokenView(Strict):
         )
 
 
-class TokenSecretView(Strict):
+class TokenSecretView(Revealed):
     """A token with its new secret, which is shown this once."""
 
     model_config = ConfigDict(extra="forbid", title="IssuedToken")
 
-    secret: str = Field(
-        description="The scoped token itself. Keep it; it is never shown again.",
+    secret: str | None = Field(
+        description="The scoped token itself. Keep it; it is never shown again, and null when a repeat of the "
+        "request is answered.",
         json_schema_extra={"format": "password"},
     )
     token: TokenView
     connect: Connect
+
+    def without_secret(self) -> Self:
+        """What a repeat of the request gets."""
+        return self.model_copy(update={"secret": None, "secret_available": False})
 
 
 class RevokedTokens(Strict):

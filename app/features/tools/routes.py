@@ -13,6 +13,7 @@ from app.features.tools.sync import sync_server
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute, commit
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import TOOL, ServerId, ToolId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -27,7 +28,10 @@ _TOOLS = "/api/v1/tools"
 
 
 @router.post(
-    "/api/v1/servers/{server_id}/sync", tags=["servers"], operation_id="sync_server", responses=problem_responses(409)
+    "/api/v1/servers/{server_id}/sync",
+    tags=["servers"],
+    operation_id="sync_server",
+    responses=problem_responses(409),
 )
 async def sync_one_server(
     server_id: ServerId,
@@ -59,7 +63,10 @@ async def list_tools(
     return Page(items=[ToolView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
-@router.post(_TOOLS, tags=["tools"], operation_id="create_tool", responses=problem_responses(409), status_code=201)
+@router.post(
+    _TOOLS, tags=["tools"], operation_id="create_tool", responses=problem_responses(409), status_code=201
+)
+@once
 async def create_tool(
     body: ToolCreate, caller: Writer, session: Session, request: Request, response: Response
 ) -> ToolView:
@@ -78,7 +85,9 @@ async def get_tool(
     return _shown(await service.require(session, tool_id, ended=include == "ended"), response)
 
 
-@router.patch(_TOOLS + "/{tool_id}", tags=["tools"], operation_id="update_tool", responses=problem_responses(409))
+@router.patch(
+    _TOOLS + "/{tool_id}", tags=["tools"], operation_id="update_tool", responses=problem_responses(409)
+)
 async def update_tool(
     tool_id: ToolId,
     body: ToolPatch,
@@ -107,7 +116,12 @@ async def delete_tool(
     await service.remove(session, server, row, caller, request.state.request_id)
 
 
-@router.post(_TOOLS + "/{tool_id}/approve", tags=["tools"], operation_id="approve_tool", responses=problem_responses(409))
+@router.post(
+    _TOOLS + "/{tool_id}/approve",
+    tags=["tools"],
+    operation_id="approve_tool",
+    responses=problem_responses(409),
+)
 async def approve_tool(
     tool_id: ToolId,
     body: ToolApprove,
