@@ -4,10 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What writes clients/python has dependencies at odds with ours.
+GENERATOR := $(VENV)/generator
 UV := $(BIN)/uv
 COMPILE := $(UV) pip compile --system-certs --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" pyproject.toml
 # uv takes the index and trusts the certificates that pip does here.
+USE_INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
 INSTALL := $(UV) pip install --system-certs --quiet --python $(BIN)/python
 COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --upgrade
@@ -15,7 +19,7 @@ IMAGE ?= scopegate
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test slow check fmt format-check lint types imports migrate openapi \
-	openapi-check bench image lock clean
+	openapi-check client client-check bench image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +38,7 @@ test: $(STAMP) ## Run the tests, but the slow ones
 slow: $(STAMP) ## Run the slow tests
 	$(BIN)/pytest -q -m slow
 
-check: format-check lint types imports openapi-check test slow ## Run every check
+check: format-check lint types imports openapi-check client-check test slow ## Run every check
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
@@ -64,6 +68,12 @@ openapi-check: $(STAMP) ## Check that openapi/openapi.json is that of the code
 	@$(BIN)/scopegate export-openapi | diff -u openapi/openapi.json - \
 		|| { echo "openapi/openapi.json is not that of the code: run 'make openapi' and commit it" >&2; exit 1; }
 
+client: $(GENERATOR)/.installed ## Write what is generated of clients/python from openapi/openapi.json
+	@$(GENERATOR)/bin/python clients/python/generator/generate.py
+
+client-check: $(GENERATOR)/.installed ## Check that clients/python is that of openapi/openapi.json
+	@$(GENERATOR)/bin/python clients/python/generator/generate.py --check
+
 bench: $(STAMP) ## Measure a tools/call through the gateway against the upstream alone
 	$(BIN)/python -m bench
 
@@ -76,13 +86,20 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	@for name in bridge openid servers; do \
 		{ echo "# Made from app/cli/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) app/cli/requirements/$$name.in; } > app/cli/requirements/$$name.lock; done
+	@{ echo "# Made from requirements.in by 'make lock'."; \
+		$(COMPILE_DEMO) clients/python/generator/requirements.in; } > clients/python/generator/requirements.lock
 	@{ echo "# Made from requirements-dev.lock by 'make lock'."; \
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
 clean: ## Remove the environment and the caches; the data in .scopegate stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
-$(STAMP): pyproject.toml requirements-dev.lock requirements-uv.lock
+$(GENERATOR)/.installed: clients/python/generator/requirements.lock | $(STAMP)
+	@$(UV) venv --quiet --clear --python $(BIN)/python $(GENERATOR)
+	@$(USE_INDEX); $(UV) pip install --system-certs --quiet --python $(GENERATOR)/bin/python --require-hashes -r $<
+	@touch $@
+
+$(STAMP): pyproject.toml clients/python/pyproject.toml requirements-dev.lock requirements-uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "Scopegate needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=python3.13 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
@@ -90,8 +107,6 @@ $(STAMP): pyproject.toml requirements-dev.lock requirements-uv.lock
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	@index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
-	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-	$(INSTALL) --require-hashes -r requirements-dev.lock \
-		&& $(INSTALL) --no-deps --build-constraints requirements-dev.lock --editable .
+	@$(USE_INDEX); $(INSTALL) --require-hashes -r requirements-dev.lock \
+		&& $(INSTALL) --no-deps --build-constraints requirements-dev.lock --editable . --editable clients/python
 	@touch $@

@@ -1,0 +1,110 @@
+"""Write ``src/scopegate_client/_generated`` from ``openapi/openapi.json``; with ``--check`` only say whether it is so.
+
+Run by the Python of the generator's own environment: `make client`, `make client-check`.
+"""
+
+import filecmp
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+DOCUMENT = HERE.parents[2] / "openapi" / "openapi.json"
+GENERATED = HERE.parent / "src" / "scopegate_client" / "_generated"
+SECRET = {"$ref": "#/components/schemas/Secret"}
+
+
+def is_secret(schema: dict[str, Any]) -> bool:
+    """Whether this is a password, or a password or null."""
+    choices = [choice for choice in schema.get("anyOf", []) if choice.get("type") != "null"]
+    if choices:
+        return len(choices) == 1 and is_secret(choices[0])
+    return schema.get("type") == "string" and schema.get("format") == "password"
+
+
+def with_secrets(value: Any) -> Any:
+    """The same, with a reference in place of each password."""
+    if isinstance(value, list):
+        return [with_secrets(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if is_secret(value):
+        described = {"description": value["description"]} if "description" in value else {}
+        return {**described, **SECRET}
+    return {key: with_secrets(item) for key, item in value.items()}
+
+
+def prepare(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as the generator gets it.
+
+    The generator does not keep the format of a string. So what the contract calls a password becomes a reference to
+    a schema `Secret`, for which the templates have a class that never prints; `null` for a secret that is not shown
+    again is an empty one. Problems are read in one place (`_answers.py`): without them, each operation has the type
+    of its success.
+    """
+    prepared: dict[str, Any] = with_secrets(document)
+    prepared["components"]["schemas"]["Secret"] = {"type": "object", "title": "Secret", "properties": {}}
+    for item in prepared["paths"].values():
+        for operation in item.values():
+            answers = operation["responses"]
+            operation["responses"] = {status: answers[status] for status in answers if status.startswith("2")}
+    return prepared
+
+
+def generate(target: Path) -> None:
+    """Run the generator. Without ``--fail-on-warning`` it would leave out what it cannot read, and say nothing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        document = Path(scratch) / "openapi.json"
+        document.write_text(
+            json.dumps(prepare(json.loads(DOCUMENT.read_text(encoding="utf-8")))), encoding="utf-8"
+        )
+        programs = Path(sys.executable).parent
+        command = [
+            str(programs / "openapi-python-client"),
+            "generate",
+            "--fail-on-warning",
+            "--overwrite",
+            *("--path", str(document)),
+            *("--config", str(HERE / "config.yml")),
+            *("--custom-template-path", str(HERE / "templates")),
+            *("--meta", "none"),
+            *("--output-path", str(target)),
+        ]
+        environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            sys.exit(f"openapi-python-client failed:\n{done.stdout}{done.stderr}")
+
+
+def differences(fresh: Path, kept: Path) -> Iterator[str]:
+    """The files that are not the same in both."""
+    names = {path.relative_to(root) for root in (fresh, kept) for path in root.rglob("*.py")}
+    for name in sorted(names):
+        both = (fresh / name).exists() and (kept / name).exists()
+        if not both or not filecmp.cmp(fresh / name, kept / name, shallow=False):
+            yield str(name)
+
+
+def check() -> None:
+    """Fail when the kept files are not those of the document."""
+    with tempfile.TemporaryDirectory() as scratch:
+        fresh = Path(scratch) / "_generated"
+        generate(fresh)
+        changed = list(differences(fresh, GENERATED))
+    if changed:
+        shown = ", ".join(changed[:10]) + (", ..." if len(changed) > 10 else "")
+        sys.exit(
+            f"The Python client is not that of openapi/openapi.json: run 'make client' and commit it ({shown})"
+        )
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv[1:]:
+        check()
+    else:
+        generate(GENERATED)

@@ -1,0 +1,1 @@
+"""Written by `make client` from openapi/openapi.json. Nobody edits it."""

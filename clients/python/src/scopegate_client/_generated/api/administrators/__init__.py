@@ -1,0 +1,229 @@
+"""The operations of administrators, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.administrator import Administrator
+from ...models.list_administrators_status_item import ListAdministratorsStatusItem
+from ...models.role import Role
+from ...types import UNSET, Unset
+from . import disable_administrator as _disable_administrator
+from . import enable_administrator as _enable_administrator
+from . import get_administrator as _get_administrator
+from . import list_administrators as _list_administrators
+
+
+class AdministratorsResource(Resource):
+    """`administrators`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: ListAdministratorsStatusItem | Sequence[ListAdministratorsStatusItem] | None = None,
+        role: Role | Sequence[Role] | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> Listing[Administrator]:
+        """Administrators, newest first.
+
+        Needs the permission `administrators.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in user name, display name or email.
+        """
+
+        return self._list(
+            lambda cursor: _list_administrators.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                role=role,
+                identity_id=identity_id,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    def get(
+        self,
+        administrator_id: str,
+    ) -> Administrator:
+        """One administrator.
+
+        Needs the permission `administrators.read`.
+
+        Args:
+            administrator_id: The id of an administrator.
+        """
+
+        return self._send(
+            _get_administrator.call(
+                administrator_id,
+            )
+        )
+
+    def disable(
+        self,
+        administrator_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Administrator:
+        """Keep an administrator out from now on, whatever their token says.
+
+        The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
+
+        Needs the permission `administrators.write`.
+
+        Args:
+            administrator_id: The id of an administrator.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _disable_administrator.call(
+                administrator_id,
+                if_match=if_match,
+            )
+        )
+
+    def enable(
+        self,
+        administrator_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Administrator:
+        """Let a disabled administrator in again.
+
+        What they may do, the provider says.
+
+        Needs the permission `administrators.write`.
+
+        Args:
+            administrator_id: The id of an administrator.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _enable_administrator.call(
+                administrator_id,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncAdministratorsResource(AsyncResource):
+    """`administrators`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: ListAdministratorsStatusItem | Sequence[ListAdministratorsStatusItem] | None = None,
+        role: Role | Sequence[Role] | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> AsyncListing[Administrator]:
+        """Administrators, newest first.
+
+        Needs the permission `administrators.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in user name, display name or email.
+        """
+
+        return self._list(
+            lambda cursor: _list_administrators.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                role=role,
+                identity_id=identity_id,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    async def get(
+        self,
+        administrator_id: str,
+    ) -> Administrator:
+        """One administrator.
+
+        Needs the permission `administrators.read`.
+
+        Args:
+            administrator_id: The id of an administrator.
+        """
+
+        return await self._send(
+            _get_administrator.call(
+                administrator_id,
+            )
+        )
+
+    async def disable(
+        self,
+        administrator_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Administrator:
+        """Keep an administrator out from now on, whatever their token says.
+
+        The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
+
+        Needs the permission `administrators.write`.
+
+        Args:
+            administrator_id: The id of an administrator.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _disable_administrator.call(
+                administrator_id,
+                if_match=if_match,
+            )
+        )
+
+    async def enable(
+        self,
+        administrator_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Administrator:
+        """Let a disabled administrator in again.
+
+        What they may do, the provider says.
+
+        Needs the permission `administrators.write`.
+
+        Args:
+            administrator_id: The id of an administrator.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _enable_administrator.call(
+                administrator_id,
+                if_match=if_match,
+            )
+        )

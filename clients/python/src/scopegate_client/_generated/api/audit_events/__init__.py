@@ -1,0 +1,321 @@
+"""The operations of audit_events, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.audit_decision import AuditDecision
+from ...models.audit_event import AuditEvent
+from ...models.audit_outcome import AuditOutcome
+from ...types import UNSET, Unset
+from . import get_audit_event as _get_audit_event
+from . import list_audit_events as _list_audit_events
+
+
+class AuditEventsResource(Resource):
+    """`audit_events`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> Listing[AuditEvent]:
+        """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            q: Text in the names of identities, service accounts and servers.
+        """
+
+        return self._list(
+            lambda cursor: _list_audit_events.call(
+                limit=page_size,
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    def follow(
+        self,
+        *,
+        after: str | None = None,
+        wait: bool = True,
+        interval: float = 2.0,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> Following[AuditEvent]:
+        """Follow as it grows: Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            after: The `cursor` at which an earlier one stopped, with the same filters. Without: from the beginning, or `since`.
+            wait: Whether to wait for more at the end, or to stop there.
+            interval: How many seconds to wait before asking whether there is more.
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            q: Text in the names of identities, service accounts and servers.
+        """
+
+        return self._follow(
+            lambda after: _list_audit_events.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                after=after,
+            ),
+            after,
+            wait=wait,
+            interval=interval,
+        )
+
+    def get(
+        self,
+        event_id: str,
+    ) -> AuditEvent:
+        """One event, a call with its outcome.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            event_id: The id of an audit event.
+        """
+
+        return self._send(
+            _get_audit_event.call(
+                event_id,
+            )
+        )
+
+
+class AsyncAuditEventsResource(AsyncResource):
+    """`audit_events`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> AsyncListing[AuditEvent]:
+        """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            q: Text in the names of identities, service accounts and servers.
+        """
+
+        return self._list(
+            lambda cursor: _list_audit_events.call(
+                limit=page_size,
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    def follow(
+        self,
+        *,
+        after: str | None = None,
+        wait: bool = True,
+        interval: float = 2.0,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> AsyncFollowing[AuditEvent]:
+        """Follow as it grows: Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            after: The `cursor` at which an earlier one stopped, with the same filters. Without: from the beginning, or `since`.
+            wait: Whether to wait for more at the end, or to stop there.
+            interval: How many seconds to wait before asking whether there is more.
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            q: Text in the names of identities, service accounts and servers.
+        """
+
+        return self._follow(
+            lambda after: _list_audit_events.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                after=after,
+            ),
+            after,
+            wait=wait,
+            interval=interval,
+        )
+
+    async def get(
+        self,
+        event_id: str,
+    ) -> AuditEvent:
+        """One event, a call with its outcome.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            event_id: The id of an audit event.
+        """
+
+        return await self._send(
+            _get_audit_event.call(
+                event_id,
+            )
+        )

@@ -1,0 +1,373 @@
+"""The operations of grants, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.all_servers import AllServers
+from ...models.all_tools import AllTools
+from ...models.grant import Grant
+from ...models.grant_status import GrantStatus
+from ...models.group_principal import GroupPrincipal
+from ...models.identity_principal import IdentityPrincipal
+from ...models.servers_by_ids import ServersByIds
+from ...models.servers_by_labels import ServersByLabels
+from ...models.tools_by_names import ToolsByNames
+from ...models.tools_by_risk import ToolsByRisk
+from ...types import UNSET, Unset
+from . import create_grant as _create_grant
+from . import delete_grant as _delete_grant
+from . import get_grant as _get_grant
+from . import list_grants as _list_grants
+from . import update_grant as _update_grant
+
+
+class GrantsResource(Resource):
+    """`grants`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        group_id: str | Sequence[str] | None = None,
+        status: GrantStatus | Sequence[GrantStatus] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> Listing[Grant]:
+        """List grants, newest first.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            identity_id: Grants made to these identities themselves.
+            group_id: Grants made to these groups.
+            q: Text in the reason.
+            include: `ended` shows ended ones too, to those who may read the audit.
+        """
+
+        return self._list(
+            lambda cursor: _list_grants.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                identity_id=identity_id,
+                group_id=group_id,
+                status=status,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    def create(
+        self,
+        *,
+        principal: GroupPrincipal | IdentityPrincipal | JsonObject,
+        servers: AllServers | ServersByIds | ServersByLabels | JsonObject,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
+        resources: bool | None | Unset = UNSET,
+        prompts: bool | None | Unset = UNSET,
+        not_before: datetime.datetime | None | Unset = UNSET,
+        expires_at: datetime.datetime | None | Unset = UNSET,
+        reason: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Grant:
+        """Give a right.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            principal: Who holds the right: an identity itself, or whoever is in a group.
+            servers: Which servers: by id, by the labels that they carry, or all.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+            resources: Reaches the servers' resources; by default true when the tools are all.
+            prompts: Reaches the servers' prompts; by default true when the tools are all.
+            not_before: From when it holds; null: from the start.
+            expires_at: Until when it holds; null: until it is ended.
+            reason: Why it was given.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return self._send(
+            _create_grant.call(
+                principal=principal,
+                servers=servers,
+                tools=tools,
+                resources=resources,
+                prompts=prompts,
+                not_before=not_before,
+                expires_at=expires_at,
+                reason=reason,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def get(
+        self,
+        grant_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Grant:
+        """Read one grant.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            grant_id: The id of a grant.
+        """
+
+        return self._send(
+            _get_grant.call(
+                grant_id,
+                include=include,
+            )
+        )
+
+    def delete(
+        self,
+        grant_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End a grant.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            grant_id: The id of a grant.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _delete_grant.call(
+                grant_id,
+                if_match=if_match,
+            )
+        )
+
+    def update(
+        self,
+        grant_id: str,
+        *,
+        servers: AllServers | ServersByIds | ServersByLabels | JsonObject | Unset = UNSET,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject | Unset = UNSET,
+        resources: bool | Unset = UNSET,
+        prompts: bool | Unset = UNSET,
+        not_before: datetime.datetime | None | Unset = UNSET,
+        expires_at: datetime.datetime | None | Unset = UNSET,
+        reason: str | None | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Grant:
+        """Change a grant, tokens in use included.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            grant_id: The id of a grant.
+            servers: Which servers: by id, by the labels that they carry, or all.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+            resources: Whether it reaches the servers' resources.
+            prompts: Whether it reaches the servers' prompts.
+            not_before: From when it holds; null: from the start.
+            expires_at: Until when it holds; null: until it is ended.
+            reason: Why it was given.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _update_grant.call(
+                grant_id,
+                servers=servers,
+                tools=tools,
+                resources=resources,
+                prompts=prompts,
+                not_before=not_before,
+                expires_at=expires_at,
+                reason=reason,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncGrantsResource(AsyncResource):
+    """`grants`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        group_id: str | Sequence[str] | None = None,
+        status: GrantStatus | Sequence[GrantStatus] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> AsyncListing[Grant]:
+        """List grants, newest first.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            identity_id: Grants made to these identities themselves.
+            group_id: Grants made to these groups.
+            q: Text in the reason.
+            include: `ended` shows ended ones too, to those who may read the audit.
+        """
+
+        return self._list(
+            lambda cursor: _list_grants.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                identity_id=identity_id,
+                group_id=group_id,
+                status=status,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        principal: GroupPrincipal | IdentityPrincipal | JsonObject,
+        servers: AllServers | ServersByIds | ServersByLabels | JsonObject,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
+        resources: bool | None | Unset = UNSET,
+        prompts: bool | None | Unset = UNSET,
+        not_before: datetime.datetime | None | Unset = UNSET,
+        expires_at: datetime.datetime | None | Unset = UNSET,
+        reason: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Grant:
+        """Give a right.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            principal: Who holds the right: an identity itself, or whoever is in a group.
+            servers: Which servers: by id, by the labels that they carry, or all.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+            resources: Reaches the servers' resources; by default true when the tools are all.
+            prompts: Reaches the servers' prompts; by default true when the tools are all.
+            not_before: From when it holds; null: from the start.
+            expires_at: Until when it holds; null: until it is ended.
+            reason: Why it was given.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return await self._send(
+            _create_grant.call(
+                principal=principal,
+                servers=servers,
+                tools=tools,
+                resources=resources,
+                prompts=prompts,
+                not_before=not_before,
+                expires_at=expires_at,
+                reason=reason,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def get(
+        self,
+        grant_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Grant:
+        """Read one grant.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            grant_id: The id of a grant.
+        """
+
+        return await self._send(
+            _get_grant.call(
+                grant_id,
+                include=include,
+            )
+        )
+
+    async def delete(
+        self,
+        grant_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End a grant.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            grant_id: The id of a grant.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _delete_grant.call(
+                grant_id,
+                if_match=if_match,
+            )
+        )
+
+    async def update(
+        self,
+        grant_id: str,
+        *,
+        servers: AllServers | ServersByIds | ServersByLabels | JsonObject | Unset = UNSET,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject | Unset = UNSET,
+        resources: bool | Unset = UNSET,
+        prompts: bool | Unset = UNSET,
+        not_before: datetime.datetime | None | Unset = UNSET,
+        expires_at: datetime.datetime | None | Unset = UNSET,
+        reason: str | None | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Grant:
+        """Change a grant, tokens in use included.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            grant_id: The id of a grant.
+            servers: Which servers: by id, by the labels that they carry, or all.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+            resources: Whether it reaches the servers' resources.
+            prompts: Whether it reaches the servers' prompts.
+            not_before: From when it holds; null: from the start.
+            expires_at: Until when it holds; null: until it is ended.
+            reason: Why it was given.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _update_grant.call(
+                grant_id,
+                servers=servers,
+                tools=tools,
+                resources=resources,
+                prompts=prompts,
+                not_before=not_before,
+                expires_at=expires_at,
+                reason=reason,
+                if_match=if_match,
+            )
+        )

@@ -1,0 +1,30 @@
+"""DELETE /api/v1/grants/{grant_id}"""
+
+from __future__ import annotations
+
+from ...._call import (
+    Call,
+    entity_tag,
+    nothing,
+    path_of,
+)
+
+
+def call(
+    grant_id: str,
+    *,
+    if_match: int | str | None = None,
+) -> Call[None]:
+    """The request."""
+    return Call(
+        operation="delete_grant",
+        method="DELETE",
+        path=path_of(
+            "/api/v1/grants/{grant_id}",
+            grant_id=grant_id,
+        ),
+        headers={
+            "if-match": entity_tag(if_match),
+        },
+        read=nothing,
+    )

@@ -1,0 +1,45 @@
+"""GET /api/v1/grants"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Literal
+
+from ...._call import (
+    Call,
+)
+from ...models.grant_page import GrantPage
+from ...models.grant_status import GrantStatus
+
+
+def call(
+    *,
+    limit: int | None = None,
+    cursor: str | None = None,
+    created_after: datetime.datetime | None = None,
+    created_before: datetime.datetime | None = None,
+    identity_id: str | Sequence[str] | None = None,
+    group_id: str | Sequence[str] | None = None,
+    status: GrantStatus | Sequence[GrantStatus] | None = None,
+    q: str | None = None,
+    include: Literal["ended"] | None = None,
+) -> Call[GrantPage]:
+    """The request."""
+    return Call(
+        operation="list_grants",
+        method="GET",
+        path="/api/v1/grants",
+        query={
+            "limit": limit,
+            "cursor": cursor,
+            "created_after": created_after,
+            "created_before": created_before,
+            "identity_id": identity_id,
+            "group_id": group_id,
+            "status": status,
+            "q": q,
+            "include": include,
+        },
+        read=GrantPage.from_dict,
+    )

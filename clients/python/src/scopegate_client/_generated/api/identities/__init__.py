@@ -1,0 +1,513 @@
+"""The operations of identities, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.identity import Identity
+from ...models.identity_kind import IdentityKind
+from ...models.identity_status import IdentityStatus
+from ...models.offboard_receipt import OffboardReceipt
+from ...models.source import Source
+from ...types import UNSET, Unset
+from . import create_identity as _create_identity
+from . import delete_identity as _delete_identity
+from . import get_identity as _get_identity
+from . import list_identities as _list_identities
+from . import offboard_identity as _offboard_identity
+from . import reinstate_identity as _reinstate_identity
+from . import suspend_identity as _suspend_identity
+from . import update_identity as _update_identity
+
+
+class IdentitiesResource(Resource):
+    """`identities`."""
+
+    def offboard(
+        self,
+        identity_id: str,
+        *,
+        reason: str,
+        transfer_agents_to: str | None | Unset = UNSET,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> OffboardReceipt:
+        """Offboard an identity.
+
+        Everything that it and its agents can do ends in one transaction. A repeat answers the first
+        receipt.
+
+        Needs the permission `identities.offboard`.
+
+        Args:
+            identity_id: The id of an identity.
+            reason: Why; it stands in the audit trail and in the receipt.
+            transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _offboard_identity.call(
+                identity_id,
+                reason=reason,
+                transfer_agents_to=transfer_agents_to,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def get(
+        self,
+        identity_id: str,
+    ) -> Identity:
+        """Read one identity.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            identity_id: The id of an identity.
+        """
+
+        return self._send(
+            _get_identity.call(
+                identity_id,
+            )
+        )
+
+    def delete(
+        self,
+        identity_id: str,
+        *,
+        reason: str | None = None,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> OffboardReceipt:
+        """Offboard an identity.
+
+        The same as offboarding without handing its agents over. Nothing is deleted.
+
+        Needs the permission `identities.offboard`.
+
+        Args:
+            identity_id: The id of an identity.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _delete_identity.call(
+                identity_id,
+                reason=reason,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def update(
+        self,
+        identity_id: str,
+        *,
+        user_name: str | Unset = UNSET,
+        display_name: str | None | Unset = UNSET,
+        email: str | None | Unset = UNSET,
+        owner_id: str | Unset = UNSET,
+        external_id: str | None | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Change an identity.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            user_name: Unique among the identities that are not offboarded, whatever its case.
+            display_name: What people call it.
+            email: Its email address.
+            owner_id: Hands an agent to another active person.
+            external_id: What the system that it came from calls it, an HR system for example.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _update_identity.call(
+                identity_id,
+                user_name=user_name,
+                display_name=display_name,
+                email=email,
+                owner_id=owner_id,
+                external_id=external_id,
+                if_match=if_match,
+            )
+        )
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        kind: IdentityKind | Sequence[IdentityKind] | None = None,
+        status: IdentityStatus | Sequence[IdentityStatus] | None = None,
+        source: Source | Sequence[Source] | None = None,
+        owner_id: str | Sequence[str] | None = None,
+        external_id: str | Sequence[str] | None = None,
+        user_name: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> Listing[Identity]:
+        """List identities, newest first.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in user name, display name or email.
+        """
+
+        return self._list(
+            lambda cursor: _list_identities.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                kind=kind,
+                status=status,
+                source=source,
+                owner_id=owner_id,
+                external_id=external_id,
+                user_name=user_name,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    def create(
+        self,
+        *,
+        kind: IdentityKind,
+        user_name: str,
+        display_name: str | None | Unset = UNSET,
+        email: str | None | Unset = UNSET,
+        owner_id: str | None | Unset = UNSET,
+        external_id: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Identity:
+        """Create a person or an agent.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            kind: An `agent` has a person who answers for it.
+            user_name: Unique among the identities that are not offboarded, whatever its case.
+            display_name: What people call it.
+            email: Its email address.
+            owner_id: The active person who is responsible: required for an agent, none for a person.
+            external_id: What the system that it came from calls it, an HR system for example.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return self._send(
+            _create_identity.call(
+                kind=kind,
+                user_name=user_name,
+                display_name=display_name,
+                email=email,
+                owner_id=owner_id,
+                external_id=external_id,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def suspend(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Stop every call of an identity, and of the agents it answers for, until it is reinstated.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _suspend_identity.call(
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+    def reinstate(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Make a suspended or offboarded identity active again; what was revoked stays revoked.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _reinstate_identity.call(
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncIdentitiesResource(AsyncResource):
+    """`identities`."""
+
+    async def offboard(
+        self,
+        identity_id: str,
+        *,
+        reason: str,
+        transfer_agents_to: str | None | Unset = UNSET,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> OffboardReceipt:
+        """Offboard an identity.
+
+        Everything that it and its agents can do ends in one transaction. A repeat answers the first
+        receipt.
+
+        Needs the permission `identities.offboard`.
+
+        Args:
+            identity_id: The id of an identity.
+            reason: Why; it stands in the audit trail and in the receipt.
+            transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _offboard_identity.call(
+                identity_id,
+                reason=reason,
+                transfer_agents_to=transfer_agents_to,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def get(
+        self,
+        identity_id: str,
+    ) -> Identity:
+        """Read one identity.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            identity_id: The id of an identity.
+        """
+
+        return await self._send(
+            _get_identity.call(
+                identity_id,
+            )
+        )
+
+    async def delete(
+        self,
+        identity_id: str,
+        *,
+        reason: str | None = None,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> OffboardReceipt:
+        """Offboard an identity.
+
+        The same as offboarding without handing its agents over. Nothing is deleted.
+
+        Needs the permission `identities.offboard`.
+
+        Args:
+            identity_id: The id of an identity.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _delete_identity.call(
+                identity_id,
+                reason=reason,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def update(
+        self,
+        identity_id: str,
+        *,
+        user_name: str | Unset = UNSET,
+        display_name: str | None | Unset = UNSET,
+        email: str | None | Unset = UNSET,
+        owner_id: str | Unset = UNSET,
+        external_id: str | None | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Change an identity.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            user_name: Unique among the identities that are not offboarded, whatever its case.
+            display_name: What people call it.
+            email: Its email address.
+            owner_id: Hands an agent to another active person.
+            external_id: What the system that it came from calls it, an HR system for example.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _update_identity.call(
+                identity_id,
+                user_name=user_name,
+                display_name=display_name,
+                email=email,
+                owner_id=owner_id,
+                external_id=external_id,
+                if_match=if_match,
+            )
+        )
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        kind: IdentityKind | Sequence[IdentityKind] | None = None,
+        status: IdentityStatus | Sequence[IdentityStatus] | None = None,
+        source: Source | Sequence[Source] | None = None,
+        owner_id: str | Sequence[str] | None = None,
+        external_id: str | Sequence[str] | None = None,
+        user_name: str | Sequence[str] | None = None,
+        q: str | None = None,
+    ) -> AsyncListing[Identity]:
+        """List identities, newest first.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in user name, display name or email.
+        """
+
+        return self._list(
+            lambda cursor: _list_identities.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                kind=kind,
+                status=status,
+                source=source,
+                owner_id=owner_id,
+                external_id=external_id,
+                user_name=user_name,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        kind: IdentityKind,
+        user_name: str,
+        display_name: str | None | Unset = UNSET,
+        email: str | None | Unset = UNSET,
+        owner_id: str | None | Unset = UNSET,
+        external_id: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Identity:
+        """Create a person or an agent.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            kind: An `agent` has a person who answers for it.
+            user_name: Unique among the identities that are not offboarded, whatever its case.
+            display_name: What people call it.
+            email: Its email address.
+            owner_id: The active person who is responsible: required for an agent, none for a person.
+            external_id: What the system that it came from calls it, an HR system for example.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return await self._send(
+            _create_identity.call(
+                kind=kind,
+                user_name=user_name,
+                display_name=display_name,
+                email=email,
+                owner_id=owner_id,
+                external_id=external_id,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def suspend(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Stop every call of an identity, and of the agents it answers for, until it is reinstated.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _suspend_identity.call(
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+    async def reinstate(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Make a suspended or offboarded identity active again; what was revoked stays revoked.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _reinstate_identity.call(
+                identity_id,
+                if_match=if_match,
+            )
+        )

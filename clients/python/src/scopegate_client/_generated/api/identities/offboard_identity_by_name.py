@@ -1,0 +1,43 @@
+"""POST /api/v1/identities/offboard"""
+
+from __future__ import annotations
+
+from ...._call import (
+    Call,
+    entity_tag,
+    sent_body,
+)
+from ...models.offboard_receipt import OffboardReceipt
+from ...types import UNSET, Unset
+
+
+def call(
+    *,
+    reason: str,
+    transfer_agents_to: str | None | Unset = UNSET,
+    external_id: str | None = None,
+    user_name: str | None = None,
+    dry_run: bool = False,
+    if_match: int | str | None = None,
+) -> Call[OffboardReceipt]:
+    """The request."""
+    return Call(
+        operation="offboard_identity_by_name",
+        method="POST",
+        path="/api/v1/identities/offboard",
+        query={
+            "external_id": external_id,
+            "user_name": user_name,
+            "dry_run": dry_run,
+        },
+        headers={
+            "if-match": entity_tag(if_match),
+        },
+        json=sent_body(
+            {
+                "reason": reason,
+                "transfer_agents_to": transfer_agents_to,
+            }
+        ),
+        read=OffboardReceipt.from_dict,
+    )

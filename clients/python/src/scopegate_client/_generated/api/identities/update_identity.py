@@ -1,0 +1,46 @@
+"""PATCH /api/v1/identities/{identity_id}"""
+
+from __future__ import annotations
+
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
+from ...models.identity import Identity
+from ...types import UNSET, Unset
+
+
+def call(
+    identity_id: str,
+    *,
+    user_name: str | Unset = UNSET,
+    display_name: str | None | Unset = UNSET,
+    email: str | None | Unset = UNSET,
+    owner_id: str | Unset = UNSET,
+    external_id: str | None | Unset = UNSET,
+    if_match: int | str | None = None,
+) -> Call[Identity]:
+    """The request."""
+    return Call(
+        operation="update_identity",
+        method="PATCH",
+        path=path_of(
+            "/api/v1/identities/{identity_id}",
+            identity_id=identity_id,
+        ),
+        headers={
+            "if-match": entity_tag(if_match),
+        },
+        json=sent_body(
+            {
+                "user_name": user_name,
+                "display_name": display_name,
+                "email": email,
+                "owner_id": owner_id,
+                "external_id": external_id,
+            }
+        ),
+        read=Identity.from_dict,
+    )

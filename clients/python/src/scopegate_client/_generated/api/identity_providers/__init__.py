@@ -1,0 +1,411 @@
+"""The operations of identity_providers, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.access_token_type import AccessTokenType
+from ...models.identity_provider import IdentityProvider
+from ...models.identity_provider_source import IdentityProviderSource
+from ...models.identity_provider_status import IdentityProviderStatus
+from ...models.role_map import RoleMap
+from ...models.role_map_changes import RoleMapChanges
+from ...models.signing_algorithm import SigningAlgorithm
+from ...models.workload import Workload
+from ...types import UNSET, Unset
+from . import create_identity_provider as _create_identity_provider
+from . import delete_identity_provider as _delete_identity_provider
+from . import get_identity_provider as _get_identity_provider
+from . import list_identity_providers as _list_identity_providers
+from . import update_identity_provider as _update_identity_provider
+
+
+class IdentityProvidersResource(Resource):
+    """`identity_providers`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: IdentityProviderStatus | Sequence[IdentityProviderStatus] | None = None,
+        source: IdentityProviderSource | Sequence[IdentityProviderSource] | None = None,
+        issuer: str | Sequence[str] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> Listing[IdentityProvider]:
+        """Providers, newest first.
+
+        Needs the permission `identity_providers.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            status: Whether people sign in by it.
+            source: Who set it up.
+            issuer: Exactly this issuer.
+            q: Text in name or issuer.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._list(
+            lambda cursor: _list_identity_providers.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                source=source,
+                issuer=issuer,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    def create(
+        self,
+        *,
+        name: str,
+        issuer: str,
+        audiences: Sequence[str],
+        algorithms: Sequence[SigningAlgorithm] | Unset = UNSET,
+        token_types: Sequence[AccessTokenType] | Unset = UNSET,
+        role_claim: str | Unset = UNSET,
+        role_map: RoleMap | JsonObject | Unset = UNSET,
+        link_claim: str | Unset = UNSET,
+        client_id: str | None | Unset = UNSET,
+        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        status: IdentityProviderStatus | Unset = UNSET,
+    ) -> IdentityProvider:
+        """Register an OpenID provider.
+
+        Its tokens open the API from now on, with the roles that the map gives.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            name: What people call it.
+            issuer: Exactly as it stands in its tokens; an https address. It never changes: links would name others.
+            audiences: A token must name one of these in its `aud`; make one for Scopegate alone.
+            algorithms: What it may sign with.
+            token_types: The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that
+                say nothing. With these two, tokens that are marked as ID tokens are refused.
+            role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
+            link_claim: The claim that says who somebody is, for ever. Never one that people can change.
+            client_id: The client that Scopegate is at the provider.
+            workloads: Programs that sign in without a secret of ours.
+        """
+
+        return self._send(
+            _create_identity_provider.call(
+                name=name,
+                issuer=issuer,
+                audiences=audiences,
+                algorithms=algorithms,
+                token_types=token_types,
+                role_claim=role_claim,
+                role_map=role_map,
+                link_claim=link_claim,
+                client_id=client_id,
+                workloads=workloads,
+                status=status,
+            )
+        )
+
+    def get(
+        self,
+        identity_provider_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> IdentityProvider:
+        """One provider.
+
+        Needs the permission `identity_providers.read`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            include: `ended` shows one that has ended too; needs `audit.read`.
+        """
+
+        return self._send(
+            _get_identity_provider.call(
+                identity_provider_id,
+                include=include,
+            )
+        )
+
+    def delete(
+        self,
+        identity_provider_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End a provider: nobody signs in by it any more, at once.
+
+        The identities that it made stay.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _delete_identity_provider.call(
+                identity_provider_id,
+                if_match=if_match,
+            )
+        )
+
+    def update(
+        self,
+        identity_provider_id: str,
+        *,
+        name: str | Unset = UNSET,
+        audiences: Sequence[str] | Unset = UNSET,
+        algorithms: Sequence[SigningAlgorithm] | Unset = UNSET,
+        token_types: Sequence[AccessTokenType] | Unset = UNSET,
+        role_claim: str | Unset = UNSET,
+        role_map: RoleMapChanges | JsonObject | Unset = UNSET,
+        link_claim: str | Unset = UNSET,
+        client_id: str | None | Unset = UNSET,
+        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        status: IdentityProviderStatus | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> IdentityProvider:
+        """Change a provider (merge patch).
+
+        What it no longer gives is gone at the next request.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            name: What people call it.
+            audiences: The whole list anew.
+            algorithms: The whole list anew.
+            token_types: The whole list anew.
+            role_claim: The claim that holds groups or roles, or a path with dots between.
+            link_claim: Links that exist keep their values.
+            client_id: The client that Scopegate is at the provider.
+            workloads: The whole list anew.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _update_identity_provider.call(
+                identity_provider_id,
+                name=name,
+                audiences=audiences,
+                algorithms=algorithms,
+                token_types=token_types,
+                role_claim=role_claim,
+                role_map=role_map,
+                link_claim=link_claim,
+                client_id=client_id,
+                workloads=workloads,
+                status=status,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncIdentityProvidersResource(AsyncResource):
+    """`identity_providers`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: IdentityProviderStatus | Sequence[IdentityProviderStatus] | None = None,
+        source: IdentityProviderSource | Sequence[IdentityProviderSource] | None = None,
+        issuer: str | Sequence[str] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> AsyncListing[IdentityProvider]:
+        """Providers, newest first.
+
+        Needs the permission `identity_providers.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            status: Whether people sign in by it.
+            source: Who set it up.
+            issuer: Exactly this issuer.
+            q: Text in name or issuer.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._list(
+            lambda cursor: _list_identity_providers.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                source=source,
+                issuer=issuer,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        name: str,
+        issuer: str,
+        audiences: Sequence[str],
+        algorithms: Sequence[SigningAlgorithm] | Unset = UNSET,
+        token_types: Sequence[AccessTokenType] | Unset = UNSET,
+        role_claim: str | Unset = UNSET,
+        role_map: RoleMap | JsonObject | Unset = UNSET,
+        link_claim: str | Unset = UNSET,
+        client_id: str | None | Unset = UNSET,
+        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        status: IdentityProviderStatus | Unset = UNSET,
+    ) -> IdentityProvider:
+        """Register an OpenID provider.
+
+        Its tokens open the API from now on, with the roles that the map gives.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            name: What people call it.
+            issuer: Exactly as it stands in its tokens; an https address. It never changes: links would name others.
+            audiences: A token must name one of these in its `aud`; make one for Scopegate alone.
+            algorithms: What it may sign with.
+            token_types: The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that
+                say nothing. With these two, tokens that are marked as ID tokens are refused.
+            role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
+            link_claim: The claim that says who somebody is, for ever. Never one that people can change.
+            client_id: The client that Scopegate is at the provider.
+            workloads: Programs that sign in without a secret of ours.
+        """
+
+        return await self._send(
+            _create_identity_provider.call(
+                name=name,
+                issuer=issuer,
+                audiences=audiences,
+                algorithms=algorithms,
+                token_types=token_types,
+                role_claim=role_claim,
+                role_map=role_map,
+                link_claim=link_claim,
+                client_id=client_id,
+                workloads=workloads,
+                status=status,
+            )
+        )
+
+    async def get(
+        self,
+        identity_provider_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> IdentityProvider:
+        """One provider.
+
+        Needs the permission `identity_providers.read`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            include: `ended` shows one that has ended too; needs `audit.read`.
+        """
+
+        return await self._send(
+            _get_identity_provider.call(
+                identity_provider_id,
+                include=include,
+            )
+        )
+
+    async def delete(
+        self,
+        identity_provider_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End a provider: nobody signs in by it any more, at once.
+
+        The identities that it made stay.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _delete_identity_provider.call(
+                identity_provider_id,
+                if_match=if_match,
+            )
+        )
+
+    async def update(
+        self,
+        identity_provider_id: str,
+        *,
+        name: str | Unset = UNSET,
+        audiences: Sequence[str] | Unset = UNSET,
+        algorithms: Sequence[SigningAlgorithm] | Unset = UNSET,
+        token_types: Sequence[AccessTokenType] | Unset = UNSET,
+        role_claim: str | Unset = UNSET,
+        role_map: RoleMapChanges | JsonObject | Unset = UNSET,
+        link_claim: str | Unset = UNSET,
+        client_id: str | None | Unset = UNSET,
+        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        status: IdentityProviderStatus | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> IdentityProvider:
+        """Change a provider (merge patch).
+
+        What it no longer gives is gone at the next request.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            name: What people call it.
+            audiences: The whole list anew.
+            algorithms: The whole list anew.
+            token_types: The whole list anew.
+            role_claim: The claim that holds groups or roles, or a path with dots between.
+            link_claim: Links that exist keep their values.
+            client_id: The client that Scopegate is at the provider.
+            workloads: The whole list anew.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _update_identity_provider.call(
+                identity_provider_id,
+                name=name,
+                audiences=audiences,
+                algorithms=algorithms,
+                token_types=token_types,
+                role_claim=role_claim,
+                role_map=role_map,
+                link_claim=link_claim,
+                client_id=client_id,
+                workloads=workloads,
+                status=status,
+                if_match=if_match,
+            )
+        )

@@ -1,0 +1,697 @@
+"""The operations of servers, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.bearer_credential import BearerCredential
+from ...models.header_credential import HeaderCredential
+from ...models.keep_arguments import KeepArguments
+from ...models.label_changes import LabelChanges
+from ...models.labels import Labels
+from ...models.new_tools import NewTools
+from ...models.no_credential import NoCredential
+from ...models.o_auth_client_credential import OAuthClientCredential
+from ...models.server import Server
+from ...models.server_status import ServerStatus
+from ...models.sync_state import SyncState
+from ...models.transport import Transport
+from ...models.upstream_credential import UpstreamCredential
+from ...types import UNSET, Unset
+from . import create_server as _create_server
+from . import delete_identity_credential as _delete_identity_credential
+from . import delete_server as _delete_server
+from . import delete_server_credential as _delete_server_credential
+from . import get_server as _get_server
+from . import list_servers as _list_servers
+from . import set_identity_credential as _set_identity_credential
+from . import set_server_credential as _set_server_credential
+from . import sync_server as _sync_server
+from . import update_server as _update_server
+
+
+class ServersResource(Resource):
+    """`servers`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: ServerStatus | Sequence[ServerStatus] | None = None,
+        sync_state: SyncState | Sequence[SyncState] | None = None,
+        slug: str | Sequence[str] | None = None,
+        owner_group_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> Listing[Server]:
+        """Servers, newest first.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in slug, name or description.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._list(
+            lambda cursor: _list_servers.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                sync_state=sync_state,
+                slug=slug,
+                owner_group_id=owner_group_id,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    def create(
+        self,
+        *,
+        slug: str,
+        name: str | None | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        labels: Labels | JsonObject | Unset = UNSET,
+        owner_group_id: str | None | Unset = UNSET,
+        transport: Transport | Unset = UNSET,
+        url: str | None | Unset = UNSET,
+        command: str | None | Unset = UNSET,
+        args: Sequence[str] | None | Unset = UNSET,
+        env_names: Sequence[str] | None | Unset = UNSET,
+        status: ServerStatus | Unset = UNSET,
+        new_tools: NewTools | Unset = UNSET,
+        keep_arguments: KeepArguments | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Server:
+        """Register a server.
+
+        Nothing is sent to it; `POST /servers/{id}/sync` reads its tools.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            slug: Stands in `/mcp/{slug}` and before tool names; never changes.
+            name: The slug when absent.
+            description: What it is for.
+            labels: Labels by key.
+            owner_group_id: The id of a group.
+            transport: `http` is streamable HTTP.
+            url: The streamable HTTP endpoint.
+            command: The program of a `stdio` server.
+            args: Its arguments.
+            env_names: The environment variables that it is given, by name.
+            status: A `disabled` server is listed to nobody and called by nobody.
+            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
+            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return self._send(
+            _create_server.call(
+                slug=slug,
+                name=name,
+                description=description,
+                labels=labels,
+                owner_group_id=owner_group_id,
+                transport=transport,
+                url=url,
+                command=command,
+                args=args,
+                env_names=env_names,
+                status=status,
+                new_tools=new_tools,
+                keep_arguments=keep_arguments,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def get(
+        self,
+        server_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Server:
+        """One server.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            server_id: The id of a server.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._send(
+            _get_server.call(
+                server_id,
+                include=include,
+            )
+        )
+
+    def delete(
+        self,
+        server_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End a server, at once for every token.
+
+        Its credentials are destroyed, its slug rests for 90 days.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _delete_server.call(
+                server_id,
+                if_match=if_match,
+            )
+        )
+
+    def update(
+        self,
+        server_id: str,
+        *,
+        name: str | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        labels: LabelChanges | JsonObject | Unset = UNSET,
+        owner_group_id: str | None | Unset = UNSET,
+        url: str | Unset = UNSET,
+        status: ServerStatus | Unset = UNSET,
+        new_tools: NewTools | Unset = UNSET,
+        keep_arguments: KeepArguments | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Server:
+        """Change a server (merge patch).
+
+        The slug and the transport never change.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            name: What people call it.
+            description: What it is for.
+            labels: Labels to set by key; a null takes the label away.
+            owner_group_id: The id of a group.
+            url: To another origin only while no credential is stored.
+            status: A `disabled` server is listed to nobody and called by nobody.
+            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
+            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _update_server.call(
+                server_id,
+                name=name,
+                description=description,
+                labels=labels,
+                owner_group_id=owner_group_id,
+                url=url,
+                status=status,
+                new_tools=new_tools,
+                keep_arguments=keep_arguments,
+                if_match=if_match,
+            )
+        )
+
+    def set_credential(
+        self,
+        server_id: str,
+        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        *,
+        if_match: int | str | None = None,
+    ) -> UpstreamCredential:
+        """Set what calls to the server carry in place of the client's token.
+
+        It can be replaced, never read.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _set_server_credential.call(
+                server_id,
+                body,
+                if_match=if_match,
+            )
+        )
+
+    def delete_credential(
+        self,
+        server_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """Remove the server's own credential: calls carry none.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _delete_server_credential.call(
+                server_id,
+                if_match=if_match,
+            )
+        )
+
+    def set_identity_credential(
+        self,
+        server_id: str,
+        identity_id: str,
+        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        *,
+        if_match: int | str | None = None,
+    ) -> UpstreamCredential:
+        """Set what one identity's calls to the server carry, in place of the server's own credential.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _set_identity_credential.call(
+                server_id,
+                identity_id,
+                body,
+                if_match=if_match,
+            )
+        )
+
+    def delete_identity_credential(
+        self,
+        server_id: str,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """Remove one identity's credential: its calls carry the server's own.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _delete_identity_credential.call(
+                server_id,
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+    def sync(
+        self,
+        server_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Server:
+        """Read the server's tools.
+
+        One that fails answers 200 too: `sync.state` is `error` with the reason, and
+        everything else stays as it was.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _sync_server.call(
+                server_id,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncServersResource(AsyncResource):
+    """`servers`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: ServerStatus | Sequence[ServerStatus] | None = None,
+        sync_state: SyncState | Sequence[SyncState] | None = None,
+        slug: str | Sequence[str] | None = None,
+        owner_group_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> AsyncListing[Server]:
+        """Servers, newest first.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in slug, name or description.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._list(
+            lambda cursor: _list_servers.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                sync_state=sync_state,
+                slug=slug,
+                owner_group_id=owner_group_id,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        slug: str,
+        name: str | None | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        labels: Labels | JsonObject | Unset = UNSET,
+        owner_group_id: str | None | Unset = UNSET,
+        transport: Transport | Unset = UNSET,
+        url: str | None | Unset = UNSET,
+        command: str | None | Unset = UNSET,
+        args: Sequence[str] | None | Unset = UNSET,
+        env_names: Sequence[str] | None | Unset = UNSET,
+        status: ServerStatus | Unset = UNSET,
+        new_tools: NewTools | Unset = UNSET,
+        keep_arguments: KeepArguments | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Server:
+        """Register a server.
+
+        Nothing is sent to it; `POST /servers/{id}/sync` reads its tools.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            slug: Stands in `/mcp/{slug}` and before tool names; never changes.
+            name: The slug when absent.
+            description: What it is for.
+            labels: Labels by key.
+            owner_group_id: The id of a group.
+            transport: `http` is streamable HTTP.
+            url: The streamable HTTP endpoint.
+            command: The program of a `stdio` server.
+            args: Its arguments.
+            env_names: The environment variables that it is given, by name.
+            status: A `disabled` server is listed to nobody and called by nobody.
+            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
+            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return await self._send(
+            _create_server.call(
+                slug=slug,
+                name=name,
+                description=description,
+                labels=labels,
+                owner_group_id=owner_group_id,
+                transport=transport,
+                url=url,
+                command=command,
+                args=args,
+                env_names=env_names,
+                status=status,
+                new_tools=new_tools,
+                keep_arguments=keep_arguments,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def get(
+        self,
+        server_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Server:
+        """One server.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            server_id: The id of a server.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return await self._send(
+            _get_server.call(
+                server_id,
+                include=include,
+            )
+        )
+
+    async def delete(
+        self,
+        server_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End a server, at once for every token.
+
+        Its credentials are destroyed, its slug rests for 90 days.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _delete_server.call(
+                server_id,
+                if_match=if_match,
+            )
+        )
+
+    async def update(
+        self,
+        server_id: str,
+        *,
+        name: str | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        labels: LabelChanges | JsonObject | Unset = UNSET,
+        owner_group_id: str | None | Unset = UNSET,
+        url: str | Unset = UNSET,
+        status: ServerStatus | Unset = UNSET,
+        new_tools: NewTools | Unset = UNSET,
+        keep_arguments: KeepArguments | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Server:
+        """Change a server (merge patch).
+
+        The slug and the transport never change.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            name: What people call it.
+            description: What it is for.
+            labels: Labels to set by key; a null takes the label away.
+            owner_group_id: The id of a group.
+            url: To another origin only while no credential is stored.
+            status: A `disabled` server is listed to nobody and called by nobody.
+            new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
+            keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _update_server.call(
+                server_id,
+                name=name,
+                description=description,
+                labels=labels,
+                owner_group_id=owner_group_id,
+                url=url,
+                status=status,
+                new_tools=new_tools,
+                keep_arguments=keep_arguments,
+                if_match=if_match,
+            )
+        )
+
+    async def set_credential(
+        self,
+        server_id: str,
+        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        *,
+        if_match: int | str | None = None,
+    ) -> UpstreamCredential:
+        """Set what calls to the server carry in place of the client's token.
+
+        It can be replaced, never read.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _set_server_credential.call(
+                server_id,
+                body,
+                if_match=if_match,
+            )
+        )
+
+    async def delete_credential(
+        self,
+        server_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """Remove the server's own credential: calls carry none.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _delete_server_credential.call(
+                server_id,
+                if_match=if_match,
+            )
+        )
+
+    async def set_identity_credential(
+        self,
+        server_id: str,
+        identity_id: str,
+        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        *,
+        if_match: int | str | None = None,
+    ) -> UpstreamCredential:
+        """Set what one identity's calls to the server carry, in place of the server's own credential.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _set_identity_credential.call(
+                server_id,
+                identity_id,
+                body,
+                if_match=if_match,
+            )
+        )
+
+    async def delete_identity_credential(
+        self,
+        server_id: str,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """Remove one identity's credential: its calls carry the server's own.
+
+        `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _delete_identity_credential.call(
+                server_id,
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+    async def sync(
+        self,
+        server_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Server:
+        """Read the server's tools.
+
+        One that fails answers 200 too: `sync.state` is `error` with the reason, and
+        everything else stays as it was.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _sync_server.call(
+                server_id,
+                if_match=if_match,
+            )
+        )

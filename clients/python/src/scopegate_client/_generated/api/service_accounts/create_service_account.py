@@ -1,0 +1,35 @@
+"""POST /api/v1/service-accounts"""
+
+from __future__ import annotations
+
+from ...._call import (
+    Call,
+    sent_body,
+)
+from ...models.role import Role
+from ...models.service_account import ServiceAccount
+
+
+def call(
+    *,
+    name: str,
+    owner_id: str,
+    role: Role,
+    idempotency_key: str | None = None,
+) -> Call[ServiceAccount]:
+    """The request."""
+    return Call(
+        operation="create_service_account",
+        method="POST",
+        path="/api/v1/service-accounts",
+        takes_key=True,
+        idempotency_key=idempotency_key,
+        json=sent_body(
+            {
+                "name": name,
+                "owner_id": owner_id,
+                "role": role,
+            }
+        ),
+        read=ServiceAccount.from_dict,
+    )

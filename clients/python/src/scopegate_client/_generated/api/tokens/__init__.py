@@ -1,0 +1,463 @@
+"""The operations of tokens, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.grants_scope import GrantsScope
+from ...models.issued_token import IssuedToken
+from ...models.listed_scope import ListedScope
+from ...models.token import Token
+from ...models.token_bulk_revocation import TokenBulkRevocation
+from ...models.token_bulk_revoke_filter import TokenBulkRevokeFilter
+from ...models.token_revocation import TokenRevocation
+from ...models.token_status import TokenStatus
+from ...types import UNSET, Unset
+from . import bulk_revoke_tokens as _bulk_revoke_tokens
+from . import create_token as _create_token
+from . import get_token as _get_token
+from . import list_tokens as _list_tokens
+from . import narrow_token as _narrow_token
+from . import revoke_token as _revoke_token
+from . import rotate_token as _rotate_token
+
+
+class TokensResource(Resource):
+    """`tokens`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        parent_id: str | Sequence[str] | None = None,
+        server_id: str | None = None,
+        status: TokenStatus | Sequence[TokenStatus] | None = None,
+        q: str | None = None,
+    ) -> Listing[Token]:
+        """List tokens, newest first.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            server_id: Tokens whose scope can reach this server.
+            q: Text in the name.
+        """
+
+        return self._list(
+            lambda cursor: _list_tokens.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                identity_id=identity_id,
+                parent_id=parent_id,
+                server_id=server_id,
+                status=status,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    def create(
+        self,
+        *,
+        identity_id: str,
+        name: str,
+        scope: GrantsScope | ListedScope | JsonObject,
+        expires_at: datetime.datetime,
+        ip_allow: Sequence[str] | Unset = UNSET,
+        parent_id: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> IssuedToken:
+        """Issue or attenuate a token.
+
+        The secret is in this answer and nowhere else.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            identity_id: The id of an identity.
+            name: What people call it.
+            scope: What a token may reach, never more than its identity's live grants allow.
+            expires_at: In the future, and at most the configured maximum away.
+            ip_allow: Ranges the token may be used from; empty: anywhere.
+            parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
+                no later expiry.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return self._send(
+            _create_token.call(
+                identity_id=identity_id,
+                name=name,
+                scope=scope,
+                expires_at=expires_at,
+                ip_allow=ip_allow,
+                parent_id=parent_id,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def bulk_revoke(
+        self,
+        *,
+        filter: TokenBulkRevokeFilter | JsonObject,
+        reason: str,
+        dry_run: bool = False,
+    ) -> TokenBulkRevocation:
+        """Revoke all tokens that match.
+
+        All of them end in one transaction, with everything attenuated from them.
+
+        Needs the permission `tokens.revoke`.
+
+        Args:
+            filter: Tokens that meet all that is given. At least one is needed; children of what is met end with it.
+            reason: Why; it stands in the audit trail.
+            dry_run: Change nothing; answer what would change.
+        """
+
+        return self._send(
+            _bulk_revoke_tokens.call(
+                filter=filter,
+                reason=reason,
+                dry_run=dry_run,
+            )
+        )
+
+    def get(
+        self,
+        token_id: str,
+    ) -> Token:
+        """Read one token.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+        """
+
+        return self._send(
+            _get_token.call(
+                token_id,
+            )
+        )
+
+    def narrow(
+        self,
+        token_id: str,
+        *,
+        name: str | Unset = UNSET,
+        scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
+        expires_at: datetime.datetime | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Token:
+        """Rename or narrow a token.
+
+        Children that would outlive it get its new expiry; their scope is cut by it at each use anyway.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            name: What people call it.
+            scope: What a token may reach, never more than its identity's live grants allow.
+            expires_at: An earlier expiry.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _narrow_token.call(
+                token_id,
+                name=name,
+                scope=scope,
+                expires_at=expires_at,
+                if_match=if_match,
+            )
+        )
+
+    def rotate(
+        self,
+        token_id: str,
+        *,
+        overlap_s: int | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> IssuedToken:
+        """Give a token a new secret.
+
+        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            overlap_s: How many seconds the secrets so far still work.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _rotate_token.call(
+                token_id,
+                overlap_s=overlap_s,
+                if_match=if_match,
+            )
+        )
+
+    def revoke(
+        self,
+        token_id: str,
+        *,
+        reason: str,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> TokenRevocation:
+        """End a token at once.
+
+        All its secrets end, and everything attenuated from it. When this has answered, no call with it
+        begins.
+
+        Needs the permission `tokens.revoke`.
+
+        Args:
+            token_id: The id of a token.
+            reason: Why; it stands in the audit trail.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _revoke_token.call(
+                token_id,
+                reason=reason,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncTokensResource(AsyncResource):
+    """`tokens`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        parent_id: str | Sequence[str] | None = None,
+        server_id: str | None = None,
+        status: TokenStatus | Sequence[TokenStatus] | None = None,
+        q: str | None = None,
+    ) -> AsyncListing[Token]:
+        """List tokens, newest first.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            server_id: Tokens whose scope can reach this server.
+            q: Text in the name.
+        """
+
+        return self._list(
+            lambda cursor: _list_tokens.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                identity_id=identity_id,
+                parent_id=parent_id,
+                server_id=server_id,
+                status=status,
+                q=q,
+                cursor=cursor,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        identity_id: str,
+        name: str,
+        scope: GrantsScope | ListedScope | JsonObject,
+        expires_at: datetime.datetime,
+        ip_allow: Sequence[str] | Unset = UNSET,
+        parent_id: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> IssuedToken:
+        """Issue or attenuate a token.
+
+        The secret is in this answer and nowhere else.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            identity_id: The id of an identity.
+            name: What people call it.
+            scope: What a token may reach, never more than its identity's live grants allow.
+            expires_at: In the future, and at most the configured maximum away.
+            ip_allow: Ranges the token may be used from; empty: anywhere.
+            parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
+                no later expiry.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return await self._send(
+            _create_token.call(
+                identity_id=identity_id,
+                name=name,
+                scope=scope,
+                expires_at=expires_at,
+                ip_allow=ip_allow,
+                parent_id=parent_id,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def bulk_revoke(
+        self,
+        *,
+        filter: TokenBulkRevokeFilter | JsonObject,
+        reason: str,
+        dry_run: bool = False,
+    ) -> TokenBulkRevocation:
+        """Revoke all tokens that match.
+
+        All of them end in one transaction, with everything attenuated from them.
+
+        Needs the permission `tokens.revoke`.
+
+        Args:
+            filter: Tokens that meet all that is given. At least one is needed; children of what is met end with it.
+            reason: Why; it stands in the audit trail.
+            dry_run: Change nothing; answer what would change.
+        """
+
+        return await self._send(
+            _bulk_revoke_tokens.call(
+                filter=filter,
+                reason=reason,
+                dry_run=dry_run,
+            )
+        )
+
+    async def get(
+        self,
+        token_id: str,
+    ) -> Token:
+        """Read one token.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+        """
+
+        return await self._send(
+            _get_token.call(
+                token_id,
+            )
+        )
+
+    async def narrow(
+        self,
+        token_id: str,
+        *,
+        name: str | Unset = UNSET,
+        scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
+        expires_at: datetime.datetime | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Token:
+        """Rename or narrow a token.
+
+        Children that would outlive it get its new expiry; their scope is cut by it at each use anyway.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            name: What people call it.
+            scope: What a token may reach, never more than its identity's live grants allow.
+            expires_at: An earlier expiry.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _narrow_token.call(
+                token_id,
+                name=name,
+                scope=scope,
+                expires_at=expires_at,
+                if_match=if_match,
+            )
+        )
+
+    async def rotate(
+        self,
+        token_id: str,
+        *,
+        overlap_s: int | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> IssuedToken:
+        """Give a token a new secret.
+
+        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            overlap_s: How many seconds the secrets so far still work.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _rotate_token.call(
+                token_id,
+                overlap_s=overlap_s,
+                if_match=if_match,
+            )
+        )
+
+    async def revoke(
+        self,
+        token_id: str,
+        *,
+        reason: str,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> TokenRevocation:
+        """End a token at once.
+
+        All its secrets end, and everything attenuated from it. When this has answered, no call with it
+        begins.
+
+        Needs the permission `tokens.revoke`.
+
+        Args:
+            token_id: The id of a token.
+            reason: Why; it stands in the audit trail.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _revoke_token.call(
+                token_id,
+                reason=reason,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )

@@ -1,0 +1,402 @@
+"""The operations of tools, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.json_schema import JsonSchema
+from ...models.risk import Risk
+from ...models.settable_tool_state import SettableToolState
+from ...models.tool import Tool
+from ...models.tool_annotations import ToolAnnotations
+from ...models.tool_state import ToolState
+from ...types import UNSET, Unset
+from . import approve_tool as _approve_tool
+from . import create_tool as _create_tool
+from . import delete_tool as _delete_tool
+from . import get_tool as _get_tool
+from . import list_tools as _list_tools
+from . import update_tool as _update_tool
+
+
+class ToolsResource(Resource):
+    """`tools`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        server_id: str | Sequence[str] | None = None,
+        name: str | Sequence[str] | None = None,
+        risk: Risk | Sequence[Risk] | None = None,
+        state: ToolState | Sequence[ToolState] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> Listing[Tool]:
+        """Tools, those made known last first.
+
+        Needs the permission `tools.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            state: Removed tools are left out unless they are asked for.
+            q: Text in name, title or description.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._list(
+            lambda cursor: _list_tools.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                server_id=server_id,
+                name=name,
+                risk=risk,
+                state=state,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    def create(
+        self,
+        *,
+        server_id: str,
+        name: str,
+        input_schema: JsonSchema | JsonObject,
+        title: str | None | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        output_schema: JsonSchema | JsonObject | None | Unset = UNSET,
+        annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
+        risk: Risk | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Tool:
+        """Make a tool known by hand, active at once.
+
+        Syncing the server is the usual way.
+
+        Needs the permission `tools.write`.
+
+        Args:
+            server_id: The id of a server.
+            name: The name on its server.
+            input_schema: A JSON Schema.
+            title: The title that its server gives it.
+            description: What its server says about it.
+            output_schema: The JSON Schema of its structured results.
+            annotations: Hints of the server about it.
+            risk: Read from annotations and name when absent.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return self._send(
+            _create_tool.call(
+                server_id=server_id,
+                name=name,
+                input_schema=input_schema,
+                title=title,
+                description=description,
+                output_schema=output_schema,
+                annotations=annotations,
+                risk=risk,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def get(
+        self,
+        tool_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Tool:
+        """One tool; a removed one with `include=ended`.
+
+        Needs the permission `tools.read`.
+
+        Args:
+            tool_id: The id of a tool.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._send(
+            _get_tool.call(
+                tool_id,
+                include=include,
+            )
+        )
+
+    def delete(
+        self,
+        tool_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """Remove a tool, at once for every token.
+
+        If a sync finds it again, it waits in quarantine.
+
+        Needs the permission `tools.write`.
+
+        Args:
+            tool_id: The id of a tool.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _delete_tool.call(
+                tool_id,
+                if_match=if_match,
+            )
+        )
+
+    def update(
+        self,
+        tool_id: str,
+        *,
+        risk: Risk | None | Unset = UNSET,
+        state: SettableToolState | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Tool:
+        """Override the risk, or hold the tool in quarantine and let it go (merge patch).
+
+        Needs the permission `tools.write`.
+
+        Args:
+            tool_id: The id of a tool.
+            risk: Null: what the approved definition says.
+            state: `quarantined` holds a tool until it is made active again.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _update_tool.call(
+                tool_id,
+                risk=risk,
+                state=state,
+                if_match=if_match,
+            )
+        )
+
+    def approve(
+        self,
+        tool_id: str,
+        *,
+        definition_digest: str,
+        if_match: int | str | None = None,
+    ) -> Tool:
+        """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
+
+        Needs the permission `tools.write`.
+
+        Args:
+            tool_id: The id of a tool.
+            definition_digest: SHA-256 over name, title, description, schemas and annotations, in hexadecimal.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return self._send(
+            _approve_tool.call(
+                tool_id,
+                definition_digest=definition_digest,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncToolsResource(AsyncResource):
+    """`tools`."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        server_id: str | Sequence[str] | None = None,
+        name: str | Sequence[str] | None = None,
+        risk: Risk | Sequence[Risk] | None = None,
+        state: ToolState | Sequence[ToolState] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+    ) -> AsyncListing[Tool]:
+        """Tools, those made known last first.
+
+        Needs the permission `tools.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            state: Removed tools are left out unless they are asked for.
+            q: Text in name, title or description.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return self._list(
+            lambda cursor: _list_tools.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                server_id=server_id,
+                name=name,
+                risk=risk,
+                state=state,
+                q=q,
+                include=include,
+                cursor=cursor,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        server_id: str,
+        name: str,
+        input_schema: JsonSchema | JsonObject,
+        title: str | None | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        output_schema: JsonSchema | JsonObject | None | Unset = UNSET,
+        annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
+        risk: Risk | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Tool:
+        """Make a tool known by hand, active at once.
+
+        Syncing the server is the usual way.
+
+        Needs the permission `tools.write`.
+
+        Args:
+            server_id: The id of a server.
+            name: The name on its server.
+            input_schema: A JSON Schema.
+            title: The title that its server gives it.
+            description: What its server says about it.
+            output_schema: The JSON Schema of its structured results.
+            annotations: Hints of the server about it.
+            risk: Read from annotations and name when absent.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+
+        return await self._send(
+            _create_tool.call(
+                server_id=server_id,
+                name=name,
+                input_schema=input_schema,
+                title=title,
+                description=description,
+                output_schema=output_schema,
+                annotations=annotations,
+                risk=risk,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def get(
+        self,
+        tool_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Tool:
+        """One tool; a removed one with `include=ended`.
+
+        Needs the permission `tools.read`.
+
+        Args:
+            tool_id: The id of a tool.
+            include: `ended`: those that have ended too; needs `audit.read`.
+        """
+
+        return await self._send(
+            _get_tool.call(
+                tool_id,
+                include=include,
+            )
+        )
+
+    async def delete(
+        self,
+        tool_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """Remove a tool, at once for every token.
+
+        If a sync finds it again, it waits in quarantine.
+
+        Needs the permission `tools.write`.
+
+        Args:
+            tool_id: The id of a tool.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _delete_tool.call(
+                tool_id,
+                if_match=if_match,
+            )
+        )
+
+    async def update(
+        self,
+        tool_id: str,
+        *,
+        risk: Risk | None | Unset = UNSET,
+        state: SettableToolState | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> Tool:
+        """Override the risk, or hold the tool in quarantine and let it go (merge patch).
+
+        Needs the permission `tools.write`.
+
+        Args:
+            tool_id: The id of a tool.
+            risk: Null: what the approved definition says.
+            state: `quarantined` holds a tool until it is made active again.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _update_tool.call(
+                tool_id,
+                risk=risk,
+                state=state,
+                if_match=if_match,
+            )
+        )
+
+    async def approve(
+        self,
+        tool_id: str,
+        *,
+        definition_digest: str,
+        if_match: int | str | None = None,
+    ) -> Tool:
+        """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
+
+        Needs the permission `tools.write`.
+
+        Args:
+            tool_id: The id of a tool.
+            definition_digest: SHA-256 over name, title, description, schemas and annotations, in hexadecimal.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+
+        return await self._send(
+            _approve_tool.call(
+                tool_id,
+                definition_digest=definition_digest,
+                if_match=if_match,
+            )
+        )

@@ -1,0 +1,257 @@
+"""The models of requests and answers."""
+
+from .access_token import AccessToken
+from .access_token_type import AccessTokenType
+from .administrator import Administrator
+from .administrator_page import AdministratorPage
+from .administrator_status import AdministratorStatus
+from .all_servers import AllServers
+from .all_tools import AllTools
+from .audit_actor import AuditActor
+from .audit_changes import AuditChanges
+from .audit_decision import AuditDecision
+from .audit_event import AuditEvent
+from .audit_event_page import AuditEventPage
+from .audit_outcome import AuditOutcome
+from .audited_client import AuditedClient
+from .audited_object import AuditedObject
+from .audited_server import AuditedServer
+from .authorization_server_metadata import AuthorizationServerMetadata
+from .bearer_credential import BearerCredential
+from .break_glass_sign_in import BreakGlassSignIn
+from .break_glass_token import BreakGlassToken
+from .connect_settings import ConnectSettings
+from .connect_snippet import ConnectSnippet
+from .create_access_token_body import CreateAccessTokenBody
+from .credential_summary import CredentialSummary
+from .get_liveness_response_get_liveness import GetLivenessResponseGetLiveness
+from .grant import Grant
+from .grant_create import GrantCreate
+from .grant_page import GrantPage
+from .grant_status import GrantStatus
+from .grant_update import GrantUpdate
+from .grants_scope import GrantsScope
+from .group import Group
+from .group_create import GroupCreate
+from .group_member import GroupMember
+from .group_member_page import GroupMemberPage
+from .group_page import GroupPage
+from .group_principal import GroupPrincipal
+from .group_update import GroupUpdate
+from .header_credential import HeaderCredential
+from .identity import Identity
+from .identity_create import IdentityCreate
+from .identity_kind import IdentityKind
+from .identity_link import IdentityLink
+from .identity_link_kind import IdentityLinkKind
+from .identity_page import IdentityPage
+from .identity_principal import IdentityPrincipal
+from .identity_provider import IdentityProvider
+from .identity_provider_create import IdentityProviderCreate
+from .identity_provider_page import IdentityProviderPage
+from .identity_provider_source import IdentityProviderSource
+from .identity_provider_status import IdentityProviderStatus
+from .identity_provider_update import IdentityProviderUpdate
+from .identity_status import IdentityStatus
+from .identity_update import IdentityUpdate
+from .issued_credential import IssuedCredential
+from .issued_token import IssuedToken
+from .json_schema import JsonSchema
+from .keep_arguments import KeepArguments
+from .label_changes import LabelChanges
+from .labels import Labels
+from .list_administrators_status_item import ListAdministratorsStatusItem
+from .listed_scope import ListedScope
+from .me import Me
+from .me_type import MeType
+from .new_tools import NewTools
+from .no_credential import NoCredential
+from .o_auth_client_credential import OAuthClientCredential
+from .o_auth_error import OAuthError
+from .offboard_receipt import OffboardReceipt
+from .offboard_request import OffboardRequest
+from .offboard_revocations import OffboardRevocations
+from .permission import Permission
+from .problem import Problem
+from .problem_error import ProblemError
+from .revoked_tokens import RevokedTokens
+from .risk import Risk
+from .role import Role
+from .role_assignment import RoleAssignment
+from .role_map import RoleMap
+from .role_map_changes import RoleMapChanges
+from .scope_entry import ScopeEntry
+from .secret import Secret
+from .server import Server
+from .server_create import ServerCreate
+from .server_page import ServerPage
+from .server_status import ServerStatus
+from .server_sync import ServerSync
+from .server_update import ServerUpdate
+from .servers_by_ids import ServersByIds
+from .servers_by_labels import ServersByLabels
+from .service_account import ServiceAccount
+from .service_account_create import ServiceAccountCreate
+from .service_account_credential import ServiceAccountCredential
+from .service_account_credential_page import ServiceAccountCredentialPage
+from .service_account_page import ServiceAccountPage
+from .service_account_status import ServiceAccountStatus
+from .service_account_update import ServiceAccountUpdate
+from .settable_tool_state import SettableToolState
+from .signing_algorithm import SigningAlgorithm
+from .source import Source
+from .sync_state import SyncState
+from .token import Token
+from .token_bulk_revocation import TokenBulkRevocation
+from .token_bulk_revoke import TokenBulkRevoke
+from .token_bulk_revoke_filter import TokenBulkRevokeFilter
+from .token_create import TokenCreate
+from .token_page import TokenPage
+from .token_revocation import TokenRevocation
+from .token_revoke import TokenRevoke
+from .token_rotate import TokenRotate
+from .token_status import TokenStatus
+from .token_update import TokenUpdate
+from .tool import Tool
+from .tool_annotations import ToolAnnotations
+from .tool_approve import ToolApprove
+from .tool_create import ToolCreate
+from .tool_page import ToolPage
+from .tool_state import ToolState
+from .tool_update import ToolUpdate
+from .tools_by_names import ToolsByNames
+from .tools_by_risk import ToolsByRisk
+from .transport import Transport
+from .upstream_credential import UpstreamCredential
+from .upstream_credential_kind import UpstreamCredentialKind
+from .workload import Workload
+from .workload_claims import WorkloadClaims
+
+__all__ = (
+    "AccessToken",
+    "AccessTokenType",
+    "Administrator",
+    "AdministratorPage",
+    "AdministratorStatus",
+    "AllServers",
+    "AllTools",
+    "AuditActor",
+    "AuditChanges",
+    "AuditDecision",
+    "AuditedClient",
+    "AuditedObject",
+    "AuditedServer",
+    "AuditEvent",
+    "AuditEventPage",
+    "AuditOutcome",
+    "AuthorizationServerMetadata",
+    "BearerCredential",
+    "BreakGlassSignIn",
+    "BreakGlassToken",
+    "ConnectSettings",
+    "ConnectSnippet",
+    "CreateAccessTokenBody",
+    "CredentialSummary",
+    "GetLivenessResponseGetLiveness",
+    "Grant",
+    "GrantCreate",
+    "GrantPage",
+    "GrantsScope",
+    "GrantStatus",
+    "GrantUpdate",
+    "Group",
+    "GroupCreate",
+    "GroupMember",
+    "GroupMemberPage",
+    "GroupPage",
+    "GroupPrincipal",
+    "GroupUpdate",
+    "HeaderCredential",
+    "Identity",
+    "IdentityCreate",
+    "IdentityKind",
+    "IdentityLink",
+    "IdentityLinkKind",
+    "IdentityPage",
+    "IdentityPrincipal",
+    "IdentityProvider",
+    "IdentityProviderCreate",
+    "IdentityProviderPage",
+    "IdentityProviderSource",
+    "IdentityProviderStatus",
+    "IdentityProviderUpdate",
+    "IdentityStatus",
+    "IdentityUpdate",
+    "IssuedCredential",
+    "IssuedToken",
+    "JsonSchema",
+    "KeepArguments",
+    "LabelChanges",
+    "Labels",
+    "ListAdministratorsStatusItem",
+    "ListedScope",
+    "Me",
+    "MeType",
+    "NewTools",
+    "NoCredential",
+    "OAuthClientCredential",
+    "OAuthError",
+    "OffboardReceipt",
+    "OffboardRequest",
+    "OffboardRevocations",
+    "Permission",
+    "Problem",
+    "ProblemError",
+    "RevokedTokens",
+    "Risk",
+    "Role",
+    "RoleAssignment",
+    "RoleMap",
+    "RoleMapChanges",
+    "ScopeEntry",
+    "Secret",
+    "Server",
+    "ServerCreate",
+    "ServerPage",
+    "ServersByIds",
+    "ServersByLabels",
+    "ServerStatus",
+    "ServerSync",
+    "ServerUpdate",
+    "ServiceAccount",
+    "ServiceAccountCreate",
+    "ServiceAccountCredential",
+    "ServiceAccountCredentialPage",
+    "ServiceAccountPage",
+    "ServiceAccountStatus",
+    "ServiceAccountUpdate",
+    "SettableToolState",
+    "SigningAlgorithm",
+    "Source",
+    "SyncState",
+    "Token",
+    "TokenBulkRevocation",
+    "TokenBulkRevoke",
+    "TokenBulkRevokeFilter",
+    "TokenCreate",
+    "TokenPage",
+    "TokenRevocation",
+    "TokenRevoke",
+    "TokenRotate",
+    "TokenStatus",
+    "TokenUpdate",
+    "Tool",
+    "ToolAnnotations",
+    "ToolApprove",
+    "ToolCreate",
+    "ToolPage",
+    "ToolsByNames",
+    "ToolsByRisk",
+    "ToolState",
+    "ToolUpdate",
+    "Transport",
+    "UpstreamCredential",
+    "UpstreamCredentialKind",
+    "Workload",
+    "WorkloadClaims",
+)

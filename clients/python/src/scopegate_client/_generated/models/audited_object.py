@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+from attrs import define
+
+
+@define(kw_only=True)
+class AuditedObject:
+    """What was changed."""
+
+    type: str
+    """What kind of object it is."""
+
+    id: None | str
+    """Its id."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        type_ = self.type
+
+        id: None | str
+        id = self.id
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "type": type_,
+                "id": id,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        d = dict(src_dict)
+        type_ = d.pop("type")
+
+        def _parse_id(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        id = _parse_id(d.pop("id"))
+
+        return cls(
+            type=type_,
+            id=id,
+        )

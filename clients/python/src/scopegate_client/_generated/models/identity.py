@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+from ..models.identity_kind import IdentityKind, check_identity_kind
+from ..models.identity_status import IdentityStatus, check_identity_status
+from ..models.source import Source, check_source
+
+if TYPE_CHECKING:
+    from ..models.identity_link import IdentityLink
+
+
+@define(kw_only=True)
+class Identity:
+    """A person or agent that can hold tokens."""
+
+    id: str
+    """The id of an identity."""
+
+    kind: IdentityKind
+    """An `agent` has a person who answers for it."""
+
+    user_name: str
+    """Unique among the identities that are not offboarded, whatever its case."""
+
+    display_name: None | str
+    """What people call it."""
+
+    email: None | str
+    """Its email address."""
+
+    owner_id: None | str
+    """The id of an identity."""
+
+    links: list[IdentityLink]
+    """How providers know it."""
+
+    external_id: None | str
+    """What the system that it came from calls it, an HR system for example."""
+
+    provider_id: None | str
+    """The provider that keeps it."""
+
+    source: Source
+    """Who keeps it: `manual` by hand through this API, `scim` a provider that provisions it."""
+
+    status: IdentityStatus
+    """`suspended` stops its calls for a while; `offboarded` has ended all that it could do."""
+
+    offboarded_at: datetime.datetime | None
+    """When it was offboarded."""
+
+    created_at: datetime.datetime
+    """When it was made."""
+
+    updated_at: datetime.datetime
+    """When it last changed."""
+
+    revision: int
+    """Counts its changes; in quotes it is the `ETag`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        id = self.id
+
+        kind: str = self.kind
+
+        user_name = self.user_name
+
+        display_name: None | str
+        display_name = self.display_name
+
+        email: None | str
+        email = self.email
+
+        owner_id: None | str
+        owner_id = self.owner_id
+
+        links = []
+        for links_item_data in self.links:
+            links_item = links_item_data.to_dict()
+            links.append(links_item)
+
+        external_id: None | str
+        external_id = self.external_id
+
+        provider_id: None | str
+        provider_id = self.provider_id
+
+        source: str = self.source
+
+        status: str = self.status
+
+        offboarded_at: None | str
+        if isinstance(self.offboarded_at, datetime.datetime):
+            offboarded_at = self.offboarded_at.isoformat()
+        else:
+            offboarded_at = self.offboarded_at
+
+        created_at = self.created_at.isoformat()
+
+        updated_at = self.updated_at.isoformat()
+
+        revision = self.revision
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "id": id,
+                "kind": kind,
+                "user_name": user_name,
+                "display_name": display_name,
+                "email": email,
+                "owner_id": owner_id,
+                "links": links,
+                "external_id": external_id,
+                "provider_id": provider_id,
+                "source": source,
+                "status": status,
+                "offboarded_at": offboarded_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.identity_link import IdentityLink
+
+        d = dict(src_dict)
+        id = d.pop("id")
+
+        kind = check_identity_kind(d.pop("kind"))
+
+        user_name = d.pop("user_name")
+
+        def _parse_display_name(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        display_name = _parse_display_name(d.pop("display_name"))
+
+        def _parse_email(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        email = _parse_email(d.pop("email"))
+
+        def _parse_owner_id(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        owner_id = _parse_owner_id(d.pop("owner_id"))
+
+        links = []
+        _links = d.pop("links")
+        for links_item_data in _links:
+            links_item = IdentityLink.from_dict(links_item_data)
+
+            links.append(links_item)
+
+        def _parse_external_id(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        external_id = _parse_external_id(d.pop("external_id"))
+
+        def _parse_provider_id(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        provider_id = _parse_provider_id(d.pop("provider_id"))
+
+        source = check_source(d.pop("source"))
+
+        status = check_identity_status(d.pop("status"))
+
+        def _parse_offboarded_at(data: object) -> datetime.datetime | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                offboarded_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return offboarded_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None, data)
+
+        offboarded_at = _parse_offboarded_at(d.pop("offboarded_at"))
+
+        created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
+
+        updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
+
+        revision = d.pop("revision")
+
+        return cls(
+            id=id,
+            kind=kind,
+            user_name=user_name,
+            display_name=display_name,
+            email=email,
+            owner_id=owner_id,
+            links=links,
+            external_id=external_id,
+            provider_id=provider_id,
+            source=source,
+            status=status,
+            offboarded_at=offboarded_at,
+            created_at=created_at,
+            updated_at=updated_at,
+            revision=revision,
+        )

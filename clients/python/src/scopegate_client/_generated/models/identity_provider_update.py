@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+from ..models.access_token_type import AccessTokenType, check_access_token_type
+from ..models.identity_provider_status import (
+    IdentityProviderStatus,
+    check_identity_provider_status,
+)
+from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.role_map_changes import RoleMapChanges
+    from ..models.workload import Workload
+
+
+@define(kw_only=True)
+class IdentityProviderUpdate:
+    """What may change of a provider; its issuer may not. A value of the role map set to null goes."""
+
+    name: str | Unset = UNSET
+    """What people call it."""
+
+    audiences: list[str] | Unset = UNSET
+    """The whole list anew."""
+
+    algorithms: list[SigningAlgorithm] | Unset = UNSET
+    """The whole list anew."""
+
+    token_types: list[AccessTokenType] | Unset = UNSET
+    """The whole list anew."""
+
+    role_claim: str | Unset = UNSET
+    """The claim that holds groups or roles, or a path with dots between."""
+
+    role_map: RoleMapChanges | Unset = UNSET
+
+    link_claim: str | Unset = UNSET
+    """Links that exist keep their values."""
+
+    client_id: None | str | Unset = UNSET
+    """The client that Scopegate is at the provider."""
+
+    workloads: list[Workload] | Unset = UNSET
+    """The whole list anew."""
+
+    status: IdentityProviderStatus | Unset = UNSET
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        name = self.name
+
+        audiences: list[str] | Unset = UNSET
+        if not isinstance(self.audiences, Unset):
+            audiences = self.audiences
+
+        algorithms: list[str] | Unset = UNSET
+        if not isinstance(self.algorithms, Unset):
+            algorithms = []
+            for algorithms_item_data in self.algorithms:
+                algorithms_item: str = algorithms_item_data
+                algorithms.append(algorithms_item)
+
+        token_types: list[str] | Unset = UNSET
+        if not isinstance(self.token_types, Unset):
+            token_types = []
+            for token_types_item_data in self.token_types:
+                token_types_item: str = token_types_item_data
+                token_types.append(token_types_item)
+
+        role_claim = self.role_claim
+
+        role_map: dict[str, Any] | Unset = UNSET
+        if not isinstance(self.role_map, Unset):
+            role_map = self.role_map.to_dict()
+
+        link_claim = self.link_claim
+
+        client_id: None | str | Unset
+        if isinstance(self.client_id, Unset):
+            client_id = UNSET
+        else:
+            client_id = self.client_id
+
+        workloads: list[dict[str, Any]] | Unset = UNSET
+        if not isinstance(self.workloads, Unset):
+            workloads = []
+            for workloads_item_data in self.workloads:
+                workloads_item = workloads_item_data.to_dict()
+                workloads.append(workloads_item)
+
+        status: str | Unset = UNSET
+        if not isinstance(self.status, Unset):
+            status = self.status
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update({})
+        if name is not UNSET:
+            field_dict["name"] = name
+        if audiences is not UNSET:
+            field_dict["audiences"] = audiences
+        if algorithms is not UNSET:
+            field_dict["algorithms"] = algorithms
+        if token_types is not UNSET:
+            field_dict["token_types"] = token_types
+        if role_claim is not UNSET:
+            field_dict["role_claim"] = role_claim
+        if role_map is not UNSET:
+            field_dict["role_map"] = role_map
+        if link_claim is not UNSET:
+            field_dict["link_claim"] = link_claim
+        if client_id is not UNSET:
+            field_dict["client_id"] = client_id
+        if workloads is not UNSET:
+            field_dict["workloads"] = workloads
+        if status is not UNSET:
+            field_dict["status"] = status
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.role_map_changes import RoleMapChanges
+        from ..models.workload import Workload
+
+        d = dict(src_dict)
+        name = d.pop("name", UNSET)
+
+        audiences = cast(list[str], d.pop("audiences", UNSET))
+
+        _algorithms = d.pop("algorithms", UNSET)
+        algorithms: list[SigningAlgorithm] | Unset = UNSET
+        if _algorithms is not UNSET:
+            algorithms = []
+            for algorithms_item_data in _algorithms:
+                algorithms_item = check_signing_algorithm(algorithms_item_data)
+
+                algorithms.append(algorithms_item)
+
+        _token_types = d.pop("token_types", UNSET)
+        token_types: list[AccessTokenType] | Unset = UNSET
+        if _token_types is not UNSET:
+            token_types = []
+            for token_types_item_data in _token_types:
+                token_types_item = check_access_token_type(token_types_item_data)
+
+                token_types.append(token_types_item)
+
+        role_claim = d.pop("role_claim", UNSET)
+
+        _role_map = d.pop("role_map", UNSET)
+        role_map: RoleMapChanges | Unset
+        if isinstance(_role_map, Unset):
+            role_map = UNSET
+        else:
+            role_map = RoleMapChanges.from_dict(_role_map)
+
+        link_claim = d.pop("link_claim", UNSET)
+
+        def _parse_client_id(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        client_id = _parse_client_id(d.pop("client_id", UNSET))
+
+        _workloads = d.pop("workloads", UNSET)
+        workloads: list[Workload] | Unset = UNSET
+        if _workloads is not UNSET:
+            workloads = []
+            for workloads_item_data in _workloads:
+                workloads_item = Workload.from_dict(workloads_item_data)
+
+                workloads.append(workloads_item)
+
+        _status = d.pop("status", UNSET)
+        status: IdentityProviderStatus | Unset
+        if isinstance(_status, Unset):
+            status = UNSET
+        else:
+            status = check_identity_provider_status(_status)
+
+        return cls(
+            name=name,
+            audiences=audiences,
+            algorithms=algorithms,
+            token_types=token_types,
+            role_claim=role_claim,
+            role_map=role_map,
+            link_claim=link_claim,
+            client_id=client_id,
+            workloads=workloads,
+            status=status,
+        )

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+from attrs import define
+
+from ..types import UNSET, Unset
+
+
+@define(kw_only=True)
+class IdentityUpdate:
+    """What may change of an identity; its kind may not."""
+
+    user_name: str | Unset = UNSET
+    """Unique among the identities that are not offboarded, whatever its case."""
+
+    display_name: None | str | Unset = UNSET
+    """What people call it."""
+
+    email: None | str | Unset = UNSET
+    """Its email address."""
+
+    owner_id: str | Unset = UNSET
+    """Hands an agent to another active person."""
+
+    external_id: None | str | Unset = UNSET
+    """What the system that it came from calls it, an HR system for example."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        user_name = self.user_name
+
+        display_name: None | str | Unset
+        if isinstance(self.display_name, Unset):
+            display_name = UNSET
+        else:
+            display_name = self.display_name
+
+        email: None | str | Unset
+        if isinstance(self.email, Unset):
+            email = UNSET
+        else:
+            email = self.email
+
+        owner_id = self.owner_id
+
+        external_id: None | str | Unset
+        if isinstance(self.external_id, Unset):
+            external_id = UNSET
+        else:
+            external_id = self.external_id
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update({})
+        if user_name is not UNSET:
+            field_dict["user_name"] = user_name
+        if display_name is not UNSET:
+            field_dict["display_name"] = display_name
+        if email is not UNSET:
+            field_dict["email"] = email
+        if owner_id is not UNSET:
+            field_dict["owner_id"] = owner_id
+        if external_id is not UNSET:
+            field_dict["external_id"] = external_id
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        d = dict(src_dict)
+        user_name = d.pop("user_name", UNSET)
+
+        def _parse_display_name(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        display_name = _parse_display_name(d.pop("display_name", UNSET))
+
+        def _parse_email(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        email = _parse_email(d.pop("email", UNSET))
+
+        owner_id = d.pop("owner_id", UNSET)
+
+        def _parse_external_id(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        external_id = _parse_external_id(d.pop("external_id", UNSET))
+
+        return cls(
+            user_name=user_name,
+            display_name=display_name,
+            email=email,
+            owner_id=owner_id,
+            external_id=external_id,
+        )

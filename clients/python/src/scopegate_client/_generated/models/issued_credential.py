@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.service_account_credential import ServiceAccountCredential
+
+
+@define(kw_only=True)
+class IssuedCredential:
+    """A new credential, with the secret for this once."""
+
+    client_id: str
+    """The service account's id."""
+
+    client_secret: None | str
+    """Shown once; trade it at POST /oauth/token. Null when a repeat of the request is answered."""
+
+    credential: ServiceAccountCredential
+    """A client secret's handle; the secret itself is never shown again."""
+
+    secret_available: bool | Unset = True
+    """False when a repeat of the request gets this answer: the secret is not kept."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        client_id = self.client_id
+
+        client_secret: None | str
+        client_secret = self.client_secret
+
+        credential = self.credential.to_dict()
+
+        secret_available = self.secret_available
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "client_id": client_id,
+                "client_secret": client_secret,
+                "credential": credential,
+            }
+        )
+        if secret_available is not UNSET:
+            field_dict["secret_available"] = secret_available
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.service_account_credential import ServiceAccountCredential
+
+        d = dict(src_dict)
+        client_id = d.pop("client_id")
+
+        def _parse_client_secret(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        client_secret = _parse_client_secret(d.pop("client_secret"))
+
+        credential = ServiceAccountCredential.from_dict(d.pop("credential"))
+
+        secret_available = d.pop("secret_available", UNSET)
+
+        return cls(
+            client_id=client_id,
+            client_secret=client_secret,
+            credential=credential,
+            secret_available=secret_available,
+        )

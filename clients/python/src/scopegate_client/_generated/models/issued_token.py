@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.connect_settings import ConnectSettings
+    from ..models.token import Token
+
+
+@define(kw_only=True)
+class IssuedToken:
+    """A token with its new secret, which is shown this once."""
+
+    secret: None | str
+    """The scoped token itself. Keep it; it is never shown again, and null when a repeat of the request is
+    answered."""
+
+    token: Token
+    """A scoped token, without any secret."""
+
+    connect: ConnectSettings
+    """How to connect with this token: set `variable` to the secret, then use the snippet of the client at
+    hand."""
+
+    secret_available: bool | Unset = True
+    """False when a repeat of the request gets this answer: the secret is not kept."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        secret: None | str
+        secret = self.secret
+
+        token = self.token.to_dict()
+
+        connect = self.connect.to_dict()
+
+        secret_available = self.secret_available
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "secret": secret,
+                "token": token,
+                "connect": connect,
+            }
+        )
+        if secret_available is not UNSET:
+            field_dict["secret_available"] = secret_available
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.connect_settings import ConnectSettings
+        from ..models.token import Token
+
+        d = dict(src_dict)
+
+        def _parse_secret(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        secret = _parse_secret(d.pop("secret"))
+
+        token = Token.from_dict(d.pop("token"))
+
+        connect = ConnectSettings.from_dict(d.pop("connect"))
+
+        secret_available = d.pop("secret_available", UNSET)
+
+        return cls(
+            secret=secret,
+            token=token,
+            connect=connect,
+            secret_available=secret_available,
+        )

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from attrs import define
+
+
+@define(kw_only=True)
+class ProblemError:
+    """One wrong field."""
+
+    pointer: str
+    """JSON pointer into the body (RFC 6901), or `?name` of a query parameter."""
+
+    code: str
+    """What is wrong, stable, snake_case."""
+
+    detail: str
+    """What is wrong, and how to mend it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        pointer = self.pointer
+
+        code = self.code
+
+        detail = self.detail
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "pointer": pointer,
+                "code": code,
+                "detail": detail,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        d = dict(src_dict)
+        pointer = d.pop("pointer")
+
+        code = d.pop("code")
+
+        detail = d.pop("detail")
+
+        return cls(
+            pointer=pointer,
+            code=code,
+            detail=detail,
+        )

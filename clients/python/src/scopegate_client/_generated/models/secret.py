@@ -1,0 +1,3 @@
+from ...secret import Secret
+
+__all__ = ["Secret"]

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+from ..models.keep_arguments import KeepArguments, check_keep_arguments
+from ..models.new_tools import NewTools, check_new_tools
+from ..models.server_status import ServerStatus, check_server_status
+from ..models.transport import Transport, check_transport
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.labels import Labels
+
+
+@define(kw_only=True)
+class ServerCreate:
+    """A server to register. Nothing is sent to it until its first sync."""
+
+    slug: str
+    """Stands in `/mcp/{slug}` and before tool names; never changes."""
+
+    name: None | str | Unset = UNSET
+    """The slug when absent."""
+
+    description: None | str | Unset = UNSET
+    """What it is for."""
+
+    labels: Labels | Unset = UNSET
+    """Labels by key."""
+
+    owner_group_id: None | str | Unset = UNSET
+    """The id of a group."""
+
+    transport: Transport | Unset = UNSET
+    """`http` is streamable HTTP."""
+
+    url: None | str | Unset = UNSET
+    """The streamable HTTP endpoint."""
+
+    command: None | str | Unset = UNSET
+    """The program of a `stdio` server."""
+
+    args: list[str] | None | Unset = UNSET
+    """Its arguments."""
+
+    env_names: list[str] | None | Unset = UNSET
+    """The environment variables that it is given, by name."""
+
+    status: ServerStatus | Unset = UNSET
+    """A `disabled` server is listed to nobody and called by nobody."""
+
+    new_tools: NewTools | Unset = UNSET
+    """What becomes of tools that a later sync finds: `quarantine` holds them until approved."""
+
+    keep_arguments: KeepArguments | Unset = UNSET
+    """Which calls' arguments are kept on record: none, those that wait for an approval, or all."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        slug = self.slug
+
+        name: None | str | Unset
+        if isinstance(self.name, Unset):
+            name = UNSET
+        else:
+            name = self.name
+
+        description: None | str | Unset
+        if isinstance(self.description, Unset):
+            description = UNSET
+        else:
+            description = self.description
+
+        labels: dict[str, Any] | Unset = UNSET
+        if not isinstance(self.labels, Unset):
+            labels = self.labels.to_dict()
+
+        owner_group_id: None | str | Unset
+        if isinstance(self.owner_group_id, Unset):
+            owner_group_id = UNSET
+        else:
+            owner_group_id = self.owner_group_id
+
+        transport: str | Unset = UNSET
+        if not isinstance(self.transport, Unset):
+            transport = self.transport
+
+        url: None | str | Unset
+        if isinstance(self.url, Unset):
+            url = UNSET
+        else:
+            url = self.url
+
+        command: None | str | Unset
+        if isinstance(self.command, Unset):
+            command = UNSET
+        else:
+            command = self.command
+
+        args: list[str] | None | Unset
+        if isinstance(self.args, Unset):
+            args = UNSET
+        elif isinstance(self.args, list):
+            args = self.args
+
+        else:
+            args = self.args
+
+        env_names: list[str] | None | Unset
+        if isinstance(self.env_names, Unset):
+            env_names = UNSET
+        elif isinstance(self.env_names, list):
+            env_names = self.env_names
+
+        else:
+            env_names = self.env_names
+
+        status: str | Unset = UNSET
+        if not isinstance(self.status, Unset):
+            status = self.status
+
+        new_tools: str | Unset = UNSET
+        if not isinstance(self.new_tools, Unset):
+            new_tools = self.new_tools
+
+        keep_arguments: str | Unset = UNSET
+        if not isinstance(self.keep_arguments, Unset):
+            keep_arguments = self.keep_arguments
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "slug": slug,
+            }
+        )
+        if name is not UNSET:
+            field_dict["name"] = name
+        if description is not UNSET:
+            field_dict["description"] = description
+        if labels is not UNSET:
+            field_dict["labels"] = labels
+        if owner_group_id is not UNSET:
+            field_dict["owner_group_id"] = owner_group_id
+        if transport is not UNSET:
+            field_dict["transport"] = transport
+        if url is not UNSET:
+            field_dict["url"] = url
+        if command is not UNSET:
+            field_dict["command"] = command
+        if args is not UNSET:
+            field_dict["args"] = args
+        if env_names is not UNSET:
+            field_dict["env_names"] = env_names
+        if status is not UNSET:
+            field_dict["status"] = status
+        if new_tools is not UNSET:
+            field_dict["new_tools"] = new_tools
+        if keep_arguments is not UNSET:
+            field_dict["keep_arguments"] = keep_arguments
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.labels import Labels
+
+        d = dict(src_dict)
+        slug = d.pop("slug")
+
+        def _parse_name(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        name = _parse_name(d.pop("name", UNSET))
+
+        def _parse_description(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        description = _parse_description(d.pop("description", UNSET))
+
+        _labels = d.pop("labels", UNSET)
+        labels: Labels | Unset
+        if isinstance(_labels, Unset):
+            labels = UNSET
+        else:
+            labels = Labels.from_dict(_labels)
+
+        def _parse_owner_group_id(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        owner_group_id = _parse_owner_group_id(d.pop("owner_group_id", UNSET))
+
+        _transport = d.pop("transport", UNSET)
+        transport: Transport | Unset
+        if isinstance(_transport, Unset):
+            transport = UNSET
+        else:
+            transport = check_transport(_transport)
+
+        def _parse_url(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        url = _parse_url(d.pop("url", UNSET))
+
+        def _parse_command(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        command = _parse_command(d.pop("command", UNSET))
+
+        def _parse_args(data: object) -> list[str] | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, list):
+                    raise TypeError()
+                args_type_0 = cast(list[str], data)
+
+                return args_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(list[str] | None | Unset, data)
+
+        args = _parse_args(d.pop("args", UNSET))
+
+        def _parse_env_names(data: object) -> list[str] | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, list):
+                    raise TypeError()
+                env_names_type_0 = cast(list[str], data)
+
+                return env_names_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(list[str] | None | Unset, data)
+
+        env_names = _parse_env_names(d.pop("env_names", UNSET))
+
+        _status = d.pop("status", UNSET)
+        status: ServerStatus | Unset
+        if isinstance(_status, Unset):
+            status = UNSET
+        else:
+            status = check_server_status(_status)
+
+        _new_tools = d.pop("new_tools", UNSET)
+        new_tools: NewTools | Unset
+        if isinstance(_new_tools, Unset):
+            new_tools = UNSET
+        else:
+            new_tools = check_new_tools(_new_tools)
+
+        _keep_arguments = d.pop("keep_arguments", UNSET)
+        keep_arguments: KeepArguments | Unset
+        if isinstance(_keep_arguments, Unset):
+            keep_arguments = UNSET
+        else:
+            keep_arguments = check_keep_arguments(_keep_arguments)
+
+        return cls(
+            slug=slug,
+            name=name,
+            description=description,
+            labels=labels,
+            owner_group_id=owner_group_id,
+            transport=transport,
+            url=url,
+            command=command,
+            args=args,
+            env_names=env_names,
+            status=status,
+            new_tools=new_tools,
+            keep_arguments=keep_arguments,
+        )

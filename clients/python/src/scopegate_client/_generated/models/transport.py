@@ -1,0 +1,8 @@
+from typing import Literal, cast
+
+Transport = Literal["http", "stdio"]
+
+
+def check_transport(value: str) -> Transport:
+    """A newer service may know more values than these: they come through as they are."""
+    return cast(Transport, value)

@@ -1,0 +1,175 @@
+"""The client, for threads and for asyncio."""
+
+import platform
+import ssl
+from collections.abc import Callable
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from scopegate_client._credentials import Credentials
+from scopegate_client._drivers import AsyncDriver, Driver
+from scopegate_client._generated.client import AsyncResources, Resources
+from scopegate_client._settings import Settings, read_settings
+from scopegate_client.errors import ConfigurationError
+from scopegate_client.resources import AsyncIdentitiesResource, IdentitiesResource
+from scopegate_client.secret import Secret
+
+DEFAULT_TIMEOUT_S = 30.0
+DEFAULT_RETRIES = 3
+
+
+class Client(Resources):
+    """Scopegate's API, for scripts and threads.
+
+    ```python
+    with Client("https://scopegate.example.com", client_id="sa_...", client_secret="sgc_...") as scopegate:
+        for token in scopegate.tokens.list(status="active"):
+            print(token.name, token.expires_at)
+    ```
+
+    Threads may share one.
+
+    Args:
+        url: Where Scopegate is; else `SCOPEGATE_URL`.
+        client_id: Of a service account that signs in by itself; else `SCOPEGATE_CLIENT_ID`.
+        client_secret: Its secret; else `SCOPEGATE_CLIENT_SECRET`, or the file `SCOPEGATE_CLIENT_SECRET_FILE`.
+        access_token: In place of these, a bearer that you have, as of your OpenID provider; else
+            `SCOPEGATE_ACCESS_TOKEN`. A function that gives one is asked anew for each request.
+        anonymous: Sign nobody in, for the few calls that are open to all, as `health`.
+        timeout: How many seconds to wait for the connection, and for each part of an answer.
+        retries: How often to repeat a request that may be repeated.
+        verify: Whom to trust beside the usual authorities: an `ssl.SSLContext`.
+        transport: In place of the network, for tests.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client_id: str | None = None,
+        client_secret: Secret | str | None = None,
+        access_token: Secret | str | Callable[[], Secret | str] | None = None,
+        anonymous: bool = False,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        settings = read_settings(url, client_id, client_secret, access_token, anonymous=anonymous)
+        self._url = settings.url
+        self._http = httpx.Client(
+            verify=verify, transport=transport, **_http_options(settings, timeout, retries)
+        )
+        self._driver = Driver(self._http, Credentials(settings), retries)
+
+    @property
+    def url(self) -> str:
+        """Where Scopegate is."""
+        return self._url
+
+    @cached_property
+    def identities(self) -> IdentitiesResource:
+        """People and agents."""
+        return IdentitiesResource(self._driver)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._url!r})"
+
+
+class AsyncClient(AsyncResources):
+    """Scopegate's API, for asyncio.
+
+    ```python
+    async with AsyncClient("https://scopegate.example.com", client_id="sa_...", client_secret="sgc_...") as scopegate:
+        async for token in scopegate.tokens.list(status="active"):
+            print(token.name, token.expires_at)
+    ```
+
+    The tasks of one event loop may share one. The arguments are those of `Client`.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        client_id: str | None = None,
+        client_secret: Secret | str | None = None,
+        access_token: Secret | str | Callable[[], Secret | str] | None = None,
+        anonymous: bool = False,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retries: int = DEFAULT_RETRIES,
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        settings = read_settings(url, client_id, client_secret, access_token, anonymous=anonymous)
+        self._url = settings.url
+        self._http = httpx.AsyncClient(
+            verify=verify, transport=transport, **_http_options(settings, timeout, retries)
+        )
+        self._driver = AsyncDriver(self._http, Credentials(settings), retries)
+
+    @property
+    def url(self) -> str:
+        """Where Scopegate is."""
+        return self._url
+
+    @cached_property
+    def identities(self) -> AsyncIdentitiesResource:
+        """People and agents."""
+        return AsyncIdentitiesResource(self._driver)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._url!r})"
+
+
+def _http_options(settings: Settings, timeout: float, retries: int) -> dict[str, Any]:
+    """What both kinds of client tell httpx."""
+    if timeout <= 0:
+        raise ConfigurationError("timeout has to be more than 0 seconds.")
+    if retries < 0:
+        raise ConfigurationError("retries has to be 0 or more.")
+    return {
+        "base_url": settings.url,
+        "timeout": timeout,
+        "headers": {
+            "Accept": "application/json, application/problem+json",
+            "User-Agent": f"scopegate-client/{_version()} python/{platform.python_version()}",
+        },
+        # A redirect could lead a secret elsewhere, and Scopegate has none.
+        "follow_redirects": False,
+    }
+
+
+def _version() -> str:
+    try:
+        return version("scopegate-client")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,130 @@
+"""Lists, page by page behind the scenes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Page(Protocol[T_co]):
+    """One page of a list."""
+
+    @property
+    def items(self) -> Sequence[T_co]:
+        """What is on this page."""
+
+    @property
+    def next_cursor(self) -> str | None:
+        """Where the next page begins; None: this was the last."""
+
+
+class Listing(Generic[T]):
+    """What matches, all of it: iterate, and pages are fetched as you go. Each iteration starts anew."""
+
+    def __init__(self, fetch: Callable[[str | None], Page[T]]) -> None:
+        self._fetch = fetch
+
+    def __iter__(self) -> Iterator[T]:
+        for page in self.pages():
+            yield from page.items
+
+    def pages(self) -> Iterator[Page[T]]:
+        """Page by page: each has ``items`` and ``next_cursor``."""
+        cursor: str | None = None
+        while True:
+            page = self._fetch(cursor)
+            yield page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def first(self) -> T | None:
+        """The first that matches, if any does."""
+        return next(iter(self), None)
+
+
+class AsyncListing(Generic[T]):
+    """What matches, all of it: iterate with ``async for``, and pages are fetched as you go. Each iteration starts
+    anew."""
+
+    def __init__(self, fetch: Callable[[str | None], Awaitable[Page[T]]]) -> None:
+        self._fetch = fetch
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        async for page in self.pages():
+            for item in page.items:
+                yield item
+
+    async def pages(self) -> AsyncIterator[Page[T]]:
+        """Page by page: each has ``items`` and ``next_cursor``."""
+        cursor: str | None = None
+        while True:
+            page = await self._fetch(cursor)
+            yield page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def first(self) -> T | None:
+        """The first that matches, if any does."""
+        async for item in self:
+            return item
+        return None
+
+
+class Following(Generic[T]):
+    """A list that grows, as it grows: iterate, and each item comes once it is there.
+
+    ``cursor`` says how far you are. Keep it, and a later one that starts ``after`` it misses nothing; what came
+    since it was last moved comes again.
+    """
+
+    def __init__(
+        self, fetch: Callable[[str], Page[T]], after: str | None, *, wait: bool, interval: float
+    ) -> None:
+        self._fetch = fetch
+        self._wait = wait
+        self._interval = interval
+        self.cursor = after or ""
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            page = self._fetch(self.cursor)
+            yield from page.items
+            self.cursor = page.next_cursor or self.cursor
+            if page.items:
+                continue
+            if not self._wait:
+                return
+            time.sleep(self._interval)
+
+
+class AsyncFollowing(Generic[T]):
+    """A list that grows, as it grows: iterate with ``async for``, and each item comes once it is there.
+
+    ``cursor`` says how far you are. Keep it, and a later one that starts ``after`` it misses nothing; what came
+    since it was last moved comes again.
+    """
+
+    def __init__(
+        self, fetch: Callable[[str], Awaitable[Page[T]]], after: str | None, *, wait: bool, interval: float
+    ) -> None:
+        self._fetch = fetch
+        self._wait = wait
+        self._interval = interval
+        self.cursor = after or ""
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        while True:
+            page = await self._fetch(self.cursor)
+            for item in page.items:
+                yield item
+            self.cursor = page.next_cursor or self.cursor
+            if page.items:
+                continue
+            if not self._wait:
+                return
+            await asyncio.sleep(self._interval)
