@@ -62,10 +62,7 @@ class Publications:
                 published = await self._get(_keys_url(issuer, document))
         except TimeoutError:
             raise ProviderFault("it is too slow") from None
-        entries = published.get("keys")
-        if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
-            raise ProviderFault("its key set cannot be read")
-        return tuple(key for entry in entries if (key := _import(entry)) is not None)
+        return usable_keys(published.get("keys"))
 
     async def _get(self, url: str) -> JsonObject:
         try:
@@ -91,6 +88,13 @@ class Publications:
         if not isinstance(document, dict):
             raise ProviderFault("it does not answer with a JSON object")
         return document
+
+
+def usable_keys(entries: object) -> tuple[Key, ...]:
+    """The keys of a set (RFC 7517) that can check a signature. Raises ``ProviderFault`` when it is no set."""
+    if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
+        raise ProviderFault("its key set cannot be read")
+    return tuple(key for entry in entries if (key := _import(entry)) is not None)
 
 
 def _keys_url(issuer: str, document: JsonObject) -> str:

@@ -1,7 +1,7 @@
 """From the text of an access token to the provider that issued it and the claims that it makes."""
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from fastapi import Request
@@ -24,6 +24,10 @@ from app.kit.authorization import Caller
 _log = logging.getLogger(__name__)
 
 
+FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
+"""The active provider with exactly this issuer, and the time by the database's clock."""
+
+
 class SignIn(Protocol):
     """Who the claims of a verified token belong to. Raises ``Unauthenticated`` and ``Forbidden``."""
 
@@ -36,38 +40,24 @@ class SignIn(Protocol):
     ) -> Awaitable[Caller]: ...
 
 
-class AccessTokens:
-    """Implements ``kit.authorization.BearerReader`` for the access tokens of the registered providers.
+class Verifier:
+    """Checks access tokens. The provider is looked up for each, so that one that is disabled opens nothing more."""
 
-    The provider is read anew for each request, so that one that is disabled opens nothing any more.
-    """
-
-    def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys, sign_in: SignIn
-    ) -> None:
-        self._sessions = sessions
+    def __init__(self, find_provider: FindProvider, keys: ProviderKeys) -> None:
+        self._find_provider = find_provider
         self._keys = keys
-        self._sign_in = sign_in
-
-    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """The caller that an access token belongs to. Raises ``Unauthenticated``, ``Forbidden``, ``Unavailable``."""
-        request_id: str | None = request.state.request_id
-        try:
-            provider, claims = await self.verify(bearer)
-        except Refused as refusal:
-            # Whoever sets up a provider finds the reason here; who sends a token is told nothing.
-            _log.info("request %s: an access token was refused: %s", request_id, refusal.reason)
-            raise refused() from None
-        return await self._sign_in(self._sessions, provider, claims, request_id)
 
     async def verify(self, text: str) -> tuple[Provider, Mapping[str, Any]]:
         """The provider of a token and its claims, once every check has passed. Raises ``Refused``, ``Unavailable``.
 
-        No connection to the database is held while keys are fetched. What costs us least comes first, so that a
-        token that can never pass has nobody asked for keys.
+        What costs us least comes first, so that a token that can never pass has nobody asked for keys.
         """
         token = read_token(text)
-        provider, now = await self._provider_of(token.claims.get("iss"))
+        issuer = token.claims.get("iss")
+        found = await self._find_provider(issuer) if isinstance(issuer, str) else None
+        if found is None:
+            raise Refused("no active provider has its issuer")
+        provider, now = found
         algorithm, key_id = algorithm_of(token, provider), key_id_of(token)
         check_header(token, provider)
         check_claims(token, provider, now)
@@ -77,13 +67,32 @@ class AccessTokens:
         check_signature(token, provider, key)
         return provider, token.claims
 
-    async def _provider_of(self, issuer: object) -> tuple[Provider, float]:
-        """The provider that a token claims to come from, and the time by the database's clock."""
-        if not isinstance(issuer, str):
-            raise Refused("it names no issuer")
+
+class AccessTokens:
+    """Implements ``kit.authorization.BearerReader`` for the access tokens of the registered providers."""
+
+    def __init__(
+        self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys, sign_in: SignIn
+    ) -> None:
+        self._sessions = sessions
+        self._verifier = Verifier(self._find_provider, keys)
+        self._sign_in = sign_in
+
+    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
+        """The caller that an access token belongs to. Raises ``Unauthenticated``, ``Forbidden``, ``Unavailable``."""
+        request_id: str | None = request.state.request_id
+        try:
+            provider, claims = await self._verifier.verify(bearer)
+        except Refused as refusal:
+            # Whoever sets up a provider finds the reason here; who sends a token is told nothing.
+            _log.info("request %s: an access token was refused: %s", request_id, refusal.reason)
+            raise refused() from None
+        return await self._sign_in(self._sessions, provider, claims, request_id)
+
+    async def _find_provider(self, issuer: str) -> tuple[Provider, float] | None:
+        """Read in a session of its own: no connection to the database is held while keys are fetched."""
         async with self._sessions() as session:
             provider = await repository.find_provider(session, issuer)
             if provider is None:
-                raise Refused("no active provider has its issuer")
-            now = await repository.database_now(session)
-            return provider, now.timestamp()
+                return None
+            return provider, (await repository.database_now(session)).timestamp()
