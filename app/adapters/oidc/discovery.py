@@ -14,7 +14,6 @@ from app.kit.outbound import (
     ForbiddenUrl,
     Origin,
     OutboundClient,
-    OutboundError,
     Timeouts,
     UpstreamError,
     origin_of,
@@ -62,23 +61,18 @@ class Publications:
                 published = await self._get(_keys_url(issuer, document))
         except TimeoutError:
             raise ProviderFault("it is too slow") from None
-        return usable_keys(published.get("keys"))
-
-    async def _get(self, url: str) -> JsonObject:
-        try:
-            mine = self._own is not None and origin_of(url) == self._own_origin
-            client = self._own if mine and self._own is not None else self._guarded
-            response = await client.request(
-                "GET", url, [(b"accept", b"application/json")], timeouts=_TIMEOUTS
-            )
-            body = await response.read(_MOST_BYTES) if response.status == 200 else b""
-            response.close()
         except ForbiddenUrl as error:
             raise ProviderFault(error.reason) from None
         except UpstreamError as error:
             raise ProviderFault(error.message) from None
-        except OutboundError:
-            raise ProviderFault("it cannot be reached") from None
+        return usable_keys(published.get("keys"))
+
+    async def _get(self, url: str) -> JsonObject:
+        own = self._own if origin_of(url) == self._own_origin else None
+        client = own or self._guarded
+        response = await client.request("GET", url, [(b"accept", b"application/json")], timeouts=_TIMEOUTS)
+        body = await response.read(_MOST_BYTES) if response.status == 200 else b""
+        response.close()
         if response.status != 200:
             raise ProviderFault(f"it answers {response.status}")
         try:
