@@ -8,13 +8,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as package
 from app.adapters.oauth import routes as oauth
+from app.features.administrators import break_glass_routes as break_glass
+from app.features.administrators import me
+from app.features.administrators import routes as administrators
 from app.features.audit import routes as audit
 from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
 from app.features.groups import routes as groups
 from app.features.identities import routes as identities
 from app.features.servers import routes as servers
-from app.features.service_accounts import me
 from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import routes as tokens
@@ -67,7 +69,9 @@ def create_api(settings: Settings) -> FastAPI:
         grants,
         tokens,
         service_accounts,
+        administrators,
         me,
+        break_glass,
         audit,
         oauth,
         health,

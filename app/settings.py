@@ -22,6 +22,7 @@ from app.domain.access import Network
 from app.kit.authorization import Role
 from app.kit.crypto import MINIMUM_KEY_BYTES
 from app.kit.database import async_url
+from app.kit.passwords import is_password_hash
 
 PREFIX = "SCOPEGATE_"
 _SECRETS = (
@@ -140,6 +141,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 'give it as JSON, from claim value to role: {"scopegate-admins": "admin"}'
             ) from None
+
+    @field_validator("break_glass_password_hash")
+    @classmethod
+    def _password_hash(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_password_hash(value.get_secret_value()):
+            raise ValueError("give it as `scopegate hash-password` prints it: $argon2id$...")
+        return value
 
     @field_validator(*_KEYS)
     @classmethod

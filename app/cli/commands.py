@@ -110,6 +110,15 @@ def bootstrap() -> None:
 
 
 @app.command()
+def hash_password() -> None:
+    """Read the break-glass administrator's password, and print the hash to configure."""
+    from app.cli.passwords import read_password
+    from app.kit.passwords import hash_password as hashed
+
+    typer.echo(hashed(read_password()))
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to this code's schema."""
     from app.cli.database import migrate as run

@@ -21,9 +21,10 @@ SECRET_BYTES = 32
 SCOPED_TOKEN = "sgt"
 CLIENT_SECRET = "sgc"
 API_BEARER = "sgb"
+BREAK_GLASS = "sge"
 
 _SHAPE = re.compile(
-    rf"(sg[tcb])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
+    rf"(sg[tcbe])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
 )
 
 

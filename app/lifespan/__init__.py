@@ -13,6 +13,7 @@ from app.features.access.clockwork import DatabaseClock
 from app.features.access.in_flight import InFlightTable
 from app.features.access.refusals import Refusals
 from app.features.access.snapshot import AccessSnapshot
+from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.epochs import ensure_epoch
 from app.gateway import Gateway
 from app.kit.crypto import Peppers, Sealer
@@ -27,7 +28,7 @@ from app.lifespan.ports import (
     SnapshotPort,
     TokenUses,
 )
-from app.lifespan.sign_in import ProviderWatch, authenticator, provider_keys
+from app.lifespan.sign_in import ProviderWatch, authenticator, local_administrator, provider_keys
 from app.lifespan.syncs import SyncRequestsPort
 from app.settings import Settings
 
@@ -52,14 +53,15 @@ def make_lifespan(settings: Settings) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            app.state.runtime = runtime = await _runtime(settings, stack)
+            runtime, app.state.break_glass = await _runtime(settings, stack)
+            app.state.runtime = runtime
             app.state.gateway = await _gateway(settings, runtime, stack)
             yield
 
     return lifespan
 
 
-async def _runtime(settings: Settings, stack: AsyncExitStack) -> Runtime:
+async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, BreakGlass]:
     engine = make_engine(_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
     stack.push_async_callback(engine.dispose)
     outbound = await stack.enter_async_context(
@@ -69,16 +71,18 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> Runtime:
     keys = await provider_keys(settings, outbound, stack)
     watching = asyncio.create_task(ProviderWatch(sessions, keys).run(), name="providers")
     stack.push_async_callback(_cancelled, watching)
-    return Runtime(
+    break_glass = local_administrator(settings, sessions, peppers, stack)
+    runtime = Runtime(
         sessions=sessions,
         peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
         outbound=outbound,
-        authenticate=authenticator(sessions, peppers, keys),
+        authenticate=authenticator(sessions, peppers, keys, break_glass),
         public_url=settings.base_url,
         max_token_ttl=settings.max_token_ttl,
         warnings=keys.warnings,
     )
+    return runtime, break_glass
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

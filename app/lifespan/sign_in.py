@@ -12,9 +12,12 @@ from app.adapters.oidc.discovery import Publications
 from app.adapters.oidc.keys import ProviderKeys
 from app.adapters.oidc.verifier import AccessTokens
 from app.domain.errors import Unavailable
-from app.domain.token_format import API_BEARER
+from app.domain.token_format import API_BEARER, BREAK_GLASS
+from app.features.access.clients import Clients
+from app.features.administrators.break_glass import BreakGlass
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.repository import active_issuers
+from app.kit.authorization import BearerReader
 from app.kit.crypto import Peppers
 from app.kit.outbound import AddressPolicy, OutboundClient, origin_of
 from app.settings import Settings
@@ -38,13 +41,34 @@ async def provider_keys(settings: Settings, outbound: OutboundClient, stack: Asy
     return keys
 
 
+def local_administrator(
+    settings: Settings,
+    sessions: async_sessionmaker[AsyncSession],
+    peppers: Peppers,
+    stack: AsyncExitStack,
+) -> BreakGlass:
+    """Break-glass sign-in, which refuses everything where no password is configured."""
+    clients, hashed = Clients(peppers.derive("clients")), settings.break_glass_password_hash
+    made = BreakGlass(
+        sessions,
+        peppers,
+        lambda address, user_agent: clients.name(address, user_agent, None, None),
+        None if hashed is None else hashed.get_secret_value(),
+        workers=settings.workers,
+    )
+    stack.callback(made.close)
+    return made
+
+
 def authenticator(
-    sessions: async_sessionmaker[AsyncSession], peppers: Peppers, keys: ProviderKeys
+    sessions: async_sessionmaker[AsyncSession], peppers: Peppers, keys: ProviderKeys, break_glass: BreakGlass
 ) -> ApiAuthenticator:
     """Reads every bearer that opens the API."""
-    return ApiAuthenticator(
-        {API_BEARER: ServiceAccountBearers(peppers)}, AccessTokens(sessions, keys, sign_in)
-    )
+    ours: dict[str, BearerReader] = {
+        API_BEARER: ServiceAccountBearers(peppers),
+        BREAK_GLASS: break_glass.read_bearer,
+    }
+    return ApiAuthenticator(ours, AccessTokens(sessions, keys, sign_in))
 
 
 class ProviderWatch:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.token_format import (
     API_BEARER,
+    BREAK_GLASS,
     CLIENT_SECRET,
     SCOPED_TOKEN,
     decode_base62,
@@ -19,7 +20,7 @@ from app.domain.token_format import (
 )
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-PREFIXES = (SCOPED_TOKEN, CLIENT_SECRET, API_BEARER)
+PREFIXES = (SCOPED_TOKEN, CLIENT_SECRET, API_BEARER, BREAK_GLASS)
 any_id = st.uuids()
 secrets = st.binary(min_size=32, max_size=32)
 prefixes = st.sampled_from(PREFIXES)
@@ -28,7 +29,7 @@ prefixes = st.sampled_from(PREFIXES)
 @given(prefixes, any_id, secrets)
 def test_a_credential_reads_back_as_written(prefix: str, id: UUID, secret: bytes) -> None:
     text = format_credential(prefix, id, secret)
-    assert re.fullmatch(r"sg[tcb]_[0-9A-Za-z]{22}_[0-9A-Za-z]{49}", text)
+    assert re.fullmatch(r"sg[tcbe]_[0-9A-Za-z]{22}_[0-9A-Za-z]{49}", text)
     parsed = parse_credential(text, prefix)
     assert parsed is not None
     assert (parsed.prefix, parsed.id) == (prefix, id)

@@ -14,6 +14,7 @@ from app.settings import Settings
 
 OPEN = {
     "/.well-known/oauth-authorization-server",
+    "/api/v1/break-glass",
     "/docs",
     "/docs/oauth2-redirect",
     "/livez",

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Select, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
+from sqlmodel import col
 
 from app.features.administrators.models import Administrator, RoleAssignment
+from app.features.administrators.schemas import AdministratorQuery
+from app.features.identities.models import Identity
 from app.features.identity_providers.models import IdentityProvider
 from app.kit.authorization import Role
 
@@ -28,6 +30,25 @@ WHERE identity_providers.id = CAST(CAST(:provider AS text) AS uuid) AND identity
     AND identity_providers.ended_at IS NULL
 """)  # noqa: S608 - the one value is a constant of ours
 _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
+
+
+def select_administrators(wanted: AdministratorQuery) -> Select[Administrator]:
+    """The administrators that a filter leaves, in no order."""
+    statement = select(Administrator)
+    if wanted.status:
+        statement = statement.where(col(Administrator.status).in_(wanted.status))
+    if wanted.identity_id:
+        statement = statement.where(col(Administrator.identity_id).in_(wanted.identity_id))
+    if wanted.role:
+        having = select(col(RoleAssignment.administrator_id)).where(col(RoleAssignment.role).in_(wanted.role))
+        statement = statement.where(col(Administrator.id).in_(having))
+    if wanted.q:
+        columns = (col(Identity.user_name), col(Identity.display_name), col(Identity.email))
+        named = select(col(Identity.id)).where(
+            or_(*(column.icontains(wanted.q, autoescape=True) for column in columns))
+        )
+        statement = statement.where(col(Administrator.identity_id).in_(named))
+    return statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +79,7 @@ async def find_known(session: AsyncSession, provider_id: UUID, link: str) -> Kno
 
 async def is_active_provider(session: AsyncSession, provider_id: UUID) -> bool:
     """Whether a provider is neither disabled nor ended."""
-    query = select(IdentityProvider.id).where(
+    query = select(col(IdentityProvider.id)).where(
         col(IdentityProvider.id) == provider_id,
         col(IdentityProvider.status) == "active",
         col(IdentityProvider.ended_at).is_(None),

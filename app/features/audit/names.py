@@ -16,6 +16,7 @@ UNION ALL SELECT id, name FROM service_accounts WHERE id = ANY(CAST(:ids AS uuid
 UNION ALL SELECT id, slug FROM servers WHERE id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT a.id, coalesce(i.display_name, i.user_name) FROM administrators a
     JOIN identities i ON i.id = a.identity_id WHERE a.id = ANY(CAST(:ids AS uuid[]))
+UNION ALL SELECT id, 'break-glass administrator' FROM break_glass_sessions WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 _NAMED = text("""
 SELECT id FROM identities WHERE user_name ILIKE :pattern OR display_name ILIKE :pattern OR email ILIKE :pattern

@@ -19,7 +19,7 @@ async def record(
     caller: Caller,
     action: str,
     object_type: str,
-    object_id: UUID,
+    object_id: UUID | None,
     *,
     changes: dict[str, Any] | None = None,
     request_id: str | None = None,

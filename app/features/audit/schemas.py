@@ -52,6 +52,7 @@ AuditChanges = TypeAliasType(
 PREFIXES = {
     "administrator": ids.ADMINISTRATOR,
     "approval": ids.APPROVAL,
+    "break_glass": ids.KEY,
     "grant": ids.GRANT,
     "group": ids.GROUP,
     "identity": ids.IDENTITY,
@@ -62,7 +63,7 @@ PREFIXES = {
     "token": ids.TOKEN,
     "tool": ids.TOOL,
 }
-_ACTORS = ("administrator", "identity", "service_account")
+_ACTORS = ("administrator", "break_glass", "identity", "service_account")
 
 
 def show_id(kind: str | None, id: UUID | None) -> str | None:

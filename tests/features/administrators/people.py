@@ -1,5 +1,6 @@
 """Providers and claims for tests of signing in, and readers of what a sign-in leaves."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -63,3 +64,11 @@ async def person_of(sessions: Sessions, provider: Provider, link: str) -> UUID:
     )
     id: UUID = found[0].identity_id
     return id
+
+
+async def until_waiting(sessions: Sessions, count: int = 1) -> None:
+    """Return once this many statements wait for a lock."""
+    query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(30):
+        while len(await rows(sessions, query)) < count:
+            pass

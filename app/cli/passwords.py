@@ -1,0 +1,23 @@
+"""Reading a password: from the terminal, unseen and twice, or the first line of a pipe. Never from an argument, which
+every process on the machine can read."""
+
+import sys
+from getpass import getpass
+
+from app.cli.errors import CannotStart
+from app.kit.passwords import LONGEST, SHORTEST
+
+
+def read_password() -> str:
+    """A password to hash. Raises ``CannotStart`` when it is not acceptable, or not typed alike twice."""
+    if sys.stdin.isatty():
+        password = getpass("Password: ")
+        if getpass("The same again: ") != password:
+            raise CannotStart("the two passwords differ")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise CannotStart(f"a password has {SHORTEST} to {LONGEST} characters")
+    if not password.isprintable():
+        raise CannotStart("a password is readable text in UTF-8")
+    return password

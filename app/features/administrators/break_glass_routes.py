@@ -1,0 +1,60 @@
+"""``/break-glass``: the local administrator signs in."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import ConfigDict, Field, SecretStr, StringConstraints
+
+from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin_of
+from app.kit.database import TransactionalRoute
+from app.kit.passwords import LONGEST
+from app.kit.problems import problem_responses
+from app.kit.schemas import CleanText, Strict
+
+router = APIRouter(prefix="/api/v1/break-glass", tags=["break-glass"], route_class=TransactionalRoute)
+
+
+def _get_break_glass(request: Request) -> BreakGlass:
+    break_glass: BreakGlass = request.app.state.break_glass
+    return break_glass
+
+
+class BreakGlassSignIn(Strict):
+    """The password of the local administrator, and what it is needed for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"password": "correct horse battery staple", "reason": "The provider is down."}]
+        }
+    )
+    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText] = Field(
+        description="Kept with the session, for whoever asks later."
+    )
+
+
+class BreakGlassToken(Strict):
+    """A bearer with the role owner. Each request that it makes is recorded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"access_token": "sge_...", "token_type": "Bearer", "expires_in": 900}]
+        }
+    )
+    access_token: str = Field(description="`sge_...`, shown once. Another password in the settings ends it.")
+    token_type: Literal["Bearer"] = "Bearer"
+    expires_in: int = Field(description="Seconds.")
+
+
+@router.post(
+    "",
+    operation_id="create_break_glass_token",
+    openapi_extra={"security": []},
+    responses=problem_responses(400, 401, 404, 422, 429, 503),
+)
+async def create_break_glass_token(
+    body: BreakGlassSignIn, request: Request, break_glass: Annotated[BreakGlass, Depends(_get_break_glass)]
+) -> BreakGlassToken:
+    """Sign the local administrator in, if one is configured. Every attempt is recorded."""
+    text = await break_glass.sign_in(body.password.get_secret_value(), body.reason, origin_of(request))
+    return BreakGlassToken(access_token=text, expires_in=int(LIFETIME.total_seconds()))

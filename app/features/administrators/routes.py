@@ -1,0 +1,98 @@
+"""``/administrators``: the people who manage this deployment. They appear when they sign in with a role."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.administrators import service
+from app.features.administrators.models import Administrator
+from app.features.administrators.repository import assignments_of, select_administrators
+from app.features.administrators.schemas import AdministratorQuery, AdministratorView
+from app.kit.authorization import Caller, Permission, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import IfMatch, set_etag
+from app.kit.ids import AdministratorId
+from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/administrators",
+    tags=["administrators"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+CanWrite = Annotated[Caller, requires(Permission.ADMINISTRATORS_WRITE)]
+
+
+async def _answer(session: Session, response: Response, administrator: Administrator) -> AdministratorView:
+    set_etag(response, administrator.revision)
+    assignments = await assignments_of(session, [administrator.id])
+    return AdministratorView.from_row(administrator, assignments[administrator.id])
+
+
+@router.get("", dependencies=[requires(Permission.ADMINISTRATORS_READ)], operation_id="list_administrators")
+async def list_administrators(
+    session: Session, runtime: CurrentRuntime, query: Annotated[AdministratorQuery, Query()]
+) -> Page[AdministratorView]:
+    """Administrators, newest first."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_administrators", query.filters())
+    rows, following = await newest_first(session, select_administrators(query), Administrator, cursors, query)
+    assignments = await assignments_of(session, [row.id for row in rows])
+    items = [AdministratorView.from_row(row, assignments[row.id]) for row in rows]
+    return Page(items=items, next_cursor=following)
+
+
+@router.get(
+    "/{administrator_id}",
+    dependencies=[requires(Permission.ADMINISTRATORS_READ)],
+    operation_id="get_administrator",
+)
+async def get_administrator(
+    session: Session, response: Response, administrator_id: AdministratorId
+) -> AdministratorView:
+    """One administrator."""
+    return await _answer(session, response, await service.load(session, administrator_id))
+
+
+@router.post(
+    "/{administrator_id}/disable",
+    operation_id="disable_administrator",
+    responses=problem_responses(412),
+)
+async def disable_administrator(
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+    administrator_id: AdministratorId,
+) -> AdministratorView:
+    """Keep an administrator out from now on, whatever their token says.
+
+    The service accounts that they answer for go on: suspend or offboard the identity to stop those too.
+    """
+    administrator, _ = await service.lock_with_person(session, administrator_id)
+    if_match.check(administrator.revision)
+    await service.disable(session, caller, administrator, request.state.request_id)
+    return await _answer(session, response, administrator)
+
+
+@router.post(
+    "/{administrator_id}/enable",
+    operation_id="enable_administrator",
+    responses=problem_responses(412),
+)
+async def enable_administrator(
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+    administrator_id: AdministratorId,
+) -> AdministratorView:
+    """Let a disabled administrator in again. What they may do, the provider says."""
+    administrator, person = await service.lock_with_person(session, administrator_id)
+    if_match.check(administrator.revision)
+    await service.enable(session, caller, administrator, person, request.state.request_id)
+    return await _answer(session, response, administrator)

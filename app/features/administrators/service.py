@@ -1,0 +1,89 @@
+"""Keeping an administrator out, and letting them in again. Who is one, and with what roles, the provider says."""
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from app.domain.errors import Conflict, Forbidden, NotFound
+from app.features.administrators.admit import ADMINISTRATOR_KIND
+from app.features.administrators.models import Administrator
+from app.features.administrators.repository import lock_administrator
+from app.features.audit.record import record
+from app.features.identities.models import Identity
+from app.features.identities.repository import lock_identity
+from app.kit.authorization import Caller
+
+
+async def load(session: AsyncSession, id: UUID) -> Administrator:
+    """The administrator. Raises ``NotFound``."""
+    administrator = await session.get(Administrator, id)
+    if administrator is None:
+        raise NotFound("There is no such administrator.")
+    return administrator
+
+
+async def lock_with_person(session: AsyncSession, id: UUID) -> tuple[Administrator, Identity]:
+    """The administrator and the person, locked in the order of sign-ins and offboardings. Raises ``NotFound``."""
+    seen = await load(session, id)
+    person = await lock_identity(session, seen.identity_id, share=True)
+    administrator = await lock_administrator(session, seen.identity_id)
+    if person is None or administrator is None:
+        raise NotFound("There is no such administrator.")
+    return administrator, person
+
+
+async def disable(
+    session: AsyncSession, caller: Caller, administrator: Administrator, request_id: str | None
+) -> None:
+    """Keep a locked administrator out from now on. Raises ``Forbidden`` for the caller's own."""
+    await _check_another(session, caller, administrator)
+    await _set_status(session, caller, administrator, "disabled", request_id)
+
+
+async def enable(
+    session: AsyncSession,
+    caller: Caller,
+    administrator: Administrator,
+    person: Identity,
+    request_id: str | None,
+) -> None:
+    """Let a locked administrator in again. Raises ``Forbidden`` for the caller's own, ``Conflict``."""
+    await _check_another(session, caller, administrator)
+    if person.status != "active":
+        raise Conflict(
+            f"This person is {person.status}; reinstate the identity first.", code="identity_not_active"
+        )
+    await _set_status(session, caller, administrator, "active", request_id)
+
+
+async def _set_status(
+    session: AsyncSession,
+    caller: Caller,
+    administrator: Administrator,
+    status: str,
+    request_id: str | None,
+) -> None:
+    before = administrator.status
+    if before == status:
+        return
+    administrator.status = status
+    administrator.revision += 1
+    await session.flush()
+    await session.refresh(administrator)
+    action = "administrator.enable" if status == "active" else "administrator.disable"
+    changes = {"status": {"from": before, "to": status}}
+    await record(
+        session, caller, action, ADMINISTRATOR_KIND, administrator.id, changes=changes, request_id=request_id
+    )
+
+
+async def _check_another(session: AsyncSession, caller: Caller, administrator: Administrator) -> None:
+    """Nobody does it to themselves, nor by a service account that they or an agent of theirs answer for."""
+    answering = select(Identity.owner_id).where(col(Identity.id) == caller.identity_id)
+    behind = {caller.identity_id, (await session.execute(answering)).scalar_one_or_none()}
+    if administrator.identity_id in behind:
+        raise Forbidden(
+            "Administrators cannot disable or enable themselves; another owner has to do it.",
+            code="own_account",
+        )
