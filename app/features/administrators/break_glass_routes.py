@@ -41,7 +41,10 @@ class BreakGlassToken(Strict):
             "examples": [{"access_token": "sge_...", "token_type": "Bearer", "expires_in": 900}]
         }
     )
-    access_token: str = Field(description="`sge_...`, shown once. Another password in the settings ends it.")
+    access_token: str = Field(
+        description="`sge_...`, shown once. Another password in the settings ends it.",
+        json_schema_extra={"format": "password"},
+    )
     token_type: Literal["Bearer"] = "Bearer"
     expires_in: int = Field(description="Seconds.")
 
