@@ -21,10 +21,9 @@ SECRET = {"$ref": "#/components/schemas/Secret"}
 
 def is_secret(schema: dict[str, Any]) -> bool:
     """Whether this is a password, or a password or null."""
-    choices = [choice for choice in schema.get("anyOf", []) if choice.get("type") != "null"]
-    if choices:
-        return len(choices) == 1 and is_secret(choices[0])
-    return schema.get("type") == "string" and schema.get("format") == "password"
+    strings = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
+    is_password = "password" in [schema.get("format"), *(choice.get("format") for choice in strings)]
+    return is_password and [choice.get("type") for choice in strings] == ["string"]
 
 
 def with_secrets(value: Any) -> Any:
@@ -34,8 +33,7 @@ def with_secrets(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if is_secret(value):
-        described = {"description": value["description"]} if "description" in value else {}
-        return {**described, **SECRET}
+        return SECRET
     return {key: with_secrets(item) for key, item in value.items()}
 
 

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
 
 from attrs import define
+from attrs import field as attrs_field
 
+from ...secret import Secret
 from ..types import UNSET, Unset
 
 
@@ -12,8 +14,7 @@ from ..types import UNSET, Unset
 class BreakGlassToken:
     """A bearer with the role owner. Each request that it makes is recorded."""
 
-    access_token: str
-    """`sge_...`, shown once. Another password in the settings ends it."""
+    access_token: Secret = attrs_field(converter=Secret)
 
     expires_in: int
     """Seconds."""
@@ -43,7 +44,7 @@ class BreakGlassToken:
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        access_token = d.pop("access_token")
+        access_token = Secret(d.pop("access_token"))
 
         expires_in = d.pop("expires_in")
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
+from attrs import field as attrs_field
 
+from ...secret import Secret
 from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -18,8 +20,7 @@ class IssuedCredential:
     client_id: str
     """The service account's id."""
 
-    client_secret: None | str
-    """Shown once; trade it at POST /oauth/token. Null when a repeat of the request is answered."""
+    client_secret: Secret = attrs_field(converter=Secret)
 
     credential: ServiceAccountCredential
     """A client secret's handle; the secret itself is never shown again."""
@@ -31,7 +32,6 @@ class IssuedCredential:
         """As JSON has it, but that a secret stays a `Secret`."""
         client_id = self.client_id
 
-        client_secret: None | str
         client_secret = self.client_secret
 
         credential = self.credential.to_dict()
@@ -58,12 +58,7 @@ class IssuedCredential:
         d = dict(src_dict)
         client_id = d.pop("client_id")
 
-        def _parse_client_secret(data: object) -> None | str:
-            if data is None:
-                return data
-            return cast(None | str, data)
-
-        client_secret = _parse_client_secret(d.pop("client_secret"))
+        client_secret = Secret(d.pop("client_secret"))
 
         credential = ServiceAccountCredential.from_dict(d.pop("credential"))
 

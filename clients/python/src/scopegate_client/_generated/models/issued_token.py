@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
+from attrs import field as attrs_field
 
+from ...secret import Secret
 from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
 class IssuedToken:
     """A token with its new secret, which is shown this once."""
 
-    secret: None | str
-    """The scoped token itself. Keep it; it is never shown again, and null when a repeat of the request is
-    answered."""
+    secret: Secret = attrs_field(converter=Secret)
 
     token: Token
     """A scoped token, without any secret."""
@@ -32,7 +32,6 @@ class IssuedToken:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        secret: None | str
         secret = self.secret
 
         token = self.token.to_dict()
@@ -60,13 +59,7 @@ class IssuedToken:
         from ..models.token import Token
 
         d = dict(src_dict)
-
-        def _parse_secret(data: object) -> None | str:
-            if data is None:
-                return data
-            return cast(None | str, data)
-
-        secret = _parse_secret(d.pop("secret"))
+        secret = Secret(d.pop("secret"))
 
         token = Token.from_dict(d.pop("token"))
 

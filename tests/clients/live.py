@@ -1,0 +1,72 @@
+"""The running service, in a thread of its own: what tests of its clients talk to."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from app.kit.crypto import Peppers
+from app.kit.database import make_engine, make_sessions
+from app.kit.ids import SERVICE_ACCOUNT, format_id
+from tests.api import KEY, Account, make_account
+from tests.story.service import listener, notes_server, serving, whole_service
+
+T = TypeVar("T")
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="loop")
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the coroutine returns, waited for."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Where the service is, an owner's service account, and an MCP server to register."""
+
+    url: str
+    owner: Account
+    owner_client_id: str
+    upstream_url: str
+
+
+@asynccontextmanager
+async def _running(database_url: str, **settings: Any) -> AsyncIterator[Live]:
+    async with AsyncExitStack() as stack:
+        engine = make_engine(database_url, pool_size=2, name="test")
+        stack.push_async_callback(engine.dispose)
+        owner = await make_account(make_sessions(engine), Peppers([KEY.encode()]))
+        sock = stack.enter_context(listener())
+        upstream = await stack.enter_async_context(serving(notes_server(), sock))
+        service = await stack.enter_async_context(whole_service(database_url, owner.bearer, **settings))
+        yield Live(service.url, owner, format_id(SERVICE_ACCOUNT, owner.id), f"{upstream}/mcp")
+
+
+@contextmanager
+def running(database_url: str, **settings: Any) -> Iterator[Live]:
+    """The service on a database, served from a thread of its own."""
+    with Loop() as loop:
+        context = _running(database_url, **settings)
+        live = loop.run(context.__aenter__())
+        try:
+            yield live
+        finally:
+            loop.run(context.__aexit__(None, None, None))

@@ -1,0 +1,8 @@
+"""Names that no other test has: the tests of a module share a service."""
+
+from uuid import uuid4
+
+
+def name(stem: str) -> str:
+    """A name that begins like this."""
+    return f"{stem}-{uuid4().hex[:12]}"

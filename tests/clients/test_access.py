@@ -1,0 +1,169 @@
+"""The client and the real service: servers, tools, grants, tokens and the trail they leave."""
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from scopegate_client import Client, Secret
+from scopegate_client.errors import Conflict, NotFound
+from scopegate_client.models import (
+    AllServers,
+    AllTools,
+    BearerCredential,
+    GrantsScope,
+    Identity,
+    IdentityPrincipal,
+    ListedScope,
+    ScopeEntry,
+    ServersByIds,
+    TokenBulkRevokeFilter,
+    ToolsByRisk,
+)
+
+from tests.clients.drives import drives
+from tests.clients.live import Live
+from tests.clients.names import name
+
+
+def person(client: Client) -> Identity:
+    """A person who may use everything."""
+    ada = client.identities.create(kind="person", user_name=name("ada"), display_name="Ada")
+    client.grants.create(principal=IdentityPrincipal(id=ada.id), servers=AllServers(), tools=AllTools())
+    return ada
+
+
+def soon() -> datetime:
+    """A time at which a token may end."""
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+@drives(
+    *("create_server", "get_server", "list_servers", "update_server", "sync_server", "delete_server"),
+    *("list_tools", "get_tool", "update_tool"),
+)
+def test_a_server_is_registered_and_its_tools_are_found(client: Client, live: Live) -> None:
+    slug = name("notes")
+    server = client.servers.create(slug=slug, name="Notes", url=live.upstream_url, labels={"env": "test"})
+    assert client.servers.get(server.id).labels == {"env": "test"}
+    assert [found.id for found in client.servers.list(slug=slug)] == [server.id]
+    assert client.servers.sync(server.id).sync.state == "ok"
+    tools = {tool.name: tool for tool in client.tools.list(server_id=server.id)}
+    assert tools["read_note"].risk == "read"
+    assert client.tools.get(tools["read_note"].id).input_schema["type"] == "object"
+    assert client.tools.update(tools["write_note"].id, risk="destructive").risk == "destructive"
+    assert client.servers.update(server.id, status="disabled").status == "disabled"
+    client.servers.delete(server.id)
+    with pytest.raises(NotFound):
+        client.servers.get(server.id)
+
+
+@drives("create_tool", "approve_tool", "delete_tool")
+def test_a_tool_by_hand_is_approved_as_it_was_seen(client: Client, live: Live) -> None:
+    server = client.servers.create(slug=name("notes"), url=live.upstream_url)
+    tool = client.tools.create(server_id=server.id, name="print", input_schema={"type": "object"})
+    with pytest.raises(Conflict) as changed:
+        client.tools.approve(tool.id, definition_digest="0" * 64)
+    assert changed.value.code == "definition_changed"
+    approved = client.tools.approve(tool.id, definition_digest=tool.definition_digest)
+    assert approved.approved_digest == tool.definition_digest
+    client.tools.delete(tool.id)
+
+
+@drives(
+    *("set_server_credential", "delete_server_credential"),
+    *("set_identity_credential", "delete_identity_credential"),
+)
+def test_a_credential_for_a_server_goes_in_and_never_out(client: Client, live: Live) -> None:
+    server = client.servers.create(slug=name("notes"), url=live.upstream_url)
+    ada = person(client)
+    stored = client.servers.set_credential(server.id, BearerCredential(token="s3cret-of-the-server"))
+    own = client.servers.set_identity_credential(
+        server.id, ada.id, {"kind": "bearer", "token": Secret("own")}
+    )
+    assert (stored.kind, own.kind) == ("bearer", "bearer")
+    client.servers.delete_identity_credential(server.id, ada.id)
+    client.servers.delete_credential(server.id)
+
+
+@drives("create_grant", "get_grant", "list_grants", "update_grant", "delete_grant")
+def test_a_grant_is_made_narrowed_and_ended(client: Client) -> None:
+    ada = client.identities.create(kind="person", user_name=name("ada"), display_name="Ada")
+    grant = client.grants.create(
+        principal=IdentityPrincipal(id=ada.id),
+        servers=AllServers(),
+        tools=ToolsByRisk(risk=["read"]),
+        reason="on call",
+    )
+    assert isinstance(grant.tools, ToolsByRisk)
+    assert client.grants.get(grant.id) == grant
+    assert [found.id for found in client.grants.list(identity_id=ada.id)] == [grant.id]
+    ends = soon()
+    assert client.grants.update(grant.id, expires_at=ends).expires_at == ends
+    client.grants.delete(grant.id)
+    assert client.grants.list(identity_id=ada.id).first() is None
+
+
+@drives("create_token", "get_token", "list_tokens", "narrow_token", "rotate_token", "revoke_token")
+def test_a_token_is_issued_narrowed_rotated_and_revoked(client: Client) -> None:
+    ada = person(client)
+    entry = ScopeEntry(servers=AllServers(), tools=ToolsByRisk(risk=["read"]))
+    issued = client.tokens.create(
+        identity_id=ada.id, name="laptop", scope=ListedScope(entries=[entry]), expires_at=soon()
+    )
+    assert issued.secret.reveal().startswith("sgt_")
+    assert issued.secret.reveal() not in repr(issued)
+    assert client.tokens.get(issued.token.id).name == "laptop"
+    assert client.tokens.narrow(issued.token.id, name="old laptop").name == "old laptop"
+    rotated = client.tokens.rotate(issued.token.id, overlap_s=60)
+    assert rotated.secret != issued.secret
+    assert [token.id for token in client.tokens.list(identity_id=ada.id, status="active")] == [
+        issued.token.id
+    ]
+    assert client.tokens.revoke(issued.token.id, reason="lost", dry_run=True).token.status == "active"
+    revocation = client.tokens.revoke(issued.token.id, reason="lost")
+    assert (revocation.changed, revocation.token.status) == (True, "revoked")
+    with pytest.raises(Conflict) as ended:
+        client.tokens.rotate(issued.token.id)
+    assert ended.value.code == "token_ended"
+
+
+@drives("bulk_revoke_tokens")
+def test_many_tokens_end_at_once(client: Client) -> None:
+    ada = person(client)
+    made = {
+        client.tokens.create(identity_id=ada.id, name=text, scope=GrantsScope(), expires_at=soon()).token.id
+        for text in ("laptop", "phone")
+    }
+    of_ada = TokenBulkRevokeFilter(identity_id=ada.id)
+    assert set(client.tokens.bulk_revoke(filter=of_ada, reason="lost", dry_run=True).revoked.tokens) == made
+    assert (
+        set(client.tokens.bulk_revoke(filter={"identity_id": ada.id}, reason="lost").revoked.tokens) == made
+    )
+    assert {token.status for token in client.tokens.list(identity_id=ada.id)} == {"revoked"}
+
+
+@drives("list_audit_events", "get_audit_event")
+def test_the_trail_is_searched_and_followed(client: Client) -> None:
+    begun = datetime.now(UTC) - timedelta(seconds=5)
+    ada = client.identities.create(kind="person", user_name=name("ada"), display_name="Ada")
+    client.identities.update(ada.id, display_name="Ada L.")
+    found = list(client.audit_events.list(object_id=ada.id, since=begun, until=datetime.now(UTC)))
+    assert [event.action for event in found] == ["identity.update", "identity.create"]
+    assert client.audit_events.get(found[0].id) == found[0]
+    following = client.audit_events.follow(since=begun, object_id=ada.id, wait=False)
+    assert [event.action for event in following] == ["identity.create", "identity.update"]
+    client.identities.suspend(ada.id)
+    resumed = client.audit_events.follow(after=following.cursor, since=begun, object_id=ada.id, wait=False)
+    assert [event.action for event in resumed] == ["identity.suspend"]
+
+
+def test_the_secret_of_an_issued_token_opens_the_gateway(client: Client, live: Live) -> None:
+    server = client.servers.create(slug=name("notes"), url=live.upstream_url)
+    ada = person(client)
+    scope = ListedScope(entries=[ScopeEntry(servers=ServersByIds(ids=[server.id]), tools=AllTools())])
+    issued = client.tokens.create(identity_id=ada.id, name="agent", scope=scope, expires_at=soon())
+    body = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+    headers = {"Accept": "application/json, text/event-stream"}
+    assert httpx.post(f"{live.url}/mcp", json=body, headers=headers, timeout=20).status_code == 401
+    headers["Authorization"] = f"Bearer {issued.secret.reveal()}"
+    assert httpx.post(f"{live.url}/mcp", json=body, headers=headers, timeout=20).status_code != 401
