@@ -16,6 +16,7 @@ from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
 from app.features.groups import routes as groups
 from app.features.identities import routes as identities
+from app.features.identity_providers import routes as identity_providers
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import offboard_routes as offboarding
@@ -69,6 +70,7 @@ def create_api(settings: Settings) -> FastAPI:
         grants,
         tokens,
         service_accounts,
+        identity_providers,
         administrators,
         me,
         break_glass,

@@ -19,10 +19,22 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.access import Network
-from app.kit.authorization import Role
+from app.features.identity_providers.provider import DEFAULT_ALGORITHMS
+from app.features.identity_providers.schemas import (
+    Algorithms,
+    Audience,
+    ClaimName,
+    IdentityProviderCreate,
+    Issuer,
+    LinkClaim,
+    RoleMap,
+    TokenTypes,
+)
 from app.kit.crypto import MINIMUM_KEY_BYTES
 from app.kit.database import async_url
+from app.kit.outbound import ForbiddenUrl, origin_of
 from app.kit.passwords import is_password_hash
+from app.kit.schemas import ShortText
 
 PREFIX = "SCOPEGATE_"
 _SECRETS = (
@@ -76,15 +88,15 @@ class Settings(BaseSettings):
     audit_retention: timedelta = timedelta(days=400)
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
-    oidc_issuer: str | None = None
-    oidc_client_id: str | None = None
+    oidc_issuer: Issuer | None = None
+    oidc_client_id: ShortText | None = None
     oidc_client_secret: SecretStr | None = None
-    oidc_audience: Annotated[tuple[str, ...], NoDecode] = ()
-    oidc_algorithms: Annotated[tuple[str, ...], NoDecode] = ("RS256", "PS256", "ES256", "EdDSA")
-    oidc_token_types: Annotated[tuple[str, ...], NoDecode] = ("at+jwt",)
-    oidc_role_claim: str = "groups"
-    oidc_role_map: Annotated[dict[str, Role], NoDecode] = Field(default_factory=dict)
-    oidc_link_claim: str = "sub"
+    oidc_audience: Annotated[tuple[Audience, ...], NoDecode] = ()
+    oidc_algorithms: Annotated[Algorithms, NoDecode] = list(DEFAULT_ALGORITHMS)
+    oidc_token_types: Annotated[TokenTypes, NoDecode] = ["at+jwt"]
+    oidc_role_claim: ClaimName = "groups"
+    oidc_role_map: Annotated[RoleMap, NoDecode] = Field(default_factory=dict)
+    oidc_link_claim: LinkClaim = "sub"
     break_glass_password_hash: SecretStr | None = None
     database_pool_size: int = Field(default=10, ge=1, le=200)
 
@@ -119,8 +131,12 @@ class Settings(BaseSettings):
             return None
         parts = urlsplit(value)
         safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
-        if not safe or not parts.hostname or parts.query or parts.fragment:
+        if not safe or not parts.hostname or "?" in value:
             raise ValueError("give it as https://host[/path], as the provider writes it into its tokens")
+        try:
+            origin_of(value)
+        except ForbiddenUrl as error:
+            raise ValueError(error.reason) from None
         return value
 
     @field_validator("oidc_audience", "oidc_algorithms", "oidc_token_types", mode="before")
@@ -174,6 +190,23 @@ class Settings(BaseSettings):
     def base_url(self) -> str:
         """Where clients reach this service, without a slash at the end."""
         return self.public_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def oidc_provider(self) -> IdentityProviderCreate | None:
+        """The provider of ``SCOPEGATE_OIDC_*``, if there is one; it is called what its host is called."""
+        if self.oidc_issuer is None:
+            return None
+        return IdentityProviderCreate(
+            name=urlsplit(self.oidc_issuer).hostname or self.oidc_issuer,
+            issuer=self.oidc_issuer,
+            audiences=list(self.oidc_audience),
+            algorithms=self.oidc_algorithms,
+            token_types=self.oidc_token_types,
+            role_claim=self.oidc_role_claim,
+            role_map=self.oidc_role_map,
+            link_claim=self.oidc_link_claim,
+            client_id=self.oidc_client_id,
+        )
 
     def keys(self, name: str) -> list[bytes]:
         """A key list, newest first. Raises ``SettingsError`` when it is not set."""

@@ -69,7 +69,9 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, 
     )
     peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)
     keys = await provider_keys(settings, outbound, stack)
-    watching = asyncio.create_task(ProviderWatch(sessions, keys).run(), name="providers")
+    watch = ProviderWatch(sessions, keys, settings.oidc_provider)
+    await watch.keep_environment()
+    watching = asyncio.create_task(watch.run(), name="providers")
     stack.push_async_callback(_cancelled, watching)
     break_glass = local_administrator(settings, sessions, peppers, stack)
     runtime = Runtime(

@@ -11,18 +11,22 @@ from app.adapters.oauth.authenticator import ApiAuthenticator, ServiceAccountBea
 from app.adapters.oidc.discovery import Publications
 from app.adapters.oidc.keys import ProviderKeys
 from app.adapters.oidc.verifier import AccessTokens
-from app.domain.errors import Unavailable
+from app.domain.errors import Conflict, Unavailable
 from app.domain.token_format import API_BEARER, BREAK_GLASS
 from app.features.access.clients import Clients
 from app.features.administrators.break_glass import BreakGlass
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.repository import active_issuers
+from app.features.identity_providers import repository, service
+from app.features.identity_providers.schemas import IdentityProviderCreate
 from app.kit.authorization import BearerReader
 from app.kit.crypto import Peppers
+from app.kit.database import commit
 from app.kit.outbound import AddressPolicy, OutboundClient, origin_of
 from app.settings import Settings
 
 WATCH_EVERY_S = 5.0
+# A database that is away is reported by others; a conflict is somebody registering the same issuer right now.
+_AWAY = (SQLAlchemyError, Unavailable, Conflict, OSError)
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -72,22 +76,41 @@ def authenticator(
 
 
 class ProviderWatch:
-    """Keeps the keys of all active providers fresh, so that no request has to wait for them."""
+    """Keeps the environment's provider as a row, and the keys of all active ones fresh, so that no request waits."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys) -> None:
+    def __init__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        keys: ProviderKeys,
+        configured: IdentityProviderCreate | None,
+    ) -> None:
         self._sessions = sessions
         self._keys = keys
+        self._configured = configured
+        self._kept = False
+
+    async def keep_environment(self) -> None:
+        """Write down what the environment says, once.
+
+        A database that cannot be written to now does not keep the service from starting: ``run`` tries again.
+        """
+        with suppress(*_AWAY):
+            async with self._sessions() as session:
+                await service.keep_environment(session, self._configured)
+                await commit(session)
+            self._kept = True
 
     async def run(self) -> None:
         """Look after the providers until cancelled."""
         while True:
-            # A database that is away is somebody else's to report; the next round tries again.
-            with suppress(SQLAlchemyError, Unavailable, OSError):
+            if not self._kept:
+                await self.keep_environment()
+            with suppress(*_AWAY):
                 await self.look()
             await asyncio.sleep(WATCH_EVERY_S)
 
     async def look(self) -> None:
         """One round."""
         async with self._sessions() as session:
-            issuers = await active_issuers(session)
+            issuers = await repository.active_issuers(session)
         await self._keys.keep_fresh(issuers)
