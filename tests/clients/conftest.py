@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
 from scopegate_client import AsyncClient, Client
 
+from app.kit.passwords import hash_password
 from tests import database
 from tests.clients.blocking import Blocking
 from tests.clients.drives import ATTRIBUTE
@@ -18,7 +20,8 @@ PASSWORD = "correct horse battery staple"
 @pytest.fixture(scope="module")
 def live() -> Iterator[Live]:
     """The service that the tests of a module share; each makes what it needs under names of its own."""
-    with database.temporary_database() as url, running(url) as live:
+    password = SecretStr(hash_password(PASSWORD))
+    with database.temporary_database() as url, running(url, break_glass_password_hash=password) as live:
         yield live
 
 
@@ -27,7 +30,7 @@ def touched(request: pytest.FixtureRequest) -> Iterator[Touched]:
     """The operations that the clients of this test asked for: all that it says it drives, or it fails."""
     touched = Touched()
     yield touched
-    missed: set[str] = getattr(request.function, ATTRIBUTE, frozenset()) - touched
+    missed = set(getattr(request.function, ATTRIBUTE, ())) - touched
     assert not missed, f"the test says that it drives {sorted(missed)}, and does not"
 
 

@@ -40,9 +40,10 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Where the service is, an owner's service account, and an MCP server to register."""
+    """Where the service is, its database, an owner's service account, and an MCP server to register."""
 
     url: str
+    database_url: str
     owner: Account
     owner_client_id: str
     upstream_url: str
@@ -57,7 +58,7 @@ async def _running(database_url: str, **settings: Any) -> AsyncIterator[Live]:
         sock = stack.enter_context(listener())
         upstream = await stack.enter_async_context(serving(notes_server(), sock))
         service = await stack.enter_async_context(whole_service(database_url, owner.bearer, **settings))
-        yield Live(service.url, owner, format_id(SERVICE_ACCOUNT, owner.id), f"{upstream}/mcp")
+        yield Live(service.url, database_url, owner, format_id(SERVICE_ACCOUNT, owner.id), f"{upstream}/mcp")
 
 
 @contextmanager
