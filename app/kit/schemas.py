@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     StringConstraints,
 )
 from typing_extensions import TypeAliasType
@@ -46,6 +47,11 @@ def _clean(value: str) -> str:
     return value
 
 
+def _clean_secret(secret: SecretStr) -> SecretStr:
+    _clean(secret.get_secret_value())
+    return secret
+
+
 def _no_numbers(value: object) -> object:
     if isinstance(value, int | float):
         raise ValueError("a time is an RFC 3339 string")
@@ -67,6 +73,7 @@ def _utc(value: datetime) -> datetime:
 
 
 CleanText = AfterValidator(_clean)
+CleanSecret = AfterValidator(_clean_secret)
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
 ShortText = Annotated[str, StringConstraints(max_length=500), CleanText]
 LongText = Annotated[str, StringConstraints(max_length=10_000), CleanText]

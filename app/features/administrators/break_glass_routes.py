@@ -9,7 +9,7 @@ from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin
 from app.kit.database import TransactionalRoute
 from app.kit.passwords import LONGEST
 from app.kit.problems import problem_responses
-from app.kit.schemas import CleanText, Strict
+from app.kit.schemas import CleanSecret, CleanText, Strict
 
 router = APIRouter(prefix="/api/v1/break-glass", tags=["break-glass"], route_class=TransactionalRoute)
 
@@ -27,7 +27,7 @@ class BreakGlassSignIn(Strict):
             "examples": [{"password": "correct horse battery staple", "reason": "The provider is down."}]
         }
     )
-    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST)]
+    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST), CleanSecret]
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText] = Field(
         description="Kept with the session, for whoever asks later."
     )
