@@ -47,6 +47,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     for path in (f"{server}/credential", own):
         assert (await things.api.put(path, json=BEARER)).status_code == 200
     credentials = credential.rpartition("/")[0]
+    provider = await things.new_path("identity-providers")
     digest = (await things.api.get(tool)).json()["definition_digest"]
     by_name = f"/api/v1/identities/offboard?user_name={shown['user_name']}"
     return {
@@ -77,6 +78,8 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "revoke_token": ("POST", f"{token}/revoke", REASON, token),
         "update_service_account": ("PATCH", account, {"name": "x"}, account),
         "delete_service_account": ("DELETE", account, None, account),
+        "update_identity_provider": ("PATCH", provider, {"name": "x"}, provider),
+        "delete_identity_provider": ("DELETE", provider, None, provider),
         "revoke_service_account_credential": ("DELETE", credential, None, credentials),
     }
 
@@ -117,7 +120,9 @@ async def test_the_members_tag_is_of_this_membership_and_no_later_one(things: Th
     assert (await things.api.delete(path, headers={"If-Match": tag})).status_code == 412
 
 
-@pytest.mark.parametrize("kind", ["servers", "tools", "identities", "groups", "grants", "service-accounts"])
+@pytest.mark.parametrize(
+    "kind", ["servers", "tools", "identities", "groups", "grants", "service-accounts", "identity-providers"]
+)
 async def test_what_creates_and_what_reads_name_the_same_tag(things: Things, kind: str) -> None:
     made = await things.make(kind)
     read = await things.api.get(made.headers["Location"])

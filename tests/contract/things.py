@@ -21,28 +21,29 @@ class Things:
 
     async def order(self, kind: str) -> tuple[str, Json | None]:
         """The path and the body that make one object of a kind."""
-        name = f"n-{uuid4().hex[:12]}"
-        if kind == "servers":
-            return "/api/v1/servers", {"slug": name, "url": "https://mcp.example.com/"}
-        if kind == "tools":
-            body = {"name": name, "input_schema": {"type": "object"}, "server_id": await self.id("servers")}
-            return "/api/v1/tools", body
-        if kind == "identities":
-            return "/api/v1/identities", {"kind": "person", "user_name": name}
-        if kind == "groups":
-            return "/api/v1/groups", {"name": name}
-        if kind == "grants":
-            principal = {"type": "identity", "id": await self.id("identities")}
-            return "/api/v1/grants", {"principal": principal, "servers": ALL, "tools": ALL}
-        if kind == "tokens":
-            body = {"name": name, "scope": {"kind": "grants"}, "expires_at": in_days(1)}
-            return "/api/v1/tokens", body | {"identity_id": await self.id("identities")}
-        if kind == "service-accounts":
-            body = {"name": name, "role": "auditor", "owner_id": await self.id("identities")}
-            return "/api/v1/service-accounts", body
         if kind == "credentials":
             return f"/api/v1/service-accounts/{await self.id('service-accounts')}/credentials", None
-        raise AssertionError(kind)
+        return f"/api/v1/{kind}", await self._body(kind, f"n-{uuid4().hex[:12]}")
+
+    async def _body(self, kind: str, name: str) -> Json:
+        body: Json = {"name": name}
+        if kind == "servers":
+            body = {"slug": name, "url": "https://mcp.example.com/"}
+        elif kind == "tools":
+            body |= {"input_schema": {"type": "object"}, "server_id": await self.id("servers")}
+        elif kind == "identities":
+            body = {"kind": "person", "user_name": name}
+        elif kind == "grants":
+            principal = {"type": "identity", "id": await self.id("identities")}
+            body = {"principal": principal, "servers": ALL, "tools": ALL}
+        elif kind == "tokens":
+            body |= {"scope": {"kind": "grants"}, "expires_at": in_days(1)}
+            body |= {"identity_id": await self.id("identities")}
+        elif kind == "service-accounts":
+            body |= {"role": "auditor", "owner_id": await self.id("identities")}
+        elif kind == "identity-providers":
+            body |= {"issuer": f"https://{name}.example.com", "audiences": ["scopegate"]}
+        return body
 
     async def make(self, kind: str) -> httpx2.Response:
         """Make one object of a kind."""

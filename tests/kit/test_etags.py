@@ -4,7 +4,7 @@ import pytest
 from fastapi import Request, Response
 
 from app.domain.errors import PreconditionFailed
-from app.kit.etags import check_if_match, set_etag
+from app.kit.etags import Precondition, set_etag
 
 
 def request(*values: str) -> Request:
@@ -14,16 +14,16 @@ def request(*values: str) -> Request:
 
 @pytest.mark.parametrize("values", [(), ('"3"',), ("*",), ('"1", "3"',), ('"1"', '"3"'), (' "3" ',)])
 def test_the_current_revision_passes(values: tuple[str, ...]) -> None:
-    check_if_match(request(*values), 3)
+    Precondition.of(request(*values)).check(3)
 
 
 @pytest.mark.parametrize("value", ['"2"', 'W/"3"', "3", "", '"33"', '"*"', "'3'", '"3'])
 def test_anything_else_does_not(value: str) -> None:
     with pytest.raises(PreconditionFailed):
-        check_if_match(request(value), 3)
+        Precondition.of(request(value)).check(3)
 
 
 def test_the_tag_that_is_set_is_the_one_that_passes() -> None:
     response = Response()
     set_etag(response, 7)
-    check_if_match(request(response.headers["etag"]), 7)
+    Precondition.of(request(response.headers["etag"])).check(7)

@@ -15,6 +15,7 @@ from app.features.identity_providers.schemas import (
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
 from app.kit.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -36,6 +37,7 @@ _CHANGED = problem_responses(412)
 
 
 @router.post("", operation_id="create_identity_provider", status_code=201)
+@once
 async def create_identity_provider(
     body: IdentityProviderCreate,
     caller: Writer,
