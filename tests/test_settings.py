@@ -1,12 +1,14 @@
-"""Keys of the embedded database: made once, whole, private, and the same for all who start at once."""
+"""Settings are read once and a wrong one stops the start with one line; missing keys are made once and whole."""
 
 import stat
 import threading
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
-from app.settings import Settings, with_local_keys
+from app.kit.authorization import Role
+from app.settings import Settings, SettingsError, load_settings, with_local_keys
 
 
 def test_processes_that_start_at_once_agree_on_whole_keys(tmp_path: Path) -> None:
@@ -34,3 +36,74 @@ def test_a_key_that_was_given_is_not_made(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, token_pepper=given, encryption_key=given, signing_key=given)
     assert with_local_keys(settings).keys("signing_key") == [b"g" * 40]
     assert not (tmp_path / "keys").exists()
+
+
+OIDC = {"SCOPEGATE_OIDC_ISSUER": "https://sso.example.com/x", "SCOPEGATE_OIDC_AUDIENCE": "a, b"}
+
+
+def test_the_openid_provider_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = OIDC | {
+        "SCOPEGATE_OIDC_CLIENT_ID": "console",
+        "SCOPEGATE_OIDC_ALGORITHMS": "RS256, ES256",
+        "SCOPEGATE_OIDC_TOKEN_TYPES": "JWT,none",
+        "SCOPEGATE_OIDC_ROLE_CLAIM": "realm_access.roles",
+        "SCOPEGATE_OIDC_ROLE_MAP": '{"admins": "admin"}',
+        "SCOPEGATE_OIDC_LINK_CLAIM": "oid",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    provider = load_settings().oidc_provider
+    assert provider is not None
+    assert provider.model_dump() == {
+        "name": "sso.example.com",
+        "issuer": "https://sso.example.com/x",
+        "audiences": ["a", "b"],
+        "algorithms": ["RS256", "ES256"],
+        "token_types": ["JWT", "none"],
+        "role_claim": "realm_access.roles",
+        "role_map": {"admins": Role.ADMIN},
+        "link_claim": "oid",
+        "client_id": "console",
+        "workloads": [],
+        "status": "active",
+    }
+
+
+def test_there_is_no_openid_provider_unless_one_is_named() -> None:
+    assert Settings().oidc_provider is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ISSUER", "http://sso.example.com"),
+        ("ISSUER", "sso.example.com"),
+        ("ISSUER", "https://sso.example.com?tenant=secret"),
+        ("ISSUER", "https://user:secret@sso.example.com"),
+        ("AUDIENCE", " , "),
+        ("ALGORITHMS", "RS256,HS256"),
+        ("ALGORITHMS", "none"),
+        ("ALGORITHMS", ""),
+        ("TOKEN_TYPES", "Bearer"),
+        ("TOKEN_TYPES", ""),
+        ("ROLE_CLAIM", ""),
+        ("ROLE_MAP", '{"admins": "king"}'),
+        ("ROLE_MAP", '["admins"]'),
+        ("ROLE_MAP", "admins=admin"),
+        ("LINK_CLAIM", "email"),
+        ("LINK_CLAIM", ""),
+    ],
+)
+def test_a_wrong_setting_of_the_openid_provider_stops_the_start_with_one_line_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    for known, good in OIDC.items():
+        monkeypatch.setenv(known, good)
+    monkeypatch.setenv(f"SCOPEGATE_OIDC_{name}", value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    message = str(error.value)
+    assert f"SCOPEGATE_OIDC_{name}" in message
+    assert "\n" not in message
+    assert "secret" not in message
+    assert "king" not in message

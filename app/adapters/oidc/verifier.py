@@ -1,6 +1,7 @@
 """From the text of an access token to the provider that issued it and the claims that it makes."""
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Caller
 
+_SAY_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
@@ -77,6 +79,7 @@ class AccessTokens:
         self._sessions = sessions
         self._verifier = Verifier(self._find_provider, keys)
         self._sign_in = sign_in
+        self._said_at: dict[str, float] = {}
 
     async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
         """The caller that an access token belongs to. Raises ``Unauthenticated``, ``Forbidden``, ``Unavailable``."""
@@ -84,10 +87,19 @@ class AccessTokens:
         try:
             provider, claims = await self._verifier.verify(bearer)
         except Refused as refusal:
-            # Whoever sets up a provider finds the reason here; who sends a token is told nothing.
-            _log.info("request %s: an access token was refused: %s", request_id, refusal.reason)
+            self._say(refusal.reason, request_id)
             raise refused() from None
         return await self._sign_in(self._sessions, provider, claims, request_id)
+
+    def _say(self, reason: str, request_id: str | None) -> None:
+        """Tell whoever sets up a provider why its tokens are refused; who sends one is told nothing.
+
+        Each reason once in a minute, since anybody can send tokens. Reasons are few, and never quote one.
+        """
+        now = time.monotonic()
+        if now - self._said_at.get(reason, -_SAY_EVERY_S) >= _SAY_EVERY_S:
+            self._said_at[reason] = now
+            _log.warning("request %s: an access token was refused: %s", request_id, reason)
 
     async def _find_provider(self, issuer: str) -> tuple[Provider, float] | None:
         """Read in a session of its own: no connection to the database is held while keys are fetched."""

@@ -54,7 +54,8 @@ class IssuedBearer:
 def refused() -> Unauthenticated:
     """The one answer to every credential that does not open the API."""
     return Unauthenticated(
-        "The API needs a valid credential: one Authorization header with a bearer from POST /oauth/token."
+        "The API needs a valid credential: one Authorization header with a bearer from POST /oauth/token, or with an "
+        "access token of your OpenID provider."
     )
 
 

@@ -133,6 +133,19 @@ async def test_whatever_is_wrong_has_the_very_same_answer(
     assert answers == dict.fromkeys(WRONG, expected)
 
 
+async def test_the_log_says_why_once_a_minute_and_never_quotes_a_token(
+    app: Scopegate, provider: Publisher, anonymous: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        await anonymous.get(ME, headers=bearer(provider, aud="https://evil.example.com\nforged line"))
+        await anonymous.get(ME, headers=bearer(provider, iss="https://evil.example.com"))
+    reasons = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    assert reasons == [
+        "an access token was refused: its claims: invalid_claim",
+        "an access token was refused: no active provider has its issuer",
+    ]
+
+
 async def test_a_token_elsewhere_than_in_the_header_is_not_looked_at(
     app: Scopegate, provider: Publisher, anonymous: httpx2.AsyncClient
 ) -> None:
