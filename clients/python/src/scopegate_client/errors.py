@@ -2,10 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 class ScopegateError(Exception):
     """Whatever this package raises by itself."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The arguments of __init__ are not those that Exception keeps: without this, no copy and no pickle.
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[ScopegateError], arguments: tuple[Any, ...], state: dict[str, Any]) -> ScopegateError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(ScopegateError):
