@@ -25,8 +25,9 @@ _TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=8.0)
 _WITHIN_S = 10.0
 _MOST_BYTES = 512 * 1024
 _MOST_KEYS = 100
-_SHORTEST_RSA = 2048
-_KINDS = frozenset({"RSA", "EC", "OKP"})
+# Shorter ones are weak (NIST SP 800-131A); longer ones cost whoever has to check with them.
+_RSA_BITS = range(2048, 8192 + 1)
+_KINDS = ("RSA", "EC", "OKP")
 # A secret part that somebody published by mistake is left where it is, and shared secrets are no key of ours.
 _PUBLIC_PARTS = frozenset({"kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y"})
 
@@ -107,7 +108,7 @@ def _import(entry: object) -> Key | None:
         return None
     public: Mapping[str, Any] = {name: value for name, value in entry.items() if name in _PUBLIC_PARTS}
     try:
-        if public["kty"] == "RSA" and _bits(public["n"]) < _SHORTEST_RSA:
+        if public["kty"] == "RSA" and _bits(public["n"]) not in _RSA_BITS:
             return None
         key = JWKRegistry.import_key(dict(public))
     except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, AttributeError):

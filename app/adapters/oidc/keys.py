@@ -1,6 +1,7 @@
 """The keys of providers, kept in memory: fetched seldom, never once for each request, and trusted for a day."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from app.domain.errors import Unavailable
+
+_log = logging.getLogger(__name__)
 
 Algorithm = JWSAlgModel
 Key = RSAKey | ECKey | OKPKey
@@ -74,14 +77,17 @@ class ProviderKeys:
         return key
 
     async def keep_fresh(self, issuers: Collection[str]) -> None:
-        """Fetch what is due of these issuers, and forget all others."""
+        """Fetch what is due of these issuers, and forget all others. One that fails keeps no other from it."""
         for issuer in [issuer for issuer in self._issuers if issuer not in issuers]:
             if self._issuers[issuer].fetching is None:
                 del self._issuers[issuer]
         for issuer in issuers:
             self._issuers.setdefault(issuer, _Known())
         due = [(issuer, known) for issuer, known in self._issuers.items() if self._is_due(known)]
-        await asyncio.gather(*(self._refetch(issuer, known) for issuer, known in due))
+        fetches = (self._refetch(issuer, known) for issuer, known in due)
+        for unexpected in await asyncio.gather(*fetches, return_exceptions=True):
+            if isinstance(unexpected, Exception):
+                _log.error("fetching the keys of a provider failed: %s", type(unexpected).__name__)
 
     def warnings(self) -> list[str]:
         """One line for each provider that cannot be asked, or has nothing to check tokens with."""

@@ -17,6 +17,7 @@ from app.adapters.oidc.checks import (
 )
 from app.adapters.oidc.keys import ProviderKeys
 from app.adapters.oidc.token import Refused, read_token
+from app.features.administrators.claims import NamesNobody
 from app.features.identity_providers import repository
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
@@ -89,7 +90,11 @@ class AccessTokens:
         except Refused as refusal:
             self._say(refusal.reason, request_id)
             raise refused() from None
-        return await self._sign_in(self._sessions, provider, claims, request_id)
+        try:
+            return await self._sign_in(self._sessions, provider, claims, request_id)
+        except NamesNobody as refusal:
+            self._say(refusal.reason, request_id)
+            raise
 
     def _say(self, reason: str, request_id: str | None) -> None:
         """Tell whoever sets up a provider why its tokens are refused; who sends one is told nothing.

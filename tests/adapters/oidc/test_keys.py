@@ -179,6 +179,22 @@ async def test_a_provider_that_is_no_longer_active_is_forgotten_with_its_warning
     assert len(world.keys.warnings()) == 1
 
 
+async def test_a_provider_that_breaks_us_keeps_no_other_from_being_asked(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fetch(issuer: str) -> tuple[Key, ...]:
+        if issuer == ISSUER:
+            raise RuntimeError("what it said")
+        return await world.fetch(issuer)
+
+    world.keys = ProviderKeys(fetch, lambda: world.now)
+    await world.keys.keep_fresh([ISSUER, OTHER])
+    assert await world.find(issuer=OTHER) is FIRST
+    assert [record.getMessage() for record in caplog.records] == [
+        "fetching the keys of a provider failed: RuntimeError"
+    ]
+
+
 async def test_closing_ends_what_is_being_fetched(world: World) -> None:
     world.gate = asyncio.Event()
     waiting = asyncio.create_task(world.find())
