@@ -1,0 +1,54 @@
+"""Ask the person at the terminal. Questions go to the error output: the answer of a command stands alone."""
+
+import sys
+
+import typer
+
+from scopegate_client import Secret
+from scopegate_client.cli.failing import Failed, usage
+
+
+def someone_is_there() -> bool:
+    """Whether there is a person to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str, otherwise: str) -> str:
+    """What the person types; without one, ``otherwise`` says what to give in place of it."""
+    if not someone_is_there():
+        raise usage(otherwise)
+    answer: str = typer.prompt(question, err=True)
+    return answer.strip()
+
+
+def ask_secret(question: str, otherwise: str) -> Secret:
+    """The same, and nobody sees what is typed."""
+    if not someone_is_there():
+        raise usage(otherwise)
+    return Secret(typer.prompt(question, err=True, hide_input=True).strip())
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only if the person says so. Where nobody is to be asked, the command itself says so."""
+    if yes or not someone_is_there():
+        return
+    if not typer.confirm(question, err=True):
+        raise Failed("Nothing was changed.")
+
+
+def agreed(question: str) -> bool:
+    """Whether the person at the terminal agrees; nobody there is no."""
+    return someone_is_there() and typer.confirm(question, err=True)
+
+
+def read_secret(what: str) -> Secret:
+    """A secret from the standard input."""
+    if sys.stdin.isatty():
+        sys.stderr.write(f"Waiting for {what} on the standard input, and Ctrl-D.\n")
+    try:
+        given = sys.stdin.read(65536).strip()
+    except UnicodeDecodeError:
+        raise usage(f"What came on the standard input is not text, and no {what}.") from None
+    if not given:
+        raise usage(f"The standard input held no {what}.")
+    return Secret(given)

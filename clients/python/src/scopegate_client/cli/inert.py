@@ -1,0 +1,34 @@
+"""What may be shown on a terminal: nothing that steers it, and no secret."""
+
+import re
+
+# C0 and C1 controls, the marks that turn the direction of writing, line separators, lone surrogates.
+_STEERING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_SECRET = re.compile(r"\b(sg[a-z])_[0-9A-Za-z]{8}[0-9A-Za-z_]*")
+
+
+def inert(text: str) -> str:
+    r"""Show what steers a terminal in place of doing it: an escape character becomes ``\x1b``."""
+    return _STEERING.sub(_escape, text)
+
+
+def inert_json(text: str) -> str:
+    """The same for JSON on one line, where such characters stand in strings alone: they get JSON's escapes."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def masked(text: str) -> str:
+    """Take Scopegate's secrets out of a text."""
+    return _SECRET.sub(r"\1_**********", text)
+
+
+def holds_secret(text: str) -> bool:
+    """Whether one of Scopegate's secrets stands in it."""
+    return _SECRET.search(text) is not None
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

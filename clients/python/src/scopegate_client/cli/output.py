@@ -1,0 +1,127 @@
+"""What a command answers: on the standard output, as a table for people or as JSON for programs."""
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scopegate_client import Secret
+from scopegate_client.cli.inert import inert, inert_json, masked
+
+T = TypeVar("T")
+
+Format = Literal["table", "json"]
+
+_COLORS = {
+    "active": "green", "success": "green", "allow": "green", "ok": "green",
+    "suspended": "yellow", "scheduled": "yellow", "in_flight": "yellow", "pending": "yellow",
+    "expired": "red", "revoked": "red", "offboarded": "red", "denied": "red", "deny": "red", "error": "red",
+    "disabled": "red", "ended": "red", "failed": "red",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """A column of a table, or a line of an object's."""
+
+    title: str
+    value: Callable[[T], Any]
+
+
+class Output:
+    """The two outputs of a command."""
+
+    def __init__(self, chosen: Format, *, quiet: bool) -> None:
+        self.format = chosen
+        self.quiet = quiet
+
+    @property
+    def is_json(self) -> bool:
+        """Whether a program reads."""
+        return self.format == "json"
+
+    def remark(self, text: str) -> None:
+        """Tell the person what happened; it is no part of the answer."""
+        if not self.quiet:
+            sys.stderr.write(masked(inert(text)) + "\n")
+
+    def line(self, text: str) -> None:
+        """A line of the answer, as it is. Flushed: whoever reads it may be waiting."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+    def document(self, value: Any) -> None:
+        """One JSON document."""
+        self.line(to_json(value, indent=2))
+
+    def record(self, value: Any) -> None:
+        """One line of NDJSON."""
+        self.line(to_json(value))
+
+    def rows(self, items: Iterable[T], columns: Sequence[Column[T]]) -> None:
+        """Objects as a table; into a pipe, tab-separated lines that `cut` and `awk` can read, without titles."""
+        lines = [[shown(column.value(item)) for column in columns] for item in items]
+        if not sys.stdout.isatty():
+            for line in lines:
+                self.line("\t".join(line))
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for index, column in enumerate(columns):
+            # What one copies stays whole; the rest gives way.
+            table.add_column(Text(column.title), overflow="fold" if index == 0 else "ellipsis")
+        for line in lines:
+            table.add_row(*(Text(cell, style=_COLORS.get(cell, "")) for cell in line))
+        Console(highlight=False).print(table)
+
+    def fields(self, item: T, columns: Sequence[Column[T]]) -> None:
+        """One object, a line for each of its fields."""
+        lines = [(column.title, shown(column.value(item))) for column in columns]
+        if not sys.stdout.isatty():
+            for title, value in lines:
+                self.line(f"{title.lower().replace(' ', '_')}\t{value}")
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for title, value in lines:
+            table.add_row(Text(title), Text(value, style=_COLORS.get(value, "")))
+        Console(highlight=False).print(table)
+
+
+def shown(value: Any) -> str:
+    """A value in a cell: nothing in it steers the terminal or shows a secret."""
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if isinstance(value, Mapping):
+        return shown(", ".join(f"{key}={item}" for key, item in value.items()))
+    if isinstance(value, list | tuple):
+        return shown(", ".join(str(item) for item in value))
+    return masked(inert(str(value)))
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON of models, lists and maps. Secrets in it are hidden, unless someone put in the text itself."""
+    text = json.dumps(_plain(value), indent=indent, ensure_ascii=False)
+    return "\n".join(inert_json(line) for line in text.split("\n"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return None
+    if hasattr(value, "to_dict"):
+        return _plain(value.to_dict())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,138 @@
+"""Whom `sg` signs in as: credentials by profile, one file each, in the user's configuration directory."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from scopegate_client import Client, Secret
+from scopegate_client.cli.failing import ExitCode, Failed, usage
+from scopegate_client.cli.private_files import make_private_directory, read_private, write_atomically
+
+DEFAULT = "default"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where a Scopegate is and who signs in: a service account, or whoever has the access token."""
+
+    url: str
+    client_id: str | None = None
+    client_secret: Secret | None = None
+    access_token: Secret | None = None
+
+    def open(self) -> Client:
+        """A client that signs in with it, and looks at no environment variable."""
+        if self.access_token is not None:
+            return Client(self.url, access_token=self.access_token)
+        return Client(self.url, client_id=self.client_id, client_secret=self.client_secret)
+
+
+def config_directory() -> Path:
+    """Where `sg` keeps what it has to remember."""
+    chosen = os.environ.get("SG_CONFIG_DIR")
+    return Path(chosen) if chosen else platformdirs.user_config_path("scopegate", appauthor=False)
+
+
+def profile_path(name: str) -> Path:
+    """The file of a profile."""
+    if not _NAME.fullmatch(name):
+        raise usage(f"{name!r} is no name for a profile: letters, digits, '.', '_' and '-' make one.")
+    return config_directory() / "profiles" / f"{name}.json"
+
+
+def selected_profile(named: str | None) -> str:
+    """The profile that is meant when none is named, or the named one."""
+    return named or os.environ.get("SG_PROFILE") or DEFAULT
+
+
+def save_profile(name: str, profile: Profile) -> Path:
+    """Keep a profile, for its owner alone."""
+    path = profile_path(name)
+    make_private_directory(path.parent.parent)
+    make_private_directory(path.parent)
+    content = {
+        "url": profile.url,
+        "client_id": profile.client_id,
+        "client_secret": profile.client_secret.reveal() if profile.client_secret else None,
+        "access_token": profile.access_token.reveal() if profile.access_token else None,
+    }
+    kept = {key: value for key, value in content.items() if value is not None}
+    write_atomically(path, (json.dumps(kept, indent=2) + "\n").encode())
+    return path
+
+
+def load_profile(name: str) -> Profile | None:
+    """The profile of that name, if there is one."""
+    path = profile_path(name)
+    try:
+        content = json.loads(read_private(path))
+        return _profile(content)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise Failed(f"{path} is not as `sg login` writes it: sign in again.") from None
+
+
+def remove_profile(name: str) -> bool:
+    """Forget a profile; whether there was one."""
+    try:
+        profile_path(name).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def profile_names() -> list[str]:
+    """The profiles that there are."""
+    found = (path.stem for path in (config_directory() / "profiles").glob("*.json"))
+    return sorted(name for name in found if _NAME.fullmatch(name))
+
+
+def open_client(named: str | None) -> Client:
+    """The client of the profile that was named; else of the environment; else of the profile that is meant."""
+    found = os.environ
+    if named is None and (found.get("SCOPEGATE_CLIENT_ID") or found.get("SCOPEGATE_ACCESS_TOKEN")):
+        return Client()
+    name = selected_profile(named)
+    profile = load_profile(name)
+    if profile is None:
+        raise Failed(_nobody(name), ExitCode.UNAUTHENTICATED)
+    address = (found.get("SCOPEGATE_URL") or profile.url).rstrip("/")
+    if address != profile.url:
+        # A secret goes only where it was given for.
+        raise usage(
+            f"SCOPEGATE_URL is {address} and the profile {name} is of {profile.url}: unset it, choose another "
+            "--profile, or `sg login` there."
+        )
+    return profile.open()
+
+
+def _nobody(name: str) -> str:
+    option = "" if name == DEFAULT else f" --profile {name}"
+    kept = [other for other in profile_names() if other != name]
+    others = f" There is: {', '.join(kept)}." if kept else ""
+    return (
+        f"Nobody is signed in as the profile {name}: `sg login{option}`, or set SCOPEGATE_URL with "
+        f"SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET_FILE.{others}"
+    )
+
+
+def _profile(content: dict[str, Any]) -> Profile:
+    texts = {key: content.get(key) for key in ("client_id", "client_secret", "access_token")}
+    if not all(value is None or isinstance(value, str) for value in texts.values()):
+        raise TypeError("not text")
+    if texts["access_token"] is None and (texts["client_id"] is None or texts["client_secret"] is None):
+        raise KeyError("credential")
+    return Profile(
+        url=str(content["url"]),
+        client_id=texts["client_id"],
+        client_secret=Secret(texts["client_secret"]) if texts["client_secret"] else None,
+        access_token=Secret(texts["access_token"]) if texts["access_token"] else None,
+    )

@@ -1,0 +1,123 @@
+"""Add our entry to the settings file of an MCP client, and keep all else that is in it."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from scopegate_client.cli import jsonc
+from scopegate_client.cli.failing import ExitCode, Failed
+from scopegate_client.cli.mcp_clients import Entry, McpClient
+from scopegate_client.cli.private_files import write_atomically
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was done to a settings file."""
+
+    path: Path
+    changed: bool
+    backup: Path | None
+
+
+def write_settings(client: McpClient, entry: Entry, path: Path, *, replace: bool) -> Written:
+    """Put the entry into the file; what was there is kept in a backup beside it."""
+    path = path.resolve()  # A link, as of those who keep such files elsewhere, stays one.
+    try:
+        before = path.read_bytes()
+    except FileNotFoundError:
+        before = None
+    text = _text(path, before or b"")
+    there = _read(client, path, text)
+    wanted = _merged(client, entry, there)
+    if wanted == there:
+        return Written(path, changed=False, backup=None)
+    known = there.get(client.servers, {}).get(entry.name)
+    if known is not None and known != client.server(entry) and not replace:
+        raise Failed(
+            f"{path} has another server by the name {entry.name}: give --replace, or another --name.",
+            ExitCode.CONFLICT,
+        )
+    after = _edited(client, entry, path, text, there)
+    if _read(client, path, after) != wanted:
+        raise Failed(
+            f"{path} is written in a way that cannot be changed without loss: put the settings in by hand."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    backup = None if before is None else _back_up(path, before)
+    mode = path.stat().st_mode & 0o777 if before is not None else 0o644
+    write_atomically(path, after.encode(), mode)
+    return Written(path, changed=True, backup=backup)
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Failed(f"{path} is not text in UTF-8.") from None
+
+
+def _read(client: McpClient, path: Path, text: str) -> dict[str, Any]:
+    try:
+        there = tomllib.loads(text) if client.toml else jsonc.read(text)
+    except ValueError as error:
+        kind = "TOML" if client.toml else "JSON"
+        raise Failed(f"{path} is not {kind}, and was left alone: {error}.") from None
+    if not isinstance(there, dict) or not isinstance(there.get(client.servers, {}), dict):
+        raise Failed(f"{path} is not what {client.title} understands, and was left alone.")
+    return there
+
+
+def _merged(client: McpClient, entry: Entry, there: dict[str, Any]) -> dict[str, Any]:
+    """What the file shall hold."""
+    servers = {**there.get(client.servers, {}), entry.name: client.server(entry)}
+    inputs = [*there.get("inputs", []), *_missing_inputs(client, entry, there)]
+    return {**there, client.servers: servers, **({"inputs": inputs} if inputs else {})}
+
+
+def _missing_inputs(client: McpClient, entry: Entry, there: dict[str, Any]) -> list[dict[str, Any]]:
+    known = {each.get("id") for each in there.get("inputs", []) if isinstance(each, dict)}
+    return [each for each in client.inputs(entry) if each["id"] not in known]
+
+
+def _edited(client: McpClient, entry: Entry, path: Path, text: str, there: dict[str, Any]) -> str:
+    """The text with the entry in it."""
+    if client.toml:
+        return _edited_toml(client, entry, path, text)
+    windows = "\r\n" in text
+    text = text.replace("\r\n", "\n") if text.strip() else "{}\n"
+    try:
+        for each in _missing_inputs(client, entry, there):
+            text = jsonc.append(text, "inputs", each)
+        text = jsonc.put(text, [client.servers, entry.name], client.server(entry))
+    except jsonc.NotJson as error:
+        raise Failed(f"{path} was left alone: {error}.") from None
+    return text.replace("\n", "\r\n") if windows else text
+
+
+def _edited_toml(client: McpClient, entry: Entry, path: Path, text: str) -> str:
+    try:
+        document = tomlkit.parse(text)
+        if client.servers not in document:
+            document.add(client.servers, tomlkit.table(is_super_table=True))
+        table = tomlkit.table()
+        table.update(client.server(entry))
+        servers: Any = document[client.servers]
+        servers[entry.name] = table
+        return tomlkit.dumps(document)
+    except TOMLKitError as error:
+        raise Failed(f"{path} was left alone: {error}.") from None
+
+
+def _back_up(path: Path, content: bytes) -> Path:
+    """Keep what was there, beside it, under a name that is free; its mode too, for a token may be in it."""
+    count = 1
+    while True:
+        backup = path.with_name(f"{path.name}.bak" if count == 1 else f"{path.name}.bak{count}")
+        if not backup.exists():
+            write_atomically(backup, content, path.stat().st_mode & 0o777)
+            return backup
+        count += 1

@@ -1,0 +1,160 @@
+"""`sg login`, `sg logout`, `sg whoami` and `sg profile`: who one is here."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from scopegate_client import Secret
+from scopegate_client.cli import asking, profiles
+from scopegate_client.cli.command import Session, command
+from scopegate_client.cli.failing import ExitCode, Failed, usage
+from scopegate_client.cli.output import Column
+from scopegate_client.errors import SignInFailed, Unauthenticated
+from scopegate_client.models import Me
+
+app = typer.Typer(help="The profiles that are kept here.", no_args_is_help=True)
+
+_ME: list[Column[Me]] = [
+    Column("NAME", lambda me: me.name),
+    Column("ID", lambda me: me.id),
+    Column("TYPE", lambda me: me.type),
+    Column("IDENTITY", lambda me: me.identity_id),
+    Column("ROLES", lambda me: list(me.roles)),
+    Column("PERMISSIONS", lambda me: list(me.permissions)),
+]
+_PROFILES: list[Column[tuple[str, str, str]]] = [
+    Column("PROFILE", lambda line: line[0]),
+    Column("URL", lambda line: line[1]),
+    Column("SIGNS IN AS", lambda line: line[2]),
+]
+
+
+def login(
+    session: Session,
+    *,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="Where Scopegate is; else SCOPEGATE_URL.")
+    ] = None,
+    client_id: Annotated[
+        str | None, typer.Option("--client-id", help="The service account: sa_...; else SCOPEGATE_CLIENT_ID.")
+    ] = None,
+    client_secret_file: Annotated[
+        Path | None,
+        typer.Option("--client-secret-file", metavar="FILE", help="The file that has its secret."),
+    ] = None,
+    client_secret_stdin: Annotated[
+        bool, typer.Option("--client-secret-stdin", help="Read its secret from the standard input.")
+    ] = False,
+    access_token_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--access-token-stdin",
+            help="Read an access token, as of your OpenID provider, from the standard input.",
+        ),
+    ] = False,
+) -> None:
+    """Sign in, and keep the credential for the commands to come.
+
+    A secret is asked for without showing it, or read from a file, from the standard input, or from
+    SCOPEGATE_CLIENT_SECRET. It is never an argument: those can be seen in the list of processes.
+    """
+    if sum((client_secret_file is not None, client_secret_stdin, access_token_stdin)) > 1:
+        raise usage("Give one of --client-secret-file, --client-secret-stdin and --access-token-stdin.")
+    if access_token_stdin and client_id is not None:
+        raise usage("An access token says itself whose it is: leave --client-id out.")
+    name = profiles.selected_profile(session.profile)
+    profiles.profile_path(name)
+    address = _address(url)
+    if access_token_stdin:
+        profile = profiles.Profile(address, access_token=asking.read_secret("access token"))
+    else:
+        account = client_id or os.environ.get("SCOPEGATE_CLIENT_ID")
+        account = account or asking.ask(
+            "Client id", "Say who signs in: --client-id sa_..., or SCOPEGATE_CLIENT_ID."
+        )
+        secret = _client_secret(client_secret_file, from_stdin=client_secret_stdin)
+        profile = profiles.Profile(address, client_id=account, client_secret=secret)
+    me = _try(profile)
+    path = profiles.save_profile(name, profile)
+    session.output.remark(
+        f"Signed in at {address} as {me.name or me.id} ({', '.join(me.roles) or 'no role'})."
+    )
+    session.output.remark(f"The credential is kept in {path}, for you alone.")
+    if session.output.is_json:
+        session.output.document(me)
+
+
+def logout(session: Session) -> None:
+    """Forget the credential of a profile. It goes on working elsewhere: revoke it if it must not."""
+    name = profiles.selected_profile(session.profile)
+    if profiles.remove_profile(name):
+        session.output.remark(f"The profile {name} is forgotten here.")
+    else:
+        session.output.remark(f"There is no profile {name}.")
+
+
+def whoami(session: Session) -> None:
+    """Say who is signed in, and what they may do."""
+    with session.client() as client:
+        me = client.me.get()
+    if session.output.is_json:
+        session.output.document(me)
+    else:
+        session.output.fields(me, _ME)
+
+
+@command(app, "list")
+def list_profiles(session: Session) -> None:
+    """List the profiles that are kept here, without their secrets."""
+    lines = [
+        (name, profile.url, profile.client_id or "an access token")
+        for name in profiles.profile_names()
+        if (profile := profiles.load_profile(name)) is not None
+    ]
+    if session.output.is_json:
+        session.output.document(
+            [{"profile": name, "url": url, "signs_in_as": who} for name, url, who in lines]
+        )
+    elif lines:
+        session.output.rows(lines, _PROFILES)
+    else:
+        session.output.remark("There is none.")
+
+
+def _address(given: str | None) -> str:
+    address = given or os.environ.get("SCOPEGATE_URL")
+    address = address or asking.ask(
+        "Address of Scopegate", "Say where Scopegate is: --url, or SCOPEGATE_URL."
+    )
+    address = address.strip().rstrip("/")
+    parts = urlsplit(address)
+    if parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+        raise usage(f"{address} would carry the secret unencrypted: give an https:// address.")
+    return address
+
+
+def _client_secret(file: Path | None, *, from_stdin: bool) -> Secret:
+    if from_stdin:
+        return asking.read_secret("client secret")
+    path = file or os.environ.get("SCOPEGATE_CLIENT_SECRET_FILE")
+    if path:
+        return Secret(Path(path).read_text(encoding="utf-8").strip())
+    given = os.environ.get("SCOPEGATE_CLIENT_SECRET")
+    if given:
+        return Secret(given)
+    return asking.ask_secret(
+        "Client secret",
+        "Give the secret: --client-secret-stdin, --client-secret-file, or SCOPEGATE_CLIENT_SECRET.",
+    )
+
+
+def _try(profile: profiles.Profile) -> Me:
+    """Who the credential is; nothing is kept of one that does not work."""
+    try:
+        with profile.open() as client:
+            return client.me.get()
+    except (SignInFailed, Unauthenticated) as error:
+        raise Failed(f"{error} Nothing was kept.", ExitCode.UNAUTHENTICATED) from None
