@@ -11,6 +11,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
+from app.domain.errors import Unauthenticated
 from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
@@ -24,6 +25,15 @@ _NAME = TypeAdapter[str](Name)
 _EMAIL = TypeAdapter[str](Email)
 
 
+class NamesNobody(Unauthenticated):
+    """A good token whose claims are not what the provider's settings expect. Whoever sends it sees any other refusal;
+    ``reason`` is for whoever sets the provider up, and quotes nothing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(refused().detail)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """Who holds a token of a provider, and the roles that its claims give."""
@@ -34,17 +44,17 @@ class Holder:
 
 
 def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
-    """The holder that the claims name. Raises ``Unauthenticated`` when they name nobody."""
+    """The holder that the claims name. Raises ``NamesNobody``."""
     link = find_claim(claims, provider.link_claim)
     if not _fits(_LINK, link):
-        raise refused()
+        raise NamesNobody("the provider's link claim is not in it, or no proper text")
     return Holder(str(link), _roles(provider, claims), _issued_at(claims))
 
 
 def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | None:
     """The service account that a program's token acts as, None for a person's token.
 
-    Raises ``Unauthenticated`` when two accounts fit, and when none does with a provider that knows no people: half
+    Raises ``NamesNobody`` when two accounts fit, and when none does with a provider that knows no people: half
     the world may hold a token of a public CI service.
     """
     accounts = {
@@ -55,8 +65,10 @@ def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | No
     }
     if len(accounts) == 1:
         return accounts.pop()
-    if accounts or (provider.workloads and not provider.role_map):
-        raise refused()
+    if accounts:
+        raise NamesNobody("its claims fit several service accounts")
+    if provider.workloads and not provider.role_map:
+        raise NamesNobody("its claims fit no service account, and its provider has no roles for people")
     return None
 
 
@@ -108,7 +120,7 @@ def _issued_at(claims: Mapping[str, Any]) -> datetime:
     """When the token was issued, in whole seconds, so that the database keeps it exactly."""
     value = claims.get("iat")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
-        raise refused()
+        raise NamesNobody("its time of issue is no time")
     return datetime.fromtimestamp(int(value), UTC)
 
 

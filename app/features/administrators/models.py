@@ -1,4 +1,4 @@
-"""Tables of administrators, of their role assignments, and of break-glass sessions."""
+"""Tables of administrators, of their role assignments, and of sessions and sign-ins that have no other home."""
 
 from datetime import datetime
 from uuid import UUID
@@ -45,3 +45,13 @@ class BreakGlassSession(SQLModel, table=True):
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class WorkloadSignIn(SQLModel, table=True):
+    """A program's access token that has signed in, by the digest of its claims; kept for a day."""
+
+    __tablename__ = "workload_sign_ins"
+
+    digest: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    service_account_id: UUID
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)

@@ -7,15 +7,16 @@ when the request fails.
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import uuid5
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.administrators.admit import bring_up_to_date, caller_of
 from app.features.administrators.claims import Holder, read_holder, workload_account
-from app.features.administrators.repository import Known, find_known, is_active_provider
+from app.features.administrators.repository import Known, find_known
+from app.features.administrators.workloads import sign_workload_in
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import find_live_account, refused
+from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Caller
 from app.kit.database import commit
 
@@ -36,7 +37,7 @@ async def sign_in(
     account_id = workload_account(provider, claims)
     async with sessions() as session:
         if account_id is not None:
-            return await _service_account(session, provider, account_id)
+            return await sign_workload_in(session, provider, account_id, claims, request_id)
         holder = read_holder(provider, claims)
         known = await find_known(session, provider.id, holder.link)
         if known is None or not known.may_enter:
@@ -55,10 +56,3 @@ def _is_up_to_date(known: Known, holder: Holder) -> bool:
     if known.administrator_id is None:
         return not holder.roles
     return known.last_sign_in_at is not None and known.last_sign_in_at >= holder.issued_at
-
-
-async def _service_account(session: AsyncSession, provider: Provider, account_id: UUID) -> Caller:
-    caller = await find_live_account(session, account_id)
-    if caller is None or not await is_active_provider(session, provider.id):
-        raise refused()
-    return caller

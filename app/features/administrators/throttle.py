@@ -3,8 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
 from math import ceil
+
+from app.kit.rate_limits import source_of
 
 WINDOW_S = 60.0
 
@@ -20,7 +21,7 @@ class Throttle:
 
     def wait_s(self, address: str) -> int:
         """Whole seconds until this address may try; at 0 it may now, and that is counted."""
-        now, source = self._now(), _source(address)
+        now, source = self._now(), source_of(address)
         while self._admitted and self._admitted[0][0] <= now - WINDOW_S:
             self._admitted.popleft()
         own = [time for time, by in self._admitted if by == source]
@@ -34,14 +35,3 @@ class Throttle:
 
 def _until(oldest: float, now: float) -> int:
     return max(1, ceil(oldest + WINDOW_S - now))
-
-
-def _source(address: str) -> str:
-    """What counts as one address: of IPv6 the network that one subscriber has to himself."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        return str(parsed.ipv4_mapped or parsed.exploded[:19])
-    return str(parsed)

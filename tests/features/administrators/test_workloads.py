@@ -1,5 +1,6 @@
 """Programs that hold a token of a provider act as a service account, while it lives, and never become people."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.provider import Provider, Workload
 from app.kit.authorization import Role
 from app.kit.crypto import Peppers
+from app.kit.ids import IDENTITY_PROVIDER, format_id
 from tests.api import Account, make_account
 from tests.features.administrators.people import NOW, ROLES, Json, Sessions, rows, run, stored_provider
 
@@ -118,3 +120,34 @@ async def test_a_revoked_secret_of_the_account_is_no_matter(sessions: Sessions, 
     provider = await provider_with(sessions, (account.id, {"sub": JOB["sub"]}))
     await run(sessions, "UPDATE service_account_credentials SET revoked_at = now()")
     assert (await sign_in(sessions, provider, JOB, None)).id == account.id
+
+
+async def test_each_token_of_a_program_is_recorded_once_and_names_its_provider(
+    sessions: Sessions, account: Account
+) -> None:
+    provider = await provider_with(sessions, (account.id, {"sub": JOB["sub"]}))
+    for said in (JOB, JOB, JOB | {"iat": NOW - 60}, JOB | {"jti": "another"}, JOB):
+        await sign_in(sessions, provider, said, "req_test")
+    events = await rows(sessions, "SELECT * FROM audit_events")
+    assert [(one.action, one.actor_id, one.request_id) for one in events] == [
+        ("service_account.sign_in", account.id, "req_test")
+    ] * 3
+    assert {str(one.changes) for one in events} == {
+        str({"provider_id": format_id(IDENTITY_PROVIDER, provider.id)})
+    }
+
+
+async def test_a_token_used_first_by_several_at_once_is_recorded_once(
+    sessions: Sessions, account: Account
+) -> None:
+    provider = await provider_with(sessions, (account.id, {"sub": JOB["sub"]}))
+    await asyncio.gather(*(sign_in(sessions, provider, JOB, None) for _ in range(3)))
+    assert len(await rows(sessions, "SELECT 1 FROM audit_events")) == 1
+
+
+async def test_tokens_that_are_long_gone_are_forgotten(sessions: Sessions, account: Account) -> None:
+    provider = await provider_with(sessions, (account.id, {"sub": JOB["sub"]}))
+    await sign_in(sessions, provider, JOB, None)
+    await run(sessions, "UPDATE workload_sign_ins SET expires_at = now() - interval '1 second'")
+    await sign_in(sessions, provider, JOB | {"jti": "another"}, None)
+    assert len(await rows(sessions, "SELECT 1 FROM workload_sign_ins")) == 1

@@ -1,0 +1,68 @@
+"""Programs that come with a provider's token in place of a secret of ours: they act as a service account."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.administrators.models import WorkloadSignIn
+from app.features.administrators.repository import is_active_provider
+from app.features.audit.record import record
+from app.features.identity_providers.provider import Provider
+from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, find_live_account, refused
+from app.kit.authorization import Caller
+from app.kit.database import commit
+from app.kit.ids import IDENTITY_PROVIDER, format_id
+
+# Such tokens live for minutes or hours; one that lives for longer is recorded once a day.
+_REMEMBERED = timedelta(days=1)
+
+
+async def sign_workload_in(
+    session: AsyncSession,
+    provider: Provider,
+    account_id: UUID,
+    claims: Mapping[str, Any],
+    request_id: str | None,
+) -> Caller:
+    """The service account that a verified token acts as, recorded once for each token.
+
+    Raises ``Unauthenticated`` when the account may not act now.
+    """
+    caller = await find_live_account(session, account_id)
+    if caller is None or not await is_active_provider(session, provider.id):
+        raise refused()
+    digest = hashlib.sha256(json.dumps([str(provider.id), claims], sort_keys=True).encode()).digest()
+    if await session.get(WorkloadSignIn, digest) is None:
+        await _record_first(session, caller, provider, digest, request_id)
+        await commit(session)
+    return caller
+
+
+async def _record_first(
+    session: AsyncSession, caller: Caller, provider: Provider, digest: bytes, request_id: str | None
+) -> None:
+    """Of several first uses at once, one is recorded."""
+    forgotten = (
+        select(col(WorkloadSignIn.digest))
+        .where(col(WorkloadSignIn.expires_at) < func.clock_timestamp())
+        .with_for_update(skip_locked=True)
+    )
+    await session.execute(delete(WorkloadSignIn).where(col(WorkloadSignIn.digest).in_(forgotten)))
+    seen = insert(WorkloadSignIn).values(
+        digest=digest, service_account_id=caller.id, expires_at=func.clock_timestamp() + _REMEMBERED
+    )
+    made = await session.execute(seen.on_conflict_do_nothing().returning(col(WorkloadSignIn.digest)))
+    if made.first() is not None:
+        changes = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
+        await record(
+            session, caller, "service_account.sign_in", SERVICE_ACCOUNT_KIND, caller.id,
+            changes=changes, request_id=request_id,
+        )  # fmt: skip
