@@ -27,7 +27,8 @@ class _Registry(JWSRegistry):
     ``EdDSA``, which RFC 9864 deprecates for being vague, not weak: a choice of the provider's.
     """
 
-    max_header_length = max_payload_length = max_signature_length = MOST_CHARACTERS
+    # Real headers and long keys' signatures pass joserfc's own limits; the whole token is limited already.
+    max_header_length = max_signature_length = MOST_CHARACTERS
 
     def get_alg(self, name: str) -> Algorithm:
         if name not in (self.allowed or ()):

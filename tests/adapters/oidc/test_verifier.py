@@ -356,6 +356,7 @@ async def test_claims_that_two_readers_could_read_differently_are_refused(text: 
         lambda text: text + ".",
         lambda text: text + ".e30",
         lambda text: text.rpartition(".")[0],
+        lambda text: text.partition(".")[0],
         lambda text: text.replace(".", "..", 1),
         lambda text: text + "=",
         lambda text: text + "\n",
