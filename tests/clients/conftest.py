@@ -17,9 +17,9 @@ from tests.clients.operations import Touched
 PASSWORD = "correct horse battery staple"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def live() -> Iterator[Live]:
-    """The service that the tests of a module share; each makes what it needs under names of its own."""
+    """The service that these tests share; each makes what it needs under names of its own."""
     password = SecretStr(hash_password(PASSWORD))
     with database.temporary_database() as url, running(url, break_glass_password_hash=password) as live:
         yield live

@@ -1,4 +1,4 @@
-"""Names that no other test has: the tests of a module share a service."""
+"""Names that no other test has: the tests share a service."""
 
 from uuid import uuid4
 
