@@ -1,0 +1,79 @@
+"""The wheel stands alone: in an empty environment, without the server, it does what the README says."""
+
+import os
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from scopegate_client import Client
+
+from tests.clients.live import Live
+from tests.clients.names import name
+from tests.clients.test_readme import SCRIPTS
+
+PACKAGE = Path(__file__).parents[2] / "clients" / "python"
+ALONE = """
+import importlib.util, pathlib, scopegate_client
+assert "site-packages" in scopegate_client.__file__, scopegate_client.__file__
+assert (pathlib.Path(scopegate_client.__file__).parent / "py.typed").exists()
+for name in ("app", "fastapi", "sqlalchemy", "httpx2", "pydantic"):
+    assert importlib.util.find_spec(name) is None, name
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def run(*command: str | Path, cwd: Path, **variables: str) -> str:
+    """What a program says that succeeds; it sees nothing of this checkout or of the settings of a client."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SCOPEGATE_", "PYTHON"))}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=kept | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the package alone."""
+    target = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target, cwd=PACKAGE)
+    [built] = target.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "scopegate_client/py.typed" in names
+    assert "scopegate_client/_generated/client.py" in names
+    assert any(path.endswith("licenses/LICENSE") for path in names)
+    assert not [path for path in names if not path.startswith("scopegate_client")]
+
+
+def test_the_wheel_works_in_an_empty_environment(wheel: Path, live: Live, tmp_path: Path) -> None:
+    venv.create(tmp_path / "empty", with_pip=True)
+    python = tmp_path / "empty" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path)
+    run(python, "-c", ALONE, cwd=tmp_path)
+    (tmp_path / "offboard.py").write_text(SCRIPTS[0])
+    number = name("4711")
+    with Client(live.url, client_id=live.owner_client_id, client_secret=live.owner.secret) as client:
+        client.identities.create(kind="person", user_name=number, display_name="Grace", external_id=number)
+    said = run(
+        python,
+        *("-W", "error", tmp_path / "offboard.py", number),
+        cwd=tmp_path,
+        SCOPEGATE_URL=live.url,
+        SCOPEGATE_CLIENT_ID=live.owner_client_id,
+        SCOPEGATE_CLIENT_SECRET=live.owner.secret,
+    )
+    assert re.match(r"Grace: receipt evt_\w+\n", said)
