@@ -43,7 +43,7 @@ def prepare(document: dict[str, Any]) -> dict[str, Any]:
     The generator does not keep the format of a string. So what the contract calls a password becomes a reference to
     a schema `Secret`, for which the templates have a class that never prints; `null` for a secret that is not shown
     again is an empty one. Problems are read in one place (`_answers.py`): without them, each operation has the type
-    of its success.
+    of its success. What the tags are about, the templates see only in the description of the whole.
     """
     prepared: dict[str, Any] = with_secrets(document)
     prepared["components"]["schemas"]["Secret"] = {"type": "object", "title": "Secret", "properties": {}}
@@ -51,6 +51,8 @@ def prepare(document: dict[str, Any]) -> dict[str, Any]:
         for operation in item.values():
             answers = operation["responses"]
             operation["responses"] = {status: answers[status] for status in answers if status.startswith("2")}
+    about = (f"{tag['name'].replace('-', '_')}: {tag['description']}" for tag in document["tags"])
+    prepared["info"]["description"] = "\n".join(about)
     return prepared
 
 

@@ -29,72 +29,72 @@ class Resources:
 
     @cached_property
     def identities(self) -> IdentitiesResource:
-        """`identities`."""
+        """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
         return IdentitiesResource(self._driver)
 
     @cached_property
     def servers(self) -> ServersResource:
-        """`servers`."""
+        """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
         return ServersResource(self._driver)
 
     @cached_property
     def tools(self) -> ToolsResource:
-        """`tools`."""
+        """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
         return ToolsResource(self._driver)
 
     @cached_property
     def groups(self) -> GroupsResource:
-        """`groups`."""
+        """Sets of identities that grants can be made to."""
         return GroupsResource(self._driver)
 
     @cached_property
     def grants(self) -> GrantsResource:
-        """`grants`."""
+        """Durable rights: who may use which tools of which servers, from when, until when."""
         return GrantsResource(self._driver)
 
     @cached_property
     def tokens(self) -> TokensResource:
-        """`tokens`."""
+        """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
         return TokensResource(self._driver)
 
     @cached_property
     def service_accounts(self) -> ServiceAccountsResource:
-        """`service_accounts`."""
+        """Programs that manage Scopegate itself, and their client secrets."""
         return ServiceAccountsResource(self._driver)
 
     @cached_property
     def identity_providers(self) -> IdentityProvidersResource:
-        """`identity_providers`."""
+        """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return IdentityProvidersResource(self._driver)
 
     @cached_property
     def administrators(self) -> AdministratorsResource:
-        """`administrators`."""
+        """People with a role at this API. Disabling one ends their access at once."""
         return AdministratorsResource(self._driver)
 
     @cached_property
     def me(self) -> MeResource:
-        """`me`."""
+        """Who the caller is, and what they may do."""
         return MeResource(self._driver)
 
     @cached_property
     def break_glass(self) -> BreakGlassResource:
-        """`break_glass`."""
+        """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
         return BreakGlassResource(self._driver)
 
     @cached_property
     def audit_events(self) -> AuditEventsResource:
-        """`audit_events`."""
+        """Who did what, when, and what was decided: every call through the gateway, every change here."""
         return AuditEventsResource(self._driver)
 
     @cached_property
     def oauth(self) -> OauthResource:
-        """`oauth`."""
+        """How service accounts get a bearer (RFC 6749, client credentials)."""
         return OauthResource(self._driver)
 
     @cached_property
     def health(self) -> HealthResource:
-        """`health`."""
+        """For load balancers and monitoring."""
         return HealthResource(self._driver)
 
 
@@ -105,70 +105,70 @@ class AsyncResources:
 
     @cached_property
     def identities(self) -> AsyncIdentitiesResource:
-        """`identities`."""
+        """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
         return AsyncIdentitiesResource(self._driver)
 
     @cached_property
     def servers(self) -> AsyncServersResource:
-        """`servers`."""
+        """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
         return AsyncServersResource(self._driver)
 
     @cached_property
     def tools(self) -> AsyncToolsResource:
-        """`tools`."""
+        """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
         return AsyncToolsResource(self._driver)
 
     @cached_property
     def groups(self) -> AsyncGroupsResource:
-        """`groups`."""
+        """Sets of identities that grants can be made to."""
         return AsyncGroupsResource(self._driver)
 
     @cached_property
     def grants(self) -> AsyncGrantsResource:
-        """`grants`."""
+        """Durable rights: who may use which tools of which servers, from when, until when."""
         return AsyncGrantsResource(self._driver)
 
     @cached_property
     def tokens(self) -> AsyncTokensResource:
-        """`tokens`."""
+        """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
         return AsyncTokensResource(self._driver)
 
     @cached_property
     def service_accounts(self) -> AsyncServiceAccountsResource:
-        """`service_accounts`."""
+        """Programs that manage Scopegate itself, and their client secrets."""
         return AsyncServiceAccountsResource(self._driver)
 
     @cached_property
     def identity_providers(self) -> AsyncIdentityProvidersResource:
-        """`identity_providers`."""
+        """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return AsyncIdentityProvidersResource(self._driver)
 
     @cached_property
     def administrators(self) -> AsyncAdministratorsResource:
-        """`administrators`."""
+        """People with a role at this API. Disabling one ends their access at once."""
         return AsyncAdministratorsResource(self._driver)
 
     @cached_property
     def me(self) -> AsyncMeResource:
-        """`me`."""
+        """Who the caller is, and what they may do."""
         return AsyncMeResource(self._driver)
 
     @cached_property
     def break_glass(self) -> AsyncBreakGlassResource:
-        """`break_glass`."""
+        """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
         return AsyncBreakGlassResource(self._driver)
 
     @cached_property
     def audit_events(self) -> AsyncAuditEventsResource:
-        """`audit_events`."""
+        """Who did what, when, and what was decided: every call through the gateway, every change here."""
         return AsyncAuditEventsResource(self._driver)
 
     @cached_property
     def oauth(self) -> AsyncOauthResource:
-        """`oauth`."""
+        """How service accounts get a bearer (RFC 6749, client credentials)."""
         return AsyncOauthResource(self._driver)
 
     @cached_property
     def health(self) -> AsyncHealthResource:
-        """`health`."""
+        """For load balancers and monitoring."""
         return AsyncHealthResource(self._driver)

@@ -20,6 +20,7 @@ from .authorization_server_metadata import AuthorizationServerMetadata
 from .bearer_credential import BearerCredential
 from .break_glass_sign_in import BreakGlassSignIn
 from .break_glass_token import BreakGlassToken
+from .caller_type import CallerType
 from .connect_settings import ConnectSettings
 from .connect_snippet import ConnectSnippet
 from .create_access_token_body import CreateAccessTokenBody
@@ -60,10 +61,8 @@ from .json_schema import JsonSchema
 from .keep_arguments import KeepArguments
 from .label_changes import LabelChanges
 from .labels import Labels
-from .list_administrators_status_item import ListAdministratorsStatusItem
 from .listed_scope import ListedScope
 from .me import Me
-from .me_type import MeType
 from .new_tools import NewTools
 from .no_credential import NoCredential
 from .o_auth_client_credential import OAuthClientCredential
@@ -148,6 +147,7 @@ __all__ = (
     "BearerCredential",
     "BreakGlassSignIn",
     "BreakGlassToken",
+    "CallerType",
     "ConnectSettings",
     "ConnectSnippet",
     "CreateAccessTokenBody",
@@ -188,10 +188,8 @@ __all__ = (
     "KeepArguments",
     "LabelChanges",
     "Labels",
-    "ListAdministratorsStatusItem",
     "ListedScope",
     "Me",
-    "MeType",
     "NewTools",
     "NoCredential",
     "OAuthClientCredential",

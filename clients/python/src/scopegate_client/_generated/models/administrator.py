@@ -26,7 +26,7 @@ class Administrator:
     """The person."""
 
     status: AdministratorStatus
-    """`disabled` keeps them out, whatever their token says."""
+    """A `disabled` administrator is kept out."""
 
     role_assignments: list[RoleAssignment]
     """What their latest token gave them, the strongest role first. The provider decides it."""

@@ -15,6 +15,7 @@ class ConnectSettings:
     hand."""
 
     url: str
+    """The endpoint of the whole fleet."""
 
     variable: str
     """The environment variable that the snippets read."""

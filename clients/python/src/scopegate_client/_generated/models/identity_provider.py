@@ -48,6 +48,7 @@ class IdentityProvider:
     """The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."""
 
     role_map: RoleMap
+    """Which value of the role claim gives which role."""
 
     link_claim: str
     """The claim that says who somebody is, for ever."""
@@ -59,8 +60,10 @@ class IdentityProvider:
     """Programs that sign in without a secret of ours."""
 
     status: IdentityProviderStatus
+    """Nobody signs in by a `disabled` one."""
 
     source: IdentityProviderSource
+    """Where it was set up: by this API, or in the environment of the service."""
 
     created_at: datetime.datetime
     """When it was made."""

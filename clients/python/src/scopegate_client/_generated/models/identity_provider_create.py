@@ -43,6 +43,7 @@ class IdentityProviderCreate:
     """The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."""
 
     role_map: RoleMap | Unset = UNSET
+    """Which value of the role claim gives which role."""
 
     link_claim: str | Unset = "sub"
     """The claim that says who somebody is, for ever. Never one that people can change."""
@@ -54,6 +55,7 @@ class IdentityProviderCreate:
     """Programs that sign in without a secret of ours."""
 
     status: IdentityProviderStatus | Unset = UNSET
+    """Nobody signs in by a `disabled` one."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -38,6 +38,7 @@ class IdentityProviderUpdate:
     """The claim that holds groups or roles, or a path with dots between."""
 
     role_map: RoleMapChanges | Unset = UNSET
+    """Roles to set by value of the role claim; a null takes the value out."""
 
     link_claim: str | Unset = UNSET
     """Links that exist keep their values."""
@@ -49,6 +50,7 @@ class IdentityProviderUpdate:
     """The whole list anew."""
 
     status: IdentityProviderStatus | Unset = UNSET
+    """Nobody signs in by a `disabled` one."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -5,7 +5,7 @@ from typing import Any, Self, cast
 
 from attrs import define
 
-from ..models.me_type import MeType, check_me_type
+from ..models.caller_type import CallerType, check_caller_type
 from ..models.permission import Permission, check_permission
 from ..models.role import Role, check_role
 
@@ -14,9 +14,8 @@ from ..models.role import Role, check_role
 class Me:
     """The caller of this request."""
 
-    type: MeType
-    """What kind of caller this is; `identity` is a signed-in person without a role, `break_glass` the
-    local administrator."""
+    type: CallerType
+    """What kind of caller it is."""
 
     id: str
     """The id of an object of this type; of a session for `break_glass`."""
@@ -82,7 +81,7 @@ class Me:
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        type_ = check_me_type(d.pop("type"))
+        type_ = check_caller_type(d.pop("type"))
 
         id = d.pop("id")
 

@@ -17,6 +17,7 @@ class Workload:
     """The id of a service account."""
 
     claims: WorkloadClaims
+    """Claims, each with the text that it must be."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

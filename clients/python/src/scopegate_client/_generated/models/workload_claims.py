@@ -5,7 +5,7 @@ from typing import Any, Self
 
 
 class WorkloadClaims(dict[str, str]):
-    """WorkloadClaims."""
+    """Claims, each with the text that it must be."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

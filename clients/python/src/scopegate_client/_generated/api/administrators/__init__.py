@@ -10,7 +10,7 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.administrator import Administrator
-from ...models.list_administrators_status_item import ListAdministratorsStatusItem
+from ...models.administrator_status import AdministratorStatus
 from ...models.role import Role
 from ...types import UNSET, Unset
 from . import disable_administrator as _disable_administrator
@@ -20,7 +20,7 @@ from . import list_administrators as _list_administrators
 
 
 class AdministratorsResource(Resource):
-    """`administrators`."""
+    """People with a role at this API. Disabling one ends their access at once."""
 
     def list(
         self,
@@ -28,7 +28,7 @@ class AdministratorsResource(Resource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-        status: ListAdministratorsStatusItem | Sequence[ListAdministratorsStatusItem] | None = None,
+        status: AdministratorStatus | Sequence[AdministratorStatus] | None = None,
         role: Role | Sequence[Role] | None = None,
         identity_id: str | Sequence[str] | None = None,
         q: str | None = None,
@@ -125,7 +125,7 @@ class AdministratorsResource(Resource):
 
 
 class AsyncAdministratorsResource(AsyncResource):
-    """`administrators`."""
+    """People with a role at this API. Disabling one ends their access at once."""
 
     def list(
         self,
@@ -133,7 +133,7 @@ class AsyncAdministratorsResource(AsyncResource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-        status: ListAdministratorsStatusItem | Sequence[ListAdministratorsStatusItem] | None = None,
+        status: AdministratorStatus | Sequence[AdministratorStatus] | None = None,
         role: Role | Sequence[Role] | None = None,
         identity_id: str | Sequence[str] | None = None,
         q: str | None = None,

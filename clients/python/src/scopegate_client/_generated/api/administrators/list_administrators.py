@@ -9,7 +9,7 @@ from ...._call import (
     Call,
 )
 from ...models.administrator_page import AdministratorPage
-from ...models.list_administrators_status_item import ListAdministratorsStatusItem
+from ...models.administrator_status import AdministratorStatus
 from ...models.role import Role
 
 
@@ -19,7 +19,7 @@ def call(
     cursor: str | None = None,
     created_after: datetime.datetime | None = None,
     created_before: datetime.datetime | None = None,
-    status: ListAdministratorsStatusItem | Sequence[ListAdministratorsStatusItem] | None = None,
+    status: AdministratorStatus | Sequence[AdministratorStatus] | None = None,
     role: Role | Sequence[Role] | None = None,
     identity_id: str | Sequence[str] | None = None,
     q: str | None = None,

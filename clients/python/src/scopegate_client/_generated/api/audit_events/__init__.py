@@ -18,7 +18,7 @@ from . import list_audit_events as _list_audit_events
 
 
 class AuditEventsResource(Resource):
-    """`audit_events`."""
+    """Who did what, when, and what was decided: every call through the gateway, every change here."""
 
     def list(
         self,
@@ -170,7 +170,7 @@ class AuditEventsResource(Resource):
 
 
 class AsyncAuditEventsResource(AsyncResource):
-    """`audit_events`."""
+    """Who did what, when, and what was decided: every call through the gateway, every change here."""
 
     def list(
         self,

@@ -16,7 +16,7 @@ from . import create_break_glass_token as _create_break_glass_token
 
 
 class BreakGlassResource(Resource):
-    """`break_glass`."""
+    """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
 
     def create_token(
         self,
@@ -41,7 +41,7 @@ class BreakGlassResource(Resource):
 
 
 class AsyncBreakGlassResource(AsyncResource):
-    """`break_glass`."""
+    """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
 
     async def create_token(
         self,

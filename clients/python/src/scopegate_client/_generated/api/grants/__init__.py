@@ -28,7 +28,7 @@ from . import update_grant as _update_grant
 
 
 class GrantsResource(Resource):
-    """`grants`."""
+    """Durable rights: who may use which tools of which servers, from when, until when."""
 
     def list(
         self,
@@ -125,6 +125,7 @@ class GrantsResource(Resource):
 
         Args:
             grant_id: The id of a grant.
+            include: `ended`: also when it has ended; needs `audit.read`.
         """
 
         return self._send(
@@ -201,7 +202,7 @@ class GrantsResource(Resource):
 
 
 class AsyncGrantsResource(AsyncResource):
-    """`grants`."""
+    """Durable rights: who may use which tools of which servers, from when, until when."""
 
     def list(
         self,
@@ -298,6 +299,7 @@ class AsyncGrantsResource(AsyncResource):
 
         Args:
             grant_id: The id of a grant.
+            include: `ended`: also when it has ended; needs `audit.read`.
         """
 
         return await self._send(

@@ -25,7 +25,7 @@ from . import update_group as _update_group
 
 
 class GroupsResource(Resource):
-    """`groups`."""
+    """Sets of identities that grants can be made to."""
 
     def list(
         self,
@@ -111,6 +111,7 @@ class GroupsResource(Resource):
 
         Args:
             group_id: The id of a group.
+            include: `ended`: also when it has ended; needs `audit.read`.
         """
 
         return self._send(
@@ -278,7 +279,7 @@ class GroupsResource(Resource):
 
 
 class AsyncGroupsResource(AsyncResource):
-    """`groups`."""
+    """Sets of identities that grants can be made to."""
 
     def list(
         self,
@@ -364,6 +365,7 @@ class AsyncGroupsResource(AsyncResource):
 
         Args:
             group_id: The id of a group.
+            include: `ended`: also when it has ended; needs `audit.read`.
         """
 
         return await self._send(

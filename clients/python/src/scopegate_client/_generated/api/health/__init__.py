@@ -16,7 +16,7 @@ from . import get_readiness as _get_readiness
 
 
 class HealthResource(Resource):
-    """`health`."""
+    """For load balancers and monitoring."""
 
     def get_liveness(
         self,
@@ -38,7 +38,7 @@ class HealthResource(Resource):
 
 
 class AsyncHealthResource(AsyncResource):
-    """`health`."""
+    """For load balancers and monitoring."""
 
     async def get_liveness(
         self,

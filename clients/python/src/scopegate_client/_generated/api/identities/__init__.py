@@ -26,7 +26,7 @@ from . import update_identity as _update_identity
 
 
 class IdentitiesResource(Resource):
-    """`identities`."""
+    """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
 
     def offboard(
         self,
@@ -96,6 +96,7 @@ class IdentitiesResource(Resource):
 
         Args:
             identity_id: The id of an identity.
+            reason: Why; it stands in the audit trail.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -270,7 +271,7 @@ class IdentitiesResource(Resource):
 
 
 class AsyncIdentitiesResource(AsyncResource):
-    """`identities`."""
+    """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
 
     async def offboard(
         self,
@@ -340,6 +341,7 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             identity_id: The id of an identity.
+            reason: Why; it stands in the audit trail.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """

@@ -26,7 +26,7 @@ from . import update_identity_provider as _update_identity_provider
 
 
 class IdentityProvidersResource(Resource):
-    """`identity_providers`."""
+    """The OpenID providers whose access tokens open this API, and what their claims mean here."""
 
     def list(
         self,
@@ -83,6 +83,7 @@ class IdentityProvidersResource(Resource):
         client_id: str | None | Unset = UNSET,
         workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
+        idempotency_key: str | None = None,
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
@@ -98,9 +99,12 @@ class IdentityProvidersResource(Resource):
             token_types: The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that
                 say nothing. With these two, tokens that are marked as ID tokens are refused.
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
+            role_map: Which value of the role claim gives which role.
             link_claim: The claim that says who somebody is, for ever. Never one that people can change.
             client_id: The client that Scopegate is at the provider.
             workloads: Programs that sign in without a secret of ours.
+            status: Nobody signs in by a `disabled` one.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
 
         return self._send(
@@ -116,6 +120,7 @@ class IdentityProvidersResource(Resource):
                 client_id=client_id,
                 workloads=workloads,
                 status=status,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -194,9 +199,11 @@ class IdentityProvidersResource(Resource):
             algorithms: The whole list anew.
             token_types: The whole list anew.
             role_claim: The claim that holds groups or roles, or a path with dots between.
+            role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Links that exist keep their values.
             client_id: The client that Scopegate is at the provider.
             workloads: The whole list anew.
+            status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
 
@@ -219,7 +226,7 @@ class IdentityProvidersResource(Resource):
 
 
 class AsyncIdentityProvidersResource(AsyncResource):
-    """`identity_providers`."""
+    """The OpenID providers whose access tokens open this API, and what their claims mean here."""
 
     def list(
         self,
@@ -276,6 +283,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         client_id: str | None | Unset = UNSET,
         workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
+        idempotency_key: str | None = None,
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
@@ -291,9 +299,12 @@ class AsyncIdentityProvidersResource(AsyncResource):
             token_types: The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that
                 say nothing. With these two, tokens that are marked as ID tokens are refused.
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
+            role_map: Which value of the role claim gives which role.
             link_claim: The claim that says who somebody is, for ever. Never one that people can change.
             client_id: The client that Scopegate is at the provider.
             workloads: Programs that sign in without a secret of ours.
+            status: Nobody signs in by a `disabled` one.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
 
         return await self._send(
@@ -309,6 +320,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 client_id=client_id,
                 workloads=workloads,
                 status=status,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -387,9 +399,11 @@ class AsyncIdentityProvidersResource(AsyncResource):
             algorithms: The whole list anew.
             token_types: The whole list anew.
             role_claim: The claim that holds groups or roles, or a path with dots between.
+            role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Links that exist keep their values.
             client_id: The client that Scopegate is at the provider.
             workloads: The whole list anew.
+            status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
 

@@ -31,12 +31,15 @@ def call(
     client_id: str | None | Unset = UNSET,
     workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
+    idempotency_key: str | None = None,
 ) -> Call[IdentityProvider]:
     """The request."""
     return Call(
         operation="create_identity_provider",
         method="POST",
         path="/api/v1/identity-providers",
+        takes_key=True,
+        idempotency_key=idempotency_key,
         json=sent_body(
             {
                 "name": name,

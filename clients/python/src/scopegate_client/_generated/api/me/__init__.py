@@ -15,7 +15,7 @@ from . import get_me as _get_me
 
 
 class MeResource(Resource):
-    """`me`."""
+    """Who the caller is, and what they may do."""
 
     def get(
         self,
@@ -30,7 +30,7 @@ class MeResource(Resource):
 
 
 class AsyncMeResource(AsyncResource):
-    """`me`."""
+    """Who the caller is, and what they may do."""
 
     async def get(
         self,

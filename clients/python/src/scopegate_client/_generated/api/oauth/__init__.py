@@ -18,7 +18,7 @@ from . import get_authorization_server_metadata as _get_authorization_server_met
 
 
 class OauthResource(Resource):
-    """`oauth`."""
+    """How service accounts get a bearer (RFC 6749, client credentials)."""
 
     def create_access_token(
         self,
@@ -50,7 +50,7 @@ class OauthResource(Resource):
 
 
 class AsyncOauthResource(AsyncResource):
-    """`oauth`."""
+    """How service accounts get a bearer (RFC 6749, client credentials)."""
 
     async def create_access_token(
         self,

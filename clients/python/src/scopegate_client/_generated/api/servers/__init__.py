@@ -36,7 +36,7 @@ from . import update_server as _update_server
 
 
 class ServersResource(Resource):
-    """`servers`."""
+    """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
 
     def list(
         self,
@@ -367,7 +367,7 @@ class ServersResource(Resource):
 
 
 class AsyncServersResource(AsyncResource):
-    """`servers`."""
+    """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
 
     def list(
         self,

@@ -26,7 +26,7 @@ from . import update_service_account as _update_service_account
 
 
 class ServiceAccountsResource(Resource):
-    """`service_accounts`."""
+    """Programs that manage Scopegate itself, and their client secrets."""
 
     def list(
         self,
@@ -254,7 +254,7 @@ class ServiceAccountsResource(Resource):
 
 
 class AsyncServiceAccountsResource(AsyncResource):
-    """`service_accounts`."""
+    """Programs that manage Scopegate itself, and their client secrets."""
 
     def list(
         self,

@@ -28,7 +28,7 @@ from . import rotate_token as _rotate_token
 
 
 class TokensResource(Resource):
-    """`tokens`."""
+    """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
 
     def list(
         self,
@@ -246,7 +246,7 @@ class TokensResource(Resource):
 
 
 class AsyncTokensResource(AsyncResource):
-    """`tokens`."""
+    """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
 
     def list(
         self,

@@ -25,7 +25,7 @@ from . import update_tool as _update_tool
 
 
 class ToolsResource(Resource):
-    """`tools`."""
+    """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
 
     def list(
         self,
@@ -214,7 +214,7 @@ class ToolsResource(Resource):
 
 
 class AsyncToolsResource(AsyncResource):
-    """`tools`."""
+    """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
 
     def list(
         self,
