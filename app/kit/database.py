@@ -86,6 +86,9 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def _translate(context: Any) -> None:
+    if not isinstance(context.original_exception, Exception):
+        # A statement that was cancelled costs its connection, but its task must end, and not take this for a fault.
+        return
     code = sqlstate(context.original_exception)
     if _cannot_record(code, context.original_exception.__cause__):
         code = _CANNOT_CONNECT_NOW
