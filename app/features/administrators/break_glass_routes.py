@@ -27,7 +27,9 @@ class BreakGlassSignIn(Strict):
             "examples": [{"password": "correct horse battery staple", "reason": "The provider is down."}]
         }
     )
-    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST), CleanSecret]
+    password: Annotated[SecretStr, Field(min_length=1, max_length=LONGEST), CleanSecret] = Field(
+        description="The password whose hash is configured."
+    )
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText] = Field(
         description="Kept with the session, for whoever asks later."
     )

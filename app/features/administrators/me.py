@@ -1,9 +1,10 @@
 """``/me``: who the caller is and what they may do."""
 
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 from fastapi import APIRouter
 from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
@@ -17,7 +18,13 @@ router = APIRouter(
     prefix="/api/v1/me", tags=["me"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
 )
 
-CallerType = Literal["administrator", "break_glass", "identity", "service_account"]
+CallerType = TypeAliasType(
+    "CallerType",
+    Annotated[
+        Literal["administrator", "break_glass", "identity", "service_account"],
+        Field(description="What kind of caller it is."),
+    ],
+)
 
 
 class Me(Strict):

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from app.features.administrators.models import Administrator, RoleAssignment
 from app.kit.authorization import Role
@@ -12,7 +13,10 @@ from app.kit.ids import AdministratorId, IdentityId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import ShortText, Strict
 
-AdministratorStatusName = Literal["active", "disabled"]
+AdministratorStatusName = TypeAliasType(
+    "AdministratorStatusName",
+    Annotated[Literal["active", "disabled"], Field(description="A `disabled` administrator is kept out.")],
+)
 
 
 class RoleAssignmentView(Strict):

@@ -15,7 +15,7 @@ from app.features.groups.repository import lock_group
 from app.features.groups.schemas import MemberView
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
+from app.kit.etags import TAGGED, IfMatch, set_etag
 from app.kit.ids import GRANT, GROUP, IDENTITY, GroupId, IdentityId, format_id
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
@@ -85,7 +85,10 @@ async def delete_group(
     operation_id="add_group_member",
     summary="Put an identity into a group",
     responses=problem_responses(409)
-    | {201: {"model": MemberView, "description": "The identity is new in the group."}},
+    | {
+        200: TAGGED,
+        201: TAGGED | {"model": MemberView, "description": "The identity is new in the group."},
+    },
 )
 async def add_group_member(
     group_id: GroupId,

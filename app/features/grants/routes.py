@@ -67,7 +67,9 @@ async def get_grant(
     session: Session,
     runtime: CurrentRuntime,
     response: Response,
-    include: Annotated[Literal["ended"] | None, Query()] = None,
+    include: Annotated[
+        Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
+    ] = None,
 ) -> GrantView:
     grant = await session.get(Grant, grant_id)
     if include is not None and grant is not None:

@@ -20,7 +20,7 @@ from app.features.groups.schemas import (
 )
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
+from app.kit.etags import TAGGED, IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import GROUP, GroupId, IdentityId, format_id
 from app.kit.pagination import Cursors, Page, newest_first
@@ -76,7 +76,9 @@ async def get_group(
     caller: CanRead,
     session: Session,
     response: Response,
-    include: Annotated[Literal["ended"] | None, Query()] = None,
+    include: Annotated[
+        Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
+    ] = None,
 ) -> GroupView:
     group = await session.get(Group, group_id)
     if include is not None and group is not None:
@@ -125,6 +127,7 @@ async def list_group_members(
     dependencies=[requires(Permission.GROUPS_READ)],
     operation_id="get_group_member",
     summary="Read one membership",
+    responses={200: TAGGED},
 )
 async def get_group_member(
     group_id: GroupId, identity_id: IdentityId, session: Session, response: Response

@@ -31,7 +31,9 @@ class GroupCreate(Strict):
 class GroupUpdate(Patch):
     """What may change of a group."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"description": None}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"description": "Platform engineering"}]}
+    )
     name: Name = absent()
     description: LongText | None = None
     external_id: ExternalId | None = None

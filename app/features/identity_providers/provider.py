@@ -2,24 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
+from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from app.kit.authorization import Role
 
+_Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+]  # fmt: skip
 SigningAlgorithm = TypeAliasType(
     "SigningAlgorithm",
-    Literal[
-        "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
-    ],
-)  # fmt: skip
+    Annotated[_Algorithm, Field(description="How a token is signed (RFC 7518, RFC 8037).")],
+)
 """What a provider may be trusted to sign with. Never ``none``, never a shared secret (RFC 8725 section 3.1)."""
-ALGORITHMS: tuple[str, ...] = get_args(SigningAlgorithm.__value__)
+ALGORITHMS: tuple[str, ...] = get_args(_Algorithm)
 DEFAULT_ALGORITHMS: tuple[SigningAlgorithm, ...] = ("RS256", "PS256", "ES256", "EdDSA")
 
-AccessTokenType = TypeAliasType("AccessTokenType", Literal["at+jwt", "JWT", "none"])
+AccessTokenType = TypeAliasType(
+    "AccessTokenType",
+    Annotated[
+        Literal["at+jwt", "JWT", "none"],
+        Field(description="The `typ` header of a token; `none` is a token without one."),
+    ],
+)
 TOKEN_TYPES: dict[AccessTokenType, str] = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
 """What configuration calls an accepted ``typ`` header, and how it is compared."""
 

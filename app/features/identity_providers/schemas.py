@@ -46,15 +46,50 @@ TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
 ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
 ClaimValue = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
 LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
-RoleMap = TypeAliasType("RoleMap", Annotated[dict[ClaimValue, Role], Field(max_length=200)])
+RoleMap = TypeAliasType(
+    "RoleMap",
+    Annotated[
+        dict[ClaimValue, Role],
+        Field(max_length=200),
+        Field(
+            description="Which value of the role claim gives which role.",
+            examples=[{"scopegate-admins": "admin"}],
+        ),
+    ],
+)
 RoleMapChanges = TypeAliasType(
-    "RoleMapChanges", Annotated[dict[ClaimValue, Role | None], Field(max_length=200)]
+    "RoleMapChanges",
+    Annotated[
+        dict[ClaimValue, Role | None],
+        Field(max_length=200),
+        Field(
+            description="Roles to set by value of the role claim; a null takes the value out.",
+            examples=[{"scopegate-admins": "owner", "old-group": None}],
+        ),
+    ],
 )
 WorkloadClaims = TypeAliasType(
-    "WorkloadClaims", Annotated[dict[ClaimName, ClaimValue], Field(min_length=1, max_length=20)]
+    "WorkloadClaims",
+    Annotated[
+        dict[ClaimName, ClaimValue],
+        Field(min_length=1, max_length=20),
+        Field(
+            description="Claims, each with the text that it must be.",
+            examples=[{"sub": "repo:example/infrastructure:ref:refs/heads/main"}],
+        ),
+    ],
 )
-IdentityProviderStatus = TypeAliasType("IdentityProviderStatus", Literal["active", "disabled"])
-IdentityProviderSource = TypeAliasType("IdentityProviderSource", Literal["api", "environment"])
+IdentityProviderStatus = TypeAliasType(
+    "IdentityProviderStatus",
+    Annotated[Literal["active", "disabled"], Field(description="Nobody signs in by a `disabled` one.")],
+)
+IdentityProviderSource = TypeAliasType(
+    "IdentityProviderSource",
+    Annotated[
+        Literal["api", "environment"],
+        Field(description="Where it was set up: by this API, or in the environment of the service."),
+    ],
+)
 
 
 class WorkloadView(Strict):

@@ -87,7 +87,7 @@ class SyncView(Strict):
         description="Why it failed; with state `ok`, which tools were left out for being malformed.",
     )
     protocol_versions: list[str] = Field(
-        examples=["2025-11-25"], description="MCP versions it spoke when a sync last went well, newest first."
+        examples=[["2025-11-25"]], description="MCP versions it spoke when a sync last went well, newest first."
     )
 
 

@@ -17,7 +17,7 @@ from app.features.service_accounts.schemas import (
 )
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
+from app.kit.etags import TAGGED, IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
 from app.kit.pagination import Cursors, ListQuery, Page, newest_first
@@ -145,7 +145,10 @@ async def list_credentials(
 
 
 @router.post(
-    "/{service_account_id}/credentials", operation_id="create_service_account_credential", status_code=201
+    "/{service_account_id}/credentials",
+    operation_id="create_service_account_credential",
+    status_code=201,
+    responses={201: TAGGED},
 )
 @once
 async def create_credential(

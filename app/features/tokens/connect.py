@@ -28,7 +28,7 @@ class Connect(Strict):
 
     model_config = ConfigDict(extra="forbid", title="ConnectSettings")
 
-    url: str = Field(examples=["https://mcp.example.com/mcp"])
+    url: str = Field(description="The endpoint of the whole fleet.", examples=["https://mcp.example.com/mcp"])
     variable: str = Field(description="The environment variable that the snippets read.", examples=[VARIABLE])
     claude_code: Snippet
     cursor: Snippet

@@ -41,7 +41,12 @@ async def _answer(session: AsyncSession, response: Response, outcome: Offboarded
     )
 
 
-@router.post("/offboard", operation_id="offboard_identity_by_name", responses=problem_responses(404, 409), summary="Offboard by a name outside")
+@router.post(
+    "/offboard",
+    operation_id="offboard_identity_by_name",
+    responses=problem_responses(404, 409),
+    summary="Offboard by a name outside",
+)
 async def offboard_identity_by_name(
     body: Offboard,
     caller: CanOffboard,
@@ -50,8 +55,8 @@ async def offboard_identity_by_name(
     if_match: IfMatch,
     response: Response,
     *,
-    external_id: ShortText | None = None,
-    user_name: ShortText | None = None,
+    external_id: Annotated[ShortText | None, Query(description="Its `external_id`.")] = None,
+    user_name: Annotated[ShortText | None, Query(description="Its `user_name`.")] = None,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
     """The same as by id, for whoever knows only `external_id` or `user_name`."""
@@ -90,7 +95,7 @@ async def delete_identity(
     request: Request,
     if_match: IfMatch,
     response: Response,
-    reason: Annotated[Reason, Query()] = "deleted",
+    reason: Annotated[Reason, Query(description="Why; it stands in the audit trail.")] = "deleted",
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
     """The same as offboarding without handing its agents over. Nothing is deleted."""

@@ -17,8 +17,19 @@ class NoExample(ValueError):
 def fill(schemas: dict[str, Schema]) -> None:
     """Give every named schema an example, where its fields have some."""
     for schema in schemas.values():
+        given = [_with_nulls(one, schema) for one in schema.pop("examples", []) if one != {}]
+        if given:
+            schema["examples"] = given
+            continue
         with suppress(NoExample):
-            schema["examples"] = [example(schema, schemas), *schema.get("examples", [])[1:]]
+            schema["examples"] = [example(schema, schemas)]
+
+
+def _with_nulls(given: Any, schema: Schema) -> Any:
+    """An example of a model with the nulls back that FastAPI drops from whatever it writes."""
+    if not isinstance(given, dict):
+        return given
+    return {name: None for name in schema.get("required", ()) if name not in given} | given
 
 
 def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
