@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     oidc_role_map: Annotated[RoleMap, NoDecode] = Field(default_factory=dict)
     oidc_link_claim: LinkClaim = "sub"
     break_glass_password_hash: SecretStr | None = None
+    limit_requests: int = Field(default=6000, ge=0)
+    limit_failed_sign_ins: int = Field(default=300, ge=0)
     database_pool_size: int = Field(default=10, ge=1, le=200)
 
     @field_validator("upstream_allowed_networks", "trusted_proxies", mode="before")

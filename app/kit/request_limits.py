@@ -76,6 +76,9 @@ class _Exchange:
             answer["X-Request-ID"] = self.request_id
             answer["X-Content-Type-Options"] = "nosniff"
             answer.setdefault("Cache-Control", "no-store")
+            standing = self._scope["state"].get("standing")
+            if standing is not None:
+                answer.update(standing.headers())
         await self._send(message)
 
     async def too_large(self) -> None:

@@ -13,6 +13,7 @@ from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Peppers, Sealer
 from app.kit.horizon import LogHorizon
 from app.kit.outbound import OutboundClient
+from app.kit.rate_limits import SignInAttempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Runtime:
     sealer: Sealer
     outbound: OutboundClient
     authenticate: Authenticator
+    attempts: SignInAttempts
     public_url: str
     max_token_ttl: timedelta
     clock: Clock = field(default=utc_now)

@@ -20,11 +20,13 @@ from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions, plain_url
 from app.kit.ids import new_id
 from app.kit.outbound import AddressPolicy, OutboundClient
+from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
 from app.lifespan.ports import (
     AdmissionPort,
     EndedSessionsPort,
     InFlightPort,
+    RefusedSignIns,
     SnapshotPort,
     TokenUses,
 )
@@ -74,12 +76,19 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, 
     watching = asyncio.create_task(watch.run(), name="providers")
     stack.push_async_callback(_cancelled, watching)
     break_glass = local_administrator(settings, sessions, peppers, stack)
+    workers = settings.workers
+    attempts = SignInAttempts(Quota("failed-sign-ins", settings.limit_failed_sign_ins, workers=workers))
     runtime = Runtime(
         sessions=sessions,
         peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
         outbound=outbound,
-        authenticate=authenticator(sessions, peppers, keys, break_glass),
+        authenticate=LimitedAuthenticator(
+            authenticator(sessions, peppers, keys, break_glass),
+            attempts,
+            Quota("requests", settings.limit_requests, workers=workers),
+        ),
+        attempts=attempts,
         public_url=settings.base_url,
         max_token_ttl=settings.max_token_ttl,
         warnings=keys.warnings,
@@ -117,14 +126,14 @@ async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) 
     table = InFlightTable(connect, clock, worker_id, snapshot.forget)
     uses = TokenUses(runtime.sessions)
     refusals = Refusals(writer.write_later)
+    clients = Clients(peppers.derive("clients"))
+    runtime.attempts.tell = RefusedSignIns(refusals, clients).count
     syncs = SyncRequestsPort(runtime)
     snapshots = SnapshotPort(snapshot)
     await _run_in_background(stack, writer, table, refusals, uses, syncs)
     gateway = Gateway(
         snapshots,
-        AdmissionPort(
-            writer, Clients(peppers.derive("clients")), refusals, uses, peppers.derive("arguments")
-        ),
+        AdmissionPort(writer, clients, refusals, uses, peppers.derive("arguments")),
         InFlightPort(table, snapshots),
         EndedSessionsPort(runtime.sessions),
         syncs,

@@ -155,6 +155,19 @@ class AdmissionPort:
         self._refusals.count(Refusal("credential_unknown", client_id), row)
 
 
+class RefusedSignIns:
+    """Counts credentials that did not open the API, by where they came from."""
+
+    def __init__(self, refusals: Refusals, clients: Clients) -> None:
+        self._refusals = refusals
+        self._clients = clients
+
+    def count(self, address: str | None, user_agent: str | None) -> None:
+        """One more."""
+        client_id, row = self._clients.name(address, user_agent, None, None)
+        self._refusals.count(Refusal("api_credential_refused", client_id), row)
+
+
 class InFlightPort:
     """``gateway.ports.InFlight`` on the in-flight table."""
 

@@ -87,7 +87,7 @@ async def test_while_the_first_is_being_answered_the_second_is_told_so(
         # Who issues a token waits for the identity's row.
         await session.execute(text("SELECT 1 FROM identities FOR UPDATE"))
         first = asyncio.create_task(things.api.post(path, json=body, headers=KEY))
-        while True:
+        while not first.done():
             holders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = "
             own = "(SELECT oid FROM pg_database WHERE datname = current_database())"
             if (await rows(sessions, holders + own))[0][0]:

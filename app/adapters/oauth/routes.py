@@ -12,9 +12,10 @@ from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field
 
 from app.adapters.oauth.form import OAuthError, read_client, read_form
-from app.domain.errors import DomainError, Unauthenticated, Unavailable
+from app.domain.errors import DomainError, TooManyRequests, Unauthenticated, Unavailable
 from app.features.service_accounts.authenticate import sign_in
 from app.kit.database import Session, TransactionalRoute
+from app.kit.openapi.texts import RATE_LIMIT, header
 from app.kit.runtime import CurrentRuntime
 from app.kit.schemas import Strict
 
@@ -34,6 +35,9 @@ class OAuthRoute(TransactionalRoute):
                 return _error(error.status, error.code, error.description)
             except Unauthenticated:
                 return _error(401, "invalid_client", "The client is unknown or its secret is not valid.")
+            except TooManyRequests as error:
+                headers = {"Retry-After": str(error.retry_after_s)}
+                return _error(429, "temporarily_unavailable", error.detail, headers)
             except Unavailable as error:
                 headers = {"Retry-After": str(error.retry_after_s)}
                 return _error(503, "temporarily_unavailable", error.detail, headers)
@@ -97,6 +101,12 @@ class ServerMetadata(Strict):
     )
 
 
+_ERRORS: dict[int | str, list[str]] = {
+    400: [],
+    401: ["WWW-Authenticate"],
+    429: ["Retry-After", *RATE_LIMIT],
+    503: ["Retry-After"],
+}
 _FORM = {
     "requestBody": {
         "required": True,
@@ -122,7 +132,10 @@ _FORM = {
     "/oauth/token",
     operation_id="create_access_token",
     openapi_extra=_FORM,
-    responses={status: {"model": OAuthErrorBody} for status in (400, 401, 503)},
+    responses={
+        status: {"model": OAuthErrorBody, "headers": {name: header(name) for name in names}}
+        for status, names in _ERRORS.items()
+    },
 )
 async def create_access_token(
     request: Request, response: Response, session: Session, runtime: CurrentRuntime
@@ -136,7 +149,8 @@ async def create_access_token(
         raise OAuthError("unsupported_grant_type", "The only grant here is client_credentials.")
     if form.get("scope"):
         raise OAuthError("invalid_scope", "There are no scopes to ask for: the role of the account decides.")
-    bearer = await sign_in(session, runtime.peppers, client_id, client_secret, request.state.request_id)
+    with runtime.attempts.attempt(request, client_secret):
+        bearer = await sign_in(session, runtime.peppers, client_id, client_secret, request.state.request_id)
     response.headers.update(_NO_STORE)
     return AccessToken(access_token=bearer.text, expires_in=int(bearer.lifetime.total_seconds()))
 

@@ -102,6 +102,8 @@ def _add_headers(operation: Operation, schemas: dict[str, Any]) -> None:
         if answer["description"] == "Successful Response":
             answer["description"] = _SUCCESS[status]
         names = ["X-Request-ID"]
+        if operation.get("security") == texts.CALLER_SCHEMES:
+            names += texts.RATE_LIMIT
         if status == "201":
             names.append("Location")
             if any(

@@ -78,6 +78,7 @@ SECURITY_SCHEMES = {
 }
 CALLER_SCHEMES: list[dict[str, list[str]]] = [{"oidc": []}, {"client_credentials": []}, {"break_glass": []}]
 
+RATE_LIMIT = ["RateLimit", "RateLimit-Policy"]
 _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "X-Request-ID": (
         "The request's id: yours, or a new one. It stands in the audit trail.",
@@ -98,6 +99,14 @@ _ANSWER_HEADERS: dict[str, tuple[str, Schema]] = {
     "Idempotency-Replayed": (
         "That this is the answer which the first request with the key got.",
         {"type": "string", "const": "true"},
+    ),
+    "RateLimit": (
+        "What is left, and in how many seconds all of it is back (draft-ietf-httpapi-ratelimit-headers-10).",
+        {"type": "string", "examples": ['"requests";r=5999;t=60']},
+    ),
+    "RateLimit-Policy": (
+        "The limit: so many in so many seconds, of each worker.",
+        {"type": "string", "examples": ['"requests";q=6000;w=60']},
     ),
     "Retry-After": ("Seconds to wait before repeating.", {"type": "integer", "minimum": 0, "examples": [1]}),
     "WWW-Authenticate": (
@@ -129,7 +138,12 @@ _PROBLEMS = {
     429: ("RateLimited", "rate_limited", "Too many requests; come back after `Retry-After` seconds."),
     503: ("Unavailable", "unavailable", "The service cannot answer now. Nothing was changed; repeat it."),
 }
-_EXTRA_HEADERS = {401: ["WWW-Authenticate"], 409: ["Retry-After"], 429: ["Retry-After"], 503: ["Retry-After"]}
+_EXTRA_HEADERS = {
+    401: ["WWW-Authenticate"],
+    409: ["Retry-After"],
+    429: ["Retry-After", *RATE_LIMIT],
+    503: ["Retry-After"],
+}
 
 
 def header(name: str) -> dict[str, str]:
