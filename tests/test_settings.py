@@ -107,3 +107,18 @@ def test_a_wrong_setting_of_the_openid_provider_stops_the_start_with_one_line_th
     assert "\n" not in message
     assert "secret" not in message
     assert "king" not in message
+
+
+@pytest.mark.parametrize(
+    "value", ["correct horse battery", "", "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$ZGlnZXN0"]
+)
+def test_a_break_glass_password_in_place_of_its_hash_stops_the_start_and_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("SCOPEGATE_BREAK_GLASS_PASSWORD_HASH", value)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    message = str(error.value)
+    assert message.startswith("SCOPEGATE_BREAK_GLASS_PASSWORD_HASH: ")
+    assert "\n" not in message
+    assert not value or value not in message

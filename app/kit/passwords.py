@@ -22,6 +22,7 @@ def is_password_hash(text: str) -> bool:
     """Whether this is a whole hash of Argon2id."""
     try:
         parsed = argon2.from_string(text)
-    except ValueError:
+    except (TypeError, ValueError):
         return False
-    return parsed.type == "id" and parsed.checksum is not None
+    # The reader is lenient about what stands at the end.
+    return parsed.type == "id" and parsed.checksum is not None and parsed.to_string() == text

@@ -13,7 +13,6 @@ from pydantic import SecretStr
 from app.domain.token_format import format_credential
 from app.features.administrators import break_glass
 from app.kit.ids import KEY, new_id, parse_id
-from app.kit.passwords import hash_password
 from app.main import Scopegate, create_app
 from app.settings import Settings
 from tests.api import KEY as TEST_KEY
@@ -21,7 +20,9 @@ from tests.api import client_of
 from tests.features.administrators.people import Sessions, recorded, rows, run
 
 PASSWORD = "correct horse battery staple"
-HASH = hash_password(PASSWORD)
+# Of this password and of another one, at a cost that suits tests.
+HASH = "$argon2id$v=19$m=64,t=1,p=1$GUOIUSqlVOodg5AypnRuDQ$XW39KGKtwGOTPKAOhGTbLSLegQ7Mm6mOSN1b+RSBh5s"
+ANOTHER = "$argon2id$v=19$m=64,t=1,p=1$3JvTmpMSolRKqZWSMiYkxA$bqQ26hXHnW+YFqz85CLRqGHpuz2d6ARLSHEabpVRjUM"
 PATH = "/api/v1/break-glass"
 
 
@@ -154,7 +155,7 @@ async def test_another_password_ends_the_sessions_of_the_one_before(
     door: httpx2.AsyncClient, database_url: str
 ) -> None:
     bearer = await opened(door)
-    async for app in started(database_url, hash_password("another password entirely")):
+    async for app in started(database_url, ANOTHER):
         async with client_of(app) as other:
             assert (await other.get("/api/v1/me", headers=bearer)).status_code == 401
     async for app in started(database_url, None):
