@@ -1,6 +1,6 @@
 """A real OpenID provider for tests (``provider.mjs``), and a sign-in through its pages without a browser.
 
-It needs Node and npm; a test that uses ``provider`` skips where they are missing.
+It needs Node and npm; a test that starts one skips where they are missing.
 """
 
 import contextlib
@@ -128,13 +128,6 @@ def openid_provider(port: int = 0) -> Iterator[OpenIdProvider]:
             yield OpenIdProvider(_answer(process)["issuer"], process)
         finally:
             process.kill()
-
-
-@pytest.fixture
-def provider() -> Iterator[OpenIdProvider]:
-    """A running OpenID provider of this test's own."""
-    with openid_provider() as running:
-        yield running
 
 
 def _install() -> None:

@@ -99,19 +99,20 @@ class Service:
 
 
 @asynccontextmanager
-async def whole_service(database_url: str, bearer: str) -> AsyncIterator[Service]:
-    """Start the service on a database; ``bearer`` is an owner's."""
+async def whole_service(database_url: str, bearer: str, **settings: Any) -> AsyncIterator[Service]:
+    """Start the service on a database; ``bearer`` is an owner's, ``settings`` come to those that it needs."""
     key = SecretStr(KEY)
     with listener() as sock:
-        settings = Settings(
+        all_settings = Settings(
             database_url=SecretStr(database_url),
             token_pepper=key,
             encryption_key=key,
             signing_key=key,
             port=sock.getsockname()[1],
             upstream_allowed_networks=(ip_network("127.0.0.0/8"),),
+            **settings,
         )
-        async with serving(create_app(settings), sock) as url:
+        async with serving(create_app(all_settings), sock) as url:
             headers = {"Authorization": f"Bearer {bearer}"}
             async with httpx2.AsyncClient(base_url=url, headers=headers) as api:
                 yield Service(url, api)

@@ -1,0 +1,14 @@
+"""What the stories share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.provider.openid import OpenIdProvider, openid_provider
+
+
+@pytest.fixture
+def provider() -> Iterator[OpenIdProvider]:
+    """A running OpenID provider of this test's own."""
+    with openid_provider() as running:
+        yield running
