@@ -133,12 +133,6 @@ class Caller:
     def may(self, permission: Permission) -> bool:
         return permission in self.permissions
 
-    def may_give(self, role: Role) -> bool:
-        """Whether a role is not above the caller's own."""
-        return ROLE_PERMISSIONS[role] <= self.permissions and (
-            role is not Role.OWNER or Role.OWNER in self.roles
-        )
-
 
 class BearerReader(Protocol):
     """Turns the text of one class of bearer into a caller. Raises ``Unauthenticated``."""
@@ -156,6 +150,15 @@ def authorize(caller: Caller, permission: Permission) -> None:
     """Raise ``Forbidden``, naming the permission, unless the caller has it."""
     if not caller.may(permission):
         raise Forbidden(f"This needs the permission {permission.value}, which {caller.lacking}.")
+
+
+def authorize_giving(caller: Caller, role: Role) -> None:
+    """Raise ``Forbidden`` for a role above the caller's own: nobody grants, changes or arms such a one."""
+    missing = ROLE_PERMISSIONS[role] - caller.permissions
+    if missing or (role is Role.OWNER and Role.OWNER not in caller.roles):
+        raise Forbidden(
+            f"The role {role.value} is above your own; an owner has to do this.", code="role_above_own"
+        )
 
 
 def requires(permission: Permission) -> Any:

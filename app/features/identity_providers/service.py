@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
 from app.features.identity_providers import repository
 from app.features.identity_providers.models import IdentityProvider
@@ -16,7 +16,7 @@ from app.features.identity_providers.schemas import (
     IdentityProviderUpdate,
     WorkloadView,
 )
-from app.kit.authorization import Caller, Role
+from app.kit.authorization import Caller, Role, authorize_giving
 from app.kit.outbound import AddressPolicy, ForbiddenUrl
 
 API = "api"
@@ -70,7 +70,7 @@ async def update(
 
 
 async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, request_id: str | None) -> None:
-    """End a locked provider: nobody signs in by it any more. Its links stay, and match no other provider.
+    """End a locked provider: nobody signs in by it any more. Its links stay, for one with the same issuer later.
 
     What is left of an earlier environment may be ended too. Raises ``Conflict`` for the present one's.
     """
@@ -201,12 +201,8 @@ def _forbidden_url(detail: str) -> Invalid:
 
 
 def _check_roles(caller: Caller, roles: Iterable[Role]) -> None:
-    """Nobody lets a provider give out a role beyond their own."""
     for role in roles:
-        if not caller.may_give(role):
-            raise Forbidden(
-                f"The role {role.value} is above your own; an owner has to do this.", code="role_above_own"
-            )
+        authorize_giving(caller, role)
 
 
 async def _check_workloads(session: AsyncSession, caller: Caller, workloads: Sequence[WorkloadView]) -> None:
@@ -219,7 +215,7 @@ async def _check_workloads(session: AsyncSession, caller: Caller, workloads: Seq
                 "unknown_service_account",
                 "There is no such service account.",
             )
-        _check_roles(caller, [role])
+        authorize_giving(caller, role)
 
 
 async def _record(

@@ -15,7 +15,7 @@ from app.features.audit.record import keep_version, record
 from app.features.identities.models import Identity
 from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, digest_of
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
-from app.kit.authorization import ROLE_PERMISSIONS, Caller, Role
+from app.kit.authorization import Caller, Role, authorize_giving
 from app.kit.crypto import Peppers
 from app.kit.etags import Precondition
 from app.kit.ids import new_id
@@ -54,7 +54,7 @@ async def create(
     session: AsyncSession, caller: Caller, *, name: str, owner_id: UUID, role: Role, request_id: str | None
 ) -> ServiceAccount:
     """A new account. Raises ``Forbidden`` above the caller's own role, ``Invalid`` for an inactive owner."""
-    _check_role(caller, role)
+    authorize_giving(caller, role)
     await _check_owner(session, owner_id)
     account = ServiceAccount(name=name, owner_id=owner_id, role=role.value)
     session.add(account)
@@ -92,11 +92,11 @@ async def change(
         raise Forbidden(
             "An account cannot change its own role or status; another owner has to do it.", code="own_account"
         )
-    _check_role(caller, Role(account.role))
+    authorize_giving(caller, Role(account.role))
     if not changes:
         return
     if "role" in changes:
-        _check_role(caller, changes["role"])
+        authorize_giving(caller, changes["role"])
         changes["role"] = changes["role"].value
         await keep_version(session, "role_assignment", account.id, {"role": changes["role"], "within": "all"})
     account.sqlmodel_update(changes)
@@ -118,7 +118,7 @@ async def end(session: AsyncSession, caller: Caller, account: ServiceAccount, re
     """End a locked account: nothing of it opens the API any more. Raises ``Forbidden`` for the caller's own."""
     if account.id == caller.id:
         raise Forbidden("An account cannot end itself; another owner has to do it.", code="own_account")
-    _check_role(caller, Role(account.role))
+    authorize_giving(caller, Role(account.role))
     account.ended_at = (await session.execute(select(func.now()))).scalar_one()
     account.revision += 1
     await session.flush()
@@ -132,7 +132,7 @@ async def add_credential(
     session: AsyncSession, peppers: Peppers, caller: Caller, account: ServiceAccount, request_id: str | None
 ) -> NewCredential:
     """A new client secret for an account of at most the caller's role."""
-    _check_role(caller, Role(account.role))
+    authorize_giving(caller, Role(account.role))
     id = new_id()
     secret = format_credential(CLIENT_SECRET, id, os.urandom(SECRET_BYTES))
     row = ServiceAccountCredential(
@@ -197,13 +197,3 @@ async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
     query = select(col(Identity.status)).where(col(Identity.id) == owner_id).with_for_update(read=True)
     if (await session.execute(query)).scalar_one_or_none() != "active":
         raise Invalid.field("/owner_id", "not_active", "The owner must be an active identity.")
-
-
-def _check_role(caller: Caller, role: Role) -> None:
-    """Nobody grants, changes or arms a role beyond their own."""
-    missing = ROLE_PERMISSIONS[role] - caller.permissions
-    if missing or (role is Role.OWNER and Role.OWNER not in caller.roles):
-        raise Forbidden(
-            f"The role {role.value} is above your own; an owner has to do this.",
-            code="role_above_own",
-        )
