@@ -19,7 +19,7 @@ IMAGE ?= scopegate
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test slow check fmt format-check lint types imports migrate openapi \
-	openapi-check client client-check bench image lock clean
+	openapi-check spec-lint client client-check bench image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ test: $(STAMP) ## Run the tests, but the slow ones
 slow: $(STAMP) ## Run the slow tests
 	$(BIN)/pytest -q -m slow
 
-check: format-check lint types imports openapi-check client-check test slow ## Run every check
+check: format-check lint types imports openapi-check spec-lint client-check test slow ## Run every check
 
 fmt: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
@@ -67,6 +67,9 @@ openapi: $(STAMP) ## Write openapi/openapi.json
 openapi-check: $(STAMP) ## Check that openapi/openapi.json is that of the code
 	@$(BIN)/scopegate export-openapi | diff -u openapi/openapi.json - \
 		|| { echo "openapi/openapi.json is not that of the code: run 'make openapi' and commit it" >&2; exit 1; }
+
+spec-lint: ## Lint openapi/openapi.json (needs npm)
+	@openapi/lint/run
 
 client: $(GENERATOR)/.installed ## Write what is generated of clients/python from openapi/openapi.json
 	@$(GENERATOR)/bin/python clients/python/generator/generate.py

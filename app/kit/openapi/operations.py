@@ -63,7 +63,7 @@ def _describe(operation: Operation, route: RouteContext, permission: Permission 
             raise ValueError(f"{operation['operationId']} needs a summary or a docstring")
         operation["summary"] = " ".join(first[1].split())
         text = text[first.end() :]
-    needs = "" if permission is None else f"Needs the permission `{permission.value}`."
+    needs = "Needs no bearer." if permission is None else f"Needs the permission `{permission.value}`."
     operation["description"] = "\n\n".join(part for part in (text.strip(), needs) if part)
 
 
