@@ -16,18 +16,24 @@ from app.features.identity_providers.models import IdentityProvider
 from app.kit.authorization import Role
 
 OIDC = "oidc"
-# A provider that was disabled or ended since its keys were asked for has no row here. The first condition on links is
-# written as their unique index is, which would not serve another form.
+# A provider that was disabled or ended since its keys were asked for has no row here. Who somebody is, is issuer and
+# value: one that was ended and registered anew knows the same people, those who left among them, unless it asks for
+# another claim. The first condition on links is written as their unique index is, which would not serve another form.
 _KNOWN = text(f"""
 SELECT person.id AS identity_id, person.kind, person.status, administrators.id AS administrator_id,
     administrators.status AS administrator_status, administrators.last_sign_in_at
-FROM identity_providers
-LEFT JOIN identity_links ON coalesce(identity_links.provider_id::text, '') = CAST(:provider AS text)
-    AND identity_links.kind = '{OIDC}' AND identity_links.value = :link
-LEFT JOIN identities person ON person.id = identity_links.identity_id
+FROM identity_providers asked
+LEFT JOIN LATERAL (
+    SELECT identity_links.identity_id FROM identity_providers same
+    JOIN identity_links ON coalesce(identity_links.provider_id::text, '') = same.id::text
+        AND identity_links.kind = '{OIDC}' AND identity_links.value = :link
+    WHERE same.id = asked.id OR same.issuer = asked.issuer
+        AND same.settings -> 'link_claim' IS NOT DISTINCT FROM asked.settings -> 'link_claim'
+    ORDER BY same.id = asked.id DESC, identity_links.id LIMIT 1
+) link ON true
+LEFT JOIN identities person ON person.id = link.identity_id
 LEFT JOIN administrators ON administrators.identity_id = person.id
-WHERE identity_providers.id = CAST(CAST(:provider AS text) AS uuid) AND identity_providers.status = 'active'
-    AND identity_providers.ended_at IS NULL
+WHERE asked.id = :provider AND asked.status = 'active' AND asked.ended_at IS NULL
 """)  # noqa: S608 - the one value is a constant of ours
 _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
 
@@ -71,7 +77,7 @@ class Known:
 
 async def find_known(session: AsyncSession, provider_id: UUID, link: str) -> Known | None:
     """Who has a link at a provider. None when the provider is not active."""
-    row = (await session.execute(_KNOWN, {"provider": str(provider_id), "link": link})).one_or_none()
+    row = (await session.execute(_KNOWN, {"provider": provider_id, "link": link})).one_or_none()
     if row is None:
         return None
     return Known(*row)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.features.identity_providers.models import IdentityProvider
 from app.features.identity_providers.provider import Provider
 from app.kit.authorization import Role
+from app.kit.ids import new_id
 
 Sessions = async_sessionmaker[AsyncSession]
 Json = dict[str, Any]
@@ -19,12 +20,14 @@ ROLES = {"sg-owners": Role.OWNER, "sg-admins": Role.ADMIN, "sg-auditors": Role.A
 
 async def stored_provider(sessions: Sessions, **fields: Any) -> Provider:
     """A provider with a row of its own, which gives roles by group unless told otherwise."""
+    issuer = f"https://{new_id().hex}.example"
+    given = {"issuer": issuer, "audiences": ("scopegate",), "role_map": ROLES} | fields
+    provider = Provider(id=new_id(), **given)
     async with sessions() as session:
-        row = IdentityProvider(name="A provider")
-        session.add(row)
+        settings = {"link_claim": provider.link_claim}
+        session.add(IdentityProvider(id=provider.id, name="A", issuer=provider.issuer, settings=settings))
         await session.commit()
-    given = {"issuer": "https://idp.example", "audiences": ("scopegate",), "role_map": ROLES} | fields
-    return Provider(id=row.id, **given)
+    return provider
 
 
 def claims(sub: str = "ada", *groups: str, iat: int = NOW, **more: Any) -> Json:

@@ -274,6 +274,27 @@ async def test_the_same_link_of_another_provider_is_somebody_else(
     assert first.identity_id != second.identity_id
 
 
+@pytest.mark.parametrize(("link_claim", "same"), [("sub", True), ("oid", False)])
+async def test_a_provider_that_is_registered_anew_knows_its_people_by_the_same_claim_alone(
+    sessions: Sessions, provider: Provider, link_claim: str, same: bool
+) -> None:
+    first = await enter(sessions, provider, claims("ada", "sg-admins"))
+    await run(sessions, "UPDATE identity_providers SET ended_at = now()")
+    again = await stored_provider(sessions, issuer=provider.issuer, link_claim=link_claim)
+    second = await enter(sessions, again, claims("ada", "sg-admins") | {"oid": "ada"})
+    assert (first.identity_id == second.identity_id) is same
+
+
+async def test_who_left_stays_out_when_the_provider_is_registered_anew(
+    sessions: Sessions, provider: Provider
+) -> None:
+    await enter(sessions, provider, claims("ada", "sg-owners"))
+    await run(sessions, "UPDATE identities SET status = 'offboarded'")
+    await run(sessions, "UPDATE identity_providers SET ended_at = now()")
+    again = await stored_provider(sessions, issuer=provider.issuer)
+    await assert_refused(sessions, again, claims("ada", "sg-owners", iat=NOW + 60))
+
+
 async def test_a_link_of_another_kind_is_no_sign_in(sessions: Sessions, provider: Provider) -> None:
     first = await enter(sessions, provider, claims("ada", "sg-admins"))
     await run(sessions, "UPDATE identity_links SET kind = 'signal'")
