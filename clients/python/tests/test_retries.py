@@ -3,7 +3,15 @@
 import httpx
 import pytest
 from scopegate_client import Client
-from scopegate_client.errors import Conflict, ConnectionFailed, RateLimited, ServerFault, Unavailable
+from scopegate_client._exchange import pause_before
+from scopegate_client.errors import (
+    Conflict,
+    ConnectionFailed,
+    NotFound,
+    RateLimited,
+    ServerFault,
+    Unavailable,
+)
 from scripted_service import Service, group, problem
 
 
@@ -14,12 +22,16 @@ def test_a_read_is_repeated_when_the_connection_breaks(service: Service) -> None
     assert len(service.pauses) == 2
 
 
-def test_pauses_grow_and_are_never_the_same_for_all(service: Service) -> None:
+def test_pauses_grow(service: Service) -> None:
     service.answers = [httpx.ReadError("reset")] * 5 + [group()]
     with service.client(retries=5) as client:
         client.groups.get("grp_1")
     for pause, longest in zip(service.pauses, [0.5, 1, 2, 4, 8], strict=True):
         assert longest / 2 <= pause <= longest
+
+
+def test_clients_that_failed_together_do_not_come_back_together() -> None:
+    assert len({pause_before(2, ConnectionFailed("reset")) for _ in range(20)}) > 1
 
 
 def test_retry_after_is_waited_for(service: Service) -> None:
@@ -94,6 +106,18 @@ def test_a_503_of_what_has_no_key_is_not_repeated(service: Service) -> None:
     service.answers = [problem(503, "unavailable", **{"Retry-After": "1"})]
     with service.client() as client, pytest.raises(Unavailable):
         rotate(client)
+
+
+def test_a_delete_whose_answer_got_lost_has_happened(service: Service) -> None:
+    service.answers = [httpx.ReadError("reset"), problem(404, "not_found")]
+    with service.client() as client:
+        client.groups.delete("grp_1")
+
+
+def test_a_delete_of_nothing_is_said_so(service: Service) -> None:
+    service.answers = [httpx.ConnectError("refused"), problem(404, "not_found")]
+    with service.client() as client, pytest.raises(NotFound):
+        client.groups.delete("grp_1")
 
 
 def test_what_was_turned_away_or_never_sent_is_repeated_in_any_case(service: Service) -> None:

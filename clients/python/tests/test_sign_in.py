@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from scopegate_client import Client
-from scopegate_client.errors import ScopegateError, SignInFailed, Unauthenticated, Unavailable
+from scopegate_client import Secret
+from scopegate_client._credentials import Credentials
+from scopegate_client.errors import SignInFailed, Unauthenticated, Unavailable
 from scripted_service import Service, bearer, group, problem
 
 MANY = 12
@@ -110,24 +111,26 @@ def test_a_service_that_stays_away_is_said_so(service: Service) -> None:
         client.groups.get("grp_1")
 
 
-def gather(client: Client, service: Service, arrived: threading.Barrier) -> list[object]:
-    """What many threads get that ask at once."""
+def test_threads_that_ask_at_once_sign_in_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, all_looked = iter(range(MANY)), threading.Event()
+    at_hand = Credentials.at_hand
 
-    def ask(_: int) -> object:
-        arrived.wait(10)
-        try:
-            return client.groups.get("grp_1").name
-        except ScopegateError as error:
-            return error
+    def look(credentials: Credentials, refused: Secret | None = None) -> Secret | None:
+        found = at_hand(credentials, refused)
+        if next(looked, MANY) == MANY - 1:
+            all_looked.set()
+        return found
 
-    with ThreadPoolExecutor(MANY) as threads:
-        return list(threads.map(ask, range(MANY)))
+    def sign_in(_: httpx.Request) -> httpx.Response:
+        # Not before each thread has found that there is no bearer: all that keeps them from this is the lock.
+        assert all_looked.wait(20)
+        return bearer()
 
-
-def test_threads_that_ask_at_once_sign_in_once(service: Service) -> None:
-    service.answers = [group() for _ in range(MANY)]
-    with service.client() as client:
-        assert gather(client, service, threading.Barrier(MANY)) == ["platform"] * MANY
+    monkeypatch.setattr(Credentials, "at_hand", look)
+    service.sign_ins, service.answers = [sign_in], [group()] * MANY
+    with service.client() as client, ThreadPoolExecutor(MANY) as threads:
+        found = list(threads.map(lambda _: client.groups.get("grp_1").name, range(MANY)))
+    assert found == ["platform"] * MANY
     assert service.signed_in == 1
 
 

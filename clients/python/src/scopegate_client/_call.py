@@ -44,6 +44,11 @@ class Call(Generic[T_co]):
         """Whether it may be sent again when nobody knows whether the first one arrived."""
         return self.takes_key or self.method in _SAFE_METHODS or self.query.get("dry_run") is True
 
+    @property
+    def ends_quietly(self) -> bool:
+        """Whether it ends an object and answers nothing."""
+        return self.method == "DELETE" and self.read is nothing
+
 
 def path_of(template: str, **ids: str) -> str:
     """The path with its ids filled in; an id that would lead elsewhere is refused."""

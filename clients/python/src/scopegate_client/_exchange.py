@@ -58,6 +58,7 @@ def exchange(http: "httpx.Client | httpx.AsyncClient", call: Call[T], retries: i
     key = call.idempotency_key or (str(uuid.uuid4()) if call.takes_key else None)
     bearer: Secret | None = (yield NeedBearer()) if call.signed else None
     renewed = False
+    lost = False
     attempt = 0
     while True:
         problem: Exception
@@ -65,10 +66,15 @@ def exchange(http: "httpx.Client | httpx.AsyncClient", call: Call[T], retries: i
             response: httpx.Response = yield Send(_request(http, call, key, bearer))
         except httpx.TransportError as error:
             problem = unreachable(error, http)
-            again = call.repeatable or isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            again = call.repeatable or never_sent
+            lost = lost or not never_sent
         else:
             if response.is_success:
                 return read_answer(call, response)
+            if response.status_code == 404 and lost and call.ends_quietly:
+                # The earlier attempt did it, and its answer got lost.
+                return call.read(None)
             problem = read_problem(response)
             if response.status_code == 401 and bearer is not None and not renewed:
                 # It was good when the request left; the service looks each time, so another may do.
