@@ -183,6 +183,36 @@ async def test_an_outsiders_provider_opens_nothing(service: Service) -> None:
         assert (await get(service, "/me", token)).status_code == 401
 
 
+async def test_a_program_of_a_second_provider_acts_as_its_service_account_without_a_secret(
+    service: Service, provider: OpenIdProvider, owner: Account
+) -> None:
+    me = (await service.api.get("/api/v1/me")).json()
+    account = await service.post(
+        "/service-accounts", {"name": "deploys", "role": "auditor", "owner_id": me["identity_id"]}
+    )
+    with openid_provider() as pipelines:
+        await service.post(
+            "/identity-providers",
+            {
+                "name": "pipelines",
+                "issuer": pipelines.issuer,
+                "audiences": [AUDIENCE],
+                "workloads": [{"service_account_id": account["id"], "claims": {"sub": "deploy-pipeline"}}],
+            },
+        )
+        token = await pipelines.program_token("deploy-pipeline")
+        known = (await get(service, "/me", token)).json()
+        assert (known["type"], known["id"], known["role"]) == ("service_account", account["id"], "auditor")
+        other = await pipelines.program_token("some-pipeline")
+        assert (await get(service, "/me", other)).status_code == 401
+        # People sign in at the first as before; the same names at the second are strangers.
+        assert (await get(service, "/me", await provider.access_token("alice"))).status_code == 200
+        assert (await get(service, "/me", await pipelines.access_token("alice"))).status_code == 401
+        deleted = await service.api.delete(f"/api/v1/service-accounts/{account['id']}")
+        assert deleted.status_code == 204, deleted.text
+        assert (await get(service, "/me", token)).status_code == 401
+
+
 async def test_new_keys_are_found_without_a_restart_and_old_ones_no_longer_count(
     service: Service, provider: OpenIdProvider
 ) -> None:
