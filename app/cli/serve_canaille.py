@@ -16,7 +16,7 @@ from joserfc.jwk import RSAKey
 from werkzeug.serving import make_server
 
 _TOKEN_SECONDS = 600
-_CODE_SECONDS = 60
+_GRANTS = ["authorization_code", "refresh_token", "password"]
 
 
 def serve(wanted: dict[str, Any]) -> None:
@@ -27,7 +27,7 @@ def serve(wanted: dict[str, Any]) -> None:
             "SECRET_KEY": os.urandom(32).hex(),
             "SERVER_NAME": issuer.netloc,
             "PREFERRED_URL_SCHEME": issuer.scheme,
-            "OAUTH2_TOKEN_EXPIRES_IN": dict.fromkeys(("authorization_code", "password"), _TOKEN_SECONDS),
+            "OAUTH2_TOKEN_EXPIRES_IN": dict.fromkeys(_GRANTS, _TOKEN_SECONDS),
             "CANAILLE": {"NAME": "Scopegate demo", "DATABASE": "memory", "LOGO": None, "SMTP": None},
             "CANAILLE_OIDC": {
                 "ACTIVE_JWKS": [_new_key()],
@@ -71,7 +71,7 @@ def _register(wanted: dict[str, Any]) -> None:
         client_id_issued_at=now,
         client_uri=wanted["url"],
         redirect_uris=wanted["redirects"],
-        grant_types=["authorization_code", "refresh_token", "password"],
+        grant_types=_GRANTS,
         response_types=["code"],
         scope=wanted["scopes"],
         token_endpoint_auth_method="none",  # noqa: S106  it has no secret: PKCE takes its place

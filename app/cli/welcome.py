@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from app.cli.dev_file import DevFile, path_in
+from app.cli.openid import CLIENT_ID, SCOPES
 from app.cli.seed import AGENT, PERSON, token_id
 
 _VERSION = "2026-07-28"
@@ -42,12 +43,25 @@ Or see with curl what she sees:
     -H "Accept: application/json, text/event-stream" -H "MCP-Protocol-Version: {_VERSION}" \\
     -H "Mcp-Method: tools/list" -d '{json.dumps(_LIST_TOOLS)}'
 
-Revoke her token, then ask again:
-  BEARER=$(curl -s {url}/oauth/token -d grant_type=client_credentials \\
-    -u "$(dev_json '["client_id"]'):$(dev_json '["client_secret"]')" |
+{_bearer(known)} |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])')
+  curl -s {url}/api/v1/me -H "Authorization: Bearer $BEARER"
+
+Revoke {PERSON}'s token with it, then ask again:
   curl -s -X POST {url}/api/v1/tokens/{token_id(token)}/revoke \\
     -H "Authorization: Bearer $BEARER" -H "Content-Type: application/json" -d '{{"reason": "a trial"}}'
 
 `make demo` in another terminal plays the whole story.
 """
+
+
+def _bearer(known: DevFile) -> str:
+    """How to get a bearer for the API: what becomes of the text that an endpoint answers comes after it."""
+    if known.sign_in is None:
+        return f"""Sign in to the API as the demo's service account:
+  BEARER=$(curl -s {known.url}/oauth/token -d grant_type=client_credentials \\
+    -u "$(dev_json '["client_id"]'):$(dev_json '["client_secret"]')\""""
+    return f"""Sign in to the API as ada at the OpenID provider, {known.sign_in.issuer}
+(she is an owner; grace is an admin, otto an auditor, and nora has no role):
+  BEARER=$(curl -s {known.sign_in.issuer}/oauth/token -d grant_type=password -d client_id={CLIENT_ID} \\
+    -d "scope={" ".join(SCOPES)}" -d username=ada -d "password=$(dev_json '["oidc"]["passwords"]["ada"]')\""""

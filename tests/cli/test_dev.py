@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,8 +83,8 @@ def gone(data_dir: Path, *, but: str = "\0") -> list[str]:
     return left
 
 
-def known(data_dir: Path) -> dict[str, object]:
-    content: dict[str, object] = json.loads((data_dir / "dev.json").read_text())
+def known(data_dir: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((data_dir / "dev.json").read_text())
     return content
 
 
@@ -92,12 +93,22 @@ def tokens(data_dir: Path) -> dict[str, str]:
     return found
 
 
-def tutorial(port: str) -> str:
-    """The commands of the tutorial as one script, for this port."""
-    text = (ROOT / "docs" / "tutorial" / "first-token.md").read_text()
+def commands_of(document: str, port: str) -> str:
+    """The commands of a document as one script, for this port."""
+    text = (ROOT / "docs" / document).read_text()
     blocks = re.findall(r"<!-- runs: [^>]*-->\n```sh\n(.*?)```", text, re.DOTALL)
     script = "set -eu\n" + "\n".join(f"{block}\necho '==='" for block in blocks)
     return script.replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+
+
+def follow(document: str, port: str, directory: Path) -> str:
+    """What the commands of a document print."""
+    script = commands_of(document, port)
+    followed = subprocess.run(
+        ["bash", "-c", script], cwd=directory, capture_output=True, text=True, check=False
+    )
+    assert followed.returncode == 0, followed.stdout + followed.stderr
+    return followed.stdout
 
 
 def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
@@ -107,10 +118,13 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         first = known(data_dir)
         port = environment["SCOPEGATE_PORT"]
         assert first["url"] == f"http://127.0.0.1:{port}"
-        assert first["demo"]["servers"] == ["time", "git"]  # type: ignore[index]
+        assert first["demo"]["servers"] == ["time", "git"]
         assert (data_dir / "dev.json").stat().st_mode & 0o777 == 0o600
         log = (tmp_path / "first.log").read_text()
         assert not re.search(r"sg[tcb]_", log), "a secret was printed"
+        passwords = first["oidc"]["passwords"]
+        assert set(passwords) == {"ada", "grace", "otto", "nora"}
+        assert [name for name, password in passwords.items() if password in log] == []
 
         for _ in range(2):  # It takes its own things away, so it can be told again.
             story = subprocess.run(
@@ -118,15 +132,8 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
             )
             assert story.returncode == 0, story.stdout + story.stderr
 
-        followed = subprocess.run(
-            ["bash", "-c", tutorial(port)],
-            cwd=data_dir.parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert followed.returncode == 0, followed.stdout + followed.stderr
-        _, _, _, _, listed, called, refused, revoked, trail, *_ = followed.stdout.split("===\n")
+        followed = follow("tutorial/first-token.md", port, data_dir.parent)
+        _, _, _, _, listed, called, refused, revoked, trail, *_ = followed.split("===\n")
         assert re.findall(r'"name":\s*"(\w+__\w+)"', listed) == ["time__get_current_time"]
         assert '"isError":true' not in called.replace(" ", "")
         assert "timezone" in called
@@ -134,6 +141,11 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         assert "needs a valid Scopegate token" in revoked
         assert "tool.call get_current_time allow granted" in trail
         assert "tool.call git_log deny no_grant denied" in trail
+
+        owner, auditor, nobody = follow("how-to/sign-in-with-oidc.md", port, data_dir.parent).splitlines()[:3]
+        assert (json.loads(owner)["type"], json.loads(owner)["role"]) == ("administrator", "owner")
+        assert json.loads(auditor)["role"] == "auditor"
+        assert json.loads(nobody)["status"] == 403
 
         second = subprocess.run(
             [*COMMAND, "dev"],
@@ -175,6 +187,7 @@ def test_what_it_prints_works_and_killed_it_is_taken_up_again(
         assert '"git__git_log"' in listed
         assert "git__git_commit" not in listed
         assert "needs a valid Scopegate token" in after
+        assert '"type":"administrator"' in listed, "ada could not sign in"
         first = tokens(data_dir)
         stopped(process, signal.SIGKILL)
     # The database alone is left, and the next start adopts it.
