@@ -369,3 +369,4 @@ async def test_the_look_up_of_a_link_is_served_by_its_unique_index(
         await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
         plan = (await connection.exec_driver_sql(f"EXPLAIN {query}")).scalars().all()
     assert any("uq_identity_links_value" in line for line in plan)
+    assert any("Index Cond: ((COALESCE((provider_id)::text" in line for line in plan), plan
