@@ -3,6 +3,7 @@
 from .access_token import AccessToken
 from .access_token_type import AccessTokenType
 from .administrator import Administrator
+from .administrator_order import AdministratorOrder
 from .administrator_page import AdministratorPage
 from .administrator_status import AdministratorStatus
 from .all_servers import AllServers
@@ -28,6 +29,7 @@ from .credential_summary import CredentialSummary
 from .get_liveness_response_get_liveness import GetLivenessResponseGetLiveness
 from .grant import Grant
 from .grant_create import GrantCreate
+from .grant_order import GrantOrder
 from .grant_page import GrantPage
 from .grant_status import GrantStatus
 from .grant_update import GrantUpdate
@@ -36,6 +38,7 @@ from .group import Group
 from .group_create import GroupCreate
 from .group_member import GroupMember
 from .group_member_page import GroupMemberPage
+from .group_order import GroupOrder
 from .group_page import GroupPage
 from .group_principal import GroupPrincipal
 from .group_update import GroupUpdate
@@ -45,10 +48,12 @@ from .identity_create import IdentityCreate
 from .identity_kind import IdentityKind
 from .identity_link import IdentityLink
 from .identity_link_kind import IdentityLinkKind
+from .identity_order import IdentityOrder
 from .identity_page import IdentityPage
 from .identity_principal import IdentityPrincipal
 from .identity_provider import IdentityProvider
 from .identity_provider_create import IdentityProviderCreate
+from .identity_provider_order import IdentityProviderOrder
 from .identity_provider_page import IdentityProviderPage
 from .identity_provider_source import IdentityProviderSource
 from .identity_provider_status import IdentityProviderStatus
@@ -83,6 +88,7 @@ from .scope_entry import ScopeEntry
 from .secret import Secret
 from .server import Server
 from .server_create import ServerCreate
+from .server_order import ServerOrder
 from .server_page import ServerPage
 from .server_status import ServerStatus
 from .server_sync import ServerSync
@@ -93,6 +99,7 @@ from .service_account import ServiceAccount
 from .service_account_create import ServiceAccountCreate
 from .service_account_credential import ServiceAccountCredential
 from .service_account_credential_page import ServiceAccountCredentialPage
+from .service_account_order import ServiceAccountOrder
 from .service_account_page import ServiceAccountPage
 from .service_account_status import ServiceAccountStatus
 from .service_account_update import ServiceAccountUpdate
@@ -105,6 +112,7 @@ from .token_bulk_revocation import TokenBulkRevocation
 from .token_bulk_revoke import TokenBulkRevoke
 from .token_bulk_revoke_filter import TokenBulkRevokeFilter
 from .token_create import TokenCreate
+from .token_order import TokenOrder
 from .token_page import TokenPage
 from .token_revocation import TokenRevocation
 from .token_revoke import TokenRevoke
@@ -115,6 +123,7 @@ from .tool import Tool
 from .tool_annotations import ToolAnnotations
 from .tool_approve import ToolApprove
 from .tool_create import ToolCreate
+from .tool_order import ToolOrder
 from .tool_page import ToolPage
 from .tool_state import ToolState
 from .tool_update import ToolUpdate
@@ -130,6 +139,7 @@ __all__ = (
     "AccessToken",
     "AccessTokenType",
     "Administrator",
+    "AdministratorOrder",
     "AdministratorPage",
     "AdministratorStatus",
     "AllServers",
@@ -155,6 +165,7 @@ __all__ = (
     "GetLivenessResponseGetLiveness",
     "Grant",
     "GrantCreate",
+    "GrantOrder",
     "GrantPage",
     "GrantsScope",
     "GrantStatus",
@@ -163,6 +174,7 @@ __all__ = (
     "GroupCreate",
     "GroupMember",
     "GroupMemberPage",
+    "GroupOrder",
     "GroupPage",
     "GroupPrincipal",
     "GroupUpdate",
@@ -172,10 +184,12 @@ __all__ = (
     "IdentityKind",
     "IdentityLink",
     "IdentityLinkKind",
+    "IdentityOrder",
     "IdentityPage",
     "IdentityPrincipal",
     "IdentityProvider",
     "IdentityProviderCreate",
+    "IdentityProviderOrder",
     "IdentityProviderPage",
     "IdentityProviderSource",
     "IdentityProviderStatus",
@@ -210,6 +224,7 @@ __all__ = (
     "Secret",
     "Server",
     "ServerCreate",
+    "ServerOrder",
     "ServerPage",
     "ServersByIds",
     "ServersByLabels",
@@ -220,6 +235,7 @@ __all__ = (
     "ServiceAccountCreate",
     "ServiceAccountCredential",
     "ServiceAccountCredentialPage",
+    "ServiceAccountOrder",
     "ServiceAccountPage",
     "ServiceAccountStatus",
     "ServiceAccountUpdate",
@@ -232,6 +248,7 @@ __all__ = (
     "TokenBulkRevoke",
     "TokenBulkRevokeFilter",
     "TokenCreate",
+    "TokenOrder",
     "TokenPage",
     "TokenRevocation",
     "TokenRevoke",
@@ -242,6 +259,7 @@ __all__ = (
     "ToolAnnotations",
     "ToolApprove",
     "ToolCreate",
+    "ToolOrder",
     "ToolPage",
     "ToolsByNames",
     "ToolsByRisk",

@@ -10,6 +10,7 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.administrator import Administrator
+from ...models.administrator_order import AdministratorOrder
 from ...models.administrator_status import AdministratorStatus
 from ...models.role import Role
 from ...types import UNSET, Unset
@@ -32,6 +33,7 @@ class AdministratorsResource(Resource):
         role: Role | Sequence[Role] | None = None,
         identity_id: str | Sequence[str] | None = None,
         q: str | None = None,
+        sort: AdministratorOrder | None = None,
     ) -> Listing[Administrator]:
         """Administrators, newest first.
 
@@ -42,8 +44,8 @@ class AdministratorsResource(Resource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
             q: Text in user name, display name or email.
+            sort: What administrators are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_administrators.call(
                 limit=page_size,
@@ -53,6 +55,7 @@ class AdministratorsResource(Resource):
                 role=role,
                 identity_id=identity_id,
                 q=q,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -68,7 +71,6 @@ class AdministratorsResource(Resource):
         Args:
             administrator_id: The id of an administrator.
         """
-
         return self._send(
             _get_administrator.call(
                 administrator_id,
@@ -91,7 +93,6 @@ class AdministratorsResource(Resource):
             administrator_id: The id of an administrator.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _disable_administrator.call(
                 administrator_id,
@@ -115,7 +116,6 @@ class AdministratorsResource(Resource):
             administrator_id: The id of an administrator.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _enable_administrator.call(
                 administrator_id,
@@ -137,6 +137,7 @@ class AsyncAdministratorsResource(AsyncResource):
         role: Role | Sequence[Role] | None = None,
         identity_id: str | Sequence[str] | None = None,
         q: str | None = None,
+        sort: AdministratorOrder | None = None,
     ) -> AsyncListing[Administrator]:
         """Administrators, newest first.
 
@@ -147,8 +148,8 @@ class AsyncAdministratorsResource(AsyncResource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
             q: Text in user name, display name or email.
+            sort: What administrators are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_administrators.call(
                 limit=page_size,
@@ -158,6 +159,7 @@ class AsyncAdministratorsResource(AsyncResource):
                 role=role,
                 identity_id=identity_id,
                 q=q,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -173,7 +175,6 @@ class AsyncAdministratorsResource(AsyncResource):
         Args:
             administrator_id: The id of an administrator.
         """
-
         return await self._send(
             _get_administrator.call(
                 administrator_id,
@@ -196,7 +197,6 @@ class AsyncAdministratorsResource(AsyncResource):
             administrator_id: The id of an administrator.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _disable_administrator.call(
                 administrator_id,
@@ -220,7 +220,6 @@ class AsyncAdministratorsResource(AsyncResource):
             administrator_id: The id of an administrator.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _enable_administrator.call(
                 administrator_id,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ...._call import (
     Call,
 )
+from ...models.administrator_order import AdministratorOrder
 from ...models.administrator_page import AdministratorPage
 from ...models.administrator_status import AdministratorStatus
 from ...models.role import Role
@@ -23,6 +24,7 @@ def call(
     role: Role | Sequence[Role] | None = None,
     identity_id: str | Sequence[str] | None = None,
     q: str | None = None,
+    sort: AdministratorOrder | None = None,
 ) -> Call[AdministratorPage]:
     """The request."""
     return Call(
@@ -38,6 +40,7 @@ def call(
             "role": role,
             "identity_id": identity_id,
             "q": q,
+            "sort": sort,
         },
         read=AdministratorPage.from_dict,
     )

@@ -55,7 +55,6 @@ class AuditEventsResource(Resource):
             outcome: Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
-
         return self._list(
             lambda cursor: _list_audit_events.call(
                 limit=page_size,
@@ -108,7 +107,7 @@ class AuditEventsResource(Resource):
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
     ) -> Following[AuditEvent]:
-        """Follow as it grows: Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+        """Each one as it comes, in the order in which they came, and none of them skipped.
 
         Needs the permission `audit.read`.
 
@@ -121,7 +120,6 @@ class AuditEventsResource(Resource):
             outcome: Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
-
         return self._follow(
             lambda after: _list_audit_events.call(
                 since=since,
@@ -161,7 +159,6 @@ class AuditEventsResource(Resource):
         Args:
             event_id: The id of an audit event.
         """
-
         return self._send(
             _get_audit_event.call(
                 event_id,
@@ -207,7 +204,6 @@ class AsyncAuditEventsResource(AsyncResource):
             outcome: Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
-
         return self._list(
             lambda cursor: _list_audit_events.call(
                 limit=page_size,
@@ -260,7 +256,7 @@ class AsyncAuditEventsResource(AsyncResource):
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
     ) -> AsyncFollowing[AuditEvent]:
-        """Follow as it grows: Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+        """Each one as it comes, in the order in which they came, and none of them skipped.
 
         Needs the permission `audit.read`.
 
@@ -273,7 +269,6 @@ class AsyncAuditEventsResource(AsyncResource):
             outcome: Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
-
         return self._follow(
             lambda after: _list_audit_events.call(
                 since=since,
@@ -313,7 +308,6 @@ class AsyncAuditEventsResource(AsyncResource):
         Args:
             event_id: The id of an audit event.
         """
-
         return await self._send(
             _get_audit_event.call(
                 event_id,

@@ -28,10 +28,11 @@ class BreakGlassResource(Resource):
 
         Every attempt is recorded.
 
+        Needs no bearer.
+
         Args:
             reason: Kept with the session, for whoever asks later.
         """
-
         return self._send(
             _create_break_glass_token.call(
                 password=password,
@@ -53,10 +54,11 @@ class AsyncBreakGlassResource(AsyncResource):
 
         Every attempt is recorded.
 
+        Needs no bearer.
+
         Args:
             reason: Kept with the session, for whoever asks later.
         """
-
         return await self._send(
             _create_break_glass_token.call(
                 password=password,

@@ -12,6 +12,7 @@ from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.all_servers import AllServers
 from ...models.all_tools import AllTools
 from ...models.grant import Grant
+from ...models.grant_order import GrantOrder
 from ...models.grant_status import GrantStatus
 from ...models.group_principal import GroupPrincipal
 from ...models.identity_principal import IdentityPrincipal
@@ -41,6 +42,7 @@ class GrantsResource(Resource):
         status: GrantStatus | Sequence[GrantStatus] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: GrantOrder | None = None,
     ) -> Listing[Grant]:
         """List grants, newest first.
 
@@ -54,8 +56,8 @@ class GrantsResource(Resource):
             group_id: Grants made to these groups.
             q: Text in the reason.
             include: `ended` shows ended ones too, to those who may read the audit.
+            sort: What grants are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_grants.call(
                 limit=page_size,
@@ -66,6 +68,7 @@ class GrantsResource(Resource):
                 status=status,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -98,7 +101,6 @@ class GrantsResource(Resource):
             reason: Why it was given.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_grant.call(
                 principal=principal,
@@ -127,7 +129,6 @@ class GrantsResource(Resource):
             grant_id: The id of a grant.
             include: `ended`: also when it has ended; needs `audit.read`.
         """
-
         return self._send(
             _get_grant.call(
                 grant_id,
@@ -149,7 +150,6 @@ class GrantsResource(Resource):
             grant_id: The id of a grant.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_grant.call(
                 grant_id,
@@ -185,7 +185,6 @@ class GrantsResource(Resource):
             reason: Why it was given.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _update_grant.call(
                 grant_id,
@@ -215,6 +214,7 @@ class AsyncGrantsResource(AsyncResource):
         status: GrantStatus | Sequence[GrantStatus] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: GrantOrder | None = None,
     ) -> AsyncListing[Grant]:
         """List grants, newest first.
 
@@ -228,8 +228,8 @@ class AsyncGrantsResource(AsyncResource):
             group_id: Grants made to these groups.
             q: Text in the reason.
             include: `ended` shows ended ones too, to those who may read the audit.
+            sort: What grants are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_grants.call(
                 limit=page_size,
@@ -240,6 +240,7 @@ class AsyncGrantsResource(AsyncResource):
                 status=status,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -272,7 +273,6 @@ class AsyncGrantsResource(AsyncResource):
             reason: Why it was given.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_grant.call(
                 principal=principal,
@@ -301,7 +301,6 @@ class AsyncGrantsResource(AsyncResource):
             grant_id: The id of a grant.
             include: `ended`: also when it has ended; needs `audit.read`.
         """
-
         return await self._send(
             _get_grant.call(
                 grant_id,
@@ -323,7 +322,6 @@ class AsyncGrantsResource(AsyncResource):
             grant_id: The id of a grant.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_grant.call(
                 grant_id,
@@ -359,7 +357,6 @@ class AsyncGrantsResource(AsyncResource):
             reason: Why it was given.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _update_grant.call(
                 grant_id,

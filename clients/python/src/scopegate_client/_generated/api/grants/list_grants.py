@@ -9,6 +9,7 @@ from typing import Literal
 from ...._call import (
     Call,
 )
+from ...models.grant_order import GrantOrder
 from ...models.grant_page import GrantPage
 from ...models.grant_status import GrantStatus
 
@@ -24,6 +25,7 @@ def call(
     status: GrantStatus | Sequence[GrantStatus] | None = None,
     q: str | None = None,
     include: Literal["ended"] | None = None,
+    sort: GrantOrder | None = None,
 ) -> Call[GrantPage]:
     """The request."""
     return Call(
@@ -40,6 +42,7 @@ def call(
             "status": status,
             "q": q,
             "include": include,
+            "sort": sort,
         },
         read=GrantPage.from_dict,
     )

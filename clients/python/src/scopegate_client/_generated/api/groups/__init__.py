@@ -11,6 +11,7 @@ from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.group import Group
 from ...models.group_member import GroupMember
+from ...models.group_order import GroupOrder
 from ...models.source import Source
 from ...types import UNSET, Unset
 from . import add_group_member as _add_group_member
@@ -39,6 +40,7 @@ class GroupsResource(Resource):
         member_id: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: GroupOrder | None = None,
     ) -> Listing[Group]:
         """List groups, newest first.
 
@@ -51,8 +53,8 @@ class GroupsResource(Resource):
             member_id: Groups that these are in.
             q: Text in name or description.
             include: `ended` shows ended ones too, to those who may read the audit.
+            sort: What groups are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_groups.call(
                 limit=page_size,
@@ -64,6 +66,7 @@ class GroupsResource(Resource):
                 member_id=member_id,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -88,7 +91,6 @@ class GroupsResource(Resource):
             owner_group_id: The id of a group.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_group.call(
                 name=name,
@@ -113,7 +115,6 @@ class GroupsResource(Resource):
             group_id: The id of a group.
             include: `ended`: also when it has ended; needs `audit.read`.
         """
-
         return self._send(
             _get_group.call(
                 group_id,
@@ -135,7 +136,6 @@ class GroupsResource(Resource):
             group_id: The id of a group.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_group.call(
                 group_id,
@@ -165,7 +165,6 @@ class GroupsResource(Resource):
             owner_group_id: The id of a group.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _update_group.call(
                 group_id,
@@ -195,7 +194,6 @@ class GroupsResource(Resource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
         """
-
         return self._list(
             lambda cursor: _list_group_members.call(
                 group_id,
@@ -219,7 +217,6 @@ class GroupsResource(Resource):
             group_id: The id of a group.
             identity_id: The id of an identity.
         """
-
         return self._send(
             _get_group_member.call(
                 group_id,
@@ -243,7 +240,6 @@ class GroupsResource(Resource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _add_group_member.call(
                 group_id,
@@ -268,7 +264,6 @@ class GroupsResource(Resource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _remove_group_member.call(
                 group_id,
@@ -293,6 +288,7 @@ class AsyncGroupsResource(AsyncResource):
         member_id: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: GroupOrder | None = None,
     ) -> AsyncListing[Group]:
         """List groups, newest first.
 
@@ -305,8 +301,8 @@ class AsyncGroupsResource(AsyncResource):
             member_id: Groups that these are in.
             q: Text in name or description.
             include: `ended` shows ended ones too, to those who may read the audit.
+            sort: What groups are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_groups.call(
                 limit=page_size,
@@ -318,6 +314,7 @@ class AsyncGroupsResource(AsyncResource):
                 member_id=member_id,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -342,7 +339,6 @@ class AsyncGroupsResource(AsyncResource):
             owner_group_id: The id of a group.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_group.call(
                 name=name,
@@ -367,7 +363,6 @@ class AsyncGroupsResource(AsyncResource):
             group_id: The id of a group.
             include: `ended`: also when it has ended; needs `audit.read`.
         """
-
         return await self._send(
             _get_group.call(
                 group_id,
@@ -389,7 +384,6 @@ class AsyncGroupsResource(AsyncResource):
             group_id: The id of a group.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_group.call(
                 group_id,
@@ -419,7 +413,6 @@ class AsyncGroupsResource(AsyncResource):
             owner_group_id: The id of a group.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _update_group.call(
                 group_id,
@@ -449,7 +442,6 @@ class AsyncGroupsResource(AsyncResource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
         """
-
         return self._list(
             lambda cursor: _list_group_members.call(
                 group_id,
@@ -473,7 +465,6 @@ class AsyncGroupsResource(AsyncResource):
             group_id: The id of a group.
             identity_id: The id of an identity.
         """
-
         return await self._send(
             _get_group_member.call(
                 group_id,
@@ -497,7 +488,6 @@ class AsyncGroupsResource(AsyncResource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _add_group_member.call(
                 group_id,
@@ -522,7 +512,6 @@ class AsyncGroupsResource(AsyncResource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _remove_group_member.call(
                 group_id,

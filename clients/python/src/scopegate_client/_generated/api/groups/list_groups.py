@@ -9,6 +9,7 @@ from typing import Literal
 from ...._call import (
     Call,
 )
+from ...models.group_order import GroupOrder
 from ...models.group_page import GroupPage
 from ...models.source import Source
 
@@ -25,6 +26,7 @@ def call(
     member_id: str | Sequence[str] | None = None,
     q: str | None = None,
     include: Literal["ended"] | None = None,
+    sort: GroupOrder | None = None,
 ) -> Call[GroupPage]:
     """The request."""
     return Call(
@@ -42,6 +44,7 @@ def call(
             "member_id": member_id,
             "q": q,
             "include": include,
+            "sort": sort,
         },
         read=GroupPage.from_dict,
     )

@@ -21,8 +21,11 @@ class HealthResource(Resource):
     def get_liveness(
         self,
     ) -> GetLivenessResponseGetLiveness:
-        """The process runs."""
+        """The process runs.
 
+        Needs no bearer.
+
+        """
         return self._send(_get_liveness.call())
 
     def get_readiness(
@@ -32,8 +35,9 @@ class HealthResource(Resource):
 
         Warnings do not make it unready.
 
-        """
+        Needs no bearer.
 
+        """
         return self._send(_get_readiness.call())
 
 
@@ -43,8 +47,11 @@ class AsyncHealthResource(AsyncResource):
     async def get_liveness(
         self,
     ) -> GetLivenessResponseGetLiveness:
-        """The process runs."""
+        """The process runs.
 
+        Needs no bearer.
+
+        """
         return await self._send(_get_liveness.call())
 
     async def get_readiness(
@@ -54,6 +61,7 @@ class AsyncHealthResource(AsyncResource):
 
         Warnings do not make it unready.
 
-        """
+        Needs no bearer.
 
+        """
         return await self._send(_get_readiness.call())

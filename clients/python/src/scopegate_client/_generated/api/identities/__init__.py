@@ -11,6 +11,7 @@ from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.identity import Identity
 from ...models.identity_kind import IdentityKind
+from ...models.identity_order import IdentityOrder
 from ...models.identity_status import IdentityStatus
 from ...models.offboard_receipt import OffboardReceipt
 from ...models.source import Source
@@ -51,7 +52,6 @@ class IdentitiesResource(Resource):
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _offboard_identity.call(
                 identity_id,
@@ -73,7 +73,6 @@ class IdentitiesResource(Resource):
         Args:
             identity_id: The id of an identity.
         """
-
         return self._send(
             _get_identity.call(
                 identity_id,
@@ -100,7 +99,6 @@ class IdentitiesResource(Resource):
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_identity.call(
                 identity_id,
@@ -134,7 +132,6 @@ class IdentitiesResource(Resource):
             external_id: What the system that it came from calls it, an HR system for example.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _update_identity.call(
                 identity_id,
@@ -160,6 +157,7 @@ class IdentitiesResource(Resource):
         external_id: str | Sequence[str] | None = None,
         user_name: str | Sequence[str] | None = None,
         q: str | None = None,
+        sort: IdentityOrder | None = None,
     ) -> Listing[Identity]:
         """List identities, newest first.
 
@@ -170,8 +168,8 @@ class IdentitiesResource(Resource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
             q: Text in user name, display name or email.
+            sort: What identities are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_identities.call(
                 limit=page_size,
@@ -184,6 +182,7 @@ class IdentitiesResource(Resource):
                 external_id=external_id,
                 user_name=user_name,
                 q=q,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -212,7 +211,6 @@ class IdentitiesResource(Resource):
             external_id: What the system that it came from calls it, an HR system for example.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_identity.call(
                 kind=kind,
@@ -239,7 +237,6 @@ class IdentitiesResource(Resource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _suspend_identity.call(
                 identity_id,
@@ -261,7 +258,6 @@ class IdentitiesResource(Resource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _reinstate_identity.call(
                 identity_id,
@@ -296,7 +292,6 @@ class AsyncIdentitiesResource(AsyncResource):
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _offboard_identity.call(
                 identity_id,
@@ -318,7 +313,6 @@ class AsyncIdentitiesResource(AsyncResource):
         Args:
             identity_id: The id of an identity.
         """
-
         return await self._send(
             _get_identity.call(
                 identity_id,
@@ -345,7 +339,6 @@ class AsyncIdentitiesResource(AsyncResource):
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_identity.call(
                 identity_id,
@@ -379,7 +372,6 @@ class AsyncIdentitiesResource(AsyncResource):
             external_id: What the system that it came from calls it, an HR system for example.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _update_identity.call(
                 identity_id,
@@ -405,6 +397,7 @@ class AsyncIdentitiesResource(AsyncResource):
         external_id: str | Sequence[str] | None = None,
         user_name: str | Sequence[str] | None = None,
         q: str | None = None,
+        sort: IdentityOrder | None = None,
     ) -> AsyncListing[Identity]:
         """List identities, newest first.
 
@@ -415,8 +408,8 @@ class AsyncIdentitiesResource(AsyncResource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
             q: Text in user name, display name or email.
+            sort: What identities are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_identities.call(
                 limit=page_size,
@@ -429,6 +422,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 external_id=external_id,
                 user_name=user_name,
                 q=q,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -457,7 +451,6 @@ class AsyncIdentitiesResource(AsyncResource):
             external_id: What the system that it came from calls it, an HR system for example.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_identity.call(
                 kind=kind,
@@ -484,7 +477,6 @@ class AsyncIdentitiesResource(AsyncResource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _suspend_identity.call(
                 identity_id,
@@ -506,7 +498,6 @@ class AsyncIdentitiesResource(AsyncResource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _reinstate_identity.call(
                 identity_id,

@@ -9,6 +9,7 @@ from ...._call import (
     Call,
 )
 from ...models.identity_kind import IdentityKind
+from ...models.identity_order import IdentityOrder
 from ...models.identity_page import IdentityPage
 from ...models.identity_status import IdentityStatus
 from ...models.source import Source
@@ -27,6 +28,7 @@ def call(
     external_id: str | Sequence[str] | None = None,
     user_name: str | Sequence[str] | None = None,
     q: str | None = None,
+    sort: IdentityOrder | None = None,
 ) -> Call[IdentityPage]:
     """The request."""
     return Call(
@@ -45,6 +47,7 @@ def call(
             "external_id": external_id,
             "user_name": user_name,
             "q": q,
+            "sort": sort,
         },
         read=IdentityPage.from_dict,
     )

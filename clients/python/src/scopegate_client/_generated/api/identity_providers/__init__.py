@@ -11,6 +11,7 @@ from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.access_token_type import AccessTokenType
 from ...models.identity_provider import IdentityProvider
+from ...models.identity_provider_order import IdentityProviderOrder
 from ...models.identity_provider_source import IdentityProviderSource
 from ...models.identity_provider_status import IdentityProviderStatus
 from ...models.role_map import RoleMap
@@ -39,6 +40,7 @@ class IdentityProvidersResource(Resource):
         issuer: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: IdentityProviderOrder | None = None,
     ) -> Listing[IdentityProvider]:
         """Providers, newest first.
 
@@ -53,8 +55,8 @@ class IdentityProvidersResource(Resource):
             issuer: Exactly this issuer.
             q: Text in name or issuer.
             include: `ended`: those that have ended too; needs `audit.read`.
+            sort: What providers are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_identity_providers.call(
                 limit=page_size,
@@ -65,6 +67,7 @@ class IdentityProvidersResource(Resource):
                 issuer=issuer,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -81,7 +84,7 @@ class IdentityProvidersResource(Resource):
         role_map: RoleMap | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
-        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IdentityProvider:
@@ -106,7 +109,6 @@ class IdentityProvidersResource(Resource):
             status: Nobody signs in by a `disabled` one.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_identity_provider.call(
                 name=name,
@@ -138,7 +140,6 @@ class IdentityProvidersResource(Resource):
             identity_provider_id: The id of an identity provider.
             include: `ended` shows one that has ended too; needs `audit.read`.
         """
-
         return self._send(
             _get_identity_provider.call(
                 identity_provider_id,
@@ -162,7 +163,6 @@ class IdentityProvidersResource(Resource):
             identity_provider_id: The id of an identity provider.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_identity_provider.call(
                 identity_provider_id,
@@ -182,7 +182,7 @@ class IdentityProvidersResource(Resource):
         role_map: RoleMapChanges | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
-        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IdentityProvider:
@@ -206,7 +206,6 @@ class IdentityProvidersResource(Resource):
             status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _update_identity_provider.call(
                 identity_provider_id,
@@ -239,6 +238,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         issuer: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: IdentityProviderOrder | None = None,
     ) -> AsyncListing[IdentityProvider]:
         """Providers, newest first.
 
@@ -253,8 +253,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
             issuer: Exactly this issuer.
             q: Text in name or issuer.
             include: `ended`: those that have ended too; needs `audit.read`.
+            sort: What providers are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_identity_providers.call(
                 limit=page_size,
@@ -265,6 +265,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 issuer=issuer,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -281,7 +282,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         role_map: RoleMap | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
-        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IdentityProvider:
@@ -306,7 +307,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
             status: Nobody signs in by a `disabled` one.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_identity_provider.call(
                 name=name,
@@ -338,7 +338,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
             identity_provider_id: The id of an identity provider.
             include: `ended` shows one that has ended too; needs `audit.read`.
         """
-
         return await self._send(
             _get_identity_provider.call(
                 identity_provider_id,
@@ -362,7 +361,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
             identity_provider_id: The id of an identity provider.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_identity_provider.call(
                 identity_provider_id,
@@ -382,7 +380,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         role_map: RoleMapChanges | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
-        workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+        workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IdentityProvider:
@@ -406,7 +404,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
             status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _update_identity_provider.call(
                 identity_provider_id,

@@ -29,7 +29,7 @@ def call(
     role_map: RoleMap | JsonObject | Unset = UNSET,
     link_claim: str | Unset = UNSET,
     client_id: str | None | Unset = UNSET,
-    workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+    workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[IdentityProvider]:

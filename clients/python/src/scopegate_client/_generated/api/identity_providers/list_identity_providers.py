@@ -9,6 +9,7 @@ from typing import Literal
 from ...._call import (
     Call,
 )
+from ...models.identity_provider_order import IdentityProviderOrder
 from ...models.identity_provider_page import IdentityProviderPage
 from ...models.identity_provider_source import IdentityProviderSource
 from ...models.identity_provider_status import IdentityProviderStatus
@@ -25,6 +26,7 @@ def call(
     issuer: str | Sequence[str] | None = None,
     q: str | None = None,
     include: Literal["ended"] | None = None,
+    sort: IdentityProviderOrder | None = None,
 ) -> Call[IdentityProviderPage]:
     """The request."""
     return Call(
@@ -41,6 +43,7 @@ def call(
             "issuer": issuer,
             "q": q,
             "include": include,
+            "sort": sort,
         },
         read=IdentityProviderPage.from_dict,
     )

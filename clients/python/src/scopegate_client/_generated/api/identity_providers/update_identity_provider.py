@@ -31,7 +31,7 @@ def call(
     role_map: RoleMapChanges | JsonObject | Unset = UNSET,
     link_claim: str | Unset = UNSET,
     client_id: str | None | Unset = UNSET,
-    workloads: Sequence[Workload] | JsonObject | Unset = UNSET,
+    workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[IdentityProvider]:

@@ -25,7 +25,6 @@ class MeResource(Resource):
         Needs the permission `self.read`.
 
         """
-
         return self._send(_get_me.call())
 
 
@@ -40,5 +39,4 @@ class AsyncMeResource(AsyncResource):
         Needs the permission `self.read`.
 
         """
-
         return await self._send(_get_me.call())

@@ -29,10 +29,11 @@ class OauthResource(Resource):
     ) -> AccessToken:
         """Trade a service account's client secret for a bearer (grant `client_credentials`).
 
+        Needs no bearer.
+
         Args:
             client_id: Here or in HTTP Basic, not both.
         """
-
         return self._send(
             _create_access_token.call(
                 grant_type=grant_type,
@@ -44,8 +45,11 @@ class OauthResource(Resource):
     def get_authorization_server_metadata(
         self,
     ) -> AuthorizationServerMetadata:
-        """Where and how service accounts sign in."""
+        """Where and how service accounts sign in.
 
+        Needs no bearer.
+
+        """
         return self._send(_get_authorization_server_metadata.call())
 
 
@@ -61,10 +65,11 @@ class AsyncOauthResource(AsyncResource):
     ) -> AccessToken:
         """Trade a service account's client secret for a bearer (grant `client_credentials`).
 
+        Needs no bearer.
+
         Args:
             client_id: Here or in HTTP Basic, not both.
         """
-
         return await self._send(
             _create_access_token.call(
                 grant_type=grant_type,
@@ -76,6 +81,9 @@ class AsyncOauthResource(AsyncResource):
     async def get_authorization_server_metadata(
         self,
     ) -> AuthorizationServerMetadata:
-        """Where and how service accounts sign in."""
+        """Where and how service accounts sign in.
 
+        Needs no bearer.
+
+        """
         return await self._send(_get_authorization_server_metadata.call())

@@ -18,6 +18,7 @@ from ...models.new_tools import NewTools
 from ...models.no_credential import NoCredential
 from ...models.o_auth_client_credential import OAuthClientCredential
 from ...models.server import Server
+from ...models.server_order import ServerOrder
 from ...models.server_status import ServerStatus
 from ...models.sync_state import SyncState
 from ...models.transport import Transport
@@ -50,6 +51,7 @@ class ServersResource(Resource):
         owner_group_id: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: ServerOrder | None = None,
     ) -> Listing[Server]:
         """Servers, newest first.
 
@@ -61,8 +63,8 @@ class ServersResource(Resource):
             created_before: Only those made before this time.
             q: Text in slug, name or description.
             include: `ended`: those that have ended too; needs `audit.read`.
+            sort: What servers are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_servers.call(
                 limit=page_size,
@@ -74,6 +76,7 @@ class ServersResource(Resource):
                 owner_group_id=owner_group_id,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -118,7 +121,6 @@ class ServersResource(Resource):
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_server.call(
                 slug=slug,
@@ -152,7 +154,6 @@ class ServersResource(Resource):
             server_id: The id of a server.
             include: `ended`: those that have ended too; needs `audit.read`.
         """
-
         return self._send(
             _get_server.call(
                 server_id,
@@ -176,7 +177,6 @@ class ServersResource(Resource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_server.call(
                 server_id,
@@ -216,7 +216,6 @@ class ServersResource(Resource):
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _update_server.call(
                 server_id,
@@ -251,7 +250,6 @@ class ServersResource(Resource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _set_server_credential.call(
                 server_id,
@@ -276,7 +274,6 @@ class ServersResource(Resource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_server_credential.call(
                 server_id,
@@ -303,7 +300,6 @@ class ServersResource(Resource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _set_identity_credential.call(
                 server_id,
@@ -331,7 +327,6 @@ class ServersResource(Resource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_identity_credential.call(
                 server_id,
@@ -357,7 +352,6 @@ class ServersResource(Resource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _sync_server.call(
                 server_id,
@@ -381,6 +375,7 @@ class AsyncServersResource(AsyncResource):
         owner_group_id: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: ServerOrder | None = None,
     ) -> AsyncListing[Server]:
         """Servers, newest first.
 
@@ -392,8 +387,8 @@ class AsyncServersResource(AsyncResource):
             created_before: Only those made before this time.
             q: Text in slug, name or description.
             include: `ended`: those that have ended too; needs `audit.read`.
+            sort: What servers are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_servers.call(
                 limit=page_size,
@@ -405,6 +400,7 @@ class AsyncServersResource(AsyncResource):
                 owner_group_id=owner_group_id,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -449,7 +445,6 @@ class AsyncServersResource(AsyncResource):
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_server.call(
                 slug=slug,
@@ -483,7 +478,6 @@ class AsyncServersResource(AsyncResource):
             server_id: The id of a server.
             include: `ended`: those that have ended too; needs `audit.read`.
         """
-
         return await self._send(
             _get_server.call(
                 server_id,
@@ -507,7 +501,6 @@ class AsyncServersResource(AsyncResource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_server.call(
                 server_id,
@@ -547,7 +540,6 @@ class AsyncServersResource(AsyncResource):
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _update_server.call(
                 server_id,
@@ -582,7 +574,6 @@ class AsyncServersResource(AsyncResource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _set_server_credential.call(
                 server_id,
@@ -607,7 +598,6 @@ class AsyncServersResource(AsyncResource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_server_credential.call(
                 server_id,
@@ -634,7 +624,6 @@ class AsyncServersResource(AsyncResource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _set_identity_credential.call(
                 server_id,
@@ -662,7 +651,6 @@ class AsyncServersResource(AsyncResource):
             identity_id: The id of an identity.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_identity_credential.call(
                 server_id,
@@ -688,7 +676,6 @@ class AsyncServersResource(AsyncResource):
             server_id: The id of a server.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _sync_server.call(
                 server_id,

@@ -9,6 +9,7 @@ from typing import Literal
 from ...._call import (
     Call,
 )
+from ...models.server_order import ServerOrder
 from ...models.server_page import ServerPage
 from ...models.server_status import ServerStatus
 from ...models.sync_state import SyncState
@@ -26,6 +27,7 @@ def call(
     owner_group_id: str | Sequence[str] | None = None,
     q: str | None = None,
     include: Literal["ended"] | None = None,
+    sort: ServerOrder | None = None,
 ) -> Call[ServerPage]:
     """The request."""
     return Call(
@@ -43,6 +45,7 @@ def call(
             "owner_group_id": owner_group_id,
             "q": q,
             "include": include,
+            "sort": sort,
         },
         read=ServerPage.from_dict,
     )

@@ -13,6 +13,7 @@ from ...models.issued_credential import IssuedCredential
 from ...models.role import Role
 from ...models.service_account import ServiceAccount
 from ...models.service_account_credential import ServiceAccountCredential
+from ...models.service_account_order import ServiceAccountOrder
 from ...models.service_account_status import ServiceAccountStatus
 from ...types import UNSET, Unset
 from . import create_service_account as _create_service_account
@@ -39,6 +40,7 @@ class ServiceAccountsResource(Resource):
         owner_id: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: ServiceAccountOrder | None = None,
     ) -> Listing[ServiceAccount]:
         """Service accounts, newest first.
 
@@ -50,8 +52,8 @@ class ServiceAccountsResource(Resource):
             created_before: Only those made before this time.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
+            sort: What service accounts are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_service_accounts.call(
                 limit=page_size,
@@ -62,6 +64,7 @@ class ServiceAccountsResource(Resource):
                 owner_id=owner_id,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -84,7 +87,6 @@ class ServiceAccountsResource(Resource):
             role: What a caller may do at the API, strongest first.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_service_account.call(
                 name=name,
@@ -108,7 +110,6 @@ class ServiceAccountsResource(Resource):
             service_account_id: The id of a service account.
             include: `ended` shows ended ones too; needs the permission audit.read.
         """
-
         return self._send(
             _get_service_account.call(
                 service_account_id,
@@ -130,7 +131,6 @@ class ServiceAccountsResource(Resource):
             service_account_id: The id of a service account.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_service_account.call(
                 service_account_id,
@@ -162,7 +162,6 @@ class ServiceAccountsResource(Resource):
             status: A `disabled` account cannot sign in, and its bearers do not work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _update_service_account.call(
                 service_account_id,
@@ -192,7 +191,6 @@ class ServiceAccountsResource(Resource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
         """
-
         return self._list(
             lambda cursor: _list_service_account_credentials.call(
                 service_account_id,
@@ -219,7 +217,6 @@ class ServiceAccountsResource(Resource):
             service_account_id: The id of a service account.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_service_account_credential.call(
                 service_account_id,
@@ -243,7 +240,6 @@ class ServiceAccountsResource(Resource):
             credential_id: The id of a credential.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _revoke_service_account_credential.call(
                 service_account_id,
@@ -267,6 +263,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         owner_id: str | Sequence[str] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: ServiceAccountOrder | None = None,
     ) -> AsyncListing[ServiceAccount]:
         """Service accounts, newest first.
 
@@ -278,8 +275,8 @@ class AsyncServiceAccountsResource(AsyncResource):
             created_before: Only those made before this time.
             q: Text in the name.
             include: `ended` shows ended ones too; needs the permission audit.read.
+            sort: What service accounts are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_service_accounts.call(
                 limit=page_size,
@@ -290,6 +287,7 @@ class AsyncServiceAccountsResource(AsyncResource):
                 owner_id=owner_id,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -312,7 +310,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             role: What a caller may do at the API, strongest first.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_service_account.call(
                 name=name,
@@ -336,7 +333,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             service_account_id: The id of a service account.
             include: `ended` shows ended ones too; needs the permission audit.read.
         """
-
         return await self._send(
             _get_service_account.call(
                 service_account_id,
@@ -358,7 +354,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             service_account_id: The id of a service account.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_service_account.call(
                 service_account_id,
@@ -390,7 +385,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             status: A `disabled` account cannot sign in, and its bearers do not work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _update_service_account.call(
                 service_account_id,
@@ -420,7 +414,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
         """
-
         return self._list(
             lambda cursor: _list_service_account_credentials.call(
                 service_account_id,
@@ -447,7 +440,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             service_account_id: The id of a service account.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_service_account_credential.call(
                 service_account_id,
@@ -471,7 +463,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             credential_id: The id of a credential.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _revoke_service_account_credential.call(
                 service_account_id,

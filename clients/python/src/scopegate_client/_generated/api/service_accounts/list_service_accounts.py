@@ -10,6 +10,7 @@ from ...._call import (
     Call,
 )
 from ...models.role import Role
+from ...models.service_account_order import ServiceAccountOrder
 from ...models.service_account_page import ServiceAccountPage
 from ...models.service_account_status import ServiceAccountStatus
 
@@ -25,6 +26,7 @@ def call(
     owner_id: str | Sequence[str] | None = None,
     q: str | None = None,
     include: Literal["ended"] | None = None,
+    sort: ServiceAccountOrder | None = None,
 ) -> Call[ServiceAccountPage]:
     """The request."""
     return Call(
@@ -41,6 +43,7 @@ def call(
             "owner_id": owner_id,
             "q": q,
             "include": include,
+            "sort": sort,
         },
         read=ServiceAccountPage.from_dict,
     )

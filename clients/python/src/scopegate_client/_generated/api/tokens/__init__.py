@@ -15,6 +15,7 @@ from ...models.listed_scope import ListedScope
 from ...models.token import Token
 from ...models.token_bulk_revocation import TokenBulkRevocation
 from ...models.token_bulk_revoke_filter import TokenBulkRevokeFilter
+from ...models.token_order import TokenOrder
 from ...models.token_revocation import TokenRevocation
 from ...models.token_status import TokenStatus
 from ...types import UNSET, Unset
@@ -41,6 +42,7 @@ class TokensResource(Resource):
         server_id: str | None = None,
         status: TokenStatus | Sequence[TokenStatus] | None = None,
         q: str | None = None,
+        sort: TokenOrder | None = None,
     ) -> Listing[Token]:
         """List tokens, newest first.
 
@@ -52,8 +54,8 @@ class TokensResource(Resource):
             created_before: Only those made before this time.
             server_id: Tokens whose scope can reach this server.
             q: Text in the name.
+            sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_tokens.call(
                 limit=page_size,
@@ -64,6 +66,7 @@ class TokensResource(Resource):
                 server_id=server_id,
                 status=status,
                 q=q,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -95,7 +98,6 @@ class TokensResource(Resource):
                 no later expiry.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_token.call(
                 identity_id=identity_id,
@@ -126,7 +128,6 @@ class TokensResource(Resource):
             reason: Why; it stands in the audit trail.
             dry_run: Change nothing; answer what would change.
         """
-
         return self._send(
             _bulk_revoke_tokens.call(
                 filter=filter,
@@ -146,7 +147,6 @@ class TokensResource(Resource):
         Args:
             token_id: The id of a token.
         """
-
         return self._send(
             _get_token.call(
                 token_id,
@@ -175,7 +175,6 @@ class TokensResource(Resource):
             expires_at: An earlier expiry.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _narrow_token.call(
                 token_id,
@@ -204,7 +203,6 @@ class TokensResource(Resource):
             overlap_s: How many seconds the secrets so far still work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _rotate_token.call(
                 token_id,
@@ -234,7 +232,6 @@ class TokensResource(Resource):
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _revoke_token.call(
                 token_id,
@@ -259,6 +256,7 @@ class AsyncTokensResource(AsyncResource):
         server_id: str | None = None,
         status: TokenStatus | Sequence[TokenStatus] | None = None,
         q: str | None = None,
+        sort: TokenOrder | None = None,
     ) -> AsyncListing[Token]:
         """List tokens, newest first.
 
@@ -270,8 +268,8 @@ class AsyncTokensResource(AsyncResource):
             created_before: Only those made before this time.
             server_id: Tokens whose scope can reach this server.
             q: Text in the name.
+            sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_tokens.call(
                 limit=page_size,
@@ -282,6 +280,7 @@ class AsyncTokensResource(AsyncResource):
                 server_id=server_id,
                 status=status,
                 q=q,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -313,7 +312,6 @@ class AsyncTokensResource(AsyncResource):
                 no later expiry.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_token.call(
                 identity_id=identity_id,
@@ -344,7 +342,6 @@ class AsyncTokensResource(AsyncResource):
             reason: Why; it stands in the audit trail.
             dry_run: Change nothing; answer what would change.
         """
-
         return await self._send(
             _bulk_revoke_tokens.call(
                 filter=filter,
@@ -364,7 +361,6 @@ class AsyncTokensResource(AsyncResource):
         Args:
             token_id: The id of a token.
         """
-
         return await self._send(
             _get_token.call(
                 token_id,
@@ -393,7 +389,6 @@ class AsyncTokensResource(AsyncResource):
             expires_at: An earlier expiry.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _narrow_token.call(
                 token_id,
@@ -422,7 +417,6 @@ class AsyncTokensResource(AsyncResource):
             overlap_s: How many seconds the secrets so far still work.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _rotate_token.call(
                 token_id,
@@ -452,7 +446,6 @@ class AsyncTokensResource(AsyncResource):
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _revoke_token.call(
                 token_id,

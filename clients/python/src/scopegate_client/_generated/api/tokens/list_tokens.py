@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ...._call import (
     Call,
 )
+from ...models.token_order import TokenOrder
 from ...models.token_page import TokenPage
 from ...models.token_status import TokenStatus
 
@@ -23,6 +24,7 @@ def call(
     server_id: str | None = None,
     status: TokenStatus | Sequence[TokenStatus] | None = None,
     q: str | None = None,
+    sort: TokenOrder | None = None,
 ) -> Call[TokenPage]:
     """The request."""
     return Call(
@@ -39,6 +41,7 @@ def call(
             "server_id": server_id,
             "status": status,
             "q": q,
+            "sort": sort,
         },
         read=TokenPage.from_dict,
     )

@@ -14,6 +14,7 @@ from ...models.risk import Risk
 from ...models.settable_tool_state import SettableToolState
 from ...models.tool import Tool
 from ...models.tool_annotations import ToolAnnotations
+from ...models.tool_order import ToolOrder
 from ...models.tool_state import ToolState
 from ...types import UNSET, Unset
 from . import approve_tool as _approve_tool
@@ -39,6 +40,7 @@ class ToolsResource(Resource):
         state: ToolState | Sequence[ToolState] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: ToolOrder | None = None,
     ) -> Listing[Tool]:
         """Tools, those made known last first.
 
@@ -51,8 +53,8 @@ class ToolsResource(Resource):
             state: Removed tools are left out unless they are asked for.
             q: Text in name, title or description.
             include: `ended`: those that have ended too; needs `audit.read`.
+            sort: What tools are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_tools.call(
                 limit=page_size,
@@ -64,6 +66,7 @@ class ToolsResource(Resource):
                 state=state,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -98,7 +101,6 @@ class ToolsResource(Resource):
             risk: Read from annotations and name when absent.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return self._send(
             _create_tool.call(
                 server_id=server_id,
@@ -127,7 +129,6 @@ class ToolsResource(Resource):
             tool_id: The id of a tool.
             include: `ended`: those that have ended too; needs `audit.read`.
         """
-
         return self._send(
             _get_tool.call(
                 tool_id,
@@ -151,7 +152,6 @@ class ToolsResource(Resource):
             tool_id: The id of a tool.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _delete_tool.call(
                 tool_id,
@@ -177,7 +177,6 @@ class ToolsResource(Resource):
             state: `quarantined` holds a tool until it is made active again.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _update_tool.call(
                 tool_id,
@@ -203,7 +202,6 @@ class ToolsResource(Resource):
             definition_digest: SHA-256 over name, title, description, schemas and annotations, in hexadecimal.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return self._send(
             _approve_tool.call(
                 tool_id,
@@ -228,6 +226,7 @@ class AsyncToolsResource(AsyncResource):
         state: ToolState | Sequence[ToolState] | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
+        sort: ToolOrder | None = None,
     ) -> AsyncListing[Tool]:
         """Tools, those made known last first.
 
@@ -240,8 +239,8 @@ class AsyncToolsResource(AsyncResource):
             state: Removed tools are left out unless they are asked for.
             q: Text in name, title or description.
             include: `ended`: those that have ended too; needs `audit.read`.
+            sort: What tools are sorted by; `-` before it is from the top. Newest first by default.
         """
-
         return self._list(
             lambda cursor: _list_tools.call(
                 limit=page_size,
@@ -253,6 +252,7 @@ class AsyncToolsResource(AsyncResource):
                 state=state,
                 q=q,
                 include=include,
+                sort=sort,
                 cursor=cursor,
             )
         )
@@ -287,7 +287,6 @@ class AsyncToolsResource(AsyncResource):
             risk: Read from annotations and name when absent.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
-
         return await self._send(
             _create_tool.call(
                 server_id=server_id,
@@ -316,7 +315,6 @@ class AsyncToolsResource(AsyncResource):
             tool_id: The id of a tool.
             include: `ended`: those that have ended too; needs `audit.read`.
         """
-
         return await self._send(
             _get_tool.call(
                 tool_id,
@@ -340,7 +338,6 @@ class AsyncToolsResource(AsyncResource):
             tool_id: The id of a tool.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _delete_tool.call(
                 tool_id,
@@ -366,7 +363,6 @@ class AsyncToolsResource(AsyncResource):
             state: `quarantined` holds a tool until it is made active again.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _update_tool.call(
                 tool_id,
@@ -392,7 +388,6 @@ class AsyncToolsResource(AsyncResource):
             definition_digest: SHA-256 over name, title, description, schemas and annotations, in hexadecimal.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-
         return await self._send(
             _approve_tool.call(
                 tool_id,

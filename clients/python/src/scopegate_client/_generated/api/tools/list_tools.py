@@ -10,6 +10,7 @@ from ...._call import (
     Call,
 )
 from ...models.risk import Risk
+from ...models.tool_order import ToolOrder
 from ...models.tool_page import ToolPage
 from ...models.tool_state import ToolState
 
@@ -26,6 +27,7 @@ def call(
     state: ToolState | Sequence[ToolState] | None = None,
     q: str | None = None,
     include: Literal["ended"] | None = None,
+    sort: ToolOrder | None = None,
 ) -> Call[ToolPage]:
     """The request."""
     return Call(
@@ -43,6 +45,7 @@ def call(
             "state": state,
             "q": q,
             "include": include,
+            "sort": sort,
         },
         read=ToolPage.from_dict,
     )
