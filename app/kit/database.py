@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.domain.errors import Unavailable
+from app.kit.media_types import check_media_type
 from app.kit.versions import notify_narrowed
 
 ATTEMPTS = 4
@@ -131,8 +132,11 @@ class TransactionalRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        reads_json = self.body_field is not None
 
         async def repeat(request: Request) -> Response:
+            if reads_json:
+                check_media_type(request)
             for _ in range(ATTEMPTS):
                 try:
                     return await handle(request)

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -27,11 +28,12 @@ STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.TooManyRequests, 429, "Too many requests"),
     (errors.Unavailable, 503, "Temporarily unavailable"),
 )
-_HTTP_CODES = {
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "body_too_large",
-    415: "unsupported_media_type",
+# What comes without a domain error: its code, title and words, unless it brings better ones.
+_HTTP = {
+    404: ("not_found", "Not found", "There is nothing at this path: see /docs for what there is."),
+    405: ("method_not_allowed", "Method not allowed", "This path does not take the method: see Allow."),
+    413: ("body_too_large", "Body too large", None),
+    415: ("unsupported_media_type", "Unsupported media type", None),
 }
 
 
@@ -133,9 +135,25 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     error = cast("HTTPException", error)
-    code = _HTTP_CODES.get(error.status_code, f"http_{error.status_code}")
+    status, words = error.status_code, str(error.detail)
+    code, title, detail = _HTTP.get(status, (f"http_{status}", words, None))
     headers = dict(error.headers or {})
-    return problem(request, error.status_code, str(error.detail), code, f"{error.detail}.", headers=headers)
+    if status == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return problem(request, status, title, code, detail or f"{words}.", headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of a path. Routing knows those of the first route alone, and each method is a route of its own."""
+    path = request.url.path
+    return sorted(
+        {
+            method
+            for route in iter_route_contexts(request.app.routes)
+            if route.methods and route.path_regex.match(path)
+            for method in route.methods
+        }
+    )
 
 
 def install(app: FastAPI) -> None:
