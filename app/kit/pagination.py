@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, Text, Uuid, cast, func, literal, null, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import SQLModel
 
@@ -22,6 +22,10 @@ Row = TypeVar("Row", bound=SQLModel)
 DEFAULT_LIMIT = 50
 MAXIMUM_LIMIT = 200
 _TAG = 16
+CREATED_AT = "created_at"
+
+# Expressions over a list's table, by the name that `sort` gives them.
+Sorts = Mapping[str, Any]
 
 Limit = Annotated[int, Query(ge=1, le=MAXIMUM_LIMIT, description="Items a page.")]
 CursorParameter = Annotated[
@@ -47,8 +51,13 @@ class ListQuery(Strict):
     created_after: Time | None = Field(default=None, description="Only those made after this time.")
     created_before: Time | None = Field(default=None, description="Only those made before this time.")
 
+    @property
+    def order(self) -> str:
+        """What the list is sorted by, with ``-`` before it from the top; a list with a choice has ``sort``."""
+        return str(getattr(self, "sort", f"-{CREATED_AT}"))
+
     def filters(self) -> dict[str, Any]:
-        """What narrows the list, to bind cursors to."""
+        """What narrows and orders the list, to bind cursors to."""
         return self.model_dump(exclude={"limit", "cursor"})
 
 
@@ -86,23 +95,48 @@ class Cursors:
         return hmac.digest(self._key, self._binding + body, "sha256")[:_TAG]
 
 
-async def newest_first(
-    session: AsyncSession, statement: Select[Row], table: type[Row], cursors: Cursors, query: ListQuery
-) -> tuple[list[Row], str | None]:
-    """One page of ``statement`` by id, newest first (ids are UUIDv7), and the cursor of the page after it.
+def caseless(column: Any) -> ColumnElement[str]:
+    """A text, sorted whatever its case."""
+    return func.lower(column, type_=Text)
 
-    Raises ``Malformed`` for a foreign cursor.
+
+async def read_page(
+    session: AsyncSession,
+    statement: Select[Row],
+    table: type[Row],
+    cursors: Cursors,
+    query: ListQuery,
+    sorts: Sorts | None = None,
+) -> tuple[list[Row], str | None]:
+    """One page of ``statement`` in the order that the query asks for, and the cursor of the page after it.
+
+    ``sorts`` are the expressions behind the names that the query's ``sort`` may have beside ``created_at``, which
+    goes by id (ids are UUIDv7). What is equal follows by id, in the same direction. Raises ``Malformed`` for a
+    foreign cursor.
     """
     columns: Any = table
-    id_column, created = columns.id, columns.created_at
+    name, descending = query.order.removeprefix("-"), query.order.startswith("-")
+    if query.created_after is not None:
+        statement = statement.where(columns.created_at > query.created_after)
+    if query.created_before is not None:
+        statement = statement.where(columns.created_at < query.created_before)
+    by = None if name == CREATED_AT else (sorts or {})[name]
+    keys = [columns.id] if by is None else [by, columns.id]
     position = cursors.read(query.cursor)
     if position is not None:
-        statement = statement.where(id_column < UUID(position[0]))
-    if query.created_after is not None:
-        statement = statement.where(created > query.created_after)
-    if query.created_before is not None:
-        statement = statement.where(created < query.created_before)
-    rows = list(await session.scalars(statement.order_by(id_column.desc()).limit(query.limit + 1)))
+        after: list[Any] = [literal(UUID(position[-1]), Uuid)]
+        if by is not None:
+            # As text, since a time as Python knows it has no infinity.
+            after = [cast(literal(position[0], Text), by.type), *after]
+        here, there = tuple_(*keys), tuple_(*after)
+        statement = statement.where(here < there if descending else here > there)
+    shown = null() if by is None else cast(by, Text)
+    ordered = statement.add_columns(shown.label("sort_key")).order_by(
+        *(key.desc() if descending else key.asc() for key in keys)
+    )
+    rows = list(await session.execute(ordered.limit(query.limit + 1)))
     page = rows[: query.limit]
-    last: Any = page[-1] if len(rows) > query.limit else None
-    return page, None if last is None else cursors.write([last.id])
+    if len(rows) <= query.limit:
+        return [row[0] for row in page], None
+    last, key = page[-1]
+    return [row[0] for row in page], cursors.write([last.id] if by is None else [key, last.id])

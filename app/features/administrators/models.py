@@ -14,6 +14,11 @@ class Administrator(ObjectRow, table=True):
     """A human who manages the control plane."""
 
     __tablename__ = "administrators"
+    __table_args__ = (
+        Index(
+            "ix_administrators_sign_in_id", text("coalesce(last_sign_in_at, '-infinity'::timestamptz)"), "id"
+        ),
+    )
 
     identity_id: UUID = Field(foreign_key="identities.id", unique=True)
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})

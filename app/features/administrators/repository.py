@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, or_, select, text
+from sqlalchemy import Select, func, literal_column, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -14,6 +14,7 @@ from app.features.administrators.schemas import AdministratorQuery
 from app.features.identities.models import Identity
 from app.features.identity_providers.models import IdentityProvider
 from app.kit.authorization import Role
+from app.kit.pagination import Sorts
 
 OIDC = "oidc"
 # A provider that was disabled or ended since its keys were asked for has no row here. Who somebody is, is issuer and
@@ -36,6 +37,14 @@ LEFT JOIN administrators ON administrators.identity_id = person.id
 WHERE asked.id = :provider AND asked.status = 'active' AND asked.ended_at IS NULL
 """)  # noqa: S608 - the one value is a constant of ours
 _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
+
+
+SORTS: Sorts = {
+    "last_sign_in_at": func.coalesce(
+        col(Administrator.last_sign_in_at), literal_column("'-infinity'::timestamptz")
+    ),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_administrators(wanted: AdministratorQuery) -> Select[Administrator]:

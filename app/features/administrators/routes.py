@@ -6,13 +6,13 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.features.administrators import service
 from app.features.administrators.models import Administrator
-from app.features.administrators.repository import assignments_of, select_administrators
+from app.features.administrators.repository import SORTS, assignments_of, select_administrators
 from app.features.administrators.schemas import AdministratorQuery, AdministratorView
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import AdministratorId
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -37,7 +37,9 @@ async def list_administrators(
 ) -> Page[AdministratorView]:
     """Administrators, newest first."""
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_administrators", query.filters())
-    rows, following = await newest_first(session, select_administrators(query), Administrator, cursors, query)
+    rows, following = await read_page(
+        session, select_administrators(query), Administrator, cursors, query, SORTS
+    )
     assignments = await assignments_of(session, [row.id for row in rows])
     items = [AdministratorView.from_row(row, assignments[row.id]) for row in rows]
     return Page(items=items, next_cursor=following)

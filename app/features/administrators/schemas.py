@@ -68,6 +68,17 @@ class AdministratorView(Strict):
         return cls.model_validate(row.model_dump() | {"role_assignments": roles})
 
 
+AdministratorOrder = TypeAliasType(
+    "AdministratorOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-last_sign_in_at", "last_sign_in_at"],
+        Field(
+            description="What administrators are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class AdministratorQuery(ListQuery):
     """Filters of the list of administrators; each may be repeated, and then any of its values matches."""
 
@@ -75,3 +86,4 @@ class AdministratorQuery(ListQuery):
     role: list[Role] = Field(default_factory=list)
     identity_id: list[IdentityId] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
+    sort: AdministratorOrder = "-created_at"

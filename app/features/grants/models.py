@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime
+from sqlalchemy import CheckConstraint, DateTime, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -15,7 +15,10 @@ class Grant(ObjectRow, table=True):
     """A durable entitlement of one identity or one group. The past is in ``object_versions``."""
 
     __tablename__ = "grants"
-    __table_args__ = (CheckConstraint("(identity_id IS NULL) <> (group_id IS NULL)", name="one_principal"),)
+    __table_args__ = (
+        Index("ix_grants_expiry_id", text("coalesce(expires_at, 'infinity'::timestamptz)"), "id"),
+        CheckConstraint("(identity_id IS NULL) <> (group_id IS NULL)", name="one_principal"),
+    )
 
     identity_id: UUID | None = Field(default=None, foreign_key="identities.id", index=True)
     group_id: UUID | None = Field(default=None, foreign_key="groups.id", index=True)

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.grants.models import Grant
 from app.features.grants.schemas import GrantQuery
 from app.features.servers.models import Server
+from app.kit.pagination import Sorts
 
 
 def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
@@ -28,6 +29,12 @@ def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
     if status == "scheduled":
         return and_(_not_expired(now), col(Grant.not_before) > now)
     return and_(_not_expired(now), or_(col(Grant.not_before).is_(None), col(Grant.not_before) <= now))
+
+
+SORTS: Sorts = {
+    "expires_at": func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz")),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:

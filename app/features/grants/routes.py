@@ -6,14 +6,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.features.grants import service
 from app.features.grants.models import Grant
-from app.features.grants.repository import lock_grant, select_grants
+from app.features.grants.repository import SORTS, lock_grant, select_grants
 from app.features.grants.schemas import GrantCreate, GrantQuery, GrantUpdate, GrantView
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import GRANT, GrantId, format_id
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime, Runtime
 
@@ -41,7 +41,7 @@ async def list_grants(
         authorize(caller, Permission.AUDIT_READ)
     now = runtime.clock()
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_grants", query.filters())
-    rows, next_cursor = await newest_first(session, select_grants(query, now), Grant, cursors, query)
+    rows, next_cursor = await read_page(session, select_grants(query, now), Grant, cursors, query, SORTS)
     return Page(items=[GrantView.from_row(row, now) for row in rows], next_cursor=next_cursor)
 
 

@@ -100,6 +100,17 @@ class GrantUpdate(Patch):
     reason: LongText | None = None
 
 
+GrantOrder = TypeAliasType(
+    "GrantOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-expires_at", "expires_at"],
+        Field(
+            description="What grants are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class GrantQuery(ListQuery):
     """Filters of the list of grants; each may be repeated, and then any of its values matches."""
 
@@ -112,6 +123,7 @@ class GrantQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too, to those who may read the audit."
     )
+    sort: GrantOrder = "-created_at"
 
     def asks_for_ended(self) -> bool:
         """Whether ended grants could be among the answer."""

@@ -15,6 +15,7 @@ class Group(ObjectRow, table=True):
 
     __tablename__ = "groups"
     __table_args__ = (
+        Index("ix_groups_lower_name_id", text("lower(name)"), "id"),
         Index("uq_groups_name", text("coalesce(provider_id::text, '')"), text("lower(name)"),
               unique=True, postgresql_where=text("ended_at IS NULL")),
     )  # fmt: skip

@@ -8,6 +8,12 @@ from sqlmodel import col
 
 from app.features.groups.models import Group, GroupMember
 from app.features.groups.schemas import GroupQuery
+from app.kit.pagination import Sorts, caseless
+
+SORTS: Sorts = {
+    "name": caseless(col(Group.name)),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_groups(wanted: GroupQuery) -> Select[Group]:

@@ -9,7 +9,7 @@ from sqlmodel import col
 from app.domain.errors import NotFound
 from app.features.groups import service
 from app.features.groups.models import Group, GroupMember
-from app.features.groups.repository import lock_group, membership, select_groups
+from app.features.groups.repository import SORTS, lock_group, membership, select_groups
 from app.features.groups.schemas import (
     GroupCreate,
     GroupQuery,
@@ -23,7 +23,7 @@ from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import TAGGED, IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import GROUP, GroupId, IdentityId, format_id
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -50,7 +50,7 @@ async def list_groups(
     if query.include is not None:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_groups", query.filters())
-    rows, next_cursor = await newest_first(session, select_groups(query), Group, cursors, query)
+    rows, next_cursor = await read_page(session, select_groups(query), Group, cursors, query, SORTS)
     return Page(items=[GroupView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 
@@ -118,7 +118,7 @@ async def list_group_members(
     filters = query.filters() | {"group_id": group_id}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_group_members", filters)
     statement = select(GroupMember).where(col(GroupMember.group_id) == group_id)
-    rows, next_cursor = await newest_first(session, statement, GroupMember, cursors, query)
+    rows, next_cursor = await read_page(session, statement, GroupMember, cursors, query)
     return Page(items=[MemberView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from typing_extensions import TypeAliasType
 
 from app.features.groups.models import Group, GroupMember
 from app.kit.ids import GroupId, IdentityId, IdentityProviderId
@@ -40,6 +41,17 @@ class GroupUpdate(Patch):
     owner_group_id: GroupId | None = None
 
 
+GroupOrder = TypeAliasType(
+    "GroupOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-name", "name"],
+        Field(
+            description="What groups are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class GroupQuery(ListQuery):
     """Filters of the list of groups; each may be repeated, and then any of its values matches."""
 
@@ -51,6 +63,7 @@ class GroupQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too, to those who may read the audit."
     )
+    sort: GroupOrder = "-created_at"
 
 
 class MemberQuery(ListQuery):

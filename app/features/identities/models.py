@@ -20,6 +20,7 @@ class Identity(ObjectRow, table=True):
 
     __tablename__ = "identities"
     __table_args__ = (
+        Index("ix_identities_lower_user_name_id", text("lower(user_name)"), "id"),
         Index("uq_identities_user_name", text("coalesce(provider_id::text, '')"), text("lower(user_name)"),
               unique=True, postgresql_where=text("status <> 'offboarded'")),
         Index("uq_identities_external_id", text("coalesce(provider_id::text, '')"), "external_id",

@@ -10,6 +10,12 @@ from sqlmodel import col
 
 from app.features.identities.models import Identity, IdentityLink
 from app.features.identities.schemas import IdentityQuery
+from app.kit.pagination import Sorts, caseless
+
+SORTS: Sorts = {
+    "user_name": caseless(col(Identity.user_name)),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_identities(wanted: IdentityQuery) -> Select[Identity]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.features.identities import service
 from app.features.identities.models import Identity
-from app.features.identities.repository import links_of, select_identities
+from app.features.identities.repository import SORTS, links_of, select_identities
 from app.features.identities.schemas import (
     IdentityCreate,
     IdentityQuery,
@@ -18,7 +18,7 @@ from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import IDENTITY, IdentityId, format_id
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -48,7 +48,7 @@ async def list_identities(
     query: Annotated[IdentityQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[IdentityView]:
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identities", query.filters())
-    rows, next_cursor = await newest_first(session, select_identities(query), Identity, cursors, query)
+    rows, next_cursor = await read_page(session, select_identities(query), Identity, cursors, query, SORTS)
     links = await links_of(session, [row.id for row in rows])
     return Page(items=[IdentityView.from_row(row, links[row.id]) for row in rows], next_cursor=next_cursor)
 

@@ -74,6 +74,17 @@ class IdentityUpdate(Patch):
     external_id: ExternalId | None = None
 
 
+IdentityOrder = TypeAliasType(
+    "IdentityOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-user_name", "user_name"],
+        Field(
+            description="What identities are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class IdentityQuery(ListQuery):
     """Filters of the list of identities; each may be repeated, and then any of its values matches."""
 
@@ -84,6 +95,7 @@ class IdentityQuery(ListQuery):
     external_id: list[ShortText] = Field(default_factory=list)
     user_name: list[ShortText] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
+    sort: IdentityOrder = "-created_at"
 
 
 class IdentityLinkView(BaseModel):

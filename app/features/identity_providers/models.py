@@ -15,6 +15,7 @@ class IdentityProvider(ObjectRow, table=True):
 
     __tablename__ = "identity_providers"
     __table_args__ = (
+        Index("ix_identity_providers_lower_name_id", text("lower(name)"), "id"),
         Index("uq_identity_providers_live_issuer", "issuer", unique=True, postgresql_where=text("ended_at IS NULL")),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from app.features.identity_providers.provider import TOKEN_TYPES, Provider, Work
 from app.features.identity_providers.schemas import IdentityProviderQuery
 from app.kit.authorization import Role
 from app.kit.ids import SERVICE_ACCOUNT, parse_id
+from app.kit.pagination import Sorts, caseless
 
 # Service accounts are a higher feature, which this one may not import; who they are is all that is wanted here.
 _ACCOUNTS = table("service_accounts", column("id", Uuid), column("role"), column("ended_at"))
@@ -45,6 +46,12 @@ async def database_now(session: AsyncSession) -> datetime:
     """The database's clock, now and not at the transaction's beginning."""
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     return now
+
+
+SORTS: Sorts = {
+    "name": caseless(col(IdentityProvider.name)),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_providers(wanted: IdentityProviderQuery) -> Select[IdentityProvider]:

@@ -17,7 +17,7 @@ from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -63,7 +63,7 @@ async def list_identity_providers(
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_providers", query.filters())
     statement = repository.select_providers(query)
-    rows, following = await newest_first(session, statement, IdentityProvider, cursors, query)
+    rows, following = await read_page(session, statement, IdentityProvider, cursors, query, repository.SORTS)
     return Page(items=[IdentityProviderView.from_row(row) for row in rows], next_cursor=following)
 
 

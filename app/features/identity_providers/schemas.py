@@ -215,6 +215,17 @@ class IdentityProviderUpdate(Patch):
     status: IdentityProviderStatus = absent("`disabled` ends sign-ins by it at once.")
 
 
+IdentityProviderOrder = TypeAliasType(
+    "IdentityProviderOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-name", "name"],
+        Field(
+            description="What providers are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class IdentityProviderQuery(ListQuery):
     """Filters of the list of providers; each may be repeated, and then any of its values matches."""
 
@@ -227,3 +238,4 @@ class IdentityProviderQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended`: those that have ended too; needs `audit.read`."
     )
+    sort: IdentityProviderOrder = "-created_at"

@@ -16,6 +16,8 @@ class Server(ObjectRow, table=True):
 
     __tablename__ = "servers"
     __table_args__ = (
+        Index("ix_servers_slug_id", "slug", "id"),
+        Index("ix_servers_lower_name_id", text("lower(name)"), "id"),
         Index("uq_servers_slug", "slug", unique=True, postgresql_where=text("ended_at IS NULL")),
     )
 

@@ -11,11 +11,19 @@ from sqlmodel import col
 from app.features.groups.models import Group
 from app.features.servers.models import Server, ServerCredential
 from app.features.servers.schemas import ServerQuery
+from app.kit.pagination import Sorts, caseless
 
 SLUG_REST = timedelta(days=90)
 
 # Tools are a higher feature, which this one may not import; their number is all that is wanted here.
 _TOOLS = table("tools", column("server_id"), column("state"))
+
+
+SORTS: Sorts = {
+    "slug": col(Server.slug),
+    "name": caseless(col(Server.name)),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_servers(wanted: ServerQuery) -> Select[Server]:

@@ -20,7 +20,7 @@ from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import SERVER, IdentityId, ServerId, format_id
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -56,7 +56,9 @@ async def list_servers(
     """Servers, newest first."""
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_servers", query.filters())
-    rows, next_cursor = await newest_first(session, repository.select_servers(query), Server, cursors, query)
+    rows, next_cursor = await read_page(
+        session, repository.select_servers(query), Server, cursors, query, repository.SORTS
+    )
     return Page(items=await service.show(session, rows), next_cursor=next_cursor)
 
 

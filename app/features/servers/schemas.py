@@ -87,7 +87,8 @@ class SyncView(Strict):
         description="Why it failed; with state `ok`, which tools were left out for being malformed.",
     )
     protocol_versions: list[str] = Field(
-        examples=[["2025-11-25"]], description="MCP versions it spoke when a sync last went well, newest first."
+        examples=[["2025-11-25"]],
+        description="MCP versions it spoke when a sync last went well, newest first.",
     )
 
 
@@ -203,6 +204,17 @@ class ServerPatch(Patch):
     keep_arguments: KeepArguments = absent()
 
 
+ServerOrder = TypeAliasType(
+    "ServerOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-slug", "slug", "-name", "name"],
+        Field(
+            description="What servers are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class ServerQuery(ListQuery):
     """Filters of the list of servers; each may be repeated, and then any of its values matches."""
 
@@ -212,6 +224,7 @@ class ServerQuery(ListQuery):
     owner_group_id: list[GroupId] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in slug, name or description.")
     include: IncludeEnded = None
+    sort: ServerOrder = "-created_at"
 
 
 def _visible_ascii(secret: SecretStr) -> SecretStr:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, LargeBinary, text
+from sqlalchemy import DateTime, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from app.kit.ids import new_id
@@ -14,6 +14,7 @@ class ServiceAccount(ObjectRow, table=True):
     """A program that manages the control plane; ``owner_id`` answers for it."""
 
     __tablename__ = "service_accounts"
+    __table_args__ = (Index("ix_service_accounts_lower_name_id", text("lower(name)"), "id"),)
 
     name: str
     owner_id: UUID = Field(foreign_key="identities.id", index=True)

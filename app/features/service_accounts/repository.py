@@ -8,7 +8,12 @@ from sqlmodel import col
 
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
 from app.features.service_accounts.schemas import ServiceAccountQuery
-from app.kit.pagination import Cursors, ListQuery, newest_first
+from app.kit.pagination import Cursors, ListQuery, Sorts, caseless, read_page
+
+SORTS: Sorts = {
+    "name": caseless(col(ServiceAccount.name)),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_accounts(query: ServiceAccountQuery) -> Select[ServiceAccount]:
@@ -34,4 +39,4 @@ async def credentials_of(
     statement = select(ServiceAccountCredential).where(
         col(ServiceAccountCredential.service_account_id) == account_id
     )
-    return await newest_first(session, statement, ServiceAccountCredential, cursors, query)
+    return await read_page(session, statement, ServiceAccountCredential, cursors, query)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.features.service_accounts import service
 from app.features.service_accounts.models import ServiceAccount
-from app.features.service_accounts.repository import credentials_of, select_accounts
+from app.features.service_accounts.repository import SORTS, credentials_of, select_accounts
 from app.features.service_accounts.schemas import (
     CredentialView,
     IssuedCredential,
@@ -20,7 +20,7 @@ from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import TAGGED, IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
-from app.kit.pagination import Cursors, ListQuery, Page, newest_first
+from app.kit.pagination import Cursors, ListQuery, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -46,7 +46,7 @@ async def list_service_accounts(
     if query.include:
         authorize(caller, Permission.AUDIT_READ)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_service_accounts", query.filters())
-    rows, following = await newest_first(session, select_accounts(query), ServiceAccount, cursors, query)
+    rows, following = await read_page(session, select_accounts(query), ServiceAccount, cursors, query, SORTS)
     return Page(items=[ServiceAccountView.from_row(row) for row in rows], next_cursor=following)
 
 

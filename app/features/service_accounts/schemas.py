@@ -69,6 +69,17 @@ class ServiceAccountUpdate(Patch):
     status: ServiceAccountStatus = absent()
 
 
+ServiceAccountOrder = TypeAliasType(
+    "ServiceAccountOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-name", "name"],
+        Field(
+            description="What service accounts are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class ServiceAccountQuery(ListQuery):
     """Filters of the list of service accounts; each may be repeated, and then any of its values matches."""
 
@@ -79,6 +90,7 @@ class ServiceAccountQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too; needs the permission audit.read."
     )
+    sort: ServiceAccountOrder = "-created_at"
 
 
 class CredentialView(Strict):

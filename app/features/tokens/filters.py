@@ -7,6 +7,13 @@ from app.domain.errors import Invalid
 from app.features.tokens import repository
 from app.features.tokens.models import Token
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
+from app.kit.pagination import Sorts, caseless
+
+SORTS: Sorts = {
+    "name": caseless(col(Token.name)),
+    "expires_at": col(Token.expires_at),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_tokens(query: TokenQuery) -> Select[Token]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, LargeBinary, text
+from sqlalchemy import DateTime, Index, LargeBinary, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
 from sqlmodel import Field, SQLModel
 
@@ -16,6 +16,10 @@ class Token(ObjectRow, table=True):
     """A scoped token by its loggable id. The scope's past is in ``object_versions``."""
 
     __tablename__ = "tokens"
+    __table_args__ = (
+        Index("ix_tokens_lower_name_id", text("lower(name)"), "id"),
+        Index("ix_tokens_expires_at_id", "expires_at", "id"),
+    )
 
     identity_id: UUID = Field(foreign_key="identities.id", index=True)
     parent_id: UUID | None = Field(default=None, foreign_key="tokens.id", index=True)

@@ -10,7 +10,7 @@ from sqlmodel import col
 from app.domain.errors import NotFound
 from app.features.tokens import repository
 from app.features.tokens.connect import connect_settings
-from app.features.tokens.filters import bulk_conditions, select_tokens
+from app.features.tokens.filters import SORTS, bulk_conditions, select_tokens
 from app.features.tokens.issue import issue_token
 from app.features.tokens.models import Token
 from app.features.tokens.narrow import narrow_token
@@ -34,7 +34,7 @@ from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import TOKEN, TokenId, format_id
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -76,7 +76,7 @@ async def list_tokens(
     query: Annotated[TokenQuery, Query()], session: Session, runtime: CurrentRuntime
 ) -> Page[TokenView]:
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tokens", query.filters())
-    rows, next_cursor = await newest_first(session, select_tokens(query), Token, cursors, query)
+    rows, next_cursor = await read_page(session, select_tokens(query), Token, cursors, query, SORTS)
     readings = await repository.find_readings(session, [row.id for row in rows])
     return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=next_cursor)
 

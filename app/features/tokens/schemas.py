@@ -3,9 +3,10 @@
 from datetime import datetime
 from enum import StrEnum
 from ipaddress import ip_network
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from app.features.tokens.connect import Connect
 from app.features.tokens.repository import TokenReading
@@ -58,6 +59,17 @@ def _example(value: dict[str, Any], title: str | None = None) -> ConfigDict:
     return ConfigDict(extra="forbid", title=title, json_schema_extra={"examples": [value]})
 
 
+TokenOrder = TypeAliasType(
+    "TokenOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-name", "name", "-expires_at", "expires_at"],
+        Field(
+            description="What tokens are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class TokenQuery(ListQuery):
     """Filters of the list of tokens; each may be repeated, and then any of its values matches."""
 
@@ -66,6 +78,7 @@ class TokenQuery(ListQuery):
     server_id: ServerId | None = Field(default=None, description="Tokens whose scope can reach this server.")
     status: list[TokenStatus] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in the name.")
+    sort: TokenOrder = "-created_at"
 
 
 class TokenCreate(Strict):

@@ -15,7 +15,10 @@ class Tool(ObjectRow, table=True):
     """A tool, its latest definition and the digest that was approved. The past is in ``object_versions``."""
 
     __tablename__ = "tools"
-    __table_args__ = (Index("uq_tools_server_name", "server_id", "name", unique=True),)
+    __table_args__ = (
+        Index("uq_tools_server_name", "server_id", "name", unique=True),
+        Index("ix_tools_name_id", "name", "id"),
+    )
 
     server_id: UUID = Field(foreign_key="servers.id")
     name: str

@@ -10,11 +10,18 @@ from app.domain.access import ToolState
 from app.features.servers.models import Server
 from app.features.tools.models import Tool
 from app.features.tools.schemas import ToolQuery
+from app.kit.pagination import Sorts
 
 
 def _of_servers(*, ended: bool) -> Select[Tool]:
     statement = select(Tool).join(Server, col(Server.id) == col(Tool.server_id))
     return statement if ended else statement.where(col(Server.ended_at).is_(None))
+
+
+SORTS: Sorts = {
+    "name": col(Tool.name),
+}
+"""What a list can be sorted by, with an index for each."""
 
 
 def select_tools(wanted: ToolQuery) -> Select[Tool]:

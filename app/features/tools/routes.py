@@ -15,7 +15,7 @@ from app.kit.database import Session, TransactionalRoute, commit
 from app.kit.etags import IfMatch, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import TOOL, ServerId, ToolId, format_id
-from app.kit.pagination import Cursors, Page, newest_first
+from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
@@ -59,7 +59,9 @@ async def list_tools(
     """Tools, those made known last first."""
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tools", query.filters())
-    rows, next_cursor = await newest_first(session, repository.select_tools(query), Tool, cursors, query)
+    rows, next_cursor = await read_page(
+        session, repository.select_tools(query), Tool, cursors, query, repository.SORTS
+    )
     return Page(items=[ToolView.from_row(row) for row in rows], next_cursor=next_cursor)
 
 

@@ -145,6 +145,17 @@ class ToolApprove(Strict):
     definition_digest: Digest
 
 
+ToolOrder = TypeAliasType(
+    "ToolOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-name", "name"],
+        Field(
+            description="What tools are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
 class ToolQuery(ListQuery):
     """Filters of the list of tools; each may be repeated, and then any of its values matches."""
 
@@ -156,3 +167,4 @@ class ToolQuery(ListQuery):
     )
     q: ShortText | None = Field(default=None, description="Text in name, title or description.")
     include: IncludeEnded = None
+    sort: ToolOrder = "-created_at"
