@@ -86,4 +86,4 @@ class AdministratorQuery(ListQuery):
     role: list[Role] = Field(default_factory=list)
     identity_id: list[IdentityId] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
-    sort: AdministratorOrder = "-created_at"
+    sort: AdministratorOrder = Field(default="-created_at", description="What the list is sorted by.")

@@ -123,7 +123,7 @@ class GrantQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too, to those who may read the audit."
     )
-    sort: GrantOrder = "-created_at"
+    sort: GrantOrder = Field(default="-created_at", description="What the list is sorted by.")
 
     def asks_for_ended(self) -> bool:
         """Whether ended grants could be among the answer."""

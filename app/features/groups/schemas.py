@@ -63,7 +63,7 @@ class GroupQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too, to those who may read the audit."
     )
-    sort: GroupOrder = "-created_at"
+    sort: GroupOrder = Field(default="-created_at", description="What the list is sorted by.")
 
 
 class MemberQuery(ListQuery):

@@ -95,7 +95,7 @@ class IdentityQuery(ListQuery):
     external_id: list[ShortText] = Field(default_factory=list)
     user_name: list[ShortText] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
-    sort: IdentityOrder = "-created_at"
+    sort: IdentityOrder = Field(default="-created_at", description="What the list is sorted by.")
 
 
 class IdentityLinkView(BaseModel):

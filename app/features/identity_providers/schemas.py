@@ -238,4 +238,4 @@ class IdentityProviderQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended`: those that have ended too; needs `audit.read`."
     )
-    sort: IdentityProviderOrder = "-created_at"
+    sort: IdentityProviderOrder = Field(default="-created_at", description="What the list is sorted by.")

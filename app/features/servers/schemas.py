@@ -224,7 +224,7 @@ class ServerQuery(ListQuery):
     owner_group_id: list[GroupId] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in slug, name or description.")
     include: IncludeEnded = None
-    sort: ServerOrder = "-created_at"
+    sort: ServerOrder = Field(default="-created_at", description="What the list is sorted by.")
 
 
 def _visible_ascii(secret: SecretStr) -> SecretStr:

@@ -90,7 +90,7 @@ class ServiceAccountQuery(ListQuery):
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too; needs the permission audit.read."
     )
-    sort: ServiceAccountOrder = "-created_at"
+    sort: ServiceAccountOrder = Field(default="-created_at", description="What the list is sorted by.")
 
 
 class CredentialView(Strict):

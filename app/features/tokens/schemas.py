@@ -78,7 +78,7 @@ class TokenQuery(ListQuery):
     server_id: ServerId | None = Field(default=None, description="Tokens whose scope can reach this server.")
     status: list[TokenStatus] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in the name.")
-    sort: TokenOrder = "-created_at"
+    sort: TokenOrder = Field(default="-created_at", description="What the list is sorted by.")
 
 
 class TokenCreate(Strict):

@@ -167,4 +167,4 @@ class ToolQuery(ListQuery):
     )
     q: ShortText | None = Field(default=None, description="Text in name, title or description.")
     include: IncludeEnded = None
-    sort: ToolOrder = "-created_at"
+    sort: ToolOrder = Field(default="-created_at", description="What the list is sorted by.")
