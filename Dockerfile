@@ -9,6 +9,7 @@ RUN /build/tools/bin/uv pip install --system-certs --python /opt/scopegate/bin/p
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY alembic ./alembic
+COPY docs/errors ./docs/errors
 RUN /build/tools/bin/uv pip install --system-certs --python /opt/scopegate/bin/python --compile-bytecode --no-deps --build-constraints requirements-dev.lock .
 
 FROM python:3.13-slim

@@ -22,7 +22,7 @@ from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import routes as tokens
 from app.features.tools import routes as tools
-from app.kit import health, problems
+from app.kit import error_pages, health, problems
 from app.kit.openapi import document
 from app.kit.request_limits import RequestLimits
 from app.lifespan import make_lifespan
@@ -77,6 +77,7 @@ def create_api(settings: Settings) -> FastAPI:
         audit,
         oauth,
         health,
+        error_pages,
     ):
         api.include_router(cast("Any", feature).router)
     api.openapi = partial(_openapi, api)  # type: ignore[method-assign]

@@ -14,8 +14,8 @@ from app.domain import errors
 from app.domain.errors import DomainError, FieldError
 
 MEDIA_TYPE = "application/problem+json"
-# A page of the project's documentation, as a relative reference: this service knows no other address for certain.
-DOCS = "/docs/reference/errors.md#"
+# Each code has a page at the service itself (see ``kit.error_pages``), whatever address it was reached by.
+DOCS = "/docs/errors/"
 
 STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.Malformed, 400, "Bad request"),
@@ -30,6 +30,7 @@ STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
 )
 # What comes without a domain error: its code, title and words, unless it brings better ones.
 _HTTP = {
+    400: ("malformed", "Bad request", "The body cannot be read: send JSON in UTF-8."),
     404: ("not_found", "Not found", "There is nothing at this path: see /docs for what there is."),
     405: ("method_not_allowed", "Method not allowed", "This path does not take the method: see Allow."),
     413: ("body_too_large", "Body too large", None),

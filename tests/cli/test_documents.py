@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from app.cli.commands import app
 from app.domain import errors
+from app.kit.problems import Problem
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -49,12 +50,35 @@ def test_every_setting_is_in_the_reference_and_no_other() -> None:
     assert documented == {name.upper() for name in Settings.model_fields}
 
 
-def test_every_problem_code_is_in_the_reference() -> None:
+def test_every_problem_code_has_a_page() -> None:
     source = "\n".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
     raised = set(re.findall(r'\bcode="([a-z_]+)"', source))
     own = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
     own = {code for code in own if isinstance(code, str)} - {errors.DomainError.code}
-    assert (raised | own) - set(re.findall(r'<a id="([a-z_]+)">', reference("errors"))) == set()
+    of_the_command_line = {"already_bootstrapped"}
+    composed = {"external_id_taken", "user_name_taken"}
+    transport = {
+        "internal_error",
+        "invalid_json",
+        "malformed",
+        "method_not_allowed",
+        "unsupported_media_type",
+    }
+    pages = {path.stem for path in (DOCS / "errors").glob("*.md")}
+    assert pages == (raised | own | composed | transport | {"body_too_large"}) - of_the_command_line
+    assert set(re.findall(r"\(\.\./errors/([a-z_]+)\.md\)", reference("errors"))) == pages
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "errors").glob("*.md")), ids=lambda page: page.stem)
+def test_the_page_of_a_problem_code_shows_such_a_problem(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith(f"# `{page.stem}`\n")
+    assert "\n## What to do\n" in text
+    found = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    example = Problem.model_validate_json(found[1])
+    assert (example.code, example.type) == (page.stem, f"/docs/errors/{page.stem}")
+    assert f"**{example.status} {example.title}.**" in text
 
 
 def test_every_recorded_action_is_in_the_reference() -> None:
@@ -74,7 +98,7 @@ def test_links_between_documents_lead_somewhere(document: Path) -> None:
     broken = []
     for target in targets:
         path, _, anchor = target.partition("#")
-        if "://" in target:
+        if "://" in target or target.startswith("/docs"):
             continue
         file = (document.parent / path).resolve() if path else document
         if not file.exists() or (anchor and anchor not in anchors(file)):

@@ -16,6 +16,8 @@ OPEN = {
     "/.well-known/oauth-authorization-server",
     "/api/v1/break-glass",
     "/docs",
+    "/docs/errors",
+    "/docs/errors/{code}",
     "/docs/oauth2-redirect",
     "/livez",
     "/oauth/token",

@@ -1,0 +1,74 @@
+"""``/docs/errors``: a page for each problem code, so that the ``type`` of a problem leads somewhere on any service."""
+
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+from markdown_it import MarkdownIt
+
+from app.domain.errors import NotFound
+
+router = APIRouter(prefix="/docs/errors", include_in_schema=False)
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Cache-Control": "public, max-age=3600",
+}
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title} · Scopegate errors</title>
+<style>
+:root {{ color-scheme: light dark; --soft: #6b7280; --line: #8883; --code: #8881; }}
+body {{ font: 17px/1.6 system-ui, sans-serif; max-width: 46rem; margin: 3rem auto; padding: 0 1.25rem; }}
+h1 {{ font-size: 1.7rem; margin: 1.5rem 0 1rem; }}
+h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem; }}
+h1 code {{ background: none; padding: 0; }}
+code {{ font: .9em ui-monospace, monospace; background: var(--code); padding: .1em .35em; border-radius: 4px; }}
+pre {{ background: var(--code); border: 1px solid var(--line); border-radius: 8px; padding: 1rem; overflow-x: auto; }}
+pre code {{ background: none; padding: 0; }}
+nav, nav a {{ color: var(--soft); font-size: .9rem; }}
+li {{ margin: .3rem 0; }}
+</style>
+<nav><a href="/docs">Scopegate API</a> / <a href="/docs/errors">Errors</a></nav>
+{body}
+</html>
+"""
+
+
+@router.get("", operation_id="list_error_pages")
+async def get_index() -> HTMLResponse:
+    """All codes."""
+    items = "".join(f'<li><a href="/docs/errors/{code}"><code>{code}</code></a></li>' for code in codes())
+    return HTMLResponse(_PAGE.format(title="All", body=f"<h1>Errors</h1><ul>{items}</ul>"), headers=_HEADERS)
+
+
+@router.get("/{code}", operation_id="get_error_page")
+async def get_page(code: str) -> HTMLResponse:
+    """Why an error happens, what to do about it, and an example."""
+    # Looked up among those that exist: the path is the caller's.
+    if code not in codes():
+        raise NotFound("There is no such error code; /docs/errors lists all.")
+    return HTMLResponse(_rendered(code), headers=_HEADERS)
+
+
+def codes() -> list[str]:
+    """The codes that have a page, in alphabetical order."""
+    return sorted(path.stem for path in _folder().glob("*.md"))
+
+
+@cache
+def _rendered(code: str) -> str:
+    text = (_folder() / f"{code}.md").read_text(encoding="utf-8")
+    return _PAGE.format(title=escape(code), body=MarkdownIt("commonmark", {"html": False}).render(text))
+
+
+@cache
+def _folder() -> Path:
+    """A checkout has the pages beside the package, an installed wheel inside it."""
+    package = Path(__file__).resolve().parents[1]
+    beside = package.parent / "docs" / "errors"
+    return beside if beside.exists() else package / "_errors"

@@ -1,0 +1,32 @@
+"""The ``type`` of every problem leads to a page on the service itself."""
+
+import httpx2
+
+from app.kit.error_pages import codes
+
+
+async def test_every_code_has_a_page_that_anybody_can_read(anonymous: httpx2.AsyncClient) -> None:
+    for code in codes():
+        answer = await anonymous.get(f"/docs/errors/{code}")
+        assert answer.status_code == 200, code
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert f"<code>{code}</code></h1>" in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_the_type_of_a_problem_resolves_where_it_came_from(anonymous: httpx2.AsyncClient) -> None:
+    problem = (await anonymous.get("/api/v1/me")).json()
+    page = await anonymous.get(problem["type"])
+    assert page.status_code == 200
+    assert problem["code"] in page.text
+
+
+async def test_the_index_leads_to_every_page(anonymous: httpx2.AsyncClient) -> None:
+    index = (await anonymous.get("/docs/errors")).text
+    assert [code for code in codes() if f'href="/docs/errors/{code}"' not in index] == []
+
+
+async def test_no_other_file_is_shown(anonymous: httpx2.AsyncClient) -> None:
+    for path in ("nothing", "..%2Freference%2Ferrors", "%2e%2e", "slug_taken.md", "<script>"):
+        answer = await anonymous.get(f"/docs/errors/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
