@@ -78,6 +78,7 @@ def test_a_list_goes_through_all_its_pages(client: Client) -> None:
     first = listing.first()
     assert first is not None
     assert first.id == made[-1]
+    assert [group.id for group in client.groups.list(q=stem, page_size=2, sort="name")] == made
 
 
 def test_a_field_that_is_wrong_is_named(client: Client) -> None:

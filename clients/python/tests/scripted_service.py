@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import attrs
 import httpx
 from scopegate_client import AsyncClient, Client
+from scopegate_client.models import Group
 
 Answer = httpx.Response | Exception
 Handler = Callable[[httpx.Request], Answer]
@@ -26,22 +28,17 @@ def problem(status: int, code: str, detail: str = "No.", **more: Any) -> httpx.R
 
 def group(name: str = "platform") -> httpx.Response:
     """A group as the service answers it."""
+    body = dict.fromkeys(field.name for field in attrs.fields(Group))
     time = "2026-01-05T09:00:00Z"
-    body: dict[str, Any] = {
+    known = {
         "id": "grp_1",
         "name": name,
-        "description": None,
-        "external_id": None,
         "source": "manual",
-    }
-    body |= {
-        "provider_id": None,
-        "owner_group_id": None,
         "created_at": time,
         "updated_at": time,
         "revision": 1,
     }
-    return httpx.Response(200, json=body | {"ended_at": None})
+    return httpx.Response(200, json=body | known)
 
 
 def bearer(text: str = "sgb_1", expires_in: int = 900) -> httpx.Response:

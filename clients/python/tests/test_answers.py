@@ -70,8 +70,8 @@ def test_an_error_of_something_before_scopegate_is_told_as_well_as_it_can_be(ser
     [
         (httpx.Response(200, text="<html>Welcome</html>"), "in place of JSON"),
         (httpx.Response(307, headers={"Location": "https://sso.test/"}), "points to https://sso.test/"),
-        (httpx.Response(200, json={"id": "grp_1"}), "Upgrade the package"),
-        (httpx.Response(200, json=[]), "Upgrade the package"),
+        (httpx.Response(200, json={"id": "grp_1"}), "take the one whose version"),
+        (httpx.Response(200, json=[]), "take the one whose version"),
     ],
 )
 def test_what_is_no_answer_of_scopegate_is_said_so(

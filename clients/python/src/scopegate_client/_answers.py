@@ -21,8 +21,8 @@ def read_answer(call: Call[T], response: httpx.Response) -> T:
         return call.read(body)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnexpectedAnswer(
-            f"The answer to {call.operation} has a form that this version of scopegate-client does not know "
-            f"({type(error).__name__}: {error}): is {response.url.host} a newer Scopegate? Upgrade the package."
+            f"The answer to {call.operation} has another form than this scopegate-client knows "
+            f"({type(error).__name__}: {error}): take the one whose version is that of {response.url.host}."
         ) from error
 
 

@@ -15,12 +15,18 @@ class Sender(Protocol):
     def send(self, call: Call[T]) -> T:
         """The answer of a call."""
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
 
 class AsyncSender(Protocol):
     """What carries a call out, for asyncio."""
 
     async def send(self, call: Call[T]) -> T:
         """The answer of a call."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
 
 
 class Resource:
@@ -48,7 +54,7 @@ class Resource:
         def fetch(place: str) -> Page[T]:
             return self._driver.send(call(place))
 
-        return Following(fetch, after, wait=wait, interval=interval)
+        return Following(fetch, self._driver.sleep, after, wait=wait, interval=interval)
 
 
 class AsyncResource:
@@ -76,4 +82,4 @@ class AsyncResource:
         async def fetch(place: str) -> Page[T]:
             return await self._driver.send(call(place))
 
-        return AsyncFollowing(fetch, after, wait=wait, interval=interval)
+        return AsyncFollowing(fetch, self._driver.sleep, after, wait=wait, interval=interval)

@@ -1,7 +1,5 @@
 """Lists, page by page behind the scenes."""
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -83,9 +81,16 @@ class Following(Generic[T]):
     """
 
     def __init__(
-        self, fetch: Callable[[str], Page[T]], after: str | None, *, wait: bool, interval: float
+        self,
+        fetch: Callable[[str], Page[T]],
+        sleep: Callable[[float], None],
+        after: str | None,
+        *,
+        wait: bool,
+        interval: float,
     ) -> None:
         self._fetch = fetch
+        self._sleep = sleep
         self._wait = wait
         self._interval = interval
         self.cursor = after or ""
@@ -99,7 +104,7 @@ class Following(Generic[T]):
                 continue
             if not self._wait:
                 return
-            time.sleep(self._interval)
+            self._sleep(self._interval)
 
 
 class AsyncFollowing(Generic[T]):
@@ -110,9 +115,16 @@ class AsyncFollowing(Generic[T]):
     """
 
     def __init__(
-        self, fetch: Callable[[str], Awaitable[Page[T]]], after: str | None, *, wait: bool, interval: float
+        self,
+        fetch: Callable[[str], Awaitable[Page[T]]],
+        sleep: Callable[[float], Awaitable[None]],
+        after: str | None,
+        *,
+        wait: bool,
+        interval: float,
     ) -> None:
         self._fetch = fetch
+        self._sleep = sleep
         self._wait = wait
         self._interval = interval
         self.cursor = after or ""
@@ -127,4 +139,4 @@ class AsyncFollowing(Generic[T]):
                 continue
             if not self._wait:
                 return
-            await asyncio.sleep(self._interval)
+            await self._sleep(self._interval)
