@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from app.kit.authorization import Permission, permission_of
+from app.kit.media_types import JSON, MERGE_PATCH
 from app.kit.openapi import texts
 from app.kit.openapi.names import SCHEMAS
 from app.kit.problems import MEDIA_TYPE
@@ -33,6 +34,9 @@ def finish(found: dict[str, Any], api: FastAPI) -> None:
             _describe(operation, route, permission)
             if permission is not None:
                 operation["security"] = texts.CALLER_SCHEMES
+            body = operation.get("requestBody", {}).get("content", {})
+            if method == "patch" and JSON in body:
+                body[MERGE_PATCH] = body[JSON]
             operation["responses"] = _answers(operation, path, known_caller=permission is not None)
             _add_headers(operation, schemas)
     found["components"]["responses"] = texts.problem_responses()
