@@ -95,7 +95,7 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
 clean: ## Remove the environment and the caches; the data in .scopegate stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) tests/provider/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 $(GENERATOR)/.installed: clients/python/generator/requirements.lock | $(STAMP)
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(GENERATOR)
