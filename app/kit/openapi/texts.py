@@ -25,10 +25,12 @@ What a caller may do follows from its roles. Each operation names the permission
 - **Ids** say what they are of: `tok_...` is a token, `idn_...` an identity. **Times** are RFC 3339 in UTC.
 - **Lists** are pages: `limit` items, then `next_cursor` to go on with, until it is null. Filters may be repeated, and
   then any of their values matches.
+- **Order**: the newest first, or what `sort` says; `-` before a name is from the top.
 - **Changes** are merge patches (RFC 7396): what is not named stays, null clears. Unknown fields are refused.
 - **Two at once**: each object has an `ETag`; send it back as `If-Match`, and a change that would overwrite somebody
   else's is refused with 412.
 - **Repeating safely**: send an `Idempotency-Key` when creating, and the same key again after a lost answer.
+- **Limits**: `RateLimit` says what is left of this minute; after a 429 come back when `Retry-After` says.
 - **Trying first**: `dry_run=true` makes the same checks and changes nothing.
 - **Errors** are problem documents (RFC 9457). Go by `code`, which never changes; `type` is the page that explains it.
 - **Request ids**: `X-Request-ID` is echoed, or made, and stands in the audit trail.
