@@ -1,5 +1,6 @@
 """Ask the person at the terminal. Questions go to the error output: the answer of a command stands alone."""
 
+import getpass
 import sys
 
 import typer
@@ -25,7 +26,8 @@ def ask_secret(question: str, otherwise: str) -> Secret:
     """The same, and nobody sees what is typed."""
     if not someone_is_there():
         raise usage(otherwise)
-    return Secret(typer.prompt(question, err=True, hide_input=True).strip())
+    # It turns the echo off before it asks, so that what is pasted at once does not show either.
+    return Secret(getpass.getpass(f"{question}: ", stream=sys.stderr).strip())
 
 
 def confirm(question: str, *, yes: bool) -> None:

@@ -1,12 +1,13 @@
 """`sg audit`: who did what, and what was decided."""
 
+import sys
 from datetime import timedelta
 from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
-from scopegate_client import Client, ScopegateError
+from scopegate_client import Client
 from scopegate_client.cli import values
 from scopegate_client.cli.choices import choice
 from scopegate_client.cli.command import Session, command
@@ -23,7 +24,9 @@ ActionOption = Annotated[
 ActorOption = Annotated[
     str | None, typer.Option("--actor", help="Who did it: a user name, or the id of whoever it was.")
 ]
-TokenOption = Annotated[str | None, typer.Option("--token", metavar="TOKEN_ID", help="With this token.")]
+TokenOption = Annotated[
+    str | None, typer.Option("--token", metavar="TOKEN_ID", parser=values.token_id, help="With this token.")
+]
 ServerOption = Annotated[str | None, typer.Option("--server", metavar="SLUG", help="At this server.")]
 ToolOption = Annotated[str | None, typer.Option("--tool", help="With this tool.")]
 DecisionOption = Annotated[list[Any] | None, choice("--decision", AuditDecision, "What was decided.")]
@@ -57,15 +60,17 @@ _COLUMNS: list[Column[AuditEvent]] = [
     Column("OUTCOME", lambda event: event.outcome),
     Column("ID", lambda event: event.id),
 ]
+# How far back to look unless told: what the API takes with every filter.
+_RECENT = "30d"
 # How wide the columns are in a list that has no end.
-_WIDTHS = (20, 22, 20, 34, 9, 12, 0)
+_WIDTHS = (20, 24, 20, 34, 9, 12, 0)
 
 
 @command(app, "search")
 def search(
     session: Session,
     *,
-    since: SinceOption = None,
+    since: SinceOption = _RECENT,
     until: Annotated[str | None, typer.Option("--until", metavar="WHEN", help="As --since.")] = None,
     action: ActionOption = None,
     actor: ActorOption = None,
@@ -82,7 +87,7 @@ def search(
     """Search the audit trail, newest first."""
     with session.client() as client:
         filters = _who_and_where(client, actor, server) | {
-            "since": values.earlier(since) if since is not None else None,
+            "since": values.earlier(since or _RECENT),
             "action": action or None,
             "token_id": token,
             "tool": tool,
@@ -126,7 +131,7 @@ def tail(
     """
     with session.client() as client:
         filters = _who_and_where(client, actor, server) | {
-            "since": values.earlier(since) if since is not None else None,
+            "since": values.earlier(since or _RECENT),
             "action": action or None,
             "token_id": token,
             "tool": tool,
@@ -136,17 +141,21 @@ def tail(
             "request_id": request_id,
             "q": query,
         }
-        if after is None and since is None:
-            filters["since"] = _time_of_last(client, lines, filters)
+        if since is None:
+            filters["since"] = None if after else _time_of_last(client, lines, filters)
         following = client.audit_events.follow(after=after, wait=follow, **filters)
         try:
             for event in following:
                 _show(session, event)
-        except ScopegateError:
-            session.output.remark(f"To go on from here: --after {following.cursor}")
-            raise
-        if not follow:
-            session.output.remark(f"To go on from here: --after {following.cursor}")
+        finally:
+            _tell_how_to_go_on(session, filters, following.cursor)
+
+
+def _tell_how_to_go_on(session: Session, filters: dict[str, Any], cursor: str) -> None:
+    """A cursor is good for the filters that it came with, the time among them."""
+    if cursor:
+        began = "" if filters["since"] is None else f" --since {filters['since'].isoformat()}"
+        session.output.remark(f"To go on from here, with the same filters:{began} --after {cursor}")
 
 
 def _who_and_where(client: Client, actor: str | None, server: str | None) -> dict[str, Any]:
@@ -160,10 +169,10 @@ def _who_and_where(client: Client, actor: str | None, server: str | None) -> dic
 
 
 def _time_of_last(client: Client, lines: int, filters: dict[str, Any]) -> Any:
-    """The time of the last so many events, to begin with. Without any there is nothing to leave out."""
+    """The time of the last so many recent events, to begin with. Without any there is nothing to leave out."""
     last = list(islice(client.audit_events.list(page_size=max(lines, 1), **filters), max(lines, 1)))
     if not last:
-        return None
+        return filters["since"]
     return last[-1].time if lines else last[0].time + timedelta(microseconds=1)
 
 
@@ -172,4 +181,7 @@ def _show(session: Session, event: AuditEvent) -> None:
         session.output.record(event)
         return
     cells = [shown(column.value(event)) for column in _COLUMNS]
+    if not sys.stdout.isatty():
+        session.output.line("\t".join(cells))
+        return
     session.output.line("  ".join(cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True)))

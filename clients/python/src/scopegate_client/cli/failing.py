@@ -55,12 +55,20 @@ def usage(sentence: str) -> Failed:
     return Failed(sentence, ExitCode.USAGE)
 
 
+def _sentence(error: ApiError) -> str:
+    """What the service said: of fields that it did not accept, what is wrong with each."""
+    fields = [f"{field.pointer.lstrip('/?') or 'the body'}: {field.detail}" for field in error.errors]
+    said = " ".join(fields) or error.detail
+    request = f", {error.request_id}" if error.request_id else ""
+    return f"{said.rstrip()} ({error.status} {error.code}{request})"
+
+
 def failure_of(error: Exception) -> Failed | None:
     """What an error means to who typed the command; None for one that nobody foresaw."""
     if isinstance(error, Failed):
         return error
     if isinstance(error, ApiError):
-        return Failed(str(error), _BY_STATUS.get(error.status, ExitCode.FAILED))
+        return Failed(_sentence(error), _BY_STATUS.get(error.status, ExitCode.FAILED))
     if isinstance(error, SignInFailed):
         return Failed(str(error), ExitCode.UNAUTHENTICATED)
     if isinstance(error, ConnectionFailed):

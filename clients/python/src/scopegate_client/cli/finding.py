@@ -6,17 +6,18 @@ from scopegate_client import Client
 from scopegate_client.cli.failing import ExitCode, Failed
 from scopegate_client.models import Identity, Server
 
-_ID = re.compile(r"[a-z]+_[0-7][0-9a-hjkmnp-tv-z]{25}")
+_ID = re.compile(r"([a-z]+)_[0-7][0-9a-hjkmnp-tv-z]{25}")
 
 
-def is_id(text: str) -> bool:
-    """Whether it has the form of an id."""
-    return _ID.fullmatch(text) is not None
+def is_id(text: str, kind: str | None = None) -> bool:
+    """Whether it has the form of an id, as ``tok_...``."""
+    found = _ID.fullmatch(text)
+    return found is not None and kind in {None, found[1]}
 
 
 def find_identity(client: Client, who: str) -> Identity:
     """An identity by id or user name. An offboarded one is found by its name while nobody else has it."""
-    if is_id(who):
+    if is_id(who, "idn"):
         return client.identities.get(who)
     found = list(client.identities.list(user_name=who))
     for identity in found:
@@ -29,7 +30,7 @@ def find_identity(client: Client, who: str) -> Identity:
 
 def find_server(client: Client, which: str) -> Server:
     """A server by id or slug."""
-    if is_id(which):
+    if is_id(which, "srv"):
         return client.servers.get(which)
     server = client.servers.list(slug=which).first()
     if server is None:

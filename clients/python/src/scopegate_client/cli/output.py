@@ -7,23 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from scopegate_client import Secret
 from scopegate_client.cli.inert import inert, inert_json, masked
 
 T = TypeVar("T")
 
 Format = Literal["table", "json"]
-
-_COLORS = {
-    "active": "green", "success": "green", "allow": "green", "ok": "green",
-    "suspended": "yellow", "scheduled": "yellow", "in_flight": "yellow", "pending": "yellow",
-    "expired": "red", "revoked": "red", "offboarded": "red", "denied": "red", "deny": "red", "error": "red",
-    "disabled": "red", "ended": "red", "failed": "red",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +56,27 @@ class Output:
     def rows(self, items: Iterable[T], columns: Sequence[Column[T]]) -> None:
         """Objects as a table; into a pipe, tab-separated lines that `cut` and `awk` can read, without titles."""
         lines = [[shown(column.value(item)) for column in columns] for item in items]
-        if not sys.stdout.isatty():
-            for line in lines:
-                self.line("\t".join(line))
+        if sys.stdout.isatty():
+            _drawing().draw_rows([column.title for column in columns], lines)
             return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for index, column in enumerate(columns):
-            # What one copies stays whole; the rest gives way.
-            table.add_column(Text(column.title), overflow="fold" if index == 0 else "ellipsis")
         for line in lines:
-            table.add_row(*(Text(cell, style=_COLORS.get(cell, "")) for cell in line))
-        Console(highlight=False).print(table)
+            self.line("\t".join(line))
 
     def fields(self, item: T, columns: Sequence[Column[T]]) -> None:
         """One object, a line for each of its fields."""
         lines = [(column.title, shown(column.value(item))) for column in columns]
-        if not sys.stdout.isatty():
-            for title, value in lines:
-                self.line(f"{title.lower().replace(' ', '_')}\t{value}")
+        if sys.stdout.isatty():
+            _drawing().draw_fields(lines)
             return
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
         for title, value in lines:
-            table.add_row(Text(title), Text(value, style=_COLORS.get(value, "")))
-        Console(highlight=False).print(table)
+            self.line(f"{title.lower().replace(' ', '_')}\t{value}")
+
+
+def _drawing() -> Any:
+    """Rich takes a while to load, so it is loaded for terminals only."""
+    from scopegate_client.cli import drawing  # noqa: PLC0415
+
+    return drawing
 
 
 def shown(value: Any) -> str:

@@ -130,7 +130,7 @@ def offboard(
     """
     if sum(each is not None for each in (identity, external_id, user_name)) != 1:
         raise usage("Say whom to offboard: IDENTITY, or --external-id, or --user-name, and one of them only.")
-    if identity is not None and not is_id(identity):
+    if identity is not None and not is_id(identity, "idn"):
         identity, user_name = None, identity
     with session.client() as client:
         heir = find_identity(client, transfer_agents_to).id if transfer_agents_to is not None else None
@@ -148,7 +148,8 @@ def offboard(
 
         seen: int | None = None
         if not dry_run and not yes and asking.someone_is_there():
-            seen = _agree(ask(dry_run=True))
+            preview = ask(dry_run=True)
+            seen = _agree(preview) if preview.changed else None
         receipt = ask(dry_run=dry_run, if_match=seen)
     if session.output.is_json:
         session.output.document(receipt)
@@ -165,7 +166,7 @@ def _agree(preview: OffboardReceipt) -> int:
     leaver, ended = preview.identity, preview.revoked
     asking.confirm(
         f"Offboard {leaver.user_name} ({leaver.id})? "
-        f"{len(ended.tokens)} tokens end, {len(ended.agents)} agents are suspended, {ended.in_flight} calls are cut.",
+        f"Ends: tokens {len(ended.tokens)}, agents {len(ended.agents)}, running calls {ended.in_flight}.",
         yes=False,
     )
     return leaver.revision

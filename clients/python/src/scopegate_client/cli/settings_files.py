@@ -3,10 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
+from typing import Any, cast
 
 from scopegate_client.cli import jsonc
 from scopegate_client.cli.failing import ExitCode, Failed
@@ -66,9 +63,14 @@ def _read(client: McpClient, path: Path, text: str) -> dict[str, Any]:
     except ValueError as error:
         kind = "TOML" if client.toml else "JSON"
         raise Failed(f"{path} is not {kind}, and was left alone: {error}.") from None
-    if not isinstance(there, dict) or not isinstance(there.get(client.servers, {}), dict):
+    fits = (
+        isinstance(there, dict)
+        and isinstance(there.get(client.servers, {}), dict)
+        and isinstance(there.get("inputs", []), list)
+    )
+    if not fits:
         raise Failed(f"{path} is not what {client.title} understands, and was left alone.")
-    return there
+    return cast(dict[str, Any], there)
 
 
 def _merged(client: McpClient, entry: Entry, there: dict[str, Any]) -> dict[str, Any]:
@@ -99,15 +101,19 @@ def _edited(client: McpClient, entry: Entry, path: Path, text: str, there: dict[
 
 
 def _edited_toml(client: McpClient, entry: Entry, path: Path, text: str) -> str:
+    import tomlkit  # noqa: PLC0415 - takes a while to load, and is for this alone
+    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+
     try:
         document = tomlkit.parse(text)
         if client.servers not in document:
             document.add(client.servers, tomlkit.table(is_super_table=True))
         table = tomlkit.table()
         table.update(client.server(entry))
+        table.add(tomlkit.nl())
         servers: Any = document[client.servers]
         servers[entry.name] = table
-        return tomlkit.dumps(document)
+        return tomlkit.dumps(document).rstrip("\n") + "\n"
     except TOMLKitError as error:
         raise Failed(f"{path} was left alone: {error}.") from None
 

@@ -12,12 +12,14 @@ from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.finding import find_identity, find_server
 from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.new_secrets import RevealOption, SecretFileOption, secret_way
-from scopegate_client.cli.output import Column
+from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import GrantsScope, ListedScope, Risk, Token, TokenRevocation, TokenStatus
 
 app = typer.Typer(help="Issue, look at and end scoped tokens.", no_args_is_help=True)
 
-TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_ID", help="The id of a token: tok_...")]
+TokenArgument = Annotated[
+    str, typer.Argument(metavar="TOKEN_ID", parser=values.token_id, help="The id of a token: tok_...")
+]
 
 _IN_LIST: list[Column[Token]] = [
     Column("ID", lambda token: token.id),
@@ -84,7 +86,8 @@ def issue(
         typer.Option("--from", metavar="CIDR", parser=values.network, help="Only from there; repeatable."),
     ] = None,
     parent: Annotated[
-        str | None, typer.Option("--parent", metavar="TOKEN_ID", help="Attenuate this token.")
+        str | None,
+        typer.Option("--parent", metavar="TOKEN_ID", parser=values.token_id, help="Attenuate this token."),
     ] = None,
     reveal: RevealOption = False,
     secret_file: SecretFileOption = None,
@@ -112,7 +115,11 @@ def issue(
             ip_allow=ip_allow or UNSET,
             parent_id=parent if parent is not None else UNSET,
         )
-        show(issued, issued.secret, f"Issued {issued.token.id}, {name!r}, until {issued.token.expires_at}.")
+        show(
+            issued,
+            issued.secret,
+            f"Issued {issued.token.id}, {name!r}, until {shown(issued.token.expires_at)}.",
+        )
 
 
 @command(app, "list")
@@ -131,7 +138,10 @@ def list_tokens(
         str | None, typer.Option("--server", metavar="SLUG", help="Those that can reach this server.")
     ] = None,
     parent: Annotated[
-        str | None, typer.Option("--parent", metavar="TOKEN_ID", help="Attenuated from this token.")
+        str | None,
+        typer.Option(
+            "--parent", metavar="TOKEN_ID", parser=values.token_id, help="Attenuated from this token."
+        ),
     ] = None,
     query: Annotated[str | None, typer.Option("--query", metavar="TEXT", help="Text in the name.")] = None,
     limit: LimitOption = 100,
@@ -179,7 +189,7 @@ def rotate(
             asking.confirm(f"The secret that {token_id} has stops working at once. Go on?", yes=yes)
         issued = client.tokens.rotate(token_id, overlap_s=overlap_s)
         until = issued.token.overlap_until
-        old = f"works until {until}" if until is not None else "no longer works"
+        old = f"works until {shown(until)}" if until is not None else "no longer works"
         show(issued, issued.secret, f"{token_id} has a new secret; the old one {old}.")
 
 

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 import typer
 
+from scopegate_client.cli.finding import is_id
+
 _SPAN = re.compile(r"(\d{1,6})\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _TIMES = "a span as 90m, 12h, 30d or 2w, or a time as 2026-12-31 or 2026-12-31T18:00:00Z"
@@ -54,6 +56,13 @@ def network(text: str) -> str:
         return str(ipaddress.ip_network(text))
     except ValueError as error:
         raise typer.BadParameter(f"{error}.") from None
+
+
+def token_id(text: str) -> str:
+    """The id of a token."""
+    if not is_id(text, "tok"):
+        raise typer.BadParameter("It has to be the id of a token, as tok_01jdpnwz00e008000000000000.")
+    return text
 
 
 def scope_of(
