@@ -64,14 +64,17 @@ async def test_a_role_in_the_claim_makes_a_person_and_an_administrator(
     assert [tuple(event) for event in events] == [("administrator", caller.id, "req_test")]
 
 
-async def test_signing_in_again_with_the_same_token_writes_nothing(
+async def test_signing_in_again_with_the_same_or_an_older_token_writes_and_locks_nothing(
     sessions: Sessions, provider: Provider
 ) -> None:
-    said = claims("sub-1", "sg-admins", iat=NOW) | {"iat": NOW + 0.123456789}
+    said = claims("sub-1", "sg-admins") | {"iat": NOW + 0.123456789}
     first = await enter(sessions, provider, said)
-    before = await rows(sessions, "SELECT xmin FROM administrators")
+    # A row lock shows in xmax.
+    touched = "SELECT a.xmin, a.xmax, i.xmin, i.xmax FROM administrators a JOIN identities i ON i.id = a.identity_id"
+    before = await rows(sessions, touched)
     assert await enter(sessions, provider, said) == first
-    assert await rows(sessions, "SELECT xmin FROM administrators") == before
+    assert await enter(sessions, provider, said | {"iat": NOW - 60}) == first
+    assert await rows(sessions, touched) == before
     assert await actions(sessions) == FIRST_EVENTS
 
 
