@@ -28,7 +28,14 @@ def serve(wanted: dict[str, Any]) -> None:
             "SERVER_NAME": issuer.netloc,
             "PREFERRED_URL_SCHEME": issuer.scheme,
             "OAUTH2_TOKEN_EXPIRES_IN": dict.fromkeys(_GRANTS, _TOKEN_SECONDS),
-            "CANAILLE": {"NAME": "Scopegate demo", "DATABASE": "memory", "LOGO": None, "SMTP": None},
+            "CANAILLE": {
+                "NAME": "Scopegate demo",
+                "DATABASE": "memory",
+                "LOGO": None,
+                "SMTP": None,
+                # By default people make groups of their own, and a group's name is what gives a role.
+                "ACL": {"DEFAULT": {"PERMISSIONS": ["edit_self", "use_oidc"]}},
+            },
             "CANAILLE_OIDC": {
                 "ACTIVE_JWKS": [_new_key()],
                 # The service itself is trusted: nobody has to consent to its own demo.
