@@ -22,7 +22,7 @@ from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import routes as tokens
 from app.features.tools import routes as tools
-from app.kit import error_pages, health, problems
+from app.kit import error_pages, health, problems, reference_page
 from app.kit.openapi import document
 from app.kit.request_limits import RequestLimits
 from app.lifespan import make_lifespan
@@ -56,6 +56,7 @@ def create_api(settings: Settings) -> FastAPI:
         version=package.__version__,
         summary="Scoped, revocable, audited access to MCP servers for each person and agent.",
         lifespan=make_lifespan(settings),
+        docs_url=None,
         redoc_url=None,
     )
     problems.install(api)
@@ -78,6 +79,7 @@ def create_api(settings: Settings) -> FastAPI:
         oauth,
         health,
         error_pages,
+        reference_page,
     ):
         api.include_router(cast("Any", feature).router)
     api.openapi = partial(_openapi, api)  # type: ignore[method-assign]

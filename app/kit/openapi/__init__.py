@@ -17,7 +17,7 @@ from app.kit.problems import Problem
 def document(api: FastAPI) -> dict[str, Any]:
     """The OpenAPI document of this application."""
     found = get_openapi(
-        title=api.title,
+        title=f"{api.title} API",
         version=api.version,
         openapi_version=api.openapi_version,
         summary=api.summary,

@@ -41,6 +41,8 @@ def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(SCHEMAS)
         return example(schemas[name], schemas, name)
+    if schema.get("format") in _BY_FORMAT:
+        return _BY_FORMAT[schema["format"]]
     if "oneOf" in schema or "anyOf" in schema:
         return _first(schema.get("oneOf") or schema["anyOf"], schemas, where)
     kind = schema.get("type")
@@ -49,8 +51,6 @@ def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:
     if kind == "object" and "properties" in schema:
         fields = schema["properties"].items()
         return {name: example(field, schemas, f"{where}.{name}") for name, field in fields}
-    if schema.get("format") in _BY_FORMAT:
-        return _BY_FORMAT[schema["format"]]
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]
     raise NoExample(f"{where} needs an example: Field(examples=[...])")

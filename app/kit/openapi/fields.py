@@ -42,6 +42,9 @@ def describe_parameters(found: dict[str, Any]) -> None:
         for operation in item.values():
             for parameter in operation.get("parameters", ()):
                 schema = parameter["schema"]
+                schema.pop("title", None)
+                if parameter["in"] == "header":
+                    parameter["name"] = "-".join(word.capitalize() for word in parameter["name"].split("-"))
                 _lift(schema)
                 if "description" in schema:
                     parameter.setdefault("description", schema["description"])

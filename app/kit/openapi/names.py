@@ -15,11 +15,19 @@ def rename(found: dict[str, Any]) -> dict[str, Any]:
     if len(set(names.values())) < len(names):
         raise ValueError("two schemas of the API have the same name")
     found["components"]["schemas"] = {
-        names[key]: schemas[key] | {"title": names[key]} for key in sorted(schemas, key=names.__getitem__)
+        names[key]: _titled(schemas[key], names[key]) for key in sorted(schemas, key=names.__getitem__)
     }
     references = {SCHEMAS + key: SCHEMAS + name for key, name in names.items()}
     changed: dict[str, Any] = _replaced(found, references)
     return changed
+
+
+def _titled(schema: dict[str, Any], title: str) -> dict[str, Any]:
+    """With its name as the title, and none on its fields: there Pydantic repeats what they are called."""
+    for field in schema.get("properties", {}).values():
+        field.pop("title", None)
+    # A choice is titled by what there is to choose from.
+    return schema if "oneOf" in schema else schema | {"title": title}
 
 
 def _name(key: str, schemas: dict[str, Any]) -> str:

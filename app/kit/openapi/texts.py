@@ -11,7 +11,7 @@ Scopegate gives each person and agent **scoped tokens** to a fleet of MCP server
 and keeps it on record. This is the API that administrators, portals and scripts manage it with. MCP clients do not
 use it: they call `/mcp` with a scoped token.
 
-### Signing in
+## Signing in
 
 Send `Authorization: Bearer ...` with one of
 
@@ -20,7 +20,7 @@ Send `Authorization: Bearer ...` with one of
 
 What a caller may do follows from its roles. Each operation names the permission that it needs.
 
-### Conventions
+## Conventions
 
 - **Ids** say what they are of: `tok_...` is a token, `idn_...` an identity. **Times** are RFC 3339 in UTC.
 - **Lists** are pages: `limit` items, then `next_cursor` to go on with, until it is null. Filters may be repeated, and
@@ -54,7 +54,16 @@ _TAGS = {
     "oauth": "How service accounts get a bearer (RFC 6749, client credentials).",
     "health": "For load balancers and monitoring.",
 }
-TAGS = [{"name": name, "description": text} for name, text in _TAGS.items()]
+_NAMES = {"oauth": "OAuth"}
+TAGS = [
+    # How reference pages title it.
+    {
+        "name": name,
+        "x-displayName": _NAMES.get(name, name.capitalize().replace("-", " ")),
+        "description": text,
+    }
+    for name, text in _TAGS.items()
+]
 
 SECURITY_SCHEMES = {
     "oidc": {

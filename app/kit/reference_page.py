@@ -1,0 +1,66 @@
+"""``/docs``: the contract as pages to read, by Redoc. Everything comes from this service, nothing from elsewhere."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse, HTMLResponse, Response
+
+router = APIRouter(prefix="/docs", include_in_schema=False)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Scopegate API</title>
+<style>body { margin: 0; }</style>
+<div id="reference"></div>
+<script src="/docs/redoc.js"></script>
+<script src="/docs/start.js"></script>
+</html>
+"""
+_START = """\
+Redoc.init("/openapi.json", {
+  sortRequiredPropsFirst: true,
+  jsonSamplesExpandLevel: 3,
+  pathInMiddlePanel: true,
+  hideHostname: true,
+  nativeScrollbars: true,
+  theme: {
+    typography: {
+      fontFamily: "system-ui, sans-serif",
+      fontSize: "15px",
+      headings: { fontFamily: "system-ui, sans-serif", fontWeight: "600" },
+      code: { fontFamily: "ui-monospace, monospace", fontSize: "13px" },
+    },
+    colors: { primary: { main: "#2456c9" } },
+    sidebar: { width: "280px", backgroundColor: "#f7f8fa" },
+    rightPanel: { backgroundColor: "#1b2333" },
+  },
+}, document.getElementById("reference"));
+"""
+# Redoc writes its styles into the page, and searches in a worker that it makes.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; img-src 'self' data:; "
+    "worker-src blob:; frame-ancestors 'none'; base-uri 'none'"
+)
+_CACHED = {"Cache-Control": "public, max-age=86400"}
+
+
+@router.get("", operation_id="get_reference")
+async def get_reference() -> HTMLResponse:
+    """The reference of the API."""
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/start.js", operation_id="get_reference_script")
+async def get_start() -> Response:
+    """What starts Redoc, apart from the page so that the page may run no script of its own."""
+    return Response(_START, media_type="text/javascript")
+
+
+@router.get("/redoc.js", operation_id="get_redoc")
+async def get_redoc() -> FileResponse:
+    """Redoc itself, from the package that bundles it."""
+    path = Path(str(files("fastapi_standalone_docs"))) / "static" / "redoc" / "redoc.standalone.js"
+    return FileResponse(path, media_type="text/javascript", headers=_CACHED)
