@@ -57,11 +57,7 @@ async def get_administrator(
     return await _answer(session, response, await service.load(session, administrator_id))
 
 
-@router.post(
-    "/{administrator_id}/disable",
-    operation_id="disable_administrator",
-    responses=problem_responses(412),
-)
+@router.post("/{administrator_id}/disable", operation_id="disable_administrator")
 async def disable_administrator(
     caller: CanWrite,
     session: Session,
@@ -83,7 +79,7 @@ async def disable_administrator(
 @router.post(
     "/{administrator_id}/enable",
     operation_id="enable_administrator",
-    responses=problem_responses(412),
+    responses=problem_responses(409),
 )
 async def enable_administrator(
     caller: CanWrite,
