@@ -71,6 +71,11 @@ def test_signing_in_keeps_the_secret_for_its_owner_alone(run_sg: Sg, live: Live,
     assert json.loads(run_sg("whoami", "-o", "json")[1])["id"] == live.owner_client_id
 
 
+def test_signing_in_again_needs_the_secret_alone(sg: Sg, live: Live) -> None:
+    code, _, err = sg("login", "--client-secret-stdin", stdin=live.owner.secret)
+    assert code == 0, err
+
+
 def test_a_credential_that_others_can_read_is_not_used(sg: Sg, tmp_path: Path) -> None:
     kept = tmp_path / "config" / "profiles" / "default.json"
     kept.chmod(0o644)

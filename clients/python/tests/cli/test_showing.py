@@ -15,6 +15,7 @@ from scopegate_client.cli.output import shown, to_json
 Sg = Callable[..., tuple[int, str, str]]
 
 SECRET = "sgt_" + "0" * 22 + "_" + "A" * 49
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
 STEERING = ["\x1b[2J", "\x07", "\x9b31m", "\x08", "\r", "\n", "\u202e", "\u2066", "\u200b", "\x7f", "\ud800"]
 
 
@@ -28,14 +29,21 @@ def test_nothing_that_a_server_says_steers_the_terminal(steering: str) -> None:
 def test_a_secret_is_masked_wherever_it_comes_up() -> None:
     assert masked(f"no such thing: {SECRET}.") == "no such thing: sgt_**********."
     assert SECRET not in shown(SECRET)
+    assert masked("sgt_laptop, sg_x") == "sgt_laptop, sg_x"
     assert to_json({"secret": Secret(SECRET)}) == '{"secret": null}'
 
 
 def test_a_secret_among_the_arguments_is_refused_and_not_repeated(sg: Sg) -> None:
-    for arguments in (("token", "show", SECRET), ("login", f"--client-secret={SECRET}"), (SECRET,)):
+    for arguments in (
+        ("token", "show", SECRET),
+        ("login", f"--client-secret={SECRET}"),
+        (SECRET,),
+        ("identity", "show", JWT),
+    ):
         code, out, err = sg(*arguments)
         assert code == 2
         assert SECRET not in out + err
+        assert JWT not in out + err
 
 
 def test_times_are_spans_or_dates() -> None:

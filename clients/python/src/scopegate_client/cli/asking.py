@@ -14,11 +14,13 @@ def someone_is_there() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def ask(question: str, otherwise: str) -> str:
-    """What the person types; without one, ``otherwise`` says what to give in place of it."""
+def ask(question: str, otherwise: str, known: str | None = None) -> str:
+    """What the person types, or just confirms; without one what is known, else ``otherwise`` says what to give."""
     if not someone_is_there():
-        raise usage(otherwise)
-    answer: str = typer.prompt(question, err=True)
+        if known is None:
+            raise usage(otherwise)
+        return known
+    answer: str = typer.prompt(question, default=known, err=True)
     return answer.strip()
 
 

@@ -6,7 +6,8 @@ import re
 _STEERING = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-_SECRET = re.compile(r"\b(sg[a-z])_[0-9A-Za-z]{8}[0-9A-Za-z_]*")
+# Scopegate's own, cut short or not, and the tokens of OpenID providers.
+_SECRET = re.compile(r"\b(?:(sg[a-z]_)[0-9A-Za-z]{22}[0-9A-Za-z_]*|(eyJ)[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)*)")
 
 
 def inert(text: str) -> str:
@@ -20,12 +21,12 @@ def inert_json(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Take Scopegate's secrets out of a text."""
-    return _SECRET.sub(r"\1_**********", text)
+    """Take the secrets out of a text."""
+    return _SECRET.sub(lambda found: f"{found[1] or found[2]}**********", text)
 
 
 def holds_secret(text: str) -> bool:
-    """Whether one of Scopegate's secrets stands in it."""
+    """Whether a secret stands in it."""
     return _SECRET.search(text) is not None
 
 

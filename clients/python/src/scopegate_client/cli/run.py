@@ -83,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
 def _refuse_secrets(arguments: Sequence[str]) -> None:
     if any(holds_secret(argument) for argument in arguments):
         raise usage(
-            "A secret of Scopegate is among the arguments, where the list of processes and the shell's history "
+            "A secret is among the arguments, where the list of processes and the shell's history "
             "show it. Nothing was done; rotate or revoke that secret, and give the new one on the standard input."
         )
 

@@ -67,13 +67,16 @@ def login(
         raise usage("An access token says itself whose it is: leave --client-id out.")
     name = profiles.selected_profile(session.profile)
     profiles.profile_path(name)
-    address = _address(url)
+    known = _known(name)
+    address = _address(url, known)
     if access_token_stdin:
         profile = profiles.Profile(address, access_token=asking.read_secret("access token"))
     else:
         account = client_id or os.environ.get("SCOPEGATE_CLIENT_ID")
         account = account or asking.ask(
-            "Client id", "Say who signs in: --client-id sa_..., or SCOPEGATE_CLIENT_ID."
+            "Client id",
+            "Say who signs in: --client-id sa_..., or SCOPEGATE_CLIENT_ID.",
+            known.client_id if known is not None and known.url == address else None,
         )
         secret = _client_secret(client_secret_file, from_stdin=client_secret_stdin)
         profile = profiles.Profile(address, client_id=account, client_secret=secret)
@@ -124,10 +127,20 @@ def list_profiles(session: Session) -> None:
         session.output.remark("There is none.")
 
 
-def _address(given: str | None) -> str:
+def _known(name: str) -> profiles.Profile | None:
+    """What is kept by that name, to be asked for no more than is new."""
+    try:
+        return profiles.load_profile(name)
+    except Failed:  # It is about to be written anew.
+        return None
+
+
+def _address(given: str | None, known: profiles.Profile | None) -> str:
     address = given or os.environ.get("SCOPEGATE_URL")
     address = address or asking.ask(
-        "Address of Scopegate", "Say where Scopegate is: --url, or SCOPEGATE_URL."
+        "Address of Scopegate",
+        "Say where Scopegate is: --url, or SCOPEGATE_URL.",
+        known.url if known is not None else None,
     )
     address = address.strip().rstrip("/")
     parts = urlsplit(address)
