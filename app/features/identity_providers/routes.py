@@ -33,7 +33,7 @@ Writer = Annotated[Caller, requires(Permission.IDENTITY_PROVIDERS_WRITE)]
 Include = Annotated[
     Literal["ended"] | None, Query(description="`ended` shows one that has ended too; needs `audit.read`.")
 ]
-_CHANGED = problem_responses(412)
+_CHANGED = problem_responses(409, 412)
 
 
 @router.post("", operation_id="create_identity_provider", status_code=201)

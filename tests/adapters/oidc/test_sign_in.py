@@ -139,7 +139,7 @@ async def test_the_log_says_why_once_a_minute_and_never_quotes_a_token(
     for _ in range(3):
         await anonymous.get(ME, headers=bearer(provider, aud="https://evil.example.com\nforged line"))
         await anonymous.get(ME, headers=bearer(provider, iss="https://evil.example.com"))
-        await anonymous.get(ME, headers=bearer(provider, sub="somebody\x00"))
+        await anonymous.get(ME, headers=bearer(provider, sub="a" * 300))
     reasons = [record.getMessage().partition(": ")[2] for record in caplog.records]
     assert reasons == [
         "an access token was refused: its claims: invalid_claim",
