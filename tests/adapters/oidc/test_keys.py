@@ -56,6 +56,23 @@ async def test_keys_are_fetched_once_for_many_requests(world: World) -> None:
     assert world.asked == [ISSUER]
 
 
+async def test_who_asks_while_a_fetch_is_under_way_waits_for_it_whatever_the_gap(world: World) -> None:
+    await world.keys.keep_fresh([ISSUER])
+    assert await world.find("forged") is None
+    world.published, world.gate = (FIRST, SECOND), asyncio.Event()
+    world.now += module.REFRESH_S
+    world.asked_at_all.clear()
+    refreshing = asyncio.create_task(world.keys.keep_fresh([ISSUER]))
+    await world.asked_at_all.wait()
+    # Somebody has used up this minute's question for unknown keys just now.
+    world.keys._issuers[ISSUER].asked_for_unknown_at = world.now
+    waiting = asyncio.create_task(world.find("second"))
+    await asyncio.sleep(0)
+    world.gate.set()
+    assert await waiting is SECOND
+    await refreshing
+
+
 async def test_a_caller_who_goes_away_does_not_end_the_fetch_for_the_others(world: World) -> None:
     world.gate = asyncio.Event()
     leaving, staying = asyncio.create_task(world.find()), asyncio.create_task(world.find())
