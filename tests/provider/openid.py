@@ -28,7 +28,7 @@ OTHER_API = "https://wiki.test"
 ADMINS = "scopegate-admins"
 
 _HERE = Path(__file__).parent
-_CLIENT_ID = "browserless"
+_CLIENT_ID = AUDIENCE  # Some providers name an API by its client: then its ID tokens have that audience too.
 _REDIRECT = (
     "http://127.0.0.1:53682/callback"  # Nothing listens there: the sign-in stops at the redirect to it.
 )

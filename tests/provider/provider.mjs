@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import Provider from 'oidc-provider';
 
 const API = 'https://scopegate.test';
+const AUDIENCE = 'scopegate';
 const OTHER_API = 'https://wiki.test';
 const TOKEN_SECONDS = 300;
 const DAY = 86_400;
@@ -41,7 +42,7 @@ function newProvider(issuer) {
     cookies: { keys: [randomUUID()] },
     clients: [
       {
-        client_id: 'browserless',
+        client_id: AUDIENCE,
         application_type: 'native',
         redirect_uris: ['http://127.0.0.1/callback'],
         token_endpoint_auth_method: 'none',
@@ -75,7 +76,7 @@ function newProvider(issuer) {
         enabled: true,
         getResourceServerInfo: (_ctx, resource) => {
           if (![API, OTHER_API].includes(resource)) throw new Error(`no such API: ${resource}`);
-          const audience = resource === API ? 'scopegate' : 'wiki';
+          const audience = resource === API ? AUDIENCE : 'wiki';
           return { scope: '', audience, accessTokenFormat: 'jwt', jwt: { sign: { alg: algorithm } } };
         },
       },
