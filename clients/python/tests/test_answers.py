@@ -121,6 +121,18 @@ def test_bodies_hold_what_was_given_and_nothing_else(service: Service) -> None:
     }
 
 
+@pytest.mark.parametrize("key", ["", "two words", "é", "x" * 256, "a\nb"])
+def test_a_key_that_no_header_can_hold_is_not_sent(service: Service, key: str) -> None:
+    with service.client() as client, pytest.raises(InvalidArgument, match="Idempotency-Key takes"):
+        client.groups.create(name="x", idempotency_key=key)
+
+
+def test_an_answer_that_cannot_be_unpacked_is_said_so(service: Service) -> None:
+    service.answers = [httpx.DecodingError("incorrect header check")] * 4
+    with service.client() as client, pytest.raises(UnexpectedAnswer, match="cannot be unpacked"):
+        client.groups.get("grp_1")
+
+
 def test_what_json_cannot_hold_is_said_so(service: Service) -> None:
     with (
         service.client() as client,

@@ -12,7 +12,7 @@ from scopegate_client.errors import (
     ServerFault,
     Unavailable,
 )
-from scripted_service import Service, group, problem
+from scripted_service import Answer, Service, group, problem
 
 
 def test_a_read_is_repeated_when_the_connection_breaks(service: Service) -> None:
@@ -108,8 +108,9 @@ def test_a_503_of_what_has_no_key_is_not_repeated(service: Service) -> None:
         rotate(client)
 
 
-def test_a_delete_whose_answer_got_lost_has_happened(service: Service) -> None:
-    service.answers = [httpx.ReadError("reset"), problem(404, "not_found")]
+@pytest.mark.parametrize("failure", [httpx.ReadError("reset"), httpx.Response(504, text="gateway")])
+def test_a_delete_whose_answer_got_lost_has_happened(service: Service, failure: Answer) -> None:
+    service.answers = [failure, problem(404, "not_found")]
     with service.client() as client:
         client.groups.delete("grp_1")
 

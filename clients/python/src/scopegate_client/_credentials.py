@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from scopegate_client._answers import read_answer, read_refusal
-from scopegate_client._exchange import Exchange, Pause, Send, pause_before, unreachable
+from scopegate_client._exchange import Exchange, Http, Pause, Send, pause_before, unreachable
 from scopegate_client._generated.api.oauth import create_access_token
 from scopegate_client._settings import ServiceAccount, Settings
 from scopegate_client.errors import RateLimited, ScopegateError, Unavailable
@@ -56,7 +56,7 @@ class Credentials:
         if self.flights != flights and self._failure is not None:
             raise copy.copy(self._failure) from self._failure
 
-    def sign_in(self, http: "httpx.Client | httpx.AsyncClient", retries: int) -> Exchange[Secret]:
+    def sign_in(self, http: Http, retries: int) -> Exchange[Secret]:
         """Sign in. The caller holds the lock."""
         if self._account is None:
             raise AssertionError("nobody to sign in")
@@ -71,9 +71,7 @@ class Credentials:
         return self._bearer.text
 
 
-def _trade(
-    http: "httpx.Client | httpx.AsyncClient", account: ServiceAccount, retries: int
-) -> Exchange[_Bearer]:
+def _trade(http: Http, account: ServiceAccount, retries: int) -> Exchange[_Bearer]:
     """Trade the secret for a bearer (RFC 6749, section 4.4)."""
     call = create_access_token.call(grant_type="client_credentials")
     pair = f"{quote(account.client_id, safe='')}:{quote(account.client_secret.reveal(), safe='')}"
@@ -86,7 +84,7 @@ def _trade(
             response: httpx.Response = yield Send(
                 http.build_request(call.method, call.path, data=dict(call.form or {}), headers=headers)
             )
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             problem = unreachable(error, http)
             again = True
         else:

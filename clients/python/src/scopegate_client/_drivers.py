@@ -44,7 +44,7 @@ class Driver:
                 return answer
             try:
                 resume, came = flow.send, self._wait_for(step)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 resume, came = flow.throw, error
 
     def _wait_for(self, step: Step) -> Any:
@@ -95,7 +95,7 @@ class AsyncDriver:
                 return answer
             try:
                 resume, came = flow.send, await self._wait_for(step)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 resume, came = flow.throw, error
 
     async def _wait_for(self, step: Step) -> Any:

@@ -5,6 +5,7 @@ An exchange is a generator. It yields what has to be waited for and is resumed w
 """
 
 import random
+import re
 import uuid
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import httpx
 
 from scopegate_client._answers import read_answer, read_problem
 from scopegate_client._call import Call, encode, sent_query
-from scopegate_client.errors import ApiError, ConnectionFailed, UnexpectedAnswer
+from scopegate_client.errors import ApiError, ConnectionFailed, InvalidArgument, UnexpectedAnswer
 from scopegate_client.secret import Secret
 
 T = TypeVar("T")
@@ -24,7 +25,9 @@ LONGEST_PAUSE_S = 8.0
 # Longer than this is for the caller to decide: the error says how long it would take.
 LONGEST_RETRY_AFTER_S = 60.0
 
-# Not one of these has done anything; a request that may be repeated is, after a pause.
+_HEADER = re.compile(r"[!-~]{1,255}")
+
+# These pass by themselves. Whether the request was carried out, nobody knows.
 _PASSING = frozenset({502, 503, 504})
 
 
@@ -50,12 +53,13 @@ class NeedBearer:
 
 
 Step = Send | Pause | NeedBearer
+Http = httpx.Client | httpx.AsyncClient
 Exchange = Generator[Step, Any, T]
 
 
-def exchange(http: "httpx.Client | httpx.AsyncClient", call: Call[T], retries: int) -> Exchange[T]:
+def exchange(http: Http, call: Call[T], retries: int) -> Exchange[T]:
     """Send a call until there is an answer to give or an error to raise."""
-    key = call.idempotency_key or (str(uuid.uuid4()) if call.takes_key else None)
+    key = _key_of(call)
     bearer: Secret | None = (yield NeedBearer()) if call.signed else None
     renewed = False
     lost = False
@@ -64,7 +68,7 @@ def exchange(http: "httpx.Client | httpx.AsyncClient", call: Call[T], retries: i
         problem: Exception
         try:
             response: httpx.Response = yield Send(_request(http, call, key, bearer))
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             problem = unreachable(error, http)
             never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
             again = call.repeatable or never_sent
@@ -84,6 +88,7 @@ def exchange(http: "httpx.Client | httpx.AsyncClient", call: Call[T], retries: i
                     bearer = fresh
                     continue
             again = _worth_repeating(call, problem)
+            lost = lost or response.status_code in _PASSING
         if not again or attempt >= retries:
             raise problem
         seconds = pause_before(attempt, problem)
@@ -93,12 +98,22 @@ def exchange(http: "httpx.Client | httpx.AsyncClient", call: Call[T], retries: i
         attempt += 1
 
 
-def _request(
-    http: "httpx.Client | httpx.AsyncClient", call: Call[Any], key: str | None, bearer: Secret | None
-) -> httpx.Request:
+def _key_of(call: Call[Any]) -> str | None:
+    """The one idempotency key of all attempts, where the operation takes one."""
+    if call.idempotency_key is None and call.takes_key:
+        return str(uuid.uuid4())
+    return call.idempotency_key
+
+
+def _request(http: Http, call: Call[Any], key: str | None, bearer: Secret | None) -> httpx.Request:
     headers = {name: value for name, value in call.headers.items() if value is not None}
     if key is not None:
         headers["Idempotency-Key"] = key
+    for name, value in headers.items():
+        if not _HEADER.fullmatch(value):
+            raise InvalidArgument(
+                f"{name} takes 1 to 255 visible ASCII characters, and {value!r} is something else."
+            )
     if bearer is not None:
         headers["Authorization"] = f"Bearer {bearer.reveal()}"
     return http.build_request(
@@ -137,7 +152,7 @@ def pause_before(attempt: int, problem: Exception) -> float | None:
     return None if asked > LONGEST_RETRY_AFTER_S else asked + backoff * (chance - 0.5)
 
 
-def unreachable(error: httpx.TransportError, http: "httpx.Client | httpx.AsyncClient") -> Exception:
+def unreachable(error: httpx.RequestError, http: Http) -> Exception:
     """Say in one sentence what the transport says in several languages."""
     where = str(http.base_url).rstrip("/")
     if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
@@ -148,6 +163,6 @@ def unreachable(error: httpx.TransportError, http: "httpx.Client | httpx.AsyncCl
         )
     if isinstance(error, httpx.ConnectError):
         return ConnectionFailed(f"No connection to {where}: {error}.")
-    if isinstance(error, httpx.ProtocolError | httpx.DecodingError):
-        return UnexpectedAnswer(f"What answers at {where} broke off or does not speak HTTP: {error}.")
+    if isinstance(error, httpx.DecodingError):
+        return UnexpectedAnswer(f"The answer of {where} cannot be unpacked: {error}.")
     return ConnectionFailed(f"The connection to {where} broke: {str(error) or type(error).__name__}.")

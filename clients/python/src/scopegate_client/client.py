@@ -20,6 +20,9 @@ from scopegate_client.secret import Secret
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRIES = 3
+# An idle connection is left before the other side would, as uvicorn does after 5 seconds: it could close it
+# while a request is on its way.
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=3)
 
 
 class Client(Resources):
@@ -159,6 +162,7 @@ def _http_options(settings: Settings, timeout: float, retries: int) -> dict[str,
     return {
         "base_url": settings.url,
         "timeout": timeout,
+        "limits": _LIMITS,
         "headers": {
             "Accept": "application/json, application/problem+json",
             "User-Agent": f"scopegate-client/{_version()} python/{platform.python_version()}",
