@@ -24,7 +24,7 @@ def call(
             administrator_id=administrator_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         read=Administrator.from_dict,
     )

@@ -24,7 +24,7 @@ def call(
             grant_id=grant_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         read=nothing,
     )

@@ -42,7 +42,7 @@ def call(
             grant_id=grant_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=sent_body(
             {

@@ -26,7 +26,7 @@ def call(
             identity_id=identity_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         read=GroupMember.from_dict,
     )

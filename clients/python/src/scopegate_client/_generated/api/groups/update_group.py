@@ -30,7 +30,7 @@ def call(
             group_id=group_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=sent_body(
             {

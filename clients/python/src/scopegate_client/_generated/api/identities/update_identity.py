@@ -31,7 +31,7 @@ def call(
             identity_id=identity_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=sent_body(
             {

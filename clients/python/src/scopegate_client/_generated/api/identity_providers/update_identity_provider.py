@@ -44,7 +44,7 @@ def call(
             identity_provider_id=identity_provider_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=sent_body(
             {

@@ -33,7 +33,7 @@ def call(
             identity_id=identity_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=encode(body, "body"),
         read=UpstreamCredential.from_dict,

@@ -31,7 +31,7 @@ def call(
             server_id=server_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=encode(body, "body"),
         read=UpstreamCredential.from_dict,

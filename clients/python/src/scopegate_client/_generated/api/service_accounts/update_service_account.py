@@ -32,7 +32,7 @@ def call(
             service_account_id=service_account_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=sent_body(
             {

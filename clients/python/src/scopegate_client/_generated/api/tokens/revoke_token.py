@@ -30,7 +30,7 @@ def call(
             "dry_run": dry_run,
         },
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=sent_body(
             {

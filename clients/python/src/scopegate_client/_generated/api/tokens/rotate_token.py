@@ -27,7 +27,7 @@ def call(
             token_id=token_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         json=sent_body(
             {

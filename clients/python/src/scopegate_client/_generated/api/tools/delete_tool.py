@@ -24,7 +24,7 @@ def call(
             tool_id=tool_id,
         ),
         headers={
-            "if-match": entity_tag(if_match),
+            "If-Match": entity_tag(if_match),
         },
         read=nothing,
     )
