@@ -12,7 +12,9 @@ async def test_a_body_over_the_limit_is_refused_declared_or_not(api: httpx2.Asyn
             yield b"x" * 65_536
 
     for content in (b"x" * (1 << 20) + b"x", chunks()):
-        answer = await api.post("/api/v1/servers", content=content)
+        answer = await api.post(
+            "/api/v1/servers", content=content, headers={"Content-Type": "application/json"}
+        )
         assert answer.status_code == 413
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["code"] == "body_too_large"
@@ -74,3 +76,12 @@ async def test_it_is_ready_when_the_database_records(anonymous: httpx2.AsyncClie
     answer = await anonymous.get("/readyz")
     assert answer.status_code == 200, answer.text
     assert answer.json()["recording"] is True
+
+
+async def test_a_parameter_that_is_given_twice_is_refused_unless_it_is_a_list(
+    api: httpx2.AsyncClient,
+) -> None:
+    twice = await api.get("/api/v1/servers?q=a&q=b")
+    assert (twice.status_code, twice.json()["errors"][0]["pointer"]) == (422, "?q")
+    lists = await api.get("/api/v1/servers?status=active&status=disabled")
+    assert lists.status_code == 200

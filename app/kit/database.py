@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from app.domain.errors import Unavailable
 from app.kit.media_types import check_media_type
+from app.kit.query_parameters import check_repeats, repeatable_names
 from app.kit.versions import notify_narrowed
 
 ATTEMPTS = 4
@@ -133,10 +134,12 @@ class TransactionalRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         reads_json = self.body_field is not None
+        repeatable = repeatable_names(self.dependant.query_params)
 
         async def repeat(request: Request) -> Response:
             if reads_json:
                 check_media_type(request)
+            check_repeats(request, repeatable)
             for _ in range(ATTEMPTS):
                 try:
                     return await handle(request)
