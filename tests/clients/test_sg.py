@@ -58,17 +58,27 @@ def sign_in(sg: Sg, live: Live, *options: str) -> tuple[int, str, str]:
 
 
 def test_signing_in_keeps_the_secret_for_its_owner_alone(run_sg: Sg, live: Live, tmp_path: Path) -> None:
-    loose = tmp_path / "config"
-    loose.mkdir(mode=0o755)
     code, out, err = sign_in(run_sg, live)
     assert code == 0
     assert live.owner.secret not in out + err
     kept = tmp_path / "config" / "profiles" / "default.json"
     assert json.loads(kept.read_text())["client_secret"] == live.owner.secret
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert stat.S_IMODE(kept.parent.stat().st_mode) == stat.S_IMODE(loose.stat().st_mode) == 0o700
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == stat.S_IMODE(kept.parents[1].stat().st_mode) == 0o700
     assert [path.name for path in kept.parent.iterdir()] == ["default.json"], "an unfinished file is left"
     assert json.loads(run_sg("whoami", "-o", "json")[1])["id"] == live.owner_client_id
+
+
+def test_a_directory_of_others_keeps_its_mode_and_the_one_in_it_is_closed(
+    run_sg: Sg, live: Live, tmp_path: Path
+) -> None:
+    shared = tmp_path / "config"
+    (shared / "profiles").mkdir(parents=True)
+    for directory in (shared, shared / "profiles"):
+        directory.chmod(0o755)
+    assert sign_in(run_sg, live)[0] == 0
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    assert stat.S_IMODE((shared / "profiles").stat().st_mode) == 0o700
 
 
 def test_signing_in_again_needs_the_secret_alone(sg: Sg, live: Live) -> None:

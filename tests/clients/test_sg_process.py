@@ -16,6 +16,8 @@ from scopegate_client import Client
 
 from tests.clients.live import Live
 
+pytestmark = pytest.mark.slow
+
 SG = [sys.executable, "-m", "scopegate_client.cli"]
 # Runs a program with Ctrl-C as it is (whoever runs the tests may have it ignored, which children inherit) and, with
 # a terminal as its standard input, on that terminal.

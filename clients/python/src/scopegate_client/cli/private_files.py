@@ -9,8 +9,10 @@ from scopegate_client.cli.failing import Failed
 
 
 def make_private_directory(path: Path) -> None:
-    """Make a directory that its owner alone may enter; those above it are made as usual."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Make a directory that its owner alone may enter, and so the one above it, unless that is there: it may be
+    another's."""
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
         path.chmod(0o700)

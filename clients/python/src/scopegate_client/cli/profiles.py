@@ -55,7 +55,6 @@ def selected_profile(named: str | None) -> str:
 def save_profile(name: str, profile: Profile) -> Path:
     """Keep a profile, for its owner alone."""
     path = profile_path(name)
-    make_private_directory(path.parent.parent)
     make_private_directory(path.parent)
     content = {
         "url": profile.url,
