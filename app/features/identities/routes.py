@@ -112,7 +112,7 @@ async def update_identity(
     "/{identity_id}/suspend",
     operation_id="suspend_identity",
     responses=problem_responses(409),
-    summary="Stop every call of an identity, and of the agents it answers for, until it is reinstated",
+    summary="Suspend an identity",
 )
 async def suspend_identity(
     identity_id: IdentityId,
@@ -122,6 +122,7 @@ async def suspend_identity(
     if_match: IfMatch,
     response: Response,
 ) -> IdentityView:
+    """Every call of it stops, and of the agents it answers for, until it is reinstated."""
     identity = await service.lock_found_identity(session, identity_id)
     if_match.check(identity.revision)
     identity = await service.suspend_identity(session, caller, identity, request.state.request_id)
@@ -132,7 +133,7 @@ async def suspend_identity(
     "/{identity_id}/reinstate",
     operation_id="reinstate_identity",
     responses=problem_responses(409),
-    summary="Make a suspended or offboarded identity active again; what was revoked stays revoked",
+    summary="Reinstate an identity",
 )
 async def reinstate_identity(
     identity_id: IdentityId,
@@ -142,6 +143,7 @@ async def reinstate_identity(
     if_match: IfMatch,
     response: Response,
 ) -> IdentityView:
+    """A suspended or offboarded identity is active again. What was revoked stays revoked."""
     identity, owner = await service.lock_with_owner(session, identity_id)
     if_match.check(identity.revision)
     identity = await service.reinstate_identity(session, caller, identity, owner, request.state.request_id)

@@ -45,7 +45,7 @@ async def _answer(session: AsyncSession, response: Response, outcome: Offboarded
     "/offboard",
     operation_id="offboard_identity_by_name",
     responses=problem_responses(404, 409),
-    summary="Offboard by a name outside",
+    summary="Offboard by external id or user name",
 )
 async def offboard_identity_by_name(
     body: Offboard,
@@ -87,7 +87,9 @@ async def post_offboard(
     return await _answer(session, response, outcome)
 
 
-@router.delete("/{identity_id}", operation_id="delete_identity", summary="Offboard an identity")
+@router.delete(
+    "/{identity_id}", operation_id="delete_identity", summary="Offboard an identity, agents and all"
+)
 async def delete_identity(
     identity_id: IdentityId,
     caller: CanOffboard,

@@ -33,6 +33,7 @@ def document(api: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     operations.finish(found, api)
+    found["paths"] = operations.in_order(found["paths"])
     found = rename(found)
     used = {
         tag for item in found["paths"].values() for operation in item.values() for tag in operation["tags"]

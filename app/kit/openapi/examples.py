@@ -29,7 +29,9 @@ def _with_nulls(given: Any, schema: Schema) -> Any:
     """An example of a model with the nulls back that FastAPI drops from whatever it writes."""
     if not isinstance(given, dict):
         return given
-    return {name: None for name in schema.get("required", ()) if name not in given} | given
+    required = set(schema.get("required", ()))
+    names = [name for name in schema.get("properties", given) if name in given or name in required]
+    return {name: given.get(name) for name in names}
 
 
 def example(schema: Schema, schemas: dict[str, Schema], where: str = "") -> Any:

@@ -15,6 +15,7 @@ from app.kit.problems import MEDIA_TYPE
 
 Operation = dict[str, Any]
 _FIRST_SENTENCE = re.compile(r"(.+?)\.(?:\s+|$)", re.DOTALL)
+_METHODS = ["get", "post", "put", "patch", "delete"]
 _SUCCESS = {"200": "OK", "201": "Created", "204": "Done; there is no body"}
 # What every operation that knows its caller can answer: the caller is authenticated, authorised and counted, and a
 # database stands behind the answer.
@@ -42,6 +43,19 @@ def finish(found: dict[str, Any], api: FastAPI) -> None:
     found["components"]["responses"] = texts.problem_responses()
     found["components"]["headers"] = texts.HEADERS
     found["components"]["securitySchemes"] = texts.SECURITY_SCHEMES
+
+
+def in_order(paths: dict[str, Any]) -> dict[str, Any]:
+    """As one reads them: by tag, then a collection before what is in it; reading, making, changing, ending."""
+    tags = [tag["name"] for tag in texts.TAGS]
+
+    def place(path: str) -> tuple[int, str]:
+        return min(tags.index(tag) for operation in paths[path].values() for tag in operation["tags"]), path
+
+    return {
+        path: dict(sorted(paths[path].items(), key=lambda item: _METHODS.index(item[0])))
+        for path in sorted(paths, key=place)
+    }
 
 
 def _routes(api: FastAPI) -> Iterator[tuple[tuple[str, str], RouteContext]]:
