@@ -1,5 +1,6 @@
 """What a provider publishes is fetched guarded and read strictly."""
 
+import json
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 from typing import Any
@@ -124,7 +125,7 @@ async def test_the_provider_of_the_environment_may_be_anywhere_and_no_other_with
         (b'{"issuer": "a", "issuer": "b"}', 200),
         (b"{}", 500),
         (b"{}", 302),
-        (b" " * (600 * 1024), 200),
+        (b'{"issuer": "a"}' + b" " * (600 * 1024), 200),
     ],
 )
 @pytest.mark.parametrize("path", [DISCOVERY, "/keys"])
@@ -133,6 +134,13 @@ async def test_an_answer_that_is_no_json_object_is_a_fault(
 ) -> None:
     provider.put(path, body, status)
     assert await reason(Publications(open_client), provider.issuer)
+
+
+async def test_a_fault_says_what_the_provider_did(provider: Publisher, open_client: OutboundClient) -> None:
+    provider.put("/keys", {"keys": public(KEY)}, 500)
+    assert await reason(Publications(open_client), provider.issuer) == "it answers 500"
+    provider.put("/keys", json.dumps({"keys": public(KEY)}).encode() + b" " * (600 * 1024))
+    assert await reason(Publications(open_client), provider.issuer) == "the answer is too large"
 
 
 async def test_a_provider_that_is_away_is_a_fault(provider: Publisher, open_client: OutboundClient) -> None:
