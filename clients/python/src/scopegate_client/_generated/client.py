@@ -28,11 +28,6 @@ class Resources:
     _driver: Sender
 
     @cached_property
-    def identities(self) -> IdentitiesResource:
-        """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
-        return IdentitiesResource(self._driver)
-
-    @cached_property
     def servers(self) -> ServersResource:
         """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
         return ServersResource(self._driver)
@@ -41,6 +36,11 @@ class Resources:
     def tools(self) -> ToolsResource:
         """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
         return ToolsResource(self._driver)
+
+    @cached_property
+    def identities(self) -> IdentitiesResource:
+        """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
+        return IdentitiesResource(self._driver)
 
     @cached_property
     def groups(self) -> GroupsResource:
@@ -63,14 +63,19 @@ class Resources:
         return ServiceAccountsResource(self._driver)
 
     @cached_property
+    def administrators(self) -> AdministratorsResource:
+        """People with a role at this API. Disabling one ends their access at once."""
+        return AdministratorsResource(self._driver)
+
+    @cached_property
     def identity_providers(self) -> IdentityProvidersResource:
         """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return IdentityProvidersResource(self._driver)
 
     @cached_property
-    def administrators(self) -> AdministratorsResource:
-        """People with a role at this API. Disabling one ends their access at once."""
-        return AdministratorsResource(self._driver)
+    def audit_events(self) -> AuditEventsResource:
+        """Who did what, when, and what was decided: every call through the gateway, every change here."""
+        return AuditEventsResource(self._driver)
 
     @cached_property
     def me(self) -> MeResource:
@@ -81,11 +86,6 @@ class Resources:
     def break_glass(self) -> BreakGlassResource:
         """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
         return BreakGlassResource(self._driver)
-
-    @cached_property
-    def audit_events(self) -> AuditEventsResource:
-        """Who did what, when, and what was decided: every call through the gateway, every change here."""
-        return AuditEventsResource(self._driver)
 
     @cached_property
     def oauth(self) -> OauthResource:
@@ -104,11 +104,6 @@ class AsyncResources:
     _driver: AsyncSender
 
     @cached_property
-    def identities(self) -> AsyncIdentitiesResource:
-        """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
-        return AsyncIdentitiesResource(self._driver)
-
-    @cached_property
     def servers(self) -> AsyncServersResource:
         """MCP servers: where they are, the credential that calls to them carry, and which of their tools exist."""
         return AsyncServersResource(self._driver)
@@ -117,6 +112,11 @@ class AsyncResources:
     def tools(self) -> AsyncToolsResource:
         """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
         return AsyncToolsResource(self._driver)
+
+    @cached_property
+    def identities(self) -> AsyncIdentitiesResource:
+        """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
+        return AsyncIdentitiesResource(self._driver)
 
     @cached_property
     def groups(self) -> AsyncGroupsResource:
@@ -139,14 +139,19 @@ class AsyncResources:
         return AsyncServiceAccountsResource(self._driver)
 
     @cached_property
+    def administrators(self) -> AsyncAdministratorsResource:
+        """People with a role at this API. Disabling one ends their access at once."""
+        return AsyncAdministratorsResource(self._driver)
+
+    @cached_property
     def identity_providers(self) -> AsyncIdentityProvidersResource:
         """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return AsyncIdentityProvidersResource(self._driver)
 
     @cached_property
-    def administrators(self) -> AsyncAdministratorsResource:
-        """People with a role at this API. Disabling one ends their access at once."""
-        return AsyncAdministratorsResource(self._driver)
+    def audit_events(self) -> AsyncAuditEventsResource:
+        """Who did what, when, and what was decided: every call through the gateway, every change here."""
+        return AsyncAuditEventsResource(self._driver)
 
     @cached_property
     def me(self) -> AsyncMeResource:
@@ -157,11 +162,6 @@ class AsyncResources:
     def break_glass(self) -> AsyncBreakGlassResource:
         """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
         return AsyncBreakGlassResource(self._driver)
-
-    @cached_property
-    def audit_events(self) -> AsyncAuditEventsResource:
-        """Who did what, when, and what was decided: every call through the gateway, every change here."""
-        return AsyncAuditEventsResource(self._driver)
 
     @cached_property
     def oauth(self) -> AsyncOauthResource:

@@ -29,121 +29,6 @@ from . import update_identity as _update_identity
 class IdentitiesResource(Resource):
     """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
 
-    def offboard(
-        self,
-        identity_id: str,
-        *,
-        reason: str,
-        transfer_agents_to: str | None | Unset = UNSET,
-        dry_run: bool = False,
-        if_match: int | str | None = None,
-    ) -> OffboardReceipt:
-        """Offboard an identity.
-
-        Everything that it and its agents can do ends in one transaction. A repeat answers the first
-        receipt.
-
-        Needs the permission `identities.offboard`.
-
-        Args:
-            identity_id: The id of an identity.
-            reason: Why; it stands in the audit trail and in the receipt.
-            transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
-            dry_run: Change nothing; answer what would change.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return self._send(
-            _offboard_identity.call(
-                identity_id,
-                reason=reason,
-                transfer_agents_to=transfer_agents_to,
-                dry_run=dry_run,
-                if_match=if_match,
-            )
-        )
-
-    def get(
-        self,
-        identity_id: str,
-    ) -> Identity:
-        """Read one identity.
-
-        Needs the permission `identities.read`.
-
-        Args:
-            identity_id: The id of an identity.
-        """
-        return self._send(
-            _get_identity.call(
-                identity_id,
-            )
-        )
-
-    def delete(
-        self,
-        identity_id: str,
-        *,
-        reason: str | None = None,
-        dry_run: bool = False,
-        if_match: int | str | None = None,
-    ) -> OffboardReceipt:
-        """Offboard an identity.
-
-        The same as offboarding without handing its agents over. Nothing is deleted.
-
-        Needs the permission `identities.offboard`.
-
-        Args:
-            identity_id: The id of an identity.
-            reason: Why; it stands in the audit trail.
-            dry_run: Change nothing; answer what would change.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return self._send(
-            _delete_identity.call(
-                identity_id,
-                reason=reason,
-                dry_run=dry_run,
-                if_match=if_match,
-            )
-        )
-
-    def update(
-        self,
-        identity_id: str,
-        *,
-        user_name: str | Unset = UNSET,
-        display_name: str | None | Unset = UNSET,
-        email: str | None | Unset = UNSET,
-        owner_id: str | Unset = UNSET,
-        external_id: str | None | Unset = UNSET,
-        if_match: int | str | None = None,
-    ) -> Identity:
-        """Change an identity.
-
-        Needs the permission `identities.write`.
-
-        Args:
-            identity_id: The id of an identity.
-            user_name: Unique among the identities that are not offboarded, whatever its case.
-            display_name: What people call it.
-            email: Its email address.
-            owner_id: Hands an agent to another active person.
-            external_id: What the system that it came from calls it, an HR system for example.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return self._send(
-            _update_identity.call(
-                identity_id,
-                user_name=user_name,
-                display_name=display_name,
-                email=email,
-                owner_id=owner_id,
-                external_id=external_id,
-                if_match=if_match,
-            )
-        )
-
     def list(
         self,
         *,
@@ -223,86 +108,7 @@ class IdentitiesResource(Resource):
             )
         )
 
-    def suspend(
-        self,
-        identity_id: str,
-        *,
-        if_match: int | str | None = None,
-    ) -> Identity:
-        """Stop every call of an identity, and of the agents it answers for, until it is reinstated.
-
-        Needs the permission `identities.write`.
-
-        Args:
-            identity_id: The id of an identity.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return self._send(
-            _suspend_identity.call(
-                identity_id,
-                if_match=if_match,
-            )
-        )
-
-    def reinstate(
-        self,
-        identity_id: str,
-        *,
-        if_match: int | str | None = None,
-    ) -> Identity:
-        """Make a suspended or offboarded identity active again; what was revoked stays revoked.
-
-        Needs the permission `identities.write`.
-
-        Args:
-            identity_id: The id of an identity.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return self._send(
-            _reinstate_identity.call(
-                identity_id,
-                if_match=if_match,
-            )
-        )
-
-
-class AsyncIdentitiesResource(AsyncResource):
-    """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
-
-    async def offboard(
-        self,
-        identity_id: str,
-        *,
-        reason: str,
-        transfer_agents_to: str | None | Unset = UNSET,
-        dry_run: bool = False,
-        if_match: int | str | None = None,
-    ) -> OffboardReceipt:
-        """Offboard an identity.
-
-        Everything that it and its agents can do ends in one transaction. A repeat answers the first
-        receipt.
-
-        Needs the permission `identities.offboard`.
-
-        Args:
-            identity_id: The id of an identity.
-            reason: Why; it stands in the audit trail and in the receipt.
-            transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
-            dry_run: Change nothing; answer what would change.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return await self._send(
-            _offboard_identity.call(
-                identity_id,
-                reason=reason,
-                transfer_agents_to=transfer_agents_to,
-                dry_run=dry_run,
-                if_match=if_match,
-            )
-        )
-
-    async def get(
+    def get(
         self,
         identity_id: str,
     ) -> Identity:
@@ -313,13 +119,13 @@ class AsyncIdentitiesResource(AsyncResource):
         Args:
             identity_id: The id of an identity.
         """
-        return await self._send(
+        return self._send(
             _get_identity.call(
                 identity_id,
             )
         )
 
-    async def delete(
+    def delete(
         self,
         identity_id: str,
         *,
@@ -327,7 +133,7 @@ class AsyncIdentitiesResource(AsyncResource):
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
-        """Offboard an identity.
+        """Offboard an identity, agents and all.
 
         The same as offboarding without handing its agents over. Nothing is deleted.
 
@@ -339,7 +145,7 @@ class AsyncIdentitiesResource(AsyncResource):
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-        return await self._send(
+        return self._send(
             _delete_identity.call(
                 identity_id,
                 reason=reason,
@@ -348,7 +154,7 @@ class AsyncIdentitiesResource(AsyncResource):
             )
         )
 
-    async def update(
+    def update(
         self,
         identity_id: str,
         *,
@@ -372,7 +178,7 @@ class AsyncIdentitiesResource(AsyncResource):
             external_id: What the system that it came from calls it, an HR system for example.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
-        return await self._send(
+        return self._send(
             _update_identity.call(
                 identity_id,
                 user_name=user_name,
@@ -383,6 +189,89 @@ class AsyncIdentitiesResource(AsyncResource):
                 if_match=if_match,
             )
         )
+
+    def offboard(
+        self,
+        identity_id: str,
+        *,
+        reason: str,
+        transfer_agents_to: str | None | Unset = UNSET,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> OffboardReceipt:
+        """Offboard an identity.
+
+        Everything that it and its agents can do ends in one transaction. A repeat answers the first
+        receipt.
+
+        Needs the permission `identities.offboard`.
+
+        Args:
+            identity_id: The id of an identity.
+            reason: Why; it stands in the audit trail and in the receipt.
+            transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _offboard_identity.call(
+                identity_id,
+                reason=reason,
+                transfer_agents_to=transfer_agents_to,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def reinstate(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Reinstate an identity.
+
+        A suspended or offboarded identity is active again. What was revoked stays revoked.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _reinstate_identity.call(
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+    def suspend(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Suspend an identity.
+
+        Every call of it stops, and of the agents it answers for, until it is reinstated.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _suspend_identity.call(
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+
+class AsyncIdentitiesResource(AsyncResource):
+    """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
 
     def list(
         self,
@@ -463,23 +352,117 @@ class AsyncIdentitiesResource(AsyncResource):
             )
         )
 
-    async def suspend(
+    async def get(
+        self,
+        identity_id: str,
+    ) -> Identity:
+        """Read one identity.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            identity_id: The id of an identity.
+        """
+        return await self._send(
+            _get_identity.call(
+                identity_id,
+            )
+        )
+
+    async def delete(
         self,
         identity_id: str,
         *,
+        reason: str | None = None,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> OffboardReceipt:
+        """Offboard an identity, agents and all.
+
+        The same as offboarding without handing its agents over. Nothing is deleted.
+
+        Needs the permission `identities.offboard`.
+
+        Args:
+            identity_id: The id of an identity.
+            reason: Why; it stands in the audit trail.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _delete_identity.call(
+                identity_id,
+                reason=reason,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def update(
+        self,
+        identity_id: str,
+        *,
+        user_name: str | Unset = UNSET,
+        display_name: str | None | Unset = UNSET,
+        email: str | None | Unset = UNSET,
+        owner_id: str | Unset = UNSET,
+        external_id: str | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Identity:
-        """Stop every call of an identity, and of the agents it answers for, until it is reinstated.
+        """Change an identity.
 
         Needs the permission `identities.write`.
 
         Args:
             identity_id: The id of an identity.
+            user_name: Unique among the identities that are not offboarded, whatever its case.
+            display_name: What people call it.
+            email: Its email address.
+            owner_id: Hands an agent to another active person.
+            external_id: What the system that it came from calls it, an HR system for example.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
-            _suspend_identity.call(
+            _update_identity.call(
                 identity_id,
+                user_name=user_name,
+                display_name=display_name,
+                email=email,
+                owner_id=owner_id,
+                external_id=external_id,
+                if_match=if_match,
+            )
+        )
+
+    async def offboard(
+        self,
+        identity_id: str,
+        *,
+        reason: str,
+        transfer_agents_to: str | None | Unset = UNSET,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> OffboardReceipt:
+        """Offboard an identity.
+
+        Everything that it and its agents can do ends in one transaction. A repeat answers the first
+        receipt.
+
+        Needs the permission `identities.offboard`.
+
+        Args:
+            identity_id: The id of an identity.
+            reason: Why; it stands in the audit trail and in the receipt.
+            transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _offboard_identity.call(
+                identity_id,
+                reason=reason,
+                transfer_agents_to=transfer_agents_to,
+                dry_run=dry_run,
                 if_match=if_match,
             )
         )
@@ -490,7 +473,9 @@ class AsyncIdentitiesResource(AsyncResource):
         *,
         if_match: int | str | None = None,
     ) -> Identity:
-        """Make a suspended or offboarded identity active again; what was revoked stays revoked.
+        """Reinstate an identity.
+
+        A suspended or offboarded identity is active again. What was revoked stays revoked.
 
         Needs the permission `identities.write`.
 
@@ -500,6 +485,29 @@ class AsyncIdentitiesResource(AsyncResource):
         """
         return await self._send(
             _reinstate_identity.call(
+                identity_id,
+                if_match=if_match,
+            )
+        )
+
+    async def suspend(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Suspend an identity.
+
+        Every call of it stops, and of the agents it answers for, until it is reinstated.
+
+        Needs the permission `identities.write`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _suspend_identity.call(
                 identity_id,
                 if_match=if_match,
             )

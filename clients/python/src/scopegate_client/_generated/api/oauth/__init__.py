@@ -20,6 +20,16 @@ from . import get_authorization_server_metadata as _get_authorization_server_met
 class OauthResource(Resource):
     """How service accounts get a bearer (RFC 6749, client credentials)."""
 
+    def get_authorization_server_metadata(
+        self,
+    ) -> AuthorizationServerMetadata:
+        """Where and how service accounts sign in.
+
+        Needs no bearer.
+
+        """
+        return self._send(_get_authorization_server_metadata.call())
+
     def create_access_token(
         self,
         *,
@@ -42,7 +52,11 @@ class OauthResource(Resource):
             )
         )
 
-    def get_authorization_server_metadata(
+
+class AsyncOauthResource(AsyncResource):
+    """How service accounts get a bearer (RFC 6749, client credentials)."""
+
+    async def get_authorization_server_metadata(
         self,
     ) -> AuthorizationServerMetadata:
         """Where and how service accounts sign in.
@@ -50,11 +64,7 @@ class OauthResource(Resource):
         Needs no bearer.
 
         """
-        return self._send(_get_authorization_server_metadata.call())
-
-
-class AsyncOauthResource(AsyncResource):
-    """How service accounts get a bearer (RFC 6749, client credentials)."""
+        return await self._send(_get_authorization_server_metadata.call())
 
     async def create_access_token(
         self,
@@ -77,13 +87,3 @@ class AsyncOauthResource(AsyncResource):
                 client_secret=client_secret,
             )
         )
-
-    async def get_authorization_server_metadata(
-        self,
-    ) -> AuthorizationServerMetadata:
-        """Where and how service accounts sign in.
-
-        Needs no bearer.
-
-        """
-        return await self._send(_get_authorization_server_metadata.call())

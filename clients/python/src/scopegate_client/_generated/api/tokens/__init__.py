@@ -185,32 +185,6 @@ class TokensResource(Resource):
             )
         )
 
-    def rotate(
-        self,
-        token_id: str,
-        *,
-        overlap_s: int | Unset = UNSET,
-        if_match: int | str | None = None,
-    ) -> IssuedToken:
-        """Give a token a new secret.
-
-        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
-
-        Needs the permission `tokens.issue`.
-
-        Args:
-            token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return self._send(
-            _rotate_token.call(
-                token_id,
-                overlap_s=overlap_s,
-                if_match=if_match,
-            )
-        )
-
     def revoke(
         self,
         token_id: str,
@@ -237,6 +211,32 @@ class TokensResource(Resource):
                 token_id,
                 reason=reason,
                 dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def rotate(
+        self,
+        token_id: str,
+        *,
+        overlap_s: int | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> IssuedToken:
+        """Give a token a new secret.
+
+        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            overlap_s: How many seconds the secrets so far still work.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _rotate_token.call(
+                token_id,
+                overlap_s=overlap_s,
                 if_match=if_match,
             )
         )
@@ -399,32 +399,6 @@ class AsyncTokensResource(AsyncResource):
             )
         )
 
-    async def rotate(
-        self,
-        token_id: str,
-        *,
-        overlap_s: int | Unset = UNSET,
-        if_match: int | str | None = None,
-    ) -> IssuedToken:
-        """Give a token a new secret.
-
-        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
-
-        Needs the permission `tokens.issue`.
-
-        Args:
-            token_id: The id of a token.
-            overlap_s: How many seconds the secrets so far still work.
-            if_match: The `revision` that you have seen: the change is refused if there is another by now.
-        """
-        return await self._send(
-            _rotate_token.call(
-                token_id,
-                overlap_s=overlap_s,
-                if_match=if_match,
-            )
-        )
-
     async def revoke(
         self,
         token_id: str,
@@ -451,6 +425,32 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 reason=reason,
                 dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def rotate(
+        self,
+        token_id: str,
+        *,
+        overlap_s: int | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> IssuedToken:
+        """Give a token a new secret.
+
+        The secrets so far work for `overlap_s` more seconds, and no longer than they would have.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            overlap_s: How many seconds the secrets so far still work.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _rotate_token.call(
+                token_id,
+                overlap_s=overlap_s,
                 if_match=if_match,
             )
         )
