@@ -38,8 +38,12 @@ def test_a_leaver_is_found_by_whichever_name_one_has(client: Client) -> None:
     assert client.identities.get(grace.id).status == "active"
     receipt = client.identities.offboard(external_id=number, reason="left")
     assert (receipt.changed, receipt.identity.id) == (True, grace.id)
-    again = client.identities.offboard(grace.id, reason="left")
-    assert (again.changed, again.receipt_id) == (False, receipt.receipt_id)
+    for again in (
+        client.identities.offboard(external_id=number, reason="left"),
+        client.identities.offboard(user_name=grace.user_name, reason="left"),
+        client.identities.offboard(grace.id, reason="left"),
+    ):
+        assert (again.changed, again.receipt_id) == (False, receipt.receipt_id)
 
 
 def test_offboarding_nobody_or_two_at_once_is_not_sent(client: Client) -> None:
