@@ -153,9 +153,9 @@ def tail(
 
 def _tell_how_to_go_on(session: Session, filters: dict[str, Any], cursor: str) -> None:
     """A cursor is good for the filters that it came with, the time among them."""
-    if cursor:
-        began = "" if filters["since"] is None else f" --since {filters['since'].isoformat()}"
-        session.output.remark(f"To go on from here, with the same filters:{began} --after {cursor}")
+    began = "" if filters["since"] is None else f" --since {filters['since'].isoformat()}"
+    reached = f" --after {cursor}" if cursor else ""
+    session.output.remark(f"To go on from here, with the same filters:{began}{reached}")
 
 
 def _who_and_where(client: Client, actor: str | None, server: str | None) -> dict[str, Any]:
