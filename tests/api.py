@@ -24,6 +24,7 @@ from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
 from app.kit.versions import move_versions
 from app.settings import Settings
+from tests.contract.conformance import Contract
 
 if TYPE_CHECKING:
     from app.main import Scopegate
@@ -88,9 +89,35 @@ async def make_account(
 
 
 def client_of(app: "Scopegate", bearer: str | None = None) -> httpx2.AsyncClient:
-    """A client of the application itself, without a network; anonymous without a bearer."""
+    """A client of the application itself, without a network; anonymous without a bearer.
+
+    Every answer that it gets has to be one that the contract promises.
+    """
     headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-    return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE_URL, headers=headers)
+    contract = contract_of(app)
+
+    async def check(response: httpx2.Response) -> None:
+        request = response.request
+        if contract.knows(request.url.path):
+            body = await response.aread()
+            contract.check(request.method, request.url.path, response.status_code, response.headers, body)
+
+    return httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app),
+        base_url=BASE_URL,
+        headers=headers,
+        event_hooks={"response": [check]},
+    )
+
+
+_contracts: list[Contract] = []
+
+
+def contract_of(app: "Scopegate") -> Contract:
+    """The contract of the application, which is the same whatever its settings; read once in each process."""
+    if not _contracts:
+        _contracts.append(Contract(app.api.openapi()))
+    return _contracts[0]
 
 
 @pytest.fixture
