@@ -85,3 +85,9 @@ async def test_a_parameter_that_is_given_twice_is_refused_unless_it_is_a_list(
     assert (twice.status_code, twice.json()["errors"][0]["pointer"]) == (422, "?q")
     lists = await api.get("/api/v1/servers?status=active&status=disabled")
     assert lists.status_code == 200
+
+
+@pytest.mark.parametrize("time", ["0.5", "1767225600", "2026-01-05", "now"])
+async def test_a_time_in_a_query_is_written_out(api: httpx2.AsyncClient, time: str) -> None:
+    answer = await api.get("/api/v1/servers", params={"created_before": time})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "?created_before")

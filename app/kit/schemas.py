@@ -1,5 +1,6 @@
 """Types that request and answer models share."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -52,8 +53,12 @@ def _clean_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+
+
 def _no_numbers(value: object) -> object:
-    if isinstance(value, int | float):
+    # In a query, a number is text too.
+    if isinstance(value, int | float) or (isinstance(value, str) and not _DATE.match(value)):
         raise ValueError("a time is an RFC 3339 string")
     return value
 

@@ -58,7 +58,7 @@ async def test_an_owner_gets_only_what_the_contract_promises(
     bearer = f"Authorization: {service.headers['Authorization']}"
     url = str(service.base_url).rstrip("/")
     status, output = await run_schemathesis(
-        tmp_path, url, "-H", bearer, "--phases", PHASES, "--max-examples", "10"
+        tmp_path, url, "-H", bearer, "--phases", PHASES, "--max-examples", "5"
     )
     assert status == 0, output
     assert (await service.get("/api/v1/me")).status_code == 200, "the caller ended itself"
