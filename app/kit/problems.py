@@ -145,16 +145,18 @@ def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """The methods of a path. Routing knows those of the first route alone, and each method is a route of its own."""
+    """The methods of a path. Routing knows those of the first route alone, and each method is a route of its own.
+
+    Of a fixed path (``/tokens/bulk-revoke``) its own, not those of the object that its last word could name.
+    """
     path = request.url.path
-    return sorted(
-        {
-            method
-            for route in iter_route_contexts(request.app.routes)
-            if route.methods and route.path_regex.match(path)
-            for method in route.methods
-        }
-    )
+    routes = [
+        route
+        for route in iter_route_contexts(request.app.routes)
+        if route.methods and route.path_regex.match(path)
+    ]
+    fixed = [route for route in routes if route.path == path]
+    return sorted({method for route in fixed or routes for method in route.methods or ()})
 
 
 def install(app: FastAPI) -> None:

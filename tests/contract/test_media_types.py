@@ -42,6 +42,7 @@ async def test_a_merge_patch_makes_nothing_new(things: Things) -> None:
         ("PUT", "/api/v1/servers", "GET, POST"),
         ("PUT", "/api/v1/groups/grp_01jdpnwz00e008000000000000", "DELETE, GET, PATCH"),
         ("GET", "/api/v1/tokens/tok_01jdpnwz00e008000000000000/revoke", "POST"),
+        ("PUT", "/api/v1/tokens/bulk-revoke", "POST"),
         ("DELETE", "/livez", "GET"),
     ],
 )
