@@ -123,7 +123,7 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
         FieldError(
             _printable(_pointer(item["loc"])),
             {"extra_forbidden": "unknown_field", "missing": "required"}.get(item["type"], item["type"]),
-            _printable(item["msg"]),
+            _printable(item["msg"].removeprefix("Value error, ")),
         )
         for item in cast("RequestValidationError", error).errors()
     ]

@@ -72,7 +72,12 @@ def connect_settings(public_url: str) -> Connect:
         url=url,
         variable=VARIABLE,
         claude_code=Snippet(
-            format="shell", where="terminal", text=f"claude mcp add --transport http {NAME} {quoted} {header}"
+            format="shell",
+            where="terminal",
+            # Quoted so that the client expands the variable, each time it starts: the shell would write the secret
+            # into the arguments and into the client's file.
+            text=f"claude mcp add --transport http {NAME} {quoted} "
+            f"--header 'Authorization: Bearer ${{{VARIABLE}}}'",
         ),
         cursor=_json("~/.cursor/mcp.json", {"mcpServers": {NAME: cursor}}),
         vscode=_json(".vscode/mcp.json", _vscode(url)),

@@ -115,7 +115,7 @@ async def check_expiry(session: AsyncSession, expires_at: datetime, longest: tim
         raise Invalid.field(
             "/expires_at",
             "too_late",
-            f"expires_at may be {longest} away at most: choose a time up to {latest}.",
+            f"The time lies too far ahead: choose one up to {latest}.",
         )
 
 

@@ -94,6 +94,23 @@ def test_following_stops_at_the_end_when_told_to(service: Service) -> None:
     assert (following.cursor, service.pauses) == ("p1", [])
 
 
+def test_following_goes_on_past_pages_of_which_the_filters_leave_nothing(service: Service) -> None:
+    service.answers = [events("", "p1"), events("a", "p2"), events("", "p2")]
+    with service.client() as client:
+        following = client.audit_events.follow(action="token.issue", wait=False)
+        assert [event.id for event in following] == ["a"]
+    service.answers = [events("", "p1"), events("a", "p2")]
+    with service.client() as client:
+        assert next(iter(client.audit_events.follow(action="token.issue", interval=7))).id == "a"
+    assert service.pauses == [0.7], "a short pause: there may be more right behind"
+
+
+def test_following_ends_although_others_write_all_the_time(service: Service) -> None:
+    service.answers = [events("", f"p{place}") for place in range(1000)]
+    with service.client() as client:
+        assert list(client.audit_events.follow(wait=False)) == []
+
+
 async def test_asyncio_follows_alike(service: Service) -> None:
     service.answers = [events("a", "p1"), events("", "p1"), events("b", "p2")]
     async with service.async_client() as client:

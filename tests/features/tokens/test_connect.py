@@ -14,7 +14,9 @@ def test_each_client_is_sent_to_the_fleet_with_a_header_it_fills_in() -> None:
     assert connect.url == URL
     claude = shlex.split(connect.claude_code.text)
     assert claude[:3] == ["claude", "mcp", "add"]
-    assert claude[-3:] == [URL, "--header", "Authorization: Bearer $SCOPEGATE_TOKEN"]
+    assert claude[-3:] == [URL, "--header", "Authorization: Bearer ${SCOPEGATE_TOKEN}"], (
+        "the client expands it, not the shell"
+    )
     cursor = json.loads(connect.cursor.text)["mcpServers"]["scopegate"]
     assert cursor == {"url": URL, "headers": {"Authorization": "Bearer ${env:SCOPEGATE_TOKEN}"}}
     vscode = json.loads(connect.vscode.text)

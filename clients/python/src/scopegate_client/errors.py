@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_VALIDATION = 422
+
 
 class ScopegateError(Exception):
     """Whatever this package raises by itself."""
@@ -82,9 +84,11 @@ class ApiError(ScopegateError):
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
-        fields = "".join(f"; {error.pointer}: {error.detail}" for error in self.errors)
+        # What is wrong with each field says more than that something is.
+        fields = "; ".join(f"{error.pointer}: {error.detail}" for error in self.errors)
+        what = fields if fields and self.status == _VALIDATION else self.detail.rstrip()
         request = f", {self.request_id}" if self.request_id else ""
-        return f"{self.detail.rstrip()}{fields} ({self.status} {self.code}{request})"
+        return f"{what} ({self.status} {self.code}{request})"
 
 
 class BadRequest(ApiError):
