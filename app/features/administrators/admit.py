@@ -29,6 +29,7 @@ from app.features.identities.repository import lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.repository import hold_link_claim
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Caller, Role
 from app.kit.clock import utc_now
@@ -90,6 +91,9 @@ async def _identity_of(
     """The identity with the holder's link; made if there is none. Of several first sign-ins one makes it."""
     known = await find_known(session, provider.id, holder.link)
     if known is not None and known.identity_id is None:
+        if await hold_link_claim(session, provider.id) != provider.link_claim:
+            # It was changed since the token was read: this is the value of another claim.
+            raise refused()
         await lock_first_sign_in(session, provider.id, holder.link)
         known = await find_known(session, provider.id, holder.link)
     if known is None or not known.may_enter:

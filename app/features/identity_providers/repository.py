@@ -18,6 +18,8 @@ from app.kit.pagination import Sorts, caseless
 
 # Service accounts are a higher feature, which this one may not import; who they are is all that is wanted here.
 _ACCOUNTS = table("service_accounts", column("id", Uuid), column("role"), column("ended_at"))
+# So are people, whose links are what a provider's link claim is for.
+_LINKS = table("identity_links", column("provider_id", Uuid), column("kind"))
 _ENVIRONMENT_LOCK = 0x5C09E1DB
 
 
@@ -88,6 +90,30 @@ async def lock(session: AsyncSession, provider_id: UUID) -> IdentityProvider | N
     return (
         await session.scalars(query.with_for_update().execution_options(populate_existing=True))
     ).one_or_none()
+
+
+async def hold_link_claim(session: AsyncSession, provider_id: UUID) -> str | None:
+    """The link claim that a provider has now; it stays until this transaction ends."""
+    query = select(col(IdentityProvider.settings)["link_claim"].astext).where(
+        col(IdentityProvider.id) == provider_id
+    )
+    claim: str | None = await session.scalar(query.with_for_update(read=True, key_share=True))
+    return claim
+
+
+async def has_links(session: AsyncSession, row: IdentityProvider) -> bool:
+    """Whether people are known by this provider's link claim: its own, and those of an ended one with its issuer."""
+    claim = col(IdentityProvider.settings)["link_claim"]
+    query = (
+        select(_LINKS.c.provider_id)
+        .join(IdentityProvider, col(IdentityProvider.id) == _LINKS.c.provider_id)
+        .where(
+            _LINKS.c.kind == "oidc",
+            col(IdentityProvider.issuer) == row.issuer,
+            claim.astext == row.settings["link_claim"],
+        )
+    )
+    return (await session.execute(query.limit(1))).first() is not None
 
 
 async def lock_environment(session: AsyncSession) -> None:

@@ -207,7 +207,7 @@ class IdentityProviderUpdate(Patch):
     token_types: TokenTypes = absent("The whole list anew.")
     role_claim: ClaimName = absent("The claim that holds groups or roles, or a path with dots between.")
     role_map: RoleMapChanges = absent("Merged: null takes a value out.")
-    link_claim: LinkClaim = absent("Links that exist keep their values.")
+    link_claim: LinkClaim = absent("Refused with 409 while people are linked by the present one.")
     client_id: ShortText | None = Field(
         default=None, description="The client that Scopegate is at the provider."
     )

@@ -66,6 +66,8 @@ async def update(
         _check_roles(caller, (Role(role) for role in wanted["role_map"].values()))
     if "workloads" in wanted:
         await _check_workloads(session, caller, patch.workloads)
+    if wanted.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
+        await _check_no_links(session, row)
     await _change(session, row, wanted, caller, request_id)
 
 
@@ -171,6 +173,16 @@ def _content(row: IdentityProvider) -> dict[str, Any]:
 
 def _not_found() -> NotFound:
     return NotFound("There is no such identity provider.")
+
+
+async def _check_no_links(session: AsyncSession, row: IdentityProvider) -> None:
+    """By another claim everybody would be somebody new: those who were offboarded or disabled would be back."""
+    if await repository.has_links(session, row):
+        raise Conflict(
+            "People are known by this link claim, and by another one they would be strangers, those who were kept out "
+            "among them: end this provider and register it anew if that is meant.",
+            code="link_claim_in_use",
+        )
 
 
 def _set_by_environment() -> Conflict:

@@ -11,8 +11,9 @@ from app.features.administrators.repository import lock_administrator, lock_firs
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.repository import lock_identity
 from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.repository import lock
 from app.kit.authorization import Caller
-from app.kit.ids import ADMINISTRATOR, IDENTITY, format_id
+from app.kit.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, format_id
 from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import (
     NOW,
@@ -20,6 +21,7 @@ from tests.features.administrators.people import (
     claims,
     recorded,
     rows,
+    run,
     until_waiting,
 )
 
@@ -86,6 +88,38 @@ async def test_of_two_new_tokens_at_once_the_newer_one_decides(
     await asyncio.gather(*(sign_in(sessions, provider, said, None) for said in tokens))
     held = await rows(sessions, "SELECT role FROM role_assignments")
     assert [row.role for row in held] == ["auditor"]
+
+
+async def test_nobody_is_linked_by_a_claim_that_was_changed_during_their_first_sign_in(
+    sessions: Sessions, provider: Provider
+) -> None:
+    async with sessions() as changing:
+        row = await lock(changing, provider.id)
+        assert row is not None
+        entering = asyncio.create_task(sign_in(sessions, provider, claims("ada", "sg-owners"), None))
+        await until_waiting(sessions)
+        row.settings = row.settings | {"link_claim": "oid"}
+        await changing.commit()
+    with pytest.raises(Unauthenticated):
+        await entering
+    assert await rows(sessions, "SELECT 1 FROM identity_links") == []
+
+
+async def test_a_first_sign_in_that_is_not_over_yet_keeps_the_link_claim(
+    sessions: Sessions, provider: Provider, api: httpx2.AsyncClient
+) -> None:
+    await run(sessions, """UPDATE identity_providers SET settings = settings || '{"role_map": {}}'""")
+    path = f"/api/v1/identity-providers/{format_id(IDENTITY_PROVIDER, provider.id)}"
+    async with sessions() as ahead:
+        await lock_first_sign_in(ahead, provider.id, "ada")
+        entering = asyncio.create_task(sign_in(sessions, provider, claims("ada", "sg-owners"), None))
+        await until_waiting(sessions)
+        changing = asyncio.create_task(api.patch(path, json={"link_claim": "oid"}))
+        await until_waiting(sessions, 2)
+        await ahead.rollback()
+    await entering
+    answer = await changing
+    assert (answer.status_code, answer.json()["code"]) == (409, "link_claim_in_use")
 
 
 async def refused_meanwhile(sessions: Sessions, entering: "asyncio.Task[Caller]") -> None:

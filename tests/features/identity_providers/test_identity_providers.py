@@ -9,10 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Forbidden
+from app.features.identities.models import Identity, IdentityLink
 from app.features.identity_providers import repository, service
 from app.features.identity_providers.schemas import IdentityProviderCreate, IdentityProviderUpdate
 from app.kit.authorization import Caller, Role
-from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
 from app.kit.outbound import AddressPolicy
 from tests.api import Account, ApiAs
 from tests.features.principals import Json, Sessions, events, history, made, plain, pointers
@@ -179,6 +180,49 @@ async def test_an_issuer_never_changes(api: httpx2.AsyncClient) -> None:
     provider = await register(api)
     answer = await api.patch(path(provider), json={"issuer": "https://other.example.com"})
     assert pointers(answer) == {("/issuer", "unknown_field")}
+
+
+async def link(sessions: Sessions, provider: Json, kind: str = "oidc") -> None:
+    """Somebody is known by this provider."""
+    async with sessions() as session:
+        person = Identity(kind="person", user_name=new_id().hex)
+        session.add(person)
+        await session.flush()
+        session.add(IdentityLink(identity_id=person.id, provider_id=plain(provider), kind=kind, value="ada"))
+        await session.commit()
+
+
+async def test_the_link_claim_stays_while_people_are_known_by_it(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    """By another one, whoever left and still has a role at the provider would be back as somebody new."""
+    provider = await register(api)
+    await link(sessions, provider, kind="scim")
+    answer = await api.patch(path(provider), json={"link_claim": "oid"})
+    assert answer.status_code == 200, answer.text
+    await api.patch(path(provider), json={"link_claim": "sub"})
+
+    await link(sessions, provider)
+    for patch in ({"link_claim": "oid"}, {"link_claim": "oid", "status": "disabled"}):
+        answer = await api.patch(path(provider), json=patch)
+        assert (answer.status_code, answer.json()["code"]) == (409, "link_claim_in_use")
+    shown = (await api.get(path(provider))).json()
+    assert (shown["link_claim"], shown["status"]) == ("sub", "active")
+    assert (await api.patch(path(provider), json={"link_claim": "sub", "name": "x"})).status_code == 200
+
+
+async def test_a_provider_registered_anew_keeps_the_link_claim_that_its_people_are_known_by(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    first = await register(api)
+    await link(sessions, first)
+    await api.delete(path(first))
+    second = await register(api)
+    answer = await api.patch(path(second), json={"link_claim": "oid"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "link_claim_in_use")
+    await api.delete(path(second))
+    third = await register(api, link_claim="oid")
+    assert (await api.patch(path(third), json={"link_claim": "sub"})).status_code == 200
 
 
 async def test_a_role_map_stays_small_however_it_is_merged(api: httpx2.AsyncClient) -> None:

@@ -41,7 +41,7 @@ class IdentityProviderUpdate:
     """Roles to set by value of the role claim; a null takes the value out."""
 
     link_claim: str | Unset = UNSET
-    """Links that exist keep their values."""
+    """Refused with 409 while people are linked by the present one."""
 
     client_id: None | str | Unset = UNSET
     """The client that Scopegate is at the provider."""

@@ -200,7 +200,7 @@ class IdentityProvidersResource(Resource):
             token_types: The whole list anew.
             role_claim: The claim that holds groups or roles, or a path with dots between.
             role_map: Roles to set by value of the role claim; a null takes the value out.
-            link_claim: Links that exist keep their values.
+            link_claim: Refused with 409 while people are linked by the present one.
             client_id: The client that Scopegate is at the provider.
             workloads: The whole list anew.
             status: Nobody signs in by a `disabled` one.
@@ -398,7 +398,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
             token_types: The whole list anew.
             role_claim: The claim that holds groups or roles, or a path with dots between.
             role_map: Roles to set by value of the role claim; a null takes the value out.
-            link_claim: Links that exist keep their values.
+            link_claim: Refused with 409 while people are linked by the present one.
             client_id: The client that Scopegate is at the provider.
             workloads: The whole list anew.
             status: Nobody signs in by a `disabled` one.
