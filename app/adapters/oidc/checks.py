@@ -18,6 +18,8 @@ _LAST_SECOND = 253_402_300_799
 # What OpenID Connect puts into ID tokens, and into logout tokens. Both are signed with the same keys, and an access
 # token that is marked as a plain ``JWT`` could not be told from them otherwise.
 _FOREIGN_CLAIMS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "events"})
+# Keycloak says in a claim of its own what a token is; an ID token of its has none of the above after a refresh.
+_FOREIGN_KINDS = frozenset({"ID", "Refresh", "Offline", "Logout"})
 
 
 class _Registry(JWSRegistry):
@@ -52,7 +54,7 @@ def check_header(token: Unverified, provider: Provider) -> None:
     kind = (_text(token.header, "typ") or "").lower().removeprefix("application/")
     if kind not in provider.token_types:
         raise Refused("its type is not in the provider's list")
-    if kind != "at+jwt" and not _FOREIGN_CLAIMS.isdisjoint(token.claims):
+    if kind != "at+jwt" and _is_foreign(token.claims):
         raise Refused("it is an ID token or a logout token")
 
 
@@ -94,6 +96,11 @@ def check_signature(token: Unverified, provider: Provider, key: Key) -> None:
         deserialize_compact(token.text, key, registry=_registry(provider))
     except (JoseError, ValueError) as error:
         raise Refused(f"its signature: {getattr(error, 'error', 'malformed')}") from None
+
+
+def _is_foreign(claims: Mapping[str, Any]) -> bool:
+    said = claims.get("typ")
+    return not _FOREIGN_CLAIMS.isdisjoint(claims) or (isinstance(said, str) and said in _FOREIGN_KINDS)
 
 
 def _registry(provider: Provider) -> _Registry:

@@ -167,11 +167,17 @@ async def test_a_provider_can_be_taken_without_its_saying_at_jwt() -> None:
     assert not await accepted(token(header(), claims()), plain)
 
 
-@pytest.mark.parametrize("mark", ["nonce", "at_hash", "c_hash", "s_hash", "events"])
+@pytest.mark.parametrize(
+    "mark",
+    [{name: "x"} for name in ("nonce", "at_hash", "c_hash", "s_hash", "events")]
+    + [{"typ": kind} for kind in ("ID", "Refresh", "Offline", "Logout")],
+)
 @pytest.mark.parametrize("kind", ["JWT", ...])
-async def test_an_id_token_or_logout_token_is_no_access_token(mark: str, kind: object) -> None:
+async def test_an_id_token_or_logout_token_is_no_access_token(mark: dict[str, str], kind: object) -> None:
     plain = replace(PROVIDER, token_types=("at+jwt", "jwt", ""))
-    assert not await accepted(token(header(typ=kind), claims(NOW, **{mark: "x"})), plain)
+    assert not await accepted(token(header(typ=kind), claims(NOW, **mark)), plain)
+    for said in ({"typ": "Bearer"}, {"typ": ["ID"]}):
+        assert await accepted(token(header(typ=kind), claims(NOW, **said)), plain)
 
 
 @pytest.mark.parametrize(
