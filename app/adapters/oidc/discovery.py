@@ -36,8 +36,8 @@ class Publications:
 
     Whoever registers a provider over the API names addresses that this service then connects to, so they are guarded
     like any upstream's. The provider of the environment is different: the operator of this service named it, often
-    on a private network. ``own`` is a client that may go there, used for the origin ``own_origin`` and no other:
-    what that provider points to elsewhere is guarded again.
+    on a private network. ``own`` is a client that may go there, used for the origin ``own_origin`` and no other, and
+    for an issuer of that origin: neither what that provider points to elsewhere nor another one that points there.
     """
 
     def __init__(
@@ -54,11 +54,11 @@ class Publications:
         """The keys that a provider signs with, those that we can use. Raises ``ProviderFault``."""
         try:
             async with asyncio.timeout(_WITHIN_S):
-                document = await self._get(issuer.rstrip("/") + DISCOVERY_PATH)
+                document = await self._get(issuer, issuer.rstrip("/") + DISCOVERY_PATH)
                 # OpenID Connect Discovery section 4.3: or one provider could speak for another.
                 if document.get("issuer") != issuer:
                     raise ProviderFault("its discovery document names another issuer")
-                published = await self._get(_keys_url(issuer, document))
+                published = await self._get(issuer, _keys_url(issuer, document))
         except TimeoutError:
             raise ProviderFault("it is too slow") from None
         except ForbiddenUrl as error:
@@ -67,8 +67,8 @@ class Publications:
             raise ProviderFault(error.message) from None
         return usable_keys(published.get("keys"))
 
-    async def _get(self, url: str) -> JsonObject:
-        own = self._own if origin_of(url) == self._own_origin else None
+    async def _get(self, issuer: str, url: str) -> JsonObject:
+        own = self._own if origin_of(url) == origin_of(issuer) == self._own_origin else None
         client = own or self._guarded
         response = await client.request("GET", url, [(b"accept", b"application/json")], timeouts=_TIMEOUTS)
         body = await response.read(_MOST_BYTES) if response.status == 200 else b""

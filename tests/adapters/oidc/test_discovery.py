@@ -116,6 +116,18 @@ async def test_the_provider_of_the_environment_may_be_anywhere_and_no_other_with
         assert elsewhere.asked == []
 
 
+async def test_another_provider_does_not_lead_to_where_only_the_environments_may_be(
+    provider: Publisher, open_client: OutboundClient
+) -> None:
+    everywhere = AddressPolicy((ip_network("127.0.0.0/8"), ip_network("::1/128")))
+    async with OutboundClient(everywhere) as own:
+        inside = "https://[::1]:1"
+        publications = Publications(open_client, own, origin_of(inside))
+        assert "loopback" not in await reason(publications, inside)
+        provider.publish(public(KEY), jwks_uri=f"{inside}/keys")
+        assert "loopback" in await reason(publications, provider.issuer)
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
