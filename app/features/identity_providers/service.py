@@ -25,6 +25,8 @@ _KIND = "identity_provider"
 _SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
 _OWN_COLUMNS = frozenset({"name", "issuer", "status", "source"})
 _MOST_ROLES = 200
+# What each accepted token says alike: many issuers give tokens to anybody, for any audience.
+_ANYBODYS = frozenset({"iss", "aud"})
 
 
 async def create(
@@ -228,6 +230,12 @@ async def _check_workloads(session: AsyncSession, caller: Caller, workloads: Seq
                 "There is no such service account.",
             )
         authorize_giving(caller, role)
+        if workload.claims.keys() <= _ANYBODYS:
+            raise Invalid.field(
+                f"/workloads/{index}/claims",
+                "too_wide",
+                "Every token of the issuer that gets here has these: name a claim that says whose it is, such as sub.",
+            )
 
 
 async def _record(

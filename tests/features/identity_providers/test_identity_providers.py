@@ -267,9 +267,14 @@ async def test_a_workload_names_a_live_service_account_and_what_its_token_must_s
         ),
     ):
         assert pointers(answer) == {("/workloads/0/service_account_id", "unknown_service_account")}
-    unconditional = [{"service_account_id": account, "claims": {}}]
-    answer = await api.patch(path(provider), json={"workloads": unconditional})
-    assert pointers(answer) == {("/workloads/0/claims", "too_short")}
+    for claims, code in (
+        ({}, "too_short"),
+        ({"aud": "scopegate"}, "too_wide"),
+        ({"iss": ISSUER, "aud": "scopegate"}, "too_wide"),
+    ):
+        anybody = [{"service_account_id": account, "claims": claims}]
+        answer = await api.patch(path(provider), json={"workloads": anybody})
+        assert pointers(answer) == {("/workloads/0/claims", code)}
 
 
 async def test_a_workload_cannot_name_an_account_that_has_ended(
