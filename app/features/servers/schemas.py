@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType
 from app.features.servers.models import Server, ServerCredential
 from app.kit.ids import GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.kit.schemas import CleanSecret, CleanText, LongText, Name, Patch, ShortText, Strict, absent
 from app.kit.selectors import MOST_LABELS, LabelKey, Labels, LabelValue, without_tag
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
@@ -305,7 +305,9 @@ class OAuthClientCredential(Strict):
     client_id: ShortText | None = Field(
         default=None, description="The client's id there.", examples=["scopegate"]
     )
-    client_secret: SecretStr | None = Field(default=None, description="The client's secret there.")
+    client_secret: Annotated[SecretStr, CleanSecret] | None = Field(
+        default=None, description="The client's secret there."
+    )
     scope: ShortText | None = Field(default=None, description="The scope to ask for.", examples=["mcp"])
 
 

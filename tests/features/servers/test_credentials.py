@@ -117,6 +117,16 @@ async def test_what_cannot_be_sent_is_refused(
     assert answer.json()["errors"]
 
 
+async def test_half_a_character_in_a_secret_is_refused_like_in_any_text(
+    api: httpx2.AsyncClient, path: str
+) -> None:
+    body = b'{"kind": "oauth_client_credentials", "client_secret": "\\ud800"}'
+    headers = {"Content-Type": "application/json"}
+    answer = await api.put(path + "/credential", content=body, headers=headers)
+    assert answer.status_code == 422, answer.text
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/client_secret"]
+
+
 async def test_a_wrong_credential_is_pointed_at(api: httpx2.AsyncClient, path: str) -> None:
     answer = await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET + "\n"})
 
