@@ -41,6 +41,16 @@ def test_many_addresses_together_are_held_back_too(clock: Clock) -> None:
     assert throttle.wait_s("192.0.2.9") == 0
 
 
+@pytest.mark.parametrize("here", ["127.0.0.1", "::1"])
+def test_a_flood_leaves_the_machine_itself_its_own_attempts_and_no_more(clock: Clock, here: str) -> None:
+    throttle = Throttle(2, 3, clock)
+    for n in range(9):
+        throttle.wait_s(f"192.0.2.{n}")
+    assert throttle.wait_s("192.0.2.77") == 60
+    assert [throttle.wait_s(here) for _ in range(3)] == [0, 0, 60]
+    assert throttle.wait_s("not an address") == 60
+
+
 def test_attempts_that_were_held_back_do_not_lengthen_the_wait(clock: Clock) -> None:
     throttle = Throttle(1, 100, clock)
     throttle.wait_s("192.0.2.1")
