@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from app.cli.errors import CannotStart
+from app.features.administrators.break_glass import forget_sessions
 from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
 from app.kit.partitions import Maintained, maintain_partitions
@@ -13,8 +14,8 @@ from app.settings import Settings
 
 
 def maintain(settings: Settings) -> Maintained:
-    """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION``, and forget the answers
-    that were kept for idempotency keys.
+    """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
+    break-glass sessions of that time, and forget the answers that were kept for idempotency keys.
 
     Raises:
         CannotStart: the role may not do it.
@@ -32,6 +33,8 @@ def maintain(settings: Settings) -> Maintained:
 
 
 async def _maintain(owner_url: str, keep: timedelta) -> Maintained:
-    done = await maintain_partitions(owner_url, keep=keep, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    done = await maintain_partitions(owner_url, keep=keep, now=now)
     await forget_answers(owner_url)
+    await forget_sessions(owner_url, keep=keep, now=now)
     return done

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from fastapi import Request
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -30,6 +31,7 @@ from app.features.audit.record import record
 from app.features.service_accounts.authenticate import digest_of, refused
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Peppers, key_id
+from app.kit.database import plain_url
 from app.kit.ids import new_id
 from app.kit.passwords import matches_hash
 
@@ -178,3 +180,20 @@ class BreakGlass:
             session, caller, action, KIND, object_id,
             request_id=origin.request_id, client_id=client_id, **columns,
         )  # fmt: skip
+
+
+async def forget_sessions(owner_url: str, *, keep: timedelta, now: datetime) -> int:
+    """Delete the sessions whose audit events are past what is kept; how many there were.
+
+    Events go by whole months, and the reason of a session is there for as long as they are. Raises
+    ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    """
+    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    try:
+        status = await connection.execute(
+            "DELETE FROM break_glass_sessions WHERE expires_at < date_trunc('month', $1::timestamptz, 'UTC')",
+            now - keep,
+        )
+        return int(status.rpartition(" ")[2])
+    finally:
+        await connection.close()

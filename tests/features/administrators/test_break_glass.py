@@ -4,12 +4,14 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
 from pydantic import SecretStr
 
+from app.cli.maintenance import maintain
 from app.domain.token_format import format_credential
 from app.features.administrators import break_glass
 from app.kit.ids import KEY, new_id, parse_id
@@ -261,3 +263,27 @@ async def test_its_bearer_does_not_open_the_gateway(door: httpx2.AsyncClient) ->
     bearer = await opened(door)
     answer = await door.post("/mcp", headers=bearer, json={"jsonrpc": "2.0", "id": 1, "method": "ping"})
     assert answer.status_code == 401
+
+
+async def test_maintenance_forgets_a_session_when_its_events_are_past_what_is_kept(
+    door: httpx2.AsyncClient, sessions: Sessions, database_url: str
+) -> None:
+    await opened(door)
+    await run(sessions, "UPDATE break_glass_sessions SET expires_at = '2026-01-31 23:59:59+00'")
+    await opened(door)
+    url = SecretStr(database_url)
+
+    async def left() -> int:
+        return len(await rows(sessions, "SELECT 1 FROM break_glass_sessions"))
+
+    # The events of January go when all of it is past what is kept.
+    for now, sessions_left in (("2026-02-28", 2), ("2026-03-01", 1), ("2026-03-01", 1)):
+        at = datetime.fromisoformat(now).replace(tzinfo=UTC) + timedelta(hours=23)
+        await break_glass.forget_sessions(database_url, keep=timedelta(days=28), now=at)
+        assert await left() == sessions_left
+
+    await run(sessions, "UPDATE break_glass_sessions SET expires_at = '2026-01-31 23:59:59+00'")
+    key = SecretStr(TEST_KEY)
+    settings = Settings(database_url=url, token_pepper=key, encryption_key=key, signing_key=key)
+    await asyncio.to_thread(maintain, settings.model_copy(update={"audit_retention": timedelta(days=1)}))
+    assert await left() == 0
