@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as package
 from app.adapters.oauth import routes as oauth
+from app.features.access import routes as access
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
 from app.features.administrators import routes as administrators
@@ -19,6 +20,7 @@ from app.features.identities import routes as identities
 from app.features.identity_providers import routes as identity_providers
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
+from app.features.tokens import erase_routes as erasing
 from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import routes as tokens
 from app.features.tools import routes as tools
@@ -63,6 +65,7 @@ def create_api(settings: Settings) -> FastAPI:
     # Offboarding first: its fixed paths would otherwise read as identity ids.
     for feature in (
         offboarding,
+        erasing,
         servers,
         tools,
         identities,
@@ -70,6 +73,7 @@ def create_api(settings: Settings) -> FastAPI:
         group_endings,
         grants,
         tokens,
+        access,
         service_accounts,
         identity_providers,
         administrators,

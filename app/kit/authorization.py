@@ -26,6 +26,7 @@ class Permission(StrEnum):
     IDENTITIES_READ = "identities.read"
     IDENTITIES_WRITE = "identities.write"
     IDENTITIES_OFFBOARD = "identities.offboard"
+    IDENTITIES_ERASE = "identities.erase"
     GROUPS_READ = "groups.read"
     GROUPS_WRITE = "groups.write"
     GRANTS_READ = "grants.read"
@@ -64,6 +65,7 @@ _READ = {
     Permission.TOKENS_READ,
 } | _SELF
 _OWNER_ONLY = {
+    Permission.IDENTITIES_ERASE,
     Permission.SERVICE_ACCOUNTS_READ,
     Permission.SERVICE_ACCOUNTS_WRITE,
     Permission.ADMINISTRATORS_READ,

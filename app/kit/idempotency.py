@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import Field, SQLModel, col
 from starlette.responses import JSONResponse
 
-from app.domain.errors import Invalid, KeyInFlight, Malformed
+from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
 from app.kit.authorization import Caller
 from app.kit.database import plain_url
 from app.kit.schemas import Strict
@@ -51,7 +51,10 @@ IdempotencyKey = Annotated[
 
 
 class KeptAnswer(SQLModel, table=True):
-    """The answer to a request with a key, without any secret; it is forgotten after ``LIFETIME``."""
+    """The answer to a request with a key, without any secret; it is forgotten after ``LIFETIME``.
+
+    Without a body: it named somebody who was erased. Until then the key still keeps a repeat from creating again.
+    """
 
     __tablename__ = "idempotency_keys"
 
@@ -184,12 +187,29 @@ async def _find(session: AsyncSession, place: dict[str, Any]) -> KeptAnswer | No
 
 
 def _replay(kept: KeptAnswer, digest: bytes) -> Response:
+    if kept.body is None:
+        raise Conflict(
+            "What this Idempotency-Key made belonged to an identity that was erased since.",
+            code="identity_erased",
+        )
     if kept.request_digest != digest:
         raise Invalid(
             "This Idempotency-Key came with another request before: take a new key for a new request.",
             code="idempotency_key_reused",
         )
     return JSONResponse(kept.body, kept.status, {**kept.headers, REPLAYED: "true"})
+
+
+# What shows an identity is the identity itself, a token of it, or a grant to it.
+_ERASE = text(
+    "UPDATE idempotency_keys SET body = NULL, request_digest = '' "
+    "WHERE :id IN (body ->> 'id', body -> 'token' ->> 'identity_id', body -> 'principal' ->> 'id')"
+)
+
+
+async def erase_answers(session: AsyncSession, shown_id: str) -> None:
+    """Empty every kept answer that shows an identity, given by its id as answers have it."""
+    await session.execute(_ERASE, {"id": shown_id})
 
 
 # A few with each new one, so that the table stays small where nobody runs `scopegate maintain`.

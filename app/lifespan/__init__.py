@@ -57,7 +57,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
         async with AsyncExitStack() as stack:
             runtime, app.state.break_glass = await _runtime(settings, stack)
             app.state.runtime = runtime
-            app.state.gateway = await _gateway(settings, runtime, stack)
+            app.state.gateway, app.state.access = await _gateway(settings, runtime, stack)
             yield
 
     return lifespan
@@ -101,7 +101,9 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) -> Gateway:
+async def _gateway(
+    settings: Settings, runtime: Runtime, stack: AsyncExitStack
+) -> tuple[Gateway, AccessSnapshot]:
     direct_url = settings.database_direct_url
     url = plain_url(_url(settings) if direct_url is None else direct_url.get_secret_value())
 
@@ -143,7 +145,7 @@ async def _gateway(settings: Settings, runtime: Runtime, stack: AsyncExitStack) 
         trusted_proxies=settings.trusted_proxies,
     )
     stack.push_async_callback(gateway.aclose)
-    return gateway
+    return gateway, snapshot
 
 
 async def _run_in_background(

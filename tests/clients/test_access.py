@@ -11,7 +11,9 @@ from scopegate_client.models import (
     AllTools,
     BearerCredential,
     GrantsScope,
+    GroupPrincipal,
     Identity,
+    IdentityAccess,
     IdentityPrincipal,
     ListedScope,
     ScopeEntry,
@@ -55,6 +57,29 @@ def test_a_server_is_registered_and_its_tools_are_found(client: Client, live: Li
     client.servers.delete(server.id)
     with pytest.raises(NotFound):
         client.servers.get(server.id)
+
+
+@drives("list_identity_access")
+def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client, live: Live) -> None:
+    server = client.servers.create(slug=name("notes"), url=live.upstream_url)
+    client.servers.sync(server.id)
+    ada = client.identities.create(kind="person", user_name=name("ada"))
+    team = client.groups.create(name=name("team"))
+    client.groups.add_member(team.id, ada.id)
+    grant = client.grants.create(
+        principal=GroupPrincipal(id=team.id),
+        servers=ServersByIds(ids=[server.id]),
+        tools=ToolsByRisk(risk=["read"]),
+    )
+    [reached] = client.identities.list_access(ada.id, server_id=server.id)
+    assert (reached.slug, reached.grant_id, reached.group_id) == (server.slug, grant.id, team.id)
+    assert "read_note" in [tool.name for tool in reached.tools]
+    assert {tool.grant_id for tool in reached.tools} == {grant.id}
+    client.identities.suspend(ada.id)
+    [page] = client.identities.list_access(ada.id).pages()
+    assert page.items == []
+    assert isinstance(page, IdentityAccess)
+    assert page.stopped == "identity_suspended"
 
 
 @drives("create_tool", "approve_tool", "delete_tool")

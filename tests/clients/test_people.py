@@ -2,7 +2,7 @@
 
 import pytest
 from scopegate_client import Client
-from scopegate_client.errors import InvalidArgument, NotFound, PreconditionFailed, ValidationFailed
+from scopegate_client.errors import Conflict, InvalidArgument, NotFound, PreconditionFailed, ValidationFailed
 
 from tests.clients.drives import drives
 from tests.clients.names import name
@@ -44,6 +44,22 @@ def test_a_leaver_is_found_by_whichever_name_one_has(client: Client) -> None:
         client.identities.offboard(grace.id, reason="left"),
     ):
         assert (again.changed, again.receipt_id) == (False, receipt.receipt_id)
+
+
+@drives("erase_identity")
+def test_a_leaver_is_erased_once_they_have_left(client: Client) -> None:
+    ada = client.identities.create(kind="person", user_name=name("ada"), display_name="Ada")
+    with pytest.raises(Conflict) as early:
+        client.identities.erase(ada.id)
+    assert early.value.code == "identity_not_offboarded"
+    left = client.identities.offboard(ada.id, reason="left").identity
+    erased = client.identities.erase(ada.id, if_match=left.revision)
+    assert (erased.id, erased.user_name, erased.display_name) == (ada.id, ada.id, None)
+    assert erased.erased_at is not None
+    assert client.identities.erase(ada.id) == erased
+    with pytest.raises(Conflict) as late:
+        client.identities.reinstate(ada.id)
+    assert late.value.code == "identity_erased"
 
 
 def test_offboarding_nobody_or_two_at_once_is_not_sent(client: Client) -> None:

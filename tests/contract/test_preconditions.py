@@ -40,6 +40,8 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     person, group = await things.new_path("identities"), await things.new_path("groups")
     grant, token = await things.new_path("grants"), await things.new_path("tokens")
     account, credential = await things.new_path("service-accounts"), await things.new_path("credentials")
+    leaver = await things.new_path("identities")
+    assert (await things.api.delete(leaver)).status_code == 200
     shown = (await things.api.get(person)).json()
     member = f"{group}/members/{shown['id']}"
     assert (await things.api.put(member)).status_code == 201
@@ -67,6 +69,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "offboard_identity": ("POST", f"{person}/offboard", REASON, person),
         "offboard_identity_by_name": ("POST", by_name, REASON, person),
         "delete_identity": ("DELETE", person, None, person),
+        "erase_identity": ("POST", f"{leaver}/erase", None, leaver),
         "update_group": ("PATCH", group, {"name": "x"}, group),
         "delete_group": ("DELETE", group, None, group),
         "add_group_member": ("PUT", member, None, member),

@@ -51,6 +51,14 @@ class TokenEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """An identity with everything its rights come from, and the groups that its grants were made to, by grant."""
+
+    identity: Identity
+    group_of: Mapping[UUID, UUID]
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """All servers with their catalogues, under the versions they were read with."""
 
@@ -118,6 +126,20 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
         for row in await connection.fetch(_SECRETS, token_id)
     )
     return TokenEntry(token, secrets)
+
+
+_EXISTS = "SELECT 1 FROM identities WHERE id = $1"
+_MADE_TO_GROUPS = "SELECT id, group_id FROM grants WHERE id = ANY($1) AND group_id IS NOT NULL"
+
+
+async def read_holder(connection: Any, identity_id: UUID) -> Holder | None:
+    """Read one identity, whatever tokens it has; ``None`` when it does not exist. Runs inside ``consistent``."""
+    if not await connection.fetch(_EXISTS, identity_id):
+        return None
+    identity = (await _read_identities(connection, [identity_id]))[identity_id]
+    grants = [grant.id for grant in identity.grants]
+    group_of = {row["id"]: row["group_id"] for row in await connection.fetch(_MADE_TO_GROUPS, grants)}
+    return Holder(identity, group_of)
 
 
 async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, Identity]:

@@ -20,7 +20,15 @@ from app.domain.access import Server, Surroundings, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.reading import Fleet, TokenEntry, consistent, read_fleet, read_token
+from app.features.access.reading import (
+    Fleet,
+    Holder,
+    TokenEntry,
+    consistent,
+    read_fleet,
+    read_holder,
+    read_token,
+)
 from app.features.servers.credentials import open_credential
 from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import credential_holders
@@ -32,6 +40,8 @@ READ_TIMEOUT_S = 1.5
 # Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
 COLD_LOOKUPS = 3
 COLD_QUEUE = 500
+# Of the API, which must not keep calls waiting for a connection.
+HOLDER_READS = 1
 CAPACITY = 200_000
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
@@ -123,6 +133,7 @@ class AccessSnapshot:
         self._targets: dict[UUID, _Targets] = {}
         self._cold = asyncio.Semaphore(COLD_LOOKUPS)
         self._cold_waiting = 0
+        self._holder_reads = asyncio.Semaphore(HOLDER_READS)
         self.clock = clock
 
     async def token(self, credential: Credential, *, fresh: bool = False) -> Token | None:
@@ -168,6 +179,20 @@ class AccessSnapshot:
                 found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
                 return found
         return self._fleet
+
+    async def holder(self, identity_id: UUID) -> tuple[Holder | None, Fleet, Surroundings]:
+        """An identity and the fleet as they are now, read together. Raises ``SnapshotUnavailable``.
+
+        Servers that have not changed since the snapshot are taken from it.
+        """
+        known, _ = await self.fleet()
+
+        async def read(connection: Any) -> tuple[Holder | None, Fleet]:
+            return await read_holder(connection, identity_id), await read_fleet(connection, known.servers)
+
+        async with _in_time(), self._holder_reads:
+            holder, fleet = await self._reading(read)
+        return holder, fleet, Surroundings(fleet.version, fleet.policy_version, self._policies)
 
     async def target(self, server: Server, identity_id: UUID) -> Target:
         """Where calls of an identity go in this version of a server, with its own credential or else the server's.

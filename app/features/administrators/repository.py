@@ -11,6 +11,7 @@ from sqlmodel import col
 
 from app.features.administrators.models import Administrator, RoleAssignment
 from app.features.administrators.schemas import AdministratorQuery
+from app.features.identities.links import erased_link
 from app.features.identities.models import Identity
 from app.features.identity_providers.models import IdentityProvider
 from app.kit.authorization import Role
@@ -19,7 +20,8 @@ from app.kit.pagination import Sorts
 OIDC = "oidc"
 # A provider that was disabled or ended since its keys were asked for has no row here. Who somebody is, is issuer and
 # value: one that was ended and registered anew knows the same people, those who left among them, unless it asks for
-# another claim. The first condition on links is written as their unique index is, which would not serve another form.
+# another claim. An erased leaver is known by the digest that is left of the link. The first condition on links is
+# written as their unique index is, which would not serve another form.
 _KNOWN = text(f"""
 SELECT person.id AS identity_id, person.kind, person.status, administrators.id AS administrator_id,
     administrators.status AS administrator_status, administrators.last_sign_in_at
@@ -27,7 +29,7 @@ FROM identity_providers asked
 LEFT JOIN LATERAL (
     SELECT identity_links.identity_id FROM identity_providers same
     JOIN identity_links ON coalesce(identity_links.provider_id::text, '') = same.id::text
-        AND identity_links.kind = '{OIDC}' AND identity_links.value = :link
+        AND identity_links.kind = '{OIDC}' AND identity_links.value IN (:link, :erased)
     WHERE same.id = asked.id OR same.issuer = asked.issuer
         AND same.settings -> 'link_claim' IS NOT DISTINCT FROM asked.settings -> 'link_claim'
     ORDER BY same.id = asked.id DESC, identity_links.id LIMIT 1
@@ -86,7 +88,8 @@ class Known:
 
 async def find_known(session: AsyncSession, provider_id: UUID, link: str) -> Known | None:
     """Who has a link at a provider. None when the provider is not active."""
-    row = (await session.execute(_KNOWN, {"provider": provider_id, "link": link})).one_or_none()
+    asked = {"provider": provider_id, "link": link, "erased": erased_link(OIDC, link)}
+    row = (await session.execute(_KNOWN, asked)).one_or_none()
     if row is None:
         return None
     return Known(*row)

@@ -11,19 +11,22 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 _MOST_NAMED = 500
 _NAMES = text("""
-SELECT id, coalesce(display_name, user_name) AS name FROM identities WHERE id = ANY(CAST(:ids AS uuid[]))
+SELECT id, coalesce(display_name, user_name) AS name FROM identities
+    WHERE id = ANY(CAST(:ids AS uuid[])) AND erased_at IS NULL
 UNION ALL SELECT id, name FROM service_accounts WHERE id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT id, slug FROM servers WHERE id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT a.id, coalesce(i.display_name, i.user_name) FROM administrators a
-    JOIN identities i ON i.id = a.identity_id WHERE a.id = ANY(CAST(:ids AS uuid[]))
+    JOIN identities i ON i.id = a.identity_id AND i.erased_at IS NULL WHERE a.id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT id, 'break-glass administrator' FROM break_glass_sessions WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
 _NAMED = text("""
-SELECT id FROM identities WHERE user_name ILIKE :pattern OR display_name ILIKE :pattern OR email ILIKE :pattern
+SELECT id FROM identities WHERE erased_at IS NULL
+    AND (user_name ILIKE :pattern OR display_name ILIKE :pattern OR email ILIKE :pattern)
 UNION ALL SELECT id FROM service_accounts WHERE name ILIKE :pattern
 UNION ALL SELECT id FROM servers WHERE slug ILIKE :pattern OR name ILIKE :pattern
 UNION ALL SELECT a.id FROM administrators a JOIN identities i ON i.id = a.identity_id
-    WHERE i.user_name ILIKE :pattern OR i.display_name ILIKE :pattern OR i.email ILIKE :pattern
+    WHERE i.erased_at IS NULL
+    AND (i.user_name ILIKE :pattern OR i.display_name ILIKE :pattern OR i.email ILIKE :pattern)
 LIMIT :most
 """)
 

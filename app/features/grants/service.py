@@ -24,6 +24,9 @@ from app.kit.selectors import (
 )
 from app.kit.versions import move_versions
 
+# A reason, which people word, can name somebody, and nobody can erase it from the audit log.
+_PERSONAL = {"reason": {"personal": True}}
+
 
 async def create_grant(
     session: AsyncSession, caller: Caller, body: GrantCreate, now: datetime, request_id: str | None
@@ -53,6 +56,8 @@ async def create_grant(
     await keep_version(session, "grant", grant.id, grant_content(grant))
     changes = {"principal": body.principal.model_dump(mode="json")}
     changes |= {name: {"from": None, "to": value} for name, value in _shown(grant).items()}
+    if grant.reason is not None:
+        changes |= _PERSONAL
     await record(session, caller, "grant.create", "grant", grant.id, changes=changes, request_id=request_id)
     return grant
 
@@ -87,7 +92,11 @@ async def update_grant(
     after = _shown(grant)
     await move_versions(session, [grant.id], narrows=True)
     await keep_version(session, "grant", grant.id, grant_content(grant))
-    changes = {name: {"from": before[name], "to": after[name]} for name in sorted(moved)}
+    changes: dict[str, Any] = {
+        name: {"from": before[name], "to": after[name]} for name in sorted(moved - _PERSONAL.keys())
+    }
+    if "reason" in moved:
+        changes |= _PERSONAL
     await record(session, caller, "grant.update", "grant", grant.id, changes=changes, request_id=request_id)
     return grant
 
@@ -166,7 +175,7 @@ async def _check_principal(session: AsyncSession, principal: Principal) -> None:
 
 
 def _shown(grant: Grant) -> dict[str, Any]:
-    """The fields of a grant as the API writes them, for the audit."""
+    """The fields of a grant as the API writes them, for the audit; the reason stays out of it."""
     return {
         "servers": show_server_selector(grant.servers).model_dump(mode="json"),
         "tools": show_tool_selector(grant.tools).model_dump(mode="json"),
@@ -174,7 +183,6 @@ def _shown(grant: Grant) -> dict[str, Any]:
         "prompts": grant.prompts,
         "not_before": _time(grant.not_before),
         "expires_at": _time(grant.expires_at),
-        "reason": grant.reason,
     }
 
 

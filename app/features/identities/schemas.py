@@ -129,6 +129,7 @@ class IdentityView(BaseModel):
                     "source": "manual",
                     "status": "active",
                     "offboarded_at": None,
+                    "erased_at": None,
                     "created_at": "2026-01-05T09:00:00Z",
                     "updated_at": "2026-01-05T09:00:00Z",
                     "revision": 1,
@@ -150,6 +151,7 @@ class IdentityView(BaseModel):
     source: Source
     status: IdentityStatusName
     offboarded_at: datetime | None = Field(description="When it was offboarded.")
+    erased_at: datetime | None = Field(description="When its personal data was erased; its user name is its id since.")
     created_at: datetime
     updated_at: datetime
     revision: int
@@ -158,6 +160,8 @@ class IdentityView(BaseModel):
     def from_row(cls, row: Identity, links: Sequence[IdentityLink] = ()) -> Self:
         """The answer for a stored identity and the links that were read with it."""
         fields = {name: getattr(row, name) for name in cls.model_fields if name != "links"}
+        # Of an erased one they are digests, which say nothing to anybody.
+        shown = links if row.erased_at is None else ()
         return cls(
-            **fields, links=[IdentityLinkView.model_validate(link, from_attributes=True) for link in links]
+            **fields, links=[IdentityLinkView.model_validate(link, from_attributes=True) for link in shown]
         )

@@ -89,6 +89,7 @@ async def update_identity(
     request_id: str | None,
 ) -> Identity:
     """Apply a merge patch to an identity that ``lock_for_update`` gave. Raises ``Invalid`` and ``Conflict``."""
+    _check_not_erased(identity)
     if identity.status == "offboarded":
         raise Conflict(
             "This identity is offboarded; reinstate it before changing it.", code="identity_offboarded"
@@ -166,8 +167,7 @@ async def reinstate_identity(
 ) -> Identity:
     """Make a suspended or offboarded identity active, with locks from ``lock_with_owner``. What was revoked stays
     revoked. Raises ``Conflict``."""
-    if identity.erased_at is not None:
-        raise Conflict("This identity was erased; create a new one.", code="identity_erased")
+    _check_not_erased(identity)
     if identity.kind == "agent" and (owner is None or owner.status != "active"):
         raise Conflict(
             "The person who answers for this agent is not active; reinstate the person or transfer the agent first.",
@@ -192,6 +192,12 @@ async def _set_status(session: AsyncSession, identity: Identity, status: str) ->
     identity.status = status
     identity.revision += 1
     await _flush_unique(session, identity)
+
+
+def _check_not_erased(identity: Identity) -> None:
+    """Raise ``Conflict`` for one whose personal data is gone: nothing brings it back."""
+    if identity.erased_at is not None:
+        raise Conflict("This identity was erased; create a new one.", code="identity_erased")
 
 
 def _check_owner(owner: Identity | None) -> None:

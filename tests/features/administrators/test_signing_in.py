@@ -366,7 +366,9 @@ async def test_the_look_up_of_a_link_is_served_by_its_unique_index(
     from app.features.administrators import repository
 
     await enter(sessions, provider, claims("ada", "sg-admins"))
-    query = str(repository._KNOWN.text).replace(":provider", f"'{provider.id}'").replace(":link", "'ada'")
+    query = str(repository._KNOWN.text)
+    for name, value in (("provider", provider.id), ("link", "ada"), ("erased", "erased:ada")):
+        query = query.replace(f":{name}", f"'{value}'")
     async with sessions() as session:
         connection = await session.connection()
         await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")

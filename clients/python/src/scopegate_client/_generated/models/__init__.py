@@ -1,5 +1,6 @@
 """The models of requests and answers."""
 
+from .access_decision import AccessDecision
 from .access_token import AccessToken
 from .access_token_type import AccessTokenType
 from .administrator import Administrator
@@ -44,6 +45,7 @@ from .group_principal import GroupPrincipal
 from .group_update import GroupUpdate
 from .header_credential import HeaderCredential
 from .identity import Identity
+from .identity_access import IdentityAccess
 from .identity_create import IdentityCreate
 from .identity_kind import IdentityKind
 from .identity_link import IdentityLink
@@ -78,6 +80,8 @@ from .offboard_revocations import OffboardRevocations
 from .permission import Permission
 from .problem import Problem
 from .problem_error import ProblemError
+from .reached_server import ReachedServer
+from .reached_tool import ReachedTool
 from .revoked_tokens import RevokedTokens
 from .risk import Risk
 from .role import Role
@@ -136,6 +140,7 @@ from .workload import Workload
 from .workload_claims import WorkloadClaims
 
 __all__ = (
+    "AccessDecision",
     "AccessToken",
     "AccessTokenType",
     "Administrator",
@@ -180,6 +185,7 @@ __all__ = (
     "GroupUpdate",
     "HeaderCredential",
     "Identity",
+    "IdentityAccess",
     "IdentityCreate",
     "IdentityKind",
     "IdentityLink",
@@ -214,6 +220,8 @@ __all__ = (
     "Permission",
     "Problem",
     "ProblemError",
+    "ReachedServer",
+    "ReachedTool",
     "RevokedTokens",
     "Risk",
     "Role",

@@ -54,6 +54,9 @@ class Identity:
     offboarded_at: datetime.datetime | None
     """When it was offboarded."""
 
+    erased_at: datetime.datetime | None
+    """When its personal data was erased; its user name is its id since."""
+
     created_at: datetime.datetime
     """When it was made."""
 
@@ -101,6 +104,12 @@ class Identity:
         else:
             offboarded_at = self.offboarded_at
 
+        erased_at: None | str
+        if isinstance(self.erased_at, datetime.datetime):
+            erased_at = self.erased_at.isoformat()
+        else:
+            erased_at = self.erased_at
+
         created_at = self.created_at.isoformat()
 
         updated_at = self.updated_at.isoformat()
@@ -122,6 +131,7 @@ class Identity:
                 "source": source,
                 "status": status,
                 "offboarded_at": offboarded_at,
+                "erased_at": erased_at,
                 "created_at": created_at,
                 "updated_at": updated_at,
                 "revision": revision,
@@ -202,6 +212,21 @@ class Identity:
 
         offboarded_at = _parse_offboarded_at(d.pop("offboarded_at"))
 
+        def _parse_erased_at(data: object) -> datetime.datetime | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                erased_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return erased_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None, data)
+
+        erased_at = _parse_erased_at(d.pop("erased_at"))
+
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
@@ -221,6 +246,7 @@ class Identity:
             source=source,
             status=status,
             offboarded_at=offboarded_at,
+            erased_at=erased_at,
             created_at=created_at,
             updated_at=updated_at,
             revision=revision,

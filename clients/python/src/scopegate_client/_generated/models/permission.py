@@ -8,6 +8,7 @@ Permission = Literal[
     "grants.write",
     "groups.read",
     "groups.write",
+    "identities.erase",
     "identities.offboard",
     "identities.read",
     "identities.write",

@@ -14,12 +14,15 @@ from ...models.identity_kind import IdentityKind
 from ...models.identity_order import IdentityOrder
 from ...models.identity_status import IdentityStatus
 from ...models.offboard_receipt import OffboardReceipt
+from ...models.reached_server import ReachedServer
 from ...models.source import Source
 from ...types import UNSET, Unset
 from . import create_identity as _create_identity
 from . import delete_identity as _delete_identity
+from . import erase_identity as _erase_identity
 from . import get_identity as _get_identity
 from . import list_identities as _list_identities
+from . import list_identity_access as _list_identity_access
 from . import offboard_identity as _offboard_identity
 from . import reinstate_identity as _reinstate_identity
 from . import suspend_identity as _suspend_identity
@@ -186,6 +189,61 @@ class IdentitiesResource(Resource):
                 email=email,
                 owner_id=owner_id,
                 external_id=external_id,
+                if_match=if_match,
+            )
+        )
+
+    def list_access(
+        self,
+        identity_id: str,
+        *,
+        server_id: str | Sequence[str] | None = None,
+        page_size: int | None = None,
+    ) -> Listing[ReachedServer]:
+        """List what an identity reaches now, and why, by slug.
+
+        The servers and tools that its live grants and those of its groups reach, decided as calls are.
+
+        A token reaches as much at most: its own scope narrows it. A page with many tools holds fewer
+        servers than `limit`.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            identity_id: The id of an identity.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_identity_access.call(
+                identity_id,
+                server_id=server_id,
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    def erase(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Erase the personal data of an offboarded identity.
+
+        Its names, addresses and whatever was written about it go for good; its id stays, and what was done
+        under it.
+
+        It cannot come back, and its provider's tokens open nothing. A repeat changes nothing.
+
+        Needs the permission `identities.erase`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _erase_identity.call(
+                identity_id,
                 if_match=if_match,
             )
         )
@@ -430,6 +488,61 @@ class AsyncIdentitiesResource(AsyncResource):
                 email=email,
                 owner_id=owner_id,
                 external_id=external_id,
+                if_match=if_match,
+            )
+        )
+
+    def list_access(
+        self,
+        identity_id: str,
+        *,
+        server_id: str | Sequence[str] | None = None,
+        page_size: int | None = None,
+    ) -> AsyncListing[ReachedServer]:
+        """List what an identity reaches now, and why, by slug.
+
+        The servers and tools that its live grants and those of its groups reach, decided as calls are.
+
+        A token reaches as much at most: its own scope narrows it. A page with many tools holds fewer
+        servers than `limit`.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            identity_id: The id of an identity.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_identity_access.call(
+                identity_id,
+                server_id=server_id,
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    async def erase(
+        self,
+        identity_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Identity:
+        """Erase the personal data of an offboarded identity.
+
+        Its names, addresses and whatever was written about it go for good; its id stays, and what was done
+        under it.
+
+        It cannot come back, and its provider's tokens open nothing. A repeat changes nothing.
+
+        Needs the permission `identities.erase`.
+
+        Args:
+            identity_id: The id of an identity.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _erase_identity.call(
+                identity_id,
                 if_match=if_match,
             )
         )

@@ -1,0 +1,34 @@
+"""One page of what an identity reaches, in the order of slugs."""
+
+from collections.abc import Iterable
+
+from app.domain.access import Identity, Server, Surroundings
+from app.domain.reach import Reach, reach
+
+# A page ends when it is past so many tools, however many servers it was asked for.
+TOOLS_A_PAGE = 2_000
+
+
+def page_of(
+    identity: Identity,
+    servers: Iterable[Server],
+    around: Surroundings,
+    at: float,
+    *,
+    after: str | None,
+    limit: int,
+) -> tuple[list[Reach], str | None]:
+    """What is reached of the servers after a slug, and the slug to go on after; ``None`` at the end."""
+    found: list[Reach] = []
+    tools = 0
+    for server in sorted(servers, key=lambda server: server.slug):
+        if after is not None and server.slug <= after:
+            continue
+        one = reach(identity, server, around, at)
+        if one is None:
+            continue
+        if len(found) == limit or tools > TOOLS_A_PAGE:
+            return found, found[-1].server.slug
+        found.append(one)
+        tools += len(one.tools)
+    return found, None

@@ -1,0 +1,74 @@
+"""What an erasure empties in the features below, each row in its table and in the history."""
+
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.kit.ids import TOKEN, parse_id
+
+# Rows are locked in id order, as everywhere.
+_GRANTS = text("""
+WITH mine AS (SELECT id FROM grants WHERE identity_id = :id ORDER BY id FOR UPDATE),
+history AS (
+    UPDATE object_versions SET content = jsonb_set(content, '{reason}', 'null')
+    WHERE object_id IN (SELECT id FROM mine) AND kind = 'grant' AND content ->> 'reason' IS NOT NULL
+)
+UPDATE grants SET reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM mine) AND reason IS NOT NULL
+""")
+# A reason goes to whatever ended with a token or with the person: to tokens below, and to those of agents.
+_TOKENS = text("""
+WITH RECURSIVE family AS (
+    SELECT id FROM tokens WHERE identity_id = :id
+    UNION SELECT id FROM unnest(CAST(:ended AS uuid[])) ended(id)
+    UNION SELECT below.id FROM tokens below JOIN family ON below.parent_id = family.id
+),
+held AS (SELECT id FROM tokens WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE),
+history AS (
+    UPDATE object_versions SET content = jsonb_set(content, '{ip_allow}', '[]')
+    WHERE kind = 'token_scope' AND object_id IN (SELECT id FROM tokens WHERE identity_id = :id)
+)
+UPDATE tokens SET
+    name = CASE WHEN identity_id = :id THEN 'erased' ELSE name END,
+    ip_allow = CASE WHEN identity_id = :id THEN '{}' ELSE ip_allow END,
+    revoke_reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
+""")
+_APPROVALS = text("""
+WITH mine AS (SELECT id FROM approvals WHERE identity_id = :id ORDER BY id FOR UPDATE)
+UPDATE approvals SET reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM mine) AND reason IS NOT NULL
+""")
+_RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE identity_id = :id")
+_ENDED = text("""
+SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
+WHERE identity_id = :id
+""")
+_CREDENTIALS = text("DELETE FROM server_credentials WHERE identity_id = :id")
+
+
+async def erase_grants(session: AsyncSession, identity_id: UUID) -> None:
+    """The reasons of the grants that were made to it."""
+    await session.execute(_GRANTS, {"id": identity_id})
+
+
+async def erase_tokens(session: AsyncSession, identity_id: UUID) -> None:
+    """The names and addresses of its tokens, and why they and what ended with them were revoked."""
+    ended = [parse_id(TOKEN, row[0]) for row in await session.execute(_ENDED, {"id": identity_id})]
+    await session.execute(_TOKENS, {"id": identity_id, "ended": ended})
+
+
+async def erase_approvals(session: AsyncSession, identity_id: UUID) -> None:
+    """Why it asked."""
+    await session.execute(_APPROVALS, {"id": identity_id})
+
+
+async def erase_receipts(session: AsyncSession, identity_id: UUID) -> None:
+    """Why it left; what ended then stays, by id."""
+    await session.execute(_RECEIPTS, {"id": identity_id})
+
+
+async def remove_credentials(session: AsyncSession, identity_id: UUID) -> None:
+    """What it had of its own for servers. No call can ever use these again, so no version moves."""
+    await session.execute(_CREDENTIALS, {"id": identity_id})

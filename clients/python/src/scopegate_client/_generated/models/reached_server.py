@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+from ..models.access_decision import AccessDecision, check_access_decision
+
+if TYPE_CHECKING:
+    from ..models.reached_tool import ReachedTool
+
+
+@define(kw_only=True)
+class ReachedServer:
+    """A server within reach, and why, with those of its tools that are."""
+
+    decision: AccessDecision
+    """What a call is met with now: it runs, or somebody has to approve it first."""
+
+    reason_code: str
+    """Why, as audit events say it."""
+
+    grant_id: str
+    """The grant that a call rests on; of several, the one that was made first."""
+
+    group_id: None | str
+    """The group that the grant was made to; null when it was made to the identity itself."""
+
+    server_id: str
+    """The id of a server."""
+
+    slug: str
+    """What it is called in addresses and tool names."""
+
+    tools: list[ReachedTool]
+    """By name. None when a grant reaches the server and no tool that is active."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        decision: str = self.decision
+
+        reason_code = self.reason_code
+
+        grant_id = self.grant_id
+
+        group_id: None | str
+        group_id = self.group_id
+
+        server_id = self.server_id
+
+        slug = self.slug
+
+        tools = []
+        for tools_item_data in self.tools:
+            tools_item = tools_item_data.to_dict()
+            tools.append(tools_item)
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "grant_id": grant_id,
+                "group_id": group_id,
+                "server_id": server_id,
+                "slug": slug,
+                "tools": tools,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.reached_tool import ReachedTool
+
+        d = dict(src_dict)
+        decision = check_access_decision(d.pop("decision"))
+
+        reason_code = d.pop("reason_code")
+
+        grant_id = d.pop("grant_id")
+
+        def _parse_group_id(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        group_id = _parse_group_id(d.pop("group_id"))
+
+        server_id = d.pop("server_id")
+
+        slug = d.pop("slug")
+
+        tools = []
+        _tools = d.pop("tools")
+        for tools_item_data in _tools:
+            tools_item = ReachedTool.from_dict(tools_item_data)
+
+            tools.append(tools_item)
+
+        return cls(
+            decision=decision,
+            reason_code=reason_code,
+            grant_id=grant_id,
+            group_id=group_id,
+            server_id=server_id,
+            slug=slug,
+            tools=tools,
+        )

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self, cast
+
+from attrs import define
+
+from ..models.access_decision import AccessDecision, check_access_decision
+from ..models.risk import Risk, check_risk
+
+
+@define(kw_only=True)
+class ReachedTool:
+    """A tool within reach, and why."""
+
+    decision: AccessDecision
+    """What a call is met with now: it runs, or somebody has to approve it first."""
+
+    reason_code: str
+    """Why, as audit events say it."""
+
+    grant_id: str
+    """The grant that a call rests on; of several, the one that was made first."""
+
+    group_id: None | str
+    """The group that the grant was made to; null when it was made to the identity itself."""
+
+    tool_id: str
+    """The id of a tool."""
+
+    name: str
+    """Its name on the server."""
+
+    risk: Risk
+    """What a call may do to the world."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        decision: str = self.decision
+
+        reason_code = self.reason_code
+
+        grant_id = self.grant_id
+
+        group_id: None | str
+        group_id = self.group_id
+
+        tool_id = self.tool_id
+
+        name = self.name
+
+        risk: str = self.risk
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "grant_id": grant_id,
+                "group_id": group_id,
+                "tool_id": tool_id,
+                "name": name,
+                "risk": risk,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        d = dict(src_dict)
+        decision = check_access_decision(d.pop("decision"))
+
+        reason_code = d.pop("reason_code")
+
+        grant_id = d.pop("grant_id")
+
+        def _parse_group_id(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        group_id = _parse_group_id(d.pop("group_id"))
+
+        tool_id = d.pop("tool_id")
+
+        name = d.pop("name")
+
+        risk = check_risk(d.pop("risk"))
+
+        return cls(
+            decision=decision,
+            reason_code=reason_code,
+            grant_id=grant_id,
+            group_id=group_id,
+            tool_id=tool_id,
+            name=name,
+            risk=risk,
+        )
