@@ -1,5 +1,6 @@
 """An erasure takes whatever says who somebody was, everywhere, and leaves the id and what was done under it."""
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -306,3 +307,23 @@ async def test_an_erased_agent_leaves_its_owner_alone(world: World) -> None:
     assert (await erase(world, agent)).json()["display_name"] is None
     assert (await world.api.get(path(owner, ""))).json()["display_name"] == "Ada"
     assert in_days(0) > (await world.api.get(path(agent, ""))).json()["erased_at"]
+
+
+async def test_of_erasing_and_reinstating_at_once_one_happens(world: World) -> None:
+    for _ in range(5):
+        person = await world.person(display_name="Ada")
+        await offboard(world, person)
+        erasing, reinstating = await asyncio.gather(
+            erase(world, person), world.api.post(path(person, "/reinstate"))
+        )
+        shown = (await world.api.get(path(person, ""))).json()
+        outcome = (erasing.status_code, reinstating.status_code, shown["status"], shown["display_name"])
+        assert outcome in {(200, 409, "offboarded", None), (409, 200, "active", "Ada")}
+
+
+async def test_two_erasures_at_once_are_one(world: World) -> None:
+    person = await world.person(display_name="Ada")
+    await offboard(world, person)
+    first, second = await asyncio.gather(erase(world, person), erase(world, person))
+    assert (first.status_code, second.status_code, first.json()) == (200, 200, second.json())
+    assert (await world.actions(person.id)).count("identity.erase") == 1

@@ -1,0 +1,83 @@
+"""What an identity reaches is asked of ``decide``: policy, approvals and clocks are in it as in any call."""
+
+from math import inf
+
+import pytest
+
+from app.domain.access import Grant, Identity, IdentityStatus, Server, Surroundings, Tool, ToolState
+from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
+from app.domain.reach import Reach, reach, stopped
+from app.domain.risk import Risk
+from app.domain.scopes import AllServers, AllTools, ToolsByNames
+from app.kit.ids import new_id
+
+NOW = 1_000.0
+
+
+class Cautious:
+    """Asks for approval of one tool and forbids another."""
+
+    def evaluate(self, request: PolicyInput) -> PolicyVerdict:
+        if request.tool == "wipe":
+            return PolicyVerdict(Effect.DENY, "forbidden_by_policy")
+        if request.tool == "change":
+            return PolicyVerdict(Effect.REQUIRE_APPROVAL, "approval_needed")
+        return GrantedIsAllowed().evaluate(request)
+
+
+def tool(name: str, state: ToolState = ToolState.ACTIVE) -> Tool:
+    return Tool(new_id(), name, Risk.READ, state, b"digest")
+
+
+def server() -> Server:
+    tools = (tool("look"), tool("change"), tool("wipe"), tool("new", ToolState.QUARANTINED))
+    return Server(new_id(), 1, "notes", enabled=True, tools={one.name: one for one in tools})
+
+
+def grant(tools: AllTools | ToolsByNames, not_before: float = -inf, expires_at: float = inf) -> Grant:
+    return Grant(new_id(), 1, AllServers(), tools, False, False, not_before, expires_at)
+
+
+def person(*grants: Grant, status: IdentityStatus = IdentityStatus.ACTIVE) -> Identity:
+    return Identity(new_id(), 1, status, grants=grants)
+
+
+def ask(identity: Identity, policies: GrantedIsAllowed | Cautious, at: float = NOW) -> Reach | None:
+    return reach(identity, server(), Surroundings(1, 1, policies), at)
+
+
+def test_policy_decides_as_for_a_call() -> None:
+    found = ask(person(grant(AllTools())), Cautious())
+    assert found is not None
+    assert [(one.name, decision.effect, decision.reason_code) for one, decision in found.tools] == [
+        ("change", Effect.REQUIRE_APPROVAL, "approval_needed"),
+        ("look", Effect.ALLOW, "granted"),
+    ]
+
+
+def test_the_grant_that_is_named_is_the_first_that_gives_it() -> None:
+    first, second = grant(ToolsByNames(frozenset({"look"}))), grant(AllTools())
+    found = ask(person(first, second), GrantedIsAllowed())
+    assert found is not None
+    assert {one.name: decision.grant_id for one, decision in found.tools} == {
+        "look": first.id, "change": second.id, "wipe": second.id,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("at", "within"), [(9.0, False), (10.0, True), (19.0, True), (20.0, False)])
+def test_a_grant_counts_inside_its_window_alone(at: float, *, within: bool) -> None:
+    found = ask(person(grant(AllTools(), not_before=10.0, expires_at=20.0)), GrantedIsAllowed(), at)
+    assert (found is not None) is within
+
+
+def test_a_server_that_is_switched_off_is_out_of_reach() -> None:
+    off = Server(new_id(), 1, "notes", enabled=False, tools={"look": tool("look")})
+    assert reach(person(grant(AllTools())), off, Surroundings(1, 1, GrantedIsAllowed()), NOW) is None
+
+
+@pytest.mark.parametrize("status", [IdentityStatus.SUSPENDED, IdentityStatus.OFFBOARDED])
+def test_a_stopped_identity_reaches_nothing(status: IdentityStatus) -> None:
+    identity = person(grant(AllTools()), status=status)
+    assert stopped(identity, NOW) == f"identity_{status}"
+    assert ask(identity, GrantedIsAllowed()) is None
+    assert stopped(person(), NOW) is None
