@@ -19,6 +19,7 @@ from app.domain.scopes import (
     Scope,
     ServerSelector,
     ToolSelector,
+    scope_reaches_part,
     scope_reaches_server,
     scope_reaches_tool,
 )
@@ -36,6 +37,13 @@ class IdentityStatus(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
     OFFBOARDED = "offboarded"
+
+
+class Part(StrEnum):
+    """What a server has beside its tools; a grant says of each whether it reaches it."""
+
+    RESOURCES = "resources"
+    PROMPTS = "prompts"
 
 
 class ToolState(StrEnum):
@@ -129,7 +137,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing asked: reach a server (``tool`` is None) or call one of its tools.
+    """One thing asked: reach a server, call one of its tools (``tool``), or use another ``part`` of it.
 
     ``server`` is None when the slug is not known.
     """
@@ -139,6 +147,7 @@ class Question:
     tool: str | None = None
     arguments: Mapping[str, object] | None = None
     address: Address | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +211,9 @@ def decide(question: Question, around: Surroundings, at: float) -> Decision:
             return _deny(question, around, at, "tool_unknown")
     used: list[Grant] = []
     for link in token.chain():
-        if not _scope_reaches(link.scope, server, tool):
+        if not _scope_reaches(link.scope, server, tool, question.part):
             return _deny(question, around, at, "outside_scope")
-        grant = _live_grant(link.identity, server, tool, at)
+        grant = _live_grant(link.identity, server, tool, question.part, at)
         if grant is None:
             return _deny(question, around, at, "no_grant")
         used.append(grant)
@@ -267,18 +276,23 @@ def _verdict(question: Question, around: Surroundings, at: float, server: Server
     )
 
 
-def _scope_reaches(scope: Scope, server: Server, tool: Tool | None) -> bool:
+def _scope_reaches(scope: Scope, server: Server, tool: Tool | None, part: Part | None) -> bool:
+    if part is not None:
+        return scope_reaches_part(scope, server.id, server.labels, part.value)
     if tool is None:
         return scope_reaches_server(scope, server.id, server.labels)
     return scope_reaches_tool(scope, server.id, server.labels, tool.name, tool.risk)
 
 
-def _live_grant(identity: Identity, server: Server, tool: Tool | None, at: float) -> Grant | None:
+def _live_grant(
+    identity: Identity, server: Server, tool: Tool | None, part: Part | None, at: float
+) -> Grant | None:
     for grant in identity.grants:
         if (
             grant.not_before <= at < grant.expires_at
             and grant.servers.matches(server.id, server.labels)
             and (tool is None or grant.tools.matches(tool.name, tool.risk))
+            and (part is None or (grant.resources if part is Part.RESOURCES else grant.prompts))
         ):
             return grant
     return None
@@ -336,30 +350,3 @@ def _deny(
     return Decision(
         Effect.DENY, reason_code, versions, valid_from, valid_until, tool=tool, policy_ids=policy_ids
     )
-
-
-def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[Decision, frozenset[str]]:
-    """The names a token may see of one server, with the decision that stands for the list.
-
-    A tool is visible when a call of it, without arguments, would not be denied. The decision is a deny when the
-    server itself is out of reach.
-    """
-    reach = decide(question, around, at)
-    server = question.server
-    if reach.effect is Effect.DENY or server is None:
-        return reach, frozenset()
-    decisions = {
-        name: decide(Question(question.token, server, name, None, question.address), around, at)
-        for name in server.tools
-    }
-    versions, valid_from, valid_until = everything_read(question.token, (server,), around, at)
-    decision = Decision(
-        Effect.ALLOW,
-        "filtered",
-        versions,
-        # The time rules of policies are in the spans of the decisions that met them.
-        max(valid_from, reach.valid_from, *(each.valid_from for each in decisions.values())),
-        min(valid_until, reach.valid_until, *(each.valid_until for each in decisions.values())),
-        grant_id=reach.grant_id,
-    )
-    return decision, frozenset(name for name, each in decisions.items() if each.effect is not Effect.DENY)

@@ -117,6 +117,17 @@ def scope_reaches_tool(
     )
 
 
+def scope_reaches_part(scope: Scope, server_id: UUID, labels: Mapping[str, str], part: str) -> bool:
+    """Whether this scope reaches the server's ``resources`` or ``prompts``."""
+    if isinstance(scope, GrantsScope):
+        return True
+    return any(
+        entry.servers.matches(server_id, labels)
+        and (entry.resources if part == "resources" else entry.prompts)
+        for entry in scope.entries
+    )
+
+
 def _servers_within(child: ServerSelector, parent: ServerSelector) -> bool:
     if isinstance(parent, AllServers):
         return True

@@ -13,6 +13,7 @@ from app.gateway.authenticate import Door, hosts_of
 from app.gateway.envelope import read_version
 from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
 from app.gateway.mirror import Mirror, refuse_http_method
+from app.gateway.mirror_call import Mirrored
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
 from app.gateway.ports import (
     Admissions,
@@ -23,6 +24,7 @@ from app.gateway.ports import (
     SyncRequests,
 )
 from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
+from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.outbound import OutboundClient
@@ -59,7 +61,8 @@ class Gateway:
         pipeline = Pipeline(snapshots, admissions, in_flight, ended_sessions, self._door)
         sealer = SessionSealer(session_keys)
         self._upstreams = UpstreamSessions(outbound)
-        self._mirror = Mirror(pipeline, outbound, sealer, sync_requests, body_limit)
+        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, ServerRequests(sealer))
+        self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = Aggregate(pipeline, sealer, sync_requests, self._upstreams, {}, body_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +103,9 @@ class Gateway:
         self._door.check_origin(exchange)
         view = await self._door.authenticate(exchange)
         if exchange.method not in {"POST", "DELETE"}:
-            refuse_http_method(read_version(exchange)[1])
+            one = path not in {"/mcp", "/mcp/"}
+            if exchange.method != "GET" or not one:
+                refuse_http_method(read_version(exchange)[1], streams=one)
         if path in {"/mcp", "/mcp/"}:
             await self._aggregate.serve(exchange, view)
         else:

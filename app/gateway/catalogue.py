@@ -19,11 +19,12 @@ def make_private(result: dict[str, Any]) -> None:
     result["ttlMs"] = LIST_TTL_MS
 
 
-def carried_capabilities(capabilities: Any) -> dict[str, Any]:
-    """Of a server's capabilities those that the gateway carries: tools, without change notifications."""
-    if isinstance(capabilities, dict) and isinstance(capabilities.get("tools"), dict):
-        return {"tools": {key: value for key, value in capabilities["tools"].items() if key != "listChanged"}}
-    return {}
+def carried_capabilities(capabilities: Any, parts: frozenset[str]) -> dict[str, Any]:
+    """Of a server's capabilities those that the gateway carries and the token can use."""
+    kept = ["tools", "logging", *parts, *(["completions"] if parts else [])]
+    if not isinstance(capabilities, dict):
+        return {}
+    return {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
 
 
 def filter_tools(

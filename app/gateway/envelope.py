@@ -52,6 +52,8 @@ class Message:
     modern: bool
     version: str | None
     """The version that the header names; None without one."""
+    is_response: bool = False
+    """It answers a request of the server, and has no method."""
 
     def serialised(self) -> bytes:
         """The bytes to forward, made of the very object that is decided on."""
@@ -74,8 +76,11 @@ def read_version(exchange: Exchange) -> tuple[str | None, bool]:
     raise unsupported_version(version, NEWEST_FIRST)
 
 
-async def read_message(exchange: Exchange, limit: int) -> Message:
-    """Read, parse and check the body of a POST. Sets ``exchange.id``. Raises ``Refused`` and ``ClientGone``."""
+async def read_message(exchange: Exchange, limit: int, *, responses: bool = False) -> Message:
+    """Read, parse and check the body of a POST. Sets ``exchange.id``. Raises ``Refused`` and ``ClientGone``.
+
+    ``responses``: legacy clients may answer requests of the server here.
+    """
     _check_contents(exchange.headers, limit)
     raw = await exchange.read_body(limit)
     try:
@@ -84,15 +89,18 @@ async def read_message(exchange: Exchange, limit: int) -> Message:
         raise Refused(400, PARSE_ERROR, f"Parse error: {error.message}") from None
     if not isinstance(body, dict):
         raise Refused(400, INVALID_REQUEST, "The body must be one JSON-RPC object; batches are not taken.")
-    method, id = _check_envelope(body)
+    method, id = _check_envelope(body, responses)
     exchange.id = id
     version, modern = read_version(exchange)
+    is_response = method is None
+    if is_response and modern:
+        raise _nobody_waits()
     params: Any = body.get("params")
     if params is None and "params" not in body:
         params = {}
     elif not isinstance(params, dict):
         raise Refused(400, INVALID_REQUEST, "params must be an object.")
-    message = Message(body, method, params, id, modern, version)
+    message = Message(body, method or "", params, id, modern, version, is_response)
     _check_headers(exchange, message)
     return message
 
@@ -115,7 +123,7 @@ def _check_media(headers: dict[bytes, bytes]) -> None:
         raise Refused(415, INVALID_REQUEST, "Compressed request bodies are not taken.")
 
 
-def _check_envelope(body: dict[str, Any]) -> tuple[str, str | int | None]:
+def _check_envelope(body: dict[str, Any], responses: bool) -> tuple[str | None, str | int | None]:
     variant = strict_json.envelope_case_variant(body)
     if variant is not None:
         raise Refused(400, INVALID_REQUEST, "A member of the message differs from a known one only by case.")
@@ -124,12 +132,19 @@ def _check_envelope(body: dict[str, Any]) -> tuple[str, str | int | None]:
         raise Refused(400, INVALID_REQUEST, "The id must be a string or an integer.")
     if body.get("jsonrpc") != "2.0":
         raise Refused(400, INVALID_REQUEST, 'The message must say "jsonrpc": "2.0".')
-    if "result" in body or "error" in body:
-        raise Refused(400, INVALID_REQUEST, "No request of the server is waiting for this response.")
     method = body.get("method")
+    if "result" in body or "error" in body:
+        if not responses or "method" in body or not isinstance(id, str) or len(body) != 3:
+            # The ids under which clients are asked are strings.
+            raise _nobody_waits()
+        return None, id
     if not isinstance(method, str):
         raise Refused(400, INVALID_REQUEST, "The method must be a string.")
     return method, id
+
+
+def _nobody_waits() -> Refused:
+    return Refused(400, INVALID_REQUEST, "No request of the server is waiting for this response.")
 
 
 def _check_headers(exchange: Exchange, message: Message) -> None:
@@ -145,6 +160,8 @@ def _check_headers(exchange: Exchange, message: Message) -> None:
     for name in (METHOD, NAME):
         value = exchange.headers.get(name)
         if value is not None:
+            # Blanks around a value are no part of it (RFC 9110, 5.5); not every parser takes them away.
+            value = exchange.headers[name] = value.strip(b" \t")
             headers[name.decode()] = value.decode("latin-1")
     verdict = classify_inbound_request(message.body, headers=headers)
     if isinstance(verdict, InboundLadderRejection):

@@ -144,7 +144,8 @@ class Exchange:
         if self.complete:
             return
         if self.started:
-            await self.stream(encode_event(body), last=True)
+            # A stream that answers no request just ends.
+            await self.stream(b"" if self.id is None else encode_event(body), last=True)
         else:
             await self.answer(refused.status, body, refused.headers)
 

@@ -14,15 +14,16 @@ from uuid import UUID
 from app.domain.access import (
     Address,
     Decision,
+    Part,
     Question,
     Server,
     Token,
     decide,
     everything_read,
     liveness,
-    visible_tools,
 )
 from app.domain.policy import Effect
+from app.domain.visibility import visible_parts, visible_tools
 from app.gateway.authenticate import Door
 from app.gateway.http import Exchange
 from app.gateway.ports import (
@@ -62,11 +63,14 @@ class Ask:
     tool: str | None = None
     arguments: dict[str, Any] | None = None
     lists: bool = False
+    part: Part | None = None
+    parts: bool = False
+    """Whether what the token may see beside tools is part of the answer."""
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
     def answer(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
-        """The decision, and for a list the names that may be seen."""
+        """The decision, and the names of tools, for a list, or of parts that may be seen."""
         decision, names = self._decide(view, at)
         if self.session_id is not None:
             decision = replace(decision, rests_on=(*decision.rests_on, (self.session_id, 0)))
@@ -75,9 +79,13 @@ class Ask:
     def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
         if self.slug is None:
             return decide_presence(view, at, self.address), _NO_NAMES
-        question = Question(view.token, view.servers.get(self.slug), self.tool, self.arguments, self.address)
+        question = Question(
+            view.token, view.servers.get(self.slug), self.tool, self.arguments, self.address, self.part
+        )
         if self.lists:
             return visible_tools(question, view.around, at)
+        if self.parts:
+            return visible_parts(question, view.around, at)
         return decide(question, view.around, at), _NO_NAMES
 
     def redecide(self, view: View, at: float) -> Decision:
@@ -96,7 +104,7 @@ def decide_presence(view: View, at: float, address: Address | None) -> Decision:
 class Flight:
     """One admitted call on its way: what may end it, and whether it may still start."""
 
-    __slots__ = ("admitted_at", "client_left", "forwarding", "task", "was_cut")
+    __slots__ = ("admitted_at", "client_left", "forwarding", "left_as", "task", "was_cut")
 
     def __init__(self) -> None:
         self.task = asyncio.current_task()
@@ -104,6 +112,7 @@ class Flight:
         self.forwarding = False
         self.was_cut = False
         self.client_left = False
+        self.left_as = "cancelled"
 
     def cut(self) -> None:
         """Access was withdrawn: end both legs, or keep the call from starting."""
@@ -114,6 +123,11 @@ class Flight:
         """The client cancelled by going away."""
         self.client_left = True
         self._stop()
+
+    def suspend(self) -> None:
+        """The client went away from a stream that it can take up again: how the call ends is not known yet."""
+        self.left_as = "unknown"
+        self.leave()
 
     def _stop(self) -> None:
         if self.forwarding and self.task is not None:
@@ -278,7 +292,7 @@ class Pipeline:
             outcome = "not_forwarded"
             raise forbidden_address() from None
         except asyncio.CancelledError:
-            outcome = "cancelled"
+            outcome = flight.left_as if flight.client_left and not flight.was_cut else "cancelled"
             if flight.task is not None and (flight.was_cut or flight.client_left):
                 flight.task.uncancel()
                 raise (Cut if flight.was_cut else ClientLeft) from None

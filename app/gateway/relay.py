@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-from app.gateway.answers import Answer, parse
+from app.gateway.answers import Answer, dump, parse
 from app.gateway.http import Exchange
 from app.gateway.pipeline import Flight
 from app.gateway.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.kit import strict_json
 from app.kit.outbound import OutboundResponse, UpstreamError
-from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event
+from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
 
 WATCH_AFTER = 0.05
 """Seconds before the client is watched: most calls are over by then and need no second task."""
@@ -21,15 +21,33 @@ DRAIN_SECONDS = 0.5
 MAX_SERVER_REQUESTS = 100
 
 CARRIED_NOTIFICATIONS = frozenset({"notifications/progress", "notifications/message"})
+"""Those that ``/mcp`` carries."""
 
 AnswerUpstream = Callable[[bytes], Awaitable[None]]
 """Posts a message to the upstream in the session of the call."""
 
 
+class Passage(Protocol):
+    """What passes on a stream beside the answer, and how it is changed on the way."""
+
+    async def takes_notification(self, message: dict[str, Any]) -> bool | None:
+        """Whether it passes; ``None`` when it passes and was changed."""
+        ...
+
+    def takes_request(self, message: dict[str, Any]) -> bool:
+        """Whether the client is asked; then the message bears the id that the client sees."""
+        ...
+
+    def event_id(self, id: str) -> bytes | None:
+        """The id under which the client may take the stream up again; ``None`` when it cannot."""
+        ...
+
+
 class Watch:
     """Sees the client leave, and keeps a silent stream alive with comments.
 
-    In the modern era leaving cancels; in the legacy era it does not, and the call runs to its end unheard.
+    In the modern era leaving cancels; in the legacy era it does not, and the call runs to its end unheard. A stream
+    that can be taken up again is let go of: the upstream keeps what it says meanwhile.
     """
 
     def __init__(self, exchange: Exchange, flight: Flight, modern: bool) -> None:
@@ -38,6 +56,8 @@ class Watch:
         self._modern = modern
         self._task: asyncio.Task[None] | None = None
         self.streaming = False
+        self.resumable = False
+        """The stream can be taken up again, so a client that leaves it is no reason to hold it."""
 
     def __enter__(self) -> Self:
         self._alarm = self._exchange.alarms.set(WATCH_AFTER, self._start)
@@ -66,73 +86,111 @@ class Watch:
                 continue
             if event["type"] == "http.disconnect":
                 # After the whole answer is out, a server reports a disconnect too.
-                if self._modern and not self._exchange.complete:
-                    self._flight.leave()
+                if not self._exchange.complete:
+                    if self._modern:
+                        self._flight.leave()
+                    elif self.resumable:
+                        self._flight.suspend()
                 return
 
 
 class Relay:
-    """Passes one event stream on until the answer, which ends it."""
+    """Passes one event stream on until the answer, which ends it. ``answers`` False: a stream that brings none."""
 
     def __init__(
-        self, exchange: Exchange, answer: Answer, watch: Watch, answer_upstream: AnswerUpstream | None
+        self,
+        exchange: Exchange,
+        answer: Answer,
+        watch: Watch,
+        passage: Passage,
+        answer_upstream: AnswerUpstream | None,
+        *,
+        answers: bool = True,
     ) -> None:
         self._exchange = exchange
         self._answer = answer
         self._watch = watch
+        self._passage = passage
         self._answer_upstream = answer_upstream
-        self._server_requests = 0
+        self._answers = answers
+        self._refused_requests = 0
 
     async def run(self, response: OutboundResponse) -> str:
         """Returns the outcome. Raises ``Refused``, ``UpstreamError``."""
         self._watch.streaming = True
         chunks = response.iter_chunks()
         parser = SseParser()
-        async for chunk in chunks:
-            try:
-                events = parser.feed(chunk)
-            except SseLimitError:
-                raise bad_upstream("The server behind the gateway sent an event that is too large.") from None
-            for event in events:
-                outcome = await self._pass(event)
-                if outcome is not None:
-                    await _drain(chunks)
-                    return outcome
-        raise bad_upstream("The server behind the gateway ended the stream without an answer.")
+        try:
+            async for chunk in chunks:
+                try:
+                    events = parser.feed(chunk)
+                except SseLimitError:
+                    raise bad_upstream(
+                        "The server behind the gateway sent an event that is too large."
+                    ) from None
+                for event in events:
+                    outcome = await self._pass(event)
+                    if outcome is not None:
+                        await _drain(chunks)
+                        return outcome
+        except UpstreamError as error:
+            if error.kind != "closed" or not self._watch.resumable:
+                raise
+        if self._answers and not self._watch.resumable:
+            raise bad_upstream("The server behind the gateway ended the stream without an answer.")
+        # How a call ends whose stream the client may take up again is told by the stream that takes it up.
+        await self._exchange.stream(b"", last=True, headers=self._answer.headers)
+        return "unknown" if self._answers else "success"
+
+    def _event(self, event: SseEvent, body: bytes | None) -> bytes:
+        """The event as the client sees it: untouched, unless its data or its id had to change."""
+        id = None if event.id is None else self._passage.event_id(event.id)
+        if id is not None:
+            self._watch.resumable = True
+        if body is not event.data and body is not None:
+            return encode_event(body, id)
+        raw = self._answer.scrub(event.raw)
+        return raw if id is None else replace_id(raw, id)
 
     async def _pass(self, event: SseEvent) -> str | None:
         if not event.data:
-            await self._exchange.stream(self._answer.scrub(event.raw), headers=self._answer.headers)
+            await self._exchange.stream(self._event(event, event.data), headers=self._answer.headers)
             return None
         message = parse(event.data)
         if not isinstance(message, dict):
             raise bad_upstream("The server behind the gateway sent an event that is not one message.")
         method = message.get("method")
         if method is None:
+            if not self._answers:
+                return None
             body, outcome = self._answer.finish(event.data, message)
-            raw = self._answer.scrub(event.raw) if body is event.data else encode_event(body)
-            await self._exchange.stream(raw, last=True, headers=self._answer.headers)
+            await self._exchange.stream(self._event(event, body), last=True, headers=self._answer.headers)
             return outcome
+        if not isinstance(method, str):
+            raise bad_upstream("The server behind the gateway sent an event that is not one message.")
+        passes: bool | None
         if "id" in message:
-            await self._refuse_request(message)
-        elif method in CARRIED_NOTIFICATIONS:
-            body = self._answer.redact(event.data, message)
-            raw = self._answer.scrub(event.raw) if body is event.data else encode_event(body)
-            await self._exchange.stream(raw, headers=self._answer.headers)
+            passes = None if self._passage.takes_request(message) else False
+            if passes is False:
+                await self._refuse_request(message)
+        else:
+            passes = await self._passage.takes_notification(message)
+        if passes is not False:
+            raw = event.data if passes else dump(message)
+            await self._exchange.stream(
+                self._event(event, self._answer.redact(raw, message)), headers=self._answer.headers
+            )
         return None
 
     async def _refuse_request(self, message: dict[str, Any]) -> None:
         """The client is not asked; the upstream gets its answer from us, else it would wait for ever."""
-        self._server_requests += 1
-        if self._server_requests > MAX_SERVER_REQUESTS:
+        self._refused_requests += 1
+        if self._refused_requests > MAX_SERVER_REQUESTS:
             raise bad_upstream("The server behind the gateway asks too much.")
         if self._answer_upstream is None:
             return
         reply: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"]}
-        if message["method"] == "ping":
-            reply["result"] = {}
-        else:
-            reply["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
+        reply["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
         try:
             body = strict_json.dumps(reply)
         except ValueError:

@@ -6,6 +6,7 @@ server that it was made for, in any worker, without a store. Form: base64url(non
 
 import base64
 import binascii
+import hmac
 import os
 from collections.abc import Sequence
 from uuid import UUID
@@ -22,23 +23,32 @@ FLEET = UUID(int=0)
 
 
 class SessionSealer:
-    """Seals with the first key, opens with any."""
+    """Seals and signs with the first key, opens and recognises with any."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         """``keys``: 16, 24 or 32 bytes each, newest first. Raises ``ValueError`` without one."""
         if not keys:
             raise ValueError("at least one session key is needed")
         self._ciphers = [AESGCM(key) for key in keys]
+        # A key of its own for signing, as a key should serve one algorithm.
+        self._signing = [hmac.digest(key, b"scopegate: ids of server requests", "sha256") for key in keys]
 
-    def seal(self, token_id: UUID, server_id: UUID, session_id: bytes) -> bytes:
-        """The id that the client sees."""
+    def seal(self, token_id: UUID, server_id: UUID, session_id: bytes, purpose: bytes = b"") -> bytes:
+        """The id that the client sees. ``purpose`` tells what is no session's id apart, and what it belongs to."""
         nonce = os.urandom(_NONCE)
-        sealed = self._ciphers[0].encrypt(nonce, session_id, token_id.bytes + server_id.bytes)
+        sealed = self._ciphers[0].encrypt(nonce, session_id, token_id.bytes + server_id.bytes + purpose)
         return base64.urlsafe_b64encode(nonce + sealed).rstrip(b"=")
 
-    def open(self, token_id: UUID, server_id: UUID, text: bytes) -> bytes | None:
-        """The id inside, or ``None``: forged, another token's, another server's."""
-        if len(text) > MAX_SEALED or b"+" in text or b"/" in text:
+    def open(
+        self,
+        token_id: UUID,
+        server_id: UUID,
+        text: bytes,
+        purpose: bytes = b"",
+        longest: int = MAX_SEALED,
+    ) -> bytes | None:
+        """The id inside, or ``None``: forged, another token's, another server's, for another purpose."""
+        if len(text) > longest or b"+" in text or b"/" in text:
             return None
         try:
             data = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -46,10 +56,25 @@ class SessionSealer:
             return None
         if len(data) < _OVERHEAD:
             return None
-        place = token_id.bytes + server_id.bytes
+        place = token_id.bytes + server_id.bytes + purpose
         for cipher in self._ciphers:
             try:
                 return cipher.decrypt(data[:_NONCE], data[_NONCE:], place)
             except InvalidTag:
                 continue
         return None
+
+    def sign(self, *parts: bytes) -> bytes:
+        """A short signature of these parts together, the same in every worker."""
+        return _signature(self._signing[0], parts)
+
+    def has_signed(self, signature: bytes, *parts: bytes) -> bool:
+        """Whether the signature is of these parts, by any of the keys."""
+        return any(hmac.compare_digest(signature, _signature(key, parts)) for key in self._signing)
+
+
+def _signature(key: bytes, parts: Sequence[bytes]) -> bytes:
+    mac = hmac.new(key, digestmod="sha256")
+    for part in parts:
+        mac.update(len(part).to_bytes(8, "big") + part)
+    return base64.urlsafe_b64encode(mac.digest()[:16]).rstrip(b"=")

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
+_ID_LINE = re.compile(rb"(?<![^\r\n])id(?::[^\r\n]*)?(?=[\r\n])")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -118,9 +119,15 @@ class SseParser:
         return event
 
 
-def encode_event(data: bytes) -> bytes:
+def encode_event(data: bytes, id: bytes | None = None) -> bytes:
     """One ``message`` event. Line ends inside ``data`` become separate ``data`` lines."""
+    head = b"event: message\r\n" if id is None else b"event: message\r\nid: " + id + b"\r\n"
     if b"\n" not in data and b"\r" not in data:
-        return b"event: message\r\ndata: " + data + b"\r\n\r\n"
+        return head + b"data: " + data + b"\r\n\r\n"
     lines = b"".join(b"data: " + line + b"\r\n" for line in _LINE_END.split(data))
-    return b"event: message\r\n" + lines + b"\r\n"
+    return head + lines + b"\r\n"
+
+
+def replace_id(raw: bytes, id: bytes) -> bytes:
+    """The raw block of an event under another id."""
+    return _ID_LINE.sub(lambda _: b"id: " + id, raw)

@@ -22,7 +22,6 @@ from app.domain.access import (
     Token,
     ToolState,
     decide,
-    visible_tools,
 )
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
@@ -43,6 +42,7 @@ from app.domain.scopes import (
     scope_reaches_tool,
     scope_within,
 )
+from app.domain.visibility import visible_tools
 from tests.domain.worlds import (
     LABELS,
     LATEST,

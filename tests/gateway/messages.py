@@ -41,8 +41,9 @@ def modern(message: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}},
     }
     headers = {"mcp-protocol-version": MODERN, "mcp-method": message["method"]}
-    if "name" in params:
-        headers["mcp-name"] = params["name"]
+    named = params.get("name", params.get("uri"))
+    if named is not None:
+        headers["mcp-name"] = named
     return {**message, "params": params}, headers
 
 

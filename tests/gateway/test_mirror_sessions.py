@@ -27,7 +27,7 @@ async def test_the_upstreams_session_id_is_never_seen_and_opens_for_its_token_an
             started = await post(client, "/mcp/calc", initialize())
             session = started.headers["mcp-session-id"]
             result = started.json()["result"]
-            assert result["capabilities"] == {"tools": {}}
+            assert result["capabilities"] == {"tools": {"listChanged": False}}
             assert result["instructions"] == "Be brief."
             assert len(session) <= 118
             sent = {"mcp_session_id": session, "mcp_protocol_version": LEGACY}

@@ -130,8 +130,11 @@ async def test_a_body_over_the_limit_is_refused_with_and_without_a_length(bench:
 
 
 async def test_other_http_methods_are_told_what_is_taken(bench: Bench) -> None:
-    for method in ("GET", "PUT", "PATCH", "OPTIONS"):
+    for method in ("PUT", "PATCH", "OPTIONS"):
         answer = await bench.client.request(method, "/mcp/calc")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST, GET, DELETE")
+    for method in ("GET", "PUT"):
+        answer = await bench.client.request(method, "/mcp")
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST, DELETE")
     for method in ("GET", "DELETE"):
         answer = await bench.client.request(method, "/mcp/calc", headers={"mcp-protocol-version": MODERN})
@@ -187,7 +190,6 @@ async def test_a_name_that_no_header_can_hold_comes_encoded(bench: Bench) -> Non
 UNCARRIED = [
     "resources/list",
     "prompts/get",
-    "logging/setLevel",
     "tasks/list",
     "sampling/createMessage",
     "x",
@@ -255,12 +257,25 @@ async def test_what_is_forwarded_is_what_was_decided_on(bench: Bench) -> None:
                             b"accept-encoding", b"user-agent"}  # fmt: skip
 
 
-async def test_no_client_capability_is_declared_upstream(bench: Bench) -> None:
-    await post_modern(bench.client, "/mcp/calc", call("add"))
-    await post(bench.client, "/mcp/calc", initialize())
+async def test_those_client_capabilities_are_declared_upstream_that_are_carried(bench: Bench) -> None:
+    body, headers = modern(call("add"))
+    able: dict[str, Any] = {
+        "elicitation": {"url": {}},
+        "roots": {},
+        "tasks": {"list": {}},
+        "extensions": {"x": {}},
+    }
+    body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = able
+    await bench.client.post("/mcp/calc", json=body, headers=headers)
+    began = initialize()
+    began["params"]["capabilities"] = {"sampling": {}, "roots": 1, **able}
+    await post(bench.client, "/mcp/calc", began)
     bodies = [body for _, _, body in bench.seen.requests]
-    assert bodies[0]["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] == {}
-    assert bodies[1]["params"]["capabilities"] == {}
+    assert bodies[0]["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] == {
+        "elicitation": {"url": {}},
+        "roots": {},
+    }
+    assert bodies[1]["params"]["capabilities"] == {"sampling": {}, "elicitation": {"url": {}}, "roots": {}}
 
 
 async def test_a_body_that_never_ends_is_told_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ class Store:
         return Admitted(time.monotonic() - self.age)
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
-        assert call_id not in self.outcomes
+        assert self.outcomes.get(call_id, "unknown") == "unknown"
         assert duration_ms >= 0
         self.outcomes[call_id] = outcome
 
@@ -222,12 +222,13 @@ class Store:
         self.targets[server.id] = UpstreamTarget(url, headers, versions)
         return server
 
-    def grant(self, server: Server | None = None, *tools: str) -> Grant:
+    def grant(
+        self, server: Server | None = None, *tools: str, resources: bool = False, prompts: bool = False
+    ) -> Grant:
         """A grant of named tools, or of all tools without a name; of one server, or of all."""
         servers = AllServers() if server is None else ServersByIds(frozenset({server.id}))
-        return Grant(
-            uuid4(), 1, servers, ToolsByNames(frozenset(tools)) if tools else AllTools(), False, False
-        )
+        selected = ToolsByNames(frozenset(tools)) if tools else AllTools()
+        return Grant(uuid4(), 1, servers, selected, resources, prompts)
 
     def admitted(self, action: str) -> list[Call]:
         """Calls on record with this action that were allowed."""

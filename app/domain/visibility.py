@@ -1,0 +1,63 @@
+"""What a token may see of one server: the names of its tools, and which parts it has beside them.
+
+Each answer comes with the one decision that stands for it, which rests on everything that could make it different.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from app.domain.access import Decision, Part, Question, Surroundings, decide, everything_read
+from app.domain.policy import Effect
+
+
+def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[Decision, frozenset[str]]:
+    """The names a token may see of one server, with the decision that stands for the list.
+
+    A tool is visible when a call of it, without arguments, would not be denied. The decision is a deny when the
+    server itself is out of reach.
+    """
+    reach = decide(question, around, at)
+    server = question.server
+    if reach.effect is Effect.DENY or server is None:
+        return reach, frozenset()
+    decisions = {
+        name: decide(Question(question.token, server, name, None, question.address), around, at)
+        for name in server.tools
+    }
+    return _filtered(question, around, at, reach, decisions.values()), _not_denied(decisions)
+
+
+def visible_parts(question: Question, around: Surroundings, at: float) -> tuple[Decision, frozenset[str]]:
+    """The parts of one server that a token reaches, with the decision that stands for what is shown of them.
+
+    The decision is a deny when the server itself is out of reach.
+    """
+    reach = decide(question, around, at)
+    server = question.server
+    if reach.effect is Effect.DENY or server is None:
+        return reach, frozenset()
+    decisions = {
+        part.value: decide(Question(question.token, server, address=question.address, part=part), around, at)
+        for part in Part
+    }
+    return _filtered(question, around, at, reach, decisions.values()), _not_denied(decisions)
+
+
+def _not_denied(decisions: Mapping[str, Decision]) -> frozenset[str]:
+    return frozenset(name for name, each in decisions.items() if each.effect is not Effect.DENY)
+
+
+def _filtered(
+    question: Question, around: Surroundings, at: float, reach: Decision, decisions: Iterable[Decision]
+) -> Decision:
+    servers = () if question.server is None else (question.server,)
+    versions, valid_from, valid_until = everything_read(question.token, servers, around, at)
+    met = (reach, *decisions)
+    return Decision(
+        Effect.ALLOW,
+        "filtered",
+        versions,
+        # The time rules of policies are in the spans of the decisions that met them.
+        max(valid_from, *(each.valid_from for each in met)),
+        min(valid_until, *(each.valid_until for each in met)),
+        grant_id=reach.grant_id,
+    )

@@ -1,0 +1,106 @@
+"""The methods that a mirror carries, by era: what each is on record, and which part of a server it uses.
+
+A method that is not here is refused, never forwarded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.access import Part
+from app.gateway.envelope import Message
+from app.gateway.refusals import invalid_params
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method. ``names`` is the parameter that says what of the part is meant."""
+
+    action: str
+    part: Part | None = None
+    names: str | None = None
+
+
+_BOTH: Mapping[str, Method] = {
+    "tools/list": Method("tools.list"),
+    "tools/call": Method("tool.call"),
+    "prompts/list": Method("prompts.list", Part.PROMPTS),
+    "prompts/get": Method("prompt.get", Part.PROMPTS, "name"),
+    "resources/list": Method("resources.list", Part.RESOURCES),
+    "resources/templates/list": Method("resources.list", Part.RESOURCES),
+    "resources/read": Method("resource.read", Part.RESOURCES, "uri"),
+    "completion/complete": Method("completion.complete"),
+}
+MODERN: Mapping[str, Method] = {
+    **_BOTH,
+    "server/discover": Method("mcp.discover"),
+    "subscriptions/listen": Method("mcp.listen"),
+}
+LEGACY: Mapping[str, Method] = {
+    **_BOTH,
+    "initialize": Method("mcp.initialize"),
+    "logging/setLevel": Method("mcp.set_level"),
+    "resources/subscribe": Method("resource.subscribe", Part.RESOURCES, "uri"),
+    "resources/unsubscribe": Method("resource.unsubscribe", Part.RESOURCES, "uri"),
+}
+INTRODUCING = frozenset({"initialize", "server/discover", "subscriptions/listen"})
+"""What is answered with, or filtered by, the parts that the token reaches."""
+
+CLIENT_NOTIFICATIONS = frozenset(
+    f"notifications/{name}" for name in ("initialized", "cancelled", "progress", "roots/list_changed")
+)
+SERVER_REQUESTS = frozenset({"ping", "roots/list", "sampling/createMessage", "elicitation/create"})
+INPUT_REQUESTS = SERVER_REQUESTS - {"ping"}
+INPUT_METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""What a modern server may answer with a request for input."""
+
+SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
+    "notifications/progress": None,
+    "notifications/message": None,
+    "notifications/cancelled": None,
+    "notifications/elicitation/complete": None,
+    "notifications/subscriptions/acknowledged": None,
+    "notifications/tools/list_changed": None,
+    "notifications/prompts/list_changed": Part.PROMPTS,
+    "notifications/resources/list_changed": Part.RESOURCES,
+    "notifications/resources/updated": Part.RESOURCES,
+}
+"""Each with the part that it tells of."""
+
+_CLIENT_CAPABILITIES = ("roots", "sampling", "elicitation")
+_REFERENCES = {"ref/prompt": Part.PROMPTS, "ref/resource": Part.RESOURCES}
+
+
+def part_of(method: Method, message: Message) -> Part | None:
+    """Which part of a server a message uses. Raises ``Refused`` for a reference that is none."""
+    if message.method != "completion/complete":
+        return method.part
+    reference = message.params.get("ref")
+    kind = reference.get("type") if isinstance(reference, dict) else None
+    part = _REFERENCES.get(kind) if isinstance(kind, str) else None
+    if part is None:
+        raise invalid_params("ref must be of the type ref/prompt or ref/resource.", message.modern)
+    return part
+
+
+def named_by(method: Method, message: Message) -> dict[str, Any] | None:
+    """What of the part is meant, for the record."""
+    value = None if method.names is None else message.params.get(method.names)
+    return {method.names: value} if method.names is not None and isinstance(value, str) else None
+
+
+def client_capabilities(declared: Any) -> dict[str, Any]:
+    """Of a client's capabilities those that the gateway carries: the server may ask for these, and no more."""
+    if not declared or not isinstance(declared, dict):
+        return {}
+    return {key: declared[key] for key in _CLIENT_CAPABILITIES if isinstance(declared.get(key), dict)}
+
+
+def listened_for(wanted: Any, parts: frozenset[str]) -> dict[str, Any]:
+    """Of the notifications that a client listens for those that its token may hear of."""
+    keys = ["toolsListChanged"]
+    if Part.PROMPTS in parts:
+        keys.append("promptsListChanged")
+    if Part.RESOURCES in parts:
+        keys += ["resourcesListChanged", "resourceSubscriptions"]
+    return {key: wanted[key] for key in keys if key in wanted}

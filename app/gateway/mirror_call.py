@@ -1,0 +1,334 @@
+"""One request on its way through a mirror."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from app.domain.access import Server
+from app.gateway.answers import Answer, answer_json, refuse_status, secrets_of
+from app.gateway.catalogue import handshake_versions
+from app.gateway.envelope import (
+    CAPABILITIES_KEY,
+    METHOD,
+    NAME,
+    NEWEST_FIRST,
+    SESSION,
+    VERSION,
+    Message,
+)
+from app.gateway.http import Exchange, result_body
+from app.gateway.methods import (
+    INTRODUCING,
+    Method,
+    client_capabilities,
+    listened_for,
+    named_by,
+    part_of,
+)
+from app.gateway.parameter_headers import check_parameters, sent_parameters
+from app.gateway.passage import Line, MirrorPassage, Origin
+from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Passed, Pipeline, denial_text, reaches
+from app.gateway.ports import SyncRequests, UpstreamTarget, View
+from app.gateway.questions import call_parameters, client_of
+from app.gateway.refusals import (
+    Refused,
+    bad_upstream,
+    invalid_params,
+    no_such_server,
+    no_such_session,
+    unknown_method,
+    unknown_tool,
+    unsupported_version,
+)
+from app.gateway.relay import AnswerUpstream, Relay, Watch
+from app.gateway.rewrites import open_state, rewrite_of
+from app.gateway.server_requests import ServerRequests
+from app.gateway.sessions import MAX_SEALED, SessionSealer
+from app.kit import strict_json
+from app.kit.outbound import OutboundClient, OutboundResponse, Timeouts
+
+CALL_TIMES = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)
+SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
+LISTEN_TIMES = Timeouts(first_byte=30.0, idle=None, total=None)
+
+_BOTH = b"application/json, text/event-stream"
+_TRACE = (b"traceparent", b"tracestate")
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What every request through a mirror needs."""
+
+    pipeline: Pipeline
+    outbound: OutboundClient
+    sealer: SessionSealer
+    sync_requests: SyncRequests
+    requests: ServerRequests
+
+
+class MirrorCall:
+    """One request, from its decision to its answer."""
+
+    __slots__ = ("exchange", "message", "mirror", "session", "slug", "tool")
+
+    def __init__(self, mirror: Mirrored, exchange: Exchange, slug: str, message: Message) -> None:
+        self.mirror = mirror
+        self.exchange = exchange
+        self.slug = slug
+        self.message = message
+        self.session: bytes | None = None
+        self.tool: str | None = None
+
+    async def run(self, view: View, method: Method) -> None:
+        """Decide, admit, forward, answer."""
+        message, exchange = self.message, self.exchange
+        if message.method == "tools/call":
+            self.tool, arguments = call_parameters(message)
+        else:
+            arguments = named_by(method, message)
+        self._declare()
+        if message.modern and "requestState" in message.params:
+            open_state(message, view, self.slug, self.mirror.sealer)
+
+        def check(view: View, server: Server, target: UpstreamTarget) -> None:
+            # Only who may use a part is told what is wrong with its use.
+            if arguments is None and method.names is not None:
+                raise invalid_params(f"{method.names} must be a string.", message.modern)
+            self._check(view, server, target)
+
+        ask = Ask(
+            method.action,
+            message.method,
+            self.slug,
+            exchange.address,
+            self.tool,
+            arguments,
+            lists=message.method == "tools/list",
+            part=None if self.tool is not None else part_of(method, message),
+            parts=message.method in INTRODUCING,
+        )
+        try:
+            await self.mirror.pipeline.run(
+                exchange,
+                view,
+                ask,
+                self._forward,
+                check=self._check if method.names is None else check,
+                client=client_of(exchange, message),
+            )
+        except Denied as denied:
+            await self._answer_denied(denied)
+
+    def _declare(self) -> None:
+        """Tell the server of those of the client's capabilities alone that the gateway carries."""
+        message = self.message
+        if message.modern:
+            meta = message.params["_meta"]
+            if meta[CAPABILITIES_KEY]:
+                meta[CAPABILITIES_KEY] = client_capabilities(meta[CAPABILITIES_KEY])
+            if message.method == "subscriptions/listen" and not isinstance(
+                message.params.get("notifications"), dict
+            ):
+                raise invalid_params("notifications must be an object.", modern=True)
+        elif message.method == "initialize":
+            if not isinstance(message.params.get("protocolVersion"), str):
+                raise invalid_params("protocolVersion must be a string.", modern=False)
+            message.params["capabilities"] = client_capabilities(message.params.get("capabilities"))
+
+    async def ride(self, view: View, ask: Ask, http_method: str) -> None:
+        """Pass on what rides on its session's admission: no row of its own, unless it is denied.
+
+        With no admission to find a stale view out, the view must be one that was read after the request came.
+        """
+        view = await self.mirror.pipeline.door.refresh(self.exchange, view)
+        snapshots = self.mirror.pipeline.snapshots
+        forward = partial(self._send_along, http_method)
+        if ask.redecide(view, snapshots.now()).allowed:
+            server = view.servers[self.slug]
+            target = await self.mirror.pipeline.target(server, view.token)
+            self._check(view, server, target)
+            await self.mirror.pipeline.without_record(forward(view, target))
+            return
+        try:
+            await self.mirror.pipeline.run(
+                self.exchange, view, ask, lambda passed: forward(passed.view, passed.to), check=self._check
+            )
+        except Denied:
+            raise no_such_server() from None
+
+    def _check(self, view: View, server: Server, target: UpstreamTarget) -> None:
+        """Refuse an era that this upstream does not speak, and a session that is not the caller's."""
+        message = self.message
+        offered = target.protocol_versions or NEWEST_FIRST
+        if message.modern:
+            if message.version not in offered:
+                raise unsupported_version(message.version or "", offered)
+            if self.tool is not None:
+                check_parameters(self.exchange, server.tools.get(self.tool), message.params.get("arguments"))
+            return
+        handshakes = handshake_versions(offered)
+        if message.method == "initialize":
+            requested = message.params["protocolVersion"]
+            if not handshakes:
+                raise unsupported_version(requested, offered)
+            if requested not in handshakes:
+                message.params["protocolVersion"] = handshakes[0]
+            return
+        if not handshakes or (message.version is not None and message.version not in handshakes):
+            raise unsupported_version(message.version or "2025-03-26", offered)
+        sealed = self.exchange.headers.get(SESSION)
+        if sealed is not None:
+            self.session = self.mirror.sealer.open(view.token.id, server.id, sealed)
+            if self.session is None:
+                raise no_such_session()
+
+    async def _forward(self, passed: Passed) -> str:
+        target, message = passed.to, self.message
+        listens = message.method == "subscriptions/listen"
+        with Watch(self.exchange, passed.flight, message.modern) as watch:
+            response = await self.mirror.outbound.request(
+                "POST",
+                target.url,
+                self._headers(target),
+                self._listening(passed.names) if listens else message.serialised(),
+                timeouts=LISTEN_TIMES if listens else CALL_TIMES,
+                before_send=passed.flight.may_start,
+            )
+            try:
+                secrets = secrets_of(target)
+                if response.status != 200:
+                    raise await refuse_status(response, secrets)
+                rewrite = None
+                if self.tool is None or message.modern:
+                    rewrite = rewrite_of(message, passed, self.mirror.sealer, self.mirror.sync_requests)
+                answer = Answer(message.id, secrets, rewrite)
+                if message.method == "initialize":
+                    answer.headers = self._sealed_session(passed, response)
+                return await self._answer(response, answer, watch, passed)
+            finally:
+                response.close()
+
+    def _listening(self, parts: frozenset[str]) -> bytes:
+        """A ``subscriptions/listen`` for those notifications alone that the token may hear of."""
+        params = self.message.params
+        wanted = listened_for(params["notifications"], parts)
+        return strict_json.dumps({**self.message.body, "params": {**params, "notifications": wanted}})
+
+    async def _answer(self, response: OutboundResponse, answer: Answer, watch: Watch, passed: Passed) -> str:
+        media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if media == b"application/json":
+            return await answer_json(self.exchange, response, answer)
+        if media != b"text/event-stream":
+            raise bad_upstream(
+                "The server behind the gateway answered with a content type that is not MCP's."
+            )
+        message = self.message
+        session = self.session
+        if message.method == "initialize":
+            session = response.header(SESSION)
+        origin = Origin(message.method, self.tool, message.id, passed.call_id)
+        passage = MirrorPassage(self._line(passed, session), origin)
+        reply = None if message.modern else self._replier(passed.to, session)
+        outcome = "unknown"
+        try:
+            outcome = await Relay(self.exchange, answer, watch, passage, reply).run(response)
+            return outcome
+        finally:
+            if outcome != "unknown" or not watch.resumable:
+                passage.close()
+
+    def _line(self, passed: Passed, session: bytes | None) -> Line:
+        mirror, exchange = self.mirror, self.exchange
+        return Line(
+            mirror.pipeline.snapshots,
+            mirror.sync_requests,
+            mirror.sealer,
+            mirror.requests,
+            passed.view,
+            passed.on,
+            session,
+            exchange.address,
+            exchange.client,
+            self.message.modern,
+        )
+
+    def _replier(self, target: UpstreamTarget, session: bytes | None) -> AnswerUpstream:
+        """Answers those requests of the server that its client is not asked, in the session that they came in."""
+        headers = [(b"content-type", b"application/json"), (b"accept", _BOTH)]
+        if self.message.version is not None:
+            headers.append((VERSION, self.message.version.encode()))
+        if session is not None:
+            headers.append((SESSION, session))
+        headers += target.headers
+
+        async def reply(body: bytes) -> None:
+            sent = await self.mirror.outbound.request("POST", target.url, headers, body, timeouts=SHORT_TIMES)
+            sent.close()
+
+        return reply
+
+    def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
+        """By allow-list: never the client's credential, cookies or addresses."""
+        theirs = self.exchange.headers
+        headers = [(b"content-type", b"application/json"), (b"accept", theirs.get(b"accept", _BOTH))]
+        headers += [(name, theirs[name]) for name in _TRACE if name in theirs]
+        if self.message.version is not None:
+            headers.append((VERSION, theirs[VERSION]))
+        if self.session is not None:
+            headers.append((SESSION, self.session))
+        if self.message.modern:
+            own = {name for name, _ in target.headers}
+            routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
+            headers += [
+                (name, value)
+                for name, value in (*routing, *sent_parameters(self.exchange))
+                if name not in own
+            ]
+        headers += target.headers
+        return headers
+
+    def _sealed_session(self, passed: Passed, response: OutboundResponse) -> tuple[tuple[bytes, bytes], ...]:
+        session = response.header(SESSION)
+        if session is None:
+            return ()
+        sealed = self.mirror.sealer.seal(passed.view.token.id, passed.on.id, session)
+        if len(sealed) > MAX_SEALED:
+            raise bad_upstream("The server behind the gateway gave a session id that is too long.")
+        return ((SESSION, sealed),)
+
+    async def _send_along(self, http_method: str, view: View, target: UpstreamTarget) -> str:
+        body = self.message.serialised() if http_method == "POST" else b""
+        response = await self.mirror.outbound.request(
+            http_method, target.url, self._headers(target), body, timeouts=SHORT_TIMES
+        )
+        try:
+            if response.status == 405 and http_method == "DELETE":
+                raise Refused(
+                    405, -32600, "This server ends its sessions itself.", headers=((b"allow", b"POST"),)
+                )
+            if not 200 <= response.status < 300:
+                raise await refuse_status(response, secrets_of(target))
+            await response.read()
+        finally:
+            response.close()
+        await self.exchange.answer(202 if http_method == "POST" else 204)
+        return "success"
+
+    async def _answer_denied(self, denied: Denied) -> None:
+        """What is out of reach looks as if it were not there."""
+        decision, modern = denied.decision, self.message.modern
+        at = self.mirror.pipeline.snapshots.now()
+        if not reaches(denied.view, self.slug, at, self.exchange.address):
+            raise no_such_server()
+        if self.tool is None:
+            # The very answer of a server without this part.
+            raise unknown_method(modern)
+        if decision.reason_code in HIDDEN_REASONS:
+            raise unknown_tool(self.tool, modern)
+        result: dict[str, Any] = {
+            "content": [{"type": "text", "text": denial_text(decision)}],
+            "isError": True,
+        }
+        if modern:
+            result["resultType"] = "complete"
+        await self.exchange.answer(200, result_body(self.message.id, result))

@@ -1,0 +1,104 @@
+"""What is changed of a mirror's answers: lists and capabilities shown, and the rounds of a request for input.
+
+A modern server that needs input answers with its questions and a state, and gets both back with the client's next
+request. That request is decided like any other; the state is sealed, so that it is of use to this token, for this
+method of this server, and to nobody else.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from app.gateway.answers import Rewrite, dump
+from app.gateway.catalogue import carried_capabilities, filter_tools, make_private
+from app.gateway.envelope import NEWEST_FIRST, Message
+from app.gateway.methods import INPUT_METHODS, INPUT_REQUESTS
+from app.gateway.pipeline import Passed
+from app.gateway.ports import SyncRequests, UpstreamTarget, View
+from app.gateway.refusals import bad_upstream, invalid_params
+from app.gateway.sessions import SessionSealer
+from app.kit import strict_json
+
+MAX_STATE = 1024 * 1024
+_LISTS = frozenset({"prompts/list", "resources/list", "resources/templates/list", "resources/read"})
+
+
+def rewrite_of(
+    message: Message, passed: Passed, sealer: SessionSealer, sync_requests: SyncRequests
+) -> Rewrite | None:
+    """What to do with the result of a request; ``None`` when it passes as it is."""
+    method = message.method
+    if method == "tools/list":
+        return _rewriting(
+            message, lambda result: filter_tools(result, passed.on, passed.names, sync_requests)
+        )
+    if method in {"initialize", "server/discover"}:
+        return _rewriting(message, lambda result: _introduce(result, message, passed.names, passed.to))
+    if not message.modern:
+        return None
+
+    def rewrite(result: dict[str, Any]) -> bool:
+        if result.get("resultType") == "input_required":
+            return _ask(result, message, passed, sealer)
+        if method in _LISTS:
+            make_private(result)
+            return True
+        return False
+
+    return rewrite
+
+
+def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Rewrite:
+    def rewrite(result: dict[str, Any]) -> bool:
+        change(result)
+        if message.modern:
+            make_private(result)
+        return True
+
+    return rewrite
+
+
+def _introduce(
+    result: dict[str, Any], message: Message, parts: frozenset[str], target: UpstreamTarget
+) -> None:
+    result["capabilities"] = carried_capabilities(result.get("capabilities"), parts)
+    offered = target.protocol_versions or NEWEST_FIRST
+    if message.modern:
+        result["supportedVersions"] = list(offered)
+    elif result.get("protocolVersion") not in offered:
+        raise bad_upstream("The server behind the gateway speaks another protocol version than it did.")
+
+
+def _ask(result: dict[str, Any], message: Message, passed: Passed, sealer: SessionSealer) -> bool:
+    """Let through what the client may be asked. Raises ``Refused`` for anything else."""
+    questions = result.get("inputRequests", {})
+    if message.method not in INPUT_METHODS or not isinstance(questions, dict):
+        raise bad_upstream("The server behind the gateway asked for input where it may not.")
+    for question in questions.values():
+        if not isinstance(question, dict) or question.get("method") not in INPUT_REQUESTS:
+            raise bad_upstream("The server behind the gateway asked for input that no client gives.")
+    state = result.get("requestState")
+    if state is None:
+        return False
+    if not isinstance(state, str):
+        raise bad_upstream("The server behind the gateway sent a state that is not a string.")
+    sealed = sealer.seal(passed.view.token.id, passed.on.id, dump(state), _purpose(message))
+    result["requestState"] = sealed.decode()
+    return True
+
+
+def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -> None:
+    """Put the server's own state back into a request. Raises ``Refused`` for a state that is not of this place."""
+    state, server = message.params.get("requestState"), view.servers.get(slug)
+    if state is None or server is None:
+        return
+    opened = None
+    if isinstance(state, str) and state.isascii():
+        opened = sealer.open(view.token.id, server.id, state.encode(), _purpose(message), MAX_STATE)
+    if opened is None:
+        raise invalid_params("Invalid or expired requestState", message.modern)
+    message.params["requestState"] = strict_json.loads(opened)
+
+
+def _purpose(message: Message) -> bytes:
+    name = message.params.get("uri" if message.method == "resources/read" else "name")
+    return f"state:{message.method}:{name}".encode()

@@ -1,0 +1,176 @@
+"""A legacy server asks its client: the question reaches it, and only the one who was asked answers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.gateway.server_requests import ServerRequests
+from app.gateway.sessions import FLEET, SessionSealer
+from tests.gateway.messages import LEGACY, call, initialize, post, post_modern
+from tests.gateway.upstreams import event, scripted, send_events, send_json
+from tests.gateway.world import CREDENTIAL, World, running
+
+TOOLS = [{"name": "add", "inputSchema": {"type": "object"}}]
+ACCEPT = {"action": "accept", "content": {}}
+
+
+@dataclass
+class Asking:
+    """A server that gives each session an id and asks in every call."""
+
+    sessions: int = 0
+    responses: list[tuple[bytes, dict[str, Any]]] = field(default_factory=list)
+    answered: asyncio.Event = field(default_factory=asyncio.Event)
+    asks: dict[str, Any] = field(
+        default_factory=lambda: {"jsonrpc": "2.0", "id": 5, "method": "elicitation/create", "params": {}}
+    )
+
+    async def script(self, message: dict[str, Any], receive: Any, send: Any) -> None:
+        if "method" not in message:
+            self.responses.append((b"", message))
+            self.answered.set()
+            await send_json(send, 202, b"")
+        elif message["method"] == "initialize":
+            self.sessions += 1
+            result = {
+                "protocolVersion": LEGACY,
+                "capabilities": {},
+                "serverInfo": {"name": "x", "version": "1"},
+            }
+            answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+            await send_json(send, 200, answer, {"mcp-session-id": f"s{self.sessions}"})
+        else:
+            await send_events(send, event(self.asks), last=False)
+            await self.answered.wait()
+            done = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}}
+            await send({"type": "http.response.body", "body": event(done)})
+
+
+@asynccontextmanager
+async def asked(
+    world: World, client: httpx2.AsyncClient, path: str = "/mcp/calc"
+) -> AsyncIterator[tuple[dict[str, str], dict[str, Any], AsyncIterator[str]]]:
+    """A call in a session of its own, up to the server's question: headers, the question, what follows."""
+    session = (await post(client, path, initialize())).headers["mcp-session-id"]
+    headers = {"mcp-session-id": session, "mcp-protocol-version": LEGACY}
+    async with client.stream("POST", path, json=call("add"), headers=headers) as stream:
+        lines = stream.aiter_lines()
+        async for line in lines:
+            if line.startswith("data:"):
+                yield headers, json.loads(line.removeprefix("data:")), lines
+                return
+
+
+async def respond(client: httpx2.AsyncClient, path: str, id: Any, headers: dict[str, str]) -> httpx2.Response:
+    return await client.post(path, json={"jsonrpc": "2.0", "id": id, "result": ACCEPT}, headers=headers)
+
+
+@pytest.mark.parametrize("method", ["elicitation/create", "sampling/createMessage", "roots/list", "ping"])
+async def test_the_client_is_asked_and_its_response_arrives_once(method: str) -> None:
+    server = Asking()
+    server.asks["method"] = method
+    async with running() as world, scripted(server.script) as (url, seen):
+        world.store.register("calc", url, (LEGACY,), TOOLS)
+        async with (
+            world.client(world.store.issue(world.store.grant())) as client,
+            asyncio.timeout(10),
+            asked(world, client) as (headers, question, lines),
+        ):
+            assert (question["method"], type(question["id"])) == (method, str)
+            got = await respond(client, "/mcp/calc", question["id"], headers)
+            assert got.status_code == 202
+            assert '"content":[]' in "".join([line async for line in lines]).replace(" ", "")
+            assert [body["id"] for _, body in server.responses] == [5]
+            last = seen.requests[-1][1]
+            assert last[b"mcp-session-id"] == b"s1"
+            assert last[b"authorization"] == b"Bearer " + CREDENTIAL
+            again = await respond(client, "/mcp/calc", question["id"], headers)
+            assert again.status_code == 400
+            assert len(server.responses) == 1
+
+
+async def test_a_response_of_another_session_token_server_or_making_is_refused() -> None:
+    server = Asking()
+    async with running() as world, scripted(server.script) as (url, _):
+        grant = world.store.grant()
+        for slug in ("calc", "copy"):
+            world.store.register(slug, url, (LEGACY,), TOOLS)
+        token = world.store.issue(grant)
+        async with (
+            world.client(token) as client,
+            world.client(world.store.issue(grant)) as other,
+            asyncio.timeout(10),
+            asked(world, client) as (headers, question, _),
+        ):
+            id = question["id"]
+            for who, path in ((client, "/mcp/calc"), (other, "/mcp/calc"), (client, "/mcp/copy")):
+                session = (await post(who, path, initialize())).headers["mcp-session-id"]
+                foreign = {**headers, "mcp-session-id": session}
+                assert (await respond(who, path, id, foreign)).status_code == 400
+                assert (await respond(who, path, id, {"mcp-protocol-version": LEGACY})).status_code == 400
+            assert (await respond(other, "/mcp/calc", id, headers)).status_code == 404
+            signature, _, text = id.partition(".")
+            for made_up in (5, "5", text, f"{signature}.6", f".{text}", f"{'A' * 22}.{text}", None, True):
+                assert (await respond(client, "/mcp/calc", made_up, headers)).status_code == 400
+            both = {"jsonrpc": "2.0", "id": id, "result": {}, "error": {"code": 1, "message": "x"}}
+            assert (await client.post("/mcp/calc", json=both, headers=headers)).status_code == 400
+            assert not server.responses
+            world.store.change(token, revoked=True)
+            assert (await respond(client, "/mcp/calc", id, headers)).status_code == 401
+            assert not server.responses
+            world.store.cut_all()
+
+
+async def test_once_the_call_is_over_nobody_waits_for_the_response() -> None:
+    server = Asking()
+    async with running() as world, scripted(server.script) as (url, _):
+        world.store.register("calc", url, (LEGACY,), TOOLS)
+        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(10):
+            async with asked(world, client) as (headers, question, lines):
+                world.store.cut_all()
+                assert "withdrawn" in "".join([line async for line in lines])
+            assert (await respond(client, "/mcp/calc", question["id"], headers)).status_code == 400
+            assert not server.responses
+
+
+async def test_no_modern_client_answers_with_a_message() -> None:
+    async with running() as world, scripted(Asking().script) as (url, seen):
+        world.store.register("calc", url, ("2026-07-28",), TOOLS)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            headers = {"mcp-protocol-version": "2026-07-28"}
+            assert (await respond(client, "/mcp/calc", "x.1", headers)).status_code == 400
+        assert not seen.requests
+
+
+async def test_a_modern_server_asks_nobody() -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        done = {"jsonrpc": "2.0", "id": message["id"], "result": {"resultType": "complete", "content": []}}
+        await send_events(send, event(Asking().asks), event(done))
+
+    async with running() as world, scripted(script) as (url, _):
+        world.store.register("calc", url, ("2026-07-28",), TOOLS)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            assert "elicitation" not in (await post_modern(client, "/mcp/calc", call("add"))).text
+
+
+def test_any_worker_knows_a_question_that_another_passed_on_but_the_asking_one_knows_when_it_ended() -> None:
+    sealer = SessionSealer([b"n" * 32, b"o" * 32])
+    here, there, older = (
+        ServerRequests(sealer),
+        ServerRequests(sealer),
+        ServerRequests(SessionSealer([b"o" * 32])),
+    )
+    for id in (5, "5", "ü", -1):
+        shown = here.pass_on(FLEET, FLEET, b"s", id)
+        assert there.take(FLEET, FLEET, b"s", shown) == id
+        assert there.take(FLEET, FLEET, b"s", shown) is None
+        here.close(shown)
+        assert here.take(FLEET, FLEET, b"s", shown) is None
+        assert there.take(FLEET, FLEET, b"t", shown) is None
+        assert here.take(FLEET, FLEET, b"s", older.pass_on(FLEET, FLEET, b"s", id)) == id
