@@ -22,8 +22,8 @@ from app.kit.authorization import Authenticator, Caller
 WINDOW_S = 60
 REMEMBERED = 10_000
 
-# Told of each refused credential: the client's address and what it calls itself.
-Tell = Callable[[str | None, str | None], None]
+# Told the client's address of each refused credential.
+Tell = Callable[[str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class SignInAttempts:
                 self._proven.pop(key, None)
                 self._failures.take(source_of(address))
             if self.tell is not None:
-                self.tell(address, request.headers.get("user-agent"))
+                self.tell(address)
             raise
         if key is not None:
             self._proven[key] = None

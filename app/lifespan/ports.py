@@ -162,9 +162,9 @@ class RefusedSignIns:
         self._refusals = refusals
         self._clients = clients
 
-    def count(self, address: str | None, user_agent: str | None) -> None:
-        """One more."""
-        client_id, row = self._clients.name(address, user_agent, None, None)
+    def count(self, address: str | None) -> None:
+        """One more. What a stranger calls itself is not kept: each new name would be two more rows."""
+        client_id, row = self._clients.name(address, None, None, None)
         self._refusals.count(Refusal("api_credential_refused", client_id), row)
 
 

@@ -145,8 +145,8 @@ async def test_what_was_refused_is_in_the_audit_trail_counted_by_source(
     limited: Limited, sessions: Sessions
 ) -> None:
     async with limited() as app, from_address(app, "192.0.2.9", "sgb_wrong") as api:
-        for _ in range(3):
-            await api.get(ME, headers={"User-Agent": "guesser"})
+        for number in range(3):
+            await api.get(ME, headers={"User-Agent": f"guesser {number}"})
     # Stopping writes what was counted.
     async with sessions() as session:
         rows = await session.execute(
@@ -156,4 +156,6 @@ async def test_what_was_refused_is_in_the_audit_trail_counted_by_source(
                 "WHERE event.action = 'credential.refused'"
             )
         )
-        assert [tuple(row) for row in rows] == [("api_credential_refused", "deny", 3, "192.0.2.9", "guesser")]
+        assert [tuple(row) for row in rows] == [("api_credential_refused", "deny", 3, "192.0.2.9", None)]
+        # A stranger's rows are as many as their addresses, whatever they call themselves.
+        assert (await session.execute(text("SELECT count(*) FROM audit_clients"))).scalar_one() == 1
