@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from app.cli.errors import CannotStart
+from app.features.access.clients import forget_clients
 from app.features.administrators.break_glass import forget_sessions
 from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
@@ -15,7 +16,7 @@ from app.settings import Settings
 
 def maintain(settings: Settings) -> Maintained:
     """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
-    break-glass sessions of that time, and forget the answers that were kept for idempotency keys.
+    break-glass sessions and clients of that time, and forget the answers that were kept for idempotency keys.
 
     Raises:
         CannotStart: the role may not do it.
@@ -37,4 +38,5 @@ async def _maintain(owner_url: str, keep: timedelta) -> Maintained:
     done = await maintain_partitions(owner_url, keep=keep, now=now)
     await forget_answers(owner_url)
     await forget_sessions(owner_url, keep=keep, now=now)
+    await forget_clients(owner_url, keep=keep, now=now)
     return done

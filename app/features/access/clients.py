@@ -6,9 +6,13 @@ leaves an id that tells nothing.
 
 import hmac
 from collections import OrderedDict
+from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
+
 from app.features.access.rows import STRING_LIMIT, ClientRow
+from app.kit.database import plain_url
 
 REMEMBERED = 10_000
 
@@ -52,3 +56,30 @@ def clean(text: str | None) -> str | None:
         return raw.decode()
     digest = hmac.digest(b"scopegate cut", raw, "sha256").hex()
     return raw[: STRING_LIMIT - 66].decode("utf-8", "ignore") + "~" + digest[:64]
+
+
+_OLD = "SELECT id FROM audit_clients WHERE first_seen_at < date_trunc('month', $1::timestamptz, 'UTC')"
+# The trail is read before the first row is deleted: an admission that names one would wait for the end.
+_FORGET = """
+WITH unnamed AS MATERIALIZED (
+    SELECT id FROM unnest($1::uuid[]) AS old(id)
+    WHERE NOT EXISTS (SELECT FROM audit_events WHERE client_id = old.id)
+)
+DELETE FROM audit_clients WHERE id IN (SELECT id FROM unnamed)
+"""
+
+
+async def forget_clients(owner_url: str, *, keep: timedelta, now: datetime) -> int:
+    """Delete the readable parts of clients that no audit event names any more; how many there were.
+
+    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    """
+    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    try:
+        old = [row["id"] for row in await connection.fetch(_OLD, now - keep)]
+        if not old:
+            return 0
+        status = await connection.execute(_FORGET, old)
+        return int(status.rpartition(" ")[2])
+    finally:
+        await connection.close()

@@ -1,7 +1,17 @@
 """Names of clients: the same for the same client, and nothing long of a stranger's is kept."""
 
-from app.features.access.clients import Clients
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+from pydantic import SecretStr
+
+from app.cli.maintenance import maintain
+from app.features.access.clients import Clients, forget_clients
 from app.features.access.rows import STRING_LIMIT
+from app.kit.ids import new_id
+from app.settings import Settings
+from tests.api import KEY
 
 
 def test_a_client_is_named_once_and_its_long_strings_are_kept_cut() -> None:
@@ -15,3 +25,31 @@ def test_a_client_is_named_once_and_its_long_strings_are_kept_cut() -> None:
     assert clients.name("127.0.0.1", "agent", None, None)[0] != id
     kept = [part for parts in clients._seen for part in parts if part is not None]
     assert max(len(part.encode()) for part in kept) <= STRING_LIMIT
+
+
+async def test_the_readable_parts_go_with_the_last_event_that_names_them(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    gone, named, recent = new_id(), new_id(), new_id()
+    seen = datetime(2026, 1, 20, tzinfo=UTC)
+    for id, at in ((gone, seen), (named, seen), (recent, datetime.now(UTC))):
+        await connection.execute(
+            "INSERT INTO audit_clients (id, ip, first_seen_at) VALUES ($1, '203.0.113.7', $2)", id, at
+        )
+    await connection.execute(
+        "INSERT INTO audit_events (id, action, actor_type, client_id) VALUES ($1, 'tool.call', 'identity', $2)",
+        new_id(), named,
+    )  # fmt: skip
+
+    async def left() -> set[object]:
+        return {row["id"] for row in await connection.fetch("SELECT id FROM audit_clients")}
+
+    keep, january = timedelta(days=28), datetime(2026, 2, 27, tzinfo=UTC)
+    assert await forget_clients(database_url, keep=keep, now=january) == 0
+    assert await left() == {gone, named, recent}
+    key = SecretStr(KEY)
+    settings = Settings(
+        database_url=SecretStr(database_url), token_pepper=key, encryption_key=key, signing_key=key
+    )
+    await asyncio.to_thread(maintain, settings.model_copy(update={"audit_retention": keep}))
+    assert await left() == {named, recent}
+    await connection.close()
