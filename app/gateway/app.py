@@ -14,6 +14,7 @@ from app.gateway.envelope import read_version
 from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
 from app.gateway.mirror import Mirror, refuse_http_method
 from app.gateway.mirror_call import Mirrored
+from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
 from app.gateway.ports import (
     Admissions,
@@ -61,7 +62,7 @@ class Gateway:
         pipeline = Pipeline(snapshots, admissions, in_flight, ended_sessions, self._door)
         sealer = SessionSealer(session_keys)
         self._upstreams = UpstreamSessions(outbound)
-        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, ServerRequests(sealer))
+        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, ServerRequests(sealer), OpenStreams())
         self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = Aggregate(pipeline, sealer, sync_requests, self._upstreams, {}, body_limit)
 

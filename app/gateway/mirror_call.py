@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from app.domain.access import Server
+from app.domain.access import Part, Server
 from app.gateway.answers import Answer, answer_json, refuse_status, secrets_of
 from app.gateway.catalogue import handshake_versions
 from app.gateway.envelope import (
@@ -25,6 +25,7 @@ from app.gateway.methods import (
     named_by,
     part_of,
 )
+from app.gateway.open_streams import OpenStreams
 from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.passage import Line, MirrorPassage, Origin
 from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Passed, Pipeline, denial_text, reaches
@@ -64,12 +65,13 @@ class Mirrored:
     sealer: SessionSealer
     sync_requests: SyncRequests
     requests: ServerRequests
+    streams: OpenStreams
 
 
 class MirrorCall:
     """One request, from its decision to its answer."""
 
-    __slots__ = ("exchange", "message", "mirror", "session", "slug", "tool")
+    __slots__ = ("exchange", "message", "mirror", "part", "session", "slug", "tool")
 
     def __init__(self, mirror: Mirrored, exchange: Exchange, slug: str, message: Message) -> None:
         self.mirror = mirror
@@ -78,6 +80,7 @@ class MirrorCall:
         self.message = message
         self.session: bytes | None = None
         self.tool: str | None = None
+        self.part: Part | None = None
 
     async def run(self, view: View, method: Method) -> None:
         """Decide, admit, forward, answer."""
@@ -86,6 +89,7 @@ class MirrorCall:
             self.tool, arguments = call_parameters(message)
         else:
             arguments = named_by(method, message)
+            self.part = part_of(method, message)
         self._declare()
         if message.modern and "requestState" in message.params:
             open_state(message, view, self.slug, self.mirror.sealer)
@@ -104,7 +108,7 @@ class MirrorCall:
             self.tool,
             arguments,
             lists=message.method == "tools/list",
-            part=None if self.tool is not None else part_of(method, message),
+            part=self.part,
             parts=message.method in INTRODUCING,
         )
         try:
@@ -183,15 +187,20 @@ class MirrorCall:
                 raise no_such_session()
 
     async def _forward(self, passed: Passed) -> str:
+        if self.message.method == "subscriptions/listen":
+            with self.mirror.streams.opened(passed.view.token.id):
+                return await self._exchanged(passed, self._listening(passed.names), LISTEN_TIMES)
+        return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
+
+    async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:
         target, message = passed.to, self.message
-        listens = message.method == "subscriptions/listen"
         with Watch(self.exchange, passed.flight, message.modern) as watch:
             response = await self.mirror.outbound.request(
                 "POST",
                 target.url,
                 self._headers(target),
-                self._listening(passed.names) if listens else message.serialised(),
-                timeouts=LISTEN_TIMES if listens else CALL_TIMES,
+                body,
+                timeouts=times,
                 before_send=passed.flight.may_start,
             )
             try:
@@ -226,7 +235,7 @@ class MirrorCall:
         session = self.session
         if message.method == "initialize":
             session = response.header(SESSION)
-        origin = Origin(message.method, self.tool, message.id, passed.call_id)
+        origin = Origin(message.method, self.tool, message.id, passed.call_id, self.part)
         passage = MirrorPassage(self._line(passed, session), origin)
         reply = None if message.modern else self._replier(passed.to, session)
         outcome = "unknown"

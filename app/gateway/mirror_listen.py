@@ -5,7 +5,6 @@ from time import time
 from app.gateway.answers import Answer, refuse_status, secrets_of
 from app.gateway.envelope import SESSION, Message
 from app.gateway.http import Exchange
-from app.gateway.methods import LEGACY
 from app.gateway.mirror_call import LISTEN_TIMES, MirrorCall, Mirrored
 from app.gateway.passage import MirrorPassage, Origin, open_event_id
 from app.gateway.pipeline import Ask, Denied, Passed
@@ -38,7 +37,7 @@ class MirrorListen(MirrorCall):
             ask.action = "mcp.resume"
             ask.lists = self._origin.method == "tools/list"
             ask.parts = self._origin.method == "initialize"
-            ask.part = LEGACY[self._origin.method].part
+            ask.part = self._origin.part
         try:
             await self.mirror.pipeline.run(exchange, view, ask, self._stream, check=self._check)
         except Denied:
@@ -63,7 +62,10 @@ class MirrorListen(MirrorCall):
 
     async def _stream(self, passed: Passed) -> str:
         target, exchange, origin = passed.to, self.exchange, self._origin
-        with Watch(exchange, passed.flight, modern=True) as watch:
+        with (
+            self.mirror.streams.opened(passed.view.token.id),
+            Watch(exchange, passed.flight, modern=True) as watch,
+        ):
             response = await self.mirror.outbound.request(
                 "GET",
                 target.url,

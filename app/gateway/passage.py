@@ -30,6 +30,7 @@ class Origin:
     tool: str | None
     id: str | int | None
     call_id: UUID
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class MirrorPassage:
         origin = self.origin
         parts: list[strict_json.JsonValue] = [id]
         if origin is not None:
-            parts += [origin.method, origin.tool, origin.id, origin.call_id.hex]
+            parts += [origin.method, origin.tool, origin.id, origin.call_id.hex, origin.part]
         sealed = line.sealer.seal(
             line.view.token.id, line.server.id, strict_json.dumps(parts), _TAKEN_UP + line.session
         )
@@ -134,5 +135,6 @@ def open_event_id(
     parts: Any = strict_json.loads(opened)
     if len(parts) == 1:
         return parts[0], None
-    id, method, tool, request_id, call_id = parts
-    return id, Origin(method, tool, request_id, UUID(hex=call_id))
+    id, method, tool, request_id, call_id, part = parts
+    origin = Origin(method, tool, request_id, UUID(hex=call_id), None if part is None else Part(part))
+    return id, origin

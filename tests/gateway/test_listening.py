@@ -207,6 +207,22 @@ async def test_a_list_that_comes_by_a_stream_taken_up_again_is_filtered_all_the_
         assert "secret" not in got.text
 
 
+async def test_a_completion_is_taken_up_again_while_the_part_that_it_is_of_is_reached() -> None:
+    server = Streaming()
+    reference = {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {"name": "a", "value": "b"}}
+    async with world_of(server, prompts=True) as (world, seen, token), world.client(token) as client:
+        headers = await session_of(client)
+        last = await last_event_of(client, request("completion/complete", reference), headers)
+        fewer = world.store.grant(None, "add")
+        world.store.versions[fewer.id] = 1
+        for _, each in world.store.tokens.values():
+            object.__setattr__(each.identity, "grants", (fewer,))
+        seen.requests.clear()
+        got = await client.get("/mcp/calc", headers={**headers, "last-event-id": last})
+        assert got.status_code == 404
+        assert not seen.requests
+
+
 async def test_a_stream_is_taken_up_again_only_where_and_while_its_request_is_allowed() -> None:
     server = Streaming()
     async with world_of(server) as (world, seen, token), world.client(token) as client:
@@ -281,3 +297,24 @@ async def test_listening_for_nothing_sensible_is_refused() -> None:
             got = await client.post("/mcp/calc", json=body, headers=headers)
             assert (got.status_code, got.json()["error"]["code"]) == (400, -32602)
         assert not seen.requests
+
+
+async def test_one_token_holds_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.gateway.open_streams.MAX_OPEN", 1)
+    server = Streaming()
+    body, listening = modern(request("subscriptions/listen", {"notifications": {}}))
+    async with world_of(server) as (world, seen, token), world.client(token) as client:
+        headers = await session_of(client)
+        async with client.stream("GET", "/mcp/calc", headers=headers):
+            await server.listening.wait()
+            seen.requests.clear()
+            assert (await client.get("/mcp/calc", headers=headers)).status_code == 429
+            assert (await client.post("/mcp/calc", json=body, headers=listening)).status_code == 429
+            assert not seen.requests
+            async with world.client(world.store.issue(world.store.grant())) as other:
+                server.get_status = 405
+                assert (await other.get("/mcp/calc", headers=await session_of(other))).status_code == 405
+        await server.left.wait()
+        while world.store.watched:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0)
+        assert (await client.get("/mcp/calc", headers=headers)).status_code == 405

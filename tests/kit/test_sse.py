@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event
+from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
 
 
 def parse(stream: bytes, size: int | None = None) -> tuple[list[SseEvent], bytes]:
@@ -83,3 +83,18 @@ def test_an_encoded_event_reads_back(data: bytes) -> None:
     events, pending = parse(encode_event(data))
     assert pending == b""
     assert [event.data for event in events] == [data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")]
+
+
+def test_an_event_bears_the_id_that_it_is_given_whatever_it_had() -> None:
+    assert SseParser().feed(encode_event(b"a\nb", b"7"))[0].id == "7"
+    assert SseParser().feed(encode_event(b"a", b"7"))[0].data == b"a"
+    for raw in (
+        b"id: 1\r\n: x\r\ndata: id: 2\r\n\r\n",
+        b"data: id: 2\rid:1\r\r",
+        b"id\nid: 1\ndata: id: 2\n\n",
+    ):
+        (event,) = SseParser().feed(raw)
+        (changed,) = SseParser().feed(replace_id(event.raw, b"\\1"))
+        assert (changed.id, changed.data) == ("\\1", b"id: 2")
+        assert b"id: 1" not in changed.raw
+        assert b"id:1" not in changed.raw
