@@ -18,7 +18,7 @@ COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --ge
 IMAGE ?= scopegate
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test slow check fmt format-check lint types imports migrate openapi \
+.PHONY: help install run demo test slow conformance check fmt format-check lint types imports migrate openapi \
 	openapi-check spec-lint client client-check bench image lock clean
 
 help: ## List the targets
@@ -37,6 +37,9 @@ test: $(STAMP) ## Run the tests, but the slow ones
 
 slow: $(STAMP) ## Run the slow tests
 	$(BIN)/pytest -q -m slow
+
+conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
+	$(BIN)/pytest -q -s -m slow tests/conformance
 
 check: format-check lint types imports openapi-check spec-lint client-check test slow ## Run every check
 
@@ -95,7 +98,7 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
 clean: ## Remove the environment and the caches; the data in .scopegate stays
-	rm -rf $(VENV) tests/provider/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) tests/provider/node_modules tests/conformance/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 $(GENERATOR)/.installed: clients/python/generator/requirements.lock | $(STAMP)
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(GENERATOR)

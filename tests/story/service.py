@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -99,8 +99,13 @@ class Service:
 
 
 @asynccontextmanager
-async def whole_service(database_url: str, bearer: str, **settings: Any) -> AsyncIterator[Service]:
-    """Start the service on a database; ``bearer`` is an owner's, ``settings`` come to those that it needs."""
+async def whole_service(
+    database_url: str, bearer: str, *, wrap: Callable[[Any], Any] | None = None, **settings: Any
+) -> AsyncIterator[Service]:
+    """Start the service on a database; ``bearer`` is an owner's, ``settings`` come to those that it needs.
+
+    ``wrap`` puts something in front of the application.
+    """
     key = SecretStr(KEY)
     with listener() as sock:
         all_settings = Settings(
@@ -112,7 +117,8 @@ async def whole_service(database_url: str, bearer: str, **settings: Any) -> Asyn
             upstream_allowed_networks=(ip_network("127.0.0.0/8"),),
             **settings,
         )
-        async with serving(create_app(all_settings), sock) as url:
+        app: Any = create_app(all_settings)
+        async with serving(app if wrap is None else wrap(app), sock) as url:
             headers = {"Authorization": f"Bearer {bearer}"}
             async with httpx2.AsyncClient(base_url=url, headers=headers) as api:
                 yield Service(url, api)

@@ -1,0 +1,113 @@
+"""The official conformance suite, run against a URL: which of its checks pass.
+
+It needs Node and npm; what runs it skips where they are missing.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REVISIONS = {
+    "2025-11-25": ("--requirements", "2025-11-25"),
+    "2026-07-28": ("--suite", "all", "--spec-version", "2026-07-28"),
+}
+NODE = 22
+_HERE = Path(__file__).parent
+_WHEN = re.compile(r"-\d{4}-\d\d-\d\dT[\dZ-]+$")
+_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How often each check, by scenario and name, passed and did not. One name may stand for several checks."""
+
+    passed: Counter[str]
+    failed: Counter[str]
+    """With what was wrong."""
+
+    def lost(self, other: "Score") -> list[str]:
+        """What passes here and does not there."""
+        return sorted((self.passed - other.passed).elements())
+
+    def __str__(self) -> str:
+        passed, failed = self.passed.total(), self.failed.total()
+        return f"{passed} of {passed + failed}"
+
+
+def install_suite() -> None:
+    """Put the suite beside this file, once for all workers and sessions."""
+    if shutil.which("npm") is None:
+        pytest.skip("the conformance suite needs npm: apt-get install nodejs npm")
+    lock = _HERE / "package-lock.json"
+    stamp = _HERE / "node_modules" / ".installed"
+    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        result = subprocess.run(command, cwd=_HERE, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        stamp.write_text(wanted)
+
+
+def find_node() -> str:
+    """A Node that the suite runs on: the one that came with it, where there is one for this machine."""
+    for path in sorted((_HERE / "node_modules").glob("node-*/bin/node")):
+        return str(path)
+    found = shutil.which("node")
+    if found is not None:
+        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+        if int(version.removeprefix("v").partition(".")[0]) >= NODE:
+            return found
+    pytest.skip(f"the conformance suite needs Node {NODE}, and has none for this machine")
+
+
+async def run_suite(url: str, revision: str, results: Path) -> Score:
+    """Run what a revision of the specification asks of a server."""
+    process = await asyncio.create_subprocess_exec(
+        find_node(),
+        _HERE / "node_modules/@modelcontextprotocol/conformance/dist/index.js",
+        "server",
+        "--url",
+        url,
+        *REVISIONS[revision],
+        "--output-dir",
+        str(results),
+        cwd=_HERE,
+        env=os.environ | {"NO_COLOR": "1"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise
+    return _read(results)
+
+
+def _read(results: Path) -> Score:
+    score = Score(Counter(), Counter())
+    for path in sorted(results.rglob("checks.json")):
+        scenario = _WHEN.sub("", path.parent.name.removeprefix("server-"))
+        for check in json.loads(path.read_text()):
+            name = f"{scenario}: {check['id']}"
+            if check["status"] == "SUCCESS":
+                score.passed[name] += 1
+            elif check["status"] in {"FAILURE", "WARNING"}:
+                score.failed[f"{name}: {check.get('errorMessage')}"] += 1
+    return score

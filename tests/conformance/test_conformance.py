@@ -1,0 +1,105 @@
+"""The official conformance suite passes a server of ours, and loses none of its checks through the gateway."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api import Account
+from tests.conformance.suite import REVISIONS, install_suite, run_suite
+from tests.story.service import Service, listener, whole_service
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+# What the direct run scores, so that a suite that runs less than it did is noticed.
+DIRECT = {"2025-11-25": 84, "2026-07-28": 152}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def fixture_server() -> Iterator[str]:
+    """The URL of the fixture server, in a process of its own."""
+    install_suite()
+    with listener() as sock:
+        # It serves what it inherits, so that it is there before it is asked.
+        command = [sys.executable, "-m", "tests.conformance.fixture_server", str(sock.fileno())]
+        with subprocess.Popen(
+            command, cwd=ROOT, stderr=subprocess.DEVNULL, pass_fds=[sock.fileno()]
+        ) as process:
+            try:
+                yield f"http://localhost:{sock.getsockname()[1]}/mcp"
+            finally:
+                process.kill()
+
+
+def bearing(token: list[str], app: Any) -> Any:
+    """A small hop in front: the suite has no token to send, so it is put on its requests here."""
+
+    async def hop(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].startswith("/mcp/") and token:
+            scope["headers"] = [*scope["headers"], (b"authorization", f"Bearer {token[0]}".encode())]
+        await app(scope, receive, send)
+
+    return hop
+
+
+async def token_for_everything(service: Service) -> str:
+    """A token of a person who was granted everything."""
+    person = await service.post(
+        "/identities", {"kind": "person", "user_name": f"sophie-{os.urandom(4).hex()}"}
+    )
+    principal = {"type": "identity", "id": person["id"]}
+    everything = {"servers": {"kind": "all"}, "tools": {"kind": "all"}}
+    await service.post("/grants", {"principal": principal, **everything})
+    issued = await service.post(
+        "/tokens",
+        {
+            "identity_id": person["id"],
+            "name": "suite",
+            "scope": {"kind": "grants"},
+            "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+        },
+    )
+    return str(issued["secret"])
+
+
+@asynccontextmanager
+async def through_the_gateway(
+    database_url: str, owner: Account, server: str
+) -> AsyncIterator[tuple[str, Service]]:
+    """The URL of the server behind the whole service."""
+    token: list[str] = []
+    hop = partial(bearing, token)
+    async with whole_service(database_url, owner.bearer, host="localhost", wrap=hop) as service:
+        # Of `localhost` every address would have to be allowed.
+        await service.register("fixture", server.replace("localhost", "127.0.0.1"))
+        token.append(await token_for_everything(service))
+        yield f"{service.url.replace('127.0.0.1', 'localhost')}/mcp/fixture", service
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_the_gateway_loses_no_check_that_the_server_passes_directly(
+    revision: str, fixture_server: str, database_url: str, owner: Account, tmp_path: Path
+) -> None:
+    direct = await run_suite(fixture_server, revision, tmp_path / "direct")
+    async with through_the_gateway(database_url, owner, fixture_server) as (url, service):
+        through = await run_suite(url, revision, tmp_path / "through")
+        now = datetime.now(UTC)
+        window = {
+            "since": (now - timedelta(hours=1)).isoformat(),
+            "until": (now + timedelta(hours=1)).isoformat(),
+        }
+        found = await service.api.get("/api/v1/audit-events", params={"action": "tool.call", **window})
+    print(f"\n{revision}: directly {direct}, through the gateway {through}")  # noqa: T201
+    assert not direct.failed, "the fixture server passes"
+    assert direct.passed.total() >= DIRECT[revision]
+    assert direct.lost(through) == [], through.failed
+    assert not through.failed
+    assert len(found.json()["items"]) > 10, "the calls of the suite are on record"
