@@ -97,7 +97,7 @@ async def delete_identity(
     request: Request,
     if_match: IfMatch,
     response: Response,
-    reason: Annotated[Reason, Query(description="Why; it stands in the audit trail.")] = "deleted",
+    reason: Annotated[Reason, Query(description="Why; it is kept with the receipt.")] = "deleted",
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
     """The same as offboarding without handing its agents over. Nothing is deleted."""

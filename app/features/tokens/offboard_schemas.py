@@ -20,7 +20,9 @@ class Offboard(Strict):
         extra="forbid",
         json_schema_extra={"examples": [{"reason": "left the company", "transfer_agents_to": _IDENTITY}]},
     )
-    reason: Reason = Field(description="Why; it stands in the audit trail and in the receipt.")
+    reason: Reason = Field(
+        description="Why; it is kept with the receipt and with the tokens that end, not in the audit trail."
+    )
     transfer_agents_to: IdentityId | None = Field(
         default=None,
         description="An active person. Without one, the agents are suspended and their tokens end.",

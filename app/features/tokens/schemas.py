@@ -134,7 +134,7 @@ class TokenRevoke(Strict):
     """Why the token ends."""
 
     model_config = _example({"reason": "laptop lost"})
-    reason: Reason = Field(description="Why; it stands in the audit trail.")
+    reason: Reason = Field(description="Why; it is kept with the tokens that end, not in the audit trail.")
 
 
 class TokensRevokeFilter(Strict):
@@ -156,7 +156,7 @@ class TokensRevoke(Strict):
         {"filter": {"server_id": _SERVER}, "reason": "server compromised"}, "TokenBulkRevoke"
     )
     filter: TokensRevokeFilter
-    reason: Reason = Field(description="Why; it stands in the audit trail.")
+    reason: Reason = Field(description="Why; it is kept with the tokens that end, not in the audit trail.")
 
 
 class TokenView(Strict):

@@ -31,7 +31,7 @@ class IdentitiesResource(_IdentitiesResource):
             identity_id: Whom, by id; or by one of the next two.
             external_id: Whom, by the id that your HR or directory system knows.
             user_name: Whom, by user name.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the receipt.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: nothing is done if there is another by now.
@@ -71,7 +71,7 @@ class AsyncIdentitiesResource(_AsyncIdentitiesResource):
             identity_id: Whom, by id; or by one of the next two.
             external_id: Whom, by the id that your HR or directory system knows.
             user_name: Whom, by user name.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the receipt.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: nothing is done if there is another by now.

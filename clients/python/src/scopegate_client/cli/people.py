@@ -102,7 +102,7 @@ def offboard(
     session: Session,
     *,
     reason: Annotated[
-        str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it stands in the audit trail.")
+        str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it is kept with the receipt.")
     ],
     identity: Annotated[
         str | None, typer.Argument(metavar="[IDENTITY]", help="A user name, or an id: idn_...")

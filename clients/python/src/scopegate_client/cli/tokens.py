@@ -199,7 +199,7 @@ def revoke(
     *,
     token_id: TokenArgument,
     reason: Annotated[
-        str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it stands in the audit trail.")
+        str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it is kept with the tokens that end.")
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would end.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -13,7 +13,7 @@ class OffboardRequest:
     """Why somebody leaves, and who answers for their agents from now on."""
 
     reason: str
-    """Why; it stands in the audit trail and in the receipt."""
+    """Why; it is kept with the receipt and with the tokens that end, not in the audit trail."""
 
     transfer_agents_to: None | str | Unset = UNSET
     """An active person. Without one, the agents are suspended and their tokens end."""

@@ -17,7 +17,7 @@ class TokenBulkRevoke:
     """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
 
     reason: str
-    """Why; it stands in the audit trail."""
+    """Why; it is kept with the tokens that end, not in the audit trail."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -11,7 +11,7 @@ class TokenRevoke:
     """Why the token ends."""
 
     reason: str
-    """Why; it stands in the audit trail."""
+    """Why; it is kept with the tokens that end, not in the audit trail."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

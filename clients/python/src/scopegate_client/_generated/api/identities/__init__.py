@@ -144,7 +144,7 @@ class IdentitiesResource(Resource):
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the receipt.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -266,7 +266,7 @@ class IdentitiesResource(Resource):
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it stands in the audit trail and in the receipt.
+            reason: Why; it is kept with the receipt and with the tokens that end, not in the audit trail.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
@@ -443,7 +443,7 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the receipt.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -565,7 +565,7 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it stands in the audit trail and in the receipt.
+            reason: Why; it is kept with the receipt and with the tokens that end, not in the audit trail.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.

@@ -125,7 +125,7 @@ class TokensResource(Resource):
 
         Args:
             filter: Tokens that meet all that is given. At least one is needed; children of what is met end with it.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the tokens that end, not in the audit trail.
             dry_run: Change nothing; answer what would change.
         """
         return self._send(
@@ -202,7 +202,7 @@ class TokensResource(Resource):
 
         Args:
             token_id: The id of a token.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the tokens that end, not in the audit trail.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -339,7 +339,7 @@ class AsyncTokensResource(AsyncResource):
 
         Args:
             filter: Tokens that meet all that is given. At least one is needed; children of what is met end with it.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the tokens that end, not in the audit trail.
             dry_run: Change nothing; answer what would change.
         """
         return await self._send(
@@ -416,7 +416,7 @@ class AsyncTokensResource(AsyncResource):
 
         Args:
             token_id: The id of a token.
-            reason: Why; it stands in the audit trail.
+            reason: Why; it is kept with the tokens that end, not in the audit trail.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
