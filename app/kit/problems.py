@@ -16,6 +16,8 @@ from app.domain.errors import DomainError, FieldError
 MEDIA_TYPE = "application/problem+json"
 # Each code has a page at the service itself (see ``kit.error_pages``), whatever address it was reached by.
 DOCS = "/docs/errors/"
+MOST_ERRORS = 100
+"""How many wrong fields an answer names."""
 
 STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.Malformed, 400, "Bad request"),
@@ -119,15 +121,17 @@ def _printable(text: str) -> str:
 
 
 def _validation(request: Request, error: Exception) -> JSONResponse:
+    items = cast("RequestValidationError", error).errors()
+    # A body can have tens of thousands of wrong fields, and whoever sends it need not have signed in.
     found = [
         FieldError(
             _printable(_pointer(item["loc"])),
             {"extra_forbidden": "unknown_field", "missing": "required"}.get(item["type"], item["type"]),
             _printable(item["msg"].removeprefix("Value error, ")),
         )
-        for item in cast("RequestValidationError", error).errors()
+        for item in items[:MOST_ERRORS]
     ]
-    if any(item["type"] == "json_invalid" for item in cast("RequestValidationError", error).errors()):
+    if any(item["type"] == "json_invalid" for item in items):
         return problem(request, 400, "Bad request", "invalid_json", "The body is not valid JSON.", found)
     names = ", ".join(sorted({e.pointer or "/" for e in found}))
     detail = f"These fields are not acceptable: {names}. See errors for what each needs."
