@@ -1,8 +1,9 @@
 """``/break-glass``: the local administrator signs in."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import ConfigDict, Field, SecretStr, StringConstraints
 
 from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin_of
@@ -11,7 +12,25 @@ from app.kit.passwords import LONGEST
 from app.kit.problems import problem_responses
 from app.kit.schemas import CleanSecret, CleanText, Strict
 
-router = APIRouter(prefix="/api/v1/break-glass", tags=["break-glass"], route_class=TransactionalRoute)
+# A password and a reason, however their JSON is escaped.
+LARGEST_BODY = 32 * 1024
+
+
+class SmallBodyRoute(TransactionalRoute):
+    """Refuses a large body unread: nobody is known yet, and to say all that is wrong with it takes long."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            if len(await request.body()) > LARGEST_BODY:
+                raise HTTPException(413, f"This takes a body of at most {LARGEST_BODY} bytes")
+            return await handle(request)
+
+        return answer
+
+
+router = APIRouter(prefix="/api/v1/break-glass", tags=["break-glass"], route_class=SmallBodyRoute)
 
 
 def _get_break_glass(request: Request) -> BreakGlass:

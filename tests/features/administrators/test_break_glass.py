@@ -247,6 +247,16 @@ async def test_a_malformed_attempt_says_what_is_wrong_and_never_repeats_the_pass
     assert "x" * 20 not in answer.text
 
 
+async def test_a_stranger_cannot_have_a_large_body_looked_at(door: httpx2.AsyncClient) -> None:
+    many = {f"k{number}": "" for number in range(5_000)}
+    answer = await attempt(door, **many)
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+    longest = {"password": "\U0001f600" * 1024, "reason": "\U0001f600" * 500}
+    headers = {"Content-Type": "application/json"}
+    answer = await door.post(PATH, content=json.dumps(longest).encode(), headers=headers)
+    assert answer.status_code == 401
+
+
 async def test_neither_password_nor_bearer_is_stored_anywhere(
     door: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
