@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -100,11 +100,11 @@ class Service:
 
 @asynccontextmanager
 async def whole_service(
-    database_url: str, bearer: str, *, wrap: Callable[[Any], Any] | None = None, **settings: Any
+    database_url: str, bearer: str, *, wrap: Any = None, **settings: Any
 ) -> AsyncIterator[Service]:
     """Start the service on a database; ``bearer`` is an owner's, ``settings`` come to those that it needs.
 
-    ``wrap`` puts something in front of the application.
+    ``wrap``, of the application, gives what is served in its place.
     """
     key = SecretStr(KEY)
     with listener() as sock:
