@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
 import pytest
 
+from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, request
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running
@@ -49,6 +50,10 @@ class Streaming:
         elif method == "subscriptions/listen":
             await send_events(send, event(LOG), last=False)
             await self._until_left(receive, send)
+        elif method == "logging/setLevel":
+            await send_events(send, b"id: e1\n" + event(LOG), last=False)
+            if message["params"]["level"] != "alert":  # For an alert, it breaks off.
+                await self._until_left(receive, send)
         else:
             await send_events(send, b"id: e1\nretry: 7\ndata: \n\n", b"id: e2\n" + event(LOG))
 
@@ -90,6 +95,17 @@ async def world_of(server: Streaming, **parts: bool) -> AsyncIterator[tuple[Worl
 async def session_of(client: httpx2.AsyncClient) -> dict[str, str]:
     began = await post(client, "/mcp/calc", initialize())
     return {"mcp-session-id": began.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
+
+
+def narrow(world: World, token: str) -> None:
+    """Give the token's identity a grant of a tool and nothing else; this worker hears of it."""
+    credential = parse_credential(token, SCOPED_TOKEN)
+    assert credential is not None
+    grant = world.store.grant(None, "add")
+    world.store.versions[grant.id] = 1
+    identity = replace(world.store.tokens[credential.id][1].identity, grants=(grant,))
+    world.store.change(token, identity=identity)
+    world.store.cached.clear()
 
 
 async def last_event_of(client: httpx2.AsyncClient, message: Any, headers: dict[str, str]) -> str:
@@ -134,12 +150,7 @@ async def test_withdrawn_access_ends_the_stream_and_withdrawn_parts_fall_silent(
         headers = await session_of(client)
         async with client.stream("GET", "/mcp/calc", headers=headers) as stream:
             await server.listening.wait()
-            identity = next(each for _, each in world.store.tokens.values()).identity
-            fewer = world.store.grant(None, "add")
-            world.store.versions[fewer.id] = 1
-            old = identity.grants
-            object.__setattr__(identity, "grants", (fewer,))
-            world.store.cached.clear()
+            narrow(world, token)
             server.more.put_nowait(event(UPDATED))
             server.more.put_nowait(event(LOG))
             received = ""
@@ -149,7 +160,6 @@ async def test_withdrawn_access_ends_the_stream_and_withdrawn_parts_fall_silent(
                     world.store.cut_all()
             assert "resources/updated" not in received
             assert "error" not in received
-            assert old != identity.grants
         await server.left.wait()
         (opened,) = world.store.admitted("mcp.listen")
         assert world.store.outcomes[opened.id] == "cancelled"
@@ -195,6 +205,33 @@ async def test_a_stream_is_taken_up_again_and_brings_the_answer_and_the_outcome(
         assert world.store.outcomes[called.id] == "error"
 
 
+async def test_a_client_that_leaves_a_stream_which_it_can_take_up_again_lets_go_of_it() -> None:
+    server = Streaming()
+    async with world_of(server) as (world, _, token), world.client(token) as client:
+        headers = await session_of(client)
+        message = request("logging/setLevel", {"level": "info"})
+        async with client.stream("POST", "/mcp/calc", json=message, headers=headers) as stream:
+            async for line in stream.aiter_lines():
+                if "notifications/message" in line:
+                    break
+        await server.left.wait()
+        (called,) = world.store.admitted("mcp.set_level")
+        while called.id not in world.store.outcomes:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0)
+        assert world.store.outcomes[called.id] == "unknown"
+
+
+async def test_a_stream_that_breaks_off_and_can_be_taken_up_again_just_ends() -> None:
+    async with world_of(Streaming()) as (world, _, token), world.client(token) as client:
+        headers = await session_of(client)
+        message = request("logging/setLevel", {"level": "alert"})
+        got = await client.post("/mcp/calc", json=message, headers=headers)
+        assert "notifications/message" in got.text
+        assert "error" not in got.text
+        (called,) = world.store.admitted("mcp.set_level")
+        assert world.store.outcomes[called.id] == "unknown"
+
+
 async def test_a_list_that_comes_by_a_stream_taken_up_again_is_filtered_all_the_same() -> None:
     server = Streaming()
     async with world_of(server) as (world, _, token), world.client(token) as client:
@@ -213,10 +250,7 @@ async def test_a_completion_is_taken_up_again_while_the_part_that_it_is_of_is_re
     async with world_of(server, prompts=True) as (world, seen, token), world.client(token) as client:
         headers = await session_of(client)
         last = await last_event_of(client, request("completion/complete", reference), headers)
-        fewer = world.store.grant(None, "add")
-        world.store.versions[fewer.id] = 1
-        for _, each in world.store.tokens.values():
-            object.__setattr__(each.identity, "grants", (fewer,))
+        narrow(world, token)
         seen.requests.clear()
         got = await client.get("/mcp/calc", headers={**headers, "last-event-id": last})
         assert got.status_code == 404
