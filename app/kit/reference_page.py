@@ -44,6 +44,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; img-src 'self' data:; "
     "worker-src blob:; frame-ancestors 'none'; base-uri 'none'"
 )
+_BUNDLE = Path(str(files("fastapi_standalone_docs"))) / "static" / "redoc"
 _CACHED = {"Cache-Control": "public, max-age=86400"}
 
 
@@ -62,5 +63,10 @@ async def get_start() -> Response:
 @router.get("/redoc.js", operation_id="get_redoc")
 async def get_redoc() -> FileResponse:
     """Redoc itself, from the package that bundles it."""
-    path = Path(str(files("fastapi_standalone_docs"))) / "static" / "redoc" / "redoc.standalone.js"
-    return FileResponse(path, media_type="text/javascript", headers=_CACHED)
+    return FileResponse(_BUNDLE / "redoc.standalone.js", media_type="text/javascript", headers=_CACHED)
+
+
+@router.get("/logo-mini.svg", operation_id="get_redoc_logo")
+async def get_redoc_logo() -> FileResponse:
+    """The mark of its makers, which Redoc shows at the foot."""
+    return FileResponse(_BUNDLE / "logo-mini.svg", media_type="image/svg+xml", headers=_CACHED)

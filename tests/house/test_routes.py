@@ -18,6 +18,7 @@ OPEN = {
     "/docs",
     "/docs/errors",
     "/docs/errors/{code}",
+    "/docs/logo-mini.svg",
     "/docs/redoc.js",
     "/docs/start.js",
     "/livez",
