@@ -60,6 +60,8 @@ def create_api(settings: Settings) -> FastAPI:
         lifespan=make_lifespan(settings),
         docs_url=None,
         redoc_url=None,
+        # To an address made of the Host header, by plain http behind a proxy: nobody's bearer is sent there.
+        redirect_slashes=False,
     )
     problems.install(api)
     # Offboarding first: its fixed paths would otherwise read as identity ids.

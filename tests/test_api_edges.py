@@ -80,6 +80,16 @@ async def test_a_good_request_id_is_echoed_and_a_bad_one_replaced(anonymous: htt
     assert made.headers["X-Request-ID"].startswith("req_")
 
 
+@pytest.mark.parametrize("path", ["/api/v1/servers/", "/oauth/token/", "/livez/"])
+async def test_nobody_is_redirected_to_wherever_the_host_header_says(
+    api: httpx2.AsyncClient, path: str
+) -> None:
+    for method in ("GET", "POST"):
+        answer = await api.request(method, path, headers={"Host": "evil.example"})
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+        assert "location" not in answer.headers
+
+
 async def test_unknown_paths_and_methods_are_problems_too(api: httpx2.AsyncClient) -> None:
     missing = await api.get("/api/v1/nothing")
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
