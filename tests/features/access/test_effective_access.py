@@ -200,7 +200,7 @@ async def test_pages_go_by_slug_without_gap_or_repeat(api: httpx2.AsyncClient, f
     await grant(api, ada, servers=fleet.only("alpha", "omega", "middle", "notes"))
     seen: list[str] = []
     cursor: dict[str, str] = {}
-    while True:
+    for _ in range(10):
         shown = await access(api, ada, limit=1, **cursor)
         assert len(shown["items"]) == 1
         seen += [item["slug"] for item in shown["items"]]
