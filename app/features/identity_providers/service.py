@@ -1,5 +1,6 @@
 """Registering, changing and ending identity providers, and keeping the environment's."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,8 @@ from app.features.identity_providers.schemas import (
 )
 from app.kit.authorization import Caller, Role, authorize_giving
 from app.kit.outbound import AddressPolicy, ForbiddenUrl
+
+_log = logging.getLogger(__name__)
 
 API = "api"
 ENVIRONMENT = "environment"
@@ -106,6 +109,11 @@ async def keep_environment(session: AsyncSession, configured: IdentityProviderCr
     if mine is None:
         await _insert(session, wanted, _SYSTEM, None)
     else:
+        if wanted["link_claim"] != mine.settings["link_claim"] and await repository.has_links(session, mine):
+            _log.warning(
+                "SCOPEGATE_OIDC_LINK_CLAIM is another one than people are known by: all of them, whoever was "
+                "offboarded or disabled too, are somebody new now"
+            )
         await _change(session, mine, wanted, _SYSTEM, None)
 
 

@@ -4,11 +4,13 @@ import asyncio
 from typing import Any
 
 import httpx2
+import pytest
 from sqlalchemy import text
 
+from app.features.identities.models import Identity, IdentityLink
 from app.features.identity_providers import repository, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
-from tests.features.principals import Json, Sessions, events, history
+from tests.features.principals import Json, Sessions, events, history, plain
 
 ISSUER = "https://sso.example.com"
 BODY: Json = {"name": "SSO", "issuer": ISSUER, "audiences": ["scopegate"]}
@@ -46,6 +48,27 @@ async def test_the_environments_provider_appears_and_follows_the_environment(
         "identity_provider.update",
     ]
     assert [current for _, current in await history(sessions, "identity_provider")] == [False, True]
+
+
+async def test_a_link_claim_that_makes_everybody_somebody_new_is_warned_of(
+    api: httpx2.AsyncClient, sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    await start(sessions, link_claim="sub")
+    await start(sessions, link_claim="oid")
+    assert caplog.messages == []
+    (provider,) = await listed(api)
+    async with sessions() as session:
+        person = Identity(kind="person", user_name="ada")
+        session.add(person)
+        await session.flush()
+        link = IdentityLink(identity_id=person.id, provider_id=plain(provider), kind="oidc", value="ada")
+        session.add(link)
+        await session.commit()
+    await start(sessions, link_claim="oid", role_map={"a": "admin"})
+    assert caplog.messages == []
+    await start(sessions, link_claim="sub")
+    (said,) = caplog.messages
+    assert "SCOPEGATE_OIDC_LINK_CLAIM" in said
 
 
 async def test_it_is_read_only(api: httpx2.AsyncClient, sessions: Sessions) -> None:
