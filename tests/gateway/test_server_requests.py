@@ -144,7 +144,8 @@ async def test_no_modern_client_answers_with_a_message() -> None:
         world.store.register("calc", url, ("2026-07-28",), TOOLS)
         async with world.client(world.store.issue(world.store.grant())) as client:
             headers = {"mcp-protocol-version": "2026-07-28"}
-            assert (await respond(client, "/mcp/calc", "x.1", headers)).status_code == 400
+            got = await respond(client, "/mcp/calc", "x.1", headers)
+            assert (got.status_code, got.json()["error"]["code"]) == (400, -32600)
         assert not seen.requests
 
 
