@@ -151,7 +151,9 @@ class IdentityView(BaseModel):
     source: Source
     status: IdentityStatusName
     offboarded_at: datetime | None = Field(description="When it was offboarded.")
-    erased_at: datetime | None = Field(description="When its personal data was erased; its user name is its id since.")
+    erased_at: datetime | None = Field(
+        description="When its personal data was erased; its user name is its id since."
+    )
     created_at: datetime
     updated_at: datetime
     revision: int
