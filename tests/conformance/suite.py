@@ -4,8 +4,6 @@ It needs Node and npm; what runs it skips where they are missing.
 """
 
 import asyncio
-import fcntl
-import hashlib
 import json
 import os
 import re
@@ -16,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.npm import install
 
 REVISIONS = {
     "2025-11-25": ("--requirements", "2025-11-25"),
@@ -46,19 +46,7 @@ class Score:
 
 def install_suite() -> None:
     """Put the suite beside this file, once for all workers and sessions."""
-    if shutil.which("npm") is None:
-        pytest.skip("the conformance suite needs npm: apt-get install nodejs npm")
-    lock = _HERE / "package-lock.json"
-    stamp = _HERE / "node_modules" / ".installed"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        result = subprocess.run(command, cwd=_HERE, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        stamp.write_text(wanted)
+    install(_HERE, "the conformance suite")
 
 
 def find_node() -> str:

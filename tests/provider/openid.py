@@ -4,11 +4,8 @@ It needs Node and npm; a test that starts one skips where they are missing.
 """
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +15,10 @@ from typing import Any
 from urllib.parse import urljoin
 
 import httpx2
-import pytest
 from authlib.common.security import generate_token
 from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+from tests.npm import install
 
 API = "https://scopegate.test"
 AUDIENCE = "scopegate"
@@ -114,7 +112,7 @@ class OpenIdProvider:
 @contextlib.contextmanager
 def openid_provider(port: int = 0) -> Iterator[OpenIdProvider]:
     """Run a provider with keys of its own; ``port`` is that of one which has stopped, to bring it back."""
-    _install()
+    install(_HERE, "the OpenID provider")
     with subprocess.Popen(
         ["node", "provider.mjs"],
         cwd=_HERE,
@@ -128,23 +126,6 @@ def openid_provider(port: int = 0) -> Iterator[OpenIdProvider]:
             yield OpenIdProvider(_answer(process)["issuer"], process)
         finally:
             process.kill()
-
-
-def _install() -> None:
-    """Put its packages beside it, once for all workers and sessions."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("the OpenID provider needs Node and npm: apt-get install nodejs npm")
-    lock = _HERE / "package-lock.json"
-    stamp = _HERE / "node_modules" / ".installed"
-    wanted = hashlib.sha256(lock.read_bytes()).hexdigest()
-    with lock.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        result = subprocess.run(command, cwd=_HERE, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        stamp.write_text(wanted)
 
 
 def _answer(process: "subprocess.Popen[str]") -> dict[str, Any]:
