@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from app.features.tools.definitions import Definition, OddTool, read_definition
 from app.kit.mcp_upstream import McpUpstreamError, list_tools, open_connection, probe
 from app.kit.outbound import OutboundClient, Timeouts
+from app.kit.strict_json import JsonObject
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -22,6 +23,9 @@ _WHY = {
     "rubbish": "what it answers is not MCP",
     "too_large": "it answers with more than is accepted",
 }
+
+_ABLE: JsonObject = {"roots": {"listChanged": True}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
+"""All that clients may be able to do: some servers show a tool to those alone who can answer what it asks."""
 
 
 class DiscoveryFailed(Exception):
@@ -55,7 +59,7 @@ async def discover(outbound: OutboundClient, url: str, headers: Headers) -> Disc
         async with asyncio.timeout(DEADLINE_S):
             info = await probe(outbound, url, headers, timeouts=_TIMEOUTS)
             connection = await open_connection(
-                outbound, url, headers, info.protocol_versions, timeouts=_TIMEOUTS
+                outbound, url, headers, info.protocol_versions, client_capabilities=_ABLE, timeouts=_TIMEOUTS
             )
             async with connection:
                 items = await list_tools(connection)

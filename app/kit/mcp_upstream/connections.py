@@ -145,6 +145,7 @@ class LegacySession(_Connection):
         headers: Headers,
         *,
         version: str = LATEST_HANDSHAKE_VERSION,
+        client_capabilities: JsonObject | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         max_bytes: int = DEFAULT_MAX_BYTES,
         before_send: BeforeSend | None = None,
@@ -154,7 +155,7 @@ class LegacySession(_Connection):
         session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes)
         params: JsonObject = {
             "protocolVersion": version,
-            "capabilities": {},
+            "capabilities": client_capabilities or {},
             "clientInfo": client_info(),
         }
         try:
@@ -332,19 +333,28 @@ async def open_connection(
     headers: Headers,
     protocol_versions: tuple[str, ...],
     *,
+    client_capabilities: JsonObject | None = None,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     before_send: BeforeSend | None = None,
 ) -> LegacySession | ModernConnection:
     """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest of them."""
     for known in reversed(MODERN_PROTOCOL_VERSIONS):
         if known in protocol_versions:
-            return ModernConnection(client, url, headers, protocol_version=known, timeouts=timeouts)
+            return ModernConnection(
+                client,
+                url,
+                headers,
+                protocol_version=known,
+                client_capabilities=client_capabilities,
+                timeouts=timeouts,
+            )
     newest = next((v for v in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if v in protocol_versions), None)
     return await LegacySession.open(
         client,
         url,
         headers,
         version=newest or LATEST_HANDSHAKE_VERSION,
+        client_capabilities=client_capabilities,
         timeouts=timeouts,
         before_send=before_send,
     )

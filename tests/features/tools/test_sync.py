@@ -6,7 +6,15 @@ from typing import Any
 
 import httpx2
 import pytest
-from mcp_types import ToolAnnotations
+from mcp_types import (
+    ClientCapabilities,
+    ElicitationCapability,
+    FormElicitationCapability,
+    RootsCapability,
+    SamplingCapability,
+    ToolAnnotations,
+    UrlElicitationCapability,
+)
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -72,6 +80,20 @@ async def test_a_first_sync_reads_every_page_in_the_servers_era(
     assert set(found) == set(names)
     assert all(item["state"] == "active" for item in found.values())
     assert all(item["approved_digest"] == item["definition_digest"] for item in found.values())
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_tools_that_need_much_of_a_client_are_found(api: httpx2.AsyncClient, era: str) -> None:
+    form, url = FormElicitationCapability(), UrlElicitationCapability()
+    async with mcp_server(tool("ask"), era=era) as upstream:
+        upstream.needs = ClientCapabilities(
+            sampling=SamplingCapability(),
+            elicitation=ElicitationCapability(form=form, url=url),
+            roots=RootsCapability(list_changed=True),
+        )
+        server = await sync(api, await register(api, upstream.url))
+
+    assert server["tool_count"] == 1
 
 
 async def test_both_eras_give_one_digest(api: httpx2.AsyncClient) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import uvicorn
 from mcp.server.lowlevel.server import Server
-from mcp_types import ListToolsResult, PaginatedRequestParams, Tool
+from mcp_types import ClientCapabilities, ListToolsResult, PaginatedRequestParams, Tool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MODERN = b"2026-07-28"
@@ -30,14 +30,18 @@ class Upstream:
     page_size: int = 100
     seen: list[dict[str, str]] = field(default_factory=list)
     listed: int = 0
+    needs: ClientCapabilities | None = None
+    """What a client has to be able to do before it is shown any tool."""
     before_answer: Callable[[], Any] | None = None
 
-    async def list_tools(self, _context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
+    async def list_tools(self, context: Any, params: PaginatedRequestParams | None) -> ListToolsResult:
         self.listed += 1
         start = int(params.cursor) if params is not None and params.cursor else 0
         page = self.tools[start : start + self.page_size]
         if self.before_answer is not None:
             await self.before_answer()
+        if self.needs is not None and not context.session.check_client_capability(self.needs):
+            page = []
         end = start + self.page_size
         return ListToolsResult(tools=page, next_cursor=str(end) if end < len(self.tools) else None)
 
