@@ -92,13 +92,16 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	@for name in bridge openid servers; do \
 		{ echo "# Made from app/cli/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) app/cli/requirements/$$name.in; } > app/cli/requirements/$$name.lock; done
+	@for name in fastmcp mcp1; do \
+		{ echo "# Made from tests/interop/requirements/$$name.in by 'make lock'."; \
+		$(COMPILE_DEMO) tests/interop/requirements/$$name.in; } > tests/interop/requirements/$$name.lock; done
 	@{ echo "# Made from requirements.in by 'make lock'."; \
 		$(COMPILE_DEMO) clients/python/generator/requirements.in; } > clients/python/generator/requirements.lock
 	@{ echo "# Made from requirements-dev.lock by 'make lock'."; \
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
 clean: ## Remove the environment and the caches; the data in .scopegate stays
-	rm -rf $(VENV) tests/provider/node_modules tests/conformance/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) tests/provider/node_modules tests/conformance/node_modules tests/interop/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 $(GENERATOR)/.installed: clients/python/generator/requirements.lock | $(STAMP)
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(GENERATOR)

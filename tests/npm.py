@@ -24,3 +24,15 @@ def install(folder: Path, what: str) -> None:
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
         stamp.write_text(wanted)
+
+
+def find_node(folder: Path, version: int, what: str) -> str:
+    """A Node of at least this version: the one among the folder's packages, where there is one for this machine."""
+    for path in sorted((folder / "node_modules").glob("node-*/bin/node")):
+        return str(path)
+    found = shutil.which("node")
+    if found is not None:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+        if int(said.removeprefix("v").partition(".")[0]) >= version:
+            return found
+    pytest.skip(f"{what} needs Node {version}, and has none for this machine")

@@ -16,21 +16,21 @@ from pathlib import Path
 from app.cli.errors import CannotStart
 
 LOOPBACK = "127.0.0.1"
-_LOCKS = Path(__file__).parent / "requirements"
+LOCKS = Path(__file__).parent / "requirements"
 
 
-def programs_of(home: Path, name: str) -> Path:
+def programs_of(home: Path, name: str, locks: Path = LOCKS) -> Path:
     """Where the programs of an environment are, once it is made."""
-    return _environment(home, name) / "bin"
+    return _environment(home, name, locks) / "bin"
 
 
-def make_environment(home: Path, name: str) -> None:
-    """Install ``requirements/<name>.lock`` under ``home``, unless that was done.
+def make_environment(home: Path, name: str, locks: Path = LOCKS) -> None:
+    """Install ``<name>.lock`` of the folder ``locks`` under ``home``, unless that was done.
 
     Raises:
         CannotStart: ``uv`` is missing or failed.
     """
-    environment = _environment(home, name)
+    environment = _environment(home, name, locks)
     finished = environment / ".finished"
     if finished.exists():
         return
@@ -42,7 +42,7 @@ def make_environment(home: Path, name: str) -> None:
     run([uv, "venv", "--quiet", "--python", sys.executable, environment], os.environ)
     # As pip does, trust what this machine trusts: the index may stand behind a company's own authority.
     install = [uv, "pip", "install", "--system-certs", "--quiet", "--python", environment / "bin" / "python"]
-    run([*install, "--require-hashes", "-r", _LOCKS / f"{name}.lock"], os.environ)
+    run([*install, "--require-hashes", "-r", locks / f"{name}.lock"], os.environ)
     finished.touch()
 
 
@@ -96,8 +96,8 @@ def takes_connections(port: int) -> bool:
         return False
 
 
-def _environment(home: Path, name: str) -> Path:
-    digest = hashlib.sha256((_LOCKS / f"{name}.lock").read_bytes()).hexdigest()[:12]
+def _environment(home: Path, name: str, locks: Path) -> Path:
+    digest = hashlib.sha256((locks / f"{name}.lock").read_bytes()).hexdigest()[:12]
     return home / f"{name}-{digest}"
 
 

@@ -7,21 +7,18 @@ import asyncio
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-from tests.npm import install
+from tests.npm import find_node, install
 
 REVISIONS = {
     "2025-11-25": ("--requirements", "2025-11-25"),
     "2026-07-28": ("--suite", "all", "--spec-version", "2026-07-28"),
 }
 NODE = 22
+_SUITE = "the conformance suite"
 _HERE = Path(__file__).parent
 _WHEN = re.compile(r"-\d{4}-\d\d-\d\dT[\dZ-]+$")
 _SECONDS = 300
@@ -46,25 +43,13 @@ class Score:
 
 def install_suite() -> None:
     """Put the suite beside this file, once for all workers and sessions."""
-    install(_HERE, "the conformance suite")
-
-
-def find_node() -> str:
-    """A Node that the suite runs on: the one that came with it, where there is one for this machine."""
-    for path in sorted((_HERE / "node_modules").glob("node-*/bin/node")):
-        return str(path)
-    found = shutil.which("node")
-    if found is not None:
-        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-        if int(version.removeprefix("v").partition(".")[0]) >= NODE:
-            return found
-    pytest.skip(f"the conformance suite needs Node {NODE}, and has none for this machine")
+    install(_HERE, _SUITE)
 
 
 async def run_suite(url: str, revision: str, results: Path) -> Score:
     """Run what a revision of the specification asks of a server."""
     process = await asyncio.create_subprocess_exec(
-        find_node(),
+        find_node(_HERE, NODE, _SUITE),
         _HERE / "node_modules/@modelcontextprotocol/conformance/dist/index.js",
         "server",
         "--url",

@@ -1,6 +1,5 @@
 """The official conformance suite passes a server of ours, and loses none of its checks through the gateway."""
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -50,26 +49,6 @@ def bearing(token: list[str], app: Any) -> Any:
     return hop
 
 
-async def token_for_everything(service: Service) -> str:
-    """A token of a person who was granted everything."""
-    person = await service.post(
-        "/identities", {"kind": "person", "user_name": f"sophie-{os.urandom(4).hex()}"}
-    )
-    principal = {"type": "identity", "id": person["id"]}
-    everything = {"servers": {"kind": "all"}, "tools": {"kind": "all"}}
-    await service.post("/grants", {"principal": principal, **everything})
-    issued = await service.post(
-        "/tokens",
-        {
-            "identity_id": person["id"],
-            "name": "suite",
-            "scope": {"kind": "grants"},
-            "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
-        },
-    )
-    return str(issued["secret"])
-
-
 @asynccontextmanager
 async def through_the_gateway(
     database_url: str, owner: Account, server: str
@@ -80,7 +59,7 @@ async def through_the_gateway(
     async with whole_service(database_url, owner.bearer, host="localhost", wrap=hop) as service:
         # Of `localhost` every address would have to be allowed.
         await service.register("fixture", server.replace("localhost", "127.0.0.1"))
-        token.append(await token_for_everything(service))
+        token.append((await service.token_for_everything())[1])
         yield f"{service.url.replace('127.0.0.1', 'localhost')}/mcp/fixture", service
 
 

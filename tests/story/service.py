@@ -1,10 +1,12 @@
 """The whole service as one runs it, for stories: real uvicorn, real database, real MCP servers, real clients."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -90,6 +92,24 @@ class Service:
         synced = await self.post(f"/servers/{server['id']}/sync", {}, 200)
         assert synced["sync"]["state"] == "ok", synced
         return str(server["id"])
+
+    async def token_for_everything(self) -> tuple[str, str]:
+        """A token of a new person who was granted everything; its id and the secret."""
+        name = f"sophie-{os.urandom(4).hex()}"
+        person = await self.post("/identities", {"kind": "person", "user_name": name})
+        principal = {"type": "identity", "id": person["id"]}
+        everything = {"servers": {"kind": "all"}, "tools": {"kind": "all"}}
+        await self.post("/grants", {"principal": principal, **everything})
+        issued = await self.post(
+            "/tokens",
+            {
+                "identity_id": person["id"],
+                "name": "everything",
+                "scope": {"kind": "grants"},
+                "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
+            },
+        )
+        return issued["token"]["id"], issued["secret"]
 
     @asynccontextmanager
     async def connect(self, path: str, token: str) -> AsyncIterator[Any]:

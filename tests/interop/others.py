@@ -1,0 +1,105 @@
+"""Programs of others that the tests run: where they come from, and how their servers are started."""
+
+import asyncio
+import fcntl
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from app.cli.environments import make_environment, plain_environment, programs_of
+from tests.npm import find_node, install
+from tests.story.service import listener
+
+HERE = Path(__file__).parent
+FOREIGN = HERE / "foreign"
+"""Programs that run in the environments of others."""
+NODE = 22
+EVERYTHING = HERE / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"
+
+_LOCKS = HERE / "requirements"
+_HOME = Path(sys.prefix) / "interop"
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of an environment of ``requirements``, made once for all workers and sessions."""
+    _HOME.mkdir(exist_ok=True)
+    with (_HOME / f"{name}.held").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        make_environment(_HOME, name, _LOCKS)
+    return programs_of(_HOME, name, _LOCKS) / "python"
+
+
+def node() -> Path:
+    """A Node that runs what ``package.json`` names, which is installed beside this file."""
+    install(HERE, "what others made")
+    return Path(find_node(HERE, NODE, "what others made"))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a program needs of our environment, with the Node that came with the packages before any other."""
+    plain = plain_environment()
+    own = f"{node().parent}:{HERE / 'node_modules/.bin'}"
+    return {**plain, "PATH": f"{own}:{plain['PATH']}", **more}
+
+
+@contextmanager
+def python_server(name: str) -> Iterator[str]:
+    """The URL of ``foreign/server_<name>.py``, running in the environment ``<name>``."""
+    # It serves what it inherits, so that it is there before it is asked.
+    with listener() as sock:
+        command: list[str | Path] = [python_of(name), FOREIGN / f"server_{name}.py", str(sock.fileno())]
+        with subprocess.Popen(
+            command,
+            env=plain_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[sock.fileno()],
+        ) as process:
+            try:
+                yield f"http://127.0.0.1:{sock.getsockname()[1]}/mcp"
+            finally:
+                process.kill()
+
+
+@asynccontextmanager
+async def everything_server() -> AsyncIterator[str]:
+    """The URL of npm's ``server-everything``, which takes a port and says when it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        node(),
+        EVERYTHING,
+        "streamableHttp",
+        env=environment(PORT=str(port)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            while b"listening" not in await process.stderr.readline():
+                assert process.returncode is None, "it ended"
+        draining = asyncio.create_task(process.stderr.read())
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.kill()
+        await process.wait()
+    await draining
+
+
+async def run(*command: str | Path, cwd: Path, env: dict[str, str], within_s: float = 60) -> str:
+    """Run a program to its end; what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        async with asyncio.timeout(within_s):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return output.decode()
