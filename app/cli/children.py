@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -72,6 +73,13 @@ class Child:
         self._process.wait()
 
 
+def end_with_parent() -> None:
+    """On Linux: from here on this process, a worker, gets SIGTERM when its parent dies, however that happens."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        _farewell(ctypes.CDLL(None) if sys.platform == "linux" else None, signal.SIGTERM, parent.pid)
+
+
 def _first_in_child(farewell: signal.Signals) -> Callable[[], None]:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     parent = os.getpid()
@@ -79,9 +87,13 @@ def _first_in_child(farewell: signal.Signals) -> Callable[[], None]:
     def prepare() -> None:
         # A mask is inherited, and with our signals blocked the child could not be stopped.
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)  # The parent died between the fork and the line above.
+        _farewell(libc, farewell, parent)
 
     return prepare
+
+
+def _farewell(libc: ctypes.CDLL | None, farewell: signal.Signals, parent: int | None) -> None:
+    if libc is not None:
+        libc.prctl(_PR_SET_PDEATHSIG, int(farewell), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)  # The parent died before the line above.

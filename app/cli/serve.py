@@ -2,24 +2,33 @@
 
 import contextlib
 import gc
+import multiprocessing
+import resource
 import socket
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from app.cli.children import end_with_parent
 from app.cli.database import joined_database, usable_database
 from app.cli.errors import CannotStart
 from app.cli.listening import listening_socket
 from app.cli.signals import Stopped, signals_held, signals_stop
+from app.kit.guarded_http import GuardedHttp
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
 
 _GRACE_SECONDS = 5
 """How long open streams may go on after SIGTERM before they are cut."""
+_FILES = 65_536
+"""Open files that are asked for: each connection is one, and many systems start a service with 1,024."""
 
 
 def application() -> Scopegate:
     """What each worker serves: made in the worker, from the same environment."""
+    if multiprocessing.parent_process() is not None:
+        # Left alone, a worker would go on serving on a port that nobody can stop or start again.
+        end_with_parent()
     served = create_app(joined_database(load_settings()))
     _collect_seldom()
     return served
@@ -43,9 +52,17 @@ def serve(settings: Settings) -> None:
         CannotStart: the port cannot be had.
         DatabaseFault, EmbeddedPostgresError: the database cannot be used.
     """
+    _allow_files()
     # uvicorn raises the signal again when it has shut down; by default that would end us before the database.
     with contextlib.suppress(Stopped), signals_stop(), listening_socket(settings) as listening:
         _serve_on(listening, settings)
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _serve_on(listening: socket.socket, settings: Settings) -> None:
@@ -69,7 +86,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         factory=True,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=GuardedHttp,
         ws="none",
         lifespan="on",
         log_level="warning",

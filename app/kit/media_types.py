@@ -10,9 +10,11 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 def check_media_type(request: Request) -> None:
-    """Raise a 415 for a body that is not JSON, or does not say so."""
+    """Raise a 415 for a body that is not JSON, does not say so, or is compressed."""
     if not _has_body(request):
         return
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise HTTPException(415, "Compressed bodies are not taken", {"Accept-Encoding": "identity"})
     taken = (JSON, MERGE_PATCH) if request.method == "PATCH" else (JSON,)
     message = email.message.Message()
     message["content-type"] = request.headers.get("content-type", "text/plain")

@@ -26,6 +26,13 @@ async def test_what_does_not_say_that_it_is_json_is_not_read(
     assert (await api.get("/api/v1/groups")).json()["items"] == []
 
 
+async def test_a_compressed_body_is_not_read(api: httpx2.AsyncClient) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = await api.post("/api/v1/groups", content=b'{"name": "x"}', headers=headers)
+    assert (answer.status_code, answer.headers["Accept-Encoding"]) == (415, "identity")
+    assert (await api.get("/api/v1/groups")).json()["items"] == []
+
+
 async def test_a_merge_patch_makes_nothing_new(things: Things) -> None:
     headers = {"Content-Type": "application/merge-patch+json"}
     answer = await things.api.post("/api/v1/groups", content=b'{"name": "x"}', headers=headers)
