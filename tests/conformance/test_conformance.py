@@ -59,7 +59,7 @@ async def through_the_gateway(
     async with whole_service(database_url, owner.bearer, host="localhost", wrap=hop) as service:
         # Of `localhost` every address would have to be allowed.
         await service.register("fixture", server.replace("localhost", "127.0.0.1"))
-        token.append((await service.token_for_everything())[1])
+        token.append((await service.issue())["secret"])
         yield f"{service.url.replace('127.0.0.1', 'localhost')}/mcp/fixture", service
 
 

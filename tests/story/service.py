@@ -93,23 +93,21 @@ class Service:
         assert synced["sync"]["state"] == "ok", synced
         return str(server["id"])
 
-    async def token_for_everything(self) -> tuple[str, str]:
-        """A token of a new person who was granted everything; its id and the secret."""
+    async def issue(self, **rights: Any) -> dict[str, Any]:
+        """The answer to issuing a token to a new person with a grant of these rights: everything, unless said."""
         name = f"sophie-{os.urandom(4).hex()}"
         person = await self.post("/identities", {"kind": "person", "user_name": name})
-        principal = {"type": "identity", "id": person["id"]}
-        everything = {"servers": {"kind": "all"}, "tools": {"kind": "all"}}
-        await self.post("/grants", {"principal": principal, **everything})
-        issued = await self.post(
+        grant = {"servers": {"kind": "all"}, "tools": {"kind": "all"}, **rights}
+        await self.post("/grants", {"principal": {"type": "identity", "id": person["id"]}, **grant})
+        return await self.post(
             "/tokens",
             {
                 "identity_id": person["id"],
-                "name": "everything",
+                "name": "laptop",
                 "scope": {"kind": "grants"},
                 "expires_at": (datetime.now(UTC) + timedelta(hours=1)).isoformat(),
             },
         )
-        return issued["token"]["id"], issued["secret"]
 
     @asynccontextmanager
     async def connect(self, path: str, token: str) -> AsyncIterator[Any]:

@@ -1,12 +1,9 @@
 """The story that the product exists for, through every room, with the real client in both eras."""
 
-import asyncio
 import json
 import os
-import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
@@ -15,9 +12,6 @@ from mcp import Client, MCPError
 
 from tests.api import Account
 from tests.story.service import Service, listener, notes_server, serving, whole_service
-
-INSPECTOR = ("node@22", "@modelcontextprotocol/inspector@2.12.0")
-
 
 @pytest.fixture
 async def service(database_url: str, owner: Account) -> AsyncIterator[Service]:
@@ -125,51 +119,3 @@ async def test_a_refused_token_is_told_in_plain_words(service: Service, notes: s
     assert len({answer.text for answer in answers}) == 1
     assert "resource_metadata=" in answers[0].headers["WWW-Authenticate"]
     assert answers[0].json()["error"]["message"]
-
-
-async def run(*command: str, cwd: Path, within_s: float = 300) -> str:
-    """Run a program to its end; its standard output."""
-    path = f"{cwd / 'node_modules' / '.bin'}:{os.environ['PATH']}"
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=cwd,
-        env={**os.environ, "PATH": path},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(within_s):
-        output, _ = await process.communicate()
-    return output.decode()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(shutil.which("npm") is None, reason="the Inspector comes from npm, which is not here")
-async def test_the_inspector_lists_and_calls_through_the_gateway_and_is_refused(
-    service: Service, notes: str, tmp_path: Path
-) -> None:
-    installed = await run("npm", "install", "--no-audit", "--no-fund", *INSPECTOR, cwd=tmp_path)
-    assert (tmp_path / "node_modules" / ".bin" / "mcp-inspector").exists(), installed
-    await service.register("notes", notes)
-    token_id, secret, _ = await issue(service, ["read"])
-
-    async def inspector(*arguments: str) -> str:
-        return await run(
-            "mcp-inspector", "--cli", f"{service.url}/mcp/notes", "--transport", "http",
-            "--header", f"Authorization: Bearer {secret}", *arguments, cwd=tmp_path, within_s=60,
-        )  # fmt: skip
-
-    listed = await inspector("--method", "tools/list")
-    assert "read_note" in listed
-    assert "write_note" not in listed
-    called = await inspector("--method", "tools/call", "--tool-name", "read_note", "--tool-arg", "name=hello")
-    assert "world" in called
-    refused = await inspector(
-        "--method", "tools/call", "--tool-name", "delete_note", "--tool-arg", "name=hello"
-    )
-    assert "world" not in refused
-    assert [
-        event["decision"] for event in await events(service, token_id, action="tool.call", tool="read_note")
-    ] == ["allow"]
-    await service.api.post(f"/api/v1/tokens/{token_id}/revoke", json={"reason": "left"})
-    assert "read_note" not in await inspector("--method", "tools/list")

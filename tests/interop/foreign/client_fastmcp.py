@@ -1,0 +1,73 @@
+"""A client on FastMCP that does as it is told, line by line. Runs in an environment of FastMCP's own.
+
+``python client_fastmcp.py MODE`` with URL and SCOPEGATE_TOKEN in the environment.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+from fastmcp import Client
+
+heard: list[str] = []
+
+
+async def answer(message: str, response_type: Any, params: Any, context: Any) -> dict[str, str]:
+    """A user who answers every question."""
+    heard.append(message)
+    return dict.fromkeys(params.requested_schema["properties"], "Ada")
+
+
+async def think(messages: Any, params: Any, context: Any) -> str:
+    """A model with one answer."""
+    return "42"
+
+
+async def progress(step: float, total: float | None, message: str | None) -> None:
+    """How it goes."""
+    heard.append(f"{step:g} of {total:g}")
+
+
+async def do(client: Client[Any], wish: dict[str, Any]) -> Any:
+    """Grant one wish."""
+    match wish["do"]:
+        case "tools":
+            return [tool.name for tool in await client.list_tools()]
+        case "prompts":
+            return [prompt.name for prompt in await client.list_prompts()]
+        case "resources":
+            return [str(resource.uri) for resource in await client.list_resources()]
+        case "call":
+            result = await client.call_tool(wish["name"], wish["arguments"], raise_on_error=False)
+            return {"error": result.is_error, "text": str(result.content)}
+        case "prompt":
+            return str((await client.get_prompt(wish["name"], wish["arguments"])).messages)
+        case "resource":
+            return str(await client.read_resource(wish["uri"]))
+        case "heard":
+            return heard
+
+
+async def main() -> None:
+    """Connect by the settings that FastMCP documents, and read wishes from the standard input."""
+    headers = {"Authorization": f"Bearer {os.environ['SCOPEGATE_TOKEN']}"}
+    settings = {"mcpServers": {"scopegate": {"url": os.environ["URL"], "headers": headers}}}
+    async with Client(
+        settings,
+        mode=sys.argv[1],
+        elicitation_handler=answer,
+        sampling_handler=think,
+        progress_handler=progress,
+    ) as client:
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            try:
+                said = {"result": await do(client, json.loads(line))}
+            except Exception as error:  # noqa: BLE001  whatever a user of the client would be shown
+                said = {"error": str(error)}
+            print(json.dumps(said), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,125 @@
+"""Clients of others use a server through the gateway as they would use it directly, and are refused in plain words."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api import Account
+from tests.conformance.fixture_server import fixture_app
+from tests.interop.clients import Shown, Wish, foreign_client, remote_client
+from tests.interop.others import HERE, environment, run
+from tests.story.service import Service, listener, serving, whole_service
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+GRANTED = [
+    "test_simple_text",
+    "test_tool_with_progress",
+    "test_elicitation",
+    "test_sampling",
+    "test_input_required_result_elicitation",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The service before the fixture server, with a token for some of its tools and all its parts."""
+
+    service: Service
+    url: str
+    token_id: str
+    token: str
+    connect: dict[str, Any]
+
+    async def revoke(self) -> None:
+        path = f"/api/v1/tokens/{self.token_id}/revoke"
+        answer = await self.service.api.post(path, json={"reason": "left"})
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+async def bench(database_url: str, owner: Account) -> AsyncIterator[Bench]:
+    async with whole_service(database_url, owner.bearer) as service:
+        with listener() as sock:
+            async with serving(fixture_app(), sock) as url:
+                await service.register("fixture", f"{url}/mcp")
+                rights = {"tools": {"kind": "names", "names": GRANTED}, "resources": True, "prompts": True}
+                issued = await service.issue(**rights)
+                yield Bench(
+                    service,
+                    f"{service.url}/mcp/fixture",
+                    issued["token"]["id"],
+                    issued["secret"],
+                    issued["connect"],
+                )
+
+
+async def check(wish: Wish, bench: Bench, asking: str | None) -> None:
+    """What every client has to be able to do. ``asking``: the tool by which the server asks the user."""
+    assert set(await wish("tools")) == set(GRANTED)
+    called = await wish("call", name="test_simple_text", arguments={})
+    assert not called["error"]
+    assert "This is a simple text response" in called["text"]
+    assert "test_simple_prompt" in await wish("prompts")
+    filled = await wish("prompt", name="test_prompt_with_arguments", arguments={"arg1": "a", "arg2": "b"})
+    assert "arg1='a'" in filled
+    assert "test://static-text" in await wish("resources")
+    assert "Data for ID: 7" in await wish("resource", uri="test://template/7/data")
+    await wish("call", name="test_tool_with_progress", arguments={})
+    if asking is not None:
+        arguments = {"message": "Who are you?"} if asking == "test_elicitation" else {}
+        assert "Ada" in (await wish("call", name=asking, arguments=arguments))["text"]
+    heard = str(await wish("heard"))
+    assert "100" in heard, "how the call went"
+    with pytest.raises(Shown, match="Unknown tool: test_error_handling"):
+        await wish("call", name="test_error_handling", arguments={})
+    await bench.revoke()
+    with pytest.raises(Shown):
+        await wish("call", name="test_simple_text", arguments={})
+
+
+@pytest.mark.parametrize(
+    ("mode", "asking"), [("auto", "test_input_required_result_elicitation"), ("legacy", "test_elicitation")]
+)
+async def test_the_fastmcp_client(bench: Bench, mode: str, asking: str) -> None:
+    async with foreign_client("fastmcp", bench.url, bench.token, mode) as wish:
+        await check(wish, bench, asking)
+
+
+async def test_the_client_of_the_first_python_sdk(bench: Bench) -> None:
+    async with foreign_client("mcp1", bench.url, bench.token) as wish:
+        await check(wish, bench, "test_elicitation")
+
+
+async def test_mcp_remote_as_claude_desktop_runs_it(bench: Bench, tmp_path: Path) -> None:
+    text = bench.connect["claude_desktop"]["text"].replace("<the token>", bench.token)
+    entry = json.loads(text)["mcpServers"]["scopegate"]
+    arguments = [bench.url if part == bench.connect["url"] else part for part in entry["args"]]
+    async with remote_client(entry["command"], arguments, entry["env"], tmp_path) as wish:
+        await check(wish, bench, "test_elicitation")
+
+
+async def test_the_inspector(bench: Bench, tmp_path: Path) -> None:
+    async def inspector(*arguments: str) -> str:
+        return await run(
+            "mcp-inspector", "--cli", bench.url, "--transport", "http",
+            "--header", f"Authorization: Bearer {bench.token}", *arguments,
+            cwd=HERE, env=environment(HOME=str(tmp_path)),
+        )  # fmt: skip
+
+    assert {tool["name"] for tool in json.loads(await inspector("--method", "tools/list"))["tools"]} == set(
+        GRANTED
+    )
+    call = ("--method", "tools/call", "--tool-name")
+    assert "This is a simple text response" in await inspector(*call, "test_simple_text")
+    # It looks at the list before it calls, and says so itself.
+    assert "not found on server" in await inspector(*call, "test_error_handling")
+    read = await inspector("--method", "resources/read", "--uri", "test://template/7/data")
+    assert "Data for ID: 7" in read
+    assert "test_simple_prompt" in await inspector("--method", "prompts/list")
+    await bench.revoke()
+    assert "test_simple_text" not in await inspector("--method", "tools/list")
