@@ -5,7 +5,17 @@ Each answer comes with the one decision that stands for it, which rests on every
 
 from collections.abc import Iterable, Mapping
 
-from app.domain.access import Decision, Part, Question, Surroundings, decide, everything_read
+from app.domain.access import (
+    Address,
+    Decision,
+    Part,
+    Question,
+    Server,
+    Surroundings,
+    Token,
+    decide,
+    everything_read,
+)
 from app.domain.policy import Effect
 
 
@@ -40,6 +50,21 @@ def visible_parts(question: Question, around: Surroundings, at: float) -> tuple[
         for part in Part
     }
     return _filtered(question, around, at, reach, decisions.values()), _not_denied(decisions)
+
+
+def reached_parts(
+    token: Token, servers: Iterable[Server], around: Surroundings, at: float, address: Address | None
+) -> frozenset[Part]:
+    """The parts that a token reaches of any of these servers."""
+    missing = set(Part)
+    for server in servers:
+        for part in tuple(missing):
+            question = Question(token, server, address=address, part=part)
+            if decide(question, around, at).effect is not Effect.DENY:
+                missing.discard(part)
+        if not missing:
+            break
+    return frozenset(set(Part) - missing)
 
 
 def _not_denied(decisions: Mapping[str, Decision]) -> frozenset[str]:

@@ -1,48 +1,106 @@
-"""One ``tools/call`` on ``/mcp``: to one upstream, in its era, and back in the caller's."""
+"""One request on ``/mcp`` that is about one server: to that server, in its era, and back in the caller's."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
+from mcp_types import LOG_LEVEL_META_KEY
 
+from app.domain.access import Server
+from app.gateway.aggregate_routes import Route
 from app.gateway.answers import Answer, dump, refuse_input, secrets_of
-from app.gateway.envelope import Message
+from app.gateway.catalogue import make_private
+from app.gateway.envelope import CAPABILITIES_KEY, Message
 from app.gateway.http import Exchange
-from app.gateway.parameter_headers import Headers, made_parameters, sent_parameters
+from app.gateway.methods import INPUT_METHODS, client_capabilities
+from app.gateway.parameter_headers import Headers, check_parameters, made_parameters, sent_parameters
 from app.gateway.pipeline import Passed
-from app.gateway.refusals import RETRY_SOON, Refused, bad_upstream
+from app.gateway.ports import UpstreamTarget, View
+from app.gateway.refusals import (
+    INVALID_PARAMS,
+    RESOURCE_NOT_FOUND,
+    RETRY_SOON,
+    Refused,
+    bad_upstream,
+    invalid_params,
+)
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
-from app.gateway.upstream_sessions import Key, UpstreamSessions
+from app.gateway.rewrites import MAX_STATE, pass_questions, state_purpose
+from app.gateway.sessions import SessionSealer
+from app.gateway.upstream_sessions import Connection, Key, UpstreamSessions
+from app.kit import strict_json
 from app.kit.mcp_upstream import McpUpstreamError, ModernConnection, Notification, Result
 from app.kit.outbound import NotForwarded, UpstreamError
 from app.kit.sse import encode_event
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
+_ROUNDS = ("inputResponses", "requestState")
+_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request it is, and what it wants to hear of meanwhile."""
+
+    exchange: Exchange
+    message: Message
+    session_id: UUID | None
+
+    @property
+    def log_level(self) -> object:
+        """The least level of log messages that the caller asked for in the request, if any."""
+        meta = self.message.params.get("_meta")
+        return meta.get(LOG_LEVEL_META_KEY) if isinstance(meta, dict) else None
+
+    def hears(self, notification: dict[str, Any]) -> bool:
+        """Whether a notification that came with the answer is for the caller."""
+        method, params = notification.get("method"), notification.get("params")
+        if method != "notifications/message" or not self.message.modern:
+            return method in CARRIED_NOTIFICATIONS
+        level = params.get("level") if isinstance(params, dict) else None
+        least = self.log_level
+        return level in _LEVELS and least in _LEVELS and _LEVELS.index(level) >= _LEVELS.index(str(least))
 
 
 class AggregateCall:
-    """Carries one call; progress and log messages on the way make the answer an event stream."""
+    """Carries one request; progress and log messages on the way make the answer an event stream."""
 
     def __init__(
-        self,
-        upstreams: UpstreamSessions,
-        exchange: Exchange,
-        message: Message,
-        tool: str,
-        session_id: UUID | None,
+        self, upstreams: UpstreamSessions, sealer: SessionSealer, caller: Caller, route: Route
     ) -> None:
         self._upstreams = upstreams
-        self._exchange = exchange
-        self._message = message
-        self._tool = tool
-        self._session_id = session_id
+        self._sealer = sealer
+        self._caller = caller
+        self._exchange = caller.exchange
+        self._message = caller.message
+        self._route = route
+        self._state: str | None = None
         self._reopened = False
+
+    def check(self, view: View, server: Server, _target: UpstreamTarget) -> None:
+        """Refuse, before admission, headers that say something else and a state that is not of this place."""
+        if not self._message.modern:
+            return
+        if self._route.tool is not None:
+            check_parameters(self._exchange, server.tools.get(self._route.tool), self._route.arguments)
+        if "requestState" in self._message.params:
+            self._state = self._opened_state(view, server)
+
+    def _opened_state(self, view: View, server: Server) -> str:
+        state, opened = self._message.params["requestState"], None
+        if isinstance(state, str) and state.isascii():
+            purpose = state_purpose(self._message)
+            opened = self._sealer.open(view.token.id, server.id, state.encode(), purpose, MAX_STATE)
+        if opened is None:
+            raise invalid_params("Invalid or expired requestState", modern=True)
+        return str(strict_json.loads(opened))
 
     async def forward(self, passed: Passed) -> str:
         """Returns the outcome. Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``."""
-        key: Key = (self._session_id or passed.view.token.id, passed.on.id)
+        key: Key = (self._caller.session_id or passed.view.token.id, passed.on.id)
         answer = Answer(self._message.id, secrets_of(passed.to))
         try:
             with Watch(self._exchange, passed.flight, self._message.modern) as watch:
@@ -55,7 +113,6 @@ class AggregateCall:
             if error.kind == "rpc":
                 return await self._answer_error(error, answer)
             raise upstream_refused(error) from None
-        self._translate(result)
         message = {"jsonrpc": "2.0", "id": self._message.id, "result": result}
         body, outcome = answer.finish(dump(message), message)
         await self._send(body)
@@ -66,19 +123,32 @@ class AggregateCall:
         async with self._upstreams.use(
             key, passed.to, modern=self._message.modern, before_send=may_start
         ) as connection:
-            extra = self._parameters(passed) if isinstance(connection, ModernConnection) else ()
+            same_rounds = self._message.modern and isinstance(connection, ModernConnection)
             stream = connection.stream(
-                "tools/call", self._params(), before_send=may_start, extra_headers=extra
+                self._message.method,
+                self._params(connection, same_rounds),
+                before_send=may_start,
+                extra_headers=self._parameters(passed, connection),
+                declares=self._declared() if same_rounds else None,
             )
-            return await self._read(stream, answer, watch)
+            result = await self._read(stream, answer, watch)
+        return self._translated(result, passed, same_rounds)
 
-    def _parameters(self, passed: Passed) -> Headers:
+    def _parameters(self, passed: Passed, connection: Connection) -> Headers:
+        if self._route.tool is None or not isinstance(connection, ModernConnection):
+            return ()
         if self._message.modern:
             found = sent_parameters(self._exchange)
         else:
-            found = made_parameters(passed.on.tools.get(self._tool), self._message.params.get("arguments"))
+            found = made_parameters(passed.on.tools.get(self._route.tool), self._route.arguments)
         own = {name for name, _ in passed.to.headers}
         return tuple((name, value) for name, value in found if name not in own)
+
+    def _declared(self) -> dict[str, Any] | None:
+        """What the server may ask of this client: only where it can ask and be answered."""
+        if self._message.method not in INPUT_METHODS:
+            return None
+        return client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY])
 
     async def _read(
         self, stream: AsyncGenerator[Notification | Result, None], answer: Answer, watch: Watch
@@ -87,32 +157,53 @@ class AggregateCall:
             async for item in stream:
                 if not isinstance(item, Notification):
                     return dict(item.result)
-                if item.message.get("method") in CARRIED_NOTIFICATIONS:
+                if self._caller.hears(item.message):
                     watch.streaming = True
                     raw = answer.redact(dump(item.message), item.message)
                     await self._exchange.stream(encode_event(raw))
         raise bad_upstream("The server behind the gateway ended the stream without an answer.")
 
-    def _params(self) -> dict[str, Any]:
-        """The evaluated parameters under the upstream's own name of the tool, without the caller's envelope."""
-        params = {**self._message.params, "name": self._tool}
+    def _params(self, connection: Connection, same_rounds: bool) -> dict[str, Any]:
+        """The evaluated parameters under the server's own names, without the caller's envelope."""
+        params = dict(self._route.params)
+        for key in _ROUNDS:
+            if not same_rounds:
+                params.pop(key, None)
+        if self._state is not None and same_rounds:
+            params["requestState"] = self._state
         meta = params.get("_meta")
         if isinstance(meta, dict):
             kept = {key: value for key, value in meta.items() if not key.startswith(_ENVELOPE_PREFIX)}
+            if isinstance(connection, ModernConnection) and self._caller.log_level is not None:
+                kept[LOG_LEVEL_META_KEY] = self._caller.log_level
             params["_meta"] = kept
             if not kept:
                 del params["_meta"]
         return params
 
-    def _translate(self, result: dict[str, Any]) -> None:
-        refuse_input(result)
-        if self._message.modern:
-            result.setdefault("resultType", "complete")
-        else:
+    def _translated(self, result: dict[str, Any], passed: Passed, same_rounds: bool) -> dict[str, Any]:
+        """The result in the caller's era, with the names of here."""
+        if result.get("resultType") == "input_required":
+            if same_rounds:
+                pass_questions(result, self._message, passed, self._sealer)
+                return result
+            if self._route.tool is None:
+                raise bad_upstream("The server asked for input from the user, which is not carried here.")
+            refuse_input(result)
+        if self._route.rename is not None:
+            self._route.rename(result, passed.on.slug)
+        if not self._message.modern:
             result.pop("resultType", None)
+            return result
+        result.setdefault("resultType", "complete")
+        if self._message.method == "resources/read":
+            make_private(result)
+        return result
 
     async def _answer_error(self, error: McpUpstreamError, answer: Answer) -> str:
         code = error.code if error.code is not None else -32603
+        if self._message.modern and code == RESOURCE_NOT_FOUND:
+            code = INVALID_PARAMS
         message: dict[str, Any] = {
             "jsonrpc": "2.0",
             "id": self._message.id,

@@ -4,6 +4,8 @@ from typing import Any
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
+RESOURCE_NOT_FOUND = -32002
+"""Until 2025-11-25."""
 METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
@@ -61,6 +63,12 @@ def unknown_method(modern: bool) -> Refused:
 def unknown_tool(name: str, modern: bool) -> Refused:
     """The very answer for a tool that does not exist and for one that is hidden."""
     return Refused(400 if modern else 200, INVALID_PARAMS, f"Unknown tool: {name}")
+
+
+def unknown_resource(uri: str, modern: bool) -> Refused:
+    """The very answer for a resource that does not exist and for one that is hidden."""
+    code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
+    return Refused(400 if modern else 200, code, "Resource not found", data={"uri": uri})
 
 
 def invalid_params(message: str, modern: bool) -> Refused:

@@ -38,7 +38,7 @@ def rewrite_of(
 
     def rewrite(result: dict[str, Any]) -> bool:
         if result.get("resultType") == "input_required":
-            return _ask(result, message, passed, sealer)
+            return pass_questions(result, message, passed, sealer)
         if method in _LISTS:
             make_private(result)
             return True
@@ -68,7 +68,7 @@ def _introduce(
         raise bad_upstream("The server behind the gateway speaks another protocol version than it did.")
 
 
-def _ask(result: dict[str, Any], message: Message, passed: Passed, sealer: SessionSealer) -> bool:
+def pass_questions(result: dict[str, Any], message: Message, passed: Passed, sealer: SessionSealer) -> bool:
     """Let through what the client may be asked. Raises ``Refused`` for anything else."""
     questions = result.get("inputRequests", {})
     if message.method not in INPUT_METHODS or not isinstance(questions, dict):
@@ -81,7 +81,7 @@ def _ask(result: dict[str, Any], message: Message, passed: Passed, sealer: Sessi
         return False
     if not isinstance(state, str):
         raise bad_upstream("The server behind the gateway sent a state that is not a string.")
-    sealed = sealer.seal(passed.view.token.id, passed.on.id, dump(state), _purpose(message))
+    sealed = sealer.seal(passed.view.token.id, passed.on.id, dump(state), state_purpose(message))
     result["requestState"] = sealed.decode()
     return True
 
@@ -93,12 +93,13 @@ def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -
         return
     opened = None
     if isinstance(state, str) and state.isascii():
-        opened = sealer.open(view.token.id, server.id, state.encode(), _purpose(message), MAX_STATE)
+        opened = sealer.open(view.token.id, server.id, state.encode(), state_purpose(message), MAX_STATE)
     if opened is None:
         raise invalid_params("Invalid or expired requestState", message.modern)
     message.params["requestState"] = strict_json.loads(opened)
 
 
-def _purpose(message: Message) -> bytes:
+def state_purpose(message: Message) -> bytes:
+    """What a sealed state is for."""
     name = message.params.get("uri" if message.method == "resources/read" else "name")
     return f"state:{message.method}:{name}".encode()

@@ -93,6 +93,19 @@ async def reference(*, modern: bool = True, json_response: bool = False) -> Asyn
         yield f"{origin}/mcp", seen
 
 
+def legacy_only(app: Any) -> Any:
+    """The same application, not knowing the modern era."""
+
+    async def older(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and dict(scope["headers"]).get(b"mcp-protocol-version") == b"2026-07-28":
+            error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "Bad version"}}
+            await send_json(send, 400, error)
+            return
+        await app(scope, receive, send)
+
+    return older
+
+
 async def send_json(send: Any, status: int, message: Any, headers: dict[str, str] | None = None) -> None:
     """Answer with JSON."""
     sent = {"content-type": "application/json", **(headers or {})}

@@ -81,10 +81,12 @@ class _Connection:
         *,
         before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
+        declares: JsonObject | None = None,
     ) -> AsyncGenerator[Item, None]:
         """Notifications as they come, the result last. Closing it early (``aclosing``) cuts the upstream request.
 
-        ``before_send``: see ``OutboundClient.request``. Raises ``McpUpstreamError`` and ``NotForwarded``.
+        ``before_send``: see ``OutboundClient.request``. ``declares``: capabilities of the client that this request
+        is for, where requests declare them. Raises ``McpUpstreamError`` and ``NotForwarded``.
         """
         raise NotImplementedError
 
@@ -174,6 +176,7 @@ class LegacySession(_Connection):
         *,
         before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
+        declares: JsonObject | None = None,
     ) -> AsyncGenerator[Item, None]:
         """See ``_Connection.stream``; a dead session raises ``session_lost``."""
         request_id = self._next_id()
@@ -296,12 +299,16 @@ class ModernConnection(_Connection):
         *,
         before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
+        declares: JsonObject | None = None,
     ) -> AsyncGenerator[Item, None]:
         """See ``_Connection.stream``. ``extra_headers``: the ``Mcp-Param-*`` of a tool that asks for them."""
         request_id = self._next_id()
         given = params or {}
         meta = given.get("_meta")
-        enveloped = {**meta, **self._envelope} if isinstance(meta, dict) else self._envelope
+        envelope = self._envelope
+        if declares:
+            envelope = {**envelope, CLIENT_CAPABILITIES_META_KEY: declares}
+        enveloped = {**meta, **envelope} if isinstance(meta, dict) else envelope
         message: JsonObject = {
             "jsonrpc": "2.0",
             "id": request_id,

@@ -1,0 +1,116 @@
+"""Requests on ``/mcp`` that are about one server: which one the names in them say, and what they ask there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.access import Part
+from app.gateway.aggregate_names import rename_contents, rename_links, split_name, split_uri
+from app.gateway.envelope import Message
+from app.gateway.methods import LEGACY, part_of
+from app.gateway.questions import call_parameters
+from app.gateway.refusals import Refused, invalid_params, unknown_resource, unknown_tool
+
+NOWHERE = ""
+"""The slug of no server."""
+
+Renaming = Callable[[dict[str, Any], str], None]
+"""Names what a result speaks of as it is named here, for the server with this slug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes and what it asks there. ``params`` is as the server knows it."""
+
+    slug: str
+    action: str
+    params: dict[str, Any]
+    unknown: Refused
+    """The answer where there is no such thing, or none in reach."""
+    tool: str | None = None
+    part: Part | None = None
+    arguments: dict[str, Any] | None = None
+    """What is on record, as a digest."""
+    rename: Renaming | None = None
+
+
+def route_of(message: Message) -> Route | None:
+    """The route of a request; ``None`` for a method that is not about one server. Raises ``Refused``."""
+    router = _ROUTERS.get(message.method)
+    return None if router is None else router(message)
+
+
+def _tool(message: Message) -> Route:
+    name, arguments = call_parameters(message)
+    slug, own = split_name(name)
+    return Route(
+        slug,
+        "tool.call",
+        {**message.params, "name": own},
+        unknown_tool(name, message.modern),
+        tool=own,
+        arguments=arguments,
+        rename=rename_links,
+    )
+
+
+def _prompt(message: Message) -> Route:
+    name = _text(message, message.params, "name")
+    slug, own = split_name(name)
+    return Route(
+        slug,
+        "prompt.get",
+        {**message.params, "name": own},
+        invalid_params(f"Unknown prompt: {name}", message.modern),
+        part=Part.PROMPTS,
+        arguments={"name": own},
+        rename=rename_links,
+    )
+
+
+def _resource(message: Message) -> Route:
+    uri = _text(message, message.params, "uri")
+    slug, own = split_uri(uri) or (NOWHERE, uri)
+    return Route(
+        slug,
+        LEGACY[message.method].action,
+        {**message.params, "uri": own},
+        unknown_resource(uri, message.modern),
+        part=Part.RESOURCES,
+        arguments={"uri": own},
+        rename=rename_contents,
+    )
+
+
+def _completion(message: Message) -> Route:
+    part = part_of(LEGACY[message.method], message)
+    reference = message.params["ref"]
+    if part is Part.PROMPTS:
+        slug, own = split_name(_text(message, reference, "name"))
+        ref = {**reference, "name": own}
+    else:
+        uri = _text(message, reference, "uri")
+        slug, own = split_uri(uri) or (NOWHERE, uri)
+        ref = {**reference, "uri": own}
+    return Route(
+        slug,
+        "completion.complete",
+        {**message.params, "ref": ref},
+        invalid_params("ref is of nothing that is here.", message.modern),
+        part=part,
+    )
+
+
+def _text(message: Message, holder: dict[str, Any], key: str) -> str:
+    value = holder.get(key)
+    if not isinstance(value, str):
+        raise invalid_params(f"{key} must be a string.", message.modern)
+    return value
+
+
+_ROUTERS: Mapping[str, Callable[[Message], Route]] = {
+    "tools/call": _tool,
+    "prompts/get": _prompt,
+    "resources/read": _resource,
+    "completion/complete": _completion,
+}
