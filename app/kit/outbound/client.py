@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Self
 
+from app.kit.outbound.breaker import NO_ANSWER, Breaker
+from app.kit.outbound.connection import Connection
 from app.kit.outbound.errors import NotForwarded, UpstreamError
 from app.kit.outbound.guard import AddressPolicy, Origin, Target
 from app.kit.outbound.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
@@ -47,6 +49,7 @@ class OutboundClient:
     ) -> None:
         self.policy = policy
         self.limits = limits
+        self.breaker = Breaker()
         self._tls = ssl_context
         self._pools: dict[Origin, Pool] = {}
         self._targets: dict[str, Target] = {}
@@ -68,6 +71,7 @@ class OutboundClient:
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         before_send: Callable[[], bool] | None = None,
+        caller: int | None = None,
     ) -> OutboundResponse:
         """Send one request and return when the headers of its answer are there.
 
@@ -79,33 +83,40 @@ class OutboundClient:
         between its yes and the write. Read the answer to its end or ``close()`` it. Cancelling
         this call cuts the connection. Nothing is ever sent twice.
 
+        ``caller`` says on whose behalf: each has a share of the connections, and an upstream that does not answer is
+        left alone. Without, neither holds.
+
         Raises ``ForbiddenUrl``, ``NotForwarded``, ``UpstreamError``.
         """
         target = url if isinstance(url, Target) else self._target(url)
         wire = _encode(method, target, headers, body)
+        breaker = self.breaker
+        if breaker and caller is not None:
+            breaker.check(target)
         pool = self._pool(target.origin)
-        connection = pool.take()
-        if connection is None:
-            connection = await pool.acquire(timeouts.connect)
-        if before_send is not None:
-            try:
-                go = before_send()
-            except BaseException:
-                pool.release(connection)
-                raise
-            if not go:
-                pool.release(connection)
-                raise NotForwarded
-        head = connection.start(wire, timeouts)
         try:
-            return await head
-        except asyncio.CancelledError:
-            if head.cancelled():
-                connection.abort()
-            elif head.exception() is None:
-                # The head arrived in the moment of the cancellation; the connection may be somebody else's by now.
-                head.result().close()
+            connection = pool.take(caller)
+            if connection is None:
+                connection = await pool.acquire(timeouts.connect, caller)
+            if before_send is not None:
+                _ask(before_send, pool, connection)
+            head = connection.start(wire, timeouts)
+            try:
+                response = await head
+            except asyncio.CancelledError:
+                if head.cancelled():
+                    connection.abort()
+                elif head.exception() is None:
+                    # The head arrived in the moment of the cancellation; the connection may be somebody else's by now.
+                    head.result().close()
+                raise
+        except UpstreamError as error:
+            if caller is not None:
+                breaker.failed(target, caller, error)
             raise
+        if caller is not None and (breaker or response.status in NO_ANSWER):
+            breaker.answered(target, caller, response.status)
+        return response
 
     async def aclose(self) -> None:
         """Abort every connection."""
@@ -155,6 +166,17 @@ class OutboundClient:
             if pool.empty:
                 del self._pools[origin]
         self._sweeper = loop.call_later(_SWEEP_EVERY, self._sweep) if self._pools else None
+
+
+def _ask(before_send: Callable[[], bool], pool: Pool, connection: Connection) -> None:
+    try:
+        go = before_send()
+    except BaseException:
+        pool.release(connection)
+        raise
+    if not go:
+        pool.release(connection)
+        raise NotForwarded
 
 
 def _encode(method: str, target: Target, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bytes:

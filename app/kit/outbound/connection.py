@@ -36,6 +36,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closed = False
         self.rested_since = 0.0
+        self.caller: int | None = None
+        """For whom it is in use, as the pool counts."""
         self._poll: select.poll | None = None
         self._paused = False
         self._busy = False

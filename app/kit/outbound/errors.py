@@ -7,6 +7,7 @@ UpstreamErrorKind = Literal[
     "connect",  # nobody answers at the address
     "tls",  # the handshake failed (certificate, name)
     "busy",  # every connection that the limits allow is in use
+    "unavailable",  # it has not answered lately, and is left alone for a moment
     "timeout",  # connected, but too slow
     "closed",  # the connection ended before the answer did
     "protocol",  # what came back is not an HTTP/1.1 answer that we accept
@@ -38,8 +39,11 @@ class UpstreamError(OutboundError):
     """The upstream failed. ``may_have_been_sent`` is False only when not one byte of the request was written,
     which is the only case in which sending again cannot do a thing twice."""
 
-    def __init__(self, kind: UpstreamErrorKind, message: str, *, may_have_been_sent: bool) -> None:
+    def __init__(
+        self, kind: UpstreamErrorKind, message: str, *, may_have_been_sent: bool, retry_after_s: int = 1
+    ) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.kind: UpstreamErrorKind = kind
         self.message = message
         self.may_have_been_sent = may_have_been_sent

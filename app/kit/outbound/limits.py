@@ -14,6 +14,8 @@ class Limits:
     buffer_bytes: int = 64 * 1024
     """Unread bytes of an answer at which reading from the socket pauses."""
     connections_per_origin: int = 256
+    connections_per_caller: int = 64
+    """Of these, so that nobody keeps all of them from others."""
     idle_connection: float = 4.0
     """An unused connection is closed after this; below the 5 s after which common servers close theirs."""
 

@@ -2,16 +2,23 @@
 
 import asyncio
 import ssl
-from collections import deque
+from collections import OrderedDict, deque
 
 from app.kit.outbound.connection import Connection
 from app.kit.outbound.errors import UpstreamError
 from app.kit.outbound.guard import AddressPolicy, IPAddress, Origin
 from app.kit.outbound.limits import Limits
 
+_NOBODY = -1
+_Waiter = asyncio.Future[Connection | None]
+
 
 class Pool:
-    """Hands out clean connections, newest first, and makes new ones up to the limit."""
+    """Hands out clean connections, newest first, and makes new ones up to the limit.
+
+    No caller uses more than a share of them, and callers who wait are served in turns, so one who floods waits for
+    nobody but himself. A caller of ``None`` is one of the service's own requests.
+    """
 
     def __init__(
         self, origin: Origin, policy: AddressPolicy, limits: Limits, tls: ssl.SSLContext | None
@@ -23,7 +30,11 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._all: set[Connection] = set()
         self._resting: dict[Connection, None] = {}
-        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        # Of each caller, in the order of their turns.
+        self._waiting: OrderedDict[int | None, deque[_Waiter]] = OrderedDict()
+        self._share = limits.connections_per_caller
+        # How many each caller uses or has the right to open.
+        self._used: dict[int, int] = {}
         self._size = 0  # open connections and those being opened
         self._closed = False
 
@@ -32,47 +43,59 @@ class Pool:
         """True when nothing is open, being opened or waited for."""
         return self._size == 0
 
-    def take(self) -> Connection | None:
+    def take(self, caller: int | None = None) -> Connection | None:
         """A connection that can be written to right now, or None."""
+        if caller is not None:
+            used = self._used.get(caller, 0)
+            if used >= self._share:
+                return None
         now = self._loop.time()
         while self._resting:
             connection, _ = self._resting.popitem()
             if connection.usable(now):
+                if caller is not None:
+                    self._used[caller] = used + 1
+                    connection.caller = caller
                 return connection
             connection.abort()
         return None
 
-    async def acquire(self, within: float) -> Connection:
+    async def acquire(self, within: float, caller: int | None = None) -> Connection:
         """A connection, new if need be. Raises ``UpstreamError`` with nothing sent, and ``ForbiddenUrl``.
 
         ``within`` (seconds) holds for the wait for a free place and again for connecting.
         """
         while True:
-            connection = self.take()
+            connection = self.take(caller)
             if connection is not None:
                 return connection
-            if self._size < self._limits.connections_per_origin:
+            if self._size < self._limits.connections_per_origin and self._may_use(caller):
                 self._size += 1
+                self._count(caller)
             else:
-                connection = await self._wait(within)
+                connection = await self._wait(within, caller)
                 if connection is not None:
                     if connection.usable(self._loop.time()):
                         return connection
                     connection.abort()
                     continue
             try:
-                return await self._connect(within)
+                connection = await self._connect(within)
             except BaseException:
+                self._discount(caller)
                 self._free_place()
                 raise
+            connection.caller = caller
+            return connection
 
     def release(self, connection: Connection) -> None:
         """Take back a clean connection."""
         connection.rested_since = self._loop.time()
-        waiter = self._next_waiter()
-        if waiter is not None:
-            waiter.set_result(connection)
-        else:
+        caller = connection.caller
+        if caller is not None:
+            connection.caller = None
+            self._discount(caller)
+        if not self._waiting or not self._serve_next(connection):
             self._resting[connection] = None
 
     def retire(self, connection: Connection) -> None:
@@ -80,6 +103,7 @@ class Pool:
         if connection in self._all:
             self._all.discard(connection)
             self._resting.pop(connection, None)
+            self._discount(connection.caller)
             self._free_place()
 
     def sweep(self, now: float) -> None:
@@ -94,22 +118,54 @@ class Pool:
     def close(self) -> None:
         """Abort everything."""
         self._closed = True
-        while (waiter := self._next_waiter()) is not None:
-            waiter.set_exception(UpstreamError("closed", "the client was closed", may_have_been_sent=False))
+        for waiters in self._waiting.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(
+                        UpstreamError("closed", "the client was closed", may_have_been_sent=False)
+                    )
+        self._waiting.clear()
         for connection in list(self._all):
             connection.abort()
 
-    def _next_waiter(self) -> "asyncio.Future[Connection | None] | None":
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                return waiter
-        return None
+    def _may_use(self, caller: int | None) -> bool:
+        return caller is None or self._used.get(caller, 0) < self._share
 
-    async def _wait(self, within: float) -> Connection | None:
+    def _count(self, caller: int | None) -> None:
+        if caller is not None:
+            self._used[caller] = self._used.get(caller, 0) + 1
+
+    def _discount(self, caller: int | None) -> None:
+        if caller is not None:
+            used = self._used[caller] - 1
+            if used:
+                self._used[caller] = used
+            else:
+                del self._used[caller]
+
+    def _serve_next(self, connection: Connection | None) -> bool:
+        """Give a connection, or the right to open one, to whose turn it is; False when nobody may have it."""
+        caller = next((caller for caller in self._waiting if self._may_use(caller)), _NOBODY)
+        if caller == _NOBODY:
+            return False
+        waiters = self._waiting[caller]
+        waiter = waiters.popleft()
+        if waiters:
+            self._waiting.move_to_end(caller)
+        else:
+            del self._waiting[caller]
+        if waiter.done():
+            return self._serve_next(connection)
+        self._count(caller)
+        if connection is not None:
+            connection.caller = caller
+        waiter.set_result(connection)
+        return True
+
+    async def _wait(self, within: float, caller: int | None) -> Connection | None:
         """A connection that somebody released, or None for the right to open one."""
-        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
-        self._waiters.append(waiter)
+        waiter: _Waiter = self._loop.create_future()
+        self._waiting.setdefault(caller, deque()).append(waiter)
         try:
             async with asyncio.timeout(within):
                 return await waiter
@@ -118,20 +174,27 @@ class Pool:
                 # It was served in the very moment in which we gave up.
                 served = waiter.result()
                 if served is None:
+                    self._discount(caller)
                     self._free_place()
                 elif not served.closed:
                     self.release(served)
+            else:
+                self._leave(waiter, caller)
             if isinstance(error, TimeoutError):
                 raise UpstreamError(
                     "busy", "all connections to the upstream are in use", may_have_been_sent=False
                 ) from None
             raise
 
+    def _leave(self, waiter: _Waiter, caller: int | None) -> None:
+        waiters = self._waiting.get(caller)
+        if waiters is not None and waiter in waiters:
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiting[caller]
+
     def _free_place(self) -> None:
-        waiter = self._next_waiter()
-        if waiter is not None:
-            waiter.set_result(None)
-        else:
+        if not self._waiting or not self._serve_next(None):
             self._size -= 1
 
     async def _connect(self, within: float) -> Connection:
