@@ -27,6 +27,7 @@ from app.gateway.ports import (
 from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
+from app.gateway.tasks import Tasks
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.outbound import OutboundClient
 
@@ -62,7 +63,8 @@ class Gateway:
         pipeline = Pipeline(snapshots, admissions, in_flight, ended_sessions, self._door)
         sealer = SessionSealer(session_keys)
         self._upstreams = UpstreamSessions(outbound)
-        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, ServerRequests(sealer), OpenStreams())
+        requests, tasks = ServerRequests(sealer), Tasks(sealer)
+        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, requests, tasks, OpenStreams())
         self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = Aggregate(pipeline, sealer, sync_requests, self._upstreams, {}, body_limit)
 

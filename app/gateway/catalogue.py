@@ -1,12 +1,13 @@
 """What a client may learn of a server: capabilities that the gateway carries, tools that the token may use."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from app.domain.access import Server, Tool
 from app.domain.definitions import definition_digest
+from app.gateway.methods import carried_extensions
 from app.gateway.ports import SyncRequests
 
 LIST_TTL_MS = 0
@@ -19,12 +20,24 @@ def make_private(result: dict[str, Any]) -> None:
     result["ttlMs"] = LIST_TTL_MS
 
 
-def carried_capabilities(capabilities: Any, parts: frozenset[str]) -> dict[str, Any]:
+def carried_capabilities(capabilities: Any, parts: Collection[str], *, modern: bool) -> dict[str, Any]:
     """Of a server's capabilities those that the gateway carries and the token can use."""
     kept = ["tools", "logging", *parts, *(["completions"] if parts else [])]
     if not isinstance(capabilities, dict):
         return {}
-    return {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
+    carried = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
+    return {**carried, **(carried_extensions(capabilities) if modern else _carried_tasks(capabilities))}
+
+
+def _carried_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:
+    """Of what a legacy server can do with tasks: calls of tools as tasks, and cancelling these."""
+    tasks = capabilities.get("tasks")
+    requests = tasks.get("requests") if isinstance(tasks, dict) else None
+    tools = requests.get("tools") if isinstance(requests, dict) else None
+    if not isinstance(tasks, dict) or not isinstance(tools, dict) or not isinstance(tools.get("call"), dict):
+        return {}
+    cancel = {"cancel": tasks["cancel"]} if isinstance(tasks.get("cancel"), dict) else {}
+    return {"tasks": {**cancel, "requests": {"tools": {"call": tools["call"]}}}}
 
 
 def filter_tools(

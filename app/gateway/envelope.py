@@ -7,7 +7,7 @@ rules are those of MCP 2026-07-28, as the ``mcp`` package checks them.
 from dataclasses import dataclass
 from typing import Any
 
-from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
+from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request, decode_header_value
 from mcp_types.version import (
     HANDSHAKE_PROTOCOL_VERSIONS,
     MODERN_PROTOCOL_VERSIONS,
@@ -39,6 +39,8 @@ _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
 _LEGACY = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
 NEWEST_FIRST = tuple(reversed(SUPPORTED_PROTOCOL_VERSIONS))
 _ROUTING = frozenset({VERSION, METHOD, NAME})
+_NAMING_TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
+"""Their ``Mcp-Name`` is the id of the task, which the ``mcp`` package does not check."""
 
 
 @dataclass(slots=True)
@@ -168,6 +170,17 @@ def _check_headers(exchange: Exchange, message: Message) -> None:
         raise Refused(400, verdict.code, verdict.message, data=verdict.data)
     if not isinstance(verdict.client_capabilities, dict):
         raise Refused(400, INVALID_PARAMS, "The client capabilities must be an object.")
+    _check_task_name(message, headers.get(NAME.decode()))
+
+
+def _check_task_name(message: Message, header: str | None) -> None:
+    if message.method not in _NAMING_TASKS:
+        return
+    id = message.params.get("taskId")
+    if not isinstance(id, str):
+        raise Refused(400, INVALID_PARAMS, "taskId must be a string.")
+    if decode_header_value(header) != id:
+        raise Refused(400, HEADER_MISMATCH, "Mcp-Name header does not match body value of 'taskId'")
 
 
 def _plainly_agrees(headers: dict[bytes, bytes], message: Message) -> bool:

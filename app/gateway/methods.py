@@ -43,6 +43,10 @@ LEGACY: Mapping[str, Method] = {
     "resources/subscribe": Method("resource.subscribe", Part.RESOURCES, "uri"),
     "resources/unsubscribe": Method("resource.unsubscribe", Part.RESOURCES, "uri"),
 }
+_TASKS: Mapping[str, Method] = {"tasks/get": Method("task.get"), "tasks/cancel": Method("task.cancel")}
+MODERN_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/update": Method("task.update")}
+LEGACY_TASKS: Mapping[str, Method] = {**_TASKS, "tasks/result": Method("task.result")}
+"""What is asked about a task. Not ``tasks/list``: a server cannot tell one token's tasks from another's."""
 INTRODUCING = frozenset({"initialize", "server/discover", "subscriptions/listen"})
 """What is answered with, or filtered by, the parts that the token reaches."""
 
@@ -51,6 +55,8 @@ CLIENT_NOTIFICATIONS = frozenset(
 )
 SERVER_REQUESTS = frozenset({"ping", "roots/list", "sampling/createMessage", "elicitation/create"})
 INPUT_REQUESTS = SERVER_REQUESTS - {"ping"}
+TASKS_EXTENSION = "io.modelcontextprotocol/tasks"
+"""What tasks are called in 2026-07-28: the one extension that is carried."""
 INPUT_METHODS = frozenset({"tools/call", "prompts/get", "resources/read"})
 """What a modern server may answer with a request for input."""
 
@@ -64,8 +70,12 @@ SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
     "notifications/prompts/list_changed": Part.PROMPTS,
     "notifications/resources/list_changed": Part.RESOURCES,
     "notifications/resources/updated": Part.RESOURCES,
+    "notifications/tasks/status": None,
+    "notifications/tasks": None,
 }
 """Each with the part that it tells of."""
+TASK_NOTIFICATIONS: Mapping[str, bool] = {"notifications/tasks/status": False, "notifications/tasks": True}
+"""Those that tell of a task, and whether each is of the modern era."""
 
 _CLIENT_CAPABILITIES = ("roots", "sampling", "elicitation")
 _REFERENCES = {"ref/prompt": Part.PROMPTS, "ref/resource": Part.RESOURCES}
@@ -89,11 +99,19 @@ def named_by(method: Method, message: Message) -> dict[str, Any] | None:
     return {method.names: value} if method.names is not None and isinstance(value, str) else None
 
 
-def client_capabilities(declared: Any) -> dict[str, Any]:
+def client_capabilities(declared: Any, *, modern: bool = False) -> dict[str, Any]:
     """Of a client's capabilities those that the gateway carries: the server may ask for these, and no more."""
     if not declared or not isinstance(declared, dict):
         return {}
-    return {key: declared[key] for key in _CLIENT_CAPABILITIES if isinstance(declared.get(key), dict)}
+    kept = {key: declared[key] for key in _CLIENT_CAPABILITIES if isinstance(declared.get(key), dict)}
+    return {**kept, **carried_extensions(declared)} if modern else kept
+
+
+def carried_extensions(capabilities: dict[str, Any]) -> dict[str, Any]:
+    """Of a side's extensions the one that the gateway carries, as a part of its capabilities."""
+    extensions = capabilities.get("extensions")
+    tasks = extensions.get(TASKS_EXTENSION) if isinstance(extensions, dict) else None
+    return {"extensions": {TASKS_EXTENSION: tasks}} if isinstance(tasks, dict) else {}
 
 
 def listened_for(wanted: Any, parts: frozenset[str]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import NoReturn
 from app.domain.access import Server
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, result_body
-from app.gateway.methods import CLIENT_NOTIFICATIONS, LEGACY, MODERN
+from app.gateway.methods import CLIENT_NOTIFICATIONS, LEGACY, LEGACY_TASKS, MODERN, MODERN_TASKS
 from app.gateway.mirror_call import MirrorCall, Mirrored
 from app.gateway.mirror_listen import MirrorListen
 from app.gateway.mirror_response import MirrorResponse
+from app.gateway.mirror_task import MirrorTask
 from app.gateway.pipeline import Ask, reaches
 from app.gateway.ports import View
 from app.gateway.refusals import (
@@ -58,9 +59,13 @@ class Mirror:
             await self._pong(exchange, view, slug)
             return
         method = (MODERN if message.modern else LEGACY).get(message.method)
-        if method is None:
+        of_task = (MODERN_TASKS if message.modern else LEGACY_TASKS).get(message.method)
+        if method is not None:
+            await MirrorCall(self.mirrored, exchange, slug, message).run(view, method)
+        elif of_task is not None:
+            await MirrorTask(self.mirrored, exchange, slug, message).run(view, of_task)
+        else:
             raise unknown_method(message.modern)
-        await MirrorCall(self.mirrored, exchange, slug, message).run(view, method)
 
     async def _pong(self, exchange: Exchange, view: View, slug: str) -> None:
         """A ping asks whether the session's other end is there, and that is us."""

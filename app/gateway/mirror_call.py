@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from app.domain.access import Part, Server
-from app.gateway.answers import Answer, answer_json, refuse_status, secrets_of
+from app.gateway.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
 from app.gateway.catalogue import handshake_versions
 from app.gateway.envelope import (
     CAPABILITIES_KEY,
@@ -45,6 +45,7 @@ from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.rewrites import open_state, rewrite_of
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import MAX_SEALED, SessionSealer
+from app.gateway.tasks import RELATED, Place, Tasks, TasksHere, check_augmentation
 from app.kit import strict_json
 from app.kit.outbound import OutboundClient, OutboundResponse, Timeouts
 
@@ -65,6 +66,7 @@ class Mirrored:
     sealer: SessionSealer
     sync_requests: SyncRequests
     requests: ServerRequests
+    tasks: Tasks
     streams: OpenStreams
 
 
@@ -86,13 +88,15 @@ class MirrorCall:
         """Decide, admit, forward, answer."""
         message, exchange = self.message, self.exchange
         if message.method == "tools/call":
-            self.tool, arguments = call_parameters(message)
+            self.tool, arguments = call_parameters(message, tasks=True)
+            check_augmentation(message)
         else:
             arguments = named_by(method, message)
             self.part = part_of(method, message)
         self._declare()
         if message.modern and "requestState" in message.params:
             open_state(message, view, self.slug, self.mirror.sealer)
+        self._open_related(view)
 
         def check(view: View, server: Server, target: UpstreamTarget) -> None:
             # Only who may use a part is told what is wrong with its use.
@@ -129,7 +133,7 @@ class MirrorCall:
         if message.modern:
             meta = message.params["_meta"]
             if meta[CAPABILITIES_KEY]:
-                meta[CAPABILITIES_KEY] = client_capabilities(meta[CAPABILITIES_KEY])
+                meta[CAPABILITIES_KEY] = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
             if message.method == "subscriptions/listen" and not isinstance(
                 message.params.get("notifications"), dict
             ):
@@ -145,6 +149,7 @@ class MirrorCall:
         With no admission to find a stale view out, the view must be one that was read after the request came.
         """
         view = await self.mirror.pipeline.door.refresh(self.exchange, view)
+        self._open_related(view)
         snapshots = self.mirror.pipeline.snapshots
         forward = partial(self._send_along, http_method)
         if ask.redecide(view, snapshots.now()).allowed:
@@ -189,7 +194,7 @@ class MirrorCall:
     async def _forward(self, passed: Passed) -> str:
         if self.message.method == "subscriptions/listen":
             with self.mirror.streams.opened(passed.view.token.id):
-                return await self._exchanged(passed, self._listening(passed.names), LISTEN_TIMES)
+                return await self._exchanged(passed, self._listening(passed), LISTEN_TIMES)
         return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
 
     async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:
@@ -208,8 +213,8 @@ class MirrorCall:
                 if response.status != 200:
                     raise await refuse_status(response, secrets)
                 rewrite = None
-                if self.tool is None or message.modern:
-                    rewrite = rewrite_of(message, passed, self.mirror.sealer, self.mirror.sync_requests)
+                if message.modern or message.method != "tools/call" or "task" in message.params:
+                    rewrite = self._rewrite(message, passed)
                 answer = Answer(message.id, secrets, rewrite)
                 if message.method == "initialize":
                     answer.headers = self._sealed_session(passed, response)
@@ -217,11 +222,30 @@ class MirrorCall:
             finally:
                 response.close()
 
-    def _listening(self, parts: frozenset[str]) -> bytes:
+    def _listening(self, passed: Passed) -> bytes:
         """A ``subscriptions/listen`` for those notifications alone that the token may hear of."""
         params = self.message.params
-        wanted = listened_for(params["notifications"], parts)
+        wanted = listened_for(params["notifications"], passed.names)
+        task_ids = self._tasks(passed).opened(params["notifications"].get("taskIds"))
+        if task_ids:
+            wanted["taskIds"] = task_ids
         return strict_json.dumps({**self.message.body, "params": {**params, "notifications": wanted}})
+
+    def _rewrite(self, message: Message, passed: Passed) -> Rewrite | None:
+        mirror = self.mirror
+        return rewrite_of(message, passed, mirror.sealer, mirror.sync_requests, self._tasks)
+
+    def _tasks(self, passed: Passed) -> TasksHere:
+        place = Place(passed.view.token.id, passed.on.id, self.session)
+        return TasksHere(self.mirror.tasks, place, self.tool)
+
+    def _open_related(self, view: View) -> None:
+        """Give the server its own id of the task that a message of the client belongs to."""
+        message, server = self.message, view.servers.get(self.slug)
+        holder = message.body.get("result") if message.is_response else message.params
+        meta = holder.get("_meta") if isinstance(holder, dict) else None
+        if isinstance(meta, dict) and RELATED in meta and server is not None:
+            self.mirror.tasks.open_related(view.token.id, server.id, meta)
 
     async def _answer(self, response: OutboundResponse, answer: Answer, watch: Watch, passed: Passed) -> str:
         media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
@@ -253,6 +277,7 @@ class MirrorCall:
             mirror.sync_requests,
             mirror.sealer,
             mirror.requests,
+            mirror.tasks,
             passed.view,
             passed.on,
             session,

@@ -11,7 +11,6 @@ from app.gateway.pipeline import Ask, Denied, Passed
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.refusals import INVALID_REQUEST, Refused, bad_upstream, no_such_server
 from app.gateway.relay import Relay, Watch
-from app.gateway.rewrites import rewrite_of
 
 LAST_EVENT_ID = b"last-event-id"
 
@@ -93,7 +92,7 @@ class MirrorListen(MirrorCall):
                     asked = Message(
                         {}, origin.method, {}, origin.id, modern=False, version=self.message.version
                     )
-                    rewrite = rewrite_of(asked, passed, self.mirror.sealer, self.mirror.sync_requests)
+                    rewrite = self._rewrite(asked, passed)
                     answer = Answer(origin.id, secrets, rewrite)
                 passage = MirrorPassage(self._line(passed, self.session), origin)
                 reply = self._replier(target, self.session)

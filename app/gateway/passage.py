@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.access import Address, Part, Question, Server, decide
-from app.gateway.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS
+from app.gateway.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS
 from app.gateway.ports import Client, Snapshots, SyncRequests, TooManyLookups, View
 from app.gateway.refusals import bad_upstream
+from app.gateway.rewrites import check_questions
 from app.gateway.server_requests import LONGEST_ID, ServerRequests
 from app.gateway.sessions import SessionSealer
+from app.gateway.tasks import Place, Tasks, TasksHere
 from app.kit import strict_json
 
 MAX_EVENT_ID = 4096
@@ -41,6 +43,7 @@ class Line:
     sync_requests: SyncRequests
     sealer: SessionSealer
     requests: ServerRequests
+    tasks: Tasks
     view: View
     server: Server
     session: bytes | None
@@ -66,8 +69,12 @@ class MirrorPassage:
             line.sync_requests.request_sync(line.server.id)
         if method == "notifications/cancelled" and not line.modern:
             return self._cancels(message)
+        if method in TASK_NOTIFICATIONS:
+            return await self._tells_of_task(message)
         part = SERVER_NOTIFICATIONS[method]
-        return part is None or await self._reaches(part)
+        if part is not None and not await self._reaches(part):
+            return False
+        return None if self._names_tasks(message) else True
 
     def takes_request(self, message: dict[str, Any]) -> bool:
         """Whether the client is asked; then the message bears the id that the client sees."""
@@ -76,6 +83,12 @@ class MirrorPassage:
             return False
         if isinstance(id, bool) or not isinstance(id, (str, int)) or len(str(id)) > LONGEST_ID:
             raise bad_upstream("The server behind the gateway asks under an id that is none.")
+        params = message.get("params")
+        if isinstance(params, dict):
+            if "task" in params:
+                # It wants the answer as a task of the client's, which is not carried.
+                return False
+            self._tasks().show_related(params.get("_meta"))
         shown = line.requests.pass_on(line.view.token.id, line.server.id, line.session, id)
         message["id"] = shown
         self._asked.append(shown)
@@ -113,7 +126,37 @@ class MirrorPassage:
         message["params"]["requestId"] = shown
         return None
 
-    async def _reaches(self, part: Part) -> bool:
+    def _tasks(self) -> TasksHere:
+        line, origin = self.line, self.origin
+        place = Place(line.view.token.id, line.server.id, line.session)
+        return TasksHere(line.tasks, place, None if origin is None else origin.tool)
+
+    def _names_tasks(self, message: dict[str, Any]) -> bool:
+        """Whether there were ids of tasks in a notification that had to be changed."""
+        params = message.get("params")
+        if not isinstance(params, dict):
+            return False
+        changed = self._tasks().show_related(params.get("_meta"))
+        heard = params.get("notifications")
+        if isinstance(heard, dict) and "taskIds" in heard:
+            heard["taskIds"] = self._tasks().shown(heard["taskIds"])
+            return True
+        return changed
+
+    async def _tells_of_task(self, message: dict[str, Any]) -> bool | None:
+        """What became of a task is told while the token reaches its tool."""
+        params, tasks = message.get("params"), self._tasks()
+        if not isinstance(params, dict) or TASK_NOTIFICATIONS[message["method"]] is not self.line.modern:
+            return False
+        tool = tasks.tool_of(params.get("taskId"))
+        if tool is None or not await self._reaches(None, tool):
+            return False
+        check_questions(params.get("inputRequests", {}))
+        tasks.show_related(params.get("_meta"))
+        params["taskId"] = tasks.show(params["taskId"])
+        return None
+
+    async def _reaches(self, part: Part | None, tool: str | None = None) -> bool:
         line = self.line
         try:
             view = await line.snapshots.resolve(line.view.credential, line.client)
@@ -121,7 +164,8 @@ class MirrorPassage:
             return False
         if view is None:
             return False
-        question = Question(view.token, view.servers.get(line.server.slug), address=line.address, part=part)
+        server = view.servers.get(line.server.slug)
+        question = Question(view.token, server, tool, address=line.address, part=part)
         return decide(question, view.around, line.snapshots.now()).allowed
 
 

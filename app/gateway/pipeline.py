@@ -66,12 +66,16 @@ class Ask:
     part: Part | None = None
     parts: bool = False
     """Whether what the token may see beside tools is part of the answer."""
+    refused: str | None = None
+    """Why the gateway refuses the request itself, whatever the token may use: for the record."""
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
     def answer(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
         """The decision, and the names of tools, for a list, or of parts that may be seen."""
         decision, names = self._decide(view, at)
+        if self.refused is not None and decision.allowed:
+            decision = replace(decision, effect=Effect.DENY, reason_code=self.refused, grant_id=None)
         if self.session_id is not None:
             decision = replace(decision, rests_on=(*decision.rests_on, (self.session_id, 0)))
         return decision, names

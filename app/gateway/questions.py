@@ -9,14 +9,17 @@ from app.gateway.ports import Client
 from app.gateway.refusals import invalid_params
 
 
-def call_parameters(message: Message) -> tuple[str, dict[str, Any] | None]:
-    """Name and arguments of a ``tools/call``. Raises ``Refused`` for another shape."""
+def call_parameters(message: Message, *, tasks: bool = False) -> tuple[str, dict[str, Any] | None]:
+    """Name and arguments of a ``tools/call``. Raises ``Refused`` for another shape.
+
+    ``tasks``: the call may ask to be a task.
+    """
     name, arguments = message.params.get("name"), message.params.get("arguments")
     if not isinstance(name, str):
         raise invalid_params("name must be a string.", message.modern)
     if "arguments" in message.params and not isinstance(arguments, dict):
         raise invalid_params("arguments must be an object.", message.modern)
-    if "task" in message.params:
+    if "task" in message.params and not tasks:
         raise invalid_params("Tasks are not carried by this gateway.", message.modern)
     return name, arguments
 

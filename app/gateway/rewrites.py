@@ -16,14 +16,20 @@ from app.gateway.pipeline import Passed
 from app.gateway.ports import SyncRequests, UpstreamTarget, View
 from app.gateway.refusals import bad_upstream, invalid_params
 from app.gateway.sessions import SessionSealer
+from app.gateway.tasks import TasksHere, tells_of_task
 from app.kit import strict_json
 
 MAX_STATE = 1024 * 1024
 _LISTS = frozenset({"prompts/list", "resources/list", "resources/templates/list", "resources/read"})
+_OF_TASKS = frozenset({"tools/call", "tasks/get", "tasks/result", "tasks/cancel"})
 
 
 def rewrite_of(
-    message: Message, passed: Passed, sealer: SessionSealer, sync_requests: SyncRequests
+    message: Message,
+    passed: Passed,
+    sealer: SessionSealer,
+    sync_requests: SyncRequests,
+    tasks: Callable[[Passed], TasksHere],
 ) -> Rewrite | None:
     """What to do with the result of a request; ``None`` when it passes as it is."""
     method = message.method
@@ -33,7 +39,7 @@ def rewrite_of(
         )
     if method in {"initialize", "server/discover"}:
         return _rewriting(message, lambda result: _introduce(result, message, passed.names, passed.to))
-    if not message.modern:
+    if not message.modern and method not in _OF_TASKS:
         return None
 
     def rewrite(result: dict[str, Any]) -> bool:
@@ -42,7 +48,10 @@ def rewrite_of(
         if method in _LISTS:
             make_private(result)
             return True
-        return False
+        if not tells_of_task(message, result):
+            return False
+        check_questions(result.get("inputRequests", {}))
+        return tasks(passed).show_in_result(message, result)
 
     return rewrite
 
@@ -60,7 +69,7 @@ def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Re
 def _introduce(
     result: dict[str, Any], message: Message, parts: frozenset[str], target: UpstreamTarget
 ) -> None:
-    result["capabilities"] = carried_capabilities(result.get("capabilities"), parts)
+    result["capabilities"] = carried_capabilities(result.get("capabilities"), parts, modern=message.modern)
     offered = target.protocol_versions or NEWEST_FIRST
     if message.modern:
         result["supportedVersions"] = list(offered)
@@ -70,12 +79,9 @@ def _introduce(
 
 def pass_questions(result: dict[str, Any], message: Message, passed: Passed, sealer: SessionSealer) -> bool:
     """Let through what the client may be asked. Raises ``Refused`` for anything else."""
-    questions = result.get("inputRequests", {})
-    if message.method not in INPUT_METHODS or not isinstance(questions, dict):
+    if message.method not in INPUT_METHODS:
         raise bad_upstream("The server behind the gateway asked for input where it may not.")
-    for question in questions.values():
-        if not isinstance(question, dict) or question.get("method") not in INPUT_REQUESTS:
-            raise bad_upstream("The server behind the gateway asked for input that no client gives.")
+    check_questions(result.get("inputRequests", {}))
     state = result.get("requestState")
     if state is None:
         return False
@@ -84,6 +90,15 @@ def pass_questions(result: dict[str, Any], message: Message, passed: Passed, sea
     sealed = sealer.seal(passed.view.token.id, passed.on.id, dump(state), state_purpose(message))
     result["requestState"] = sealed.decode()
     return True
+
+
+def check_questions(questions: Any) -> None:
+    """Raise ``Refused`` for what no client can be asked."""
+    if not isinstance(questions, dict):
+        raise bad_upstream("The server behind the gateway asked for input where it may not.")
+    for question in questions.values():
+        if not isinstance(question, dict) or question.get("method") not in INPUT_REQUESTS:
+            raise bad_upstream("The server behind the gateway asked for input that no client gives.")
 
 
 def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
 _NONCE = 12
 _OVERHEAD = _NONCE + 16
+_SIV = 16
 MAX_SEALED = 1024
 """Characters. An upstream whose own session id makes a longer one is refused."""
 FLEET = UUID(int=0)
@@ -32,6 +33,7 @@ class SessionSealer:
         self._ciphers = [AESGCM(key) for key in keys]
         # A key of its own for signing, as a key should serve one algorithm.
         self._signing = [hmac.digest(key, b"scopegate: ids of server requests", "sha256") for key in keys]
+        self._naming = [AESSIV(hmac.digest(key, b"scopegate: names that stay", "sha512")) for key in keys]
 
     def seal(self, token_id: UUID, server_id: UUID, session_id: bytes, purpose: bytes = b"") -> bytes:
         """The id that the client sees. ``purpose`` tells what is no session's id apart, and what it belongs to."""
@@ -48,18 +50,32 @@ class SessionSealer:
         longest: int = MAX_SEALED,
     ) -> bytes | None:
         """The id inside, or ``None``: forged, another token's, another server's, for another purpose."""
-        if len(text) > longest or b"+" in text or b"/" in text:
-            return None
-        try:
-            data = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        except binascii.Error:
-            return None
+        data = _decoded(text, longest)
         if len(data) < _OVERHEAD:
             return None
         place = token_id.bytes + server_id.bytes + purpose
         for cipher in self._ciphers:
             try:
                 return cipher.decrypt(data[:_NONCE], data[_NONCE:], place)
+            except InvalidTag:
+                continue
+        return None
+
+    def seal_name(self, token_id: UUID, server_id: UUID, name: bytes, purpose: bytes) -> bytes:
+        """What is shown of a name that must look the same each time: sealed by a cipher that needs no nonce."""
+        sealed = self._naming[0].encrypt(name, [token_id.bytes + server_id.bytes + purpose])
+        return base64.urlsafe_b64encode(sealed).rstrip(b"=")
+
+    def open_name(
+        self, token_id: UUID, server_id: UUID, text: bytes, purpose: bytes, longest: int
+    ) -> bytes | None:
+        """The name inside, or ``None``, as ``open``."""
+        data = _decoded(text, longest)
+        if len(data) <= _SIV:
+            return None
+        for cipher in self._naming:
+            try:
+                return cipher.decrypt(data, [token_id.bytes + server_id.bytes + purpose])
             except InvalidTag:
                 continue
         return None
@@ -71,6 +87,16 @@ class SessionSealer:
     def has_signed(self, signature: bytes, *parts: bytes) -> bool:
         """Whether the signature is of these parts, by any of the keys."""
         return any(hmac.compare_digest(signature, _signature(key, parts)) for key in self._signing)
+
+
+def _decoded(text: bytes, longest: int) -> bytes:
+    """The bytes that a sealed text stands for; none for a text of another form."""
+    if len(text) > longest or b"+" in text or b"/" in text:
+        return b""
+    try:
+        return base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except binascii.Error:
+        return b""
 
 
 def _signature(key: bytes, parts: Sequence[bytes]) -> bytes:

@@ -219,7 +219,7 @@ async def test_each_era_has_its_own_methods(bench: Bench) -> None:
         {"name": "add", "arguments": None},
         {"name": "add", "arguments": []},
         {"name": "add", "arguments": "a"},
-        {"name": "add", "task": {}},
+        {"name": "add", "task": True},
     ],
 )
 async def test_parameters_of_a_call_have_their_shape(bench: Bench, params: dict[str, Any]) -> None:
