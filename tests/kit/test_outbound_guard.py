@@ -4,10 +4,12 @@ import asyncio
 import socket
 from ipaddress import ip_address, ip_network
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from app.kit.outbound import AddressPolicy, ForbiddenUrl, Origin, UpstreamError
+from app.kit.outbound import AddressPolicy, ForbiddenUrl, Origin, UpstreamError, origin_of
+from app.kit.stdio import SupervisorAddress
 
 CLOSED = AddressPolicy()
 
@@ -183,3 +185,12 @@ async def test_a_name_without_address_is_an_upstream_error_with_nothing_sent(
     with pytest.raises(UpstreamError) as caught:
         await CLOSED.resolve(Origin("http", "example.com", 80))
     assert (caught.value.kind, caught.value.may_have_been_sent) == ("resolve", False)
+
+
+@pytest.mark.parametrize("url", ["http://0123.stdio/mcp", "http://0123.stdio:80/mcp"])
+def test_no_url_reads_as_the_origin_of_a_command(url: str) -> None:
+    ours = SupervisorAddress("/run/x", "secret").target(UUID(int=0x123)).origin
+    named = origin_of(url.replace("0123", ours.host.partition(".")[0]))
+    assert (named.scheme, named.host, named.port) == (ours.scheme, ours.host, ours.port)
+    assert named != ours
+    assert named.socket is None

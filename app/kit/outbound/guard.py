@@ -88,6 +88,8 @@ class Origin:
     scheme: str
     host: str
     port: int
+    socket: str | None = None
+    """A Unix socket to connect to in place of the host. Code alone makes such an origin: no URL reads as one."""
     authority: bytes = field(init=False, compare=False, repr=False)
     """The value of ``Host``: the port only when it is not the scheme's own."""
 

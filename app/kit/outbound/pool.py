@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections import OrderedDict, deque
+from collections.abc import Awaitable
 
 from app.kit.outbound.connection import Connection
 from app.kit.outbound.errors import UpstreamError
@@ -199,6 +200,8 @@ class Pool:
 
     async def _connect(self, within: float) -> Connection:
         """Resolve once, then connect to a checked address and no other."""
+        if self._origin.socket is not None:
+            return await self._connect_to_socket(self._origin.socket, within)
         try:
             async with asyncio.timeout(within):
                 addresses = await self._policy.resolve(self._origin)
@@ -220,16 +223,32 @@ class Pool:
                 continue
         raise failure
 
-    async def _connect_to(self, address: IPAddress) -> Connection:
+    async def _connect_to_socket(self, path: str, within: float) -> Connection:
         connection = Connection(self, self._limits, self._loop)
         try:
-            await self._loop.create_connection(
-                lambda: connection,
-                str(address),
-                self._origin.port,
-                ssl=self._tls,
-                server_hostname=self._origin.host if self._tls else None,
-            )
+            async with asyncio.timeout(within):
+                return await self._opened(
+                    connection, self._loop.create_unix_connection(lambda: connection, path)
+                )
+        except (OSError, TimeoutError):
+            raise UpstreamError(
+                "connect", "the supervisor cannot be reached", may_have_been_sent=False
+            ) from None
+
+    async def _connect_to(self, address: IPAddress) -> Connection:
+        connection = Connection(self, self._limits, self._loop)
+        opening = self._loop.create_connection(
+            lambda: connection,
+            str(address),
+            self._origin.port,
+            ssl=self._tls,
+            server_hostname=self._origin.host if self._tls else None,
+        )
+        return await self._opened(connection, opening)
+
+    async def _opened(self, connection: Connection, opening: Awaitable[object]) -> Connection:
+        try:
+            await opening
         except BaseException:
             connection.abort()
             raise

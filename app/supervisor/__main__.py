@@ -1,0 +1,24 @@
+"""Run as ``python -m app.supervisor`` by the guard, with the environment that ``serve`` gave it."""
+
+import os
+
+from app.kit.stdio.commands import read_commands
+from app.kit.stdio.wire import SupervisorAddress
+from app.supervisor.limits import Limits
+from app.supervisor.serve import supervise
+
+COMMANDS = "SCOPEGATE_STDIO_ALLOWED_COMMANDS"
+PROCESSES = "SCOPEGATE_STDIO_PROCESSES"
+
+
+def main() -> None:
+    """Serve where the environment says."""
+    address = SupervisorAddress.from_environment()
+    if address is None:
+        raise SystemExit("this is run by `scopegate serve`")
+    limits = Limits(processes=int(os.environ.get(PROCESSES, Limits().processes)))
+    supervise(address, read_commands(os.environ.get(COMMANDS, "")), limits)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""Streamable HTTP on the supervisor's socket, for the workers of this host alone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from uuid import UUID
+
+from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from app.kit import strict_json
+from app.kit.sse import encode_event
+from app.kit.stdio.wire import HOLDER, LAUNCH, SECRET, Holder, Launch, SupervisorAddress
+from app.supervisor.outlet import Outlet
+from app.supervisor.refusals import INVALID_REQUEST, METHOD_NOT_FOUND, Refused, no_such_session
+from app.supervisor.sessions import Session, Sessions
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = dict[str, Any]
+
+_SESSION = b"mcp-session-id"
+_VERSION = b"mcp-protocol-version"
+_MODERN = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
+_BODY = 8 * 1024 * 1024
+_KEEP_ALIVE = b": keep-alive\r\n\r\n"
+
+
+class Exchange:
+    """One request of a worker and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self._receive = receive
+        self._send = send
+        self.streaming = False
+        self.id: Any = None
+
+    async def read(self) -> Any:
+        """Its body as JSON. Raises ``Refused``."""
+        parts: list[bytes] = []
+        while True:
+            event = await self._receive()
+            parts.append(event.get("body", b""))
+            if event["type"] != "http.request" or sum(map(len, parts)) > _BODY:
+                raise Refused(400, "The request is not complete.", code=INVALID_REQUEST)
+            if not event.get("more_body", False):
+                break
+        try:
+            return strict_json.loads(b"".join(parts))
+        except strict_json.StrictJsonError:
+            raise Refused(400, "The request is not JSON.", code=INVALID_REQUEST) from None
+
+    async def gone(self) -> None:
+        """Wait until the worker has left."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def answer(
+        self, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        """A whole answer."""
+        sent = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
+        await self._send({"type": "http.response.start", "status": status, "headers": sent})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def stream(self, data: bytes, *, last: bool = False) -> None:
+        """A piece of an event stream."""
+        if not self.streaming:
+            self.streaming = True
+            headers = [(b"content-type", b"text/event-stream")]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data, "more_body": not last})
+
+    async def refuse(self, refused: Refused) -> None:
+        """Say why not."""
+        if self.streaming:
+            await self.stream(b"", last=True)
+            return
+        error: Message = {"code": refused.code, "message": refused.message}
+        body = strict_json.dumps({"jsonrpc": "2.0", "id": self.id, "error": error})
+        wait = refused.retry_after
+        headers = () if wait is None else ((b"retry-after", b"%d" % wait),)
+        await self.answer(refused.status, body, headers)
+
+
+class SupervisorApp:
+    """The ASGI application."""
+
+    def __init__(self, sessions: Sessions, address: SupervisorAddress, *, stream_after: float = 5.0) -> None:
+        """``stream_after``: seconds of silence at which an answer becomes a stream, which is kept alive."""
+        self._sessions = sessions
+        self._address = address
+        self._stream_after = stream_after
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        exchange = Exchange(scope, receive, send)
+        try:
+            await self._serve(exchange)
+        except Refused as refused:
+            await exchange.refuse(refused)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        if not self._address.is_secret(exchange.headers.get(SECRET, b"")):
+            raise Refused(403, "Only the gateway is served here.", code=INVALID_REQUEST)
+        if exchange.path == "/beat":
+            held = self._sessions.beat(UUID(hex=await exchange.read()))
+            listed: list[strict_json.JsonValue] = [[token.hex, server.hex] for token, server in held]
+            await exchange.answer(200, strict_json.dumps(listed))
+        elif exchange.path == "/end":
+            pairs: list[tuple[str, str]] = await exchange.read()
+            self._sessions.end_pairs((UUID(hex=token), UUID(hex=server)) for token, server in pairs)
+            await exchange.answer(200, b"{}")
+        else:
+            try:
+                launch = Launch.decode(exchange.headers.get(LAUNCH, b""))
+                holder = Holder.decode(exchange.headers.get(HOLDER, b""))
+            except ValueError:
+                raise Refused(400, "The request names no command.", code=INVALID_REQUEST) from None
+            await self._serve_mcp(exchange, launch, holder)
+
+    async def _serve_mcp(self, exchange: Exchange, launch: Launch, holder: Holder) -> None:
+        sessions = self._sessions
+        if exchange.method != "POST":
+            session = sessions.find(self._named(exchange), launch, holder)
+            if exchange.method == "DELETE":
+                sessions.end_soon(session, "its client ended it")
+                await exchange.answer(200, b"{}")
+            else:
+                await self._listen(exchange, session, holder)
+            return
+        message: Message = await exchange.read()
+        exchange.id = message.get("id") if "method" in message else None
+        if exchange.headers.get(_VERSION) in _MODERN:
+            await self._modern(exchange, message, launch, holder)
+        elif message.get("method") == "initialize":
+            await self._initialize(exchange, message, launch, holder)
+        else:
+            session = sessions.find(self._named(exchange), launch, holder)
+            await self._pass(exchange, message, session, holder)
+
+    def _named(self, exchange: Exchange) -> str:
+        named = exchange.headers.get(_SESSION)
+        if named is None:
+            raise Refused(400, "The Mcp-Session-Id header is missing.", code=INVALID_REQUEST)
+        return named.decode("latin-1")
+
+    async def _initialize(self, exchange: Exchange, message: Message, launch: Launch, holder: Holder) -> None:
+        """Start a program and let it introduce itself; what does not, or whose client left, is ended."""
+        session = await self._sessions.open(launch, holder)
+        kept = False
+        try:
+            outlet = session.bridge.ask(message)
+            answer = await self._first_answer(exchange, session, outlet)
+            kept = "result" in strict_json.loads(answer)  # type: ignore[operator]
+            await exchange.answer(200, answer, ((_SESSION, session.id.encode()),) if kept else ())
+        finally:
+            if not kept:
+                self._sessions.end_soon(session, "it was not initialized")
+
+    async def _first_answer(self, exchange: Exchange, session: Session, outlet: Outlet) -> bytes:
+        leaving = asyncio.ensure_future(exchange.gone())
+        leaving.add_done_callback(lambda _: outlet.close())
+        try:
+            async with asyncio.timeout(self._sessions.limits.start):
+                while (message := await outlet.get(None)) is not None:
+                    if outlet.is_last:
+                        return message
+        except TimeoutError:
+            self._sessions.failed(session)
+            raise Refused(504, "The program of this server did not start in time.", retry_after=5) from None
+        finally:
+            leaving.cancel()
+        raise no_such_session()
+
+    async def _modern(self, exchange: Exchange, message: Message, launch: Launch, holder: Holder) -> None:
+        if exchange.id is None:
+            await exchange.answer(202)
+            return
+        session = await self._sessions.modern(launch, holder)
+        outlet = session.bridge.ask(message)
+        if message["method"] == "server/discover":
+            await self._discover(exchange, session, outlet)
+        else:
+            await self._relay(exchange, session, outlet, modern=True)
+
+    async def _discover(self, exchange: Exchange, session: Session, outlet: Outlet) -> None:
+        """A program of the older era may answer what it does not know with silence; that is an answer here."""
+        try:
+            answer = await self._first_answer(exchange, session, outlet)
+        except Refused as refused:
+            self._sessions.end_soon(session, "it does not answer to server/discover")
+            if refused.status != 504:
+                raise
+            raise Refused(404, "Method not found", code=METHOD_NOT_FOUND) from None
+        await exchange.answer(_status(answer), answer)
+
+    async def _pass(self, exchange: Exchange, message: Message, session: Session, holder: Holder) -> None:
+        if "method" not in message:
+            if not session.bridge.respond(message):
+                raise Refused(400, "Nothing waits for this response.", code=INVALID_REQUEST)
+        elif exchange.id is None:
+            session.bridge.tell(message)
+        else:
+            self._sessions.used(session, holder)
+            await self._relay(exchange, session, session.bridge.ask(message), modern=False)
+            return
+        await exchange.answer(202)
+
+    async def _listen(self, exchange: Exchange, session: Session, holder: Holder) -> None:
+        outlet = session.bridge.listen()
+        if outlet is None:
+            raise Refused(409, "This session has a stream already.", code=INVALID_REQUEST)
+        self._sessions.used(session, holder)
+        await exchange.stream(b": open\r\n\r\n")
+        await self._relay(exchange, session, outlet, modern=False)
+
+    async def _relay(self, exchange: Exchange, session: Session, outlet: Outlet, *, modern: bool) -> None:
+        """Pass on what comes by an outlet. In the modern era a worker that leaves cancels the request."""
+        leaving = asyncio.ensure_future(exchange.gone())
+        leaving.add_done_callback(lambda _: outlet.close())
+        done = False
+        try:
+            while True:
+                try:
+                    message = await outlet.get(self._stream_after)
+                except TimeoutError:
+                    await exchange.stream(_KEEP_ALIVE)
+                    continue
+                if message is None or outlet.is_last:
+                    done = True
+                    await self._last(exchange, message, modern)
+                    return
+                await exchange.stream(encode_event(message))
+        finally:
+            leaving.cancel()
+            session.bridge.leave(outlet, cancel=modern and (not done or not outlet.answered))
+
+    async def _last(self, exchange: Exchange, message: bytes | None, modern: bool) -> None:
+        if message is None or exchange.streaming:
+            await exchange.stream(b"" if message is None else encode_event(message), last=True)
+        else:
+            await exchange.answer(_status(message) if modern else 200, message)
+
+
+def _status(message: bytes) -> int:
+    """The HTTP status that the modern era gives an answer."""
+    answer = strict_json.loads(message)
+    error = answer.get("error") if isinstance(answer, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return ERROR_CODE_HTTP_STATUS.get(code, 200) if isinstance(code, int) else 200

@@ -1,0 +1,320 @@
+"""Several HTTP requests on one pipe: who is answered by what the program says.
+
+Every request gets an id of ours, and so do its progress token and its subscription, so that two requests never
+get each other's messages. What a program says beside answers belongs to no request on its pipe: it goes to the newest
+request that is being worked on, or to the session's own stream, all of which lead to the same client.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from app.kit import strict_json
+from app.supervisor.limits import Limits
+from app.supervisor.outlet import Outlet
+from app.supervisor.refusals import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND
+
+_MOST_ASKED = 100
+_MOST_PARKED = 64
+_PARKED_SECONDS = 20.0
+_SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+_CANCELLED = "notifications/cancelled"
+
+Message = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request that the program works on."""
+
+    id: str | int
+    outlet: Outlet
+    token: Any = None
+    listens: bool = False
+
+
+class Flood(Exception):
+    """The program says too much that belongs to nothing."""
+
+
+class Bridge:
+    """``write`` sends a line to the program, ``hold`` and ``go_on`` slow its output."""
+
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        hold: Callable[[], None],
+        go_on: Callable[[], None],
+        limits: Limits,
+        *,
+        modern: bool,
+    ) -> None:
+        self._write = write
+        self._hold = hold
+        self._go_on = go_on
+        self._limits = limits
+        self._modern = modern
+        self._last = 0
+        self._open: dict[int, _Open] = {}
+        self._asked: set[tuple[type, str | int]] = set()
+        self._parked: deque[tuple[float, Message]] = deque()
+        self._stream: Outlet | None = None
+        self._rubbish = 0
+        self._rubbish_since = monotonic()
+        self._full: set[int] = set()
+        self.over = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for the program."""
+        return bool(self._open) or self._stream is not None
+
+    # ---- what the client says
+
+    def ask(self, message: Message) -> Outlet:
+        """Send a request; its answer, and what belongs to it, comes by the outlet."""
+        self._last += 1
+        id, outlet = self._last, self._outlet()
+        if self.over:
+            self._put(outlet, _ended(message["id"]), last=True)
+            return outlet
+        opened = self._open[id] = _Open(
+            message["id"], outlet, listens=message["method"] == "subscriptions/listen"
+        )
+        sent = {**message, "id": id}
+        params = message.get("params")
+        meta = params.get("_meta") if isinstance(params, dict) else None
+        if isinstance(params, dict) and isinstance(meta, dict) and "progressToken" in meta:
+            opened.token = meta["progressToken"]
+            sent["params"] = {**params, "_meta": {**meta, "progressToken": id}}
+        self._write(strict_json.dumps(sent))
+        self._unpark(outlet)
+        return outlet
+
+    def tell(self, message: Message) -> None:
+        """Send a notification of the client, under the ids that the program knows."""
+        if message.get("method") == _CANCELLED:
+            self._cancel_named(message)
+            return
+        self._write(strict_json.dumps(message))
+
+    def respond(self, message: Message) -> bool:
+        """Send a response of the client; False when nothing waits for it."""
+        key = (type(message["id"]), message["id"])
+        if key not in self._asked:
+            return False
+        self._asked.discard(key)
+        self._write(strict_json.dumps(message))
+        return True
+
+    def listen(self) -> Outlet | None:
+        """The session's own stream; ``None`` when there is one already."""
+        if self._stream is not None:
+            return None
+        self._stream = self._outlet()
+        self._unpark(self._stream)
+        return self._stream
+
+    def leave(self, outlet: Outlet, *, cancel: bool) -> None:
+        """Its reader is gone or has all of it. ``cancel`` tells the program not to go on."""
+        outlet.close()
+        if outlet is self._stream:
+            self._stream = None
+        for id, opened in list(self._open.items()):
+            if opened.outlet is outlet and cancel:
+                del self._open[id]
+                self._say_cancelled(id)
+
+    def give_up(self, outlet: Outlet) -> None:
+        """Wait no longer for the answer to a request that was cancelled."""
+        for id, opened in list(self._open.items()):
+            if opened.outlet is outlet:
+                del self._open[id]
+        outlet.close()
+
+    def _cancel_named(self, message: Message) -> None:
+        params = message.get("params")
+        named = params.get("requestId") if isinstance(params, dict) else None
+        for id, opened in self._open.items():
+            if type(opened.id) is type(named) and opened.id == named:
+                self._write(strict_json.dumps({**message, "params": {**message["params"], "requestId": id}}))
+                opened.outlet.cancelled_at = opened.outlet.cancelled_at or monotonic()
+                return
+
+    def _say_cancelled(self, id: int) -> None:
+        params: strict_json.JsonObject = {"requestId": id, "reason": "The client left."}
+        self._write(strict_json.dumps({"jsonrpc": "2.0", "method": _CANCELLED, "params": params}))
+
+    # ---- what the program says
+
+    def received(self, line: bytes) -> None:
+        """One line of its output. Raises ``Flood``."""
+        try:
+            message = strict_json.loads(line)
+        except strict_json.StrictJsonError:
+            message = None
+        if isinstance(message, dict) and message.get("jsonrpc") == "2.0" and self._takes(message):
+            return
+        now = monotonic()
+        if now - self._rubbish_since > self._limits.rubbish_seconds:
+            self._rubbish, self._rubbish_since = 0, now
+        self._rubbish += 1
+        if self._rubbish > self._limits.rubbish:
+            raise Flood
+
+    def _takes(self, message: Message) -> bool:
+        method = message.get("method")
+        if method is None:
+            return self._takes_answer(message)
+        if not isinstance(method, str):
+            return False
+        if "id" in message:
+            return self._takes_question(message)
+        return self._takes_notification(message)
+
+    def _takes_answer(self, message: Message) -> bool:
+        id = message.get("id")
+        opened = self._open.pop(id, None) if type(id) is int else None
+        if opened is None:
+            return False
+        result = message.get("result")
+        if opened.listens and isinstance(result, dict):
+            _rename_subscription(result, id, opened.id)
+        self._put(opened.outlet, {**message, "id": opened.id}, last=True)
+        return True
+
+    def _takes_question(self, message: Message) -> bool:
+        id = message["id"]
+        if isinstance(id, bool) or not isinstance(id, str | int):
+            return False
+        if message["method"] == "ping":
+            self._write(strict_json.dumps({"jsonrpc": "2.0", "id": id, "result": {}}))
+        elif self._modern or len(self._asked) >= _MOST_ASKED:
+            self._refuse(id)
+        else:
+            self._asked.add((type(id), id))
+            self._route(message)
+        # A program that asks for ever without being worked with is a flood like any other.
+        return bool(self._open) and message["method"] != "ping"
+
+    def _takes_notification(self, message: Message) -> bool:
+        params = message.get("params")
+        params = params if isinstance(params, dict) else {}
+        if message["method"] == "notifications/progress":
+            return self._takes_progress(message, params)
+        if message["method"] == _CANCELLED:
+            return self._takes_cancelled(message, params)
+        meta = params.get("_meta")
+        if isinstance(meta, dict) and _SUBSCRIPTION in meta:
+            opened = self._find(meta[_SUBSCRIPTION])
+            if opened is None:
+                return False
+            _rename_subscription(params, meta[_SUBSCRIPTION], opened.id)
+            self._put(opened.outlet, message)
+            return True
+        return self._route(message)
+
+    def _takes_progress(self, message: Message, params: Message) -> bool:
+        opened = self._find(params.get("progressToken"))
+        if opened is None or opened.token is None:
+            return False
+        self._put(opened.outlet, {**message, "params": {**params, "progressToken": opened.token}})
+        return True
+
+    def _takes_cancelled(self, message: Message, params: Message) -> bool:
+        """The program takes a question of its own back, or ends a subscription."""
+        id = params.get("requestId")
+        if isinstance(id, str | int) and (type(id), id) in self._asked:
+            self._asked.discard((type(id), id))
+            return self._route(message)
+        opened = self._find(id)
+        if opened is None or not opened.listens:
+            return False
+        self._put(opened.outlet, {**message, "params": {**params, "requestId": opened.id}})
+        self.give_up(opened.outlet)
+        return True
+
+    def _find(self, id: Any) -> _Open | None:
+        return self._open.get(id) if type(id) is int else None
+
+    def _route(self, message: Message) -> bool:
+        """To whoever can hear of it; what nobody hears of now is kept for a while."""
+        outlets = [
+            opened.outlet for opened in self._open.values() if not opened.listens and not opened.outlet.closed
+        ]
+        if outlets:
+            self._put(outlets[-1], message)
+            return True
+        if self._stream is not None:
+            self._put(self._stream, message)
+            return True
+        if not self._modern:
+            self._parked.append((monotonic(), message))
+            if len(self._parked) > _MOST_PARKED:
+                self._drop(self._parked.popleft()[1])
+        return False
+
+    def _unpark(self, outlet: Outlet) -> None:
+        while self._parked:
+            self._put(outlet, self._parked.popleft()[1])
+
+    def expire(self) -> None:
+        """Give up what nobody came for."""
+        now = monotonic()
+        while self._parked and now - self._parked[0][0] > _PARKED_SECONDS:
+            self._drop(self._parked.popleft()[1])
+        for opened in list(self._open.values()):
+            at = opened.outlet.cancelled_at
+            if at is not None and now - at > self._limits.cancelled:
+                self.give_up(opened.outlet)
+
+    def _drop(self, message: Message) -> None:
+        id = message.get("id")
+        if isinstance(id, str | int) and (type(id), id) in self._asked:
+            self._asked.discard((type(id), id))
+            self._refuse(id)
+
+    def _refuse(self, id: str | int) -> None:
+        error: strict_json.JsonObject = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
+        self._write(strict_json.dumps({"jsonrpc": "2.0", "id": id, "error": error}))
+
+    def end(self) -> None:
+        """The program is over: whoever waits is told."""
+        self.over = True
+        for opened in self._open.values():
+            self._put(opened.outlet, _ended(opened.id), last=True)
+        self._open.clear()
+        if self._stream is not None:
+            self._stream.close()
+
+    # ---- outlets
+
+    def _outlet(self) -> Outlet:
+        outlet = Outlet(
+            self._limits.unread_output, lambda: self._hold_for(outlet), lambda: self._go_on_for(outlet)
+        )
+        return outlet
+
+    def _hold_for(self, outlet: Outlet) -> None:
+        self._full.add(id(outlet))
+        self._hold()
+
+    def _go_on_for(self, outlet: Outlet) -> None:
+        self._full.discard(id(outlet))
+        if not self._full:
+            self._go_on()
+
+    def _put(self, outlet: Outlet, message: Message, *, last: bool = False) -> None:
+        outlet.put(strict_json.dumps(message), last=last)
+
+
+def _ended(id: str | int) -> Message:
+    return {"jsonrpc": "2.0", "id": id, "error": {"code": INTERNAL_ERROR, "message": ENDED}}
+
+
+def _rename_subscription(holder: Message, ours: Any, theirs: str | int) -> None:
+    meta = holder.get("_meta")
+    if isinstance(meta, dict) and meta.get(_SUBSCRIPTION) == ours:
+        holder["_meta"] = {**meta, _SUBSCRIPTION: theirs}

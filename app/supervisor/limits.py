@@ -1,0 +1,53 @@
+"""What commands may use. Sizes in bytes, times in seconds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one host."""
+
+    processes: int = 64
+    """At once. A server may have half of them, an identity a quarter, a token an eighth."""
+    starts_a_minute: int = 60
+    """By one identity."""
+
+    start: float = 30.0
+    """From starting a program to its first answer."""
+    idle: float = 600.0
+    """Without a request or a stream."""
+    idle_sync: float = 5.0
+    grace: float = 2.0
+    """From asking a program to end until it is killed."""
+    lease: float = 10.0
+    """After which a worker that says nothing holds nothing any more."""
+    cancelled: float = 5.0
+    """How long a program may take to answer a request that was cancelled."""
+    evict: float = 30.0
+    """How long a session must have been idle to give way to another of the same token."""
+
+    line: int = 16 * 1024 * 1024
+    """One message of a program."""
+    unread_output: int = 1024 * 1024
+    """Of a program's output that nobody has fetched, at which it has to wait."""
+    unread_input: int = 4 * 1024 * 1024
+    """That a program has not read, at which it is ended."""
+    rubbish: int = 1000
+    """Lines that belong to nothing, at which a program is ended if they come within ``rubbish_seconds``."""
+    rubbish_seconds: float = 10.0
+
+    memory: int = 2 * 1024 * 1024 * 1024
+    """Of data, of one process."""
+    file_size: int = 1024 * 1024 * 1024
+    files: int = 1024
+    children: int = 256
+    """Processes and threads of one session, where it has a user of its own."""
+
+    def of_server(self) -> int:
+        return max(1, self.processes // 2)
+
+    def of_identity(self) -> int:
+        return max(1, self.processes // 4)
+
+    def of_token(self) -> int:
+        return max(1, self.processes // 8)

@@ -1,0 +1,276 @@
+"""One program that runs: its pipes, and its end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+from app.kit.stdio.wire import Launch
+from app.supervisor.isolation import Isolation, NoPlace, Place, first_in_child
+from app.supervisor.limits import Limits
+from app.supervisor.processes import kill_orphans, kill_session, kill_user
+from app.supervisor.refusals import Refused
+
+_log = logging.getLogger(__name__)
+_PIECE = 64 * 1024
+_LAST_WORDS = 0.5
+"""Seconds for what a program wrote before it ended."""
+_REMOVE_SECONDS = 60.0
+# The kernel should rather take a command than the gateway when memory runs out.
+_OOM_SCORE = b"500"
+
+
+class Listener(Protocol):
+    """Who hears of a program."""
+
+    def received(self, line: bytes) -> None:
+        """A line of its output."""
+
+    def over(self) -> None:
+        """It has ended, of itself or not; nothing will be received any more."""
+
+
+class _Output(asyncio.Protocol):
+    """Cuts the output into lines, none longer than the limit."""
+
+    def __init__(self, program: "Program", limits: Limits) -> None:
+        self._program = program
+        self._limit = limits.line
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came, and lines are cut out of them."""
+        first, *rest = data.split(b"\n")
+        self._add(first)
+        for piece in rest:
+            line, self._parts, self._size = b"".join(self._parts), [], 0
+            if line and not self._program.ending:
+                self._program.listener.received(line)
+            self._add(piece)
+
+    def _add(self, piece: bytes) -> None:
+        self._parts.append(piece)
+        self._size += len(piece)
+        if self._size > self._limit:
+            self._parts, self._size = [], 0
+            self._program.end_soon("it sent a line that is too long")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It closed its output: nothing more can come, whether it runs or not."""
+        self._program.end_soon("it closed its output")
+
+
+class _Errors(asyncio.Protocol):
+    """Counts what it writes to its error output, and keeps nothing: it may hold a secret."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """More of it."""
+        self.bytes += len(data)
+
+
+class Program:
+    """Make it with ``start``; ``end`` is safe to call at any time, and more than once."""
+
+    def __init__(
+        self,
+        popen: subprocess.Popen[bytes],
+        place: Place,
+        isolation: Isolation,
+        limits: Limits,
+        leaders: set[int],
+    ) -> None:
+        self._popen = popen
+        self._place = place
+        self._isolation = isolation
+        self._limits = limits
+        self._leaders = leaders
+        self._loop = asyncio.get_running_loop()
+        self._gone = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
+        self._errors = _Errors()
+        self._started = monotonic()
+        self._why = "it ended by itself"
+        self._input: asyncio.WriteTransport
+        self._outputs: list[asyncio.ReadTransport] = []
+        self._output: asyncio.ReadTransport
+        self._held = False
+        self.listener: Listener
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end was asked for or has come."""
+        return self._ending is not None
+
+    @classmethod
+    async def start(
+        cls, launch: Launch, listener: Listener, isolation: Isolation, limits: Limits, leaders: set[int]
+    ) -> "Program":
+        """Run it. ``leaders`` holds the pid of each that is not wholly gone. Raises ``Refused``."""
+        try:
+            place = isolation.place()
+        except NoPlace as error:
+            raise Refused(503, str(error), retry_after=5) from None
+        pipes = [os.pipe() for _ in range(3)]
+        ours, theirs = [pipes[0][1], pipes[1][0], pipes[2][0]], [pipes[0][0], pipes[1][1], pipes[2][1]]
+        try:
+            popen = _spawn(launch, place, limits, theirs)
+        except BaseException:
+            for fd in ours:
+                os.close(fd)
+            place.home.joinpath("tmp").rmdir()
+            place.home.rmdir()
+            isolation.give_back(place)
+            raise
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        leaders.add(popen.pid)
+        program = cls(popen, place, isolation, limits, leaders)
+        program.listener = listener
+        await program._connect(ours)
+        return program
+
+    async def _connect(self, fds: list[int]) -> None:
+        pidfd = os.pidfd_open(self._popen.pid)
+        self._loop.add_reader(pidfd, self._exited, pidfd)
+        _prefer_to_kill(self._popen.pid)
+        files = [os.fdopen(fd, mode, 0) for fd, mode in zip(fds, ("wb", "rb", "rb"), strict=True)]
+        written, _ = await self._loop.connect_write_pipe(asyncio.BaseProtocol, files[0])
+        output, _ = await self._loop.connect_read_pipe(lambda: _Output(self, self._limits), files[1])
+        errors, _ = await self._loop.connect_read_pipe(lambda: self._errors, files[2])
+        for transport in (output, errors):
+            transport.max_size = _PIECE  # type: ignore[attr-defined]
+        self._input, self._output = written, output
+        self._outputs = [output, errors]
+
+    def write(self, line: bytes) -> None:
+        """Send a message. One that does not read is ended."""
+        if self.ending:
+            return
+        self._input.write(line + b"\n")
+        if self._input.get_write_buffer_size() > self._limits.unread_input:
+            self.end_soon("it does not read its input")
+
+    def hold(self) -> None:
+        """Let it wait: its output is not fetched."""
+        if not self._held and not self.ending:
+            self._held = True
+            self._output.pause_reading()
+
+    def go_on(self) -> None:
+        """Fetch its output again."""
+        if self._held and not self.ending:
+            self._held = False
+            self._output.resume_reading()
+
+    def end_soon(self, why: str) -> None:
+        """Begin to end it, for a reason that goes into the log."""
+        if self._ending is None:
+            self._why = why
+            self._ending = self._loop.create_task(self._end())
+
+    async def end(self, why: str) -> None:
+        """End it and all that it started, and wait until nothing is left."""
+        self.end_soon(why)
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+    def _exited(self, pidfd: int) -> None:
+        self._loop.remove_reader(pidfd)
+        os.close(pidfd)
+        self._popen.poll()
+        self._gone.set()
+        # What it wrote last is still in the pipe, which may stay open if it left somebody behind.
+        self._loop.call_later(_LAST_WORDS, self.end_soon, "it ended by itself")
+
+    async def _end(self) -> None:
+        self.listener.over()
+        if not self._input.is_closing():
+            self._input.abort()
+        if not self._gone.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.grace):
+                    await self._gone.wait()
+        self._kill(self._leaders - {self._popen.pid})
+        await self._gone.wait()
+        self._leaders.discard(self._popen.pid)
+        for transport in self._outputs:
+            transport.close()
+        await self._clear()
+        _log.info(
+            "a command ended after %.0f s: %s; exit code %s, %d bytes of errors that are not kept",
+            monotonic() - self._started,
+            self._why,
+            self._popen.returncode,
+            self._errors.bytes,
+        )
+
+    async def _clear(self) -> None:
+        """Remove its home: in a process of its own, for there may be very much of it."""
+        removing = _removing(self._place.home)
+        self._leaders.add(removing.pid)
+        removed, pidfd = asyncio.Event(), os.pidfd_open(removing.pid)
+        self._loop.add_reader(pidfd, removed.set)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REMOVE_SECONDS):
+                await removed.wait()
+        self._loop.remove_reader(pidfd)
+        os.close(pidfd)
+        removing.kill()
+        removing.wait()
+        self._leaders.discard(removing.pid)
+        self._isolation.give_back(self._place)
+
+    def _kill(self, others: Collection[int]) -> None:
+        """Leave nothing of it, wherever it went."""
+        if self._place.uid is not None:
+            kill_user(self._place.uid)
+            return
+        kill_session(self._popen.pid)
+        kill_orphans(others)
+
+
+def _prefer_to_kill(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_bytes(_OOM_SCORE)
+
+
+def _removing(home: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(["/bin/rm", "-rf", "--", str(home)], stderr=subprocess.DEVNULL)
+
+
+def _spawn(launch: Launch, place: Place, limits: Limits, fds: list[int]) -> subprocess.Popen[bytes]:
+    if place.uid is not None:
+        for fd in fds:
+            os.fchown(fd, place.uid, place.uid)
+    try:
+        return subprocess.Popen(
+            [launch.command, *launch.args],
+            stdin=fds[0],
+            stdout=fds[1],
+            stderr=fds[2],
+            cwd=place.home,
+            env=place.environment(launch),
+            start_new_session=True,
+            # Safe: this process has no other thread that takes a lock.
+            preexec_fn=first_in_child(limits, alone=place.uid is not None),  # noqa: PLW1509
+            **place.identity(),
+        )
+    except FileNotFoundError:
+        raise Refused(502, "The program of this server is not installed on the gateway's host.") from None
+    except PermissionError:
+        raise Refused(502, "The program of this server may not be run by its user.") from None
+    except (OSError, subprocess.SubprocessError):
+        raise Refused(503, "The program of this server could not be started.", retry_after=5) from None

@@ -1,0 +1,67 @@
+"""The supervisor as a process: its socket, its directories, and its end."""
+
+import asyncio
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import uvicorn
+
+from app.kit.stdio.commands import AllowedCommands
+from app.kit.stdio.wire import SupervisorAddress
+from app.supervisor.app import SupervisorApp
+from app.supervisor.isolation import FREE_USERS, Isolation
+from app.supervisor.limits import Limits
+from app.supervisor.processes import adopt_orphans, hide_from_equals
+from app.supervisor.sessions import Sessions
+
+
+def supervise(address: SupervisorAddress, allowed: AllowedCommands, limits: Limits) -> None:
+    """Serve until SIGTERM, or until the guard dies; then end all commands."""
+    hide_from_equals()
+    adopt_orphans()
+    with tempfile.TemporaryDirectory(prefix="scopegate-homes-", ignore_cleanup_errors=True) as homes:
+        if os.geteuid() == 0:
+            # The users of the commands pass through, each to a home that is its own.
+            Path(homes).chmod(0o711)
+        isolation = Isolation(Path(homes), FREE_USERS if os.geteuid() == 0 else None)
+        asyncio.run(_serve(address, Sessions(allowed, isolation, limits)))
+
+
+async def _serve(address: SupervisorAddress, sessions: Sessions) -> None:
+    with _listening(address.socket) as listener:
+        # The loop of the standard library: its pipes and signals leave the children alone.
+        config = uvicorn.Config(
+            SupervisorApp(sessions, address),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=60,
+            timeout_graceful_shutdown=1,
+        )
+        server = uvicorn.Server(config)
+        looking_after = asyncio.create_task(sessions.run())
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            looking_after.cancel()
+            await sessions.aclose()
+
+
+def _listening(path: str) -> socket.socket:
+    """A socket that nobody but our own user reaches."""
+    Path(path).unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    listener.listen(512)
+    return listener

@@ -1,0 +1,314 @@
+"""All sessions of a host: whose they are, how many there may be, and when they end."""
+
+import asyncio
+import logging
+import secrets
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+from uuid import UUID
+
+from app.kit.stdio.commands import AllowedCommands
+from app.kit.stdio.wire import NOBODY, Holder, Launch
+from app.supervisor.bridge import Bridge, Flood
+from app.supervisor.isolation import Isolation
+from app.supervisor.limits import Limits
+from app.supervisor.processes import kill_orphans
+from app.supervisor.program import Program
+from app.supervisor.refusals import Refused, no_such_session, resting, too_many
+
+_log = logging.getLogger(__name__)
+_SWEEP_EVERY = 0.5
+_ORPHANS_EVERY = 5.0
+_FAILURES = 3
+_LONGEST_REST = 60.0
+
+Pair = tuple[UUID, UUID]
+"""A token and a server."""
+
+
+class Session:
+    """One program and what goes through its pipe, for one token alone."""
+
+    def __init__(self, id: str, launch: Launch, holder: Holder, limits: Limits, *, modern: bool) -> None:
+        self.id = id
+        self.launch = launch
+        self.token_id = holder.token_id
+        self.identity_id = holder.identity_id
+        self.modern = modern
+        self.of_sync = holder.worker_id == NOBODY
+        self.started = asyncio.Event()
+        self.workers: set[UUID] = set()
+        self.used_at = monotonic()
+        self.bridge = Bridge(self._write, self._hold, self._go_on, limits, modern=modern)
+        self.program: Program | None = None
+        self.asked_to_end = False
+        self.on_over: Callable[[Session], None] = lambda _: None
+
+    @property
+    def pair(self) -> Pair:
+        """Whose it is."""
+        return self.token_id, self.launch.server_id
+
+    def received(self, line: bytes) -> None:
+        """A line of its program."""
+        try:
+            self.bridge.received(line)
+        except Flood:
+            if self.program is not None:
+                self.program.end_soon("it sent a flood of what belongs to nothing")
+
+    def over(self) -> None:
+        """Its program has ended."""
+        self.bridge.end()
+        self.on_over(self)
+
+    def _write(self, line: bytes) -> None:
+        if self.program is not None:
+            self.program.write(line)
+
+    def _hold(self) -> None:
+        if self.program is not None:
+            self.program.hold()
+
+    def _go_on(self) -> None:
+        if self.program is not None:
+            self.program.go_on()
+
+
+@dataclass(slots=True)
+class _Failing:
+    """How a server's program fared with one identity."""
+
+    times: int = 0
+    last: float = 0.0
+
+    def rest(self, now: float) -> float:
+        """For how many seconds more it is not started."""
+        if self.times < _FAILURES:
+            return 0.0
+        return self.last + min(_LONGEST_REST, 2.0 ** (self.times - _FAILURES)) - now
+
+
+class Sessions:
+    """Opens, finds and ends sessions. ``run`` looks after them."""
+
+    def __init__(self, allowed: AllowedCommands, isolation: Isolation, limits: Limits) -> None:
+        self.limits = limits
+        self._allowed = allowed
+        self._isolation = isolation
+        self._all: dict[str, Session] = {}
+        self._modern: dict[tuple[Pair, Launch], Session] = {}
+        self._ending: dict[Session, asyncio.Task[None]] = {}
+        self._leaders: set[int] = set()
+        self._failing: dict[Pair, _Failing] = {}
+        self._starts: dict[Pair, deque[float]] = {}
+        self._beats: dict[UUID, float] = {}
+        self._closing = False
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    # ---- opening and finding
+
+    async def open(self, launch: Launch, holder: Holder) -> Session:
+        """A new legacy session, its program started. Raises ``Refused``."""
+        return await self._open(launch, holder, modern=False)
+
+    async def modern(self, launch: Launch, holder: Holder) -> Session:
+        """The token's one program that speaks the modern era. Raises ``Refused``."""
+        key = ((holder.token_id, launch.server_id), launch)
+        session = self._modern.get(key)
+        if session is None:
+            return await self._open(launch, holder, modern=True)
+        self.used(session, holder)
+        await session.started.wait()
+        if session.program is None:
+            raise no_such_session()
+        return session
+
+    def find(self, id: str, launch: Launch, holder: Holder) -> Session:
+        """A legacy session of this very token, command and credential. Raises ``Refused``."""
+        session = self._all.get(id)
+        if session is None or session.modern or session.pair != (holder.token_id, launch.server_id):
+            raise no_such_session()
+        if session.launch != launch:
+            self.end_soon(session, "its command or credential was changed")
+            raise no_such_session()
+        return session
+
+    def used(self, session: Session, holder: Holder) -> None:
+        """A request of this worker is about to use it."""
+        session.used_at = monotonic()
+        if holder.worker_id != NOBODY:
+            session.workers.add(holder.worker_id)
+            self._beats.setdefault(holder.worker_id, monotonic())
+
+    async def _open(self, launch: Launch, holder: Holder, *, modern: bool) -> Session:
+        if not self._allowed.allow(launch.command, launch.args):
+            raise Refused(502, "The command of this server is not allowed on the gateway's host.")
+        self._check_rest(launch, holder)
+        self._check_room(launch, holder)
+        session = Session(secrets.token_hex(16), launch, holder, self.limits, modern=modern)
+        session.on_over = self._over
+        # It counts from here on, or many at once would all find room.
+        self._all[session.id] = session
+        if modern:
+            self._modern[(session.pair, launch)] = session
+        self.used(session, holder)
+        try:
+            session.program = await Program.start(
+                launch, session, self._isolation, self.limits, self._leaders
+            )
+        except BaseException:
+            self._forget(session)
+            self.failed(session)
+            raise
+        finally:
+            session.started.set()
+        if session.asked_to_end or self._closing:
+            await session.program.end("it is no longer wanted")
+            raise no_such_session()
+        return session
+
+    def _check_rest(self, launch: Launch, holder: Holder) -> None:
+        key = (holder.identity_id, launch.server_id)
+        failing = self._failing.get(key)
+        rest = 0.0 if failing is None else failing.rest(monotonic())
+        if rest > 0:
+            raise resting(rest)
+        now, starts = monotonic(), self._starts.setdefault(key, deque())
+        while starts and now - starts[0] > 60:
+            starts.popleft()
+        if len(starts) >= self.limits.starts_a_minute:
+            raise too_many("This identity")
+        starts.append(now)
+
+    def _check_room(self, launch: Launch, holder: Holder) -> None:
+        limits = self.limits
+        of: Counter[str] = Counter()
+        for session in (*self._all.values(), *self._ending):
+            of["host"] += 1
+            of["server"] += session.launch.server_id == launch.server_id
+            of["identity"] += session.identity_id == holder.identity_id
+            of["token"] += session.token_id == holder.token_id
+        if of["token"] >= limits.of_token() or of["identity"] >= limits.of_identity():
+            whose = "This token" if of["token"] >= limits.of_token() else "This identity"
+            if not self._give_way(holder):
+                raise too_many(whose)
+        if of["server"] >= limits.of_server():
+            raise too_many("This server")
+        if of["host"] >= limits.processes:
+            raise too_many("The gateway's host")
+
+    def _give_way(self, holder: Holder) -> bool:
+        """End the session of the same token that was idle longest: many clients never say that they leave."""
+        now = monotonic()
+        idle = [
+            session
+            for session in self._all.values()
+            if session.token_id == holder.token_id
+            and not session.bridge.busy
+            and now - session.used_at > self.limits.evict
+        ]
+        if not idle:
+            return False
+        self.end_soon(
+            min(idle, key=lambda session: session.used_at), "another session of its token took its place"
+        )
+        return True
+
+    # ---- ending
+
+    def end_soon(self, session: Session, why: str) -> None:
+        """Take it out of reach at once, and end its program."""
+        session.asked_to_end = True
+        self._forget(session)
+        if session.program is not None:
+            session.program.end_soon(why)
+            self._follow(session, session.program)
+
+    def end_pairs(self, pairs: Iterable[Pair]) -> None:
+        """End all that a token has of a server."""
+        wanted = set(pairs)
+        for session in [session for session in self._all.values() if session.pair in wanted]:
+            self.end_soon(session, "its token no longer reaches the server")
+
+    def failed(self, session: Session) -> None:
+        """Note that a program did not do what it is there for."""
+        now = monotonic()
+        failing = self._failing.setdefault((session.identity_id, session.launch.server_id), _Failing())
+        if now - failing.last > 2 * _LONGEST_REST:
+            failing.times = 0
+        failing.times += 1
+        failing.last = now
+
+    def _forget(self, session: Session) -> None:
+        self._all.pop(session.id, None)
+        if self._modern.get((session.pair, session.launch)) is session:
+            del self._modern[(session.pair, session.launch)]
+
+    def _over(self, session: Session) -> None:
+        """Its program is ending: asked for, or not."""
+        if not session.asked_to_end:
+            self.failed(session)
+        self._forget(session)
+        if session.program is not None:
+            self._follow(session, session.program)
+
+    def _follow(self, session: Session, program: Program) -> None:
+        """It counts until nothing of it is left."""
+        if session not in self._ending:
+            task = asyncio.get_running_loop().create_task(program.end(""))
+            self._ending[session] = task
+            task.add_done_callback(lambda _: self._ending.pop(session, None))
+
+    # ---- workers
+
+    def beat(self, worker_id: UUID) -> list[Pair]:
+        """A worker is alive; what it holds."""
+        self._beats[worker_id] = monotonic()
+        return list({session.pair for session in self._all.values() if worker_id in session.workers})
+
+    async def run(self) -> None:
+        """Look after everything until cancelled."""
+        orphans_at = monotonic()
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY)
+            now = monotonic()
+            self.sweep(now)
+            if not self._isolation.has_users and now - orphans_at > _ORPHANS_EVERY:
+                orphans_at = now
+                kill_orphans(self._leaders)
+
+    def sweep(self, now: float) -> None:
+        """End what is idle, and what no living worker holds."""
+        silent = {worker for worker, at in self._beats.items() if now - at > self.limits.lease}
+        for worker in silent:
+            del self._beats[worker]
+        for session in list(self._all.values()):
+            session.bridge.expire()
+            session.workers -= silent
+            if session.bridge.busy:
+                session.used_at = now
+            if not session.of_sync and not session.workers:
+                self.end_soon(session, "its worker is gone")
+            elif now - session.used_at > (self.limits.idle_sync if session.of_sync else self.limits.idle):
+                self.end_soon(session, "nobody used it")
+        for pair, failing in list(self._failing.items()):
+            if now - failing.last > 2 * _LONGEST_REST:
+                del self._failing[pair]
+        for pair, starts in list(self._starts.items()):
+            if not starts or now - starts[-1] > 60:
+                del self._starts[pair]
+
+    async def aclose(self) -> None:
+        """End everything, and wait for it."""
+        self._closing = True
+        for session in list(self._all.values()):
+            self.end_soon(session, "the supervisor stops")
+        while self._ending:
+            await asyncio.gather(*self._ending.values(), return_exceptions=True)
+        if not self._isolation.has_users:
+            kill_orphans(self._leaders)

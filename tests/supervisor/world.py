@@ -1,0 +1,145 @@
+"""A supervisor in the test's own process, and a worker's way to it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import uvicorn
+
+from app.kit import strict_json
+from app.kit.mcp_upstream import LegacySession, ModernConnection
+from app.kit.outbound import AddressPolicy, OutboundClient, OutboundResponse, Timeouts
+from app.kit.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
+from app.supervisor.app import SupervisorApp
+from app.supervisor.isolation import Isolation
+from app.supervisor.limits import Limits
+from app.supervisor.sessions import Sessions
+
+PLAIN = str(Path(__file__).with_name("plain_server.py"))
+PYTHON = "/usr/bin/python3"
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: a zombie does not."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return fields[0] not in {b"Z", b"X"}
+
+
+async def until(done: Callable[[], Any], within: float = 10.0) -> None:
+    """Wait for what the kernel tells nobody of."""
+    async with asyncio.timeout(within):
+        while not done():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Worker:
+    """One worker process of the gateway, with one token."""
+
+    outbound: OutboundClient
+    address: SupervisorAddress
+    launch: Launch
+    holder: Holder = field(default_factory=lambda: Holder(uuid4(), uuid4(), uuid4()))
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        return self.address.headers(self.launch, self.holder)
+
+    def target(self) -> Any:
+        return self.address.target(self.launch.server_id)
+
+    async def legacy(self) -> LegacySession:
+        """A session as ``/mcp`` opens one."""
+        return await LegacySession.open(
+            self.outbound, self.target(), self.headers, timeouts=Timeouts(first_byte=20)
+        )
+
+    def modern(self) -> ModernConnection:
+        """A connection as ``/mcp`` opens one."""
+        return ModernConnection(self.outbound, self.target(), self.headers)
+
+    async def send(
+        self, method: str, message: Any = None, session: str | None = None, version: str = LEGACY
+    ) -> OutboundResponse:
+        """One plain request."""
+        headers = [*self.headers, (b"mcp-protocol-version", version.encode())]
+        if session is not None:
+            headers.append((b"mcp-session-id", session.encode()))
+        body = b"" if message is None else strict_json.dumps(message)
+        return await self.outbound.request(method, self.target(), headers, body)
+
+    async def tell(self, path: bytes, body: Any) -> Any:
+        """What is not MCP."""
+        target = self.address.target(self.launch.server_id, path)
+        response = await self.outbound.request("POST", target, self.headers, strict_json.dumps(body))
+        return strict_json.loads(await response.read())
+
+
+async def call(connection: LegacySession | ModernConnection, tool: str, **arguments: Any) -> str:
+    """The text that a tool answers."""
+    result: Any = await connection.request("tools/call", {"name": tool, "arguments": arguments})
+    return str(result["content"][0]["text"])
+
+
+@dataclass
+class World:
+    """A running supervisor."""
+
+    sessions: Sessions
+    outbound: OutboundClient
+    address: SupervisorAddress
+
+    def worker(self, *args: str, variables: dict[str, str] | None = None, **changes: Any) -> Worker:
+        """A worker with a token of its own, for a server of its own."""
+        launch = Launch(uuid4(), PYTHON, (PLAIN, *args), tuple((variables or {}).items()))
+        return Worker(self.outbound, self.address, launch, **changes)
+
+    def beside(self, other: Worker, **changes: UUID) -> Worker:
+        """A worker for the same server, of another token unless told."""
+        parts = {"token_id": uuid4(), "identity_id": uuid4(), "worker_id": uuid4(), **changes}
+        return Worker(self.outbound, self.address, other.launch, Holder(**parts))
+
+
+ALLOWED = AllowedCommands(((PYTHON, PLAIN, "*"),))
+
+
+@asynccontextmanager
+async def supervising(
+    path: Path, users: range | None = None, allowed: AllowedCommands = ALLOWED, **limits: Any
+) -> AsyncIterator[World]:
+    """Run a supervisor in this process, with ends that come fast."""
+    homes = path / "homes"
+    homes.mkdir()
+    isolation = Isolation(homes, users, path / "claims")
+    sessions = Sessions(allowed, isolation, Limits(**{"grace": 0.2, **limits}))
+    address = SupervisorAddress(str(path / "socket"), "s3cret")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address.socket)
+    listener.listen()
+    app = SupervisorApp(sessions, address, stream_after=0.3)
+    config = uvicorn.Config(app, loop="asyncio", lifespan="off", ws="none", log_level="error")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    looking_after = asyncio.create_task(sessions.run())
+    try:
+        async with OutboundClient(AddressPolicy()) as outbound:
+            await until(lambda: server.started)
+            yield World(sessions, outbound, address)
+    finally:
+        looking_after.cancel()
+        await sessions.aclose()
+        server.should_exit = server.force_exit = True
+        await serving
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking_after
+        assert not any(homes.iterdir()), "every home is removed"
