@@ -11,6 +11,7 @@ import uuid_utils
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from typeid import TypeID
 from typeid.errors import TypeIDException
+from uuid_utils import compat
 
 SERVER = "srv"
 TOOL = "tool"
@@ -30,7 +31,7 @@ KEY = "key"
 
 def new_id() -> UUID:
     """A fresh UUIDv7 (RFC 9562): ids sort by creation."""
-    return UUID(bytes=uuid_utils.uuid7().bytes)
+    return compat.uuid7()
 
 
 def format_id(prefix: str, id: UUID) -> str:

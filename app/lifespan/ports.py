@@ -16,12 +16,12 @@ from sqlmodel import col
 from app.domain.access import POLICY_SET_ID, Decision, Server, Token
 from app.domain.errors import Unavailable
 from app.domain.token_format import Credential
-from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_row
+from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.features.access.clients import Clients, clean
 from app.features.access.in_flight import InFlightTable
 from app.features.access.models import EndedSession
 from app.features.access.refusals import Refusal, Refusals
-from app.features.access.rows import Row, row_values
+from app.features.access.rows import Row, Values
 from app.features.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
 from app.features.tokens.models import Token as TokenRow
 from app.features.tokens.models import TokenUse
@@ -114,7 +114,7 @@ class AdmissionPort:
         digest = None
         if call.arguments is not None:
             digest = hmac.digest(self._digest_key, canonical(cast("JsonValue", call.arguments)), "sha256")
-        values = row_values(
+        values = Values(
             id=call.id,
             action=call.action,
             decision=decision.effect.value,
@@ -139,7 +139,7 @@ class AdmissionPort:
         return Row(values, decision.rests_on, span)
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
-        self._writer.write_later(outcome_row(call_id, outcome, duration_ms))
+        self._writer.write_later(outcome_of(call_id, outcome, duration_ms))
 
     def count_refused(self, view: View, reason_code: str, client: Client) -> None:
         client_id, row = self._clients.name(client.ip, client.user_agent, client.name, client.version)

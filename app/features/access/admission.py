@@ -8,16 +8,17 @@ timer and no row lock; concurrent calls share a commit.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.rows import STATEMENT, Row, arguments_of, row_values
+from app.features.access.rows import STATEMENT, STATEMENT_WITH_CLIENTS, Outcome, Row, arguments_of, clients_of
 from app.kit.ids import new_id
 
 DEADLINE_S = 1.5
@@ -29,8 +30,10 @@ _LOOK_EVERY_S = 0.1
 _DATA_CLASSES = ("22", "23", "54")
 _NO_PARTITION = "23514"
 _NO_EPOCH = "23502"
-_NEVER = float("inf")
 _WRITTEN = "SELECT id FROM audit_events WHERE id = ANY($1) AND time > now() - interval '1 day'"
+
+
+Item = TypeVar("Item")
 
 
 class AdmissionUnavailable(Exception):
@@ -40,9 +43,21 @@ class AdmissionUnavailable(Exception):
 @dataclass(slots=True)
 class _Waiting:
     row: Row
-    id: UUID
     answer: asyncio.Future[bool]
     deadline: float
+
+
+class _Batch(NamedTuple):
+    """Rows of one statement: calls, which wait for the answer, and what nobody waits for."""
+
+    calls: Sequence[_Waiting]
+    later: Sequence[Row | Outcome]
+
+    def halves(self) -> tuple["_Batch", "_Batch"]:
+        if self.calls and self.later:
+            return _Batch(self.calls, ()), _Batch((), self.later)
+        calls, later = len(self.calls) // 2, len(self.later) // 2
+        return _Batch(self.calls[:calls], self.later[:later]), _Batch(self.calls[calls:], self.later[later:])
 
 
 class AdmissionWriter:
@@ -60,11 +75,13 @@ class AdmissionWriter:
         self._worker_id = worker_id
         self._digest_key_id = digest_key_id
         self._queue: deque[_Waiting] = deque()
-        self._later: deque[_Waiting] = deque(maxlen=WAITING)
-        self._unsure: deque[_Waiting] = deque(maxlen=WAITING)
+        self._later: deque[Row | Outcome] = deque(maxlen=WAITING)
+        self._unsure: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._statement: PreparedStatement[asyncpg.Record] | None = None
+        self._statements: (
+            tuple[PreparedStatement[asyncpg.Record], PreparedStatement[asyncpg.Record]] | None
+        ) = None
         self._closing = False
 
     async def write(self, row: Row) -> bool:
@@ -75,18 +92,15 @@ class AdmissionWriter:
         if self._closing or len(self._queue) >= WAITING:
             raise AdmissionUnavailable
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(row, row.id, answer, time.monotonic() + DEADLINE_S))
+        self._queue.append(_Waiting(row, answer, time.monotonic() + DEADLINE_S))
         self._wake.set()
         return await answer
 
-    def write_later(self, row: Row) -> None:
+    def write_later(self, row: Row | Outcome) -> None:
         """Queue an unguarded row (an outcome, a count); it rides with the next statement."""
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        # Nobody waits for it, so nobody is there to hear that it failed.
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         if not self._later:
             self._wake.set()
-        self._later.append(_Waiting(row, row.id, answer, _NEVER))
+        self._later.append(row)
 
     async def run(self) -> None:
         """Serve the queue until ``close``; the composition root runs this as a task."""
@@ -113,10 +127,8 @@ class AdmissionWriter:
                     await self._wake.wait()
         return True
 
-    def _next_batch(self) -> list[_Waiting]:
-        calls = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-        others = [self._later.popleft() for _ in range(min(BATCH, len(self._later)))]
-        return calls + others
+    def _next_batch(self) -> _Batch:
+        return _Batch(_taken(self._queue), _taken(self._later))
 
     def close(self) -> None:
         """Finish what waits, then end ``run``."""
@@ -148,7 +160,10 @@ class AdmissionWriter:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 connection = await self._connect()
-                self._statement = await connection.prepare(STATEMENT)
+                self._statements = (
+                    await connection.prepare(STATEMENT),
+                    await connection.prepare(STATEMENT_WITH_CLIENTS),
+                )
                 await self._take_up_again(connection)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return False
@@ -166,9 +181,8 @@ class AdmissionWriter:
         """
         if not self._unsure:
             return
-        ids = [waiting.id for waiting in self._unsure]
-        written = {row["id"] for row in await connection.fetch(_WRITTEN, ids)}
-        self._later.extend(waiting for waiting in self._unsure if waiting.id not in written)
+        written = {row["id"] for row in await connection.fetch(_WRITTEN, [row.id for row in self._unsure])}
+        self._later.extend(row for row in self._unsure if row.id not in written)
         self._unsure.clear()
 
     def _expire(self, now: float) -> None:
@@ -182,36 +196,51 @@ class AdmissionWriter:
                 kept.append(waiting)
         self._queue = kept
 
-    async def _send(self, batch: Sequence[_Waiting]) -> None:
+    async def _send(self, batch: _Batch) -> None:
         # A caller that is gone needs no row: what is cancelled here was never sent.
-        live = [waiting for waiting in batch if not waiting.answer.done()]
-        if not live:
+        calls, later = [waiting for waiting in batch.calls if not waiting.answer.done()], batch.later
+        batch = _Batch(calls, later)
+        if not calls and not later:
             return
-        if self._statement is None:
-            self._fail(live)
-            return
-        remaining = min(waiting.deadline for waiting in live) - time.monotonic()
         sent = time.monotonic()
+        # Who came first is first out of time.
+        remaining = calls[0].deadline - sent if calls else DEADLINE_S
         try:
             async with asyncio.timeout(max(0.05, min(remaining, DEADLINE_S))):
-                [record] = await self._statement.fetch(
-                    *arguments_of([waiting.row for waiting in live], self._worker_id, self._digest_key_id)
-                )
+                record = await self._execute(batch)
         except asyncpg.PostgresError as error:
-            await self._refused(live, error)
+            await self._refused(batch, error)
         except (asyncpg.InterfaceError, OSError, TimeoutError, ValueError, OverflowError) as error:
             if isinstance(error, asyncpg.DataError):
-                await self._split(live)
+                await self._split(batch)
             else:
-                self._lost(live)
+                self._lost(batch)
         else:
             self._clock.learn(record["at"], sent, time.monotonic())
-            written = set(record["ids"] or ())
-            for waiting in live:
+            # Which rows were written is told only when some were not.
+            every = record["written"] == len(calls) + len(later)
+            written = () if every else frozenset(record["ids"] or ())
+            for waiting in calls:
                 if not waiting.answer.done():
-                    waiting.answer.set_result(waiting.id in written)
+                    waiting.answer.set_result(every or waiting.row.id in written)
 
-    async def _refused(self, batch: Sequence[_Waiting], error: asyncpg.PostgresError) -> None:
+    async def _execute(self, batch: _Batch) -> asyncpg.Record:
+        if self._statements is None:
+            raise asyncpg.InterfaceError("there is no connection")
+        rows, outcomes = [waiting.row for waiting in batch.calls], []
+        for row in batch.later:
+            if isinstance(row, Outcome):
+                outcomes.append(row)
+            else:
+                rows.append(row)
+        clients = clients_of(rows)
+        statement = self._statements[1 if clients else 0]
+        [record] = await statement.fetch(
+            *arguments_of(rows, outcomes, clients, self._worker_id, self._digest_key_id)
+        )
+        return record
+
+    async def _refused(self, batch: _Batch, error: asyncpg.PostgresError) -> None:
         state = str(error.sqlstate)
         if state == _NO_EPOCH and self._connection is not None:
             # The log's position moved to another timeline under us; the next connection opens its epoch.
@@ -219,52 +248,44 @@ class AdmissionWriter:
         elif state.startswith(_DATA_CLASSES) and state != _NO_PARTITION:
             await self._split(batch)
         elif state == _NO_PARTITION:
-            self._fail(batch)
+            self._fail(batch.calls)
         else:
             self._lost(batch)
 
-    async def _split(self, batch: Sequence[_Waiting]) -> None:
+    async def _split(self, batch: _Batch) -> None:
         """A bad value harms only the caller who brought it: halve until it stands alone."""
-        if len(batch) == 1:
-            self._fail(batch)
+        if len(batch.calls) + len(batch.later) == 1:
+            self._fail(batch.calls)
             return
-        middle = len(batch) // 2
-        await self._send(batch[:middle])
-        if self._connection is not None:
-            await self._send(batch[middle:])
-        else:
-            self._fail(batch[middle:])
+        for half in batch.halves():
+            if self._connection is not None:
+                await self._send(half)
+            else:
+                self._fail(half.calls)
 
-    def _fail(self, batch: Sequence[_Waiting]) -> None:
-        for waiting in batch:
+    def _fail(self, calls: Iterable[_Waiting]) -> None:
+        for waiting in calls:
             if not waiting.answer.done():
                 waiting.answer.set_exception(AdmissionUnavailable())
 
-    def _lost(self, batch: Sequence[_Waiting], *, committed_perhaps: bool = True) -> None:
+    def _lost(self, batch: _Batch, *, committed_perhaps: bool = True) -> None:
         """Drop the connection. Rows may have committed although nobody will run them: say so once back."""
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
-        self._statement = None
-        self._fail([waiting for waiting in batch if waiting.deadline != _NEVER])
-        (self._unsure if committed_perhaps else self._later).extend(
-            waiting for waiting in batch if waiting.deadline == _NEVER
-        )
+        self._statements = None
+        self._fail(batch.calls)
+        (self._unsure if committed_perhaps else self._later).extend(batch.later)
         if committed_perhaps:
-            for waiting in batch:
+            for waiting in batch.calls:
                 if waiting.row.span is not None:
-                    self.write_later(outcome_row(waiting.id, "not_forwarded", 0))
+                    self.write_later(outcome_of(waiting.row.id, "not_forwarded", 0))
 
 
-def outcome_row(call_id: UUID, outcome: str, duration_ms: int) -> Row:
-    """The ``tool.result`` row of a call; reads ignore one whose call was never written."""
-    return Row(
-        row_values(
-            id=new_id(),
-            action="tool.result",
-            outcome=outcome,
-            actor_type="gateway",
-            call_id=call_id,
-            duration_ms=duration_ms,
-        )
-    )
+def _taken(queue: deque[Item]) -> list[Item]:
+    return [queue.popleft() for _ in range(min(BATCH, len(queue)))]
+
+
+def outcome_of(call_id: UUID, outcome: str, duration_ms: int) -> Outcome:
+    """The ``tool.result`` row of a call."""
+    return Outcome(new_id(), call_id, outcome, duration_ms)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.features.access.rows import ClientRow, Row, row_values
+from app.features.access.rows import ClientRow, Row, Values
 from app.kit.ids import new_id
 
 FLUSH_EVERY_S = 60.0
@@ -50,7 +50,7 @@ class Refusals:
         counts, self._counts = self._counts, Counter()
         clients, self._clients = self._clients, {}
         for refusal, count in counts.items():
-            values = row_values(
+            values = Values(
                 id=new_id(),
                 action="token.refused" if refusal.token_id else "credential.refused",
                 decision="deny",

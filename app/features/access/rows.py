@@ -1,125 +1,216 @@
-"""The rows of one admission batch, and the one statement that writes those whose grounds still hold."""
+"""The rows of one admission batch, and the one statement that writes those whose grounds still hold.
 
-from collections.abc import Sequence
+Columns travel as array literals, one text for each: asyncpg asks of every element of a list whether it is a list
+itself, which costs more than all the rest of a row.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple
 from uuid import UUID
 
-# Column of audit_events, its PostgreSQL type; in the order of the arrays after the guard's own columns.
-COLUMNS: tuple[tuple[str, str], ...] = (
-    ("id", "uuid"),
-    ("action", "text"),
-    ("decision", "text"),
-    ("reason_code", "text"),
-    ("outcome", "text"),
-    ("actor_type", "text"),
-    ("actor_id", "uuid"),
-    ("on_behalf_of", "uuid"),
-    ("token_id", "uuid"),
-    ("server_id", "uuid"),
-    ("tool", "text"),
-    ("grant_id", "uuid"),
-    ("policy_version", "bigint"),
-    ("client_id", "uuid"),
-    ("call_id", "uuid"),
-    ("method", "text"),
-    ("arguments_digest", "bytea"),
-    ("definition_digest", "bytea"),
-    ("duration_ms", "int"),
-    ("event_count", "int"),
-    ("request_id", "text"),
-    ("trace_id", "text"),
-)
-_NAMES = tuple(name for name, _ in COLUMNS)
 STRING_LIMIT = 256
-
 
 # (id, ip, user agent, client name, client version) of a caller not seen before by this worker.
 ClientRow = tuple[UUID, str | None, str | None, str | None, str | None]
 
 
+class Values(NamedTuple):
+    """Columns of ``audit_events``, each with its PostgreSQL type in ``_TYPES``."""
+
+    id: UUID
+    action: str
+    actor_type: str
+    decision: str | None = None
+    reason_code: str | None = None
+    outcome: str | None = None
+    actor_id: UUID | None = None
+    on_behalf_of: UUID | None = None
+    token_id: UUID | None = None
+    server_id: UUID | None = None
+    tool: str | None = None
+    grant_id: UUID | None = None
+    policy_version: int | None = None
+    client_id: UUID | None = None
+    method: str | None = None
+    arguments_digest: bytes | None = None
+    definition_digest: bytes | None = None
+    event_count: int | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
+
+
 @dataclass(slots=True)
 class Row:
-    """One audit row to be. ``rests_on`` guards it; an unguarded row (an outcome, a count) has none.
+    """One audit row to be. ``rests_on`` guards it; an unguarded row (a count) has none.
 
     ``span`` is (valid_from, valid_until) in Unix seconds by the database's clock, for an allow.
     """
 
-    values: tuple[object, ...]
+    values: Values
     rests_on: Sequence[tuple[UUID, int]] = ()
     span: tuple[float, float] | None = None
     client: ClientRow | None = None
 
     @property
     def id(self) -> UUID:
-        return cast("UUID", self.values[0])
+        return self.values.id
 
 
-def row_values(**columns: object) -> tuple[object, ...]:
-    """The values of a row in the order of ``COLUMNS``; what is not named is NULL."""
-    return tuple(map(columns.get, _NAMES))
+class Outcome(NamedTuple):
+    """How a call ended: a row of its own, unguarded; reads ignore one whose call was never written."""
+
+    id: UUID
+    call_id: UUID
+    outcome: str
+    duration_ms: int
 
 
-def _statement() -> str:
-    names = ", ".join(name for name, _ in COLUMNS)
-    arrays = ", ".join(f"${index}::{kind}[]" for index, (_, kind) in enumerate(COLUMNS, start=4))
-    after = 4 + len(COLUMNS)
-    # Column names and types come from the constant above; values travel as parameters.
-    return f"""
-WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS setting),
-epoch AS MATERIALIZED (SELECT scopegate_epoch() AS number, clock_timestamp() AS at),
-row AS MATERIALIZED (
-    SELECT * FROM unnest($1::int[], $2::float8[], $3::float8[], {arrays})
-        AS r(place, valid_from, valid_until, {names})
-),
-moved AS MATERIALIZED (
-    SELECT DISTINCT g.place
-    FROM unnest(${after}::int[], ${after + 1}::uuid[], ${after + 2}::bigint[]) AS g(place, id, version)
-    LEFT JOIN access_versions v ON v.id = g.id
-    WHERE coalesce(v.version, 0) <> g.version
-),
+def _text(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _bytes(value: bytes) -> str:
+    return f'"\\\\x{value.hex()}"'
+
+
+Encode = Callable[[Any], str]
+_uuid: Encode = attrgetter("hex")
+_word: Encode = lru_cache(maxsize=1024)(_text)
+"""Of what is the same in most rows."""
+
+_TYPES: dict[str, tuple[str, Encode]] = {
+    "id": ("uuid", _uuid),
+    "action": ("text", _word),
+    "actor_type": ("text", _word),
+    "decision": ("text", _word),
+    "reason_code": ("text", _word),
+    "outcome": ("text", _word),
+    "actor_id": ("uuid", _uuid),
+    "on_behalf_of": ("uuid", _uuid),
+    "token_id": ("uuid", _uuid),
+    "server_id": ("uuid", _uuid),
+    "tool": ("text", _word),
+    "grant_id": ("uuid", _uuid),
+    "policy_version": ("bigint", str),
+    "client_id": ("uuid", _uuid),
+    "method": ("text", _word),
+    "arguments_digest": ("bytea", _bytes),
+    "definition_digest": ("bytea", _bytes),
+    "event_count": ("int", str),
+    "request_id": ("text", _text),
+    "trace_id": ("text", _text),
+}
+_ENCODERS: tuple[Encode, ...] = tuple(_TYPES[name][1] for name in Values._fields)
+
+
+def _unnest(first: int, kinds: Sequence[str]) -> str:
+    return ", ".join(f"${index}::text::{kind}[]" for index, kind in enumerate(kinds, start=first))
+
+
+def _statement(*, clients: bool) -> str:
+    names = ", ".join(Values._fields)
+    kinds = [_TYPES[name][0] for name in Values._fields]
+    rows = 10
+    written = rows + 3 + len(kinds)
+    # Column names and types come from the constants above; values travel as parameters.
+    client = f"""
 client AS (
     INSERT INTO audit_clients (id, ip, user_agent, name, version)
-    SELECT * FROM unnest(
-        ${after + 3}::uuid[], ${after + 4}::text[], ${after + 5}::text[], ${after + 6}::text[], ${after + 7}::text[]
-    )
+    SELECT * FROM unnest({_unnest(written, ("uuid", "text", "text", "text", "text"))})
     ON CONFLICT (id) DO NOTHING
+),"""  # noqa: S608
+    return f"""
+WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS setting),
+epoch AS MATERIALIZED (
+    SELECT at, extract(epoch FROM at)::float8 AS seconds, scopegate_epoch() AS number FROM clock_timestamp() AS at
 ),
+moved AS MATERIALIZED (
+    SELECT array_agg(ground.place::int) AS places
+    FROM unnest({_unnest(4, ("uuid", "bigint"))}) WITH ORDINALITY AS ground(id, version, place)
+    LEFT JOIN access_versions v ON v.id = ground.id
+    WHERE coalesce(v.version, 0) <> ground.version
+),{client if clients else ""}
 written AS (
-    INSERT INTO audit_events (time, epoch, worker_id, digest_key_id, {names})
-    SELECT e.at, e.number, ${after + 8}::uuid, CASE WHEN row.arguments_digest IS NULL THEN NULL ELSE ${after + 9} END,
-           {", ".join("row." + name for name, _ in COLUMNS)}
-    FROM row, epoch e
-    WHERE NOT EXISTS (SELECT FROM moved WHERE moved.place = row.place)
-      AND (row.valid_from IS NULL OR (
-          extract(epoch FROM e.at)::float8 >= row.valid_from AND extract(epoch FROM e.at)::float8 < row.valid_until))
-    ORDER BY row.place
+    INSERT INTO audit_events (time, epoch, worker_id, digest_key_id, call_id, duration_ms, {names})
+    SELECT epoch.at, epoch.number, $1::uuid,
+           CASE WHEN row.arguments_digest IS NULL THEN NULL ELSE $2 END, NULL::uuid, NULL::int,
+           {", ".join("row." + name for name in Values._fields)}
+    FROM epoch, moved, unnest({_unnest(rows, ("text", "float8", "float8", *kinds))})
+        AS row(grounds, valid_from, valid_until, {names})
+    WHERE (moved.places IS NULL OR row.grounds IS NULL OR NOT row.grounds::int[] && moved.places)
+      AND (row.valid_from IS NULL OR (epoch.seconds >= row.valid_from AND epoch.seconds < row.valid_until))
+    UNION ALL
+    SELECT epoch.at, epoch.number, $1::uuid, NULL, told.call_id, told.duration_ms,
+           {", ".join(_told(name) for name in Values._fields)}
+    FROM epoch, unnest({_unnest(6, ("uuid", "uuid", "text", "int"))}) AS told(id, call_id, outcome, duration_ms)
     RETURNING id
 )
-SELECT (SELECT array_agg(id) FROM written) AS ids,
-       (SELECT extract(epoch FROM at)::float8 FROM epoch) AS at,
+SELECT count(*) AS written,
+       CASE WHEN count(*) < $3 THEN array_agg(id) END AS ids,
+       (SELECT seconds FROM epoch) AS at,
        (SELECT setting FROM durable) AS durable
+FROM written
 """  # noqa: S608
 
 
-STATEMENT = _statement()
+def _told(name: str) -> str:
+    """A column of an outcome's row."""
+    known = {"id": "told.id", "outcome": "told.outcome", "action": "'tool.result'", "actor_type": "'gateway'"}
+    return known.get(name, f"NULL::{_TYPES[name][0]}")
 
 
-def arguments_of(batch: Sequence[Row], worker_id: UUID, digest_key_id: str) -> list[object]:
-    """The arguments of ``STATEMENT`` for a batch."""
-    places = list(range(len(batch)))
-    guards = [(place, id, version) for place, row in enumerate(batch) for id, version in row.rests_on]
-    clients = {row.client[0]: row.client for row in batch if row.client is not None}.values()
-    columns = [list(column) for column in zip(*(row.values for row in batch), strict=True)]
+STATEMENT = _statement(clients=False)
+STATEMENT_WITH_CLIENTS = _statement(clients=True)
+
+
+def clients_of(rows: Sequence[Row]) -> list[ClientRow]:
+    """The clients that these rows bring along, each once."""
+    return list({row.client[0]: row.client for row in rows if row.client is not None}.values())
+
+
+def arguments_of(
+    rows: Sequence[Row],
+    outcomes: Sequence[Outcome],
+    clients: Sequence[ClientRow],
+    worker_id: UUID,
+    digest_key_id: str,
+) -> list[object]:
+    """The arguments of ``STATEMENT`` for a batch; of ``STATEMENT_WITH_CLIENTS`` when there are clients."""
+    places: dict[tuple[UUID, int], int] = {}
+    grounds = [_grounds(row, places) for row in rows]
     return [
-        places,
-        [None if row.span is None else row.span[0] for row in batch],
-        [None if row.span is None else row.span[1] for row in batch],
-        *columns,
-        [guard[0] for guard in guards],
-        [guard[1] for guard in guards],
-        [guard[2] for guard in guards],
-        *([client[index] for client in clients] for index in range(5)),
         worker_id,
         digest_key_id,
+        len(rows) + len(outcomes),
+        _array([id for id, _ in places], _uuid),
+        _array([version for _, version in places], str),
+        *_columns(outcomes, (_uuid, _uuid, _word, str)),
+        _array(grounds, str),
+        _array([None if row.span is None else row.span[0] for row in rows], str),
+        _array([None if row.span is None else row.span[1] for row in rows], str),
+        *_columns([row.values for row in rows], _ENCODERS),
+        *(_columns(clients, (_uuid, _text, _text, _text, _text)) if clients else ()),
     ]
+
+
+def _columns(rows: Sequence[Sequence[Any]], encoders: Sequence[Encode]) -> Iterable[str | None]:
+    if not rows:
+        return [None] * len(encoders)
+    return map(_array, zip(*rows, strict=True), encoders)
+
+
+def _grounds(row: Row, places: dict[tuple[UUID, int], int]) -> str | None:
+    """What a row rests on, as an array of places among all that the batch rests on, which counts from 1."""
+    if not row.rests_on:
+        return None
+    return '"{' + ",".join([str(places.setdefault(pair, len(places) + 1)) for pair in row.rests_on]) + '}"'
+
+
+def _array(cells: Sequence[Any], encode: Encode) -> str | None:
+    """A column as PostgreSQL's array literal. None, which ``unnest`` fills up with NULL, when nothing is in it."""
+    if not cells or (cells[0] is None and all(cell is None for cell in cells)):
+        return None
+    return "{" + ",".join(["NULL" if cell is None else encode(cell) for cell in cells]) + "}"

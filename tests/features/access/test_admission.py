@@ -9,9 +9,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.features.access.admission import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_row
+from app.features.access.admission import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.rows import Row, row_values
+from app.features.access.rows import Row, Values
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
@@ -91,6 +91,21 @@ async def test_one_callers_bad_value_harms_nobody_else(database_url: str, connec
     assert answers == [True] * 20
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["NULL", "", '"', "\\", '\\"', "{a,b}", "a, b", " a ", "'); --", "line\nend\r\t", "\u00e9 \U0001f98a"],
+)
+async def test_a_name_comes_into_the_log_as_it_is(
+    database_url: str, connection: Connection, name: str
+) -> None:
+    world = await make_world(connection)
+    row = call_row(world, await decision(connection, world, "get_time"), tool=name, request_id=name)
+    async with writer_on(database_url) as writer:
+        assert await writer.write(row)
+    [written] = await rows_of(connection, row.id)
+    assert (written["tool"], written["request_id"], written["trace_id"]) == (name, name, None)
+
+
 async def test_concurrent_calls_share_a_commit(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
@@ -157,7 +172,7 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
-        writer.write_later(outcome_row(first.id, "success", 12))
+        writer.write_later(outcome_of(first.id, "success", 12))
         waiting = asyncio.create_task(writer.write(call_row(world, decided)))
         async with asyncio.timeout(5):
             pid = None
@@ -177,7 +192,7 @@ async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection: Con
     row = call_row(world, await decision(connection, world, "get_time"))
     async with writer_on(database_url) as writer:
         assert await writer.write(row)
-        writer.write_later(outcome_row(row.id, "success", 12))
+        writer.write_later(outcome_of(row.id, "success", 12))
     [told] = await connection.fetch("SELECT * FROM audit_events WHERE call_id = $1", row.id)
     assert (told["action"], told["outcome"], told["duration_ms"]) == ("tool.result", "success", 12)
 
@@ -208,7 +223,7 @@ async def test_whoever_comes_while_a_connection_hangs_is_refused_within_the_dead
         await asyncio.sleep(after)
         came = monotonic()
         with pytest.raises(AdmissionUnavailable):
-            await writer.write(Row(row_values(id=new_id(), action="tool.call", actor_type="identity")))
+            await writer.write(Row(Values(id=new_id(), action="tool.call", actor_type="identity")))
         return monotonic() - came
 
     waits = await asyncio.gather(*(come(number / 5) for number in range(8)))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +15,7 @@ from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential,
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.reading import consistent, read_fleet, read_token
-from app.features.access.rows import Row, row_values
+from app.features.access.rows import Row, Values
 from app.features.audit.epochs import ensure_epoch
 from app.kit.crypto import Peppers
 from app.kit.ids import new_id
@@ -97,9 +97,9 @@ async def decision(connection: Connection, world: World, tool: str) -> Decision:
     return decide(Question(entry.token, fleet.servers.get(world.server), tool), around, now)
 
 
-def call_row(world: World, decided: Decision, **columns: object) -> Row:
+def call_row(world: World, decided: Decision, **columns: Any) -> Row:
     """The guarded audit row of a call."""
-    values = row_values(
+    values = Values(
         id=new_id(), action="tool.call", decision=decided.effect.value, reason_code=decided.reason_code,
         actor_type="identity", actor_id=world.person, token_id=world.token, server_id=world.server,
         **columns,
