@@ -121,7 +121,11 @@ class AggregateCall:
     async def _result(self, passed: Passed, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
         may_start = passed.flight.may_start
         async with self._upstreams.use(
-            key, passed.to, modern=self._message.modern, before_send=may_start
+            key,
+            passed.to,
+            modern=self._message.modern,
+            before_send=may_start,
+            caller=passed.view.token.identity.id.int,
         ) as connection:
             same_rounds = self._message.modern and isinstance(connection, ModernConnection)
             stream = connection.stream(
@@ -231,6 +235,10 @@ def upstream_refused(error: McpUpstreamError) -> Exception:
     if error.kind in {"unreachable", "timeout"}:
         kind = "timeout" if error.kind == "timeout" else "closed"
         return UpstreamError(kind, error.message, may_have_been_sent=error.may_have_been_sent)  # type: ignore[arg-type]
+    if error.kind == "busy" or error.kind == "unavailable":  # noqa: PLR1714  the type checker reads it this way
+        return UpstreamError(
+            error.kind, error.message, may_have_been_sent=False, retry_after_s=error.retry_after_s
+        )
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
     if error.status == 429:

@@ -175,7 +175,11 @@ class AggregateList:
         method, modern = self.caller.message.method, self.caller.message.modern
         try:
             async with self.upstreams.use(
-                key, part.to, modern=modern, before_send=part.flight.may_start
+                key,
+                part.to,
+                modern=modern,
+                before_send=part.flight.may_start,
+                caller=part.view.token.identity.id.int,
             ) as connection:
                 found = await follow(connection, part.flight, method, self.kind.key, place)
         except McpUpstreamError as error:

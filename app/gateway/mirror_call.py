@@ -207,6 +207,7 @@ class MirrorCall:
                 body,
                 timeouts=times,
                 before_send=passed.flight.may_start,
+                caller=passed.view.token.identity.id.int,
             )
             try:
                 secrets = secrets_of(target)
@@ -333,7 +334,12 @@ class MirrorCall:
     async def _send_along(self, http_method: str, view: View, target: UpstreamTarget) -> str:
         body = self.message.serialised() if http_method == "POST" else b""
         response = await self.mirror.outbound.request(
-            http_method, target.url, self._headers(target), body, timeouts=SHORT_TIMES
+            http_method,
+            target.url,
+            self._headers(target),
+            body,
+            timeouts=SHORT_TIMES,
+            caller=view.token.identity.id.int,
         )
         try:
             if response.status == 405 and http_method == "DELETE":

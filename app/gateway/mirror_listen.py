@@ -71,6 +71,7 @@ class MirrorListen(MirrorCall):
                 self._headers(target),
                 timeouts=LISTEN_TIMES,
                 before_send=passed.flight.may_start,
+                caller=passed.view.token.identity.id.int,
             )
             try:
                 secrets = secrets_of(target)

@@ -317,6 +317,10 @@ def upstream_failed(error: UpstreamError) -> Refused:
         return Refused(504, INTERNAL_ERROR, "The server behind the gateway took too long.")
     if error.kind == "busy":
         return Refused(503, INTERNAL_ERROR, "The server behind the gateway is busy.", headers=RETRY_SOON)
+    if error.kind == "unavailable":
+        text = "The server behind the gateway does not answer at present; the call was not sent. Try again later."
+        after = str(error.retry_after_s).encode()
+        return Refused(503, INTERNAL_ERROR, text, headers=((b"retry-after", after),))
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
     return bad_upstream("The server behind the gateway cannot be reached or broke off.")

@@ -43,7 +43,13 @@ class UpstreamSessions:
 
     @asynccontextmanager
     async def use(
-        self, key: Key, target: UpstreamTarget, *, modern: bool, before_send: Callable[[], bool]
+        self,
+        key: Key,
+        target: UpstreamTarget,
+        *,
+        modern: bool,
+        before_send: Callable[[], bool],
+        caller: int | None = None,
     ) -> AsyncIterator[Connection]:
         """The kept connection to this target, or a new one in the caller's era where the upstream has it.
 
@@ -57,7 +63,7 @@ class UpstreamSessions:
         self._kept.move_to_end(key)
         kept.users += 1
         try:
-            connection = await self._connected(kept, target, modern, before_send)
+            connection = await self._connected(kept, target, modern, before_send, caller)
             try:
                 yield connection
             except McpUpstreamError as error:
@@ -69,7 +75,12 @@ class UpstreamSessions:
             kept.used_at = monotonic()
 
     async def _connected(
-        self, kept: _Kept, target: UpstreamTarget, modern: bool, before_send: Callable[[], bool]
+        self,
+        kept: _Kept,
+        target: UpstreamTarget,
+        modern: bool,
+        before_send: Callable[[], bool],
+        caller: int | None,
     ) -> Connection:
         async with kept.lock:
             if kept.connection is not None and kept.target == target:
@@ -81,7 +92,13 @@ class UpstreamSessions:
             if not modern:
                 versions = handshake_versions(versions) or versions
             kept.connection = await open_connection(
-                self._outbound, target.url, target.headers, versions, timeouts=TIMES, before_send=before_send
+                self._outbound,
+                target.url,
+                target.headers,
+                versions,
+                timeouts=TIMES,
+                before_send=before_send,
+                caller=caller,
             )
             kept.target = target
             return kept.connection

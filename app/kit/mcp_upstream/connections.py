@@ -65,9 +65,10 @@ class _Connection:
         headers: Headers,
         timeouts: Timeouts,
         max_bytes: int,
+        caller: int | None,
     ) -> None:
         target = url if isinstance(url, Target) else client.policy.check_target(url)
-        self._endpoint = Endpoint(client, target, headers, timeouts, max_bytes)
+        self._endpoint = Endpoint(client, target, headers, timeouts, max_bytes, caller)
         self._last_id = 0
 
     def _next_id(self) -> int:
@@ -131,8 +132,9 @@ class LegacySession(_Connection):
         *,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        caller: int | None = None,
     ) -> None:
-        super().__init__(client, url, headers, timeouts, max_bytes)
+        super().__init__(client, url, headers, timeouts, max_bytes, caller)
         self.protocol_version = ""
         self.session_id: str | None = None
         self.server_info: JsonObject = {}
@@ -151,10 +153,12 @@ class LegacySession(_Connection):
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         max_bytes: int = DEFAULT_MAX_BYTES,
         before_send: BeforeSend | None = None,
+        caller: int | None = None,
     ) -> Self:
         """``initialize`` asking for ``version`` (the upstream may choose an older one) and
-        ``notifications/initialized``. ``before_send`` guards the first. Raises as ``stream`` does."""
-        session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes)
+        ``notifications/initialized``. ``before_send`` guards the first; ``caller``: see ``OutboundClient.request``.
+        Raises as ``stream`` does."""
+        session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes, caller=caller)
         params: JsonObject = {
             "protocolVersion": version,
             "capabilities": client_capabilities or {},
@@ -283,8 +287,9 @@ class ModernConnection(_Connection):
         client_capabilities: JsonObject | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        caller: int | None = None,
     ) -> None:
-        super().__init__(client, url, headers, timeouts, max_bytes)
+        super().__init__(client, url, headers, timeouts, max_bytes, caller)
         self.protocol_version = protocol_version
         self._envelope: JsonObject = {
             PROTOCOL_VERSION_META_KEY: protocol_version,
@@ -343,6 +348,7 @@ async def open_connection(
     client_capabilities: JsonObject | None = None,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     before_send: BeforeSend | None = None,
+    caller: int | None = None,
 ) -> LegacySession | ModernConnection:
     """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest of them."""
     for known in reversed(MODERN_PROTOCOL_VERSIONS):
@@ -354,6 +360,7 @@ async def open_connection(
                 protocol_version=known,
                 client_capabilities=client_capabilities,
                 timeouts=timeouts,
+                caller=caller,
             )
     newest = next((v for v in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if v in protocol_versions), None)
     return await LegacySession.open(
@@ -364,4 +371,5 @@ async def open_connection(
         client_capabilities=client_capabilities,
         timeouts=timeouts,
         before_send=before_send,
+        caller=caller,
     )

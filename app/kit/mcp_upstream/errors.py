@@ -8,6 +8,8 @@ McpUpstreamErrorKind = Literal[
     "forbidden",  # the URL or its address may not be reached
     "unreachable",  # no connection, or it ended early
     "timeout",
+    "busy",  # every connection that the limits allow is in use
+    "unavailable",  # it has not answered lately, and is left alone for a moment
     "redirect",
     "http",  # an HTTP error status without a JSON-RPC error in it; see ``status``
     "session_lost",  # 404 to a request with a session id: not taken by the upstream
@@ -41,3 +43,4 @@ class McpUpstreamError(Exception):
         self.code = code
         self.data = data
         self.may_have_been_sent = may_have_been_sent
+        self.retry_after_s = 1

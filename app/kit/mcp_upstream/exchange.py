@@ -52,13 +52,14 @@ Item = Notification | Result
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where and how to talk: client, URL, the caller's headers (credential), times and the cap on an answer."""
+    """Where and how to talk: client, URL, the caller's headers (credential), times, the cap on an answer, for whom."""
 
     client: OutboundClient
     target: Target
     headers: Headers
     timeouts: Timeouts
     max_bytes: int
+    caller: int | None = None
 
     async def send(
         self,
@@ -78,6 +79,7 @@ class Endpoint:
                 body,
                 timeouts=timeouts or self.timeouts,
                 before_send=before_send,
+                caller=self.caller,
             )
         except (ForbiddenUrl, UpstreamError) as error:
             raise translated(error) from None
@@ -92,9 +94,13 @@ def translated(error: ForbiddenUrl | UpstreamError) -> McpUpstreamError:
         "too_large": "too_large",
         "protocol": "rubbish",
         "compressed": "rubbish",
+        "busy": "busy",
+        "unavailable": "unavailable",
     }
     kind = kinds.get(error.kind, "unreachable")
-    return McpUpstreamError(kind, error.message, may_have_been_sent=error.may_have_been_sent)
+    translation = McpUpstreamError(kind, error.message, may_have_been_sent=error.may_have_been_sent)
+    translation.retry_after_s = error.retry_after_s
+    return translation
 
 
 def as_object(value: JsonValue, what: str) -> JsonObject:
