@@ -11,6 +11,7 @@ from bench.messages import LEGACY, MODERN, TOOLS
 from bench.serving import serve
 
 _HEAD_END = b"\r\n\r\n"
+_ACKNOWLEDGED = {"jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged"}
 
 
 class Upstream(asyncio.Protocol):
@@ -54,6 +55,8 @@ def _answer(head: bytes, body: bytes) -> bytes:
     message = json.loads(body)
     if "id" not in message:
         return b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+    if message["method"] == "subscriptions/listen":
+        return _stream(message)
     modern = b"\r\nmcp-protocol-version: " + MODERN.encode() in head
     answer = {"jsonrpc": "2.0", "id": message["id"], **_outcome(message, modern=modern)}
     content = json.dumps(answer, separators=(",", ":")).encode()
@@ -61,6 +64,15 @@ def _answer(head: bytes, body: bytes) -> bytes:
         len(content),
         content,
     )
+
+
+def _stream(message: dict[str, Any]) -> bytes:
+    """A stream that begins, and stays open until the other side has enough of it."""
+    meta = {"io.modelcontextprotocol/subscriptionId": message["id"]}
+    params = {"notifications": message["params"]["notifications"], "_meta": meta}
+    event = b"data: %b\n\n" % json.dumps({**_ACKNOWLEDGED, "params": params}).encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return b"%b%x\r\n%b\r\n" % (head, len(event), event)
 
 
 def _outcome(message: dict[str, Any], *, modern: bool) -> dict[str, Any]:

@@ -1,23 +1,33 @@
 """The load: callers on keep-alive connections, each with one request outstanding, and every answer checked."""
 
 import asyncio
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import cast
-
-from bench.messages import Requests, expected_id, expected_text
+from typing import Protocol, cast
 
 _HEAD_END = b"\r\n\r\n"
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 30.0
 _numbers = iter(range(1, 1_000_000_000))
 
 
 class WrongAnswer(Exception):
     """A system does not answer the measured call as it should; the message shows the answer."""
+
+
+class Work(Protocol):
+    """Numbered requests to one system, and what their answers must hold."""
+
+    def wire(self, number: int) -> bytes:
+        """The bytes of the request with this number."""
+
+    def is_right(self, number: int, answer: bytes) -> bool:
+        """A quick look at an answer, under load."""
+
+    def is_exactly_right(self, number: int, head: bytes, body: bytes) -> bool:
+        """A look at all of an answer. May raise ``ValueError``, ``KeyError`` or ``TypeError`` for a wrong one."""
 
 
 @dataclass(slots=True)
@@ -48,8 +58,8 @@ class Sample:
 class _Run:
     """The state that the callers of one run share."""
 
-    def __init__(self, requests: Requests, sample: Sample, settle: float) -> None:
-        self.requests = requests
+    def __init__(self, work: Work, sample: Sample, settle: float) -> None:
+        self.work = work
         self.sample = sample
         self.opens_at = perf_counter() + settle
         self.closes_at = self.opens_at + sample.seconds
@@ -106,7 +116,7 @@ class _Caller(asyncio.Protocol):
             self._leave("connection closed")
             return
         self._number = next(_numbers)
-        wire = run.requests.wire(self._number)
+        wire = run.work.wire(self._number)
         self._sent_at = perf_counter()
         transport.write(wire)
 
@@ -129,14 +139,10 @@ class _Caller(asyncio.Protocol):
             return
         now = perf_counter()
         self._buffer = b""
-        if (
-            data.startswith(b"HTTP/1.1 200 ")
-            and expected_id(self._number) in data
-            and expected_text(self._number) in data
-        ):
+        if run.work.is_right(self._number, data):
             run.answered(self._sent_at, now)
         else:
-            run.failed(data[:12].decode("latin-1") if data[9:12] != b"200" else "wrong answer")
+            run.failed(data[:12].decode("latin-1") if data[9:10] != b"2" else "wrong answer")
         if now < run.closes_at:
             self._send()
         else:
@@ -161,7 +167,7 @@ def _is_whole(data: bytes) -> bool:
     return data.endswith(b"0\r\n\r\n")
 
 
-async def apply(port: int, requests: Requests, callers: int, seconds: float, settle: float) -> Sample:
+async def apply(port: int, work: Work, callers: int, seconds: float, settle: float) -> Sample:
     """Load one system: ``settle`` seconds that do not count, then ``seconds`` that do."""
     loop = asyncio.get_running_loop()
     connections: list[_Caller] = []
@@ -169,7 +175,7 @@ async def apply(port: int, requests: Requests, callers: int, seconds: float, set
         _, caller = await loop.create_connection(_Caller, "127.0.0.1", port)
         connections.append(caller)
     sample = Sample(callers, seconds)
-    run = _Run(requests, sample, settle)
+    run = _Run(work, sample, settle)
     for caller in connections:
         caller.start(run)
     try:
@@ -183,42 +189,53 @@ async def apply(port: int, requests: Requests, callers: int, seconds: float, set
     return sample
 
 
-async def check(port: int, requests: Requests, count: int) -> None:
-    """Make single calls on connections of their own and look at all of each answer. Raises ``WrongAnswer``."""
-    for _ in range(count):
-        number = next(_numbers)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+class Connection:
+    """One connection that sends a request at a time and waits for all of its answer."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, port: int) -> "Connection":
+        """Connect to a port of 127.0.0.1."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def ask(self, wire: bytes) -> tuple[bytes, bytes]:
+        """Head and body of the answer. Raises ``WrongAnswer`` when none comes."""
+        answer = b""
         try:
-            writer.write(requests.wire(number))
-            answer = b""
+            self._writer.write(wire)
             async with asyncio.timeout(_GRACE_SECONDS):
                 while not _is_whole(answer):
-                    piece = await reader.read(65536)
+                    piece = await self._reader.read(65536)
                     if not piece:
                         raise WrongAnswer(f"the connection closed after {answer!r}")
                     answer += piece
-        except TimeoutError:
-            raise WrongAnswer("no answer in time") from None
+        except (TimeoutError, OSError) as error:
+            raise WrongAnswer(f"no answer: {error!r}") from None
+        head, _, body = answer.partition(_HEAD_END)
+        return head, _unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body
+
+    def close(self) -> None:
+        """End it."""
+        self._writer.close()
+
+
+async def check(port: int, work: Work, count: int) -> None:
+    """Make single calls on connections of their own and look at all of each answer. Raises ``WrongAnswer``."""
+    for _ in range(count):
+        number = next(_numbers)
+        connection = await Connection.open(port)
+        try:
+            head, body = await connection.ask(work.wire(number))
         finally:
-            writer.close()
-        _examine(answer, number)
-
-
-def _examine(answer: bytes, number: int) -> None:
-    head, _, body = answer.partition(_HEAD_END)
-    try:
-        message = json.loads(_unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body)
-        content = message["result"]["content"]
-        right = (
-            head.startswith(b"HTTP/1.1 200 ")
-            and json.dumps(message["id"]).encode() == expected_id(number)
-            and content == [{"type": "text", "text": json.loads(expected_text(number))}]
-            and not message["result"].get("isError", False)
-        )
-    except (ValueError, KeyError, TypeError):
-        right = False
-    if not right:
-        raise WrongAnswer(answer.decode("utf-8", "replace"))
+            connection.close()
+        try:
+            right = work.is_exactly_right(number, head, body)
+        except (ValueError, KeyError, TypeError):
+            right = False
+        if not right:
+            raise WrongAnswer((head + _HEAD_END + body).decode("utf-8", "replace"))
 
 
 def _unchunked(body: bytes) -> bytes:

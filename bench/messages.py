@@ -1,4 +1,4 @@
-"""The one call that is measured: its bytes for each system, and what a right answer holds.
+"""The call that is measured: its bytes for each system, and what a right answer holds.
 
 Every request carries a number of its own, in its JSON-RPC id and in its argument, and the upstream echoes the
 latter. So an answer that belongs to another request never counts as right.
@@ -54,15 +54,32 @@ class Requests:
         head = self.heads[number % len(self.heads)]
         return b"%b%b%b%b%b%b" % (head, before, digits, between, digits, after)
 
+    def is_right(self, number: int, answer: bytes) -> bool:
+        """A quick look at an answer, under load."""
+        return (
+            answer.startswith(b"HTTP/1.1 200 ")
+            and _id(number) in answer
+            and b'"%b"' % _echo(number) in answer
+        )
 
-def expected_id(number: int) -> bytes:
-    """The JSON text of the id that the answer must carry."""
+    def is_exactly_right(self, number: int, head: bytes, body: bytes) -> bool:
+        """A look at all of an answer."""
+        message = json.loads(body)
+        content = message["result"]["content"]
+        return (
+            head.startswith(b"HTTP/1.1 200 ")
+            and json.dumps(message["id"]).encode() == _id(number)
+            and content == [{"type": "text", "text": _echo(number).decode()}]
+            and not message["result"].get("isError", False)
+        )
+
+
+def _id(number: int) -> bytes:
     return b'"b%09d"' % number
 
 
-def expected_text(number: int) -> bytes:
-    """The JSON text of the echo that the answer must carry."""
-    return b'"echo t%09d"' % number
+def _echo(number: int) -> bytes:
+    return b"echo t%09d" % number
 
 
 def make_requests(host: str, path: str, tool: str, version: str, tokens: Sequence[str]) -> Requests:
@@ -70,25 +87,39 @@ def make_requests(host: str, path: str, tool: str, version: str, tokens: Sequenc
     body = _body(tool, version)
     before, between, after = body.split(_PLACE.encode())
     modern = f"Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\n" if version == MODERN else ""
-    heads = [
-        (
-            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
-            f"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
-            f"MCP-Protocol-Version: {version}\r\n{modern}User-Agent: scopegate-bench\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode("ascii")
-        for token in tokens
-    ]
+    own = f"MCP-Protocol-Version: {version}\r\n{modern}"
+    heads = [http_head("POST", host, path, token, len(body), own) for token in tokens]
     return Requests(heads, (before, between, after))
+
+
+def make_listen(host: str, path: str, token: str) -> bytes:
+    """The request for a stream that stays open."""
+    params = {"notifications": {"toolsListChanged": True}, "_meta": _META}
+    message = {"jsonrpc": "2.0", "id": "listen", "method": "subscriptions/listen", "params": params}
+    body = json.dumps(message, separators=(",", ":")).encode()
+    own = f"MCP-Protocol-Version: {MODERN}\r\nMcp-Method: subscriptions/listen\r\n"
+    return http_head("POST", host, path, token, len(body), own) + body
+
+
+def http_head(method: str, host: str, path: str, token: str, length: int, own: str = "") -> bytes:
+    """Request line and headers; ``own`` are more header lines."""
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+        f"Accept: application/json, text/event-stream\r\nContent-Type: application/json\r\n"
+        f"{own}User-Agent: scopegate-bench\r\nContent-Length: {length}\r\n\r\n"
+    ).encode("ascii")
+
+
+_META = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+    "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+}
 
 
 def _body(tool: str, version: str) -> bytes:
     params: dict[str, Any] = {"name": tool, "arguments": {"text": f"t{_PLACE}"}}
     if version == MODERN:
-        params["_meta"] = {
-            "io.modelcontextprotocol/protocolVersion": MODERN,
-            "io.modelcontextprotocol/clientCapabilities": {},
-            "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
-        }
+        params["_meta"] = _META
     message = {"jsonrpc": "2.0", "id": f"b{_PLACE}", "method": "tools/call", "params": params}
     return json.dumps(message, separators=(",", ":")).encode()

@@ -1,4 +1,4 @@
-"""Child processes on a core of their own, and how much CPU time processes have used. Linux."""
+"""Child processes on cores of their own, and what processes have used of CPU, memory and files. Linux."""
 
 import contextlib
 import os
@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_START_SECONDS = 30.0
+_START_SECONDS = 90.0
+"""Some of the peers make a database first."""
 _STOP_SECONDS = 10.0
 
 
@@ -25,6 +26,10 @@ class Cores:
 
     system: int
     rest: int
+    pair: frozenset[int]
+    """What two workers share. With four cores or more nothing else runs there."""
+    beside: frozenset[int]
+    """What is left to everything else while two workers are measured."""
 
     @property
     def shared(self) -> bool:
@@ -34,8 +39,15 @@ class Cores:
 
 def choose_cores() -> Cores:
     """The first core that we may use for the system under test, the second for the rest."""
-    mine = sorted(os.sched_getaffinity(0))
-    return Cores(mine[0], mine[min(1, len(mine) - 1)])
+    return divide_cores(os.sched_getaffinity(0))
+
+
+def divide_cores(allowed: Collection[int]) -> Cores:
+    """Who gets which of the cores that are allowed."""
+    mine = sorted(allowed)
+    system, rest = mine[0], mine[min(1, len(mine) - 1)]
+    pair = {system, mine[2] if len(mine) >= 4 else rest}
+    return Cores(system, rest, frozenset(pair), frozenset(mine) - pair or frozenset({rest}))
 
 
 def free_port() -> int:
@@ -45,27 +57,48 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that listens. ``log`` is what it wrote."""
+
+    port: int
+    pid: int
+    log: Path
+
+
+def python(*arguments: str) -> list[str]:
+    """The command that runs this interpreter."""
+    return [sys.executable, *arguments]
+
+
 @contextlib.contextmanager
 def child(
-    arguments: Sequence[str], port: int, core: int, log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[int]:
-    """Run ``python <arguments>`` pinned to ``core`` until the end of the block; its process id, once it listens.
+    command: Sequence[str | Path],
+    port: int,
+    cores: Collection[int],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Iterator[Running]:
+    """Run a program pinned to ``cores`` until the end of the block; yields once it listens on ``port``.
 
-    Raises ``CannotMeasure`` with the end of its log when it does not come up.
+    ``environment`` and ``directory`` are ours unless given. Raises ``CannotMeasure`` with
+    the end of its log when it does not come up.
     """
-    command = [sys.executable, *arguments]
+    words = [str(part) for part in command]
     # A child begins on the cores of whoever starts it.
-    with log.open("wb") as output, _pinned(core):
+    with log.open("wb") as output, _pinned(cores):
         process = subprocess.Popen(
-            command,
-            env={**os.environ, **(environment or {})},
+            words,
+            cwd=directory,
+            env=None if environment is None else dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait_until_listening(process, command, port, log)
-        yield process.pid
+        _wait_until_listening(process, words, port, log)
+        yield Running(port, process.pid, log)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -76,9 +109,9 @@ def child(
 
 
 @contextlib.contextmanager
-def _pinned(core: int) -> Iterator[None]:
+def _pinned(cores: Collection[int]) -> Iterator[None]:
     mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -113,6 +146,19 @@ def cpu_seconds(pid: int) -> float:
     """
     per_process_scheduler_clock = (~pid << 3) | 2
     return time.clock_gettime(per_process_scheduler_clock)
+
+
+def memory_bytes(pid: int) -> int:
+    """The memory of a process that is its own: no file, and no page that it shares."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise CannotMeasure("this kernel does not tell a process's anonymous memory")
+
+
+def open_files(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def children_cpu_seconds(parent: int) -> dict[int, float]:

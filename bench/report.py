@@ -12,20 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.load import Sample, merged_errors
-from bench.systems import AIOHTTP, DIRECT, RAW
+from bench.load import merged_errors
+from bench.rounds import Measured
+from bench.systems import AIOHTTP, DIRECT, GATEWAY, RAW
+from bench.targets import Figure, at_least, at_most
 
-RESULTS = Path(__file__).parent / "results" / "latest.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One system under one load in one round. CPU in microseconds per call; the database's only where it works."""
-
-    system: str
-    sample: Sample
-    cpu: float
-    database_cpu: float | None
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +50,6 @@ def _line(system: str, callers: int, rounds: Sequence[Sequence[Measured]]) -> Li
     mine = [_find(one, system, callers) for one in rounds]
     database = [one.database_cpu for one in mine if one.database_cpu is not None]
 
-    def ratio(other: str) -> float:
-        # Within a round both had the same weather; only then comes the median.
-        return median(
-            _divide(one.sample.rate, _find(all_of, other, callers).sample.rate)
-            for one, all_of in zip(mine, rounds, strict=True)
-        )
-
     return Line(
         system=system,
         callers=callers,
@@ -75,14 +60,64 @@ def _line(system: str, callers: int, rounds: Sequence[Sequence[Measured]]) -> Li
         cpu=median(one.cpu for one in mine),
         database_cpu=median(database) if database else None,
         calls=sum(one.sample.calls for one in mine),
-        to_aiohttp=ratio(AIOHTTP),
-        to_raw=ratio(RAW),
-        to_direct=ratio(DIRECT),
+        to_aiohttp=ratio(rounds, system, AIOHTTP, callers),
+        to_raw=ratio(rounds, system, RAW, callers),
+        to_direct=ratio(rounds, system, DIRECT, callers),
         added_p50=median(
             one.sample.percentile(0.5) - _find(all_of, DIRECT, callers).sample.percentile(0.5)
             for one, all_of in zip(mine, rounds, strict=True)
         ),
     )
+
+
+def ratio(rounds: Sequence[Sequence[Measured]], one: str, other: str, callers: int) -> float:
+    """How many times the throughput of another system one has."""
+    # Within a round both had the same weather; only then comes the median.
+    return median(
+        _divide(_find(measured, one, callers).sample.rate, _find(measured, other, callers).sample.rate)
+        for measured in rounds
+    )
+
+
+def errors(rounds: Sequence[Sequence[Measured]]) -> list[str]:
+    """What failed under load, a line for each system and load."""
+    found = []
+    for first in rounds[0]:
+        samples = [_find(one, first.system, first.sample.callers).sample for one in rounds]
+        failed = dict(merged_errors(samples))
+        if failed:
+            found.append(f"ERRORS: {first.system} at {first.sample.callers}: {failed}")
+    return found
+
+
+def figures_of(found: Sequence[Line]) -> list[Figure]:
+    """What of the table has a target."""
+    most, least = max(line.callers for line in found), min(line.callers for line in found)
+    mine = [line for line in found if line.system in GATEWAY]
+    return [
+        *(
+            Figure(
+                f"throughput, {most} callers: {line.system}",
+                line.to_aiohttp,
+                "x",
+                at_least(1.0),
+                "of the aiohttp proxy",
+            )
+            for line in mine
+            if line.callers == most
+        ),
+        *(
+            Figure(
+                f"added p50, {least} caller: {line.system}",
+                line.added_p50,
+                "ms",
+                at_most(1.0),
+                "over the upstream alone",
+            )
+            for line in mine
+            if line.callers == least
+        ),
+    ]
 
 
 def _find(measured: Iterable[Measured], system: str, callers: int) -> Measured:
@@ -114,9 +149,10 @@ def table(found: Sequence[Line]) -> str:
     return "\n".join(out)
 
 
-def write(found: Sequence[Line], settings: dict[str, Any], path: Path = RESULTS) -> None:
-    """Write the figures as JSON beside what they were measured on."""
-    path.parent.mkdir(exist_ok=True)
+def write(name: str, settings: dict[str, Any], found: Sequence[Line], figures: Sequence[Figure]) -> Path:
+    """Write the figures as JSON beside what they were measured on; where that is."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -128,8 +164,10 @@ def write(found: Sequence[Line], settings: dict[str, Any], path: Path = RESULTS)
         },
         "settings": settings,
         "results": [_jsonable(line) for line in found],
+        "figures": [figure.jsonable() for figure in figures],
     }
-    path.write_text(json.dumps(document, indent=2) + "\n")
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    return path
 
 
 def _jsonable(line: Line) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Rows go in directly. Through the API they would be the same rows, a few thousand
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -33,8 +33,18 @@ class _Table:
     rows: Sequence[tuple[object, ...]]
 
 
-async def seed(owner_url: str, pepper: bytes, upstream_url: str, tokens: int) -> list[str]:
-    """Write the rows and return the secrets of the tokens."""
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """What was written: ids, and the secret of each token in ``credentials``."""
+
+    server: UUID
+    identities: list[UUID]
+    tokens: list[UUID]
+    credentials: list[str] = field(repr=False)
+
+
+async def seed(owner_url: str, pepper: bytes, upstream_url: str, tokens: int) -> Seeded:
+    """Write the rows."""
     server, group_ids = new_id(), [new_id() for _ in range(GROUPS)]
     identity_ids = [new_id() for _ in range(IDENTITIES)]
     grant_ids = [new_id() for _ in group_ids]
@@ -78,7 +88,7 @@ async def seed(owner_url: str, pepper: bytes, upstream_url: str, tokens: int) ->
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
-    return texts
+    return Seeded(server, identity_ids, [row[0] for row in token_rows], texts)
 
 
 _TOOL_COLUMNS = (

@@ -1,0 +1,132 @@
+"""What every measurement stands on: a database with people and tokens in it, a fast upstream, and the gateway as it
+really runs."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+import httpx2
+
+from app.features.service_accounts.bootstrap import bootstrap
+from app.kit.crypto import Peppers
+from app.kit.database import make_engine, make_sessions
+from app.kit.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from app.kit.migrations import upgrade
+from bench.processes import CannotMeasure, Cores, Running, child, free_port, parent_of, python
+from bench.seed import Seeded, seed
+
+_DATABASE, _OWNER, _SERVING_ROLE = "bench", "postgres", "scopegate"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """A database, an upstream, and where more processes can be started."""
+
+    place: Path
+    cores: Cores
+    owner_url: str
+    serving_url: str
+    postmaster: int
+    seeded: Seeded
+    upstream: Running
+    keys: dict[str, str] = field(repr=False)
+
+    def gateway(self, name: str, cores: Collection[int], **settings: str) -> AbstractContextManager[Running]:
+        """``scopegate serve`` with more settings than it needs, which are named as their variables are."""
+        port = free_port()
+        environment = {
+            **os.environ,
+            **self.keys,
+            "SCOPEGATE_DATABASE_URL": self.serving_url,
+            "SCOPEGATE_DATA_DIR": str(self.place / name),
+            "SCOPEGATE_HOST": "127.0.0.1",
+            "SCOPEGATE_PORT": str(port),
+            "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS": "127.0.0.1/32",
+            **settings,
+        }
+        command = python("-m", "app.cli", "serve")
+        return child(command, port, cores, self.place / f"{name}.log", environment)
+
+    def module(self, name: str, *arguments: str) -> AbstractContextManager[Running]:
+        """``python -m bench.<name> PORT <arguments>`` on the core of the system under test."""
+        port = free_port()
+        command = python("-m", f"bench.{name}", str(port), *arguments)
+        return child(command, port, {self.cores.system}, self.place / f"{name}.log")
+
+    def bearer(self, gateway: Running) -> str:
+        """A bearer for the API of a gateway, of a service account with the role owner."""
+        answer = httpx2.Client(trust_env=False, timeout=30).post(
+            f"http://127.0.0.1:{gateway.port}/oauth/token",
+            data={"grant_type": "client_credentials"},
+            auth=asyncio.run(self._bootstrap()),
+        )
+        if answer.status_code != 200:
+            raise CannotMeasure(f"signing in answered {answer.status_code}: {answer.text}")
+        return str(answer.json()["access_token"])
+
+    async def _bootstrap(self) -> tuple[str, str]:
+        engine = make_engine(self.owner_url)
+        try:
+            async with make_sessions(engine)() as session:
+                made = await bootstrap(session, Peppers([self.keys["SCOPEGATE_TOKEN_PEPPER"].encode()]))
+                await session.commit()
+        finally:
+            await engine.dispose()
+        return made.client_id, made.client_secret
+
+
+@contextlib.contextmanager
+def laid(cores: Cores, tokens: int) -> Iterator[Ground]:
+    """Start it, with as many tokens, and take it down at the end. Raises ``CannotMeasure``."""
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scopegate-bench-")))
+        # Started from here, the cluster runs on our cores, which leave out that of the system under test.
+        cluster = _cluster(stack, place)
+        owner = cluster.url(_DATABASE, _OWNER)
+        postmaster = asyncio.run(_prepare(owner))
+        port = free_port()
+        upstream = stack.enter_context(
+            child(
+                python("-m", "bench.fake_upstream", str(port)),
+                port,
+                os.sched_getaffinity(0),
+                place / "upstream.log",
+            )
+        )
+        keys = {
+            f"SCOPEGATE_{name}": secrets.token_urlsafe(48)
+            for name in ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY")
+        }
+        pepper = keys["SCOPEGATE_TOKEN_PEPPER"].encode()
+        seeded = asyncio.run(seed(owner, pepper, f"http://127.0.0.1:{port}/mcp", tokens))
+        serving = cluster.url(_DATABASE, _SERVING_ROLE)
+        yield Ground(place, cores, owner, serving, postmaster, seeded, upstream, keys)
+
+
+def _cluster(stack: contextlib.ExitStack, place: Path) -> EmbeddedPostgres:
+    try:
+        cluster = stack.enter_context(EmbeddedPostgres(place / "data"))
+        cluster.ensure_database(_DATABASE)
+    except EmbeddedPostgresError as error:
+        raise CannotMeasure(str(error)) from error
+    return cluster
+
+
+async def _prepare(owner: str) -> int:
+    """Make the serving role and the schema, as production has them; the id of the cluster's first process."""
+    connection = await asyncpg.connect(owner)
+    try:
+        await connection.execute(f'CREATE ROLE "{_SERVING_ROLE}" LOGIN')
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        postmaster = parent_of(backend)
+    finally:
+        await connection.close()
+    await upgrade(owner, serving_role=_SERVING_ROLE)
+    return postmaster

@@ -1,0 +1,78 @@
+"""Figures that have a target, and whether they reach it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MET, MISSED, NOT_JUDGED = "met", "missed", "not judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound, and the side of it that is good."""
+
+    bound: float
+    at_least: bool
+
+    def judge(self, value: float) -> str:
+        """Whether a value reaches it; one that could not be measured does not."""
+        if math.isnan(value):
+            return MISSED
+        return MET if (value >= self.bound if self.at_least else value <= self.bound) else MISSED
+
+
+def at_least(bound: float) -> Target:
+    """More is better."""
+    return Target(bound, at_least=True)
+
+
+def at_most(bound: float) -> Target:
+    """Less is better."""
+    return Target(bound, at_least=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured number beside its target."""
+
+    what: str
+    value: float
+    unit: str
+    target: Target | None = None
+    detail: str = ""
+    unjudged: str | None = None
+    """Why it cannot be held against its target here."""
+
+    @property
+    def verdict(self) -> str:
+        """What is printed behind it; nothing without a target."""
+        if self.target is None:
+            return ""
+        return NOT_JUDGED if self.unjudged is not None else self.target.judge(self.value)
+
+    def jsonable(self) -> dict[str, Any]:
+        """For the file of results. JSON has no NaN."""
+        return {
+            "what": self.what,
+            "value": None if math.isnan(self.value) else round(self.value, 4),
+            "unit": self.unit,
+            "target": None if self.target is None else _shown(self.target),
+            "verdict": self.verdict or None,
+            "detail": "; ".join(part for part in (self.detail, self.unjudged) if part),
+        }
+
+
+def _shown(target: Target) -> str:
+    return f"{'≥' if target.at_least else '≤'} {target.bound:,g}"
+
+
+def figures_table(figures: Sequence[Figure]) -> str:
+    """The figures as text, one line each."""
+    out = [f"\n{'':<58}{'measured':>10}{'':<8}{'target':>10}"]
+    for figure in figures:
+        target = "" if figure.target is None else _shown(figure.target)
+        detail = "; ".join(part for part in (figure.detail, figure.unjudged) if part)
+        line = f"{figure.what:<58}{figure.value:>10,.2f} {figure.unit:<7}{target:>10}  {figure.verdict:<11}{detail}"
+        out.append(line.rstrip())
+    return "\n".join(out)
