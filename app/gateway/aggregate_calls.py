@@ -23,6 +23,7 @@ from app.gateway.refusals import (
     INVALID_PARAMS,
     RESOURCE_NOT_FOUND,
     RETRY_SOON,
+    CredentialRefused,
     Refused,
     bad_upstream,
     invalid_params,
@@ -241,6 +242,8 @@ def upstream_refused(error: McpUpstreamError) -> Exception:
         )
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
+    if error.status == 401:
+        return CredentialRefused()
     if error.status == 429:
         return Refused(503, -32603, "The server behind the gateway is busy.", headers=RETRY_SOON)
     return bad_upstream("The server behind the gateway did not answer as an MCP server does.")

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.gateway.http import Exchange, HeaderList
 from app.gateway.ports import UpstreamTarget
-from app.gateway.refusals import INVALID_REQUEST, Refused, bad_upstream
+from app.gateway.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream
 from app.kit import strict_json
 from app.kit.outbound import OutboundResponse
 
@@ -125,8 +125,10 @@ async def answer_json(exchange: Exchange, response: OutboundResponse, answer: An
 async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) -> Refused:
     """What to answer when the upstream's status is no success. 4xx keeps its status, the rest is 502."""
     status = response.status
-    if not 400 <= status < 500 or status in {401, 403, 407}:
-        if status in {401, 403, 407}:
+    if status == 401:
+        return CredentialRefused()
+    if not 400 <= status < 500 or status in {403, 407}:
+        if status in {403, 407}:
             return bad_upstream("The server behind the gateway does not accept the gateway's credential.")
         return bad_upstream(f"The server behind the gateway answered with HTTP status {status}.")
     raw = await response.read()

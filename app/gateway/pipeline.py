@@ -31,13 +31,21 @@ from app.gateway.ports import (
     Admitted,
     Call,
     Client,
+    CredentialUnavailable,
     EndedSessions,
     InFlight,
     Snapshots,
     UpstreamTarget,
     View,
 )
-from app.gateway.refusals import INTERNAL_ERROR, RETRY_SOON, Refused, bad_upstream, no_such_session
+from app.gateway.refusals import (
+    INTERNAL_ERROR,
+    RETRY_SOON,
+    CredentialRefused,
+    Refused,
+    bad_upstream,
+    no_such_session,
+)
 from app.kit.crypto import UnsealingFault
 from app.kit.ids import new_id
 from app.kit.outbound import ForbiddenUrl, NotForwarded, UpstreamError
@@ -177,6 +185,10 @@ class Denied(Exception):
         self.decision = decision
 
 
+class Unarmed(Refused):
+    """The call is allowed, and there is no credential to send it with."""
+
+
 class Cut(Exception):
     """The call was ended because access was withdrawn while it ran."""
 
@@ -224,7 +236,14 @@ class Pipeline:
                 if isinstance(await self.admissions.admit(call), Admitted):
                     raise Denied(view, decision)
             else:
-                target = await self._ready(view, server, check)
+                try:
+                    target = await self._ready(view, server, check)
+                except Unarmed:
+                    if await self._admit(call, Flight()):
+                        self.admissions.finish(call.id, "not_forwarded", 0)
+                        raise
+                    view = await self._renewed(exchange, view, ask)
+                    continue
                 passed = Passed(call.id, view, server, target, names, Flight())
                 self.in_flight.enter(call, view, ask.redecide, passed.flight.cut)
                 try:
@@ -232,15 +251,19 @@ class Pipeline:
                         return
                 finally:
                     self.in_flight.leave(call.id)
-            if ask.session_id is not None and await self.ended_sessions.has_ended(ask.session_id):
-                raise no_such_session()
-            view = await self.door.refresh(exchange, view)
+            view = await self._renewed(exchange, view, ask)
         raise Refused(
             503,
             INTERNAL_ERROR,
             "Access rules are changing too fast to decide. Try again.",
             headers=RETRY_SOON,
         )
+
+    async def _renewed(self, exchange: Exchange, view: View, ask: Ask) -> View:
+        """The view to decide on anew. Raises ``Refused`` when it is the session that has ended."""
+        if ask.session_id is not None and await self.ended_sessions.has_ended(ask.session_id):
+            raise no_such_session()
+        return await self.door.refresh(exchange, view)
 
     async def _ready(self, view: View, server: Server | None, check: Check | None) -> UpstreamTarget | None:
         if server is None:
@@ -251,11 +274,18 @@ class Pipeline:
         return target
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
-        """Where the server's calls with this token go, and as whom. Raises ``Refused``, ``StoreUnavailable``."""
+        """Where the server's calls with this token go, and as whom. Raises ``Unarmed``, ``StoreUnavailable``."""
         try:
             return await self.snapshots.target(server, token)
         except UnsealingFault:
-            raise bad_upstream("The stored credential of this server cannot be opened.") from None
+            raise Unarmed(
+                502, INTERNAL_ERROR, "The stored credential of this server cannot be opened."
+            ) from None
+        except CredentialUnavailable as fault:
+            text = "The gateway cannot get the access token that this server wants."
+            if fault.passing:
+                raise Unarmed(503, INTERNAL_ERROR, f"{text} Try again shortly.", headers=RETRY_SOON) from None
+            raise Unarmed(502, INTERNAL_ERROR, f"{text} Its administrator has to mend this.") from None
 
     async def without_record(self, sending: Awaitable[str]) -> None:
         """Carry what rides on its session's admission. Raises ``Refused``."""
@@ -295,6 +325,9 @@ class Pipeline:
         except ForbiddenUrl:
             outcome = "not_forwarded"
             raise forbidden_address() from None
+        except CredentialRefused:
+            self.snapshots.credential_refused(passed.to)
+            raise
         except asyncio.CancelledError:
             outcome = flight.left_as if flight.client_left and not flight.was_cut else "cancelled"
             if flight.task is not None and (flight.was_cut or flight.client_left):

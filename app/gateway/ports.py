@@ -17,6 +17,14 @@ class StoreUnavailable(Exception):
     """The database cannot serve: answer 503 with ``Retry-After``, allow nothing."""
 
 
+class CredentialUnavailable(Exception):
+    """The server wants an access token that cannot be had now. The text says why; ``passing``: try again soon."""
+
+    def __init__(self, reason: str, *, passing: bool) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
 class TooManyLookups(Exception):
     """The budget for unknown credentials is used up: answer 429."""
 
@@ -28,6 +36,8 @@ class UpstreamTarget:
     url: str
     headers: tuple[tuple[bytes, bytes], ...]
     protocol_versions: tuple[str, ...]
+    client: UUID | None = None
+    """Whose access token the headers hold, where they hold one: it is renewed now and then, and the session goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,14 @@ class Snapshots(Protocol):
         ...
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
-        """Where to forward, of this version of the server. Raises ``StoreUnavailable``, ``UnsealingFault``."""
+        """Where to forward, of this version of the server.
+
+        Raises ``StoreUnavailable``, ``UnsealingFault``, ``CredentialUnavailable``.
+        """
+        ...
+
+    def credential_refused(self, target: UpstreamTarget) -> None:
+        """The server answered 401: an access token that was fetched for it is not used again."""
         ...
 
     def now(self) -> float:

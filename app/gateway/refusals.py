@@ -86,6 +86,15 @@ def unsupported_version(requested: str, supported: tuple[str, ...]) -> Refused:
     )
 
 
+class CredentialRefused(Refused):
+    """The server behind the gateway answered 401: it did not accept what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            502, INTERNAL_ERROR, "The server behind the gateway does not accept the gateway's credential."
+        )
+
+
 def bad_upstream(message: str) -> Refused:
     """The server behind the gateway misbehaved."""
     return Refused(502, INTERNAL_ERROR, message)

@@ -4,7 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from uuid import UUID
 
@@ -83,8 +83,13 @@ class UpstreamSessions:
         caller: int | None,
     ) -> Connection:
         async with kept.lock:
-            if kept.connection is not None and kept.target == target:
-                return kept.connection
+            if kept.connection is not None and kept.target is not None:
+                if kept.target == target:
+                    return kept.connection
+                if target.client is not None and replace(kept.target, headers=target.headers) == target:
+                    kept.connection.renew_headers(target.headers)
+                    kept.target = target
+                    return kept.connection
             if kept.connection is not None:
                 self._close(kept.connection)
                 kept.connection = None

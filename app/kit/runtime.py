@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.kit.authorization import Authenticator
+from app.kit.client_tokens import ClientTokens
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Peppers, Sealer
 from app.kit.horizon import LogHorizon
@@ -24,6 +25,7 @@ class Runtime:
     peppers: Peppers
     sealer: Sealer
     outbound: OutboundClient
+    client_tokens: ClientTokens
     authenticate: Authenticator
     attempts: SignInAttempts
     public_url: str

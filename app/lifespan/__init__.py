@@ -16,6 +16,7 @@ from app.features.access.snapshot import AccessSnapshot
 from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.epochs import ensure_epoch
 from app.gateway import Gateway
+from app.kit.client_tokens import ClientTokens
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions, plain_url
 from app.kit.ids import new_id
@@ -69,6 +70,8 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, 
     outbound = await stack.enter_async_context(
         OutboundClient(AddressPolicy(allowed_networks=settings.upstream_allowed_networks))
     )
+    client_tokens = ClientTokens(outbound)
+    stack.push_async_callback(client_tokens.aclose)
     peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)
     keys = await provider_keys(settings, outbound, stack)
     watch = ProviderWatch(sessions, keys, settings.oidc_provider)
@@ -83,6 +86,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, 
         peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
         outbound=outbound,
+        client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(
             authenticator(sessions, peppers, keys, break_glass),
             attempts,
@@ -123,7 +127,7 @@ async def _gateway(
         )
     )
     worker_id, clock, peppers = new_id(), DatabaseClock(), runtime.peppers
-    snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, clock)
+    snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, runtime.client_tokens, clock)
     writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
     table = InFlightTable(connect, clock, worker_id, snapshot.forget)
     uses = TokenUses(runtime.sessions)

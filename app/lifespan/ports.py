@@ -29,12 +29,14 @@ from app.gateway.ports import (
     Admitted,
     Call,
     Client,
+    CredentialUnavailable,
     Stale,
     StoreUnavailable,
     TooManyLookups,
     UpstreamTarget,
     View,
 )
+from app.kit.client_tokens import TokenFault
 from app.kit.database import commit
 from app.kit.strict_json import JsonValue, canonical
 from app.kit.versions import move_versions
@@ -68,9 +70,17 @@ class SnapshotPort:
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         try:
-            return UpstreamTarget(*await self._snapshot.target(server, token.identity.id))
+            found = await self._snapshot.target(server, token.identity.id)
         except (SnapshotUnavailable, Unavailable, SQLAlchemyError) as error:
             raise StoreUnavailable from error
+        except TokenFault as fault:
+            raise CredentialUnavailable(fault.reason, passing=fault.passing) from None
+        client = None if found.client is None else found.client.id
+        return UpstreamTarget(found.url, found.headers, found.protocol_versions, client)
+
+    def credential_refused(self, target: UpstreamTarget) -> None:
+        if target.client is not None:
+            self._snapshot.refused(target.client, target.headers)
 
     def now(self) -> float:
         return self._snapshot.clock.now()

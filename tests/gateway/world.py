@@ -38,7 +38,16 @@ from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
 from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
 from app.gateway import Gateway
-from app.gateway.ports import Admitted, Call, Client, Stale, StoreUnavailable, UpstreamTarget, View
+from app.gateway.ports import (
+    Admitted,
+    Call,
+    Client,
+    CredentialUnavailable,
+    Stale,
+    StoreUnavailable,
+    UpstreamTarget,
+    View,
+)
 from app.kit.mcp_upstream import list_tools, open_connection, probe
 from app.kit.outbound import AddressPolicy, OutboundClient
 
@@ -71,12 +80,14 @@ class Store:
     calls: list[Call] = field(default_factory=list)
     outcomes: dict[UUID, str] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    not_accepted: list[UpstreamTarget] = field(default_factory=list)
     unknown: list[Client] = field(default_factory=list)
     syncs: list[UUID] = field(default_factory=list)
     ended: set[UUID] = field(default_factory=set)
     watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
     cached: dict[UUID, View] = field(default_factory=dict)
     down: bool = False
+    no_credential: CredentialUnavailable | None = None
     refreshes: int = 0
     age: float = 0.0
     """Seconds by which admissions are older than they should be."""
@@ -116,7 +127,12 @@ class Store:
         return fresh
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
+        if self.no_credential is not None:
+            raise self.no_credential
         return self.targets[server.id]
+
+    def credential_refused(self, target: UpstreamTarget) -> None:
+        self.not_accepted.append(target)
 
     def now(self) -> float:
         return time.time()

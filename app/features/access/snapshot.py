@@ -32,6 +32,7 @@ from app.features.access.reading import (
 from app.features.servers.credentials import open_credential
 from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import credential_holders
+from app.kit.client_tokens import ClientCredentials, ClientTokens, Header
 from app.kit.crypto import Peppers, Sealer
 
 Result = TypeVar("Result")
@@ -79,8 +80,14 @@ class _FreshReads:
         return await self._read()
 
 
-Target = tuple[str, tuple[tuple[bytes, bytes], ...], tuple[str, ...]]
-"""URL, credential headers, protocol versions."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a server's calls go. ``client`` is what the one header was fetched with, or is to be."""
+
+    url: str
+    headers: tuple[Header, ...]
+    protocol_versions: tuple[str, ...]
+    client: ClientCredentials | None = None
 
 
 @dataclass(slots=True)
@@ -117,6 +124,7 @@ class AccessSnapshot:
         sessions: async_sessionmaker[AsyncSession],
         peppers: Peppers,
         sealer: Sealer,
+        client_tokens: ClientTokens,
         clock: DatabaseClock,
         policies: PolicyEvaluator | None = None,
     ) -> None:
@@ -124,6 +132,7 @@ class AccessSnapshot:
         self._sessions = sessions
         self._peppers = peppers
         self._sealer = sealer
+        self._client_tokens = client_tokens
         self._policies = policies or GrantedIsAllowed()
         self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
         self._loads: dict[UUID, _FreshReads] = {}
@@ -197,8 +206,21 @@ class AccessSnapshot:
     async def target(self, server: Server, identity_id: UUID) -> Target:
         """Where calls of an identity go in this version of a server, with its own credential or else the server's.
 
-        Newer contents under an older version do no harm: the older version is never admitted again.
+        Newer contents under an older version do no harm: the older version is never admitted again. Raises
+        ``SnapshotUnavailable``, ``UnsealingFault`` and ``TokenFault``.
         """
+        target = await self._stored_target(server, identity_id)
+        if target.client is None:
+            return target
+        # No connection to the database is held here: the authorization server may take its time.
+        return replace(target, headers=(await self._client_tokens.header(target.client),))
+
+    def refused(self, client_id: UUID, headers: tuple[Header, ...]) -> None:
+        """An upstream did not accept the token that was fetched with these client credentials."""
+        for header in headers:
+            self._client_tokens.refused(client_id, header)
+
+    async def _stored_target(self, server: Server, identity_id: UUID) -> Target:
         known = self._targets.get(server.id)
         if known is not None and known.version == server.version:
             target = known.of(identity_id)
@@ -211,8 +233,8 @@ class AccessSnapshot:
                     raise SnapshotUnavailable
                 if known is None or known.version != server.version:
                     known = _Targets(server.version, await credential_holders(session, server.id))
-                headers = await open_credential(session, self._sealer, row, identity_id)
-                found = (row.url, headers, tuple(row.protocol_versions))
+                opened = await open_credential(session, self._sealer, row, identity_id)
+                found = Target(row.url, opened.headers, tuple(row.protocol_versions), opened.client)
         except DATABASE_FAULTS as error:
             raise SnapshotUnavailable from error
         known.keep(identity_id, found)

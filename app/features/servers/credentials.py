@@ -1,31 +1,36 @@
 """Upstream credentials: sealed for one row, one server and one origin, and opened for sending alone."""
 
 import json
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.domain.errors import Invalid, NotFound
+from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.models import Identity
 from app.features.servers import repository
 from app.features.servers.models import Server, ServerCredential
-from app.features.servers.schemas import (
-    BearerCredential,
-    Credential,
-    HeaderCredential,
-    NoCredential,
-    OAuthClientCredential,
-)
+from app.features.servers.schemas import Credential, OAuthClientCredential
 from app.kit.authorization import Caller
+from app.kit.client_tokens import ClientCredentials
 from app.kit.crypto import Sealed, Sealer
 from app.kit.ids import IDENTITY, format_id, new_id
-from app.kit.outbound import origin_of
+from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
 from app.kit.versions import move_versions
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A credential as it is sent: as headers, or as a client that an access token is fetched for."""
+
+    headers: Headers = ()
+    client: ClientCredentials | None = None
 
 
 def credential_place(row_id: UUID, server_id: UUID, origin: str) -> bytes:
@@ -33,9 +38,15 @@ def credential_place(row_id: UUID, server_id: UUID, origin: str) -> bytes:
     return f"server-credential {row_id} {server_id} {origin}".encode()
 
 
+def place_of(row: ServerCredential, server: Server) -> bytes:
+    """Where a credential may be used: made of what is true now, never of what the row says of itself."""
+    return credential_place(row.id, server.id, str(origin_of(server.url or "")))
+
+
 async def put_credential(
     session: AsyncSession,
     sealer: Sealer,
+    policy: AddressPolicy,
     server: Server,
     identity_id: UUID | None,
     put: Credential,
@@ -44,11 +55,7 @@ async def put_credential(
 ) -> ServerCredential:
     """Set or replace a credential of a locked server. Raises ``Invalid``, ``NotFound``."""
     if isinstance(put, OAuthClientCredential):
-        raise Invalid.field(
-            "/kind",
-            "not_supported_yet",
-            "Use the kind none, bearer or header; oauth_client_credentials comes later.",
-        )
+        _check_token_url(policy, put.token_url)
     if identity_id is not None:
         await _require_identity(session, identity_id)
     row = await repository.find_credential(session, server.id, identity_id)
@@ -77,14 +84,9 @@ async def delete_credential(
     )
 
 
-def _seal(
-    sealer: Sealer,
-    server: Server,
-    identity_id: UUID | None,
-    put: NoCredential | BearerCredential | HeaderCredential,
-) -> ServerCredential:
-    row_id, origin, header = new_id(), str(origin_of(server.url or "")), put.header()
-    plaintext = json.dumps([part.decode("ascii") for part in header] if header else None).encode()
+def _seal(sealer: Sealer, server: Server, identity_id: UUID | None, put: Credential) -> ServerCredential:
+    row_id, origin = new_id(), str(origin_of(server.url or ""))
+    plaintext = json.dumps(put.contents()).encode()
     sealed = sealer.seal(plaintext, credential_place(row_id, server.id, origin))
     return ServerCredential(
         id=row_id,
@@ -124,6 +126,19 @@ async def _changed(
     )
 
 
+def _check_token_url(policy: AddressPolicy, url: str) -> None:
+    """The client's secret goes there: over TLS, or to an address that the operator has allowed."""
+    reason = "the client's secret may go over http only to an address of an allowed network"
+    try:
+        origin = policy.check_url(url)
+        if origin.scheme == "https" or policy.is_allowed_network(origin):
+            return
+    except ForbiddenUrl as error:
+        reason = error.reason
+    detail = f"{reason[:1].upper()}{reason[1:]}."
+    raise Invalid(detail, code="forbidden_url", errors=[FieldError("/token_url", "forbidden_url", detail)])
+
+
 async def _require_identity(session: AsyncSession, identity_id: UUID) -> None:
     query = select(col(Identity.id)).where(
         col(Identity.id) == identity_id, col(Identity.status) != "offboarded"
@@ -134,8 +149,8 @@ async def _require_identity(session: AsyncSession, identity_id: UUID) -> None:
 
 async def open_credential(
     session: AsyncSession, sealer: Sealer, server_row: Server, identity_id: UUID | None = None
-) -> Headers:
-    """The header pairs to send to a server: the identity's own credential, or else the server's; () for none.
+) -> Opened:
+    """What to send to a server: the identity's own credential, or else the server's; nothing without either.
 
     Raises ``UnsealingFault`` when a stored one does not open for the server's present origin. Never log the answer.
     """
@@ -145,11 +160,16 @@ async def open_credential(
     if row is None:
         row = await repository.find_credential(session, server_row.id, None)
     if row is None:
-        return ()
-    # The place is made of what is true now, never of what the row says of itself.
-    place = credential_place(row.id, server_row.id, str(origin_of(server_row.url or "")))
-    header = json.loads(sealer.unseal(Sealed(row.key_id, row.sealed), place))
-    if header is None:
-        return ()
-    name, value = header
-    return ((name.encode("ascii"), value.encode("ascii")),)
+        return Opened()
+    plaintext = sealer.unseal(Sealed(row.key_id, row.sealed), place_of(row, server_row))
+    return _opened(row.id, json.loads(plaintext))
+
+
+def _opened(row_id: UUID, contents: Any) -> Opened:
+    if contents is None:
+        return Opened()
+    if isinstance(contents, dict):
+        del contents["kind"]
+        return Opened(client=ClientCredentials(row_id, **contents))
+    name, value = contents
+    return Opened(((name.encode("ascii"), value.encode("ascii")),))

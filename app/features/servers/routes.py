@@ -115,7 +115,14 @@ async def set_server_credential(
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
     stored = await credentials.put_credential(
-        session, runtime.sealer, row, None, body.root, caller, request.state.request_id
+        session,
+        runtime.sealer,
+        runtime.outbound.policy,
+        row,
+        None,
+        body.root,
+        caller,
+        request.state.request_id,
     )
     return UpstreamCredentialView.from_row(stored)
 
@@ -151,7 +158,14 @@ async def set_identity_credential(
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
     stored = await credentials.put_credential(
-        session, runtime.sealer, row, identity_id, body.root, caller, request.state.request_id
+        session,
+        runtime.sealer,
+        runtime.outbound.policy,
+        row,
+        identity_id,
+        body.root,
+        caller,
+        request.state.request_id,
     )
     return UpstreamCredentialView.from_row(stored)
 

@@ -12,6 +12,7 @@ from app.kit.ids import GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import CleanSecret, CleanText, LongText, Name, Patch, ShortText, Strict, absent
 from app.kit.selectors import MOST_LABELS, LabelKey, Labels, LabelValue, without_tag
+from app.kit.strict_json import JsonValue
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
 # ``a`` + ``b__c`` and ``a__b`` + ``c`` cannot both exist.
@@ -64,7 +65,20 @@ IncludeEnded = Annotated[
 ]
 UpstreamCredentialKind = TypeAliasType(
     "UpstreamCredentialKind",
-    Annotated[Literal["none", "bearer", "header"], Field(description="What calls to the server carry.")],
+    Annotated[
+        Literal["none", "bearer", "header", "oauth_client_credentials"],
+        Field(description="What calls to the server carry."),
+    ],
+)
+
+TokenEndpointAuthMethod = TypeAliasType(
+    "TokenEndpointAuthMethod",
+    Annotated[
+        Literal["client_secret_basic", "client_secret_post"],
+        Field(
+            description="`client_secret_basic`: in the `Authorization` header; `client_secret_post`: in the body."
+        ),
+    ],
 )
 
 _HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
@@ -251,8 +265,8 @@ class NoCredential(Strict):
 
     kind: Literal["none"]
 
-    def header(self) -> tuple[bytes, bytes] | None:
-        """No header."""
+    def contents(self) -> JsonValue:
+        """What is sealed: that there is nothing to send."""
         return None
 
 
@@ -268,9 +282,9 @@ class BearerCredential(Strict):
         description="The upstream's own token. It is stored encrypted and never shown."
     )
 
-    def header(self) -> tuple[bytes, bytes] | None:
-        """The header to send."""
-        return b"authorization", b"Bearer " + self.token.get_secret_value().encode("ascii")
+    def contents(self) -> JsonValue:
+        """What is sealed: the header to send."""
+        return ["authorization", f"Bearer {self.token.get_secret_value()}"]
 
 
 class HeaderCredential(Strict):
@@ -288,27 +302,61 @@ class HeaderCredential(Strict):
         description="The header's value. It is stored encrypted and never shown."
     )
 
-    def header(self) -> tuple[bytes, bytes] | None:
-        """The header to send; its name is in lower case."""
-        return self.name.lower().encode("ascii"), self.value.get_secret_value().encode("ascii")
+    def contents(self) -> JsonValue:
+        """What is sealed: the header to send; its name is in lower case."""
+        return [self.name.lower(), self.value.get_secret_value()]
 
 
 class OAuthClientCredential(Strict):
-    """Client credentials at the upstream's authorization server. Not accepted yet."""
+    """Client credentials at the upstream's authorization server: calls carry an access token, fetched with them and
+    renewed before it ends."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "oauth_client_credentials",
+                    "token_url": "https://login.example.com/oauth/token",
+                    "client_id": "scopegate",
+                    "client_secret": "...",
+                    "resource": "https://mcp.example.com/git",
+                }
+            ]
+        },
+    )
     kind: Literal["oauth_client_credentials"]
-    token_url: Url | None = Field(
-        default=None,
-        description="The authorization server's token endpoint.",
+    token_url: Url = Field(
+        description="The authorization server's token endpoint: `https`, or `http` at an address of an allowed "
+        "network. The secret is sent there and nowhere else.",
         examples=["https://login.example.com/oauth/token"],
     )
-    client_id: ShortText | None = Field(
-        default=None, description="The client's id there.", examples=["scopegate"]
+    client_id: Annotated[ShortText, StringConstraints(min_length=1)] = Field(
+        description="The client's id there.", examples=["scopegate"]
     )
-    client_secret: Annotated[SecretStr, CleanSecret] | None = Field(
-        default=None, description="The client's secret there."
+    client_secret: Annotated[SecretStr, Field(min_length=1, max_length=8192), CleanSecret] = Field(
+        description="The client's secret there. It is stored encrypted and never shown."
     )
-    scope: ShortText | None = Field(default=None, description="The scope to ask for.", examples=["mcp"])
+    scope: Annotated[ShortText, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="The scope to ask for.", examples=["mcp"]
+    )
+    resource: Url | None = Field(
+        default=None,
+        description="The resource to ask for (RFC 8707), where the authorization server wants one.",
+        examples=["https://mcp.example.com/git"],
+    )
+    audience: Annotated[ShortText, StringConstraints(min_length=1)] | None = Field(
+        default=None,
+        description="The audience to ask for, where the authorization server wants one instead.",
+        examples=["https://mcp.example.com/"],
+    )
+    auth_method: TokenEndpointAuthMethod = Field(
+        default="client_secret_basic", description="How the client proves itself there."
+    )
+
+    def contents(self) -> JsonValue:
+        """What is sealed: what to fetch an access token with."""
+        return {**self.model_dump(mode="json"), "client_secret": self.client_secret.get_secret_value()}
 
 
 Credential = NoCredential | BearerCredential | HeaderCredential | OAuthClientCredential

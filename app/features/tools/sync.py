@@ -13,13 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.servers import repository as servers
-from app.features.servers.credentials import Headers, open_credential
+from app.features.servers.credentials import Headers, Opened, open_credential
 from app.features.servers.models import Server
 from app.features.tools import repository
 from app.features.tools.catalogue import reconcile
 from app.features.tools.discovery import Discovered, DiscoveryFailed, discover
 from app.features.tools.history import keep_definitions
 from app.kit.authorization import Caller, Role
+from app.kit.client_tokens import TokenFault
 from app.kit.crypto import Sealer, UnsealingFault
 from app.kit.database import commit
 from app.kit.runtime import Runtime
@@ -33,7 +34,7 @@ SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 class _Start:
     at: datetime
     url: str
-    headers: Headers
+    credential: Opened
     fault: DiscoveryFailed | None = None
 
 
@@ -49,7 +50,7 @@ async def sync_server(
     start = await _begin(runtime, server_id)
     found: Discovered | DiscoveryFailed
     try:
-        found = start.fault or await discover(runtime.outbound, start.url, start.headers)
+        found = start.fault or await discover(runtime.outbound, start.url, await _headers(runtime, start))
     except DiscoveryFailed as failed:
         found = failed
     async with runtime.sessions() as session:
@@ -64,18 +65,27 @@ async def _begin(runtime: Runtime, server_id: UUID) -> _Start:
         if server is None:
             raise NotFound("There is no such server.")
         at = await servers.database_time(session)
-        headers, fault = await _headers(session, runtime.sealer, server)
-        return _Start(at, server.url or "", headers, fault)
+        credential, fault = await _credential(session, runtime.sealer, server)
+        return _Start(at, server.url or "", credential, fault)
 
 
-async def _headers(
+async def _credential(
     session: AsyncSession, sealer: Sealer, server: Server
-) -> tuple[Headers, DiscoveryFailed | None]:
+) -> tuple[Opened, DiscoveryFailed | None]:
     try:
         return await open_credential(session, sealer, server), None
     except UnsealingFault:
         reason = "The stored credential does not open with the configured keys: set it again."
-        return (), DiscoveryFailed("credential", reason)
+        return Opened(), DiscoveryFailed("credential", reason)
+
+
+async def _headers(runtime: Runtime, start: _Start) -> Headers:
+    if start.credential.client is None:
+        return start.credential.headers
+    try:
+        return (await runtime.client_tokens.header(start.credential.client),)
+    except TokenFault as fault:
+        raise DiscoveryFailed("credential", f"There is no access token for it: {fault.reason}.") from None
 
 
 async def _apply(

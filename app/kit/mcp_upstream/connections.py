@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Self
 
 from mcp.shared.inbound import (
@@ -70,6 +71,10 @@ class _Connection:
         target = url if isinstance(url, Target) else client.policy.check_target(url)
         self._endpoint = Endpoint(client, target, headers, timeouts, max_bytes, caller)
         self._last_id = 0
+
+    def renew_headers(self, headers: Headers) -> None:
+        """Send these from now on: the same caller's credential, renewed."""
+        self._endpoint = replace(self._endpoint, headers=headers)
 
     def _next_id(self) -> int:
         self._last_id += 1

@@ -134,6 +134,13 @@ class AddressPolicy:
             raise ForbiddenUrl("the host is a loopback name, which is not an allowed network")
         return Target(origin, path)
 
+    def is_allowed_network(self, origin: Origin) -> bool:
+        """Whether an origin is an address, or loopback by name, that the operator allowed on purpose."""
+        literal = _literal(origin.host)
+        if literal is None:
+            return _is_loopback_name(origin.host) and self._allows_loopback()
+        return self._allows(literal)
+
     def check_address(self, address: IPAddress) -> None:
         """Raises ``ForbiddenUrl`` when this address may not be connected to."""
         embedded = _embedded(address)

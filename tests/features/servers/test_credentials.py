@@ -1,5 +1,7 @@
 """Upstream credentials: written, sent, never read."""
 
+import json
+from dataclasses import asdict
 from typing import Any
 
 import httpx2
@@ -17,6 +19,12 @@ from tests.api import KEY, Account
 Sessions = async_sessionmaker[AsyncSession]
 SECRET = "the-upstream-secret-1234567890"
 SEALER = Sealer([KEY.encode()])
+OAUTH = {
+    "kind": "oauth_client_credentials",
+    "token_url": "https://login.example.com/token",
+    "client_id": "scopegate",
+    "client_secret": SECRET,
+}
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ async def opened(sessions: Sessions, path: str, identity: str | None = None) -> 
     async with sessions() as session:
         row = await session.get_one(Server, parse_id("srv", path.rpartition("/")[2]))
         who = None if identity is None else parse_id("idn", identity)
-        return await open_credential(session, SEALER, row, who)
+        return (await open_credential(session, SEALER, row, who)).headers
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,36 @@ async def test_a_credential_opens_to_the_headers_to_send(
     assert (await api.delete(path + "/credential")).status_code == 204
     assert await opened(sessions, path) == ()
     assert (await api.delete(path + "/credential")).status_code == 404
+
+
+async def test_client_credentials_open_to_what_a_token_is_fetched_with(
+    api: httpx2.AsyncClient, sessions: Sessions, path: str
+) -> None:
+    body = {**OAUTH, "scope": "mcp", "resource": "https://mcp.example.com/mcp"}
+    answer = await api.put(path + "/credential", json=body)
+
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["kind"] == "oauth_client_credentials"
+    assert SECRET not in answer.text
+    async with sessions() as session:
+        row = await session.get_one(Server, parse_id("srv", path.rpartition("/")[2]))
+        opened = await open_credential(session, SEALER, row)
+        stored = (await session.scalars(text("SELECT t::text FROM server_credentials AS t"))).one()
+    assert opened.headers == ()
+    assert opened.client is not None
+    del body["kind"]
+    assert {**body, "auth_method": "client_secret_basic"}.items() <= asdict(opened.client).items()
+    assert SECRET not in repr(opened)
+    assert SECRET.encode().hex() not in stored
+
+
+async def test_what_a_secret_would_be_sent_to_is_pointed_at(api: httpx2.AsyncClient, path: str) -> None:
+    answer = await api.put(
+        path + "/credential", json={**OAUTH, "token_url": "http://login.example.com/token"}
+    )
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "forbidden_url")
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/token_url"]
 
 
 async def test_an_identity_has_its_own_credential_before_the_servers(
@@ -99,6 +137,13 @@ async def test_no_credential_is_readable_anywhere(
     "body",
     [
         {"kind": "oauth_client_credentials", "token_url": "https://x.example/token"},
+        {**OAUTH, "client_id": ""},
+        {**OAUTH, "client_secret": ""},
+        {**OAUTH, "auth_method": "none"},
+        {**OAUTH, "token_url": "https://169.254.169.254/token"},
+        {**OAUTH, "token_url": "https://user:word@login.example.com/token"},
+        {**OAUTH, "token_url": "http://login.example.com/token"},
+        {**OAUTH, "token_url": "http://8.8.8.8/token"},
         {"kind": "basic"},
         {"kind": "bearer"},
         {"kind": "bearer", "token": ""},
@@ -120,7 +165,7 @@ async def test_what_cannot_be_sent_is_refused(
 async def test_half_a_character_in_a_secret_is_refused_like_in_any_text(
     api: httpx2.AsyncClient, path: str
 ) -> None:
-    body = b'{"kind": "oauth_client_credentials", "client_secret": "\\ud800"}'
+    body = json.dumps({**OAUTH, "client_secret": "\ud800"}).encode()
     headers = {"Content-Type": "application/json"}
     answer = await api.put(path + "/credential", content=body, headers=headers)
     assert answer.status_code == 422, answer.text

@@ -116,6 +116,7 @@ from .token_bulk_revocation import TokenBulkRevocation
 from .token_bulk_revoke import TokenBulkRevoke
 from .token_bulk_revoke_filter import TokenBulkRevokeFilter
 from .token_create import TokenCreate
+from .token_endpoint_auth_method import TokenEndpointAuthMethod
 from .token_order import TokenOrder
 from .token_page import TokenPage
 from .token_revocation import TokenRevocation
@@ -256,6 +257,7 @@ __all__ = (
     "TokenBulkRevoke",
     "TokenBulkRevokeFilter",
     "TokenCreate",
+    "TokenEndpointAuthMethod",
     "TokenOrder",
     "TokenPage",
     "TokenRevocation",

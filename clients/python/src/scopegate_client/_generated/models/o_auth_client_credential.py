@@ -6,46 +6,52 @@ from typing import Any, Literal, Self, cast
 from attrs import define
 from attrs import field as attrs_field
 
-from ...secret import Secret, optional_secret
+from ...secret import Secret
+from ..models.token_endpoint_auth_method import (
+    TokenEndpointAuthMethod,
+    check_token_endpoint_auth_method,
+)
 from ..types import UNSET, Unset
 
 
 @define(kw_only=True)
 class OAuthClientCredential:
-    """Client credentials at the upstream's authorization server. Not accepted yet."""
+    """Client credentials at the upstream's authorization server: calls carry an access token, fetched with
+    them and
+    renewed before it ends."""
 
     kind: Literal["oauth_client_credentials"] = "oauth_client_credentials"
 
-    token_url: None | str | Unset = UNSET
-    """The authorization server's token endpoint."""
+    token_url: str
+    """The authorization server's token endpoint: `https`, or `http` at an address of an allowed network.
+    The secret is sent there and nowhere else."""
 
-    client_id: None | str | Unset = UNSET
+    client_id: str
     """The client's id there."""
 
-    client_secret: Secret | Unset = attrs_field(default=UNSET, converter=optional_secret)
+    client_secret: Secret = attrs_field(converter=Secret)
 
     scope: None | str | Unset = UNSET
     """The scope to ask for."""
+
+    resource: None | str | Unset = UNSET
+    """The resource to ask for (RFC 8707), where the authorization server wants one."""
+
+    audience: None | str | Unset = UNSET
+    """The audience to ask for, where the authorization server wants one instead."""
+
+    auth_method: TokenEndpointAuthMethod | Unset = UNSET
+    """`client_secret_basic`: in the `Authorization` header; `client_secret_post`: in the body."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         kind = self.kind
 
-        token_url: None | str | Unset
-        if isinstance(self.token_url, Unset):
-            token_url = UNSET
-        else:
-            token_url = self.token_url
+        token_url = self.token_url
 
-        client_id: None | str | Unset
-        if isinstance(self.client_id, Unset):
-            client_id = UNSET
-        else:
-            client_id = self.client_id
+        client_id = self.client_id
 
-        client_secret: Secret | Unset = UNSET
-        if not isinstance(self.client_secret, Unset):
-            client_secret = self.client_secret
+        client_secret = self.client_secret
 
         scope: None | str | Unset
         if isinstance(self.scope, Unset):
@@ -53,20 +59,39 @@ class OAuthClientCredential:
         else:
             scope = self.scope
 
+        resource: None | str | Unset
+        if isinstance(self.resource, Unset):
+            resource = UNSET
+        else:
+            resource = self.resource
+
+        audience: None | str | Unset
+        if isinstance(self.audience, Unset):
+            audience = UNSET
+        else:
+            audience = self.audience
+
+        auth_method: str | Unset = UNSET
+        if not isinstance(self.auth_method, Unset):
+            auth_method = self.auth_method
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
                 "kind": kind,
+                "token_url": token_url,
+                "client_id": client_id,
+                "client_secret": client_secret,
             }
         )
-        if token_url is not UNSET:
-            field_dict["token_url"] = token_url
-        if client_id is not UNSET:
-            field_dict["client_id"] = client_id
-        if client_secret is not UNSET:
-            field_dict["client_secret"] = client_secret
         if scope is not UNSET:
             field_dict["scope"] = scope
+        if resource is not UNSET:
+            field_dict["resource"] = resource
+        if audience is not UNSET:
+            field_dict["audience"] = audience
+        if auth_method is not UNSET:
+            field_dict["auth_method"] = auth_method
         return field_dict
 
     @classmethod
@@ -77,30 +102,11 @@ class OAuthClientCredential:
         if kind != "oauth_client_credentials":
             raise ValueError(f"kind must match const 'oauth_client_credentials', got '{kind}'")
 
-        def _parse_token_url(data: object) -> None | str | Unset:
-            if data is None:
-                return data
-            if isinstance(data, Unset):
-                return data
-            return cast(None | str | Unset, data)
+        token_url = d.pop("token_url")
 
-        token_url = _parse_token_url(d.pop("token_url", UNSET))
+        client_id = d.pop("client_id")
 
-        def _parse_client_id(data: object) -> None | str | Unset:
-            if data is None:
-                return data
-            if isinstance(data, Unset):
-                return data
-            return cast(None | str | Unset, data)
-
-        client_id = _parse_client_id(d.pop("client_id", UNSET))
-
-        _client_secret = d.pop("client_secret", UNSET)
-        client_secret: Secret | Unset
-        if isinstance(_client_secret, Unset):
-            client_secret = UNSET
-        else:
-            client_secret = Secret(_client_secret)
+        client_secret = Secret(d.pop("client_secret"))
 
         def _parse_scope(data: object) -> None | str | Unset:
             if data is None:
@@ -111,10 +117,38 @@ class OAuthClientCredential:
 
         scope = _parse_scope(d.pop("scope", UNSET))
 
+        def _parse_resource(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        resource = _parse_resource(d.pop("resource", UNSET))
+
+        def _parse_audience(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        audience = _parse_audience(d.pop("audience", UNSET))
+
+        _auth_method = d.pop("auth_method", UNSET)
+        auth_method: TokenEndpointAuthMethod | Unset
+        if isinstance(_auth_method, Unset):
+            auth_method = UNSET
+        else:
+            auth_method = check_token_endpoint_auth_method(_auth_method)
+
         return cls(
             kind=kind,
             token_url=token_url,
             client_id=client_id,
             client_secret=client_secret,
             scope=scope,
+            resource=resource,
+            audience=audience,
+            auth_method=auth_method,
         )
