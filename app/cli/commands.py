@@ -144,6 +144,41 @@ def maintain() -> None:
     typer.echo("The audit log is in order.")
 
 
+keys = typer.Typer(
+    help="The keys that stored secrets are sealed with and digests made with.", no_args_is_help=True
+)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """Show each key by its id, and how much rests on it."""
+    from app.cli.database import usable_database
+    from app.cli.keys import standing
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        for line in standing(settings).lines():
+            typer.echo(line)
+
+
+@keys.command()
+def rotate() -> None:
+    """Seal everything with the newest key. The service may run meanwhile, and it may be repeated."""
+    from app.cli.database import usable_database
+    from app.cli.keys import rotate as run
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        done, after = run(settings)
+    typer.echo(f"Sealed anew: {done.done}")
+    for line in after.advice():
+        typer.echo(line)
+    if done.unopened:
+        typer.echo(f"Not opened by any configured key, and left as they are: {done.unopened}", err=True)
+        raise typer.Exit(1)
+
+
 @app.command()
 def doctor() -> None:
     """Look whether the service can start here: settings, keys, database, schema, port."""

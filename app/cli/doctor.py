@@ -7,6 +7,7 @@ import typer
 
 from app.cli.database import usable_database
 from app.cli.errors import CannotStart
+from app.cli.keys import ENCRYPTION, standing
 from app.cli.listening import listening_socket
 from app.kit.database import plain_url
 from app.kit.embedded_postgres import EmbeddedPostgresError
@@ -26,7 +27,7 @@ def _database(settings: Settings) -> bool:
     try:
         with usable_database(settings) as usable:
             _say(True, "database", f"{where}, {asyncio.run(_describe(usable))}")
-        return True
+            return _keys(usable)
     except (DatabaseFault, EmbeddedPostgresError, OSError, asyncpg.PostgresError) as error:
         return _say(False, "database", str(error))
 
@@ -54,6 +55,16 @@ def _held_back(holder: asyncpg.Record | None) -> str:
         "since when is hidden from this role" if holder["seconds"] is None else f"{holder['seconds']:.0f} s"
     )
     return f"; the log's readers wait for process {holder['pid']} of role {holder['role']} ({since})"
+
+
+def _keys(settings: Settings) -> bool:
+    lost = [key for key in standing(settings).missing if key.setting == ENCRYPTION]
+    if lost:
+        rests = "; ".join(f"{', '.join(key.rests)} rest on {key.id}" for key in lost)
+        return _say(
+            False, "keys", f"{rests}, which is not in {ENCRYPTION}: scopegate keys list says how much"
+        )
+    return _say(True, "keys", "every stored credential opens")
 
 
 def _port(settings: Settings) -> bool:

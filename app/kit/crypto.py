@@ -48,11 +48,12 @@ def _ring(keys: Sequence[bytes]) -> dict[str, bytes]:
 
 
 class Peppers:
-    """HMAC-SHA256 digests of credentials under the server's pepper."""
+    """HMAC-SHA256 digests of credentials under the server's pepper. ``ids`` are those of its keys, newest first."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = _ring(keys)
-        self.current_id = next(iter(self._keys))
+        self.ids = tuple(self._keys)
+        self.current_id = self.ids[0]
 
     def digest(self, data: bytes) -> bytes:
         """The 32-byte digest under the current pepper, whose id is ``current_id``."""
@@ -80,12 +81,14 @@ class Sealed:
 class Sealer:
     """AES-256-GCM with a fresh data key for each value, wrapped by the encryption key.
 
-    ``place`` is associated data: a value opens only where it was sealed for.
+    ``place`` is associated data: a value opens only where it was sealed for. ``ids`` are those of the keys, newest
+    first.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = _ring(keys)
-        self.current_id = next(iter(self._keys))
+        self.ids = tuple(self._keys)
+        self.current_id = self.ids[0]
         self._wrappers = {id: AESGCM(derive_key(key, "wrap data keys")) for id, key in self._keys.items()}
 
     def seal(self, plaintext: bytes, place: bytes) -> Sealed:

@@ -16,7 +16,7 @@ _CHECK = text(
     "SELECT (SELECT version_num FROM alembic_version) AS revision, scopegate_epoch() IS NOT NULL AS recording, "
     "to_regclass('audit_events_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', '\"y\"YYYY\"m\"MM')) "
     "IS NOT NULL AS ahead, pg_is_in_recovery() AS standby, current_setting('synchronous_standby_names') <> '' "
-    "AS synchronous"
+    "AS synchronous, (SELECT count(*) FROM server_credentials WHERE key_id <> ALL(:keys)) AS sealed_away"
 )
 
 
@@ -31,7 +31,7 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     """The database answers, is migrated, and can record. Warnings do not make it unready."""
     try:
         async with runtime.sessions() as session:
-            row = (await session.execute(_CHECK)).one()
+            row = (await session.execute(_CHECK, {"keys": list(runtime.sealer.ids)})).one()
             held_back = await runtime.horizon.held_back(session)
     except (SQLAlchemyError, Unavailable, OSError, TimeoutError):
         return JSONResponse({"status": "unavailable", "database": "unreachable"}, 503, {"Retry-After": "1"})
@@ -39,6 +39,11 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     if held_back > HELD_BACK_S:
         warnings.append(
             f"an open transaction has held the log's readers back for {held_back:.0f} s; scopegate doctor names it"
+        )
+    if row.sealed_away:
+        warnings.append(
+            f"{row.sealed_away} stored credentials are sealed with a key that is not configured; "
+            "scopegate keys list names it"
         )
     warnings.extend(runtime.warnings())
     ready = str(row.revision) >= head() and row.recording and not row.standby

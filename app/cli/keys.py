@@ -1,0 +1,144 @@
+"""``scopegate keys``: what rests on which key, and sealing everything with the newest. No key is ever shown."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.features.servers.reseal import Resealed, reseal
+from app.kit.crypto import Peppers, Sealer
+from app.kit.database import make_engine, make_sessions
+from app.settings import Settings
+
+Result = TypeVar("Result")
+
+ENCRYPTION, PEPPER = "SCOPEGATE_ENCRYPTION_KEY", "SCOPEGATE_TOKEN_PEPPER"
+
+_CREDENTIALS = "SELECT key_id, count(*) FROM server_credentials GROUP BY key_id"
+_ARGUMENTS = "SELECT key_id, count(*) FROM audit_arguments GROUP BY key_id"
+# Of what is digested only that which still opens something counts.
+_TOKENS = """
+SELECT s.pepper_key_id, count(*) FROM token_secrets s JOIN tokens t ON t.id = s.token_id
+WHERE t.revoked_at IS NULL AND t.expires_at > now() AND (s.expires_at IS NULL OR s.expires_at > now())
+GROUP BY s.pepper_key_id
+"""
+_ACCOUNTS = """
+SELECT c.pepper_key_id, count(*) FROM service_account_credentials c
+JOIN service_accounts a ON a.id = c.service_account_id
+WHERE c.revoked_at IS NULL AND a.ended_at IS NULL GROUP BY c.pepper_key_id
+"""
+_SIGN_INS = """
+SELECT pepper_key_id, count(*) FROM (
+    SELECT pepper_key_id, expires_at FROM api_bearers
+    UNION ALL SELECT pepper_key_id, expires_at FROM break_glass_sessions
+) AS s WHERE expires_at > now() GROUP BY pepper_key_id
+"""
+_RESTS_ON = {
+    ENCRYPTION: {"upstream credentials": _CREDENTIALS, "arguments of calls": _ARGUMENTS},
+    PEPPER: {
+        "secrets of tokens": _TOKENS,
+        "secrets of service accounts": _ACCOUNTS,
+        "sign-ins": _SIGN_INS,
+    },
+}
+
+
+@dataclass(slots=True)
+class KeyStanding:
+    """One key of a list: its place in it (``None``: it is not configured), and what rests on it."""
+
+    setting: str
+    id: str
+    place: int | None
+    rests: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def line(self) -> str:
+        """What ``keys list`` says of it."""
+        makes, reads = ("seals", "opens") if self.setting == ENCRYPTION else ("makes", "checks")
+        role = "MISSING" if self.place is None else makes if self.place == 0 else reads
+        rests = ", ".join(f"{count} {what}" for what, count in self.rests.items()) or "nothing"
+        return f"{self.setting}  {self.id}  {role:<7}  {rests}"
+
+
+@dataclass(slots=True)
+class Standing:
+    """All keys, newest first in each list, and those that are missing at the end of theirs."""
+
+    keys: list[KeyStanding]
+
+    def lines(self) -> list[str]:
+        """What ``keys list`` prints."""
+        return [*(key.line for key in self.keys), *self.advice()]
+
+    def advice(self) -> list[str]:
+        """What to do next, a line each."""
+        found = []
+        for key in self.keys:
+            if key.place is None:
+                found.append(f"What rests on {key.id} is lost until that key is in {key.setting} again.")
+            elif key.place > 0 and not key.rests:
+                found.append(f"Nothing rests on {key.id} any more: it may be taken out of {key.setting}.")
+            elif key.place > 0 and key.setting == ENCRYPTION:
+                found.append(f"scopegate keys rotate takes what rests on {key.id} to the newest key.")
+            elif key.place > 0:
+                found.append(f"Secrets leave {key.id} when they are rotated, revoked or expire.")
+        return found
+
+    @property
+    def missing(self) -> list[KeyStanding]:
+        """Keys that something rests on and nobody configured."""
+        return [key for key in self.keys if key.place is None]
+
+
+def standing(settings: Settings) -> Standing:
+    """Look at what rests on which key. Raises ``DatabaseFault`` as every command does."""
+
+    async def look(sessions: async_sessionmaker[AsyncSession]) -> Standing:
+        return await _standing(settings, sessions)
+
+    return _at_the_database(settings, look)
+
+
+def rotate(settings: Settings) -> tuple[Resealed, Standing]:
+    """Seal everything with the newest key; what was done, and how the keys stand afterwards."""
+
+    async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, Standing]:
+        done = await reseal(sessions, Sealer(settings.keys("encryption_key")))
+        return done, await _standing(settings, sessions)
+
+    return _at_the_database(settings, run)
+
+
+async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSession]) -> Standing:
+    configured = {
+        ENCRYPTION: Sealer(settings.keys("encryption_key")).ids,
+        PEPPER: Peppers(settings.keys("token_pepper")).ids,
+    }
+    found: list[KeyStanding] = []
+    async with sessions() as session:
+        for setting, ids in configured.items():
+            keys = {id: KeyStanding(setting, id, place) for place, id in enumerate(ids)}
+            for what, query in _RESTS_ON[setting].items():
+                for id, count in await session.execute(text(query)):
+                    keys.setdefault(id, KeyStanding(setting, id, None)).rests[what] = count
+            found += keys.values()
+    return Standing(found)
+
+
+def _at_the_database(
+    settings: Settings, run: Callable[[async_sessionmaker[AsyncSession]], Awaitable[Result]]
+) -> Result:
+    async def connected() -> Result:
+        if settings.database_url is None:
+            raise ValueError("the settings must come from usable_database")
+        engine = make_engine(settings.database_url.get_secret_value(), pool_size=1, name="scopegate keys")
+        try:
+            return await run(make_sessions(engine))
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(connected())

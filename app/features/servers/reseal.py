@@ -1,0 +1,70 @@
+"""Sealing stored credentials anew with the newest key, one at a time, while the service runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.features.servers.credentials import place_of
+from app.features.servers.models import Server, ServerCredential
+from app.kit.crypto import Sealed, Sealer, UnsealingFault
+
+_PAGE = 200
+
+
+@dataclass(slots=True)
+class Resealed:
+    """How many credentials were sealed anew, and how many no configured key opens."""
+
+    done: int = 0
+    unopened: int = 0
+
+
+async def reseal(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> Resealed:
+    """Bring every stored credential to the newest key. It may be broken off and repeated at any time.
+
+    No row is held: each is replaced only if it still is what was read, so that a credential that somebody sets or
+    removes meanwhile stays as they left it. Its id stays, and with it what workers keep of it.
+    """
+    outcome, after = Resealed(), UUID(int=0)
+    while page := await _older(sessions, sealer.current_id, after):
+        for row, server in page:
+            after = row.id
+            place = place_of(row, server)
+            try:
+                contents = sealer.unseal(Sealed(row.key_id, row.sealed), place)
+            except UnsealingFault:
+                outcome.unopened += 1
+                continue
+            outcome.done += await _replace(sessions, row, sealer.seal(contents, place))
+    return outcome
+
+
+async def _older(
+    sessions: async_sessionmaker[AsyncSession], newest: str, after: UUID
+) -> Sequence[tuple[ServerCredential, Server]]:
+    query = (
+        select(ServerCredential, Server)
+        .join(Server, col(Server.id) == col(ServerCredential.server_id))
+        .where(col(ServerCredential.key_id) != newest, col(ServerCredential.id) > after)
+        .order_by(col(ServerCredential.id))
+        .limit(_PAGE)
+    )
+    async with sessions() as session:
+        return [(row, server) for row, server in await session.execute(query)]
+
+
+async def _replace(sessions: async_sessionmaker[AsyncSession], row: ServerCredential, sealed: Sealed) -> int:
+    statement = (
+        update(ServerCredential)
+        .where(col(ServerCredential.id) == row.id, col(ServerCredential.sealed) == row.sealed)
+        .values(key_id=sealed.key_id, sealed=sealed.data)
+        .returning(col(ServerCredential.id))
+    )
+    async with sessions() as session:
+        changed = (await session.execute(statement)).all()
+        await session.commit()
+    return len(changed)

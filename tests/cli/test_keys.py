@@ -1,0 +1,172 @@
+"""``scopegate keys``, as its page says: each step of changing a key, with a service that goes on reading."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.cli.commands import main
+from app.features.servers import reseal as resealing
+from app.features.servers.credentials import credential_place, open_credential
+from app.features.servers.models import Server, ServerCredential
+from app.features.servers.reseal import reseal
+from app.kit.crypto import Peppers, Sealed, Sealer, UnsealingFault, key_id
+from tests.api import KEY, make_account
+
+OLD, NEW = "old-key-of-more-than-thirty-two-characters", "new-key-of-more-than-thirty-two-characters"
+ORIGIN = "https://mcp.example.com"
+Sessions = async_sessionmaker[AsyncSession]
+Command = Callable[..., Awaitable[int]]
+
+
+def sealer(*keys: str) -> Sealer:
+    return Sealer([key.encode() for key in keys])
+
+
+async def store(sessions: Sessions, key: str, secret: str = "Bearer s3cret") -> UUID:
+    """A server with a credential that is sealed with this key; the server's id."""
+    async with sessions() as session:
+        server = Server(slug=f"s-{uuid4().hex[:8]}", name="S", url=f"{ORIGIN}/mcp")
+        session.add(server)
+        await session.flush()
+        row = ServerCredential(server_id=server.id, kind="bearer", origin=ORIGIN, key_id="", sealed=b"")
+        sealed = sealer(key).seal(
+            f'["authorization", "{secret}"]'.encode(), credential_place(row.id, server.id, ORIGIN)
+        )
+        row.key_id, row.sealed = sealed.key_id, sealed.data
+        session.add(row)
+        await session.commit()
+        return server.id
+
+
+async def opened(sessions: Sessions, server_id: UUID, *keys: str) -> str:
+    async with sessions() as session:
+        server = await session.get_one(Server, server_id)
+        ((_, value),) = (await open_credential(session, sealer(*keys), server)).headers
+        return value.decode()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, database_url: str) -> Command:
+    """Runs ``scopegate`` on the database of the test with a list of keys; the exit code."""
+
+    def run(keys: str, *words: str) -> int:
+        for name in ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY"):
+            monkeypatch.setenv(f"SCOPEGATE_{name}", keys)
+        monkeypatch.setenv("SCOPEGATE_DATABASE_URL", database_url)
+        monkeypatch.setattr("sys.argv", ["scopegate", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    async def elsewhere(keys: str, *words: str) -> int:
+        # A command runs a loop of its own.
+        return await asyncio.to_thread(run, keys, *words)
+
+    return elsewhere
+
+
+async def test_a_key_is_changed_step_by_step_and_every_credential_opens_at_each(
+    sessions: Sessions, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers = [await store(sessions, OLD) for _ in range(3)]
+
+    async def all_open_with(*keys: str) -> None:
+        for server in servers:
+            assert await opened(sessions, server, *keys) == "Bearer s3cret"
+
+    old, new = key_id(OLD.encode()), key_id(NEW.encode())
+    await all_open_with(OLD, NEW)  # Step 2: behind the present one.
+    await all_open_with(NEW, OLD)  # Step 3: first.
+    assert await command(f"{NEW},{OLD}", "keys", "list") == 0
+    shown = capsys.readouterr().out
+    assert f"{old}  opens    3 upstream credentials" in shown
+    assert f"scopegate keys rotate takes what rests on {old} to the newest key." in shown
+    for _ in range(2):  # Step 4, which may be repeated.
+        assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
+        rotated = capsys.readouterr().out
+        assert f"Nothing rests on {old} any more: it may be taken out of SCOPEGATE_ENCRYPTION_KEY." in rotated
+        await all_open_with(NEW, OLD)
+    assert "Sealed anew: 0" in rotated
+    await all_open_with(NEW)  # Step 5.
+    assert await command(NEW, "keys", "list") == 0
+    assert f"{new}  seals    3 upstream credentials" in capsys.readouterr().out
+    assert OLD not in shown + rotated
+
+
+async def test_what_no_key_opens_is_told_and_left_as_it_is(
+    sessions: Sessions, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = await store(sessions, OLD)
+    assert await command(NEW, "keys", "rotate") == 1
+    assert "left as they are: 1" in capsys.readouterr().err
+    assert await command(NEW, "keys", "list") == 0
+    assert f"{key_id(OLD.encode())}  MISSING  1 upstream credentials" in capsys.readouterr().out
+    assert await command(NEW, "doctor") == 1
+    assert "FAIL  keys" in capsys.readouterr().out
+    assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
+    assert await opened(sessions, lost, NEW) == "Bearer s3cret"
+
+
+async def test_secrets_stay_with_their_pepper_and_are_counted(
+    sessions: Sessions, peppers: Peppers, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await make_account(sessions, peppers)
+    assert await command(f"{NEW},{KEY}", "keys", "list") == 0
+    shown = capsys.readouterr().out
+    assert f"{key_id(KEY.encode())}  checks   1 secrets of service accounts, 1 sign-ins" in shown
+    assert f"Secrets leave {key_id(KEY.encode())} when they are rotated, revoked or expire." in shown
+
+
+async def test_a_service_warns_of_credentials_that_it_cannot_open(
+    anonymous: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    await store(sessions, KEY)
+    assert (await anonymous.get("/readyz")).json()["warnings"] == []
+    await store(sessions, OLD)
+    answer = await anonymous.get("/readyz")
+    assert answer.status_code == 200
+    assert "1 stored credentials are sealed with a key that is not configured" in answer.json()["warnings"][0]
+
+
+async def test_a_credential_that_is_set_or_removed_meanwhile_stays_as_it_was_left(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, set_anew, removed = [await store(sessions, OLD) for _ in range(3)]
+    replace = resealing._replace
+
+    async def replace_late(sessions: Sessions, row: ServerCredential, sealed: Sealed) -> int:
+        async with sessions() as session:
+            of_row = col(ServerCredential.id) == row.id
+            if row.server_id == removed:
+                await session.execute(delete(ServerCredential).where(of_row))
+            if row.server_id == set_anew:
+                place = credential_place(row.id, row.server_id, ORIGIN)
+                other = sealer(OLD).seal(b'["authorization", "Bearer other"]', place)
+                await session.execute(update(ServerCredential).where(of_row).values(sealed=other.data))
+            await session.commit()
+        return await replace(sessions, row, sealed)
+
+    monkeypatch.setattr(resealing, "_replace", replace_late)
+    done = await reseal(sessions, sealer(NEW, OLD))
+
+    assert (done.done, done.unopened) == (1, 0)
+    assert await opened(sessions, kept, NEW) == "Bearer s3cret"
+    assert await opened(sessions, set_anew, OLD) == "Bearer other"
+    with pytest.raises(UnsealingFault):
+        await opened(sessions, set_anew, NEW)
+    async with sessions() as session:
+        assert removed not in set(await session.scalars(select(col(ServerCredential.server_id))))
+
+
+async def test_more_than_one_page_is_sealed(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resealing, "_PAGE", 2)
+    servers = [await store(sessions, OLD) for _ in range(5)]
+    assert (await reseal(sessions, sealer(NEW, OLD))).done == 5
+    for server in servers:
+        assert await opened(sessions, server, NEW) == "Bearer s3cret"
