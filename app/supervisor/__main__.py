@@ -4,6 +4,7 @@ import os
 
 from app.kit.stdio.commands import read_commands
 from app.kit.stdio.wire import SupervisorAddress
+from app.supervisor.isolation import FREE_USERS
 from app.supervisor.limits import Limits
 from app.supervisor.serve import supervise
 
@@ -17,7 +18,8 @@ def main() -> None:
     if address is None:
         raise SystemExit("this is run by `scopegate serve`")
     limits = Limits(processes=int(os.environ.get(PROCESSES, Limits().processes)))
-    supervise(address, read_commands(os.environ.get(COMMANDS, "")), limits)
+    users = FREE_USERS if os.geteuid() == 0 else None
+    supervise(address, read_commands(os.environ.get(COMMANDS, "")), limits, users)
 
 
 if __name__ == "__main__":

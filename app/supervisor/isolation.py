@@ -58,18 +58,19 @@ class Place:
 class Isolation:
     """Hands out places and takes them back."""
 
-    def __init__(self, base: Path, users: range | None, claims: Path = _CLAIMS) -> None:
-        """``base``: an empty directory of ours, that other users may pass through. ``users`` None: all run as us."""
+    def __init__(
+        self, base: Path, users: range | None, claims: Path = _CLAIMS, *, adopts: bool = False
+    ) -> None:
+        """``base``: an empty directory of ours, that other users may pass through. ``users`` None: all run as us.
+
+        ``adopts``: whoever is a child of this process without having been started by it was left by a program.
+        """
+        self.adopts = adopts
         self._base = base
         self._users = users
         self._claims = claims
         if users is not None:
             claims.mkdir(mode=0o700, exist_ok=True)
-
-    @property
-    def has_users(self) -> bool:
-        """Whether each process has a user of its own."""
-        return self._users is not None
 
     def place(self) -> Place:
         """A new one. Raises ``NoPlace``."""

@@ -237,9 +237,10 @@ class Program:
         """Leave nothing of it, wherever it went."""
         if self._place.uid is not None:
             kill_user(self._place.uid)
-            return
-        kill_session(self._popen.pid)
-        kill_orphans(others)
+        else:
+            kill_session(self._popen.pid)
+        if self._isolation.adopts:
+            kill_orphans(others)
 
 
 def _prefer_to_kill(pid: int) -> None:

@@ -2,30 +2,34 @@
 
 import asyncio
 import os
+import signal
 import socket
 import tempfile
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from app.kit.stdio.commands import AllowedCommands
 from app.kit.stdio.wire import SupervisorAddress
 from app.supervisor.app import SupervisorApp
-from app.supervisor.isolation import FREE_USERS, Isolation
+from app.supervisor.isolation import Isolation
 from app.supervisor.limits import Limits
 from app.supervisor.processes import adopt_orphans, hide_from_equals
 from app.supervisor.sessions import Sessions
 
 
-def supervise(address: SupervisorAddress, allowed: AllowedCommands, limits: Limits) -> None:
-    """Serve until SIGTERM, or until the guard dies; then end all commands."""
+def supervise(
+    address: SupervisorAddress, allowed: AllowedCommands, limits: Limits, users: range | None
+) -> None:
+    """Serve until SIGTERM, or until the guard dies; then end all commands. ``users``: those that commands run as."""
     hide_from_equals()
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="scopegate-homes-", ignore_cleanup_errors=True) as homes:
-        if os.geteuid() == 0:
-            # The users of the commands pass through, each to a home that is its own.
+        if users is not None:
+            # They pass through, each to a home that is its own.
             Path(homes).chmod(0o711)
-        isolation = Isolation(Path(homes), FREE_USERS if os.geteuid() == 0 else None)
+        isolation = Isolation(Path(homes), users, adopts=True)
         asyncio.run(_serve(address, Sessions(allowed, isolation, limits)))
 
 
@@ -46,6 +50,13 @@ async def _serve(address: SupervisorAddress, sessions: Sessions) -> None:
             timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            server.should_exit = True
+
+        # uvicorn sets its own, and raises the signal again when it has shut down: there is more to do by then.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
         looking_after = asyncio.create_task(sessions.run())
         try:
             await server.serve(sockets=[listener])
@@ -55,13 +66,15 @@ async def _serve(address: SupervisorAddress, sessions: Sessions) -> None:
 
 
 def _listening(path: str) -> socket.socket:
-    """A socket that nobody but our own user reaches."""
-    Path(path).unlink(missing_ok=True)
+    """A socket that nobody but our own user reaches, and that is there when it answers."""
+    draft = Path(f"{path}.new")
+    draft.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(path)
+        listener.bind(str(draft))
     finally:
         os.umask(before)
     listener.listen(512)
+    draft.rename(path)
     return listener

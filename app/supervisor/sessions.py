@@ -278,7 +278,7 @@ class Sessions:
             await asyncio.sleep(_SWEEP_EVERY)
             now = monotonic()
             self.sweep(now)
-            if not self._isolation.has_users and now - orphans_at > _ORPHANS_EVERY:
+            if self._isolation.adopts and now - orphans_at > _ORPHANS_EVERY:
                 orphans_at = now
                 kill_orphans(self._leaders)
 
@@ -310,5 +310,5 @@ class Sessions:
             self.end_soon(session, "the supervisor stops")
         while self._ending:
             await asyncio.gather(*self._ending.values(), return_exceptions=True)
-        if not self._isolation.has_users:
+        if self._isolation.adopts:
             kill_orphans(self._leaders)

@@ -1,6 +1,7 @@
 """What the tests of the supervisor share."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,12 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A running supervisor."""
     async with supervising(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """A directory that other users may pass through, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path

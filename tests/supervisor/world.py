@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import json
+import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ from uuid import UUID, uuid4
 
 import uvicorn
 
+from app.cli.children import Child
 from app.kit import strict_json
 from app.kit.mcp_upstream import LegacySession, ModernConnection
 from app.kit.outbound import AddressPolicy, OutboundClient, OutboundResponse, Timeouts
@@ -143,3 +147,31 @@ async def supervising(
         with contextlib.suppress(asyncio.CancelledError):
             await looking_after
         assert not any(homes.iterdir()), "every home is removed"
+
+
+AS_US = """
+import sys
+from app.supervisor.guard import guard
+code = "import os; os.geteuid = lambda: 1; from app.supervisor.__main__ import main; main()"
+guard([sys.executable, "-c", code])
+"""
+"""As an ordinary user has it, whoever runs the tests."""
+
+
+@asynccontextmanager
+async def guarded(path: Path, *, as_us: bool = False) -> AsyncIterator[tuple[Child, Worker]]:
+    """The guard and its supervisor as ``serve`` starts them."""
+    address = SupervisorAddress(str(path / "socket"), "s3cret")
+    environment = {
+        **address.written(),
+        "PATH": os.defpath,
+        "SCOPEGATE_STDIO_ALLOWED_COMMANDS": json.dumps([f"{PYTHON} {PLAIN} *"]),
+    }
+    command = [sys.executable, *(["-c", AS_US] if as_us else ["-m", "app.supervisor.guard"])]
+    guard = Child("the guard", command, environment=environment, grace_seconds=15)
+    try:
+        async with OutboundClient(AddressPolicy()) as outbound:
+            await until(lambda: guard.exit_code is not None or Path(address.socket).exists(), 30)
+            yield guard, World(Sessions(ALLOWED, Isolation(path, None), Limits()), outbound, address).worker()
+    finally:
+        await asyncio.to_thread(guard.stop)

@@ -1,0 +1,188 @@
+"""When a command ends, and that nothing of it is left."""
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.supervisor.isolation import FREE_USERS
+from tests.supervisor.world import Worker, World, alive, call, guarded, supervising, until
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives each process a user of its own")
+
+
+async def test_what_a_program_started_ends_with_it_wherever_it_went(tmp_path: Path) -> None:
+    async with guarded(tmp_path, as_us=True) as (_, worker):
+        other = await worker.legacy()
+        session = await worker.legacy()
+        pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
+        assert all(map(alive, pids))
+        await session.close()
+        await until(lambda: not any(map(alive, pids)))
+        assert await call(other, "count") == "1"
+
+
+@as_root
+async def test_a_users_processes_all_end_with_its_session(passable: Path) -> None:
+    async with supervising(passable, FREE_USERS) as world:
+        session = await world.worker().legacy()
+        pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
+        await session.close()
+        await until(lambda: not any(map(alive, pids)))
+
+
+@as_root
+async def test_as_root_two_sessions_cannot_see_or_signal_each_other(passable: Path) -> None:
+    async with supervising(passable, FREE_USERS) as world:
+        worker = world.worker(variables={"API_KEY": "of-both"})
+        async with await worker.legacy() as one, await world.beside(worker).legacy() as two:
+            mine, theirs = json.loads(await call(one, "who")), json.loads(await call(two, "who"))
+            assert mine["uid"] != theirs["uid"]
+            assert {mine["uid"], theirs["uid"]} <= set(FREE_USERS)
+            assert mine["groups"] == []
+            pid = int(await call(two, "pid"))
+            assert await call(one, "signals", pid=pid) == "PermissionError"
+            assert await call(one, "reads", path=f"/proc/{pid}/environ") == "PermissionError"
+            assert await call(one, "reads", path=f"{theirs['home']}/tmp/x") == "PermissionError"
+            assert await call(one, "reads", path=world.address.socket) in {"PermissionError", "OSError"}
+
+
+async def test_memory_is_bounded(tmp_path: Path) -> None:
+    async with supervising(tmp_path, memory=256 * 1024 * 1024) as world:
+        session = await world.worker().legacy()
+        assert await call(session, "allocates", bytes=1024) == "1024"
+        assert await call(session, "allocates", bytes=512 * 1024 * 1024) == "MemoryError"
+
+
+async def test_a_revoked_pair_of_token_and_server_ends_at_once_and_others_go_on(world: World) -> None:
+    worker = world.worker()
+    other = world.beside(worker)
+    mine, theirs = await worker.legacy(), await other.legacy()
+    pids = [int(await call(mine, "pid")), int(await call(worker.modern(), "pid"))]
+    await worker.tell(b"/end", [[worker.holder.token_id.hex, worker.launch.server_id.hex]])
+    await until(lambda: not any(map(alive, pids)))
+    assert (
+        await worker.send("POST", {"jsonrpc": "2.0", "id": 1, "method": "ping"}, mine.session_id)
+    ).status == 404
+    assert await call(theirs, "count") == "1"
+
+
+async def test_what_a_silent_worker_held_ends_unless_another_holds_it_too(tmp_path: Path) -> None:
+    async with supervising(tmp_path, lease=0.5) as world:
+        silent = world.worker()
+        lost, shared = int(await call(await silent.legacy(), "pid")), await world.beside(silent).legacy()
+        other = world.worker()
+        session = await other.legacy()
+        kept = int(await call(session, "pid"))
+        beside = Worker(world.outbound, world.address, other.launch, other.holder)
+        beat = beside.holder.worker_id.hex
+        assert await beside.tell(b"/beat", beat) == [[other.holder.token_id.hex, other.launch.server_id.hex]]
+
+        async def beating() -> None:
+            while True:
+                await beside.tell(b"/beat", beat)
+                await asyncio.sleep(0.1)
+
+        task = asyncio.create_task(beating())
+        await until(lambda: not alive(lost))
+        assert alive(kept)
+        assert shared.session_id
+        task.cancel()
+        await until(lambda: not alive(kept))
+
+
+async def test_an_idle_session_ends_and_one_with_a_stream_does_not(tmp_path: Path) -> None:
+    async with supervising(tmp_path, idle=0.5) as world:
+        idle, listening = world.worker(), world.worker()
+        pid = int(await call(await idle.legacy(), "pid"))
+        session = await listening.legacy()
+        stream = await listening.send("GET", session=session.session_id)
+        kept = int(await call(session, "pid"))
+        await until(lambda: not alive(pid))
+        assert alive(kept)
+        stream.close()
+        await until(lambda: not alive(kept))
+
+
+@pytest.mark.parametrize("tool", ["flood", "long_line"])
+async def test_a_program_that_floods_is_ended(tmp_path: Path, tool: str) -> None:
+    async with supervising(tmp_path, line=1024 * 1024) as world:
+        session = await world.worker().legacy()
+        pid = int(await call(session, "pid"))
+        with pytest.raises(Exception, match="ended before it answered"):
+            await call(session, tool)
+        await until(lambda: not alive(pid))
+
+
+async def test_a_program_that_does_not_read_is_ended(tmp_path: Path) -> None:
+    async with supervising(tmp_path, unread_input=300_000) as world:
+        worker = world.worker()
+        session = await worker.legacy()
+        pid = int(await call(session, "pid"))
+        await call(session, "deaf")
+        message = {"jsonrpc": "2.0", "method": "notifications/x", "params": {"filling": "x" * 100_000}}
+        for _ in range(6):
+            await (await worker.send("POST", message, session.session_id)).read()
+        await until(lambda: not alive(pid))
+
+
+async def test_a_client_that_does_not_read_slows_its_own_program_alone(tmp_path: Path) -> None:
+    async with supervising(tmp_path, unread_output=100_000) as world:
+        worker = world.worker()
+        session = await worker.legacy()
+        params = {"name": "large", "arguments": {"bytes": 8_000_000}}
+        message: Any = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        response = await worker.send("POST", message, session.session_id)
+        assert await call(await world.worker().legacy(), "count") == "1"
+        assert len(await response.read()) > 8_000_000
+        assert await call(session, "count") == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_us", [True, False])
+async def test_a_supervisor_that_is_killed_leaves_nothing_and_comes_back(tmp_path: Path, as_us: bool) -> None:
+    async with guarded(tmp_path, as_us=as_us) as (guard, worker):
+        session = await worker.legacy()
+        pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
+        supervisor = _parent(pids[0])
+        os.kill(supervisor, signal.SIGKILL)
+        await until(lambda: not any(map(alive, pids)))
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    again = await worker.legacy()
+                    break
+                except Exception:  # noqa: BLE001
+                    await asyncio.sleep(0.05)
+        assert _parent(int(await call(again, "pid"))) != supervisor
+        assert guard.exit_code is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_us", [True, False])
+async def test_a_guard_that_is_killed_takes_everything_along(tmp_path: Path, as_us: bool) -> None:
+    async with guarded(tmp_path, as_us=as_us) as (guard, worker):
+        session = await worker.legacy()
+        pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
+        pids.append(_parent(pids[0]))
+        os.kill(_parent(pids[-1]), signal.SIGKILL)
+        await until(lambda: not any(map(alive, pids)))
+        assert guard.wait(5) is not None
+
+
+async def test_stopping_the_guard_stops_everything(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (guard, worker):
+        session = await worker.legacy()
+        pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
+        pids.append(_parent(pids[0]))
+        await asyncio.to_thread(guard.stop)
+        assert not any(map(alive, pids))
