@@ -17,9 +17,14 @@ StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "strin
 MAX_INTEGER_DIGITS = 400
 
 _ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_PARAMS_KEYS = frozenset({"name", "arguments", "_meta", "uri", "cursor", "taskId"})
+_PARAMS_KEYS = frozenset(
+    "_meta argument arguments capabilities clientInfo cursor inputResponses level name notifications "
+    "protocolVersion ref requestId requestState task taskId uri".split()
+)
+_REFERENCE_KEYS = frozenset({"type", "name", "uri"})
 _FOLDED_ENVELOPE_KEYS = frozenset(key.casefold() for key in _ENVELOPE_KEYS)
 _FOLDED_PARAMS_KEYS = frozenset(key.casefold() for key in _PARAMS_KEYS)
+_FOLDED_REFERENCE_KEYS = frozenset(key.casefold() for key in _REFERENCE_KEYS)
 
 
 class StrictJsonError(ValueError):
@@ -142,7 +147,8 @@ def canonical(value: JsonValue) -> bytes:
 
 
 def envelope_case_variant(message: JsonValue) -> str | None:
-    """The first key of a JSON-RPC envelope (or of its ``params``) that differs from a known key only by case.
+    """The first key of a JSON-RPC envelope (or of its ``params``, or the ``ref`` there) that differs from a known
+    key only by case.
 
     A parser that ignores case (Go's, .NET's) would take ``"Method"`` for ``"method"``. Folding is Unicode's, as
     Go's is: ``param\\u017f`` is caught too. None when there is none.
@@ -157,4 +163,9 @@ def envelope_case_variant(message: JsonValue) -> str | None:
         for key in params:
             if key not in _PARAMS_KEYS and key.casefold() in _FOLDED_PARAMS_KEYS:
                 return f"params.{key}"
+        reference = params.get("ref")
+        if isinstance(reference, dict):
+            for key in reference:
+                if key not in _REFERENCE_KEYS and key.casefold() in _FOLDED_REFERENCE_KEYS:
+                    return f"params.ref.{key}"
     return None

@@ -121,6 +121,10 @@ def test_never_writes_what_it_would_not_read() -> None:
         ({"params": {"Name": "a"}}, "params.Name"),
         ({"params": {"name": "a", "Arguments": {}}}, "params.Arguments"),
         ({"params": {"_META": {}}}, "params._META"),
+        ({"params": {"requestState": "a", "RequestState": "b"}}, "params.RequestState"),
+        ({"params": {"ref": {"type": "ref/prompt"}, "Ref": {"type": "ref/resource"}}}, "params.Ref"),
+        ({"params": {"ref": {"type": "ref/prompt", "Type": "ref/resource"}}}, "params.ref.Type"),
+        ({"params": {"ref": {"type": "ref/prompt", "name": "a", "title": "b"}}}, None),
         ([], None),
     ],
 )

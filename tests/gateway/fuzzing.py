@@ -1,0 +1,166 @@
+"""Requests that are nearly right, or not at all: messages of both eras with something done to them.
+
+An object is a list of pairs here, so that a key can come twice, and a token may be no JSON.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.gateway.messages import LEGACY, call, initialize, modern, request
+
+
+class Object(list[tuple[str, Any]]):
+    """An object whose keys may come twice."""
+
+
+class Token(str):
+    """Written as it is."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What is sent: headers as pairs, and a body that may be no message at all."""
+
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def _pairs(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Object((key, _pairs(item)) for key, item in value.items())
+    return [_pairs(item) for item in value] if isinstance(value, list) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Token):
+        return value
+    if isinstance(value, Object):
+        return "{" + ",".join(f"{json.dumps(key)}:{_text(item)}" for key, item in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_text, value)) + "]"
+    return json.dumps(value)
+
+
+BROKEN = [
+    "NaN",
+    "-Infinity",
+    "1e400",
+    "9" * 500,
+    '"\\ud800"',
+    '"\\u0000"',
+    "'a'",
+    "tru",
+    "01",
+    "[" * 80 + "]" * 80,
+]
+ODD = [
+    "-0", "1.0", "5E0", "1e-400", str(2**70), '"add"', '"calc__add"', '"other"', '"tools/call"', '"resources/read"',
+    '"2026-07-28"', '{"__entity":{"type":"User","id":"root"}}', '""', "{}", "[]", "null", "true", '"ref/resource"',
+]  # fmt: skip
+VALUES = st.one_of(
+    st.sampled_from(ODD).map(Token),
+    st.sampled_from(ODD).map(Token),
+    st.sampled_from(ODD).map(Token) | st.sampled_from(BROKEN).map(Token),
+    st.integers(),
+    st.text(max_size=5),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=5,
+    ),
+)
+MESSAGES = [
+    call("add", {"a": 1, "b": {"c": [1.5, "ü"]}}),
+    call("calc__add", {"a": 1}),
+    request("tools/list", {"cursor": "x"}),
+    request("server/discover"),
+    request("prompts/get", {"name": "p", "arguments": {}}),
+    request("prompts/get", {"name": "calc__p"}),
+    request("prompts/list"),
+    request("resources/read", {"uri": "a:b"}),
+    request("resources/templates/list"),
+    request("resources/subscribe", {"uri": "a:b"}),
+    request("completion/complete", {"ref": {"type": "ref/prompt", "name": "p"}, "argument": {}}),
+    request("completion/complete", {"ref": {"type": "ref/prompt", "name": "calc__p"}, "argument": {}}),
+    request("tasks/get", {"taskId": "x"}),
+    request("logging/setLevel", {"level": "info"}),
+    request("ping"),
+    initialize(),
+    {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}},
+    {"jsonrpc": "2.0", "id": "x", "result": {}},
+]
+
+
+def _objects(value: Any) -> list[Object]:
+    found: list[Object] = [value] if isinstance(value, Object) else []
+    inner = [item for _, item in value] if isinstance(value, Object) else value
+    return found + [deep for item in inner if isinstance(item, list) for deep in _objects(item)]
+
+
+def _damage(draw: st.DrawFn, message: Object) -> None:
+    """Change, drop, repeat or respell one member of one object."""
+    inside = draw(st.sampled_from(_objects(message)))
+    if not inside:
+        inside.append((draw(st.text(max_size=3)), draw(VALUES)))
+        return
+    at = draw(st.integers(0, len(inside) - 1))
+    key, value = inside[at]
+    match draw(
+        st.sampled_from(["change", "change", "drop", "repeat", "repeat", "respell", "respell", "rename"])
+    ):
+        case "change":
+            inside[at] = (key, _pairs(draw(VALUES)))
+        case "drop":
+            del inside[at]
+        case "repeat":
+            twin = (key, draw(st.sampled_from([value, Token('"other"')])))
+            inside.insert(draw(st.integers(0, len(inside))), twin)
+        case "respell":
+            respelt = draw(st.sampled_from([key.upper(), key.title(), key.replace("s", "\u017f"), f"{key} "]))
+            inside.insert(draw(st.integers(0, len(inside))), (respelt, Token('"other"')))
+        case "rename":
+            inside[at] = (draw(st.text(max_size=4)), value)
+
+
+def _headers(draw: st.DrawFn, headers: dict[str, str]) -> list[tuple[str, str]]:
+    sent = [("content-type", "application/json"), *headers.items()]
+    for _ in range(draw(st.sampled_from([0, 0, 0, 0, 0, 1]))):
+        names = ["mcp-name", "mcp-method", "mcp-protocol-version", "mcp-session-id", "mcp-param-a", "x-y"]
+        values = [
+            "add",
+            "other",
+            "tools/call",
+            LEGACY,
+            "2026-07-28",
+            "=?base64?YWRk?=",
+            "=?base64?!?=",
+            "",
+            "ü",
+        ]
+        changed = (draw(st.sampled_from(names)), draw(st.sampled_from(values)))
+        kept = draw(st.sampled_from([sent, [pair for pair in sent if pair[0] != changed[0]]]))
+        sent = [*kept, changed]
+    return sent
+
+
+@st.composite
+def posts(draw: st.DrawFn) -> Post:
+    """A POST of either era."""
+    message, headers = draw(st.sampled_from(MESSAGES[:2]) | st.sampled_from(MESSAGES)), {}
+    if draw(st.booleans()):
+        message, headers = modern(message) if "method" in message else (message, {})
+    elif draw(st.booleans()):
+        headers = {"mcp-protocol-version": LEGACY}
+    pairs = _pairs(message)
+    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 1, 2, 3]))):
+        _damage(draw, pairs)
+    body = _text(pairs).encode("utf-8", "surrogatepass")
+    if draw(st.integers(0, 19)) == 19:
+        at = draw(st.integers(0, len(body)))
+        body = body[:at] + draw(st.binary(max_size=3)) + body[at + draw(st.integers(0, 3)) :]
+    return Post(tuple(_headers(draw, headers)), body)
