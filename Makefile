@@ -92,7 +92,7 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	@for name in bridge openid servers; do \
 		{ echo "# Made from app/cli/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) app/cli/requirements/$$name.in; } > app/cli/requirements/$$name.lock; done
-	@for name in fastmcp mcp1; do \
+	@for name in fastmcp mcp1 tasks; do \
 		{ echo "# Made from tests/interop/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) tests/interop/requirements/$$name.in; } > tests/interop/requirements/$$name.lock; done
 	@{ echo "# Made from requirements.in by 'make lock'."; \

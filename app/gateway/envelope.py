@@ -40,7 +40,7 @@ _LEGACY = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
 NEWEST_FIRST = tuple(reversed(SUPPORTED_PROTOCOL_VERSIONS))
 _ROUTING = frozenset({VERSION, METHOD, NAME})
 _NAMING_TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
-"""Their ``Mcp-Name`` is the id of the task, which the ``mcp`` package does not check."""
+"""Their ``Mcp-Name`` is the id of the task, which the ``mcp`` package does not check. Some clients leave it out."""
 
 
 @dataclass(slots=True)
@@ -179,7 +179,7 @@ def _check_task_name(message: Message, header: str | None) -> None:
     id = message.params.get("taskId")
     if not isinstance(id, str):
         raise Refused(400, INVALID_PARAMS, "taskId must be a string.")
-    if decode_header_value(header) != id:
+    if header is not None and decode_header_value(header) != id:
         raise Refused(400, HEADER_MISMATCH, "Mcp-Name header does not match body value of 'taskId'")
 
 

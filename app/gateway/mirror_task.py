@@ -50,6 +50,7 @@ class MirrorTask(MirrorCall):
 
     def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
         """Whose ``Mcp-Name`` is the task's id, by which requests find the machine that has the task."""
-        headers = super()._headers(target)
-        name = encode_header_value(self.message.params["taskId"]).encode("ascii")
-        return [(key, name if key == NAME else value) for key, value in headers]
+        headers = [(name, value) for name, value in super()._headers(target) if name != NAME]
+        if self.message.modern:
+            headers.append((NAME, encode_header_value(self.message.params["taskId"]).encode("ascii")))
+        return headers
