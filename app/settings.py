@@ -100,6 +100,12 @@ class Settings(BaseSettings):
     break_glass_password_hash: SecretStr | None = None
     limit_requests: int = Field(default=6000, ge=0)
     limit_failed_sign_ins: int = Field(default=300, ge=0)
+    limit_calls: int = Field(default=12_000, ge=0)
+    limit_calls_per_identity: int = Field(default=24_000, ge=0)
+    limit_calls_at_once: int = Field(default=256, ge=0)
+    limit_calls_at_once_per_identity: int = Field(default=512, ge=0)
+    limit_streams: int = Field(default=16, ge=0)
+    limit_streams_per_identity: int = Field(default=64, ge=0)
     database_pool_size: int = Field(default=10, ge=1, le=200)
 
     @field_validator("upstream_allowed_networks", "trusted_proxies", mode="before")

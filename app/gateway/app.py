@@ -12,6 +12,7 @@ from app.gateway.alarms import Alarms
 from app.gateway.authenticate import Door, hosts_of
 from app.gateway.envelope import read_version
 from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
+from app.gateway.limits import Allowance, CallLimits
 from app.gateway.mirror import Mirror, refuse_http_method
 from app.gateway.mirror_call import Mirrored
 from app.gateway.open_streams import OpenStreams
@@ -23,6 +24,7 @@ from app.gateway.ports import (
     Snapshots,
     StoreUnavailable,
     SyncRequests,
+    View,
 )
 from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
 from app.gateway.server_requests import ServerRequests
@@ -34,6 +36,7 @@ from app.kit.outbound import OutboundClient
 log = logging.getLogger(__name__)
 
 DEFAULT_BODY_LIMIT = 1024 * 1024
+UNLIMITED = Allowance()
 
 
 class Gateway:
@@ -53,6 +56,8 @@ class Gateway:
         allowed_hosts: Collection[str] = (),
         body_limit: int = DEFAULT_BODY_LIMIT,
         trusted_proxies: Collection[Network] = (),
+        per_token: Allowance = UNLIMITED,
+        per_identity: Allowance = UNLIMITED,
     ) -> None:
         """``allowed_hosts``: what the Host header may say; those of ``public_url`` when empty."""
         self._public_url = public_url.rstrip("/")
@@ -64,7 +69,9 @@ class Gateway:
         sealer = SessionSealer(session_keys)
         self._upstreams = UpstreamSessions(outbound)
         requests, tasks = ServerRequests(sealer), Tasks(sealer)
-        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, requests, tasks, OpenStreams())
+        self._limits = CallLimits(admissions, per_token, per_identity)
+        streams = OpenStreams(admissions, per_token, per_identity)
+        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, requests, tasks, streams)
         self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = Aggregate(pipeline, sealer, sync_requests, self._upstreams, {}, body_limit)
 
@@ -105,6 +112,13 @@ class Gateway:
             return
         self._door.check_origin(exchange)
         view = await self._door.authenticate(exchange)
+        usage = self._limits.enter(exchange, view)
+        try:
+            await self._serve(exchange, view, path)
+        finally:
+            self._limits.leave(usage)
+
+    async def _serve(self, exchange: Exchange, view: View, path: str) -> None:
         if exchange.method not in {"POST", "DELETE"}:
             one = path not in {"/mcp", "/mcp/"}
             if exchange.method != "GET" or not one:

@@ -115,6 +115,9 @@ class MirrorCall:
             part=self.part,
             parts=message.method in INTRODUCING,
         )
+        listens = message.method == "subscriptions/listen"
+        if listens:
+            self.mirror.streams.open(exchange, view)
         try:
             await self.mirror.pipeline.run(
                 exchange,
@@ -126,6 +129,9 @@ class MirrorCall:
             )
         except Denied as denied:
             await self._answer_denied(denied)
+        finally:
+            if listens:
+                self.mirror.streams.close(view)
 
     def _declare(self) -> None:
         """Tell the server of those of the client's capabilities alone that the gateway carries."""
@@ -193,8 +199,7 @@ class MirrorCall:
 
     async def _forward(self, passed: Passed) -> str:
         if self.message.method == "subscriptions/listen":
-            with self.mirror.streams.opened(passed.view.token.id):
-                return await self._exchanged(passed, self._listening(passed), LISTEN_TIMES)
+            return await self._exchanged(passed, self._listening(passed), LISTEN_TIMES)
         return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
 
     async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:

@@ -37,10 +37,11 @@ class MirrorListen(MirrorCall):
             ask.lists = self._origin.method == "tools/list"
             ask.parts = self._origin.method == "initialize"
             ask.part = self._origin.part
-        try:
-            await self.mirror.pipeline.run(exchange, view, ask, self._stream, check=self._check)
-        except Denied:
-            raise no_such_server() from None
+        with self.mirror.streams.opened(exchange, view):
+            try:
+                await self.mirror.pipeline.run(exchange, view, ask, self._stream, check=self._check)
+            except Denied:
+                raise no_such_server() from None
 
     def _resume(self, view: View) -> None:
         """Find out whose stream is meant, by the id of its event. Raises ``Refused`` for one that is not of here."""
@@ -61,10 +62,7 @@ class MirrorListen(MirrorCall):
 
     async def _stream(self, passed: Passed) -> str:
         target, exchange, origin = passed.to, self.exchange, self._origin
-        with (
-            self.mirror.streams.opened(passed.view.token.id),
-            Watch(exchange, passed.flight, modern=True) as watch,
-        ):
+        with Watch(exchange, passed.flight, modern=True) as watch:
             response = await self.mirror.outbound.request(
                 "GET",
                 target.url,

@@ -16,6 +16,7 @@ from app.features.access.snapshot import AccessSnapshot
 from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.epochs import ensure_epoch
 from app.gateway import Gateway
+from app.gateway.limits import Allowance
 from app.kit.client_tokens import ClientTokens
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions, plain_url
@@ -95,7 +96,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, 
         attempts=attempts,
         public_url=settings.base_url,
         max_token_ttl=settings.max_token_ttl,
-        warnings=keys.warnings,
+        warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings()],
     )
     return runtime, break_glass
 
@@ -147,6 +148,14 @@ async def _gateway(
         session_keys=runtime.sealer.derived_keys("mcp sessions"),
         public_url=settings.base_url,
         trusted_proxies=settings.trusted_proxies,
+        per_token=Allowance(settings.limit_calls, settings.limit_calls_at_once, settings.limit_streams).share(
+            settings.workers
+        ),
+        per_identity=Allowance(
+            settings.limit_calls_per_identity,
+            settings.limit_calls_at_once_per_identity,
+            settings.limit_streams_per_identity,
+        ).share(settings.workers),
     )
     stack.push_async_callback(gateway.aclose)
     return gateway, snapshot

@@ -11,6 +11,8 @@ import httpx2
 import pytest
 
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
+from app.gateway.app import UNLIMITED
+from app.gateway.limits import Allowance
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, request
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running
@@ -85,11 +87,17 @@ class Streaming:
 
 
 @asynccontextmanager
-async def world_of(server: Streaming, **parts: bool) -> AsyncIterator[tuple[World, Seen, str]]:
+async def world_of(
+    server: Streaming, per_token: Allowance = UNLIMITED, /, **parts: bool
+) -> AsyncIterator[tuple[World, Seen, str]]:
     """A gateway before the server, and a token."""
-    async with running() as world, scripted(server) as (url, seen), asyncio.timeout(10):
+    async with running(per_token=per_token) as world, scripted(server) as (url, seen), asyncio.timeout(10):
         world.store.register("calc", url, (MODERN, LEGACY), TOOLS)
-        yield world, seen, world.store.issue(world.store.grant(None, "add", **parts))
+        yield (
+            world,
+            seen,
+            world.store.issue(world.store.grant(None, "add", **parts)),
+        )
 
 
 async def session_of(client: httpx2.AsyncClient) -> dict[str, str]:
@@ -333,18 +341,20 @@ async def test_listening_for_nothing_sensible_is_refused() -> None:
         assert not seen.requests
 
 
-async def test_one_token_holds_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.gateway.open_streams.MAX_OPEN", 1)
+async def test_one_token_holds_so_many_streams_and_no_more() -> None:
     server = Streaming()
     body, listening = modern(request("subscriptions/listen", {"notifications": {}}))
-    async with world_of(server) as (world, seen, token), world.client(token) as client:
+    allowed = Allowance(streams=1)
+    async with world_of(server, allowed) as (world, seen, token), world.client(token) as client:
         headers = await session_of(client)
         async with client.stream("GET", "/mcp/calc", headers=headers):
             await server.listening.wait()
             seen.requests.clear()
+            world.store.calls.clear()
             assert (await client.get("/mcp/calc", headers=headers)).status_code == 429
             assert (await client.post("/mcp/calc", json=body, headers=listening)).status_code == 429
             assert not seen.requests
+            assert (world.store.calls, world.store.refused) == ([], ["too_many_streams"] * 2)
             async with world.client(world.store.issue(world.store.grant())) as other:
                 server.get_status = 405
                 assert (await other.get("/mcp/calc", headers=await session_of(other))).status_code == 405

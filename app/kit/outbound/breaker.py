@@ -52,6 +52,12 @@ class Breaker:
         recent = self._now() - REMEMBERED_S
         return sum(1 for trouble in self._troubles.values() if trouble.pause and trouble.last >= recent)
 
+    def warnings(self) -> list[str]:
+        """For those who run the service; without names, since anybody may read them."""
+        count = self.resting()
+        words = "1 server does" if count == 1 else f"{count} servers do"
+        return [f"{words} not answer at present; the log names them"] if count else []
+
     def check(self, target: Target) -> None:
         """Raises ``UpstreamError`` while the upstream is left alone; after each pause one call goes and sees."""
         trouble = self._troubles.get(target)

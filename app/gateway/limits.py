@@ -1,0 +1,131 @@
+"""How much one token, and one identity with all of its tokens, may ask of this worker.
+
+Kept in memory: a store that is asked about every request would be the first thing that a flood brings down. Refused
+requests are counted in the audit trail, not recorded each, and take nothing of what is allowed.
+"""
+
+from dataclasses import dataclass
+from math import ceil, inf
+from time import monotonic
+
+from app.domain.access import Token
+from app.gateway.http import Exchange
+from app.gateway.ports import Admissions, View
+from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
+
+WINDOW_S = 60.0
+_FORGET_AT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """0 is no limit."""
+
+    calls: int = 0
+    """Requests in a minute: so many at once, and from then on as they come free again."""
+    at_once: int = 0
+    """Requests that are being served, streams included."""
+    streams: int = 0
+    """Streams that stay open."""
+
+    def share(self, workers: int) -> "Allowance":
+        """What one of so many workers allows."""
+        parts = (
+            max(1, limit // workers) if limit else 0 for limit in (self.calls, self.at_once, self.streams)
+        )
+        return Allowance(*parts)
+
+
+class _Shared:
+    """What an identity uses with all of its tokens. ``free_at`` is when all the calls that it made are free again."""
+
+    __slots__ = ("free_at", "open")
+
+    def __init__(self) -> None:
+        self.free_at = 0.0
+        self.open = 0
+
+    def rests(self, now: float) -> bool:
+        """As good as somebody who was never here."""
+        return not self.open and self.free_at <= now
+
+
+class Usage(_Shared):
+    """What a token uses, and its identity with it."""
+
+    __slots__ = ("shared",)
+
+    def __init__(self, shared: _Shared) -> None:
+        super().__init__()
+        self.shared = shared
+
+
+class CallLimits:
+    """Asked about every request of a live token."""
+
+    def __init__(self, admissions: Admissions, per_token: Allowance, per_identity: Allowance) -> None:
+        self._admissions = admissions
+        self._each, self._room, self._most = _measures(per_token)
+        self._shared_each, self._shared_room, self._shared_most = _measures(per_identity)
+        self._usages: dict[int, Usage] = {}
+        self._shared: dict[int, _Shared] = {}
+        self._forget_at = _FORGET_AT
+
+    def enter(self, exchange: Exchange, view: View) -> Usage:
+        """Count a request until ``leave``. Raises ``Refused`` (429)."""
+        usage = self._usages.get(view.token.id.int) or self._new(view.token)
+        shared, now = usage.shared, monotonic()
+        if usage.free_at > now + self._room or shared.free_at > now + self._shared_room:
+            raise self._too_fast(exchange, view, usage, now)
+        if usage.open >= self._most or shared.open >= self._shared_most:
+            raise self._too_many(exchange, view, usage)
+        usage.free_at = max(usage.free_at, now) + self._each
+        shared.free_at = max(shared.free_at, now) + self._shared_each
+        usage.open += 1
+        shared.open += 1
+        return usage
+
+    @staticmethod
+    def leave(usage: Usage) -> None:
+        """The request is over."""
+        usage.open -= 1
+        usage.shared.open -= 1
+
+    def _new(self, token: Token) -> Usage:
+        if len(self._usages) >= self._forget_at:
+            self._forget(monotonic())
+        shared = self._shared.get(token.identity.id.int)
+        if shared is None:
+            shared = self._shared[token.identity.id.int] = _Shared()
+        usage = self._usages[token.id.int] = Usage(shared)
+        return usage
+
+    def _forget(self, now: float) -> None:
+        """Those who were not seen lately; of identities, those whose tokens all are."""
+        self._usages = {key: usage for key, usage in self._usages.items() if not usage.rests(now)}
+        kept = {id(usage.shared) for usage in self._usages.values()}
+        self._shared = {
+            key: shared for key, shared in self._shared.items() if id(shared) in kept or not shared.rests(now)
+        }
+        self._forget_at = max(_FORGET_AT, 2 * len(self._usages))
+
+    def _too_fast(self, exchange: Exchange, view: View, usage: Usage, now: float) -> Refused:
+        self._admissions.count_refused(view, "rate_limited", exchange.client)
+        wait, whose = usage.free_at - now - self._room, "This token"
+        if wait <= 0:
+            wait, whose = usage.shared.free_at - now - self._shared_room, "The identity of this token"
+        seconds = max(1, ceil(wait))
+        text = f"{whose} has made as many requests as it may in a minute. Try again in {seconds} s."
+        return Refused(429, INVALID_REQUEST, text, headers=((b"retry-after", str(seconds).encode()),))
+
+    def _too_many(self, exchange: Exchange, view: View, usage: Usage) -> Refused:
+        self._admissions.count_refused(view, "too_many_at_once", exchange.client)
+        whose = "This token" if usage.open >= self._most else "The identity of this token"
+        text = f"{whose} has as many requests under way as it may. Wait for one to end."
+        return Refused(429, INVALID_REQUEST, text, headers=RETRY_SOON)
+
+
+def _measures(allowed: Allowance) -> tuple[float, float, float]:
+    """Seconds after which one call is free again, how far ahead calls may be used up, and how many at once."""
+    each = WINDOW_S / allowed.calls if allowed.calls else 0.0
+    return each, WINDOW_S - each, allowed.at_once or inf
