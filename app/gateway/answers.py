@@ -1,6 +1,7 @@
 """Answers of an upstream on their way to the client: checked, redacted, otherwise untouched."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ MINIMUM_SECRET = 8
 Rewrite = Callable[[dict[str, Any]], bool]
 """Changes a ``result`` in place (a list filtered, capabilities stripped) and says whether it did."""
 
+_ESCAPE = re.compile(rb"\\(?:u00([2-7][0-9A-Fa-f])|/)")
 _NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
 
 
@@ -57,12 +59,17 @@ class Answer:
         """Take the upstream credential out, should the upstream repeat it, also in escaped form."""
         raw = self.scrub(raw)
         if self.secrets and (b"\\u" in raw or b"\\/" in raw):
-            plain = dump(message)
-            if any(secret in plain for secret in self.secrets):
+            plain, loose = dump(message), _unescaped(raw)
+            if any(secret in plain or secret in loose for secret in self.secrets):
                 for secret in self.secrets:
                     plain = plain.replace(secret, REDACTED)
                 return plain
         return raw
+
+
+def _unescaped(raw: bytes) -> bytes:
+    """Escapes of ASCII resolved wherever they are: of a key that comes twice, the parsed message has the last."""
+    return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"/", raw)
 
 
 def refuse_input(result: dict[str, Any]) -> bool:

@@ -257,18 +257,6 @@ async def test_a_stream_that_breaks_is_told(kind: str) -> None:
         assert list(world.store.outcomes.values()) == ["error"]
 
 
-async def test_on_the_aggregate_a_server_that_asks_for_input_is_told_no_in_the_clients_place() -> None:
-    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
-        asks = {"resultType": "input_required", "inputRequests": {"a": {"method": "elicitation/create"}}}
-        await send_json(send, 200, answer(1, result=asks))
-
-    async with behind(script) as (_, _, client):
-        result = (await post_modern(client, "/mcp", call("calc__add"))).json()["result"]
-        assert result["isError"] is True
-        assert result["resultType"] == "complete"
-        assert "inputRequests" not in result
-
-
 async def test_lists_show_approved_definitions_alone_and_ask_for_a_sync() -> None:
     live: list[Any] = [
         {"name": "b", "inputSchema": {"type": "object"}},
