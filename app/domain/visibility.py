@@ -13,10 +13,14 @@ from app.domain.access import (
     Server,
     Surroundings,
     Token,
+    ToolState,
     decide,
     everything_read,
 )
 from app.domain.policy import Effect
+
+EVERY_TOOL = "every tool"
+"""Stands among the parts of a server where the token may use all of its tools."""
 
 
 def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[Decision, frozenset[str]]:
@@ -39,7 +43,8 @@ def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[
 def visible_parts(question: Question, around: Surroundings, at: float) -> tuple[Decision, frozenset[str]]:
     """The parts of one server that a token reaches, with the decision that stands for what is shown of them.
 
-    The decision is a deny when the server itself is out of reach.
+    ``EVERY_TOOL`` is among them when none of the approved tools is hidden. The decision is a deny when the server
+    itself is out of reach.
     """
     reach = decide(question, around, at)
     server = question.server
@@ -49,7 +54,15 @@ def visible_parts(question: Question, around: Surroundings, at: float) -> tuple[
         part.value: decide(Question(question.token, server, address=question.address, part=part), around, at)
         for part in Part
     }
-    return _filtered(question, around, at, reach, decisions.values()), _not_denied(decisions)
+    tools = [
+        decide(Question(question.token, server, name, address=question.address), around, at)
+        for name, tool in server.tools.items()
+        if tool.state is ToolState.ACTIVE
+    ]
+    names = _not_denied(decisions)
+    if all(each.effect is not Effect.DENY for each in tools):
+        names |= {EVERY_TOOL}
+    return _filtered(question, around, at, reach, (*decisions.values(), *tools)), names
 
 
 def reached_parts(

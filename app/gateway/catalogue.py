@@ -5,8 +5,9 @@ from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from app.domain.access import Server, Tool
+from app.domain.access import Part, Server, Tool
 from app.domain.definitions import definition_digest
+from app.domain.visibility import EVERY_TOOL
 from app.gateway.methods import carried_extensions
 from app.gateway.ports import SyncRequests
 
@@ -22,11 +23,18 @@ def make_private(result: dict[str, Any]) -> None:
 
 def carried_capabilities(capabilities: Any, parts: Collection[str], *, modern: bool) -> dict[str, Any]:
     """Of a server's capabilities those that the gateway carries and the token can use."""
-    kept = ["tools", "logging", *parts, *(["completions"] if parts else [])]
     if not isinstance(capabilities, dict):
         return {}
+    reached = [part for part in Part if part in parts]
+    kept = ["tools", "logging", *reached, *(["completions"] if reached else [])]
     carried = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
     return {**carried, **(carried_extensions(capabilities) if modern else _carried_tasks(capabilities))}
+
+
+def shows_instructions(capabilities: Any, parts: Collection[str]) -> bool:
+    """Whether what a server says of its use holds for the token: it speaks of all that there is, in one text."""
+    declared = capabilities if isinstance(capabilities, dict) else {}
+    return EVERY_TOOL in parts and all(part in parts for part in Part if part in declared)
 
 
 def _carried_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:

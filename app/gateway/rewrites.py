@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.gateway.answers import Rewrite, dump
-from app.gateway.catalogue import carried_capabilities, filter_tools, make_private
+from app.gateway.catalogue import carried_capabilities, filter_tools, make_private, shows_instructions
 from app.gateway.envelope import NEWEST_FIRST, Message
 from app.gateway.methods import INPUT_METHODS, INPUT_REQUESTS
 from app.gateway.pipeline import Passed
@@ -69,6 +69,8 @@ def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Re
 def _introduce(
     result: dict[str, Any], message: Message, parts: frozenset[str], target: UpstreamTarget
 ) -> None:
+    if not shows_instructions(result.get("capabilities"), parts):
+        result.pop("instructions", None)
     result["capabilities"] = carried_capabilities(result.get("capabilities"), parts, modern=message.modern)
     offered = target.protocol_versions or NEWEST_FIRST
     if message.modern:

@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.domain.access import Identity, Part, Token, decide
+from app.domain.access import Identity, Part, Token, ToolState, decide
 from app.domain.policy import Effect
 from app.domain.scopes import ListedScope, Scope
-from app.domain.visibility import visible_parts
+from app.domain.visibility import EVERY_TOOL, visible_parts
 from tests.domain.worlds import LATEST, World, open_worlds, worlds
 
 any_world = st.one_of(worlds(), open_worlds(), open_worlds(bare=True))
@@ -84,5 +84,18 @@ def test_the_visible_parts_are_those_not_denied_all_through_the_span(world: Worl
     assert decision.allowed is (effect(server_asked) is not Effect.DENY)
     for moment in (number / 2 for number in range(2 * LATEST + 2)):
         if decision.valid_from <= moment < decision.valid_until:
-            expected = {part for part in Part if effect(asked(world, part), moment) is not Effect.DENY}
+            expected = {part.value for part in Part if effect(asked(world, part), moment) is not Effect.DENY}
+            if not any(hidden(world, tool, moment) for tool in approved(world)):
+                expected.add(EVERY_TOOL)
             assert seen == (expected if decision.allowed else set())
+
+
+def approved(world: World) -> list[str]:
+    server = world.question.server
+    tools = {} if server is None else server.tools
+    return [name for name, tool in tools.items() if tool.state is ToolState.ACTIVE]
+
+
+def hidden(world: World, tool: str, moment: float) -> bool:
+    question = replace(world.question, tool=tool, part=None, arguments=None)
+    return decide(question, world.around, moment).effect is Effect.DENY

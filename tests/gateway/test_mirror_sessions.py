@@ -28,7 +28,7 @@ async def test_the_upstreams_session_id_is_never_seen_and_opens_for_its_token_an
             session = started.headers["mcp-session-id"]
             result = started.json()["result"]
             assert result["capabilities"] == {"tools": {"listChanged": False}}
-            assert result["instructions"] == "Be brief."
+            assert "instructions" not in result
             assert len(session) <= 118
             sent = {"mcp_session_id": session, "mcp_protocol_version": LEGACY}
             assert (await post(client, "/mcp/calc", INITIALIZED, **sent)).status_code == 202
@@ -115,6 +115,32 @@ async def test_a_mirror_offers_exactly_what_its_upstream_spoke() -> None:
             )
             got = await post(client, "/mcp/calc", initialize(LEGACY))
             assert got.json()["error"]["data"] == {"supported": [MODERN], "requested": LEGACY}
+
+
+async def test_a_version_that_nobody_speaks_is_a_denied_call() -> None:
+    async with running() as world, reference() as (url, seen):
+        await world.register("calc", url)
+        seen.requests.clear()
+        token = world.store.issue(world.store.grant(world.store.servers["calc"]))
+        for path, supported, reason in (
+            ("/mcp/calc", (MODERN, LEGACY), "version_unsupported"),
+            ("/mcp/none", (MODERN, LEGACY, "2025-06-18"), "server_unknown"),
+        ):
+            async with world.client(token, **{"mcp-protocol-version": "2031-01-01"}) as client:
+                for got in (
+                    await client.post(path, json=call("add", {"a": 1, "b": 2}, id=7)),
+                    await client.get(path),
+                    await client.delete(path),
+                ):
+                    assert got.status_code == 400
+                    error = got.json()["error"]
+                    assert (error["code"], error["data"]["requested"]) == (-32022, "2031-01-01")
+                    assert set(supported) <= set(error["data"]["supported"])
+                    denied = world.store.calls.pop()
+                    assert (denied.action, denied.decision.allowed) == ("mcp.negotiate", False)
+                    assert denied.decision.reason_code == reason
+        assert not seen.requests
+        assert not world.store.calls
 
 
 def test_any_key_opens_what_an_older_one_sealed_and_no_other_does() -> None:

@@ -1,9 +1,11 @@
 """Prompts, resources, completion and what tells of them on ``/mcp/{slug}``: reached through the grant, or not there."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from app.domain.access import ToolState
 from app.domain.scopes import AllServers, AllTools, ListedScope, ScopeEntry
 from tests.gateway.messages import LEGACY, MODERN, initialize, post, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json
@@ -173,3 +175,30 @@ async def test_a_token_hears_of_no_part_that_it_does_not_reach() -> None:
                 text = (await post(client, "/mcp/calc", request("logging/setLevel", {"level": "info"}))).text
                 assert [name for name in told if f"notifications/{name}" in text] == heard
         assert set(world.store.syncs) == {server.id}
+
+
+@pytest.mark.parametrize("version", [LEGACY, MODERN])
+async def test_instructions_are_for_those_who_reach_all_that_they_may_speak_of(version: str) -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        result: dict[str, Any] = {"instructions": "Use erase.", "capabilities": {"tools": {}, "prompts": {}}}
+        result |= {"protocolVersion": LEGACY, "serverInfo": {"name": "x", "version": "1"}}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    async with running() as world, scripted(script) as (url, _):
+        tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("add", "erase", "new")]
+        server = world.store.register("calc", url, (version,), tools)
+        new = replace(server.tools["new"], state=ToolState.QUARANTINED)
+        world.store.change_server("calc", tools={**server.tools, "new": new})
+        grant = world.store.grant
+        for rights, shown in (
+            (grant(prompts=True), True),
+            (grant(None, "add", "erase", prompts=True), True),
+            (grant(None, "add", prompts=True), False),
+            (grant(), False),
+        ):
+            async with world.client(world.store.issue(rights)) as client:
+                if version == LEGACY:
+                    got = await post(client, "/mcp/calc", initialize())
+                else:
+                    got = await post_modern(client, "/mcp/calc", request("server/discover"))
+                assert got.json()["result"].get("instructions") == ("Use erase." if shown else None)
