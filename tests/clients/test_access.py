@@ -82,13 +82,15 @@ def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client
     assert page.stopped == "identity_suspended"
 
 
-@drives("create_tool", "approve_tool", "delete_tool")
+@drives("create_tool", "get_tool_changes", "approve_tool", "delete_tool")
 def test_a_tool_by_hand_is_approved_as_it_was_seen(client: Client, live: Live) -> None:
     server = client.servers.create(slug=name("notes"), url=live.upstream_url)
     tool = client.tools.create(server_id=server.id, name="print", input_schema={"type": "object"})
     with pytest.raises(Conflict) as changed:
         client.tools.approve(tool.id, definition_digest="0" * 64)
     assert changed.value.code == "definition_changed"
+    shown = client.tools.get_changes(tool.id)
+    assert (shown.latest.definition_digest, shown.changes) == (tool.definition_digest, [])
     approved = client.tools.approve(tool.id, definition_digest=tool.definition_digest)
     assert approved.approved_digest == tool.definition_digest
     client.tools.delete(tool.id)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.definitions import PINNED_MEMBERS, definition_digest
+from app.domain.definitions import PINNED_MEMBERS, Change, definition_changes, definition_digest
 
 TOOL: dict[str, Any] = {
     "name": "log",
@@ -75,3 +75,29 @@ def test_the_form_is_the_documented_one() -> None:
 
     written = '{"description":"é","name":"log"}'.encode()
     assert definition_digest({"name": "log", "description": "é"}) == sha256(written).digest()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": 1.0}, [Change("changed", "/a", 1, 1.0)]),
+        ({"a": 1}, {"a": True}, [Change("changed", "/a", 1, True)]),
+        ({"a": None}, {}, [Change("removed", "/a", None, None)]),
+        ({}, {"a/b~c": []}, [Change("added", "/a~1b~0c", None, [])]),
+        ({"a": [1, 2]}, {"a": [2]}, [Change("changed", "/a/0", 1, 2), Change("removed", "/a/1", 2, None)]),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 2}]}, [Change("changed", "/a/0/b", 1, 2)]),
+        ({"a": {}}, {"a": []}, [Change("changed", "/a", {}, [])]),
+    ],
+)
+def test_what_differs_is_said_as_deep_as_it_is(before: Any, after: Any, changes: list[Change]) -> None:
+    assert list(definition_changes(before, after)) == changes
+
+
+@given(values, values)
+def test_two_definitions_without_a_difference_have_one_digest(before: Any, after: Any) -> None:
+    one, other = ({"name": "x", "inputSchema": schema} for schema in (before, after))
+    if not list(definition_changes(one, other)):
+        assert definition_digest(one) == definition_digest(other)
+    if definition_digest(one) != definition_digest(other):
+        assert list(definition_changes(one, other))

@@ -37,6 +37,23 @@ async def keep_definitions(session: AsyncSession, tools: Sequence[Tool]) -> None
     await session.flush()
 
 
+async def approved_content(session: AsyncSession, tool: Tool) -> dict[str, Any] | None:
+    """The definition of the digest that was approved last, as it is remembered; ``None`` when there is none."""
+    if tool.approved_digest is None:
+        return None
+    content = col(ObjectVersion.content)
+    query = (
+        select(content)
+        .where(
+            col(ObjectVersion.object_id) == tool.id,
+            content["definition_digest"].as_string() == tool.approved_digest.hex(),
+        )
+        .order_by(col(ObjectVersion.version).desc())
+        .limit(1)
+    )
+    return await session.scalar(query)
+
+
 def _content(tool: Tool) -> dict[str, Any]:
     approved = tool.approved_digest
     return {

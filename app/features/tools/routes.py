@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 from app.features.servers import service as server_service
 from app.features.servers.schemas import IncludeEnded, ServerView
 from app.features.tools import repository, service
+from app.features.tools.history import approved_content
 from app.features.tools.models import Tool
-from app.features.tools.schemas import ToolApprove, ToolCreate, ToolPatch, ToolQuery, ToolView
+from app.features.tools.schemas import ToolApprove, ToolChanges, ToolCreate, ToolPatch, ToolQuery, ToolView
 from app.features.tools.sync import sync_server
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute, commit
@@ -85,6 +86,18 @@ async def get_tool(
     """One tool; a removed one with `include=ended`."""
     _asks_ended(caller, include)
     return _shown(await service.require(session, tool_id, ended=include == "ended"), response)
+
+
+@router.get(
+    _TOOLS + "/{tool_id}/changes",
+    tags=["tools"],
+    dependencies=[requires(Permission.TOOLS_READ)],
+    operation_id="get_tool_changes",
+)
+async def get_tool_changes(tool_id: ToolId, session: Session) -> ToolChanges:
+    """What differs between the approved definition of a tool and the one that waits, member by member."""
+    row = await service.require(session, tool_id)
+    return ToolChanges.of(row, await approved_content(session, row))
 
 
 @router.patch(

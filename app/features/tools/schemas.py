@@ -1,11 +1,13 @@
 """Request and answer models of tools."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
+from app.domain.definitions import definition_changes
 from app.domain.risk import Risk
 from app.features.servers.schemas import IncludeEnded
 from app.features.tools.models import Tool
@@ -29,6 +31,10 @@ SettableToolState = TypeAliasType(
         Literal["active", "quarantined"],
         Field(description="`quarantined` holds a tool until it is made active again."),
     ],
+)
+ChangeKind = TypeAliasType(
+    "ChangeKind",
+    Annotated[Literal["added", "removed", "changed"], Field(description="What became of the member.")],
 )
 Digest = Annotated[
     str,
@@ -94,6 +100,74 @@ class ToolView(Strict):
             "approved_digest": None if approved is None else approved.hex(),
         }
         return cls.model_validate(own | digests)
+
+
+class ToolDefinition(Strict):
+    """What a server says a tool is."""
+
+    definition_digest: Digest
+    title: str | None = Field(description="The title that its server gives it.", examples=["Git log"])
+    description: str | None = Field(
+        description="What its server says about it.", examples=["Shows the commit log."]
+    )
+    input_schema: JsonSchema
+    output_schema: JsonSchema | None = Field(description="The JSON Schema of its structured results.")
+    annotations: ToolAnnotations | None = Field(description="Hints of the server about it.")
+
+    def members(self) -> dict[str, Any]:
+        """What can differ, without what is absent."""
+        return self.model_dump(exclude={"definition_digest"}, exclude_none=True)
+
+
+class DefinitionChange(Strict):
+    """One difference between two definitions."""
+
+    kind: ChangeKind
+    pointer: str = Field(
+        description="Where it is in the definition, as a JSON Pointer (RFC 6901).",
+        examples=["/input_schema/properties/repo_path/description"],
+    )
+    before: Any = Field(
+        description="The value that was approved; null when there was none.", examples=["Shows."]
+    )
+    after: Any = Field(
+        description="The value that waits; null when it is gone.", examples=["Shows and sends."]
+    )
+
+
+class ToolChanges(Strict):
+    """What was approved of a tool, what its server says now, and what differs.
+
+    Approving takes the `definition_digest` of `latest`, so that nothing is accepted but what was shown here."""
+
+    tool_id: ToolId
+    name: str = Field(description="The name on its server.", examples=["git_log"])
+    state: ToolState
+    approved: ToolDefinition | None = Field(description="Null when nothing was ever approved.")
+    latest: ToolDefinition
+    changes: list[DefinitionChange] = Field(
+        description="Empty when they are the same, and when two digests differ in how a number is written alone."
+    )
+
+    @classmethod
+    def of(cls, row: Tool, approved: dict[str, Any] | None) -> "ToolChanges":
+        """The answer for a row and the content of the approved definition."""
+        latest = _definition(row.model_dump() | {"definition_digest": row.definition_digest.hex()})
+        before = None if approved is None else _definition(approved)
+        found = definition_changes({} if before is None else before.members(), latest.members())
+        changes = [DefinitionChange.model_validate(asdict(change)) for change in found]
+        return cls(
+            tool_id=row.id,
+            name=row.name,
+            state=row.state,  # type: ignore[arg-type]  # the column holds these values alone
+            approved=before,
+            latest=latest,
+            changes=changes,
+        )
+
+
+def _definition(content: dict[str, Any]) -> ToolDefinition:
+    return ToolDefinition.model_validate({name: content[name] for name in ToolDefinition.model_fields})
 
 
 class ToolCreate(Strict):

@@ -23,10 +23,12 @@ from .bearer_credential import BearerCredential
 from .break_glass_sign_in import BreakGlassSignIn
 from .break_glass_token import BreakGlassToken
 from .caller_type import CallerType
+from .change_kind import ChangeKind
 from .connect_settings import ConnectSettings
 from .connect_snippet import ConnectSnippet
 from .create_access_token_body import CreateAccessTokenBody
 from .credential_summary import CredentialSummary
+from .definition_change import DefinitionChange
 from .get_liveness_response_get_liveness import GetLivenessResponseGetLiveness
 from .grant import Grant
 from .grant_create import GrantCreate
@@ -127,7 +129,9 @@ from .token_update import TokenUpdate
 from .tool import Tool
 from .tool_annotations import ToolAnnotations
 from .tool_approve import ToolApprove
+from .tool_changes import ToolChanges
 from .tool_create import ToolCreate
+from .tool_definition import ToolDefinition
 from .tool_order import ToolOrder
 from .tool_page import ToolPage
 from .tool_state import ToolState
@@ -164,10 +168,12 @@ __all__ = (
     "BreakGlassSignIn",
     "BreakGlassToken",
     "CallerType",
+    "ChangeKind",
     "ConnectSettings",
     "ConnectSnippet",
     "CreateAccessTokenBody",
     "CredentialSummary",
+    "DefinitionChange",
     "GetLivenessResponseGetLiveness",
     "Grant",
     "GrantCreate",
@@ -268,7 +274,9 @@ __all__ = (
     "Tool",
     "ToolAnnotations",
     "ToolApprove",
+    "ToolChanges",
     "ToolCreate",
+    "ToolDefinition",
     "ToolOrder",
     "ToolPage",
     "ToolsByNames",

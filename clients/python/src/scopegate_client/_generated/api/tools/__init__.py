@@ -14,6 +14,7 @@ from ...models.risk import Risk
 from ...models.settable_tool_state import SettableToolState
 from ...models.tool import Tool
 from ...models.tool_annotations import ToolAnnotations
+from ...models.tool_changes import ToolChanges
 from ...models.tool_order import ToolOrder
 from ...models.tool_state import ToolState
 from ...types import UNSET, Unset
@@ -21,6 +22,7 @@ from . import approve_tool as _approve_tool
 from . import create_tool as _create_tool
 from . import delete_tool as _delete_tool
 from . import get_tool as _get_tool
+from . import get_tool_changes as _get_tool_changes
 from . import list_tools as _list_tools
 from . import update_tool as _update_tool
 
@@ -210,6 +212,23 @@ class ToolsResource(Resource):
             )
         )
 
+    def get_changes(
+        self,
+        tool_id: str,
+    ) -> ToolChanges:
+        """What differs between the approved definition of a tool and the one that waits, member by member.
+
+        Needs the permission `tools.read`.
+
+        Args:
+            tool_id: The id of a tool.
+        """
+        return self._send(
+            _get_tool_changes.call(
+                tool_id,
+            )
+        )
+
 
 class AsyncToolsResource(AsyncResource):
     """The tools that syncing found on the servers, their risk, and the definitions that were approved."""
@@ -393,5 +412,22 @@ class AsyncToolsResource(AsyncResource):
                 tool_id,
                 definition_digest=definition_digest,
                 if_match=if_match,
+            )
+        )
+
+    async def get_changes(
+        self,
+        tool_id: str,
+    ) -> ToolChanges:
+        """What differs between the approved definition of a tool and the one that waits, member by member.
+
+        Needs the permission `tools.read`.
+
+        Args:
+            tool_id: The id of a tool.
+        """
+        return await self._send(
+            _get_tool_changes.call(
+                tool_id,
             )
         )
