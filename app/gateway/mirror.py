@@ -9,6 +9,7 @@ from app.gateway.http import Exchange, result_body
 from app.gateway.methods import CLIENT_NOTIFICATIONS, LEGACY, LEGACY_TASKS, MODERN, MODERN_TASKS
 from app.gateway.mirror_call import MirrorCall, Mirrored
 from app.gateway.mirror_listen import MirrorListen
+from app.gateway.mirror_notification import MirrorNotification
 from app.gateway.mirror_response import MirrorResponse
 from app.gateway.mirror_task import MirrorTask
 from app.gateway.pipeline import Ask, Denied, Passed, reaches
@@ -83,7 +84,7 @@ class Mirror:
         if message.modern or message.method not in CLIENT_NOTIFICATIONS or SESSION not in exchange.headers:
             await exchange.answer(202)
             return
-        call = MirrorCall(self.mirrored, exchange, slug, message)
+        call = MirrorNotification(self.mirrored, exchange, slug, message)
         await call.ride(view, Ask("mcp.notification", message.method, slug, exchange.address), "POST")
 
     async def _end_session(self, exchange: Exchange, view: View, slug: str) -> None:

@@ -1,6 +1,6 @@
 """One request on its way through a mirror."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from app.gateway.methods import (
 from app.gateway.open_streams import OpenStreams
 from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.passage import Line, MirrorPassage, Origin
-from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Passed, Pipeline, denial_text, reaches
+from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Flight, Passed, Pipeline, denial_text, reaches
 from app.gateway.ports import SyncRequests, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
 from app.gateway.refusals import (
@@ -68,6 +68,8 @@ class Mirrored:
     requests: ServerRequests
     tasks: Tasks
     streams: OpenStreams
+    running: dict[tuple[bytes, str | int], Flight] = field(default_factory=dict)
+    """Calls of legacy sessions in this worker by the session's sealed id and their own."""
 
 
 class MirrorCall:
@@ -200,7 +202,15 @@ class MirrorCall:
     async def _forward(self, passed: Passed) -> str:
         if self.message.method == "subscriptions/listen":
             return await self._exchanged(passed, self._listening(passed), LISTEN_TIMES)
-        return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
+        if self.session is None or self.message.id is None:
+            return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
+        running, key = self.mirror.running, (self.exchange.headers[SESSION], self.message.id)
+        running[key] = passed.flight
+        try:
+            return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
+        finally:
+            if running.get(key) is passed.flight:
+                del running[key]
 
     async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:
         target, message = passed.to, self.message

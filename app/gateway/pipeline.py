@@ -116,7 +116,7 @@ def decide_presence(view: View, at: float, address: Address | None) -> Decision:
 class Flight:
     """One admitted call on its way: what may end it, and whether it may still start."""
 
-    __slots__ = ("admitted_at", "client_left", "forwarding", "left_as", "task", "was_cut")
+    __slots__ = ("admitted_at", "client_left", "forwarding", "left_as", "task", "was_cut", "withdrawn")
 
     def __init__(self) -> None:
         self.task = asyncio.current_task()
@@ -125,6 +125,8 @@ class Flight:
         self.was_cut = False
         self.client_left = False
         self.left_as = "cancelled"
+        self.withdrawn = False
+        """The client took its request back; it may be answered yet, by a server that was done or did not listen."""
 
     def cut(self) -> None:
         """Access was withdrawn: end both legs, or keep the call from starting."""
@@ -336,6 +338,8 @@ class Pipeline:
             raise
         finally:
             flight.forwarding = False
+            if flight.withdrawn and outcome == "error":
+                outcome = "cancelled"
             self.admissions.finish(passed.call_id, outcome, int((monotonic() - started_at) * 1000))
 
 

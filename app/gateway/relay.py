@@ -46,8 +46,9 @@ class Passage(Protocol):
 class Watch:
     """Sees the client leave, and keeps a silent stream alive with comments.
 
-    In the modern era leaving cancels; in the legacy era it does not, and the call runs to its end unheard. A stream
-    that can be taken up again is let go of: the upstream keeps what it says meanwhile.
+    In the modern era leaving cancels. In the legacy era it does not, and the call runs to its end unheard, unless its
+    client took it back before. A stream that can be taken up again is let go of: the upstream keeps what it says
+    meanwhile.
     """
 
     def __init__(self, exchange: Exchange, flight: Flight, modern: bool) -> None:
@@ -87,7 +88,7 @@ class Watch:
             if event["type"] == "http.disconnect":
                 # After the whole answer is out, a server reports a disconnect too.
                 if not self._exchange.complete:
-                    if self._modern:
+                    if self._modern or self._flight.withdrawn:
                         self._flight.leave()
                     elif self.resumable:
                         self._flight.suspend()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.messages import LEGACY, call, initialize, post
-from tests.gateway.upstreams import event, reference, scripted, send_events
+from tests.gateway.upstreams import event, reference, scripted, send_events, send_json
 from tests.gateway.world import running
 
 TOOLS = [{"name": "add", "inputSchema": {"type": "object"}}]
@@ -97,3 +97,56 @@ async def test_a_legacy_client_cancels_its_own_call_and_no_other() -> None:
             assert len(world.store.watched) == 1
             world.store.cut_all()
             assert "withdrawn" in (await calls[1]).text
+
+
+@pytest.mark.parametrize("ending", ["error", "closing", "nothing", "result"])
+async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
+    ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.gateway.mirror_notification.GRACE_SECONDS", 0.1)
+    begun, cancelled, left = asyncio.Semaphore(0), asyncio.Event(), asyncio.Event()
+    error = {"code": 0, "message": "Request cancelled"}
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": message.get("id")}
+        if message.get("method") == "initialize":
+            answer["result"] = {"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {}}
+            await send_json(send, 200, answer, {"mcp-session-id": "s"})
+        elif "id" not in message:
+            await send({"type": "http.response.start", "status": 202, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+            cancelled.set()
+        else:
+            await send_events(send, b": hello\n\n", last=False)
+            begun.release()
+            await cancelled.wait()
+            if ending == "nothing":
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                left.set()
+                return
+            answer |= {"result": {"content": []}} if ending == "result" else {"error": error}
+            last = b"" if ending == "closing" else event(answer)
+            await send({"type": "http.response.body", "body": last})
+
+    async with running() as world, scripted(script) as (url, _):
+        world.store.register("calc", url, (LEGACY,), TOOLS)
+        token = world.store.issue(world.store.grant())
+        async with world.client(token) as client, asyncio.timeout(10):
+            session = (await post(client, "/mcp/calc", initialize())).headers["mcp-session-id"]
+            calls = []
+            for id in (5, "5"):
+                asking = post(client, "/mcp/calc", call("add", id=id), mcp_session_id=session)
+                calls.append(asyncio.create_task(asking))
+                await begun.acquire()
+            message = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
+            assert (await post(client, "/mcp/calc", message, mcp_session_id=session)).status_code == 202
+            await calls[0]
+            if ending == "nothing":
+                await left.wait()
+                world.store.cut_all()
+            await calls[1]
+        mine, other = [made.id for made in world.store.calls if made.action == "tool.call"]
+        assert world.store.outcomes[mine] == ("success" if ending == "result" else "cancelled")
+        others = {"error": "error", "closing": "error", "nothing": "cancelled", "result": "success"}
+        assert world.store.outcomes[other] == others[ending]
