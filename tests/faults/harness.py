@@ -37,7 +37,10 @@ Json = dict[str, Any]
 class Gateway:
     """One ``scopegate serve`` on a port of its own, which it keeps when it is started again."""
 
-    def __init__(self, database_url: str, place: Path, arguments: tuple[str, ...] = SERVE) -> None:
+    def __init__(
+        self, database_url: str, place: Path, arguments: tuple[str, ...] = SERVE, **settings: str
+    ) -> None:
+        """``settings`` come to those that it needs, by the names of their variables."""
         self.port = _free_port()
         self._command = [sys.executable, *arguments]
         self._log = place / f"{self.port}.log"
@@ -50,8 +53,18 @@ class Gateway:
             "SCOPEGATE_ENCRYPTION_KEY": KEY,
             "SCOPEGATE_SIGNING_KEY": KEY,
             "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS": "127.0.0.1/32",
+            # One token stands for everybody here, and calls as fast as it can.
+            "SCOPEGATE_LIMIT_CALLS": "0",
+            "SCOPEGATE_LIMIT_CALLS_PER_IDENTITY": "0",
+            **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -119,10 +132,12 @@ def _free_port() -> int:
 
 
 @contextmanager
-def gateways(database_url: str, count: int, arguments: tuple[str, ...] = SERVE) -> Iterator[list[Gateway]]:
+def gateways(
+    database_url: str, count: int, arguments: tuple[str, ...] = SERVE, **settings: str
+) -> Iterator[list[Gateway]]:
     """So many gateways on one database, ready, and stopped at the end."""
     with tempfile.TemporaryDirectory(prefix="sg-faults-", dir="/tmp") as place:
-        all_of_them = [Gateway(database_url, Path(place), arguments) for _ in range(count)]
+        all_of_them = [Gateway(database_url, Path(place), arguments, **settings) for _ in range(count)]
         try:
             for gateway in all_of_them:
                 gateway.launch()
