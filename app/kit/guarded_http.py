@@ -12,11 +12,9 @@ from typing import Any, ClassVar
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from app.kit.lean_http import LeanCycle, LeanHttp
 
 HEAD_BYTES = 32 * 1024
 """Request line and headers; also what may come of a chunked body without any of the body itself."""
@@ -70,7 +68,7 @@ class _Refusal(Exception):
         self.answer = answer
 
 
-class GuardedHttp(HttpToolsProtocol):
+class GuardedHttp(LeanHttp):
     """One connection. Pass the class to ``uvicorn.Config(http=...)``; a subclass may have other times."""
 
     times: ClassVar[SocketTimes] = SocketTimes()
@@ -84,7 +82,7 @@ class GuardedHttp(HttpToolsProtocol):
         self._since = 0.0
         self._without_progress = 0
         self._progress = self._large = False
-        self._answering: RequestResponseCycle | None = None
+        self._answering: LeanCycle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unread_since: float | None = None
         self._unread = 0
@@ -196,7 +194,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     # Answers
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+    def _start_asgi_task(self, cycle: LeanCycle, app: Any) -> None:  # type: ignore[override]
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
 
