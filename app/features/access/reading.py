@@ -106,7 +106,9 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
     """Read one token; ``None`` when it does not exist. Runs inside ``consistent``."""
     chain = await connection.fetch(_CHAIN, token_id)
     ids = list({row["identity_id"] for row in chain})
+    # Of a token that does not exist all is asked too: the time tells nobody which ids exist.
     identities = await _read_identities(connection, ids)
+    found = await connection.fetch(_SECRETS, token_id)
     token: Token | None = None
     for row in reversed(chain):
         token = Token(
@@ -122,8 +124,7 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
     if token is None:
         return None
     secrets = tuple(
-        Secret(row["pepper_key_id"], row["digest"], _bound(row["expires_at"], inf))
-        for row in await connection.fetch(_SECRETS, token_id)
+        Secret(row["pepper_key_id"], row["digest"], _bound(row["expires_at"], inf)) for row in found
     )
     return TokenEntry(token, secrets)
 

@@ -10,6 +10,7 @@ import pytest
 from app.domain.access import Question, Surroundings, decide
 from app.domain.policy import GrantedIsAllowed
 from app.features.access.reading import consistent, read_fleet, read_token
+from app.kit.ids import new_id
 from tests.features.access.world import Connection, World, call_row, make_world, writer_on
 
 Withdrawal = Callable[[Connection, World], Awaitable[None]]
@@ -108,3 +109,25 @@ async def test_a_schema_is_kept_in_memory_only_where_it_mirrors_arguments_into_h
     assert tools["get_time"].header_schema == json.loads(schema)
     assert tools["set_time"].header_schema is None
     await connection.close()
+
+
+class Noting:
+    """A connection that notes what it is asked."""
+
+    def __init__(self, inner: Connection) -> None:
+        self._inner = inner
+        self.asked: list[str] = []
+
+    async def fetch(self, statement: str, *args: Any) -> Any:
+        self.asked.append(statement)
+        return await self._inner.fetch(statement, *args)
+
+
+async def test_an_unknown_token_is_looked_for_as_long_as_a_known_one(database_url: str) -> None:
+    inner = await asyncpg.connect(database_url)
+    world = await make_world(inner)
+    known, unknown = Noting(inner), Noting(inner)
+    assert await read_token(known, world.token) is not None
+    assert await read_token(unknown, new_id()) is None
+    assert known.asked == unknown.asked
+    await inner.close()
