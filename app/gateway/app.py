@@ -30,6 +30,7 @@ from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unava
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Tasks
+from app.gateway.times import CallTimes
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.outbound import OutboundClient
 
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_BODY_LIMIT = 1024 * 1024
 UNLIMITED = Allowance()
+USUAL_TIMES = CallTimes()
 
 
 class Gateway:
@@ -58,6 +60,7 @@ class Gateway:
         trusted_proxies: Collection[Network] = (),
         per_token: Allowance = UNLIMITED,
         per_identity: Allowance = UNLIMITED,
+        times: CallTimes = USUAL_TIMES,
     ) -> None:
         """``allowed_hosts``: what the Host header may say; those of ``public_url`` when empty."""
         self._public_url = public_url.rstrip("/")
@@ -67,11 +70,11 @@ class Gateway:
         self._door = Door(snapshots, admissions, self._public_url, hosts)
         pipeline = Pipeline(snapshots, admissions, in_flight, ended_sessions, self._door)
         sealer = SessionSealer(session_keys)
-        self._upstreams = UpstreamSessions(outbound)
+        self._upstreams = UpstreamSessions(outbound, times.call)
         requests, tasks = ServerRequests(sealer), Tasks(sealer)
         self._limits = CallLimits(admissions, per_token, per_identity)
         streams = OpenStreams(admissions, per_token, per_identity)
-        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, requests, tasks, streams)
+        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, requests, tasks, streams, times)
         self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = Aggregate(pipeline, sealer, sync_requests, self._upstreams, {}, body_limit)
 

@@ -46,12 +46,11 @@ from app.gateway.rewrites import open_state, rewrite_of
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import MAX_SEALED, SessionSealer
 from app.gateway.tasks import RELATED, Place, Tasks, TasksHere, check_augmentation
+from app.gateway.times import CallTimes
 from app.kit import strict_json
 from app.kit.outbound import OutboundClient, OutboundResponse, Timeouts
 
-CALL_TIMES = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
-LISTEN_TIMES = Timeouts(first_byte=30.0, idle=None, total=None)
 
 _BOTH = b"application/json, text/event-stream"
 _TRACE = (b"traceparent", b"tracestate")
@@ -68,6 +67,7 @@ class Mirrored:
     requests: ServerRequests
     tasks: Tasks
     streams: OpenStreams
+    times: CallTimes
     running: dict[tuple[bytes, str | int], Flight] = field(default_factory=dict)
     """Calls of legacy sessions in this worker by the session's sealed id and their own."""
 
@@ -201,13 +201,13 @@ class MirrorCall:
 
     async def _forward(self, passed: Passed) -> str:
         if self.message.method == "subscriptions/listen":
-            return await self._exchanged(passed, self._listening(passed), LISTEN_TIMES)
+            return await self._exchanged(passed, self._listening(passed), self.mirror.times.listen)
         if self.session is None or self.message.id is None:
-            return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
+            return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
         running, key = self.mirror.running, (self.exchange.headers[SESSION], self.message.id)
         running[key] = passed.flight
         try:
-            return await self._exchanged(passed, self.message.serialised(), CALL_TIMES)
+            return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
         finally:
             if running.get(key) is passed.flight:
                 del running[key]

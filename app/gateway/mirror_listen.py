@@ -5,7 +5,7 @@ from time import time
 from app.gateway.answers import Answer, refuse_status, secrets_of
 from app.gateway.envelope import SESSION, Message
 from app.gateway.http import Exchange
-from app.gateway.mirror_call import LISTEN_TIMES, MirrorCall, Mirrored
+from app.gateway.mirror_call import MirrorCall, Mirrored
 from app.gateway.passage import MirrorPassage, Origin, open_event_id
 from app.gateway.pipeline import Ask, Denied, Passed
 from app.gateway.ports import UpstreamTarget, View
@@ -67,7 +67,7 @@ class MirrorListen(MirrorCall):
                 "GET",
                 target.url,
                 self._headers(target),
-                timeouts=LISTEN_TIMES,
+                timeouts=self.mirror.times.listen,
                 before_send=passed.flight.may_start,
                 caller=passed.view.token.identity.id.int,
             )

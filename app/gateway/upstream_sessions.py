@@ -17,7 +17,6 @@ Connection = LegacySession | ModernConnection
 Key = tuple[UUID, UUID]
 """The client's session (modern: its token), and the server."""
 
-TIMES = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)
 IDLE_SECONDS = 600.0
 MAX_KEPT = 4096
 _SWEEP_SECONDS = 30.0
@@ -35,8 +34,9 @@ class _Kept:
 class UpstreamSessions:
     """One connection for each key, opened by the call that first needs it, closed when unused."""
 
-    def __init__(self, outbound: OutboundClient) -> None:
+    def __init__(self, outbound: OutboundClient, times: Timeouts) -> None:
         self._outbound = outbound
+        self._times = times
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
         self._swept_at = monotonic()
@@ -101,7 +101,7 @@ class UpstreamSessions:
                 target.url,
                 target.headers,
                 versions,
-                timeouts=TIMES,
+                timeouts=self._times,
                 before_send=before_send,
                 caller=caller,
             )

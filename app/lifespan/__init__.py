@@ -17,6 +17,7 @@ from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.epochs import ensure_epoch
 from app.gateway import Gateway
 from app.gateway.limits import Allowance
+from app.gateway.times import CallTimes
 from app.kit.client_tokens import ClientTokens
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions, plain_url
@@ -156,6 +157,7 @@ async def _gateway(
             settings.limit_calls_at_once_per_identity,
             settings.limit_streams_per_identity,
         ).share(settings.workers),
+        times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
     )
     stack.push_async_callback(gateway.aclose)
     return gateway, snapshot

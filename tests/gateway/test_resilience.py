@@ -7,8 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.kit.outbound import Limits
-from tests.gateway.messages import LEGACY, call, initialize, post
+from app.gateway.times import CallTimes
+from app.kit.outbound import Limits, Timeouts
+from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running
 
@@ -76,3 +77,47 @@ async def test_others_are_served_while_one_caller_holds_all_the_connections_that
             assert not any(task.done() for task in held)
             go.set()
             assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}
+
+
+async def chatter(message: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answers what comes before a call, and gives nothing but signs of life to the call."""
+    if message.get("method") != "tools/call":
+        result = INITIALIZED if message.get("method") == "initialize" else {}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message.get("id"), "result": result})
+        return
+    headers = [(b"content-type", b"text/event-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    left = asyncio.ensure_future(receive())
+    while not left.done():
+        await send({"type": "http.response.body", "body": b": I am here\n\n", "more_body": True})
+        await asyncio.wait([left], timeout=0.01)
+
+
+@pytest.mark.parametrize("version", [LEGACY, MODERN])
+@pytest.mark.parametrize(("path", "tool"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
+async def test_signs_of_life_do_not_prolong_a_call_for_ever(path: str, tool: str, version: str) -> None:
+    times = CallTimes(call=Timeouts(first_byte=60, idle=60, total=0.3))
+    async with running(times=times) as world, scripted(chatter) as (url, _), asyncio.timeout(20):
+        world.store.register("calc", url, (version,), TOOLS)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            if version == MODERN:
+                got = await post_modern(client, path, call(tool))
+            else:
+                got = await post(client, path, call(tool), **await session_on(client, path))
+        assert "took too long" in got.text
+        assert world.store.outcomes[world.store.admitted("tool.call")[-1].id] == "error"
+
+
+async def test_a_stream_that_listens_ends_in_time_however_much_it_is_told() -> None:
+    times = CallTimes(listen=Timeouts(first_byte=60, idle=None, total=0.3))
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        await chatter({"method": "tools/call"}, receive, send)
+
+    async with running(times=times) as world, scripted(script) as (url, _), asyncio.timeout(20):
+        world.store.register("calc", url, (LEGACY,), TOOLS)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            got = await client.get("/mcp/calc", headers={"mcp-protocol-version": LEGACY})
+        assert (got.status_code, got.text[:13]) == (200, ": I am here\n\n")
+        [listening] = world.store.admitted("mcp.listen")
+        assert world.store.outcomes[listening.id] == "error"

@@ -7,7 +7,7 @@ import pytest
 from app.gateway import upstream_sessions
 from app.gateway.ports import UpstreamTarget
 from app.gateway.upstream_sessions import UpstreamSessions
-from app.kit.outbound import AddressPolicy, OutboundClient
+from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
 from tests.gateway.upstreams import reference
 from tests.gateway.world import LOOPBACK
 
@@ -20,7 +20,7 @@ async def test_a_flood_of_sessions_closes_idle_ones_and_none_that_is_used(
         reference(modern=False) as (url, seen),
         OutboundClient(AddressPolicy((LOOPBACK,))) as outbound,
     ):
-        sessions = UpstreamSessions(outbound)
+        sessions = UpstreamSessions(outbound, Timeouts())
         target = UpstreamTarget(url, (), ("2025-11-25",))
 
         def ended() -> int:
