@@ -1,0 +1,174 @@
+"""An upstream that is killed or stalls, and a client that leaves: each ends the call as it should, and is on record.
+
+The upstream is a process of its own, killed and stopped by signals.
+"""
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.gateway.times import CallTimes
+from app.kit.outbound import Timeouts
+from tests.gateway.messages import LEGACY, MODERN, call, modern
+from tests.gateway.world import World, running
+
+PROGRAM = Path(__file__).parent / "mortal_upstream.py"
+PLACES = ("silent", "half", "stream")
+TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in (*PLACES, "talk")]
+ERAS = pytest.mark.parametrize("version", [LEGACY, MODERN])
+LONG, SHORT = 60.0, 0.3
+
+
+@dataclass
+class Bench:
+    """A gateway with such an upstream behind it."""
+
+    world: World
+    process: Process
+    client: httpx2.AsyncClient
+    version: str
+
+    async def heard(self, what: str) -> None:
+        """Wait until the upstream says so."""
+        assert self.process.stdout is not None
+        assert (await self.process.stdout.readline()).decode().strip() == what
+
+    def ask(self, tool: str) -> "asyncio.Task[httpx2.Response]":
+        """A call on its way."""
+        message: dict[str, Any] = call(tool, id="c")
+        body, headers = (message, {}) if self.version == LEGACY else modern(message)
+        return asyncio.create_task(self.client.post("/mcp/calc", json=body, headers=headers))
+
+    def outcome(self) -> str:
+        """How the last call ended."""
+        return self.world.store.outcomes[self.world.store.calls[-1].id]
+
+
+@asynccontextmanager
+async def bench(version: str, **times: float) -> AsyncIterator[Bench]:
+    """``times`` are those of a call that differ from very long ones."""
+    long = {"first_byte": LONG, "idle": LONG, "total": LONG}
+    allowed = CallTimes(call=Timeouts(**{**long, **times}))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            PROGRAM,
+            str(listener.fileno()),
+            pass_fds=[listener.fileno()],
+            stdin=PIPE,
+            stdout=PIPE,
+        )
+    try:
+        async with running(times=allowed) as world, asyncio.timeout(20):
+            world.store.register("calc", url, (version,), TOOLS)
+            async with world.client(world.store.issue(world.store.grant())) as client:
+                yield Bench(world, process, client, version)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def assert_failed(got: httpx2.Response, place: str, status: int, words: str) -> None:
+    """The client is told in the form that it expects by then."""
+    if place in {"stream", "talk", "listen"}:
+        assert got.status_code == 200
+        body = json.loads(got.text.strip().splitlines()[-1].removeprefix("data: "))
+    else:
+        assert got.status_code == status
+        body = got.json()
+    assert (body["id"], body["error"]["code"]) == ("c", -32603)
+    assert words in body["error"]["message"]
+
+
+@ERAS
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_killed_upstream_ends_the_call_as_an_error(place: str, version: str) -> None:
+    async with bench(version) as b:
+        asking = b.ask(place)
+        await b.heard(f"begun {place}")
+        b.process.kill()
+        assert_failed(await asking, place, 502, "cannot be reached or broke off")
+        assert b.outcome() == "error"
+        # Nobody is there any more: nothing of the next call is sent.
+        assert_failed(await b.ask(place), "silent", 502, "cannot be reached")
+        assert b.outcome() == "not_forwarded"
+
+
+@ERAS
+@pytest.mark.parametrize(("place", "time"), [("silent", "first_byte"), ("half", "idle"), ("stream", "idle")])
+async def test_a_stalled_upstream_runs_out_of_time(place: str, time: str, version: str) -> None:
+    async with bench(version, **{time: SHORT}) as b:
+        asking = b.ask(place)
+        await b.heard(f"begun {place}")
+        b.process.send_signal(signal.SIGSTOP)
+        assert_failed(await asking, place, 504, "took too long")
+        assert b.outcome() == "error"
+
+
+@ERAS
+async def test_an_upstream_that_keeps_its_stream_alive_runs_out_of_time_all_the_same(version: str) -> None:
+    async with bench(version, total=SHORT) as b:
+        got = await b.ask("talk")
+        assert ": still here" in got.text
+        assert_failed(got, "talk", 504, "took too long")
+        assert b.outcome() == "error"
+        await b.heard("begun talk")
+        await b.heard("left")
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_modern_client_that_leaves_cancels_its_call(place: str) -> None:
+    async with bench(MODERN) as b:
+        asking = b.ask(place)
+        await b.heard(f"begun {place}")
+        asking.cancel()
+        await b.heard("left")
+        assert b.outcome() == "cancelled"
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_call_runs_to_its_end_without_its_legacy_client(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(LEGACY) as b:
+        ended = asyncio.Event()
+        finish = b.world.store.finish
+
+        def finished(*call: Any) -> None:
+            finish(*call)
+            ended.set()
+
+        monkeypatch.setattr(b.world.store, "finish", finished)
+        asking = b.ask(place)
+        await b.heard(f"begun {place}")
+        asking.cancel()
+        await asyncio.wait([asking])
+        assert not ended.is_set()
+        assert b.process.stdin is not None
+        b.process.stdin.write(b"go on\n")
+        await ended.wait()
+        assert b.outcome() == "success"
+
+
+async def test_the_stream_of_a_session_ends_with_its_upstream() -> None:
+    async with bench(LEGACY) as b:
+        async with b.client.stream("GET", "/mcp/calc") as stream:
+            await b.heard("begun listen")
+            b.process.kill()
+            told = [line async for line in stream.aiter_lines() if line]
+        assert all(line.startswith((":", "data:")) and "error" not in line for line in told)
+        assert b.outcome() == "error"
