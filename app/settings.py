@@ -35,6 +35,7 @@ from app.kit.database import async_url
 from app.kit.outbound import ForbiddenUrl, origin_of
 from app.kit.passwords import is_password_hash
 from app.kit.schemas import ShortText
+from app.kit.stdio import AllowedCommands, read_commands
 
 PREFIX = "SCOPEGATE_"
 _SECRETS = (
@@ -88,6 +89,8 @@ class Settings(BaseSettings):
     audit_retention: timedelta = timedelta(days=400)
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    stdio_allowed_commands: Annotated[AllowedCommands, NoDecode] = AllowedCommands()
+    stdio_processes: int = Field(default=64, ge=1, le=10_000)
     oidc_issuer: Issuer | None = None
     oidc_client_id: ShortText | None = None
     oidc_client_secret: SecretStr | None = None
@@ -117,6 +120,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("stdio_allowed_commands", mode="before")
+    @classmethod
+    def _commands(cls, value: object) -> object:
+        return read_commands(value) if isinstance(value, str) else value
 
     @field_validator("database_url", "database_direct_url", "migration_database_url")
     @classmethod

@@ -14,9 +14,11 @@ from app.cli.database import joined_database, usable_database
 from app.cli.errors import CannotStart
 from app.cli.listening import listening_socket
 from app.cli.signals import Stopped, signals_held, signals_stop
+from app.cli.supervisor import commands_running
 from app.kit.guarded_http import GuardedHttp
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
+from app.supervisor.processes import hide_from_equals
 
 _GRACE_SECONDS = 5
 """How long open streams may go on after SIGTERM before they are cut."""
@@ -29,7 +31,11 @@ def application() -> Scopegate:
     if multiprocessing.parent_process() is not None:
         # Left alone, a worker would go on serving on a port that nobody can stop or start again.
         end_with_parent()
-    served = create_app(joined_database(load_settings()))
+    settings = load_settings()
+    if settings.stdio_allowed_commands:
+        # As an ordinary user, commands run as the same one.
+        hide_from_equals()
+    served = create_app(joined_database(settings))
     _collect_seldom()
     return served
 
@@ -70,6 +76,7 @@ def _serve_on(listening: socket.socket, settings: Settings) -> None:
         with signals_held():
             # Stopped half-way, an embedded database that was just launched would be nobody's.
             running.enter_context(usable_database(settings))
+            running.enter_context(commands_running(settings))
         config = _config(settings)
         if settings.workers > 1:
             Multiprocess(config, sockets=[listening]).run()

@@ -12,6 +12,7 @@ from app.gateway.ports import UpstreamTarget
 from app.gateway.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream
 from app.kit import strict_json
 from app.kit.outbound import OutboundResponse
+from app.kit.stdio import REFUSAL
 
 REDACTED = b"[redacted]"
 MINIMUM_SECRET = 8
@@ -85,7 +86,7 @@ def refuse_input(result: dict[str, Any]) -> bool:
 
 def secrets_of(target: UpstreamTarget) -> tuple[bytes, ...]:
     """The values to look for in answers: each credential without its scheme, as JSON would write it."""
-    return _secrets_in(target.headers)
+    return _secrets_in(target.headers) if target.secrets is None else _with_escaped(target.secrets)
 
 
 @lru_cache(maxsize=256)
@@ -93,10 +94,17 @@ def _secrets_in(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
     found: list[bytes] = []
     for _, value in headers:
         scheme, space, rest = value.partition(b" ")
-        secret = rest if space and scheme.isalpha() else value
+        found.append(rest if space and scheme.isalpha() else value)
+    return _with_escaped(tuple(found))
+
+
+@lru_cache(maxsize=256)
+def _with_escaped(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    found: list[bytes] = []
+    for secret in secrets:
         if len(secret) >= MINIMUM_SECRET:
             found.append(secret)
-            escaped = strict_json.dumps(secret.decode("latin-1"))[1:-1]
+            escaped = strict_json.dumps(secret.decode(errors="replace"))[1:-1]
             if escaped != secret:
                 found.append(escaped)
     return tuple(found)
@@ -130,11 +138,12 @@ async def answer_json(exchange: Exchange, response: OutboundResponse, answer: An
 
 
 async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) -> Refused:
-    """What to answer when the upstream's status is no success. 4xx keeps its status, the rest is 502."""
-    status = response.status
+    """What to answer when the upstream's status is no success. 4xx keeps its status, as what the supervisor of
+    commands says does; the rest is 502."""
+    status, ours = response.status, response.header(REFUSAL) is not None
     if status == 401:
         return CredentialRefused()
-    if not 400 <= status < 500 or status in {403, 407}:
+    if not (400 <= status < 500 or ours) or status in {403, 407}:
         if status in {403, 407}:
             return bad_upstream("The server behind the gateway does not accept the gateway's credential.")
         return bad_upstream(f"The server behind the gateway answered with HTTP status {status}.")

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.domain.access import Decision, Server, Surroundings, Token
 from app.domain.token_format import Credential
+from app.kit.outbound import Target
 
 
 class StoreUnavailable(Exception):
@@ -31,13 +32,17 @@ class TooManyLookups(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTarget:
-    """Where a server's calls go. ``headers`` is the upstream credential, opened; never logged."""
+    """Where a server's calls go. ``headers`` is the upstream credential, opened; never logged.
 
-    url: str
+    ``url`` is a ``Target`` where a server is a command, and ``secrets`` is then what may not come back in answers.
+    """
+
+    url: str | Target
     headers: tuple[tuple[bytes, bytes], ...]
     protocol_versions: tuple[str, ...]
     client: UUID | None = None
     """Whose access token the headers hold, where they hold one: it is renewed now and then, and the session goes on."""
+    secrets: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

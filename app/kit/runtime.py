@@ -15,6 +15,7 @@ from app.kit.crypto import Peppers, Sealer
 from app.kit.horizon import LogHorizon
 from app.kit.outbound import OutboundClient
 from app.kit.rate_limits import SignInAttempts
+from app.kit.stdio import AllowedCommands, SupervisorAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Runtime:
     max_token_ttl: timedelta
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
+    commands: AllowedCommands = field(default_factory=AllowedCommands)
+    """The command lines that servers may be."""
+    supervisor: SupervisorAddress | None = None
+    """Where commands run, if they do."""
     warnings: Callable[[], Sequence[str]] = tuple
     """What whoever runs this worker should know, for ``/readyz``."""
 

@@ -25,6 +25,8 @@ from app.kit.ids import new_id
 from app.kit.outbound import AddressPolicy, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
+from app.kit.stdio import SupervisorAddress
+from app.lifespan.commands import Commands
 from app.lifespan.ports import (
     AdmissionPort,
     EndedSessionsPort,
@@ -96,6 +98,8 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, 
         ),
         attempts=attempts,
         public_url=settings.base_url,
+        commands=settings.stdio_allowed_commands,
+        supervisor=SupervisorAddress.from_environment(),
         max_token_ttl=settings.max_token_ttl,
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings()],
     )
@@ -137,8 +141,9 @@ async def _gateway(
     clients = Clients(peppers.derive("clients"))
     runtime.attempts.tell = RefusedSignIns(refusals, clients).count
     syncs = SyncRequestsPort(runtime)
-    snapshots = SnapshotPort(snapshot)
-    await _run_in_background(stack, writer, table, refusals, uses, syncs)
+    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot)
+    snapshots = SnapshotPort(snapshot, commands)
+    await _run_in_background(stack, writer, table, refusals, uses, syncs, commands)
     gateway = Gateway(
         snapshots,
         AdmissionPort(writer, clients, refusals, uses, peppers.derive("arguments")),
@@ -170,11 +175,12 @@ async def _run_in_background(
     refusals: Refusals,
     uses: TokenUses,
     syncs: SyncRequestsPort,
+    commands: Commands,
 ) -> None:
     """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""
     writing = asyncio.create_task(writer.run(), name="admission")
     watching = asyncio.create_task(table.run(), name="in flight")
-    extras = [asyncio.create_task(loop.run()) for loop in (refusals, uses, syncs)]
+    extras = [asyncio.create_task(loop.run()) for loop in (refusals, uses, syncs, commands)]
 
     async def stop() -> None:
         table.close()

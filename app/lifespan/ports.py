@@ -40,6 +40,7 @@ from app.kit.client_tokens import TokenFault
 from app.kit.database import commit
 from app.kit.strict_json import JsonValue, canonical
 from app.kit.versions import move_versions
+from app.lifespan.commands import Commands
 
 USE_FLUSH_S = 60.0
 
@@ -47,8 +48,9 @@ USE_FLUSH_S = 60.0
 class SnapshotPort:
     """``gateway.ports.Snapshots`` on the access snapshot."""
 
-    def __init__(self, snapshot: AccessSnapshot) -> None:
+    def __init__(self, snapshot: AccessSnapshot, commands: Commands) -> None:
         self._snapshot = snapshot
+        self._commands = commands
 
     async def resolve(self, credential: Credential, client: Client) -> View | None:
         return await self._view(credential, fresh=False)
@@ -71,6 +73,8 @@ class SnapshotPort:
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         try:
             found = await self._snapshot.target(server, token.identity.id)
+            if found.launch is not None:
+                return await self._commands.target(found.launch, found, server, token)
         except (SnapshotUnavailable, Unavailable, SQLAlchemyError) as error:
             raise StoreUnavailable from error
         except TokenFault as fault:

@@ -5,14 +5,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from uuid import UUID
 
-from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-
 from app.kit import strict_json
 from app.kit.sse import encode_event
-from app.kit.stdio.wire import HOLDER, LAUNCH, SECRET, Holder, Launch, SupervisorAddress
+from app.kit.stdio.wire import HOLDER, LAUNCH, REFUSAL, SECRET, Holder, Launch, SupervisorAddress
 from app.supervisor.outlet import Outlet
-from app.supervisor.refusals import INVALID_REQUEST, METHOD_NOT_FOUND, Refused, no_such_session
+from app.supervisor.refusals import ENDED, INVALID_REQUEST, METHOD_NOT_FOUND, Refused, no_such_session
 from app.supervisor.sessions import Session, Sessions
 
 Scope = MutableMapping[str, Any]
@@ -22,7 +19,10 @@ Message = dict[str, Any]
 
 _SESSION = b"mcp-session-id"
 _VERSION = b"mcp-protocol-version"
-_MODERN = frozenset(version.encode() for version in MODERN_PROTOCOL_VERSIONS)
+_MODERN = b"2026"
+"""What the versions of the modern era are not less than."""
+STATUS_OF = {-32700: 400, -32600: 400, -32602: 400, -32020: 400, -32021: 400, -32022: 400, -32601: 404}
+"""The HTTP status of an error code in the modern era. The ``mcp`` package has it too, and takes a second to import."""
 _BODY = 8 * 1024 * 1024
 _KEEP_ALIVE = b": keep-alive\r\n\r\n"
 
@@ -82,9 +82,10 @@ class Exchange:
             return
         error: Message = {"code": refused.code, "message": refused.message}
         body = strict_json.dumps({"jsonrpc": "2.0", "id": self.id, "error": error})
-        wait = refused.retry_after
-        headers = () if wait is None else ((b"retry-after", b"%d" % wait),)
-        await self.answer(refused.status, body, headers)
+        headers = [(REFUSAL, b"1")]
+        if refused.retry_after is not None:
+            headers.append((b"retry-after", b"%d" % refused.retry_after))
+        await self.answer(refused.status, body, tuple(headers))
 
 
 class SupervisorApp:
@@ -135,7 +136,7 @@ class SupervisorApp:
             return
         message: Message = await exchange.read()
         exchange.id = message.get("id") if "method" in message else None
-        if exchange.headers.get(_VERSION) in _MODERN:
+        if exchange.headers.get(_VERSION, b"") >= _MODERN:
             await self._modern(exchange, message, launch, holder)
         elif message.get("method") == "initialize":
             await self._initialize(exchange, message, launch, holder)
@@ -169,6 +170,8 @@ class SupervisorApp:
             async with asyncio.timeout(self._sessions.limits.start):
                 while (message := await outlet.get(None)) is not None:
                     if outlet.is_last:
+                        if session.bridge.over:
+                            raise Refused(503, ENDED)
                         return message
         except TimeoutError:
             self._sessions.failed(session)
@@ -252,4 +255,4 @@ def _status(message: bytes) -> int:
     answer = strict_json.loads(message)
     error = answer.get("error") if isinstance(answer, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
-    return ERROR_CODE_HTTP_STATUS.get(code, 200) if isinstance(code, int) else 200
+    return STATUS_OF.get(code, 200) if isinstance(code, int) else 200

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+from app.kit.ids import SERVER, format_id
 from app.kit.stdio.wire import Launch
 from app.supervisor.isolation import Isolation, NoPlace, Place, first_in_child
 from app.supervisor.limits import Limits
@@ -60,11 +62,11 @@ class _Output(asyncio.Protocol):
         self._size += len(piece)
         if self._size > self._limit:
             self._parts, self._size = [], 0
-            self._program.end_soon("it sent a line that is too long")
+            self._program.end_soon("it sent a line that is too long", fault=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It closed its output: nothing more can come, whether it runs or not."""
-        self._program.end_soon("it closed its output")
+        self._program.end_soon("it closed its output", fault=True)
 
 
 class _Errors(asyncio.Protocol):
@@ -83,12 +85,14 @@ class Program:
 
     def __init__(
         self,
+        launch: Launch,
         popen: subprocess.Popen[bytes],
         place: Place,
         isolation: Isolation,
         limits: Limits,
         leaders: set[int],
     ) -> None:
+        self._launch = launch
         self._popen = popen
         self._place = place
         self._isolation = isolation
@@ -99,7 +103,8 @@ class Program:
         self._ending: asyncio.Task[None] | None = None
         self._errors = _Errors()
         self._started = monotonic()
-        self._why = "it ended by itself"
+        self._why = ""
+        self._level = logging.INFO
         self._input: asyncio.WriteTransport
         self._outputs: list[asyncio.ReadTransport] = []
         self._output: asyncio.ReadTransport
@@ -135,7 +140,7 @@ class Program:
             for fd in theirs:
                 os.close(fd)
         leaders.add(popen.pid)
-        program = cls(popen, place, isolation, limits, leaders)
+        program = cls(launch, popen, place, isolation, limits, leaders)
         program.listener = listener
         await program._connect(ours)
         return program
@@ -159,7 +164,7 @@ class Program:
             return
         self._input.write(line + b"\n")
         if self._input.get_write_buffer_size() > self._limits.unread_input:
-            self.end_soon("it does not read its input")
+            self.end_soon("it does not read its input", fault=True)
 
     def hold(self) -> None:
         """Let it wait: its output is not fetched."""
@@ -173,10 +178,11 @@ class Program:
             self._held = False
             self._output.resume_reading()
 
-    def end_soon(self, why: str) -> None:
-        """Begin to end it, for a reason that goes into the log."""
+    def end_soon(self, why: str, *, fault: bool = False) -> None:
+        """Begin to end it, for a reason that goes into the log: as a warning if it is the program's own."""
         if self._ending is None:
             self._why = why
+            self._level = logging.WARNING if fault else logging.INFO
             self._ending = self._loop.create_task(self._end())
 
     async def end(self, why: str) -> None:
@@ -191,7 +197,7 @@ class Program:
         self._popen.poll()
         self._gone.set()
         # What it wrote last is still in the pipe, which may stay open if it left somebody behind.
-        self._loop.call_later(_LAST_WORDS, self.end_soon, "it ended by itself")
+        self._loop.call_later(_LAST_WORDS, partial(self.end_soon, "it ended by itself", fault=True))
 
     async def _end(self) -> None:
         self.listener.over()
@@ -209,8 +215,10 @@ class Program:
         for transport in self._outputs:
             transport.close()
         await self._clear()
-        _log.info(
-            "a command ended after %.0f s: %s; exit code %s, %d bytes of errors that are not kept",
+        _log.log(
+            self._level,
+            "a command of %s ended after %.0f s: %s; exit code %s, %d bytes of errors that are not kept",
+            format_id(SERVER, self._launch.server_id),
             monotonic() - self._started,
             self._why,
             self._popen.returncode,
@@ -270,8 +278,8 @@ def _spawn(launch: Launch, place: Place, limits: Limits, fds: list[int]) -> subp
             **place.identity(),
         )
     except FileNotFoundError:
-        raise Refused(502, "The program of this server is not installed on the gateway's host.") from None
+        raise Refused(503, "The program of this server is not installed on the gateway's host.") from None
     except PermissionError:
-        raise Refused(502, "The program of this server may not be run by its user.") from None
+        raise Refused(503, "The program of this server may not be run by its user.") from None
     except (OSError, subprocess.SubprocessError):
         raise Refused(503, "The program of this server could not be started.", retry_after=5) from None

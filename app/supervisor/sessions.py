@@ -57,7 +57,7 @@ class Session:
             self.bridge.received(line)
         except Flood:
             if self.program is not None:
-                self.program.end_soon("it sent a flood of what belongs to nothing")
+                self.program.end_soon("it sent a flood of what belongs to nothing", fault=True)
 
     def over(self) -> None:
         """Its program has ended."""
@@ -114,6 +114,7 @@ class Sessions:
 
     async def open(self, launch: Launch, holder: Holder) -> Session:
         """A new legacy session, its program started. Raises ``Refused``."""
+        self._end_changed(launch, holder)
         return await self._open(launch, holder, modern=False)
 
     async def modern(self, launch: Launch, holder: Holder) -> Session:
@@ -121,6 +122,7 @@ class Sessions:
         key = ((holder.token_id, launch.server_id), launch)
         session = self._modern.get(key)
         if session is None:
+            self._end_changed(launch, holder)
             return await self._open(launch, holder, modern=True)
         self.used(session, holder)
         await session.started.wait()
@@ -138,6 +140,12 @@ class Sessions:
             raise no_such_session()
         return session
 
+    def _end_changed(self, launch: Launch, holder: Holder) -> None:
+        """What still runs for the pair with another command or credential is out of date."""
+        for session in list(self._all.values()):
+            if session.pair == (holder.token_id, launch.server_id) and session.launch != launch:
+                self.end_soon(session, "its command or credential was changed")
+
     def used(self, session: Session, holder: Holder) -> None:
         """A request of this worker is about to use it."""
         session.used_at = monotonic()
@@ -147,7 +155,7 @@ class Sessions:
 
     async def _open(self, launch: Launch, holder: Holder, *, modern: bool) -> Session:
         if not self._allowed.allow(launch.command, launch.args):
-            raise Refused(502, "The command of this server is not allowed on the gateway's host.")
+            raise Refused(503, "The command of this server is not allowed on the gateway's host.")
         self._check_rest(launch, holder)
         self._check_room(launch, holder)
         session = Session(secrets.token_hex(16), launch, holder, self.limits, modern=modern)

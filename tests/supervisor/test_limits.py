@@ -114,7 +114,7 @@ async def test_a_program_that_is_not_there_is_told_in_plain_words(tmp_path: Path
         worker = world.worker()
         worker.launch = Launch(worker.launch.server_id, gone, ())
         assert await refusal(worker) == (
-            502,
+            503,
             "The program of this server is not installed on the gateway's host.",
             None,
         )

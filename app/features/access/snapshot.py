@@ -29,11 +29,12 @@ from app.features.access.reading import (
     read_holder,
     read_token,
 )
-from app.features.servers.credentials import open_credential
+from app.features.servers.credentials import launch_of, open_credential
 from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import credential_holders
 from app.kit.client_tokens import ClientCredentials, ClientTokens, Header
 from app.kit.crypto import Peppers, Sealer
+from app.kit.stdio import Launch
 
 Result = TypeVar("Result")
 DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -82,12 +83,14 @@ class _FreshReads:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a server's calls go. ``client`` is what the one header was fetched with, or is to be."""
+    """Where a server's calls go. ``client`` is what the one header was fetched with, or is to be; ``launch`` is what
+    a server is that has no URL."""
 
     url: str
     headers: tuple[Header, ...]
     protocol_versions: tuple[str, ...]
     client: ClientCredentials | None = None
+    launch: Launch | None = None
 
 
 @dataclass(slots=True)
@@ -189,6 +192,11 @@ class AccessSnapshot:
                 return found
         return self._fleet
 
+    async def live_token(self, token_id: UUID) -> Token | None:
+        """A token as it is now, whoever presents it; ``None`` when there is none. Raises ``SnapshotUnavailable``."""
+        entry = await self._load(token_id, bounded=False)
+        return None if entry is None else entry.token
+
     async def holder(self, identity_id: UUID) -> tuple[Holder | None, Fleet, Surroundings]:
         """An identity and the fleet as they are now, read together. Raises ``SnapshotUnavailable``.
 
@@ -229,12 +237,13 @@ class AccessSnapshot:
         try:
             async with _in_time(), self._sessions() as session:
                 row = await session.get(ServerRow, server.id)
-                if row is None or row.url is None:
+                if row is None:
                     raise SnapshotUnavailable
                 if known is None or known.version != server.version:
                     known = _Targets(server.version, await credential_holders(session, server.id))
                 opened = await open_credential(session, self._sealer, row, identity_id)
-                found = Target(row.url, opened.headers, tuple(row.protocol_versions), opened.client)
+                versions, launch = tuple(row.protocol_versions), launch_of(row, opened)
+                found = Target(row.url or "", opened.headers, versions, opened.client, launch)
         except DATABASE_FAULTS as error:
             raise SnapshotUnavailable from error
         known.keep(identity_id, found)

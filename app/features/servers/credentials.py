@@ -1,7 +1,7 @@
 """Upstream credentials: sealed for one row, one server and one origin, and opened for sending alone."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +14,14 @@ from app.features.audit.record import record
 from app.features.identities.models import Identity
 from app.features.servers import repository
 from app.features.servers.models import Server, ServerCredential
-from app.features.servers.schemas import Credential, OAuthClientCredential
+from app.features.servers.places import place_of_server
+from app.features.servers.schemas import Credential, EnvCredential, NoCredential, OAuthClientCredential
 from app.kit.authorization import Caller
 from app.kit.client_tokens import ClientCredentials
 from app.kit.crypto import Sealed, Sealer
 from app.kit.ids import IDENTITY, format_id, new_id
-from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
+from app.kit.outbound import AddressPolicy, ForbiddenUrl
+from app.kit.stdio import Launch
 from app.kit.versions import move_versions
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -27,10 +29,12 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A credential as it is sent: as headers, or as a client that an access token is fetched for."""
+    """A credential as it is sent: as headers, as a client that an access token is fetched for, or as the variables
+    of a command."""
 
     headers: Headers = ()
     client: ClientCredentials | None = None
+    variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 def credential_place(row_id: UUID, server_id: UUID, origin: str) -> bytes:
@@ -40,7 +44,7 @@ def credential_place(row_id: UUID, server_id: UUID, origin: str) -> bytes:
 
 def place_of(row: ServerCredential, server: Server) -> bytes:
     """Where a credential may be used: made of what is true now, never of what the row says of itself."""
-    return credential_place(row.id, server.id, str(origin_of(server.url or "")))
+    return credential_place(row.id, server.id, place_of_server(server))
 
 
 async def put_credential(
@@ -54,6 +58,7 @@ async def put_credential(
     request_id: str | None,
 ) -> ServerCredential:
     """Set or replace a credential of a locked server. Raises ``Invalid``, ``NotFound``."""
+    _check_kind(server, put)
     if isinstance(put, OAuthClientCredential):
         _check_token_url(policy, put.token_url)
     if identity_id is not None:
@@ -85,7 +90,7 @@ async def delete_credential(
 
 
 def _seal(sealer: Sealer, server: Server, identity_id: UUID | None, put: Credential) -> ServerCredential:
-    row_id, origin = new_id(), str(origin_of(server.url or ""))
+    row_id, origin = new_id(), place_of_server(server)
     plaintext = json.dumps(put.contents()).encode()
     sealed = sealer.seal(plaintext, credential_place(row_id, server.id, origin))
     return ServerCredential(
@@ -124,6 +129,26 @@ async def _changed(
         request_id=request_id,
         server_id=server.id,
     )
+
+
+def _check_kind(server: Server, put: Credential) -> None:
+    """A command is given variables, and exactly those that it declares; a URL is sent headers."""
+    if isinstance(put, NoCredential):
+        return
+    if (server.transport == "stdio") != isinstance(put, EnvCredential):
+        kinds = (
+            "env or none"
+            if server.transport == "stdio"
+            else "bearer, header, oauth_client_credentials or none"
+        )
+        raise Invalid.field(
+            "/kind", f"not_for_{server.transport}", f"A {server.transport} server takes the kinds {kinds}."
+        )
+    if isinstance(put, EnvCredential) and set(put.variables) != set(server.env_names or ()):
+        wanted = ", ".join(sorted(server.env_names or ())) or "none"
+        raise Invalid.field(
+            "/variables", "not_env_names", f"Give a value for each name of the server's env_names: {wanted}."
+        )
 
 
 def _check_token_url(policy: AddressPolicy, url: str) -> None:
@@ -168,8 +193,17 @@ async def open_credential(
 def _opened(row_id: UUID, contents: Any) -> Opened:
     if contents is None:
         return Opened()
+    if isinstance(contents, dict) and contents["kind"] == "env":
+        return Opened(variables=tuple(sorted(contents["variables"].items())))
     if isinstance(contents, dict):
         del contents["kind"]
         return Opened(client=ClientCredentials(row_id, **contents))
     name, value = contents
     return Opened(((name.encode("ascii"), value.encode("ascii")),))
+
+
+def launch_of(server: Server, opened: Opened) -> Launch | None:
+    """What a server is that runs as a command; ``None`` for one at a URL."""
+    if server.transport != "stdio" or server.command is None:
+        return None
+    return Launch(server.id, server.command, tuple(server.args or ()), opened.variables)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.features.servers import credentials, repository, service
 from app.features.servers.models import Server
+from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import (
     CredentialPut,
     IncludeEnded,
@@ -44,7 +45,8 @@ async def create_server(
     response: Response,
 ) -> ServerView:
     """Register a server. Nothing is sent to it; `POST /servers/{id}/sync` reads its tools."""
-    row = await service.create(session, runtime.outbound.policy, body, caller, request.state.request_id)
+    rules = PlaceRules(runtime.outbound.policy, runtime.commands)
+    row = await service.create(session, rules, body, caller, request.state.request_id)
     response.headers["Location"] = f"{router.prefix}/{format_id(SERVER, row.id)}"
     return await _shown(session, row, response)
 
@@ -85,7 +87,8 @@ async def update_server(
     """Change a server (merge patch). The slug and the transport never change."""
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
-    await service.update(session, runtime.outbound.policy, row, body, caller, request.state.request_id)
+    rules = PlaceRules(runtime.outbound.policy, runtime.commands)
+    await service.update(session, rules, row, body, caller, request.state.request_id)
     return await _shown(session, row, response)
 
 

@@ -12,12 +12,27 @@ from app.kit.ids import GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import CleanSecret, CleanText, LongText, Name, Patch, ShortText, Strict, absent
 from app.kit.selectors import MOST_LABELS, LabelKey, Labels, LabelValue, without_tag
+from app.kit.stdio import is_variable_name
 from app.kit.strict_json import JsonValue
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
 # ``a`` + ``b__c`` and ``a__b`` + ``c`` cannot both exist.
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]
+
+
+def _variable(name: str) -> str:
+    if not is_variable_name(name):
+        raise ValueError("this variable is the gateway's to set, or chooses what runs; use another")
+    return name
+
+
+Command = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+Arguments = Annotated[
+    list[Annotated[str, StringConstraints(max_length=2000), CleanText]], Field(max_length=100)
+]
+EnvNames = Annotated[list[Annotated[str, AfterValidator(_variable)]], Field(max_length=50)]
+MOST_VARIABLE_BYTES = 32 * 1024
 LabelChanges = TypeAliasType(
     "LabelChanges",
     Annotated[
@@ -30,7 +45,36 @@ LabelChanges = TypeAliasType(
     ],
 )
 Transport = TypeAliasType(
-    "Transport", Annotated[Literal["http", "stdio"], Field(description="`http` is streamable HTTP.")]
+    "Transport",
+    Annotated[
+        Literal["http", "stdio"],
+        Field(description="`http` is streamable HTTP; `stdio` is a command that the gateway's host runs."),
+    ],
+)
+
+
+def _not_too_large(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    size = sum(len(value.get_secret_value().encode()) for value in variables.values())
+    if size > MOST_VARIABLE_BYTES:
+        raise ValueError(f"all values together may have {MOST_VARIABLE_BYTES} bytes")
+    return variables
+
+
+EnvironmentVariables = TypeAliasType(
+    "EnvironmentVariables",
+    Annotated[
+        dict[
+            Annotated[str, StringConstraints(max_length=100), AfterValidator(_variable)],
+            Annotated[SecretStr, Field(max_length=16_384), CleanSecret],
+        ],
+        Field(
+            min_length=1,
+            max_length=50,
+            description="Values by the names of `env_names`. They are stored encrypted and never shown.",
+            examples=[{"GIT_TOKEN": "..."}],
+        ),
+        AfterValidator(_not_too_large),
+    ],
 )
 ServerStatus = TypeAliasType(
     "ServerStatus",
@@ -66,8 +110,8 @@ IncludeEnded = Annotated[
 UpstreamCredentialKind = TypeAliasType(
     "UpstreamCredentialKind",
     Annotated[
-        Literal["none", "bearer", "header", "oauth_client_credentials"],
-        Field(description="What calls to the server carry."),
+        Literal["none", "bearer", "header", "oauth_client_credentials", "env"],
+        Field(description="What calls to the server carry, or its program is given."),
     ],
 )
 
@@ -130,7 +174,10 @@ class ServerView(Strict):
     url: str | None = Field(
         description="The streamable HTTP endpoint.", examples=["https://mcp.example.com/git"]
     )
-    command: str | None = Field(description="The program of a `stdio` server.", examples=["mcp-server-git"])
+    command: str | None = Field(
+        description="The program of a `stdio` server, by its absolute path.",
+        examples=["/opt/mcp/bin/mcp-server-git"],
+    )
     args: list[str] | None = Field(description="Its arguments.", examples=[["--repository", "/srv/repo"]])
     env_names: list[str] | None = Field(
         description="The environment variables that it is given, by name.", examples=[["GIT_TOKEN"]]
@@ -189,9 +236,21 @@ class ServerCreate(Strict):
     owner_group_id: GroupId | None = None
     transport: Transport = "http"
     url: Url | None = Field(default=None, description="The streamable HTTP endpoint.")
-    command: ShortText | None = None
-    args: list[ShortText] | None = Field(default=None, max_length=100)
-    env_names: list[ShortText] | None = Field(default=None, max_length=100)
+    command: Command | None = Field(
+        default=None,
+        description="The program of a `stdio` server, by its absolute path. The operator says which may run.",
+        examples=["/opt/mcp/bin/mcp-server-git"],
+    )
+    args: Arguments | None = Field(
+        default=None,
+        description="Its arguments. Whoever can list the host's processes sees them: no place for a secret.",
+        examples=[["--repository", "/srv/repo"]],
+    )
+    env_names: EnvNames | None = Field(
+        default=None,
+        description="The environment variables that it is given; a credential of the kind `env` has the values.",
+        examples=[["GIT_TOKEN"]],
+    )
     status: ServerStatus = "active"
     new_tools: NewTools = Field(
         default="quarantine", description="What becomes of tools that are found after the first sync."
@@ -213,6 +272,9 @@ class ServerPatch(Patch):
     labels: LabelChanges = absent()
     owner_group_id: GroupId | None = None
     url: Url = absent("To another origin only while no credential is stored.")
+    command: Command = absent("Of a `stdio` server; only while no credential is stored.")
+    args: Arguments = absent("The same.")
+    env_names: EnvNames = absent("The same.")
     status: ServerStatus = absent()
     new_tools: NewTools = absent()
     keep_arguments: KeepArguments = absent()
@@ -359,7 +421,23 @@ class OAuthClientCredential(Strict):
         return {**self.model_dump(mode="json"), "client_secret": self.client_secret.get_secret_value()}
 
 
-Credential = NoCredential | BearerCredential | HeaderCredential | OAuthClientCredential
+class EnvCredential(Strict):
+    """Environment variables that the program of a ``stdio`` server is given."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"kind": "env", "variables": {"GIT_TOKEN": "..."}}]},
+    )
+    kind: Literal["env"]
+    variables: EnvironmentVariables
+
+    def contents(self) -> JsonValue:
+        """What is sealed: the values by name."""
+        values = {name: value.get_secret_value() for name, value in self.variables.items()}
+        return {"kind": "env", "variables": {**values}}
+
+
+Credential = NoCredential | BearerCredential | HeaderCredential | OAuthClientCredential | EnvCredential
 
 
 class CredentialPut(
@@ -380,7 +458,8 @@ class UpstreamCredentialView(Strict):
     )
     kind: UpstreamCredentialKind
     origin: str = Field(
-        description="The only origin that it is sent to.", examples=["https://mcp.example.com"]
+        description="The only origin that it is sent to; for a `stdio` server, a digest of its command.",
+        examples=["https://mcp.example.com"],
     )
     updated_at: datetime
 

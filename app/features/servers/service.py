@@ -14,26 +14,30 @@ from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.servers import repository
 from app.features.servers.models import Server, ServerCredential
+from app.features.servers.places import PlaceRules, check_place, digest_of, place_of_fields
 from app.features.servers.schemas import ServerCreate, ServerPatch, ServerView
 from app.kit.authorization import Caller
-from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
 from app.kit.selectors import MOST_LABELS
 from app.kit.versions import move_versions
 
 # Decisions rest on these, so a change moves the server's version; what grants select by moves the fleet's too.
-_DECISIVE = {"status", "url", "labels", "owner_group_id"}
+_DECISIVE = {"status", "url", "command", "args", "env_names", "labels", "owner_group_id"}
+_PLACE = {"url", "command", "args", "env_names"}
 
 
 async def create(
-    session: AsyncSession, policy: AddressPolicy, new: ServerCreate, caller: Caller, request_id: str | None
+    session: AsyncSession, rules: PlaceRules, new: ServerCreate, caller: Caller, request_id: str | None
 ) -> Server:
-    """Register a server. Raises ``Invalid`` (``forbidden_url`` among its codes) and ``Conflict`` (``slug_taken``)."""
-    _check_transport(new)
-    _check_url(policy, new.url)
+    """Register a server. Raises ``Invalid`` (``forbidden_url`` and ``stdio_not_allowed`` among its codes) and
+    ``Conflict`` (``slug_taken``)."""
+    place = {name: getattr(new, name) for name in sorted(_PLACE)}
+    check_place(rules, new.transport, place)
     await _check_owner(session, new.owner_group_id)
     if await repository.slug_is_taken(session, new.slug):
         raise _slug_taken(new.slug)
     row = Server(**new.model_dump(exclude={"name"}), name=new.name or new.slug)
+    if row.transport == "stdio":
+        row.args, row.env_names = row.args or [], row.env_names or []
     try:
         async with session.begin_nested():
             session.add(row)
@@ -48,23 +52,24 @@ async def create(
 
 async def update(
     session: AsyncSession,
-    policy: AddressPolicy,
+    rules: PlaceRules,
     row: Server,
     patch: ServerPatch,
     caller: Caller,
     request_id: str | None,
 ) -> None:
-    """Change a locked server by a merge patch. Raises ``Invalid``, and ``Conflict`` for a URL away from the
-    origin that a stored credential is bound to."""
+    """Change a locked server by a merge patch. Raises ``Invalid``, and ``Conflict`` for a URL or command away from
+    where a stored credential is bound to."""
     wanted = patch.given()
     if "labels" in wanted:
         wanted["labels"] = _merge(row.labels, wanted["labels"])
     changed = {name for name, value in wanted.items() if getattr(row, name) != value}
     if not changed:
         return
-    if "url" in changed:
-        _check_url(policy, wanted["url"])
-        await _check_origin(session, row, wanted["url"])
+    if changed & _PLACE:
+        place = {name: wanted.get(name, getattr(row, name)) for name in sorted(_PLACE)}
+        check_place(rules, row.transport, place)
+        await _check_bound(session, row, place_of_fields(row.transport, place))
         row.sync_state = "never"
     if "owner_group_id" in changed:
         await _check_owner(session, wanted["owner_group_id"])
@@ -138,41 +143,14 @@ def _slug_taken(slug: str) -> Conflict:
     )
 
 
-def _check_transport(new: ServerCreate) -> None:
-    if new.transport == "stdio":
-        raise Invalid.field(
-            "/transport",
-            "not_supported_yet",
-            "Only http is served for now; put a bridge such as mcp-proxy before a stdio server.",
-        )
-    for name in ("command", "args", "env_names"):
-        if getattr(new, name) is not None:
-            raise Invalid.field(
-                f"/{name}", "not_for_http", f"{name} belongs to the transport stdio; leave it out."
-            )
-    if new.url is None:
-        raise Invalid.field("/url", "required", "A server with the transport http needs a url.")
-
-
-def _check_url(policy: AddressPolicy, url: str | None) -> None:
-    try:
-        policy.check_url(url or "")
-    except ForbiddenUrl as error:
-        detail = (
-            f"{error.reason[:1].upper()}{error.reason[1:]}. Private addresses need "
-            "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS."
-        )
-        raise Invalid(
-            detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)]
-        ) from None
-
-
-async def _check_origin(session: AsyncSession, row: Server, url: str) -> None:
+async def _check_bound(session: AsyncSession, row: Server, place: str) -> None:
     bound = await repository.credential_origins(session, row.id)
-    if bound and bound != {str(origin_of(url))}:
+    if bound and bound != {place}:
+        what = "command" if row.transport == "stdio" else "URL"
         raise Conflict(
             "A stored credential is bound to the present origin and is sent nowhere else. Remove it (DELETE "
-            f"/api/v1/servers/.../credential), change the URL, and set it again. Bound to: {', '.join(sorted(bound))}.",
+            f"/api/v1/servers/.../credential), change the {what}, and set it again. "
+            f"Bound to: {', '.join(sorted(bound))}.",
             code="credential_bound_to_origin",
         )
 
@@ -193,7 +171,12 @@ def _merge(labels: dict[str, str], changes: dict[str, str | None]) -> dict[str, 
 
 def _shown(changes: dict[str, Any]) -> dict[str, Any]:
     """Fields as the audit trail may keep them."""
-    return {name: without_query(value) if name == "url" else value for name, value in changes.items()}
+    shown = dict(changes)
+    if "url" in shown:
+        shown["url"] = without_query(shown["url"])
+    if shown.get("args"):
+        shown["args"] = f"{len(shown['args'])} words, sha256 {digest_of(shown['args'])}"
+    return shown
 
 
 async def _record(

@@ -2,17 +2,28 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.features.tools.definitions import Definition, OddTool, read_definition
 from app.kit.mcp_upstream import McpUpstreamError, list_tools, open_connection, probe
-from app.kit.outbound import OutboundClient, Timeouts
+from app.kit.outbound import OutboundClient, Target, Timeouts
 from app.kit.strict_json import JsonObject
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
-DEADLINE_S = 45.0
-_TIMEOUTS = Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0)
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long all of it may take, and each request."""
+
+    deadline_s: float
+    timeouts: Timeouts
+
+
+OF_URLS = Patience(45.0, Timeouts(connect=5.0, first_byte=15.0, idle=15.0, total=30.0))
+OF_COMMANDS = Patience(120.0, Timeouts(connect=5.0, first_byte=35.0, idle=35.0, total=60.0))
+"""A program is started for each version that it may speak, and may take half a minute to start."""
 
 _WHY = {
     "forbidden": "its address may not be reached",
@@ -26,6 +37,10 @@ _WHY = {
 
 _ABLE: JsonObject = {"roots": {"listChanged": True}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
 """All that clients may be able to do: some servers show a tool to those alone who can answer what it asks."""
+
+
+_OF_SUPERVISOR = frozenset({429, 503, 504})
+"""With these it says in its own words why a command does not run; no program gives an answer one of them."""
 
 
 class DiscoveryFailed(Exception):
@@ -53,23 +68,35 @@ class Discovered:
         return f"Tools left out: {parts}."
 
 
-async def discover(outbound: OutboundClient, url: str, headers: Headers) -> Discovered:
-    """Ask a server what it speaks and which tools it has. Raises ``DiscoveryFailed``."""
+async def discover(
+    outbound: OutboundClient,
+    url: str | Target,
+    headers: Headers,
+    *,
+    patience: Patience = OF_URLS,
+    secrets: Sequence[bytes] | None = None,
+) -> Discovered:
+    """Ask a server what it speaks and which tools it has. Raises ``DiscoveryFailed``.
+
+    ``secrets``: what its tools may not hold; the credential in the headers, unless told.
+    """
+    times = patience.timeouts
     try:
-        async with asyncio.timeout(DEADLINE_S):
-            info = await probe(outbound, url, headers, timeouts=_TIMEOUTS)
+        async with asyncio.timeout(patience.deadline_s):
+            info = await probe(outbound, url, headers, timeouts=times)
             connection = await open_connection(
-                outbound, url, headers, info.protocol_versions, client_capabilities=_ABLE, timeouts=_TIMEOUTS
+                outbound, url, headers, info.protocol_versions, client_capabilities=_ABLE, timeouts=times
             )
             async with connection:
                 items = await list_tools(connection)
     except McpUpstreamError as error:
-        raise DiscoveryFailed(error.kind, _reason(error)) from None
+        raise DiscoveryFailed(error.kind, _reason(error, of_command=not isinstance(url, str))) from None
     except TimeoutError:
-        raise DiscoveryFailed("timeout", f"It took longer than {DEADLINE_S:.0f} s.") from None
+        raise DiscoveryFailed("timeout", f"It took longer than {patience.deadline_s:.0f} s.") from None
+    if secrets is None:
+        secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
     definitions: dict[str, Definition] = {}
     left_out: Counter[str] = Counter()
-    secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
     for item in items:
         # Others are served by this loop too, and a hostile server may send megabytes.
         await asyncio.sleep(0)
@@ -82,7 +109,9 @@ async def discover(outbound: OutboundClient, url: str, headers: Headers) -> Disc
     return Discovered(tuple(definitions.values()), dict(left_out), info.protocol_versions)
 
 
-def _reason(error: McpUpstreamError) -> str:
+def _reason(error: McpUpstreamError, *, of_command: bool) -> str:
+    if of_command and error.status in _OF_SUPERVISOR:
+        return error.message
     if error.kind == "rpc":
         return f"The server refused with the JSON-RPC error {error.code}."
     if error.kind == "http":

@@ -4,7 +4,7 @@ Two syncs of one server may talk to it at once; applying is one at a time (the s
 one that began earlier gives way, so that an older look never overwrites a newer one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -13,17 +13,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.servers import repository as servers
-from app.features.servers.credentials import Headers, Opened, open_credential
+from app.features.servers.credentials import Headers, Opened, launch_of, open_credential
 from app.features.servers.models import Server
 from app.features.tools import repository
 from app.features.tools.catalogue import reconcile
-from app.features.tools.discovery import Discovered, DiscoveryFailed, discover
+from app.features.tools.discovery import OF_COMMANDS, Discovered, DiscoveryFailed, discover
 from app.features.tools.history import keep_definitions
 from app.kit.authorization import Caller, Role
 from app.kit.client_tokens import TokenFault
 from app.kit.crypto import Sealer, UnsealingFault
 from app.kit.database import commit
+from app.kit.outbound import Target
 from app.kit.runtime import Runtime
+from app.kit.stdio import syncing
 from app.kit.versions import move_versions
 
 # Who acts when nobody asked: a background task that saw a changed definition.
@@ -33,7 +35,8 @@ SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 @dataclass(frozen=True, slots=True)
 class _Start:
     at: datetime
-    url: str
+    place: tuple[str | None, ...]
+    url: str | Target
     credential: Opened
     fault: DiscoveryFailed | None = None
 
@@ -44,13 +47,13 @@ async def sync_server(
     """Read a server's tools and bring the catalogue to them; the server's row afterwards.
 
     A server that does not answer properly gets the sync state ``error`` with the reason, and nothing else
-    changes. Raises ``NotFound``, ``Conflict`` (``server_changed``: its URL moved meanwhile) and ``Unavailable``.
+    changes. Raises ``NotFound``, ``Conflict`` (``server_changed``: it moved meanwhile) and ``Unavailable``.
     Call it with no transaction open: talking to a server may take most of a minute.
     """
     start = await _begin(runtime, server_id)
     found: Discovered | DiscoveryFailed
     try:
-        found = start.fault or await discover(runtime.outbound, start.url, await _headers(runtime, start))
+        found = start.fault or await _discover(runtime, start)
     except DiscoveryFailed as failed:
         found = failed
     async with runtime.sessions() as session:
@@ -66,7 +69,33 @@ async def _begin(runtime: Runtime, server_id: UUID) -> _Start:
             raise NotFound("There is no such server.")
         at = await servers.database_time(session)
         credential, fault = await _credential(session, runtime.sealer, server)
-        return _Start(at, server.url or "", credential, fault)
+        if server.transport == "stdio" and fault is None:
+            return _started(runtime, server, at, credential)
+        return _Start(at, _place(server), server.url or "", credential, fault)
+
+
+def _started(runtime: Runtime, server: Server, at: datetime, credential: Opened) -> _Start:
+    """A command is read by way of the supervisor that runs it."""
+    launch, supervisor = launch_of(server, credential), runtime.supervisor
+    if launch is None or supervisor is None:
+        reason = "It is a command, and this host runs none: SCOPEGATE_STDIO_ALLOWED_COMMANDS names those that may run."
+        return _Start(at, _place(server), "", credential, DiscoveryFailed("forbidden", reason))
+    headers = supervisor.headers(launch, syncing(server.id))
+    credential = replace(credential, headers=headers)
+    return _Start(at, _place(server), supervisor.target(server.id), credential)
+
+
+def _place(server: Server) -> tuple[str | None, ...]:
+    return server.url, server.command, *(server.args or ()), None, *(server.env_names or ())
+
+
+async def _discover(runtime: Runtime, start: _Start) -> Discovered:
+    if isinstance(start.url, str):
+        return await discover(runtime.outbound, start.url, await _headers(runtime, start))
+    values = [value.encode() for _, value in start.credential.variables]
+    return await discover(
+        runtime.outbound, start.url, start.credential.headers, patience=OF_COMMANDS, secrets=values
+    )
 
 
 async def _credential(
@@ -101,8 +130,8 @@ async def _apply(
         raise NotFound("There is no such server.")
     if server.sync_at is not None and server.sync_at > start.at:
         return server
-    if server.url != start.url:
-        raise Conflict("The server's URL was changed during the sync; sync again.", code="server_changed")
+    if _place(server) != start.place:
+        raise Conflict("The server was moved during the sync; sync again.", code="server_changed")
     server.sync_at = start.at
     server.revision += 1
     if isinstance(found, DiscoveryFailed):

@@ -86,7 +86,8 @@ class Breaker:
 
     def answered(self, target: Target, caller: int, status: int) -> None:
         """An answer came; of these statuses it is none."""
-        if status in NO_ANSWER:
+        # The supervisor of commands says it of a caller's own program, and lets that rest itself.
+        if status in NO_ANSWER and target.origin.socket is None:
             self._trouble(target).unanswered.add(caller)
             self._judge(target)
             return

@@ -2,6 +2,8 @@
 
 from app.kit.stdio.commands import AllowedCommands, is_variable_name, read_commands
 from app.kit.stdio.wire import (
+    NOBODY,
+    REFUSAL,
     Holder,
     Launch,
     SupervisorAddress,
@@ -10,6 +12,8 @@ from app.kit.stdio.wire import (
 )
 
 __all__ = [
+    "NOBODY",
+    "REFUSAL",
     "AllowedCommands",
     "Holder",
     "Launch",

@@ -20,6 +20,8 @@ VARIABLE = "_SCOPEGATE_SUPERVISOR"
 SECRET = b"scopegate-secret"
 LAUNCH = b"scopegate-launch"
 HOLDER = b"scopegate-holder"
+REFUSAL = b"scopegate-refusal"
+"""Marks an answer that is the supervisor's own and no program's."""
 NOBODY = UUID(int=0)
 """Stands for the worker of a sync."""
 
@@ -113,6 +115,10 @@ class SupervisorAddress:
     def headers(self, launch: Launch, holder: Holder) -> Headers:
         """What each request to the supervisor carries."""
         return ((SECRET, self.secret.encode()), (LAUNCH, launch.encode()), (HOLDER, holder.encode()))
+
+    def own_headers(self) -> Headers:
+        """What a request carries that is about no command."""
+        return ((SECRET, self.secret.encode()),)
 
     def is_secret(self, value: bytes) -> bool:
         """Whether a caller knows the secret."""

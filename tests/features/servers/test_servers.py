@@ -62,7 +62,7 @@ async def test_a_server_is_registered_read_and_listed(api: httpx2.AsyncClient) -
         ({"slug": "git", "url": URL, "name": "a\u0000b"}, "/name", "value_error"),
         ({"slug": "git", "url": URL, "name": "x" * 201}, "/name", "string_too_long"),
         ({"slug": "git", "url": URL, "labels": {"a": 1}}, "/labels/a", "string_type"),
-        ({"slug": "git", "transport": "stdio", "command": "x"}, "/transport", "not_supported_yet"),
+        ({"slug": "git", "transport": "stdio", "command": "x"}, "/command", "stdio_not_allowed"),
         ({"slug": "git", "url": URL, "args": []}, "/args", "not_for_http"),
         (
             {"slug": "git", "url": URL, "owner_group_id": "grp_01jdpnwz00e008000000000000"},

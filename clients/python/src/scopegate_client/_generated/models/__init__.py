@@ -29,6 +29,8 @@ from .connect_snippet import ConnectSnippet
 from .create_access_token_body import CreateAccessTokenBody
 from .credential_summary import CredentialSummary
 from .definition_change import DefinitionChange
+from .env_credential import EnvCredential
+from .environment_variables import EnvironmentVariables
 from .get_liveness_response_get_liveness import GetLivenessResponseGetLiveness
 from .grant import Grant
 from .grant_create import GrantCreate
@@ -174,6 +176,8 @@ __all__ = (
     "CreateAccessTokenBody",
     "CredentialSummary",
     "DefinitionChange",
+    "EnvCredential",
+    "EnvironmentVariables",
     "GetLivenessResponseGetLiveness",
     "Grant",
     "GrantCreate",

@@ -17,7 +17,7 @@ class CredentialSummary:
     """That there is a credential, and nothing of what it is."""
 
     kind: UpstreamCredentialKind
-    """What calls to the server carry."""
+    """What calls to the server carry, or its program is given."""
 
     updated_at: datetime.datetime
     """When it last changed."""

@@ -40,13 +40,13 @@ class Server:
     """The group whose members look after it."""
 
     transport: Transport
-    """`http` is streamable HTTP."""
+    """`http` is streamable HTTP; `stdio` is a command that the gateway's host runs."""
 
     url: None | str
     """The streamable HTTP endpoint."""
 
     command: None | str
-    """The program of a `stdio` server."""
+    """The program of a `stdio` server, by its absolute path."""
 
     args: list[str] | None
     """Its arguments."""

@@ -35,19 +35,19 @@ class ServerCreate:
     """The id of a group."""
 
     transport: Transport | Unset = UNSET
-    """`http` is streamable HTTP."""
+    """`http` is streamable HTTP; `stdio` is a command that the gateway's host runs."""
 
     url: None | str | Unset = UNSET
     """The streamable HTTP endpoint."""
 
     command: None | str | Unset = UNSET
-    """The program of a `stdio` server."""
+    """The program of a `stdio` server, by its absolute path. The operator says which may run."""
 
     args: list[str] | None | Unset = UNSET
-    """Its arguments."""
+    """Its arguments. Whoever can list the host's processes sees them: no place for a secret."""
 
     env_names: list[str] | None | Unset = UNSET
-    """The environment variables that it is given, by name."""
+    """The environment variables that it is given; a credential of the kind `env` has the values."""
 
     status: ServerStatus | Unset = UNSET
     """A `disabled` server is listed to nobody and called by nobody."""

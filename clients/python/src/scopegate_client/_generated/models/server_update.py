@@ -33,6 +33,15 @@ class ServerUpdate:
     url: str | Unset = UNSET
     """To another origin only while no credential is stored."""
 
+    command: str | Unset = UNSET
+    """Of a `stdio` server; only while no credential is stored."""
+
+    args: list[str] | Unset = UNSET
+    """The same."""
+
+    env_names: list[str] | Unset = UNSET
+    """The same."""
+
     status: ServerStatus | Unset = UNSET
     """A `disabled` server is listed to nobody and called by nobody."""
 
@@ -64,6 +73,16 @@ class ServerUpdate:
 
         url = self.url
 
+        command = self.command
+
+        args: list[str] | Unset = UNSET
+        if not isinstance(self.args, Unset):
+            args = self.args
+
+        env_names: list[str] | Unset = UNSET
+        if not isinstance(self.env_names, Unset):
+            env_names = self.env_names
+
         status: str | Unset = UNSET
         if not isinstance(self.status, Unset):
             status = self.status
@@ -88,6 +107,12 @@ class ServerUpdate:
             field_dict["owner_group_id"] = owner_group_id
         if url is not UNSET:
             field_dict["url"] = url
+        if command is not UNSET:
+            field_dict["command"] = command
+        if args is not UNSET:
+            field_dict["args"] = args
+        if env_names is not UNSET:
+            field_dict["env_names"] = env_names
         if status is not UNSET:
             field_dict["status"] = status
         if new_tools is not UNSET:
@@ -131,6 +156,12 @@ class ServerUpdate:
 
         url = d.pop("url", UNSET)
 
+        command = d.pop("command", UNSET)
+
+        args = cast(list[str], d.pop("args", UNSET))
+
+        env_names = cast(list[str], d.pop("env_names", UNSET))
+
         _status = d.pop("status", UNSET)
         status: ServerStatus | Unset
         if isinstance(_status, Unset):
@@ -158,6 +189,9 @@ class ServerUpdate:
             labels=labels,
             owner_group_id=owner_group_id,
             url=url,
+            command=command,
+            args=args,
+            env_names=env_names,
             status=status,
             new_tools=new_tools,
             keep_arguments=keep_arguments,

@@ -23,10 +23,10 @@ class UpstreamCredential:
     """The identity whose calls carry it; null: calls of all others."""
 
     kind: UpstreamCredentialKind
-    """What calls to the server carry."""
+    """What calls to the server carry, or its program is given."""
 
     origin: str
-    """The only origin that it is sent to."""
+    """The only origin that it is sent to; for a `stdio` server, a digest of its command."""
 
     updated_at: datetime.datetime
     """When it last changed."""

@@ -10,6 +10,7 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.bearer_credential import BearerCredential
+from ...models.env_credential import EnvCredential
 from ...models.header_credential import HeaderCredential
 from ...models.keep_arguments import KeepArguments
 from ...models.label_changes import LabelChanges
@@ -111,11 +112,11 @@ class ServersResource(Resource):
             description: What it is for.
             labels: Labels by key.
             owner_group_id: The id of a group.
-            transport: `http` is streamable HTTP.
+            transport: `http` is streamable HTTP; `stdio` is a command that the gateway's host runs.
             url: The streamable HTTP endpoint.
-            command: The program of a `stdio` server.
-            args: Its arguments.
-            env_names: The environment variables that it is given, by name.
+            command: The program of a `stdio` server, by its absolute path. The operator says which may run.
+            args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
+            env_names: The environment variables that it is given; a credential of the kind `env` has the values.
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
@@ -193,6 +194,9 @@ class ServersResource(Resource):
         labels: LabelChanges | JsonObject | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         url: str | Unset = UNSET,
+        command: str | Unset = UNSET,
+        args: Sequence[str] | Unset = UNSET,
+        env_names: Sequence[str] | Unset = UNSET,
         status: ServerStatus | Unset = UNSET,
         new_tools: NewTools | Unset = UNSET,
         keep_arguments: KeepArguments | Unset = UNSET,
@@ -211,6 +215,9 @@ class ServersResource(Resource):
             labels: Labels to set by key; a null takes the label away.
             owner_group_id: The id of a group.
             url: To another origin only while no credential is stored.
+            command: Of a `stdio` server; only while no credential is stored.
+            args: The same.
+            env_names: The same.
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
@@ -224,6 +231,9 @@ class ServersResource(Resource):
                 labels=labels,
                 owner_group_id=owner_group_id,
                 url=url,
+                command=command,
+                args=args,
+                env_names=env_names,
                 status=status,
                 new_tools=new_tools,
                 keep_arguments=keep_arguments,
@@ -234,7 +244,12 @@ class ServersResource(Resource):
     def set_credential(
         self,
         server_id: str,
-        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:
@@ -285,7 +300,12 @@ class ServersResource(Resource):
         self,
         server_id: str,
         identity_id: str,
-        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:
@@ -435,11 +455,11 @@ class AsyncServersResource(AsyncResource):
             description: What it is for.
             labels: Labels by key.
             owner_group_id: The id of a group.
-            transport: `http` is streamable HTTP.
+            transport: `http` is streamable HTTP; `stdio` is a command that the gateway's host runs.
             url: The streamable HTTP endpoint.
-            command: The program of a `stdio` server.
-            args: Its arguments.
-            env_names: The environment variables that it is given, by name.
+            command: The program of a `stdio` server, by its absolute path. The operator says which may run.
+            args: Its arguments. Whoever can list the host's processes sees them: no place for a secret.
+            env_names: The environment variables that it is given; a credential of the kind `env` has the values.
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
@@ -517,6 +537,9 @@ class AsyncServersResource(AsyncResource):
         labels: LabelChanges | JsonObject | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         url: str | Unset = UNSET,
+        command: str | Unset = UNSET,
+        args: Sequence[str] | Unset = UNSET,
+        env_names: Sequence[str] | Unset = UNSET,
         status: ServerStatus | Unset = UNSET,
         new_tools: NewTools | Unset = UNSET,
         keep_arguments: KeepArguments | Unset = UNSET,
@@ -535,6 +558,9 @@ class AsyncServersResource(AsyncResource):
             labels: Labels to set by key; a null takes the label away.
             owner_group_id: The id of a group.
             url: To another origin only while no credential is stored.
+            command: Of a `stdio` server; only while no credential is stored.
+            args: The same.
+            env_names: The same.
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
@@ -548,6 +574,9 @@ class AsyncServersResource(AsyncResource):
                 labels=labels,
                 owner_group_id=owner_group_id,
                 url=url,
+                command=command,
+                args=args,
+                env_names=env_names,
                 status=status,
                 new_tools=new_tools,
                 keep_arguments=keep_arguments,
@@ -558,7 +587,12 @@ class AsyncServersResource(AsyncResource):
     async def set_credential(
         self,
         server_id: str,
-        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:
@@ -609,7 +643,12 @@ class AsyncServersResource(AsyncResource):
         self,
         server_id: str,
         identity_id: str,
-        body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
     ) -> UpstreamCredential:

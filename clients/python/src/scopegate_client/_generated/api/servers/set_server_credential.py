@@ -10,6 +10,7 @@ from ...._call import (
     path_of,
 )
 from ...models.bearer_credential import BearerCredential
+from ...models.env_credential import EnvCredential
 from ...models.header_credential import HeaderCredential
 from ...models.no_credential import NoCredential
 from ...models.o_auth_client_credential import OAuthClientCredential
@@ -18,7 +19,12 @@ from ...models.upstream_credential import UpstreamCredential
 
 def call(
     server_id: str,
-    body: BearerCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+    body: BearerCredential
+    | EnvCredential
+    | HeaderCredential
+    | NoCredential
+    | OAuthClientCredential
+    | JsonObject,
     *,
     if_match: int | str | None = None,
 ) -> Call[UpstreamCredential]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...._call import (
     Call,
     JsonObject,
@@ -25,6 +27,9 @@ def call(
     labels: LabelChanges | JsonObject | Unset = UNSET,
     owner_group_id: str | None | Unset = UNSET,
     url: str | Unset = UNSET,
+    command: str | Unset = UNSET,
+    args: Sequence[str] | Unset = UNSET,
+    env_names: Sequence[str] | Unset = UNSET,
     status: ServerStatus | Unset = UNSET,
     new_tools: NewTools | Unset = UNSET,
     keep_arguments: KeepArguments | Unset = UNSET,
@@ -48,6 +53,9 @@ def call(
                 "labels": labels,
                 "owner_group_id": owner_group_id,
                 "url": url,
+                "command": command,
+                "args": args,
+                "env_names": env_names,
                 "status": status,
                 "new_tools": new_tools,
                 "keep_arguments": keep_arguments,

@@ -1,0 +1,71 @@
+"""The supervisor of commands, as a child of ``scopegate serve``."""
+
+import contextlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.cli.children import Child
+from app.cli.errors import CannotStart
+from app.kit.stdio import SupervisorAddress
+from app.settings import Settings
+from app.supervisor.processes import hide_from_equals
+
+_READY_SECONDS = 20.0
+_BETWEEN_LOOKS = 0.02
+# More than the supervisor needs to end all of its commands.
+_STOP_SECONDS = 15.0
+
+
+@contextlib.contextmanager
+def commands_running(settings: Settings) -> Iterator[None]:
+    """Run the supervisor while the service runs, where any commands are allowed.
+
+    Raises:
+        CannotStart: this is no Linux, or the supervisor does not start.
+    """
+    if not settings.stdio_allowed_commands:
+        yield
+        return
+    if sys.platform != "linux":
+        raise CannotStart("SCOPEGATE_STDIO_ALLOWED_COMMANDS: commands run on Linux alone")
+    with tempfile.TemporaryDirectory(prefix="scopegate-supervisor-") as directory:
+        address = SupervisorAddress(f"{directory}/socket", secrets.token_urlsafe(32))
+        hide_from_equals()
+        guard = _started(settings, address)
+        os.environ.update(address.written())
+        try:
+            _wait(guard, Path(address.socket))
+            yield
+        finally:
+            for name in address.written():
+                del os.environ[name]
+            guard.stop()
+
+
+def _started(settings: Settings, address: SupervisorAddress) -> Child:
+    """With nothing of our environment but what it needs: it stands next to other people's programs."""
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LANG", "TZ") if name in os.environ}
+    own = {
+        "SCOPEGATE_STDIO_ALLOWED_COMMANDS": json.dumps(settings.stdio_allowed_commands.entries),
+        "SCOPEGATE_STDIO_PROCESSES": str(settings.stdio_processes),
+    }
+    return Child(
+        "the supervisor of commands",
+        [sys.executable, "-m", "app.supervisor.guard"],
+        environment={**kept, **own, **address.written()},
+        grace_seconds=_STOP_SECONDS,
+    )
+
+
+def _wait(guard: Child, socket: Path) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while not socket.exists():
+        if guard.exit_code is not None or time.monotonic() > deadline:
+            raise CannotStart("the supervisor of commands did not start; the lines above say why", code=1)
+        time.sleep(_BETWEEN_LOOKS)

@@ -1,0 +1,81 @@
+"""Where a server is: at a URL, or a command on the gateway's host. What may be registered, and what stands for it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.errors import FieldError, Invalid
+from app.features.servers.models import Server
+from app.kit import strict_json
+from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
+from app.kit.stdio import AllowedCommands, command_place
+
+_OF = {"http": ("url",), "stdio": ("command", "args", "env_names")}
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceRules:
+    """What the operator lets servers be."""
+
+    addresses: AddressPolicy
+    commands: AllowedCommands
+
+
+def place_of_server(server: Server) -> str:
+    """What a credential is bound to: the URL's origin, or a digest of the command."""
+    fields = {name: getattr(server, name) for names in _OF.values() for name in names}
+    return place_of_fields(server.transport, fields)
+
+
+def place_of_fields(transport: str, fields: dict[str, Any]) -> str:
+    """The same, of fields that have been checked."""
+    if transport == "stdio":
+        return command_place(fields["command"] or "", fields["args"] or [], fields["env_names"] or [])
+    return str(origin_of(fields["url"] or ""))
+
+
+def digest_of(words: Sequence[str]) -> str:
+    """What stands for arguments in the audit trail: some people put a key into them."""
+    return hashlib.sha256(strict_json.dumps(list(words))).hexdigest()[:16]
+
+
+def check_place(rules: PlaceRules, transport: str, fields: dict[str, Any]) -> None:
+    """Refuse fields of the other transport, and what may not be reached or run. Raises ``Invalid``."""
+    other = "stdio" if transport == "http" else "http"
+    for name in _OF[other]:
+        if fields[name] is not None:
+            detail = f"{name} belongs to the transport {other}; leave it out."
+            raise Invalid.field(f"/{name}", f"not_for_{transport}", detail)
+    if transport == "stdio":
+        _check_command(rules.commands, fields)
+    else:
+        _check_url(rules.addresses, fields["url"])
+
+
+def _check_command(allowed: AllowedCommands, fields: dict[str, Any]) -> None:
+    if fields["command"] is None:
+        raise Invalid.field("/command", "required", "A server with the transport stdio needs a command.")
+    if not allowed.allow(fields["command"], fields["args"] or []):
+        detail = (
+            "This command line may not run on the gateway's host. Its operator names those that may, word for word, in "
+            "SCOPEGATE_STDIO_ALLOWED_COMMANDS."
+        )
+        raise Invalid(
+            detail, code="stdio_not_allowed", errors=[FieldError("/command", "stdio_not_allowed", detail)]
+        )
+
+
+def _check_url(policy: AddressPolicy, url: str | None) -> None:
+    if url is None:
+        raise Invalid.field("/url", "required", "A server with the transport http needs a url.")
+    try:
+        policy.check_url(url)
+    except ForbiddenUrl as error:
+        detail = (
+            f"{error.reason[:1].upper()}{error.reason[1:]}. Private addresses need "
+            "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS."
+        )
+        raise Invalid(
+            detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)]
+        ) from None

@@ -1,0 +1,156 @@
+"""Servers that are commands: what may be registered, and what their credential is bound to."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.features.servers.credentials import open_credential
+from app.features.servers.models import Server
+from app.kit.crypto import Sealer
+from app.kit.ids import parse_id
+from app.kit.stdio import read_commands
+from app.main import create_app
+from app.settings import Settings
+from tests.api import KEY, Account, client_of
+
+Sessions = async_sessionmaker[AsyncSession]
+VALUE = "a-secret-value-0123456789"
+GIT: dict[str, Any] = {
+    "slug": "git",
+    "transport": "stdio",
+    "command": "/opt/git",
+    "args": ["--key", "in-an-argument"],
+    "env_names": ["GIT_TOKEN"],
+}
+ENV = {"kind": "env", "variables": {"GIT_TOKEN": VALUE}}
+
+
+@pytest.fixture
+async def api(database_url: str, owner: Account) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of an application whose operator lets two programs run."""
+    key = SecretStr(KEY)
+    settings = Settings(
+        database_url=SecretStr(database_url),
+        token_pepper=key,
+        encryption_key=key,
+        signing_key=key,
+        stdio_allowed_commands=read_commands("/opt/git *, /opt/time"),
+    )
+    app = create_app(settings)
+    async with app.api.router.lifespan_context(app.api), client_of(app, owner.bearer) as client:
+        yield client
+
+
+async def register(api: httpx2.AsyncClient, **fields: Any) -> str:
+    answer = await api.post("/api/v1/servers", json={**GIT, **fields})
+    assert answer.status_code == 201, answer.text
+    return answer.headers["location"]
+
+
+async def test_an_allowed_command_is_registered_and_shown(api: httpx2.AsyncClient) -> None:
+    server = (await api.get(await register(api))).json()
+    assert {name: server[name] for name in GIT} == GIT
+    assert server["url"] is None
+    bare = (
+        await api.get(await register(api, slug="time", command="/opt/time", args=None, env_names=None))
+    ).json()
+    assert (bare["args"], bare["env_names"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "code"),
+    [
+        ({"command": "/bin/sh"}, "/command", "stdio_not_allowed"),
+        ({"command": "/opt/time", "args": ["--more"]}, "/command", "stdio_not_allowed"),
+        ({"command": None}, "/command", "required"),
+        ({"url": "https://mcp.example.com/mcp"}, "/url", "not_for_stdio"),
+        ({"env_names": ["LD_PRELOAD"]}, "/env_names/0", "value_error"),
+        ({"env_names": ["A=B"]}, "/env_names/0", "value_error"),
+        ({"args": ["a\0b"]}, "/args/0", "value_error"),
+    ],
+)
+async def test_what_may_not_run_is_refused(
+    api: httpx2.AsyncClient, changes: dict[str, Any], pointer: str, code: str
+) -> None:
+    answer = await api.post("/api/v1/servers", json={**GIT, **changes})
+    assert answer.status_code == 422
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
+
+
+async def test_a_change_of_the_command_is_checked_and_means_a_new_sync(api: httpx2.AsyncClient) -> None:
+    path = await register(api)
+    assert (await api.patch(path, json={"command": "/bin/sh"})).json()["code"] == "stdio_not_allowed"
+    assert (await api.patch(path, json={"url": "https://x.example"})).status_code == 422
+    answer = await api.patch(path, json={"args": ["--other"], "env_names": []})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["args"] == ["--other"]
+    assert answer.json()["sync"]["state"] == "never"
+
+
+async def test_values_are_given_to_this_very_command_and_shown_to_nobody(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    path = await register(api)
+    answer = await api.put(f"{path}/credential", json=ENV)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["kind"] == "env"
+    assert answer.json()["origin"].startswith("stdio:")
+    assert VALUE not in answer.text
+    async with sessions() as session:
+        row = await session.get_one(Server, parse_id("srv", path.rpartition("/")[2]))
+        opened = await open_credential(session, Sealer([KEY.encode()]), row)
+    assert opened.variables == (("GIT_TOKEN", VALUE),)
+    assert VALUE not in repr(opened)
+    moved = await api.patch(path, json={"args": ["--other"]})
+    assert (moved.status_code, moved.json()["code"]) == (409, "credential_bound_to_origin")
+    assert (await api.patch(path, json={"name": "Git"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ({"kind": "bearer", "token": VALUE}, "/kind", "not_for_stdio"),
+        ({"kind": "env", "variables": {}}, "/variables", "too_short"),
+        ({"kind": "env", "variables": {"OTHER": VALUE}}, "/variables", "not_env_names"),
+        ({"kind": "env", "variables": {"GIT_TOKEN": "x\0"}}, "/variables/GIT_TOKEN", "value_error"),
+        ({"kind": "env", "variables": {"GIT_TOKEN": "x" * 16_385}}, "/variables/GIT_TOKEN", "too_long"),
+    ],
+)
+async def test_a_command_takes_no_other_credential(
+    api: httpx2.AsyncClient, body: dict[str, Any], pointer: str, code: str
+) -> None:
+    answer = await api.put(f"{await register(api)}/credential", json=body)
+    assert answer.status_code == 422
+    assert [(error["pointer"], error["code"]) for error in answer.json()["errors"]] == [(pointer, code)]
+    assert VALUE not in answer.text
+
+
+async def test_a_url_takes_no_variables(api: httpx2.AsyncClient) -> None:
+    made = await api.post("/api/v1/servers", json={"slug": "wiki", "url": "https://mcp.example.com/mcp"})
+    answer = await api.put(f"{made.headers['location']}/credential", json=ENV)
+    assert answer.json()["errors"][0]["code"] == "not_for_http"
+
+
+async def test_the_audit_trail_keeps_no_argument(api: httpx2.AsyncClient, sessions: Sessions) -> None:
+    path = await register(api)
+    await api.patch(path, json={"args": ["--other"]})
+    async with sessions() as session:
+        rows = list(await session.scalars(text("SELECT changes FROM audit_events WHERE changes IS NOT NULL")))
+    trail = json.dumps(rows)
+    assert "/opt/git" in trail
+    assert "2 words, sha256 " in trail
+    assert "in-an-argument" not in trail
+    assert "--other" not in trail
+
+
+async def test_a_host_that_runs_no_commands_says_so_at_a_sync(api: httpx2.AsyncClient) -> None:
+    path = await register(api)
+    synced = (await api.post(f"{path}/sync")).json()
+    assert synced["sync"]["state"] == "error"
+    assert "this host runs none" in synced["sync"]["error"]
