@@ -36,7 +36,7 @@ from app.lifespan.ports import (
     TokenUses,
 )
 from app.lifespan.sign_in import ProviderWatch, authenticator, local_administrator, provider_keys
-from app.lifespan.syncs import SyncRequestsPort
+from app.lifespan.syncs import PeriodicSyncs, SyncRequestsPort
 from app.settings import Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -165,6 +165,8 @@ async def _gateway(
         times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
     )
     stack.push_async_callback(gateway.aclose)
+    periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
+    stack.push_async_callback(_cancelled, periodic)
     return gateway, snapshot
 
 

@@ -1,10 +1,18 @@
-"""Syncs that the gateway asks for when a live definition is not the approved one."""
+"""Syncs that nobody asked for at the API: those that the gateway wants when a live definition is not the approved
+one, and those that come by themselves every now and then.
+"""
 
 import asyncio
 import logging
+import random
 import time
+from datetime import timedelta
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.domain.errors import Unavailable
+from app.features.servers.repository import claim_due
 from app.features.tools.sync import sync_server
 from app.kit.runtime import Runtime
 
@@ -12,6 +20,9 @@ _log = logging.getLogger(__name__)
 _WAITING = 1_000
 # A server whose live list never matches would otherwise be synced with each list that passes.
 _EVERY_S = 30.0
+AT_ONCE = 4
+"""How many servers one worker reads by itself at a time."""
+_LOOK_EVERY_S = 30.0
 
 
 class SyncRequestsPort:
@@ -38,8 +49,42 @@ class SyncRequestsPort:
                 server_id = next(iter(self._waiting))
                 del self._waiting[server_id]
                 self._begun[server_id] = time.monotonic()
-                try:
-                    await sync_server(self._runtime, server_id)
-                except Exception as error:  # noqa: BLE001
-                    # The sync records its own failures; whatever is left must not end the loop.
-                    _log.warning("sync of a server failed: %s", type(error).__name__)
+                await _sync(self._runtime, server_id)
+
+
+class PeriodicSyncs:
+    """Reads every server again once in each interval: whichever worker of whichever replica comes first."""
+
+    def __init__(self, runtime: Runtime, interval: timedelta) -> None:
+        self._runtime = runtime
+        self._interval = interval
+
+    async def run(self) -> None:
+        """Look for what is due until cancelled; an interval of nothing looks for nothing."""
+        while self._interval:
+            # Spread, so that workers that were started together do not look together.
+            longest = min(_LOOK_EVERY_S, self._interval.total_seconds() / 2)
+            await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311
+            while await self.round() == AT_ONCE:
+                pass
+
+    async def round(self) -> int:
+        """Read a few servers that are due, at once; how many there were."""
+        try:
+            async with self._runtime.sessions() as session:
+                due = await claim_due(session, self._interval, AT_ONCE)
+                await session.commit()
+        except (SQLAlchemyError, Unavailable, OSError):
+            # Others say that the database is away; what is due stays due.
+            return 0
+        # No connection is held while servers are asked.
+        await asyncio.gather(*(_sync(self._runtime, server_id) for server_id in due))
+        return len(due)
+
+
+async def _sync(runtime: Runtime, server_id: UUID) -> None:
+    try:
+        await sync_server(runtime, server_id)
+    except Exception as error:  # noqa: BLE001
+        # The sync records its own failures; whatever is left must not end the loop.
+        _log.warning("sync of a server failed: %s", type(error).__name__)

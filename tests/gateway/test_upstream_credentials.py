@@ -8,7 +8,7 @@ import pytest
 
 from app.gateway.ports import CredentialUnavailable, UpstreamTarget
 from app.gateway.upstream_sessions import UpstreamSessions
-from app.kit.outbound import AddressPolicy, OutboundClient
+from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, post, post_modern
 from tests.gateway.upstreams import reference, scripted
 from tests.gateway.world import LOOPBACK, running
@@ -79,7 +79,7 @@ async def test_a_session_goes_on_under_a_renewed_token_and_ends_with_another_cre
         reference(modern=False) as (url, seen),
         OutboundClient(AddressPolicy((LOOPBACK,))) as outbound,
     ):
-        sessions, key = UpstreamSessions(outbound), (uuid4(), uuid4())
+        sessions, key = UpstreamSessions(outbound, Timeouts()), (uuid4(), uuid4())
         first = UpstreamTarget(url, ((b"authorization", b"Bearer 1"),), (LEGACY,), client=uuid4())
         renewed = replace(first, headers=((b"authorization", b"Bearer 2"),))
         other = replace(renewed, client=uuid4())

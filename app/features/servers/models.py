@@ -39,6 +39,10 @@ class Server(ObjectRow, table=True):
     sync_state: str = Field(default="never", sa_column_kwargs={"server_default": "never"})
     sync_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     sync_error: str | None = None
+    sync_due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """When it is read again without being asked to; whoever claims that moves it. Null: some time after ``sync_at``."""
+    sync_failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    """How many syncs failed since the last that went well."""
     first_synced_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     """When tools were first listed; what is found later counts as new."""
     protocol_versions: list[str] = Field(

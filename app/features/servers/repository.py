@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, column, func, or_, select, table, text
+from sqlalchemy import Interval, Select, bindparam, column, func, or_, select, table, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -62,6 +62,32 @@ async def lock(session: AsyncSession, server_id: UUID) -> Server | None:
         .execution_options(populate_existing=True)
     )
     return (await session.scalars(query)).one_or_none()
+
+
+# Whoever is first moves the time on, by twice as much for each failure, so that each server is claimed once
+# whatever the number of workers; the next time is spread, so that they do not all come at once. A server that nobody
+# ever synced is left alone: its first sync approves what it offers, which is for a person to want.
+_CLAIM = text(
+    """
+    UPDATE servers SET sync_due_at = clock_timestamp()
+        + :interval * power(2, least(sync_failures, :most_doublings)) * (0.9 + 0.2 * random())
+    WHERE id IN (
+        SELECT id FROM servers
+        WHERE ended_at IS NULL AND status = 'active' AND first_synced_at IS NOT NULL
+          AND coalesce(sync_due_at, sync_at + :interval, first_synced_at) <= clock_timestamp()
+        ORDER BY coalesce(sync_due_at, sync_at + :interval, first_synced_at), id
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+    """
+).bindparams(bindparam("interval", type_=Interval()))
+MOST_DOUBLINGS = 4
+
+
+async def claim_due(session: AsyncSession, interval: timedelta, most: int) -> list[UUID]:
+    """The servers that are to be read again now, and are this caller's to read once it has committed."""
+    bound = {"interval": interval, "most": most, "most_doublings": MOST_DOUBLINGS}
+    return list(await session.scalars(_CLAIM, bound))
 
 
 async def database_time(session: AsyncSession) -> datetime:

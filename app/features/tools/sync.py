@@ -135,13 +135,18 @@ async def _apply(
     server.sync_at = start.at
     server.revision += 1
     if isinstance(found, DiscoveryFailed):
+        known = (server.sync_state, server.sync_error) == ("error", found.reason)
         server.sync_state, server.sync_error = "error", found.reason
-        await record(
-            session, caller, "server.sync", "server", server.id, outcome="error", reason_code=found.kind,
-            changes={"error": found.reason}, request_id=request_id, server_id=server.id,
-        )  # fmt: skip
+        server.sync_failures += 1
+        if not (known and caller == SYSTEM):
+            await record(
+                session, caller, "server.sync", "server", server.id, outcome="error", reason_code=found.kind,
+                changes={"error": found.reason}, request_id=request_id, server_id=server.id,
+            )  # fmt: skip
     else:
         await _take(session, server, found, caller, request_id)
+    # A refresh forgets what was not written yet.
+    await session.flush()
     await session.refresh(server)
     return server
 
@@ -164,6 +169,9 @@ async def _take(
     moved = bool(outcome.touched) or server.protocol_versions != spoken
     news = moved or (server.sync_state, server.sync_error) != ("ok", found.note())
     server.sync_state, server.sync_error = "ok", found.note()
+    if server.sync_failures:
+        # It was left alone for longer; now it is due as any other.
+        server.sync_failures, server.sync_due_at = 0, None
     server.protocol_versions = spoken
     server.first_synced_at = server.first_synced_at or server.sync_at
     await session.flush()
