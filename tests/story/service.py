@@ -138,5 +138,5 @@ async def whole_service(
         app: Any = create_app(all_settings)
         async with serving(app if wrap is None else wrap(app), sock) as url:
             headers = {"Authorization": f"Bearer {bearer}"}
-            async with httpx2.AsyncClient(base_url=url, headers=headers) as api:
+            async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=30) as api:
                 yield Service(url, api)
