@@ -1,7 +1,7 @@
 """``/mcp``: one server of both eras before all servers in reach, with names that say which server each is of."""
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,19 +10,24 @@ from mcp_types import SERVER_INFO_META_KEY
 from app.domain.access import Part
 from app.domain.policy import Effect
 from app.domain.visibility import reached_parts
-from app.gateway.aggregate_calls import AggregateCall, Caller
+from app.gateway.aggregate_calls import LOG_LEVELS, AggregateCall, Caller, level_of
+from app.gateway.aggregate_listen import FleetStream, wanted_by
 from app.gateway.aggregate_lists import KINDS, AggregateList
+from app.gateway.aggregate_notes import Notebook
 from app.gateway.aggregate_pages import Cursors
 from app.gateway.aggregate_routes import Route, route_of
+from app.gateway.aggregate_sessions import AggregateSessions
+from app.gateway.aggregate_subscribe import SUBSCRIBING, AggregateSubscription
 from app.gateway.catalogue import make_private
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, HeaderList, result_body
+from app.gateway.mirror import refuse_http_method
+from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import (
     HIDDEN_REASONS,
     Ask,
     Check,
     Denied,
-    Flight,
     Forward,
     Passed,
     Pipeline,
@@ -30,8 +35,9 @@ from app.gateway.pipeline import (
 )
 from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import client_of
-from app.gateway.refusals import Refused, invalid_params, no_such_session, unknown_method
-from app.gateway.sessions import FLEET, SessionSealer
+from app.gateway.refusals import Refused, invalid_params, unknown_method
+from app.gateway.sessions import SessionSealer
+from app.gateway.times import CallTimes
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.mcp_upstream.connections import client_info
 
@@ -51,8 +57,10 @@ class Aggregate:
     sealer: SessionSealer
     sync_requests: SyncRequests
     upstreams: UpstreamSessions
-    running: dict[tuple[UUID, str | int], Flight]
-    """Calls of legacy sessions in this worker, for ``notifications/cancelled``."""
+    sessions: AggregateSessions
+    notebook: Notebook
+    streams: OpenStreams
+    times: CallTimes
     body_limit: int
 
     async def serve(self, exchange: Exchange, view: View) -> None:
@@ -60,41 +68,49 @@ class Aggregate:
         if exchange.method == "DELETE":
             await self._end_session(exchange, view)
             return
+        if exchange.method == "GET":
+            await self._hear(exchange, view)
+            return
         message = await read_message(exchange, self.body_limit)
         session_id = None
         if not message.modern and message.method != "initialize":
-            session_id = self._session(exchange, view)
+            session_id = self.sessions.of(exchange, view)
         if message.id is None:
-            self._notify(message, session_id)
+            if session_id is not None and message.method == "notifications/cancelled":
+                # Of a client's notifications this alone has an effect.
+                self.sessions.cancel(view.token.id, session_id, message.params.get("requestId"))
             await exchange.answer(202)
             return
-        await self._answer(view, Caller(exchange, message, session_id))
+        await self._answer(view, Caller(exchange, message, session_id, level_of(message)))
 
     async def _answer(self, view: View, caller: Caller) -> None:
-        message = caller.message
-        if message.method in KINDS:
-            await self._list(view, caller)
-            return
+        message, session_id = caller.message, caller.session_id
         route = route_of(message)
         if route is not None:
             await self._forward(view, caller, route)
-        elif message.method == "server/discover" and message.modern:
-            await self._discover(view, caller)
-        elif message.method == "initialize" and not message.modern:
+        elif message.method in KINDS:
+            await self._list(view, caller)
+        elif message.modern:
+            own = {"server/discover": self._discover, "subscriptions/listen": self._listen}
+            if message.method not in own:
+                raise unknown_method(modern=True)
+            await own[message.method](view, caller)
+        elif message.method == "initialize":
             await self._initialize(view, caller)
-        elif message.method == "ping" and caller.session_id is not None:
-            if await self.pipeline.ended_sessions.has_ended(caller.session_id):
-                raise no_such_session()
+        elif message.method == "logging/setLevel" and session_id is not None:
+            await self._set_log_level(view, caller, session_id)
+        elif message.method == "ping" and session_id is not None:
+            await self.sessions.check(session_id)
             await caller.exchange.answer(200, result_body(message.id, {}))
         else:
-            raise unknown_method(message.modern)
+            raise unknown_method(modern=False)
 
     async def _initialize(self, view: View, caller: Caller) -> None:
         message = caller.message
         requested = message.params.get("protocolVersion")
         if not isinstance(requested, str):
             raise invalid_params("protocolVersion must be a string.", modern=False)
-        sealed = self.sealer.seal(view.token.id, FLEET, os.urandom(16))
+        sealed = self.sessions.begin(view.token.id)
         result = {
             "protocolVersion": requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[0],
             "serverInfo": client_info(),
@@ -151,17 +167,15 @@ class Aggregate:
             part=route.part,
             session_id=session_id,
         )
+        if session_id is not None:
+            caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
         call = AggregateCall(self.upstreams, self.sealer, caller, route)
-        key = None if session_id is None or message.id is None else (session_id, message.id)
+        if message.method in SUBSCRIBING:
+            call = AggregateSubscription(self.upstreams, self.sealer, caller, route, self.notebook)
 
         async def forward(passed: Passed) -> str:
-            if key is not None:
-                self.running[key] = passed.flight
-            try:
+            with self.sessions.running(session_id, message.id, passed.flight):
                 return await call.forward(passed)
-            finally:
-                if key is not None and self.running.get(key) is passed.flight:
-                    del self.running[key]
 
         try:
             await self._run(view, caller, ask, forward, call.check)
@@ -174,35 +188,52 @@ class Aggregate:
         client = client_of(caller.exchange, caller.message)
         await self.pipeline.run(caller.exchange, view, ask, forward, check=check, client=client)
 
-    def _session(self, exchange: Exchange, view: View) -> UUID:
-        sealed = exchange.headers.get(SESSION)
-        if sealed is None:
-            raise Refused(400, -32600, "The Mcp-Session-Id header is missing. Initialize first.")
-        opened = self.sealer.open(view.token.id, FLEET, sealed)
-        if opened is None or len(opened) != 16:
-            raise no_such_session()
-        return UUID(bytes=opened)
+    async def _set_log_level(self, view: View, caller: Caller, session_id: UUID) -> None:
+        """Note the level; each server's session gets it when it is next used."""
+        message = caller.message
+        level = message.params.get("level")
+        if level not in LOG_LEVELS:
+            raise invalid_params("level must be one of MCP's.", modern=False)
 
-    def _notify(self, message: Message, session_id: UUID | None) -> None:
-        """Of a client's notifications only the cancelling of one of its own calls has an effect."""
-        request_id = message.params.get("requestId")
-        if (
-            session_id is not None
-            and message.method == "notifications/cancelled"
-            and isinstance(request_id, (str, int))
-        ):
-            flight = self.running.get((session_id, request_id))
-            if flight is not None:
-                flight.leave()
+        async def forward(passed: Passed) -> str:
+            await self.notebook.set_log_level(session_id, passed.view.token.id, level)
+            await caller.exchange.answer(200, result_body(message.id, {}))
+            return "success"
+
+        ask = Ask("mcp.set_level", message.method, None, caller.exchange.address, session_id=session_id)
+        await self._run(view, caller, ask, forward)
+
+    async def _listen(self, view: View, caller: Caller) -> None:
+        wanted = wanted_by(caller)
+        stream = self._stream(caller)
+        with self.streams.opened(caller.exchange, view):
+            await self._run(view, caller, stream.ask(), partial(stream.listen, wanted=wanted))
+
+    async def _hear(self, exchange: Exchange, view: View) -> None:
+        version, modern = read_version(exchange)
+        if modern:
+            refuse_http_method(modern)
+        session_id = self.sessions.of(exchange, view)
+        message = Message({}, "GET", {}, None, modern=False, version=version)
+        stream = self._stream(Caller(exchange, message, session_id))
+
+        async def uris() -> frozenset[str]:
+            return (await self.notebook.of(session_id)).subscriptions
+
+        async def forward(passed: Passed) -> str:
+            with self.notebook.listening(session_id, stream.uris_moved):
+                return await stream.hear(passed, uris)
+
+        with self.streams.opened(exchange, view):
+            await self.pipeline.run(exchange, view, stream.ask(), forward)
+
+    def _stream(self, caller: Caller) -> FleetStream:
+        return FleetStream(self.pipeline, self.upstreams, self.sync_requests, self.times.listen, caller)
 
     async def _end_session(self, exchange: Exchange, view: View) -> None:
         if read_version(exchange)[1]:
             raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
-        session_id = self._session(exchange, view)
-        if await self.pipeline.ended_sessions.has_ended(session_id):
-            raise no_such_session()
-        await self.pipeline.ended_sessions.end(session_id, view.token.id)
-        self.upstreams.end(session_id)
+        await self.sessions.end(self.sessions.of(exchange, view), view.token.id)
         await exchange.answer(204)
 
     async def _answer_denied(self, caller: Caller, route: Route, denied: Denied) -> None:
@@ -222,8 +253,11 @@ class Aggregate:
 
 def _capabilities(parts: frozenset[Part]) -> dict[str, Any]:
     """What is carried here and the token can use."""
-    kept: dict[str, Any] = {"tools": {}}
-    kept.update({part.value: {} for part in sorted(parts)})
+    kept: dict[str, Any] = {"tools": {"listChanged": True}, "logging": {}}
+    if Part.PROMPTS in parts:
+        kept["prompts"] = {"listChanged": True}
+    if Part.RESOURCES in parts:
+        kept["resources"] = {"listChanged": True, "subscribe": True}
     if parts:
         kept["completions"] = {}
     return kept

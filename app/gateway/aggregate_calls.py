@@ -39,7 +39,7 @@ from app.kit.sse import encode_event
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
 _ROUNDS = ("inputResponses", "requestState")
-_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +50,26 @@ class Caller:
     message: Message
     session_id: UUID | None
 
-    @property
-    def log_level(self) -> object:
-        """The least level of log messages that the caller asked for in the request, if any."""
-        meta = self.message.params.get("_meta")
-        return meta.get(LOG_LEVEL_META_KEY) if isinstance(meta, dict) else None
+    log_level: str | None = None
+    """The least level of log messages that the client asked for, in the request or for its session."""
 
     def hears(self, notification: dict[str, Any]) -> bool:
         """Whether a notification that came with the answer is for the caller."""
         method, params = notification.get("method"), notification.get("params")
-        if method != "notifications/message" or not self.message.modern:
+        if method != "notifications/message":
             return method in CARRIED_NOTIFICATIONS
+        if self.log_level is None:
+            # Until 2025-11-25 a server says what it likes to who asked for nothing.
+            return not self.message.modern
         level = params.get("level") if isinstance(params, dict) else None
-        least = self.log_level
-        return level in _LEVELS and least in _LEVELS and _LEVELS.index(level) >= _LEVELS.index(str(least))
+        return level in LOG_LEVELS and LOG_LEVELS.index(level) >= LOG_LEVELS.index(self.log_level)
+
+
+def level_of(message: Message) -> str | None:
+    """The level of log messages that a modern request asks for; one that there is not asks for none."""
+    meta = message.params.get("_meta")
+    level = meta.get(LOG_LEVEL_META_KEY) if message.modern and isinstance(meta, dict) else None
+    return level if level in LOG_LEVELS else None
 
 
 class AggregateCall:
@@ -120,23 +126,28 @@ class AggregateCall:
         return outcome
 
     async def _result(self, passed: Passed, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
-        may_start = passed.flight.may_start
         async with self._upstreams.use(
             key,
             passed.to,
             modern=self._message.modern,
-            before_send=may_start,
+            before_send=passed.flight.may_start,
             caller=passed.view.token.identity.id.int,
+            log_level=None if self._message.modern else self._caller.log_level,
         ) as connection:
-            same_rounds = self._message.modern and isinstance(connection, ModernConnection)
-            stream = connection.stream(
-                self._message.method,
-                self._params(connection, same_rounds),
-                before_send=may_start,
-                extra_headers=self._parameters(passed, connection),
-                declares=self._declared() if same_rounds else None,
-            )
-            result = await self._read(stream, answer, watch)
+            return await self._ask(connection, passed, answer, watch)
+
+    async def _ask(
+        self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
+    ) -> dict[str, Any]:
+        same_rounds = self._message.modern and isinstance(connection, ModernConnection)
+        stream = connection.stream(
+            self._message.method,
+            self._params(connection, same_rounds),
+            before_send=passed.flight.may_start,
+            extra_headers=self._parameters(passed, connection),
+            declares=self._declared() if same_rounds else None,
+        )
+        result = await self._read(stream, answer, watch)
         return self._translated(result, passed, same_rounds)
 
     def _parameters(self, passed: Passed, connection: Connection) -> Headers:
@@ -176,15 +187,13 @@ class AggregateCall:
                 params.pop(key, None)
         if self._state is not None and same_rounds:
             params["requestState"] = self._state
-        meta = params.get("_meta")
+        meta = params.pop("_meta", None)
+        kept: dict[str, Any] = {}
         if isinstance(meta, dict):
             kept = {key: value for key, value in meta.items() if not key.startswith(_ENVELOPE_PREFIX)}
-            if isinstance(connection, ModernConnection) and self._caller.log_level is not None:
-                kept[LOG_LEVEL_META_KEY] = self._caller.log_level
-            params["_meta"] = kept
-            if not kept:
-                del params["_meta"]
-        return params
+        if self._caller.log_level is not None and isinstance(connection, ModernConnection):
+            kept[LOG_LEVEL_META_KEY] = self._caller.log_level
+        return {**params, "_meta": kept} if kept else params
 
     def _translated(self, result: dict[str, Any], passed: Passed, same_rounds: bool) -> dict[str, Any]:
         """The result in the caller's era, with the names of here."""

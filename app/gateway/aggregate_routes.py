@@ -7,7 +7,7 @@ from typing import Any
 from app.domain.access import Part
 from app.gateway.aggregate_names import rename_contents, rename_links, split_name, split_uri
 from app.gateway.envelope import Message
-from app.gateway.methods import LEGACY, part_of
+from app.gateway.methods import LEGACY, MODERN, part_of
 from app.gateway.questions import call_parameters
 from app.gateway.refusals import Refused, invalid_params, unknown_resource, unknown_tool
 
@@ -36,8 +36,9 @@ class Route:
 
 def route_of(message: Message) -> Route | None:
     """The route of a request; ``None`` for a method that is not about one server. Raises ``Refused``."""
+    carried = MODERN if message.modern else LEGACY
     router = _ROUTERS.get(message.method)
-    return None if router is None else router(message)
+    return None if router is None or message.method not in carried else router(message)
 
 
 def _tool(message: Message) -> Route:
@@ -112,5 +113,7 @@ _ROUTERS: Mapping[str, Callable[[Message], Route]] = {
     "tools/call": _tool,
     "prompts/get": _prompt,
     "resources/read": _resource,
+    "resources/subscribe": _resource,
+    "resources/unsubscribe": _resource,
     "completion/complete": _completion,
 }

@@ -4,10 +4,13 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Collection, Sequence
+from uuid import UUID
 
 from app.domain.access import Network
 from app.gateway import metadata
 from app.gateway.aggregate import Aggregate
+from app.gateway.aggregate_notes import Notebook
+from app.gateway.aggregate_sessions import AggregateSessions
 from app.gateway.alarms import Alarms
 from app.gateway.authenticate import Door, hosts_of
 from app.gateway.envelope import read_version
@@ -21,6 +24,8 @@ from app.gateway.ports import (
     Admissions,
     EndedSessions,
     InFlight,
+    Neighbours,
+    SessionNotes,
     Snapshots,
     StoreUnavailable,
     SyncRequests,
@@ -53,6 +58,8 @@ class Gateway:
         sync_requests: SyncRequests,
         outbound: OutboundClient,
         *,
+        session_notes: SessionNotes,
+        neighbours: Neighbours,
         session_keys: Sequence[bytes],
         public_url: str,
         allowed_hosts: Collection[str] = (),
@@ -76,7 +83,21 @@ class Gateway:
         streams = OpenStreams(admissions, per_token, per_identity)
         mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, requests, tasks, streams, times)
         self._mirror = Mirror(mirrored, body_limit)
-        self._aggregate = Aggregate(pipeline, sealer, sync_requests, self._upstreams, {}, body_limit)
+        self._notebook = Notebook(session_notes)
+        self._sessions = AggregateSessions(
+            sealer, ended_sessions, self._notebook, neighbours, self._upstreams
+        )
+        self._aggregate = Aggregate(
+            pipeline,
+            sealer,
+            sync_requests,
+            self._upstreams,
+            self._sessions,
+            self._notebook,
+            streams,
+            times,
+            body_limit,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -122,10 +143,8 @@ class Gateway:
             self._limits.leave(usage)
 
     async def _serve(self, exchange: Exchange, view: View, path: str) -> None:
-        if exchange.method not in {"POST", "DELETE"}:
-            one = path not in {"/mcp", "/mcp/"}
-            if exchange.method != "GET" or not one:
-                refuse_http_method(read_version(exchange)[1], streams=one)
+        if exchange.method not in {"POST", "DELETE", "GET"}:
+            refuse_http_method(read_version(exchange)[1])
         if path in {"/mcp", "/mcp/"}:
             await self._aggregate.serve(exchange, view)
         else:
@@ -138,6 +157,14 @@ class Gateway:
         if exchange.method not in {"GET", "HEAD"}:
             raise Refused(405, INVALID_REQUEST, "Only GET is taken here.", headers=((b"allow", b"GET"),))
         await exchange.answer(200, document)
+
+    def cancelled_elsewhere(self, session_id: UUID, request_id: str | int) -> None:
+        """Another worker was told to cancel a request of a session, and does not have it."""
+        self._sessions.cancelled(session_id, request_id)
+
+    def notes_changed_elsewhere(self, session_id: UUID | None) -> None:
+        """Another worker changed what is noted of a session; ``None``: of nobody knows which."""
+        self._notebook.changed_elsewhere(session_id)
 
     async def aclose(self) -> None:
         """Close what is kept between requests: sessions with upstreams. Call it before the outbound client closes."""

@@ -117,10 +117,13 @@ async def _nowhere(_passed: Passed) -> str:
     return "not_forwarded"
 
 
-def refuse_http_method(modern: bool, *, streams: bool = True) -> NoReturn:
+def refuse_http_method(modern: bool) -> NoReturn:
     """GET in the modern era, and the rest. Raises ``Refused`` (405)."""
     if modern:
         raise Refused(405, -32600, "Only POST is taken here.", headers=((b"allow", b"POST"),))
-    allow = b"POST, GET, DELETE" if streams else b"POST, DELETE"
-    words = "Only POST, GET and DELETE are taken here." if streams else "Only POST and DELETE are taken here."
-    raise Refused(405, -32600, words, headers=((b"allow", allow),))
+    raise Refused(
+        405,
+        -32600,
+        "Only POST, GET and DELETE are taken here.",
+        headers=((b"allow", b"POST, GET, DELETE"),),
+    )

@@ -186,6 +186,34 @@ class EndedSessions(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What the client of a session on the aggregate endpoint asked for, to be kept while the session lasts."""
+
+    log_level: str | None = None
+    subscriptions: frozenset[str] = frozenset()
+
+
+class SessionNotes(Protocol):
+    """Keeps these for all workers; each is told, soon, when another has changed them."""
+
+    async def read(self, session_id: UUID) -> Notes:
+        """What is noted; nothing for a session that asked for nothing. Raises ``StoreUnavailable``."""
+        ...
+
+    async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+        """Note it otherwise, one change after the other. Raises ``StoreUnavailable`` and what ``change`` raises."""
+        ...
+
+
+class Neighbours(Protocol):
+    """The gateway's other workers, on this machine and others."""
+
+    def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
+        """Let whichever has this request of a session on the aggregate endpoint end it. As well as can be done."""
+        ...
+
+
 class SyncRequests(Protocol):
     """Asks the control plane to look at a server again."""
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -27,6 +27,7 @@ class _Kept:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     connection: Connection | None = None
     target: UpstreamTarget | None = None
+    log_level: str | None = None
     used_at: float = 0.0
     users: int = 0
 
@@ -50,11 +51,13 @@ class UpstreamSessions:
         modern: bool,
         before_send: Callable[[], bool],
         caller: int | None = None,
+        log_level: str | None = None,
     ) -> AsyncIterator[Connection]:
         """The kept connection to this target, or a new one in the caller's era where the upstream has it.
 
-        It is not closed for want of room while it is used, and forgotten when the upstream says that its session is
-        gone. Raises ``McpUpstreamError``, ``NotForwarded``, ``ForbiddenUrl``.
+        A session in which the server logs has this level. It is not closed for want of room while it is used, and
+        forgotten when the upstream says that it is gone. Raises ``McpUpstreamError``, ``NotForwarded`` and
+        ``ForbiddenUrl``.
         """
         self._sweep(monotonic())
         kept = self._kept.get(key)
@@ -65,6 +68,8 @@ class UpstreamSessions:
         try:
             connection = await self._connected(kept, target, modern, before_send, caller)
             try:
+                if log_level is not None and kept.log_level != log_level:
+                    await _set_log_level(kept, connection, log_level, before_send)
                 yield connection
             except McpUpstreamError as error:
                 if error.kind == "session_lost" and kept.connection is connection:
@@ -105,7 +110,10 @@ class UpstreamSessions:
                 before_send=before_send,
                 caller=caller,
             )
+            if isinstance(kept.connection, LegacySession):
+                kept.connection.aside = self._aside
             kept.target = target
+            kept.log_level = None
             return kept.connection
 
     def end(self, session_id: UUID) -> None:
@@ -136,6 +144,23 @@ class UpstreamSessions:
             self._close(kept.connection)
 
     def _close(self, connection: Connection) -> None:
-        task = asyncio.get_running_loop().create_task(connection.close())
+        self._aside(connection.close())
+
+    def _aside(self, work: Coroutine[None, None, None]) -> None:
+        """Have something done that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _set_log_level(
+    kept: _Kept, connection: Connection, log_level: str, before_send: Callable[[], bool]
+) -> None:
+    """A server that cannot, or does not like the level, is no reason to fail."""
+    if isinstance(connection, LegacySession) and "logging" in connection.capabilities:
+        try:
+            await connection.request("logging/setLevel", {"level": log_level}, before_send=before_send)
+        except McpUpstreamError as error:
+            if error.kind != "rpc":
+                raise
+    kept.log_level = log_level

@@ -35,6 +35,7 @@ from app.lifespan.ports import (
     SnapshotPort,
     TokenUses,
 )
+from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
 from app.lifespan.sign_in import ProviderWatch, authenticator, local_administrator, provider_keys
 from app.lifespan.syncs import PeriodicSyncs, SyncRequestsPort
 from app.settings import Settings
@@ -135,7 +136,8 @@ async def _gateway(
     worker_id, clock, peppers = new_id(), DatabaseClock(), runtime.peppers
     snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, runtime.client_tokens, clock)
     writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
-    table = InFlightTable(connect, clock, worker_id, snapshot.forget)
+    neighbours = NeighboursPort(runtime.sessions)
+    table = InFlightTable(connect, clock, worker_id, snapshot.forget, {CHANNEL: neighbours.hear})
     uses = TokenUses(runtime.sessions)
     refusals = Refusals(writer.write_later)
     clients = Clients(peppers.derive("clients"))
@@ -143,7 +145,7 @@ async def _gateway(
     syncs = SyncRequestsPort(runtime)
     commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot)
     snapshots = SnapshotPort(snapshot, commands)
-    await _run_in_background(stack, writer, table, refusals, uses, syncs, commands)
+    await _run_in_background(stack, writer, table, refusals, uses, (syncs, commands, neighbours))
     gateway = Gateway(
         snapshots,
         AdmissionPort(writer, clients, refusals, uses, peppers.derive("arguments")),
@@ -151,6 +153,8 @@ async def _gateway(
         EndedSessionsPort(runtime.sessions),
         syncs,
         runtime.outbound,
+        session_notes=SessionNotesPort(runtime.sessions),
+        neighbours=neighbours,
         session_keys=runtime.sealer.derived_keys("mcp sessions"),
         public_url=settings.base_url,
         trusted_proxies=settings.trusted_proxies,
@@ -164,6 +168,7 @@ async def _gateway(
         ).share(settings.workers),
         times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
     )
+    neighbours.gateway = gateway
     stack.push_async_callback(gateway.aclose)
     periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
     stack.push_async_callback(_cancelled, periodic)
@@ -176,13 +181,12 @@ async def _run_in_background(
     table: InFlightTable,
     refusals: Refusals,
     uses: TokenUses,
-    syncs: SyncRequestsPort,
-    commands: Commands,
+    others: tuple[SyncRequestsPort, Commands, NeighboursPort],
 ) -> None:
     """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""
     writing = asyncio.create_task(writer.run(), name="admission")
     watching = asyncio.create_task(table.run(), name="in flight")
-    extras = [asyncio.create_task(loop.run()) for loop in (refusals, uses, syncs, commands)]
+    extras = [asyncio.create_task(loop.run()) for loop in (refusals, uses, *others)]
 
     async def stop() -> None:
         table.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import cast
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -19,7 +19,7 @@ from app.domain.token_format import Credential
 from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.features.access.clients import Clients, clean
 from app.features.access.in_flight import InFlightTable
-from app.features.access.models import EndedSession
+from app.features.access.models import EndedSession, SessionNote
 from app.features.access.refusals import Refusal, Refusals
 from app.features.access.rows import Row, Values
 from app.features.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
@@ -213,6 +213,7 @@ class EndedSessionsPort:
             async with self._sessions() as session:
                 statement = insert(EndedSession).values(session_id=session_id, token_id=token_id)
                 await session.execute(statement.on_conflict_do_nothing())
+                await session.execute(delete(SessionNote).where(col(SessionNote.session_id) == session_id))
                 # Calls of the session rest on its version being 0; from this commit on it is not.
                 await move_versions(session, [session_id], narrows=True)
                 await commit(session)
@@ -250,13 +251,13 @@ class TokenUses:
                     index_elements=["token_id"], set_={"last_used_at": statement.excluded.last_used_at}
                 )
             )
-            await session.execute(
-                delete(EndedSession).where(
-                    col(EndedSession.token_id).in_(
-                        select(col(TokenRow.id)).where(col(TokenRow.expires_at) < func.clock_timestamp())
-                    )
-                )
+            over = select(col(TokenRow.id)).where(col(TokenRow.expires_at) < func.clock_timestamp())
+            await session.execute(delete(EndedSession).where(col(EndedSession.token_id).in_(over)))
+            gone = or_(
+                col(TokenRow.expires_at) < func.clock_timestamp(), col(TokenRow.revoked_at).is_not(None)
             )
+            ended = select(col(TokenRow.id)).where(gone)
+            await session.execute(delete(SessionNote).where(col(SessionNote.token_id).in_(ended)))
             await session.commit()
 
     async def run(self) -> None:

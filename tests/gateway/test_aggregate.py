@@ -169,7 +169,7 @@ async def test_what_the_aggregate_says_of_itself() -> None:
     async with running() as world, world.client(world.store.issue()) as client:
         discovered = (await post_modern(client, "/mcp", request("server/discover"))).json()["result"]
         assert discovered["supportedVersions"][0] == MODERN
-        assert discovered["capabilities"] == {"tools": {}}
+        assert discovered["capabilities"] == {"tools": {"listChanged": True}, "logging": {}}
         assert discovered["cacheScope"] == "private"
         for asked, answered in (("2025-03-26", "2025-03-26"), ("1999-01-01", LEGACY), (MODERN, LEGACY)):
             answer = await post(client, "/mcp", initialize(asked))

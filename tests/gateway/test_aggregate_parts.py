@@ -130,9 +130,9 @@ async def test_a_token_without_prompts_and_resources_is_promised_none() -> None:
         store = world.store
         async with world.client(store.issue(store.grant(None, "add"))) as client:
             discovered = (await post_modern(client, "/mcp", request("server/discover"))).json()["result"]
-            assert set(discovered["capabilities"]) == {"tools"}
+            assert set(discovered["capabilities"]) == {"tools", "logging"}
             initialized = (await post(client, "/mcp", initialize())).json()["result"]
-            assert set(initialized["capabilities"]) == {"tools"}
+            assert set(initialized["capabilities"]) == {"tools", "logging"}
             for method, key in (("prompts/list", "prompts"), ("resources/list", "resources")):
                 assert (await post_modern(client, "/mcp", request(method))).json()["result"][key] == []
 

@@ -183,7 +183,7 @@ async def test_only_its_own_session_opens_a_stream() -> None:
         for who in (narrow, other):
             async with world.client(who) as foreign:
                 assert (await foreign.get("/mcp/calc", headers=headers)).status_code == 404
-        assert (await client.get("/mcp", headers=headers)).status_code == 405
+        assert (await client.get("/mcp", headers=headers)).status_code == 404
         assert (await client.get("/mcp/calc", headers={"mcp-protocol-version": MODERN})).status_code == 405
         assert not seen.requests
         server.get_status = 405

@@ -43,6 +43,7 @@ from app.gateway.ports import (
     Call,
     Client,
     CredentialUnavailable,
+    Notes,
     Stale,
     StoreUnavailable,
     UpstreamTarget,
@@ -69,6 +70,24 @@ class Policies:
 
 
 @dataclass
+class Sessions:
+    """What workers keep for each other of sessions, and what they tell each other."""
+
+    notes: dict[UUID, Notes] = field(default_factory=dict)
+    told: list[tuple[UUID, str | int]] = field(default_factory=list)
+
+    async def read(self, session_id: UUID) -> Notes:
+        return self.notes.get(session_id, Notes())
+
+    async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+        self.notes[session_id] = notes = change(self.notes.get(session_id, Notes()))
+        return notes
+
+    def tell_cancelled(self, session_id: UUID, request_id: str | int) -> None:
+        self.told.append((session_id, request_id))
+
+
+@dataclass
 class Store:
     """The ports in memory, with the truth (``tokens``, ``servers``) and what a worker may still believe."""
 
@@ -84,7 +103,9 @@ class Store:
     unknown: list[Client] = field(default_factory=list)
     syncs: list[UUID] = field(default_factory=list)
     ended: set[UUID] = field(default_factory=set)
+    sessions: Sessions = field(default_factory=Sessions)
     watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
+    asked: dict[UUID, tuple[View, Callable[[View, float], Decision]]] = field(default_factory=dict)
     cached: dict[UUID, View] = field(default_factory=dict)
     down: bool = False
     no_credential: CredentialUnavailable | None = None
@@ -164,14 +185,23 @@ class Store:
     ) -> None:
         assert redecide(view, self.now()).allowed
         self.watched[call.id] = cut
+        self.asked[call.id] = view, redecide
 
     def leave(self, call_id: UUID) -> None:
         self.watched.pop(call_id, None)
+        self.asked.pop(call_id, None)
 
     def cut_all(self) -> None:
         """What the watch does when access was withdrawn."""
         for cut in list(self.watched.values()):
             cut()
+
+    async def look_again(self) -> None:
+        """What the watch does when versions moved: decide again, and cut what is no longer allowed."""
+        for id, (view, redecide) in list(self.asked.items()):
+            fresh = await self.refresh(view)
+            if fresh is None or not redecide(fresh, self.now()).allowed:
+                self.watched[id]()
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:
         self._check()
@@ -276,6 +306,7 @@ class World:
     """A running gateway."""
 
     store: Store
+    gateway: Gateway
     url: str
     outbound: OutboundClient
 
@@ -297,9 +328,9 @@ class World:
 
 
 @asynccontextmanager
-async def running(**options: Any) -> AsyncIterator[World]:
-    """A gateway with an empty store, on loopback."""
-    store = Store()
+async def running(store: Store | None = None, /, **options: Any) -> AsyncIterator[World]:
+    """A gateway with an empty store, or this one, on loopback."""
+    store = store or Store()
     outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
     gateway = Gateway(
         store,
@@ -308,11 +339,20 @@ async def running(**options: Any) -> AsyncIterator[World]:
         store,
         store,
         outbound,
-        **{"session_keys": [b"k" * 32], "public_url": "http://127.0.0.1:8080", **options},
+        **{
+            "session_notes": store.sessions,
+            "neighbours": store.sessions,
+            "session_keys": [b"k" * 32],
+            "public_url": "http://127.0.0.1:8080",
+            **options,
+        },
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.sleep, 0)  # Aborted connections close in the loop's next turn.
         stack.push_async_callback(outbound.aclose)
         stack.push_async_callback(gateway.aclose)
-        yield World(store, await stack.enter_async_context(serve(gateway)), outbound)
-        assert not store.watched, "every call leaves the in-flight table"
+        yield World(store, gateway, await stack.enter_async_context(serve(gateway)), outbound)
+        # Every call leaves the in-flight table, soon after its client left.
+        async with asyncio.timeout(10):
+            while store.watched:  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0.01)

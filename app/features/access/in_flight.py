@@ -8,7 +8,7 @@ off while others revoke, so it ends everything it has in flight.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -53,11 +53,14 @@ class InFlightTable:
         clock: DatabaseClock,
         worker_id: UUID,
         on_narrowed: Callable[[set[UUID] | None], None],
+        listeners: Mapping[str, Callable[[str | None], None]] | None = None,
     ) -> None:
+        """``listeners``: who else hears on this connection, by channel; ``None`` says that something may be missed."""
         self._connect = connect
         self._clock = clock
         self._worker_id = worker_id
         self._on_narrowed = on_narrowed
+        self._listeners = listeners or {}
         self._watched: dict[UUID, _Watched] = {}
         self._wake = asyncio.Event()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
@@ -166,6 +169,9 @@ class InFlightTable:
             await self._connection.add_listener(CHANNEL, self._heard)
             # Whatever was said while nobody listened is unknown.
             self._on_narrowed(None)
+            for channel, hear in self._listeners.items():
+                await self._connection.add_listener(channel, _handing(hear))
+                hear(None)
         return self._connection
 
     def _heard(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
@@ -179,3 +185,13 @@ class InFlightTable:
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
+
+
+def _handing(hear: Callable[[str | None], None]) -> Callable[..., None]:
+    """What asyncpg calls with a notification, of which the payload alone counts."""
+
+    def heard(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        if isinstance(payload, str):
+            hear(payload)
+
+    return heard

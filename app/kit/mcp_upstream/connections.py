@@ -1,10 +1,11 @@
 """One caller's way to one upstream, in either era."""
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Self
+from typing import Self, cast
 
 from mcp.shared.inbound import (
     MCP_METHOD_HEADER,
@@ -34,11 +35,13 @@ from app.kit.mcp_upstream.exchange import (
     as_object,
     failure,
     items,
+    notifications,
 )
 from app.kit.outbound import OutboundClient, Target, Timeouts, UpstreamError
 from app.kit.strict_json import JsonObject
 
 BeforeSend = Callable[[], bool]
+Aside = Callable[[Coroutine[None, None, None]], None]
 
 DEFAULT_TIMEOUTS = Timeouts()
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
@@ -96,6 +99,15 @@ class _Connection:
         """
         raise NotImplementedError
 
+    def listen(
+        self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
+    ) -> AsyncGenerator[JsonObject, None]:
+        """Notifications that belong to no request, until the upstream ends the stream. Raises as ``stream`` does.
+
+        ``wanted``: which, where the upstream is told. Closing it early (``aclosing``) ends the stream.
+        """
+        raise NotImplementedError
+
     async def request(
         self,
         method: str,
@@ -126,7 +138,8 @@ class LegacySession(_Connection):
     """A session of 2024-11-05 to 2025-11-25. ``open`` makes one; ``async with`` or ``close`` ends it.
 
     The upstream's requests are answered here: ``ping`` with ``{}``, all others with "method not found".
-    ``session_id`` is None where the upstream keeps no sessions.
+    ``session_id`` is None where the upstream keeps no sessions. With ``aside``, which runs what nobody waits for,
+    the upstream is told of a request whose stream was closed early: a closed stream alone cancels nothing.
     """
 
     def __init__(
@@ -145,6 +158,7 @@ class LegacySession(_Connection):
         self.server_info: JsonObject = {}
         self.capabilities: JsonObject = {}
         self.instructions: str | None = None
+        self.aside: Aside | None = None
 
     @classmethod
     async def open(
@@ -193,14 +207,29 @@ class LegacySession(_Connection):
         if params is not None:
             message["params"] = params
         headers = (*ACCEPT, *self._session_headers(), *extra_headers)
+        answered = method == "initialize"  # Which may not be cancelled.
+        try:
+            async with aclosing(self._items(message, headers, before_send)) as found:
+                async for item in found:
+                    answered = answered or isinstance(item, Result)
+                    yield item
+        except (asyncio.CancelledError, GeneratorExit):
+            if not answered and self.aside is not None:
+                self.aside(self._cancel(request_id))
+            raise
+
+    async def _items(
+        self, message: JsonObject, headers: Headers, before_send: BeforeSend | None
+    ) -> AsyncGenerator[Item, None]:
         response = await self._endpoint.send("POST", headers, message, before_send)
         try:
-            if method == "initialize":
+            if message["method"] == "initialize":
                 self._take_session_id(response.header(_SESSION_HEADER.lower()))
             elif response.status == 404 and self.session_id is not None:
                 raise McpUpstreamError(
                     "session_lost", "the session has ended", status=404, may_have_been_sent=False
                 )
+            request_id = cast("int", message["id"])
             found = items(response, request_id, self._endpoint.max_bytes, self._answer_server)
             async with aclosing(found):
                 async for item in found:
@@ -208,12 +237,30 @@ class LegacySession(_Connection):
         finally:
             response.close()
 
+    async def listen(
+        self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
+    ) -> AsyncGenerator[JsonObject, None]:
+        """See ``_Connection.listen``: whatever the upstream tells this session."""
+        headers = ((b"Accept", b"text/event-stream"), *self._session_headers())
+        response = await self._endpoint.send("GET", headers, None, before_send, timeouts)
+        async with aclosing(notifications(response, self._answer_server)) as found:
+            async for message in found:
+                yield message
+
     async def notify(self, method: str, params: JsonObject | None = None) -> None:
         """Send a notification, as ``notifications/cancelled``. Raises ``McpUpstreamError``."""
         message: JsonObject = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
         await self._post_and_forget(message)
+
+    async def _cancel(self, request_id: int) -> None:
+        params: JsonObject = {"requestId": request_id}
+        message: JsonObject = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        try:
+            await self._post_and_forget(message, _ASIDE)
+        except McpUpstreamError:
+            return
 
     async def close(self) -> None:
         """DELETE the session at the upstream; failing to is no error."""
@@ -331,6 +378,23 @@ class ModernConnection(_Connection):
         async with aclosing(found):
             async for item in found:
                 yield item
+
+    async def listen(
+        self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
+    ) -> AsyncGenerator[JsonObject, None]:
+        """See ``_Connection.listen``: ``subscriptions/listen`` for what is wanted."""
+        method = "subscriptions/listen"
+        message: JsonObject = {
+            "jsonrpc": "2.0",
+            "id": self._next_id(),
+            "method": method,
+            "params": {"notifications": wanted, "_meta": self._envelope},
+        }
+        headers = (*ACCEPT, *self._routing_headers(method, {}))
+        response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
+        async with aclosing(notifications(response, None)) as found:
+            async for told in found:
+                yield told
 
     def _routing_headers(self, method: str, params: JsonObject) -> Headers:
         headers: Headers = (

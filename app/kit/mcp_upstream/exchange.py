@@ -63,7 +63,7 @@ class Endpoint:
 
     async def send(
         self,
-        method: Literal["POST", "DELETE"],
+        method: Literal["GET", "POST", "DELETE"],
         headers: Headers,
         message: JsonObject | None,
         before_send: Callable[[], bool] | None = None,
@@ -136,6 +136,33 @@ async def items(
         response.close()
 
 
+async def notifications(
+    response: OutboundResponse, on_server_request: ServerRequestHandler | None
+) -> AsyncGenerator[JsonObject, None]:
+    """What a stream that answers nothing tells, until either side ends it. Raises ``McpUpstreamError``."""
+    try:
+        if response.status != 200:
+            raise await failure(response)
+        if (response.header(b"content-type") or b"").partition(b";")[
+            0
+        ].strip().lower() != b"text/event-stream":
+            raise McpUpstreamError("rubbish", "what should be an event stream is none", status=200)
+        async with aclosing(_messages(response, None)) as messages:
+            async for message in messages:
+                if "method" not in message:
+                    return  # A stream that was asked for with a request ends with an answer to it.
+                if "id" not in message:
+                    yield message
+                elif on_server_request is None:
+                    raise McpUpstreamError("rubbish", "the upstream sent a request where none may come")
+                else:
+                    await on_server_request(message)
+    except UpstreamError as error:
+        raise translated(error) from None
+    finally:
+        response.close()
+
+
 async def failure(response: OutboundResponse) -> McpUpstreamError:
     """The error that an answer other than 200 stands for: a JSON-RPC error in its body, or the status alone."""
     status = response.status
@@ -187,12 +214,12 @@ async def _event_items(
     yield result
 
 
-async def _messages(response: OutboundResponse, max_bytes: int) -> AsyncGenerator[JsonObject, None]:
+async def _messages(response: OutboundResponse, max_bytes: int | None) -> AsyncGenerator[JsonObject, None]:
     parser = SseParser()
     size = 0
     async for chunk in response.iter_chunks():
         size += len(chunk)
-        if size > max_bytes:
+        if max_bytes is not None and size > max_bytes:
             raise McpUpstreamError("too_large", "the event stream is too large")
         try:
             events = parser.feed(chunk)

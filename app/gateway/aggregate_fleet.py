@@ -1,0 +1,95 @@
+"""What a token sees of the fleet, watched: whether lists on ``/mcp`` may have changed for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.domain.access import (
+    POLICY_SET_ID,
+    Address,
+    Decision,
+    Part,
+    Question,
+    Version,
+    decide,
+    everything_read,
+    liveness,
+)
+from app.domain.policy import Effect
+from app.gateway.pipeline import Ask
+from app.gateway.ports import View
+
+Kind = str
+"""``tools``, ``prompts`` or ``resources``: what a list is of."""
+TOOLS: Kind = "tools"
+PROMPTS: Kind = Part.PROMPTS.value
+RESOURCES: Kind = Part.RESOURCES.value
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What lists hold, told by versions: two that are equal show the same lists, as far as we know of them."""
+
+    tools: frozenset[Version]
+    prompts: frozenset[UUID]
+    resources: frozenset[UUID]
+
+    def reaches(self, part: Part, server_id: UUID) -> bool:
+        """Whether a part of a server is seen."""
+        return server_id in (self.prompts if part is Part.PROMPTS else self.resources)
+
+    def differs(self, other: "Sight") -> set[Kind]:
+        """The lists that may differ from those of another."""
+        return {
+            kind
+            for kind, mine, theirs in (
+                (TOOLS, self.tools, other.tools),
+                (PROMPTS, self.prompts, other.prompts),
+                (RESOURCES, self.resources, other.resources),
+            )
+            if mine != theirs
+        }
+
+
+def sight_of(view: View, at: float, address: Address | None) -> Sight:
+    """What a token sees now."""
+    tools, parts = set(_rights(view)), {part: set[UUID]() for part in Part}
+    for server in view.servers.values():
+        question = Question(view.token, server, address=address)
+        if decide(question, view.around, at).effect is Effect.DENY:
+            continue
+        tools.add((server.id, server.version))
+        for part, reached in parts.items():
+            question = Question(view.token, server, address=address, part=part)
+            if decide(question, view.around, at).effect is not Effect.DENY:
+                reached.add(server.id)
+    return Sight(frozenset(tools), frozenset(parts[Part.PROMPTS]), frozenset(parts[Part.RESOURCES]))
+
+
+def _rights(view: View) -> list[Version]:
+    """What says which tools are seen of a server that is in reach."""
+    versions = [(link.id, link.version) for link in view.token.chain()]
+    versions.append((POLICY_SET_ID, view.around.policy_version))
+    versions += [(grant.id, grant.version) for link in view.token.chain() for grant in link.identity.grants]
+    return versions
+
+
+@dataclass(slots=True)
+class FleetAsk(Ask):
+    """May the token be here: asked anew, and ``look`` called, whenever anything moves that its lists come from."""
+
+    look: Callable[[View, float], None] | None = None
+
+    def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+        stopped = liveness(view.token, at, self.address)
+        servers = tuple(view.servers.values())
+        versions, valid_from, valid_until = everything_read(view.token, servers, view.around, at)
+        effect = Effect.ALLOW if stopped is None else Effect.DENY
+        return Decision(effect, stopped or "token_live", versions, valid_from, valid_until), frozenset()
+
+    def redecide(self, view: View, at: float) -> Decision:
+        """The same question on a newer view."""
+        decision = self.answer(view, at)[0]
+        if decision.allowed and self.look is not None:
+            self.look(view, at)
+        return decision

@@ -1,0 +1,113 @@
+"""Legacy sessions on ``/mcp``: their ids, what runs in them, and their end.
+
+An id is sealed over the token, so that any worker knows whose it is; what a session's client asked for is in its notes.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from uuid import UUID
+
+from app.gateway.aggregate_notes import Notebook
+from app.gateway.envelope import SESSION
+from app.gateway.http import Exchange
+from app.gateway.pipeline import Flight
+from app.gateway.ports import EndedSessions, Neighbours, View
+from app.gateway.refusals import INVALID_REQUEST, Refused, no_such_session
+from app.gateway.sessions import FLEET, SessionSealer
+from app.gateway.upstream_sessions import UpstreamSessions
+
+TELLS_A_MINUTE = 60
+"""How often a worker passes on, for one token, that it cancels what does not run here."""
+LONGEST_ID = 256
+
+
+class AggregateSessions:
+    """The sessions as this worker knows them."""
+
+    def __init__(
+        self,
+        sealer: SessionSealer,
+        ended: EndedSessions,
+        notebook: Notebook,
+        neighbours: Neighbours,
+        upstreams: UpstreamSessions,
+    ) -> None:
+        self._sealer = sealer
+        self._ended = ended
+        self._notebook = notebook
+        self._neighbours = neighbours
+        self._upstreams = upstreams
+        self._running: dict[tuple[UUID, str | int], Flight] = {}
+        self._told: Counter[UUID] = Counter()
+        self._told_since = monotonic()
+
+    def begin(self, token_id: UUID) -> bytes:
+        """The id of a new session, as the client sees it."""
+        session_id = os.urandom(16)
+        self._notebook.begin(UUID(bytes=session_id))
+        return self._sealer.seal(token_id, FLEET, session_id)
+
+    def of(self, exchange: Exchange, view: View) -> UUID:
+        """The session that a request is in. Raises ``Refused`` for none, and for one of another token."""
+        sealed = exchange.headers.get(SESSION)
+        if sealed is None:
+            raise Refused(400, INVALID_REQUEST, "The Mcp-Session-Id header is missing. Initialize first.")
+        opened = self._sealer.open(view.token.id, FLEET, sealed)
+        if opened is None or len(opened) != 16:
+            raise no_such_session()
+        return UUID(bytes=opened)
+
+    async def check(self, session_id: UUID) -> None:
+        """Raise ``Refused`` when its client has ended it."""
+        if await self._ended.has_ended(session_id):
+            raise no_such_session()
+
+    async def end(self, session_id: UUID, token_id: UUID) -> None:
+        """End it, for every worker."""
+        await self.check(session_id)
+        await self._ended.end(session_id, token_id)
+        self._upstreams.end(session_id)
+
+    @contextmanager
+    def running(
+        self, session_id: UUID | None, request_id: str | int | None, flight: Flight
+    ) -> Iterator[None]:
+        """Let ``notifications/cancelled`` find a call while it runs."""
+        if session_id is None or request_id is None:
+            yield
+            return
+        key = session_id, request_id
+        self._running[key] = flight
+        try:
+            yield
+        finally:
+            if self._running.get(key) is flight:
+                del self._running[key]
+
+    def cancel(self, token_id: UUID, session_id: UUID, request_id: object) -> None:
+        """End a call of the session, wherever it runs; what is no call's id ends none."""
+        if isinstance(request_id, bool) or not isinstance(request_id, (str, int)):
+            return
+        if self.cancelled(session_id, request_id) or len(str(request_id)) > LONGEST_ID:
+            return
+        if self._may_tell(token_id):
+            self._neighbours.tell_cancelled(session_id, request_id)
+
+    def cancelled(self, session_id: UUID, request_id: str | int) -> bool:
+        """Whether such a call ran here; it ends."""
+        flight = self._running.get((session_id, request_id))
+        if flight is None:
+            return False
+        flight.leave()
+        return True
+
+    def _may_tell(self, token_id: UUID) -> bool:
+        now = monotonic()
+        if now - self._told_since >= 60:
+            self._told.clear()
+            self._told_since = now
+        self._told[token_id] += 1
+        return self._told[token_id] <= TELLS_A_MINUTE

@@ -1,0 +1,49 @@
+"""``resources/subscribe`` and ``resources/unsubscribe`` of legacy sessions on ``/mcp``.
+
+The server is asked, so that its client learns what is wrong with the wish. What the session wants to hear of is noted,
+for the stream on which it is told, which may be another worker's.
+"""
+
+from typing import Any
+
+from app.gateway.aggregate_calls import AggregateCall, Caller
+from app.gateway.aggregate_notes import Notebook
+from app.gateway.aggregate_routes import Route
+from app.gateway.answers import Answer
+from app.gateway.pipeline import Passed
+from app.gateway.relay import Watch
+from app.gateway.sessions import SessionSealer
+from app.gateway.upstream_sessions import Connection, UpstreamSessions
+from app.kit.mcp_upstream import LegacySession
+
+SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
+
+
+class AggregateSubscription(AggregateCall):
+    """A request after whose success the session's notes hold what it asked for."""
+
+    def __init__(
+        self,
+        upstreams: UpstreamSessions,
+        sealer: SessionSealer,
+        caller: Caller,
+        route: Route,
+        notebook: Notebook,
+    ) -> None:
+        super().__init__(upstreams, sealer, caller, route)
+        self._notebook = notebook
+
+    async def _ask(
+        self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
+    ) -> dict[str, Any]:
+        if isinstance(connection, LegacySession):
+            await super()._ask(connection, passed, answer, watch)
+        # A modern server knows no subscriptions but those of a stream.
+        session_id, token_id = self._caller.session_id, passed.view.token.id
+        if session_id is not None:
+            uri = str(self._message.params["uri"])
+            if self._message.method == "resources/subscribe":
+                await self._notebook.subscribe(session_id, token_id, uri)
+            else:
+                await self._notebook.unsubscribe(session_id, token_id, uri)
+        return {}

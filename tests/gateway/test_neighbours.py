@@ -1,0 +1,163 @@
+"""What workers keep for each other of sessions on ``/mcp``, and tell each other, by a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.in_flight import InFlightTable
+from app.gateway.ports import Notes, StoreUnavailable
+from app.gateway.refusals import Refused, invalid_params
+from app.kit.database import make_engine, make_sessions
+from app.kit.ids import new_id
+from app.lifespan.ports import EndedSessionsPort
+from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
+from tests.gateway.messages import LEGACY, call, initialize, post, request
+from tests.gateway.test_aggregate_cancel import TOOLS, Slow, cancelled, outcome_of
+from tests.gateway.test_aggregate_streams import Subscribing, Told, updated
+from tests.gateway.upstreams import scripted
+from tests.gateway.world import Store, World, running
+
+
+@dataclass
+class Hearing:
+    """The end of a worker's line, in place of a gateway."""
+
+    cancelled: asyncio.Queue[Any]
+    changed: asyncio.Queue[Any]
+
+    def cancelled_elsewhere(self, *call: Any) -> None:
+        self.cancelled.put_nowait(call)
+
+    def notes_changed_elsewhere(self, session_id: Any) -> None:
+        self.changed.put_nowait(session_id)
+
+
+@asynccontextmanager
+async def line(url: str) -> AsyncIterator[tuple[SessionNotesPort, NeighboursPort, asyncio.Event]]:
+    """A worker's ports, listening; the event says that they do."""
+    engine = make_engine(url, pool_size=2, name="test")
+    sessions = make_sessions(engine)
+    neighbours, there = NeighboursPort(sessions), asyncio.Event()
+
+    def hear(payload: str | None) -> None:
+        there.set()
+        neighbours.hear(payload)
+
+    async def connect() -> Any:
+        return await asyncpg.connect(url)
+
+    table = InFlightTable(connect, DatabaseClock(), new_id(), lambda ids: None, {CHANNEL: hear})
+    tasks = [asyncio.create_task(table.run()), asyncio.create_task(neighbours.run())]
+    try:
+        await there.wait()
+        yield SessionNotesPort(sessions), neighbours, there
+    finally:
+        table.close()
+        await tasks[0]
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await engine.dispose()
+
+
+async def test_notes_are_kept_for_all_workers_which_are_told_of_changes(database_url: str) -> None:
+    session_id, token_id = uuid4(), uuid4()
+    async with (
+        asyncio.timeout(10),
+        line(database_url) as (mine, _, _),
+        line(database_url) as (theirs, line_in, _),
+    ):
+        hearing = Hearing(asyncio.Queue(), asyncio.Queue())
+        line_in.gateway = hearing  # type: ignore[assignment]
+        assert await mine.read(session_id) == Notes()
+        for uris in (frozenset({"r://1"}), frozenset({"r://1", "r://2"})):
+
+            def subscribe(notes: Notes, uris: frozenset[str] = uris) -> Notes:
+                return replace(notes, subscriptions=uris)
+
+            await mine.change(session_id, token_id, subscribe)
+            assert await hearing.changed.get() == session_id
+        await mine.change(session_id, token_id, lambda notes: replace(notes, log_level="info"))
+        assert await theirs.read(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
+
+        def refuse(notes: Notes) -> Notes:
+            raise invalid_params("no", modern=False)
+
+        with pytest.raises(Refused):
+            await mine.change(session_id, token_id, refuse)
+        assert await theirs.read(session_id) == Notes("info", frozenset({"r://1", "r://2"}))
+
+
+async def test_the_notes_of_a_session_end_with_it(database_url: str) -> None:
+    engine = make_engine(database_url, pool_size=2, name="test")
+    sessions, session_id, token_id = make_sessions(engine), uuid4(), uuid4()
+    notes = SessionNotesPort(sessions)
+    await notes.change(session_id, token_id, lambda notes: Notes("info"))
+    await EndedSessionsPort(sessions).end(session_id, token_id)
+    assert await notes.read(session_id) == Notes()
+    await engine.dispose()
+
+
+async def test_a_database_that_is_away_is_told_as_such() -> None:
+    engine = make_engine("postgresql+asyncpg://nobody@127.0.0.1:9/none", pool_size=1, name="test")
+    notes = SessionNotesPort(make_sessions(engine))
+    with pytest.raises(StoreUnavailable):
+        await notes.read(uuid4())
+    with pytest.raises(StoreUnavailable):
+        await notes.change(uuid4(), uuid4(), lambda notes: notes)
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def two_workers(url: str) -> AsyncIterator[tuple[World, World]]:
+    """Two gateways of one fleet that know of each other by the database alone."""
+    store = Store()
+    async with (
+        line(url) as (one_notes, one_line, _),
+        line(url) as (two_notes, two_line, _),
+        running(store, session_notes=one_notes, neighbours=one_line) as one,
+        running(store, session_notes=two_notes, neighbours=two_line) as two,
+    ):
+        one_line.gateway, two_line.gateway = one.gateway, two.gateway
+        yield one, two
+
+
+async def test_a_call_is_cancelled_by_a_notification_that_another_worker_got(database_url: str) -> None:
+    server = Slow()
+    async with asyncio.timeout(10), two_workers(database_url) as (one, two), scripted(server) as (url, _):
+        one.store.register("calc", url, (LEGACY,), TOOLS)
+        token = one.store.issue(one.store.grant())
+        async with one.client(token) as here, two.client(token) as there:
+            session = (await post(here, "/mcp", initialize())).headers["mcp-session-id"]
+            calling = asyncio.create_task(
+                post(here, "/mcp", call("calc__add", id="c"), mcp_session_id=session)
+            )
+            await server.began.wait()
+            assert (await post(there, "/mcp", cancelled("c"), mcp_session_id=session)).status_code == 202
+            await calling
+            assert await outcome_of(one) == "cancelled"
+
+
+async def test_a_stream_tells_of_what_another_worker_was_asked_to_subscribe_to(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.gateway.aggregate_news.GAP_SECONDS", 0.0)
+    server = Subscribing()
+    async with asyncio.timeout(10), two_workers(database_url) as (one, two), scripted(server) as (url, _):
+        one.store.register("calc", url, (LEGACY,), TOOLS)
+        token = one.store.issue(one.store.grant(resources=True))
+        async with one.client(token) as here, two.client(token) as there:
+            session = (await post(here, "/mcp", initialize())).headers["mcp-session-id"]
+            headers = {"mcp-session-id": session, "mcp-protocol-version": LEGACY}
+            async with here.stream("GET", "/mcp", headers=headers) as stream:
+                wish = request("resources/subscribe", {"uri": "mcp+calc+r://1"})
+                assert (await there.post("/mcp", json=wish, headers=headers)).json()["result"] == {}
+                await server.listening.wait()
+                server.more.put_nowait(updated("r://1"))
+                assert (await Told(stream).next())["params"] == {"uri": "mcp+calc+r://1"}
