@@ -260,8 +260,11 @@ class MirrorCall:
         message, server = self.message, view.servers.get(self.slug)
         holder = message.body.get("result") if message.is_response else message.params
         meta = holder.get("_meta") if isinstance(holder, dict) else None
-        if isinstance(meta, dict) and RELATED in meta and server is not None:
-            self.mirror.tasks.open_related(view.token.id, server.id, meta)
+        if isinstance(meta, dict) and RELATED in meta:
+            if server is None:
+                del meta[RELATED]
+            else:
+                self.mirror.tasks.open_related(view.token.id, server.id, meta)
 
     async def _answer(self, response: OutboundResponse, answer: Answer, watch: Watch, passed: Passed) -> str:
         media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()

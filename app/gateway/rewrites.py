@@ -106,7 +106,11 @@ def check_questions(questions: Any) -> None:
 def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -> None:
     """Put the server's own state back into a request. Raises ``Refused`` for a state that is not of this place."""
     state, server = message.params.get("requestState"), view.servers.get(slug)
-    if state is None or server is None:
+    if state is None:
+        return
+    if server is None:
+        # Not in reach as far as this worker knows. Should it be by the time of the decision, this is no state of its.
+        del message.params["requestState"]
         return
     opened = None
     if isinstance(state, str) and state.isascii():

@@ -60,6 +60,10 @@ class TokenFault(Exception):
         self.reason = reason
         self.passing = passing
 
+    def again(self) -> "TokenFault":
+        """The same for another caller: one exception that is raised many times would keep all that raised it."""
+        return TokenFault(self.reason, passing=self.passing)
+
 
 @dataclass(slots=True)
 class _Kept:
@@ -85,10 +89,10 @@ class ClientTokens:
         kept, now = self._find(credentials.id), self._clock()
         if kept.header is None or now >= kept.ends_at:
             if kept.fault is not None and now - kept.failed_at < RETRY_S:
-                raise kept.fault
+                raise kept.fault.again()
             await asyncio.shield(self._fetch(credentials, kept))
             if kept.fault is not None:
-                raise kept.fault
+                raise kept.fault.again()
         elif now >= kept.renew_at and (kept.fault is None or now - kept.failed_at >= RETRY_S):
             self._fetch(credentials, kept)
         if kept.header is None:

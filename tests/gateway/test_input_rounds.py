@@ -5,6 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.domain.access import FLEET_ID
 from app.domain.policy import Effect
 from tests.gateway.messages import MODERN, call, modern, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
@@ -109,3 +110,19 @@ async def test_nothing_but_what_may_ask_asks() -> None:
         async with world.client(world.store.issue(world.store.grant(prompts=True))) as client:
             body, headers = modern(request("prompts/list"))
             assert (await client.post("/mcp/calc", json=body, headers=headers)).status_code == 502
+
+
+async def test_no_state_passes_unopened_while_a_worker_learns_of_the_server() -> None:
+    async with running() as world, scripted(asking) as (url, seen):
+        token = world.store.issue(world.store.grant())
+        async with world.client(token) as client:
+            # From here on the worker knows the fleet, and nothing is in it.
+            await post_modern(client, "/mcp/calc", request("server/discover"))
+            world.store.register("calc", url, (MODERN,), TOOLS)
+            world.store.versions[FLEET_ID] += 1
+            body, headers = modern(call("add"))
+            body["params"]["requestState"] = "forged"
+            body["params"]["_meta"]["io.modelcontextprotocol/related-task"] = {"taskId": "forged"}
+            answer = await client.post("/mcp/calc", json=body, headers=headers)
+            assert answer.status_code == 200, "the worker found out"
+            assert "forged" not in str(seen.requests[-1][2])

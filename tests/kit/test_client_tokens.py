@@ -210,3 +210,15 @@ async def test_a_short_life_is_used_and_a_long_one_is_not_believed() -> None:
         await tokens.header(other)
         issuer.now += 25 * 3600
         assert await tokens.header(other) == bearer(4)
+
+
+async def test_a_fault_that_meets_many_callers_keeps_none_of_them() -> None:
+    async with issuing() as (issuer, tokens):
+        issuer.answers = answer(500, b"")
+        faults = []
+        credentials = issuer.credentials
+        for _ in range(3):
+            with pytest.raises(TokenFault) as caught:
+                await tokens.header(credentials)
+            faults.append(caught.value)
+    assert len({id(fault) for fault in faults}) == 3
