@@ -19,7 +19,7 @@ IMAGE ?= scopegate
 
 .DEFAULT_GOAL := help
 .PHONY: help install run demo test slow conformance check fmt format-check lint types imports migrate openapi \
-	openapi-check spec-lint client client-check bench image lock clean
+	openapi-check spec-lint client client-check bench bench-more bench-peers image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,12 @@ client-check: $(GENERATOR)/.installed ## Check that clients/python is that of op
 bench: $(STAMP) ## Measure a tools/call through the gateway against the upstream alone
 	$(BIN)/python -m bench
 
+bench-more: $(STAMP) ## Measure what else has a target: workers, issuing, cuts, memory, lists
+	$(BIN)/python -m bench more
+
+bench-peers: $(STAMP) ## Measure a tools/call through the gateway against other gateways
+	$(BIN)/python -m bench peers
+
 image: ## Build the container image
 	docker build --tag $(IMAGE) .
 
@@ -92,6 +98,9 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	@for name in bridge openid servers; do \
 		{ echo "# Made from app/cli/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) app/cli/requirements/$$name.in; } > app/cli/requirements/$$name.lock; done
+	@for name in contextforge fastmcp; do \
+		{ echo "# Made from bench/requirements/$$name.in by 'make lock'."; \
+		$(COMPILE_DEMO) bench/requirements/$$name.in; } > bench/requirements/$$name.lock; done
 	@for name in fastmcp mcp1 tasks; do \
 		{ echo "# Made from tests/interop/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) tests/interop/requirements/$$name.in; } > tests/interop/requirements/$$name.lock; done

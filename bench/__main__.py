@@ -3,26 +3,50 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 
 from bench import calls
 from bench.load import WrongAnswer
-from bench.processes import CannotMeasure, choose_cores
+from bench.more import everything
+from bench.peers import comparison
+from bench.processes import CannotMeasure, Cores, choose_cores
 
 
 def main() -> int:
     """The exit code: 0, 1 when a call failed under load, 2 when nothing could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter, and less steady")
-    options = parser.parse_args()
+    options = _options()
     cores = choose_cores()
     if cores.shared:
         sys.stderr.write("Only one core: system and load share it, and the ratios will flatter nobody.\n")
     os.sched_setaffinity(0, {cores.rest})
     try:
-        return calls.measure(cores, calls.QUICK if options.quick else calls.FULL)
+        return _measure(cores, options)
     except (CannotMeasure, WrongAnswer) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="?", default="calls", choices=("calls", "more", "peers"))
+    parser.add_argument("--quick", action="store_true", help="shorter, and less steady")
+    more = parser.add_argument_group("of more")
+    more.add_argument("--only", nargs="+", choices=tuple(everything.PARTS), help="these parts")
+    more.add_argument("--events", type=int, help="length of the long audit trail")
+    more.add_argument("--flat-seconds", type=float, help="how long memory is watched under load")
+    return parser.parse_args()
+
+
+def _measure(cores: Cores, options: argparse.Namespace) -> int:
+    if options.what == "more":
+        size = everything.QUICK if options.quick else everything.FULL
+        events = size.events if options.events is None else options.events
+        seconds = size.flat_seconds if options.flat_seconds is None else options.flat_seconds
+        size = replace(size, events=events, flat_seconds=seconds)
+        return everything.measure(cores, size, options.only or tuple(everything.PARTS))
+    if options.what == "peers":
+        return comparison.measure(cores, comparison.QUICK if options.quick else comparison.FULL)
+    return calls.measure(cores, calls.QUICK if options.quick else calls.FULL)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class Ground:
     seeded: Seeded
     upstream: Running
     keys: dict[str, str] = field(repr=False)
+    owner: tuple[str, str] = field(repr=False)
+    """Client id and secret of a service account with the role owner."""
 
     def gateway(self, name: str, cores: Collection[int], **settings: str) -> AbstractContextManager[Running]:
         """``scopegate serve`` with more settings than it needs, which are named as their variables are."""
@@ -61,25 +63,16 @@ class Ground:
         return child(command, port, {self.cores.system}, self.place / f"{name}.log")
 
     def bearer(self, gateway: Running) -> str:
-        """A bearer for the API of a gateway, of a service account with the role owner."""
-        answer = httpx2.Client(trust_env=False, timeout=30).post(
-            f"http://127.0.0.1:{gateway.port}/oauth/token",
-            data={"grant_type": "client_credentials"},
-            auth=asyncio.run(self._bootstrap()),
-        )
+        """A bearer for the API of a gateway, with the role owner."""
+        with httpx2.Client(trust_env=False, timeout=30) as client:
+            answer = client.post(
+                f"http://127.0.0.1:{gateway.port}/oauth/token",
+                data={"grant_type": "client_credentials"},
+                auth=self.owner,
+            )
         if answer.status_code != 200:
             raise CannotMeasure(f"signing in answered {answer.status_code}: {answer.text}")
         return str(answer.json()["access_token"])
-
-    async def _bootstrap(self) -> tuple[str, str]:
-        engine = make_engine(self.owner_url)
-        try:
-            async with make_sessions(engine)() as session:
-                made = await bootstrap(session, Peppers([self.keys["SCOPEGATE_TOKEN_PEPPER"].encode()]))
-                await session.commit()
-        finally:
-            await engine.dispose()
-        return made.client_id, made.client_secret
 
 
 @contextlib.contextmanager
@@ -106,8 +99,9 @@ def laid(cores: Cores, tokens: int) -> Iterator[Ground]:
         }
         pepper = keys["SCOPEGATE_TOKEN_PEPPER"].encode()
         seeded = asyncio.run(seed(owner, pepper, f"http://127.0.0.1:{port}/mcp", tokens))
+        signs_in = asyncio.run(_bootstrap(owner, pepper))
         serving = cluster.url(_DATABASE, _SERVING_ROLE)
-        yield Ground(place, cores, owner, serving, postmaster, seeded, upstream, keys)
+        yield Ground(place, cores, owner, serving, postmaster, seeded, upstream, keys, signs_in)
 
 
 def _cluster(stack: contextlib.ExitStack, place: Path) -> EmbeddedPostgres:
@@ -130,3 +124,14 @@ async def _prepare(owner: str) -> int:
         await connection.close()
     await upgrade(owner, serving_role=_SERVING_ROLE)
     return postmaster
+
+
+async def _bootstrap(owner_url: str, pepper: bytes) -> tuple[str, str]:
+    engine = make_engine(owner_url)
+    try:
+        async with make_sessions(engine)() as session:
+            made = await bootstrap(session, Peppers([pepper]))
+            await session.commit()
+    finally:
+        await engine.dispose()
+    return made.client_id, made.client_secret

@@ -17,6 +17,7 @@ MIRROR = "gateway /mcp/{slug}"
 MIRROR_LEGACY = "gateway /mcp/{slug}, legacy"
 FLEET = "gateway /mcp"
 GATEWAY = (MIRROR, MIRROR_LEGACY, FLEET)
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,15 @@ def plain(ground: Ground, process: Running, name: str) -> System:
     return _system(ground, process, name, "/mcp", TOOL, MODERN, records=False)
 
 
-def mirror(ground: Ground, gateway: Running, name: str = MIRROR, version: str = MODERN) -> System:
-    """The endpoint of one server on a gateway, called with every token."""
-    return _system(ground, gateway, name, f"/mcp/{SLUG}", TOOL, version, records=True)
+def mirror(
+    ground: Ground,
+    gateway: Running,
+    name: str = MIRROR,
+    version: str = MODERN,
+    tokens: slice = _ALL,
+) -> System:
+    """The endpoint of one server on a gateway, called with every token, or some of them."""
+    return _system(ground, gateway, name, f"/mcp/{SLUG}", TOOL, version, records=True, tokens=tokens)
 
 
 def fleet(ground: Ground, gateway: Running) -> System:
@@ -48,12 +55,20 @@ def fleet(ground: Ground, gateway: Running) -> System:
 
 
 def _system(
-    ground: Ground, process: Running, name: str, path: str, tool: str, version: str, *, records: bool
+    ground: Ground,
+    process: Running,
+    name: str,
+    path: str,
+    tool: str,
+    version: str,
+    *,
+    records: bool,
+    tokens: slice = _ALL,
 ) -> System:
-    tokens = ground.seeded.credentials
-    work = make_requests(f"127.0.0.1:{process.port}", path, tool, version, tokens)
+    credentials = ground.seeded.credentials[tokens]
+    work = make_requests(f"127.0.0.1:{process.port}", path, tool, version, credentials)
     # Once each token has been used, no call reads the database first.
-    return System(name, process, work, 2 * len(tokens), records=records)
+    return System(name, process, work, 2 * len(credentials), records=records)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,104 @@
+"""The parts one after another, as ``python -m bench more`` runs them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench import report
+from bench.ground import laid
+from bench.more import cuts, issuing, listing, memory, workers
+from bench.processes import Cores
+from bench.rounds import Plan
+from bench.targets import Figure, figures_table
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of everything."""
+
+    plan: Plan
+    tokens: int
+    base_tokens: int
+    """Of these, in use before memory is looked at for the first time."""
+    streams: int
+    flat_seconds: float
+    events: int
+    late_page: int
+    times: int
+    """How often each page is read."""
+
+
+QUICK = Size(
+    Plan(rounds=3, window=0.5, settle=0.1, warm_up=1.0, callers=(64,)),
+    tokens=4_200,
+    base_tokens=1_000,
+    streams=30,
+    flat_seconds=10,
+    events=100_000,
+    late_page=200,
+    times=20,
+)
+FULL = Size(
+    Plan(rounds=5, window=2.0, settle=0.2, warm_up=3.0, callers=(64,)),
+    tokens=20_200,
+    base_tokens=2_000,
+    streams=100,
+    flat_seconds=60,
+    events=1_000_000,
+    late_page=1_000,
+    times=40,
+)
+
+Part = Callable[[Cores, Size], list[Figure]]
+
+
+def _workers(cores: Cores, size: Size) -> list[Figure]:
+    with laid(cores, min(size.tokens, workers.TOKENS)) as ground:
+        return workers.measure(ground, size.plan)
+
+
+def _issuing(cores: Cores, size: Size) -> list[Figure]:
+    with laid(cores, 1) as ground:
+        return issuing.measure(ground, size.plan)
+
+
+def _cuts(cores: Cores, size: Size) -> list[Figure]:
+    with laid(cores, size.streams) as ground:
+        return cuts.measure(ground)
+
+
+def _memory(cores: Cores, size: Size) -> list[Figure]:
+    with laid(cores, size.tokens) as ground:
+        return memory.measure(ground, size.base_tokens, size.flat_seconds)
+
+
+def _listing(cores: Cores, size: Size) -> list[Figure]:
+    return listing.measure(cores, size.tokens, size.events, size.times, size.late_page)
+
+
+PARTS: dict[str, Part] = {
+    "workers": _workers,
+    "issuing": _issuing,
+    "cuts": _cuts,
+    "memory": _memory,
+    "lists": _listing,
+}
+
+
+def measure(cores: Cores, size: Size, parts: Sequence[str]) -> int:
+    """Measure, print and write ``more.json``, if all parts were run; the exit code."""
+    os.sched_setaffinity(0, cores.beside)
+    figures: list[Figure] = []
+    for name in parts:
+        print(f"{name} ...", flush=True)
+        figures += PARTS[name](cores, size)
+    print(figures_table(figures))
+    if set(parts) == set(PARTS):
+        settings = {
+            "tokens": size.tokens,
+            "events": size.events,
+            "streams": size.streams,
+            "flat_s": size.flat_seconds,
+        }
+        print(f"\nWritten to {report.write('more', settings, [], figures)}")
+    return 0

@@ -1,0 +1,82 @@
+"""Fills the audit trail as calls would: a row for each, with one of its outcome, some dozens in a commit.
+
+The rows are made in the database. Sent as calls, ten million would take most of an hour.
+"""
+
+import asyncio
+
+import asyncpg
+
+from bench.ground import Ground
+from bench.messages import TOOLS
+
+_CALLS_IN_A_COMMIT = 32
+REFUSED_OF = 50
+"""One call of so many is refused, and one ends in an error."""
+TRACE_ID = "trace-of-one-event"
+
+_PEOPLE = """
+CREATE TEMPORARY TABLE people AS
+SELECT row_number() OVER () - 1 AS number, id AS token_id, identity_id FROM tokens;
+CREATE UNIQUE INDEX ON people (number);
+ANALYZE people;
+"""
+
+# $1 cannot be used inside DO; all that is put in is a number, an id or a name of ours.
+_FILL = """
+DO $$
+DECLARE
+    people_count bigint := (SELECT count(*) FROM people);
+    tools text[] := '{tools}';
+    begins timestamptz := greatest(date_trunc('month', now(), 'UTC'), now() - interval '30 days');
+    step interval := (now() - begins) / {batches};
+BEGIN
+    FOR batch IN 1..{batches} LOOP
+        WITH call AS MATERIALIZED (
+            SELECT n, n % {refused_of} = 1 AS refused, people.*, uuidv7() AS id,
+                   begins + step * (batch - 1) + step * n / {calls} AS at
+            FROM generate_series(1, {calls}) AS n
+            JOIN people ON people.number = (batch * {calls}::bigint + n) * 7919 % people_count
+        ), written AS (
+            INSERT INTO audit_events (id, time, action, decision, reason_code, actor_type, actor_id, token_id,
+                                      server_id, tool, method, request_id, trace_id)
+            SELECT id, at, 'tool.call', CASE WHEN refused THEN 'deny' ELSE 'allow' END,
+                   CASE WHEN refused THEN 'not_granted' ELSE 'granted' END, 'identity', identity_id, token_id,
+                   '{server}', tools[1 + n % array_length(tools, 1)], 'tools/call', 'req_' || id,
+                   CASE WHEN batch = 1 AND n = 1 THEN '{trace_id}' END
+            FROM call ORDER BY n
+        )
+        INSERT INTO audit_events (id, time, action, outcome, actor_type, call_id, duration_ms)
+        SELECT uuidv7(), at, 'tool.result', CASE WHEN n % {refused_of} = 2 THEN 'error' ELSE 'success' END,
+               'gateway', id, n
+        FROM call WHERE NOT refused ORDER BY n;
+        COMMIT;
+    END LOOP;
+END $$
+"""
+
+
+def fill(ground: Ground, events: int) -> None:
+    """Add about as many events, from the beginning of the month until now."""
+    asyncio.run(_fill(ground, max(1, events // (2 * _CALLS_IN_A_COMMIT))))
+
+
+async def _fill(ground: Ground, batches: int) -> None:
+    connection = await asyncpg.connect(ground.owner_url)
+    try:
+        await connection.execute("SET synchronous_commit = off")
+        await connection.execute(_PEOPLE)
+        await connection.execute(
+            _FILL.format(
+                batches=batches,
+                calls=_CALLS_IN_A_COMMIT,
+                refused_of=REFUSED_OF,
+                server=ground.seeded.server,
+                tools="{" + ",".join(tool["name"] for tool in TOOLS) + "}",
+                trace_id=TRACE_ID,
+            ),
+            timeout=7200,
+        )
+        await connection.execute("VACUUM ANALYZE", timeout=7200)
+    finally:
+        await connection.close()

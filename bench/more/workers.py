@@ -1,0 +1,46 @@
+"""How much a second worker process adds."""
+
+from dataclasses import replace
+
+import uvloop
+
+from bench import report, rounds
+from bench.ground import Ground
+from bench.processes import CannotMeasure
+from bench.rounds import Plan
+from bench.systems import mirror
+from bench.targets import Figure, at_least
+
+_ONE, _TWO = "one worker", "two workers"
+TOKENS = 500
+_CORES_NEEDED = 4
+
+
+def measure(ground: Ground, plan: Plan) -> list[Figure]:
+    """Both under the same load, in turns. Raises ``CannotMeasure`` when a call failed."""
+    cores = ground.cores
+    with (
+        ground.gateway(_ONE, {cores.system}) as one,
+        ground.gateway(_TWO, cores.pair, SCOPEGATE_WORKERS="2") as two,
+    ):
+        single = mirror(ground, one, _ONE)
+        double = mirror(ground, two, _TWO)
+        # Either worker reads each token for itself.
+        double = replace(double, warm_calls=2 * double.warm_calls)
+        measured = uvloop.run(rounds.measure((single, double), ground.postmaster, plan))
+    if failed := report.errors(measured):
+        raise CannotMeasure("\n".join(failed))
+    callers = max(plan.callers)
+    count = len(cores.pair | cores.beside)
+    return [
+        Figure(
+            f"two workers, {callers} callers",
+            report.ratio(measured, _TWO, _ONE, callers),
+            "x",
+            at_least(1.7),
+            f"of one worker; {count} cores",
+            None
+            if count >= _CORES_NEEDED
+            else "with fewer than four the load takes the second worker's core",
+        )
+    ]

@@ -1,0 +1,30 @@
+"""Where the peers are installed, once, from lock files with hashes."""
+
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+from app.cli.environments import make_environment, programs_of
+from app.cli.errors import CannotStart
+from bench.processes import CannotMeasure
+
+FOREIGN = Path(__file__).parent.parent / "foreign"
+"""Programs that run in their environments."""
+_LOCKS = Path(__file__).parent.parent / "requirements"
+_HOME = Path(sys.prefix) / "bench"
+
+
+def programs(name: str) -> Path:
+    """The folder of an environment's programs. Raises ``CannotMeasure`` when it cannot be installed."""
+    _HOME.mkdir(exist_ok=True)
+    try:
+        make_environment(_HOME, name, _LOCKS)
+    except CannotStart as error:
+        raise CannotMeasure(str(error)) from None
+    return programs_of(_HOME, name, _LOCKS)
+
+
+def version_of(programs: Path, package: str) -> str:
+    """Which version of a package an environment has."""
+    paths = [str(path) for path in programs.parent.glob("lib/python*/site-packages")]
+    return next(found.version for found in distributions(name=package, path=paths))

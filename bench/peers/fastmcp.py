@@ -1,0 +1,35 @@
+"""FastMCP's proxy with its token verifier."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from app.cli.environments import plain_environment
+from bench.ground import Ground
+from bench.messages import MODERN, TOOL, make_requests
+from bench.peers.environments import FOREIGN, programs, version_of
+from bench.processes import child, free_port
+from bench.systems import System
+
+NAME = "FastMCP proxy"
+_WARM_CALLS = 200
+
+
+@contextlib.contextmanager
+def running(ground: Ground) -> Iterator[tuple[System, str]]:
+    """It, knowing every token, and its version. Raises ``CannotMeasure``."""
+    where, port = programs("fastmcp"), free_port()
+    tokens = ground.place / "tokens"
+    tokens.touch(0o600)
+    tokens.write_text("\n".join(ground.seeded.credentials))
+    command: list[str | Path] = [
+        where / "python",
+        FOREIGN / "fastmcp_proxy.py",
+        str(port),
+        str(ground.upstream.port),
+        tokens,
+    ]
+    cores, log = {ground.cores.system}, ground.place / "fastmcp.log"
+    with child(command, port, cores, log, plain_environment(), ground.place) as process:
+        work = make_requests(f"127.0.0.1:{port}", "/mcp", TOOL, MODERN, ground.seeded.credentials)
+        yield System(NAME, process, work, _WARM_CALLS), version_of(where, "fastmcp")

@@ -1,0 +1,49 @@
+"""That the benchmark measures what it says: each system answers, each part gives its figures. How fast is not asked."""
+
+import math
+import os
+
+import pytest
+import uvloop
+
+from bench import report, rounds
+from bench.ground import laid
+from bench.more.everything import PARTS, Size
+from bench.processes import divide_cores
+from bench.rounds import Plan
+from bench.systems import AIOHTTP, DIRECT, FLEET, MIRROR, MIRROR_LEGACY, RAW, running
+
+CORES = divide_cores(os.sched_getaffinity(0))
+SHORT = Plan(rounds=1, window=0.1, settle=0.0, warm_up=0.1, callers=(2,))
+SMALL = Size(SHORT, tokens=45, base_tokens=20, streams=3, flat_seconds=0.1, events=640, late_page=2, times=1)
+
+
+@pytest.mark.slow
+def test_every_system_answers_and_is_measured() -> None:
+    with laid(CORES, tokens=4) as ground, running(ground) as systems:
+        measured = uvloop.run(rounds.measure(systems, ground.postmaster, SHORT))
+
+    assert [one.system for one in measured[0]] == [DIRECT, RAW, AIOHTTP, MIRROR, MIRROR_LEGACY, FLEET]
+    assert all(one.sample.all_calls > 0 and one.cpu > 0 for one in measured[0])
+    assert report.errors(measured) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "counts"),
+    [("workers", 1), ("issuing", 2), ("memory", 5), ("lists", 12)],
+)
+def test_every_other_part_gives_its_figures(part: str, counts: int) -> None:
+    figures = PARTS[part](CORES, SMALL)
+
+    assert len(figures) == counts
+    assert not any(math.isnan(figure.value) for figure in figures)
+
+
+@pytest.mark.slow
+def test_no_call_is_admitted_after_a_revocation_was_answered() -> None:
+    admitted, median, _ = PARTS["cuts"](CORES, SMALL)
+
+    assert (admitted.value, admitted.verdict) == (0, "met")
+    assert "of 18 at both replicas" in admitted.detail
+    assert median.value > 0
