@@ -11,6 +11,8 @@ from app.kit.sse import encode_event
 GAP_SECONDS = 1.0
 """Between two tellings: a server that says more gets less said."""
 MAX_URIS = 256
+LONGEST_URI = 4096
+"""Characters: a session's subscriptions are kept as long as its token lives."""
 
 SUBSCRIPTION_ID_KEY = "io.modelcontextprotocol/subscriptionId"
 

@@ -6,11 +6,15 @@ for the stream on which it is told, which may be another worker's.
 
 from typing import Any
 
+from app.domain.access import Server
 from app.gateway.aggregate_calls import AggregateCall, Caller
+from app.gateway.aggregate_news import LONGEST_URI
 from app.gateway.aggregate_notes import Notebook
 from app.gateway.aggregate_routes import Route
 from app.gateway.answers import Answer
 from app.gateway.pipeline import Passed
+from app.gateway.ports import UpstreamTarget, View
+from app.gateway.refusals import invalid_params
 from app.gateway.relay import Watch
 from app.gateway.sessions import SessionSealer
 from app.gateway.upstream_sessions import Connection, UpstreamSessions
@@ -32,6 +36,12 @@ class AggregateSubscription(AggregateCall):
     ) -> None:
         super().__init__(upstreams, sealer, caller, route)
         self._notebook = notebook
+
+    def check(self, view: View, server: Server, target: UpstreamTarget) -> None:
+        """Refuse also, before anybody is asked, what is too long to be kept."""
+        super().check(view, server, target)
+        if len(self._message.params["uri"]) > LONGEST_URI:
+            raise invalid_params(f"uri may have {LONGEST_URI} characters at most.", self._message.modern)
 
     async def _ask(
         self, connection: Connection, passed: Passed, answer: Answer, watch: Watch

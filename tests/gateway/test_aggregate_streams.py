@@ -252,11 +252,11 @@ async def test_a_legacy_session_hears_of_what_it_subscribed_to_whatever_worker_t
         assert {call.action for call in world.store.calls} >= {"resource.subscribe", "mcp.listen"}
 
 
-async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_and_number(
+async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_number_and_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.gateway.aggregate_notes.MAX_URIS", 1)
-    async with fleet(Subscribing(), LEGACY) as (world, _):
+    async with fleet(Subscribing(), LEGACY) as (world, seen):
         store = world.store
         reaching, narrow = (store.issue(store.grant(resources=reach)) for reach in (True, False))
 
@@ -275,6 +275,10 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_and
             assert (await wish(client, session, "resources/subscribe", "mcp+calc+r://2"))["result"] == {}
             (notes,) = store.sessions.notes.values()
             assert notes.subscriptions == {"mcp+calc+r://2"}
+            asked = len(seen.of("resources/subscribe"))
+            long = await wish(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 5000)
+            assert long["error"]["code"] == -32602
+            assert len(seen.of("resources/subscribe")) == asked, "nobody is asked"
             theirs = (await post(other, "/mcp", initialize())).headers["mcp-session-id"]
             hidden = await wish(other, theirs, "resources/subscribe", "mcp+calc+r://1")
             assert hidden["error"]["message"] == "Resource not found"
