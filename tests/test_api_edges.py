@@ -7,8 +7,10 @@ import httpx2
 import pytest
 from starlette.requests import Request
 
+from app.kit.outbound import UpstreamError
 from app.kit.problems import MOST_ERRORS
 from app.kit.query_parameters import check_repeats
+from app.main import Scopegate
 
 
 async def test_a_body_over_the_limit_is_refused_declared_or_not(api: httpx2.AsyncClient) -> None:
@@ -108,6 +110,20 @@ async def test_an_id_of_another_kind_is_named(api: httpx2.AsyncClient) -> None:
     answer = await api.get("/api/v1/servers/tok_01jbz8xkq2fxs8x6v0g5r3s9m1")
     assert answer.status_code == 422
     assert "srv_" in answer.text
+
+
+async def test_readiness_warns_of_servers_that_do_not_answer_and_names_none(
+    app: Scopegate, anonymous: httpx2.AsyncClient
+) -> None:
+    outbound = app.api.state.runtime.outbound
+    target = outbound.policy.check_target("https://internal.example.com/secret")
+    for _ in range(5):
+        outbound.breaker.failed(target, 1, UpstreamError("connect", "", may_have_been_sent=False))
+    answer = await anonymous.get("/readyz")
+    assert (answer.status_code, answer.json()["warnings"]) == (
+        200,
+        ["1 server does not answer at present; the log names them"],
+    )
 
 
 async def test_it_is_ready_when_the_database_records(anonymous: httpx2.AsyncClient) -> None:

@@ -19,6 +19,9 @@ WATCH_AFTER = 0.05
 FIRST_COMMENT, NEXT_COMMENT = 5.0, 15.0
 DRAIN_SECONDS = 0.5
 MAX_SERVER_REQUESTS = 100
+EVENTS_AT_A_TIME = 64
+"""A flood of small events must not keep the loop from everybody else."""
+MAX_UNHEARD = 16 * 1024 * 1024
 
 CARRIED_NOTIFICATIONS = frozenset({"notifications/progress", "notifications/message"})
 """Those that ``/mcp`` carries."""
@@ -57,6 +60,8 @@ class Watch:
         self._modern = modern
         self._task: asyncio.Task[None] | None = None
         self.streaming = False
+        self.unheard = False
+        """The client left, and the call goes on."""
         self.resumable = False
         """The stream can be taken up again, so a client that leaves it is no reason to hold it."""
 
@@ -92,6 +97,8 @@ class Watch:
                         self._flight.leave()
                     elif self.resumable:
                         self._flight.suspend()
+                    else:
+                        self.unheard = True
                 return
 
 
@@ -115,6 +122,7 @@ class Relay:
         self._answer_upstream = answer_upstream
         self._answers = answers
         self._refused_requests = 0
+        self._unheard = 0
 
     async def run(self, response: OutboundResponse) -> str:
         """Returns the outcome. Raises ``Refused``, ``UpstreamError``."""
@@ -129,11 +137,14 @@ class Relay:
                     raise bad_upstream(
                         "The server behind the gateway sent an event that is too large."
                     ) from None
-                for event in events:
+                self._bound(len(chunk))
+                for number, event in enumerate(events, 1):
                     outcome = await self._pass(event)
                     if outcome is not None:
                         await _drain(chunks)
                         return outcome
+                    if number % EVENTS_AT_A_TIME == 0:
+                        await asyncio.sleep(0)
         except UpstreamError as error:
             if error.kind != "closed" or not self._watch.resumable:
                 raise
@@ -142,6 +153,13 @@ class Relay:
         # How a call ends whose stream the client may take up again is told by the stream that takes it up.
         await self._exchange.stream(b"", last=True, headers=self._answer.headers)
         return "unknown" if self._answers else "success"
+
+    def _bound(self, size: int) -> None:
+        """A client that reads sets the pace; for one that left, nothing does."""
+        if self._watch.unheard:
+            self._unheard += size
+            if self._unheard > MAX_UNHEARD:
+                raise bad_upstream("The server behind the gateway says too much to a client that left.")
 
     def _event(self, event: SseEvent, body: bytes | None) -> bytes:
         """The event as the client sees it: untouched, unless its data or its id had to change."""

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from app.kit.lean_http import LeanCycle, LeanHttp
+from app.kit.tcp import notice_loss
 
 HEAD_BYTES = 32 * 1024
 """Request line and headers; also what may come of a chunked body without any of the body itself."""
@@ -92,6 +93,7 @@ class GuardedHttp(LeanHttp):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take it, if need be in the place of one that rests."""
         super().connection_made(transport)
+        notice_loss(transport)
         self._since = self.loop.time()
         self._timer = self.loop.call_later(self.times.look, self._look)
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,8 +102,11 @@ class GuardedHttp(LeanHttp):
 
     @property
     def rests(self) -> bool:
-        """Nothing is asked or answered on it."""
-        return self._reading is _Reading.IDLE and not self.transport.is_closing()
+        """No request is there that anybody works on."""
+        serves = self._answering is not None and not self._answering.response_complete
+        return (
+            self._reading in {_Reading.IDLE, _Reading.HEAD} and not serves and not self.transport.is_closing()
+        )
 
     def _displace(self) -> bool:
         for connection, _ in zip(self.connections, range(_LOOKED_AT), strict=False):
@@ -176,7 +181,13 @@ class GuardedHttp(LeanHttp):
         cycle = self.cycle
         if cycle.response_complete:
             return
-        cycle.body += body
+        if not cycle.body:
+            cycle.body = body
+        else:
+            if isinstance(cycle.body, bytes):
+                # Of many small pieces, each would otherwise copy all that came before.
+                cycle.body = bytearray(cycle.body)
+            cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
         cycle.message_event.set()

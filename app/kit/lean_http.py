@@ -48,7 +48,7 @@ class LeanCycle:
         self._protocol = protocol
         self._scope = scope
         self.keep_alive = keep_alive
-        self.body = b""
+        self.body: bytes | bytearray = b""
         self.more_body = True
         self.disconnected = False
         self.response_started = self.response_complete = False
@@ -110,7 +110,7 @@ class LeanCycle:
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
     def _ask_for_body(self) -> None:
         """A client may wait to be told to go on (RFC 9110, 10.1.1)."""

@@ -90,6 +90,7 @@ async def main() -> None:
     """Serve until the end."""
     server = await asyncio.start_server(serve, sock=socket.socket(fileno=int(sys.argv[1])))
     async with server:
+        say("ready")
         await asyncio.to_thread(sys.stdin.readline)
         go_on.set()
         await server.serve_forever()

@@ -1,16 +1,22 @@
 """What one caller or one upstream does to itself is not felt by others."""
 
 import asyncio
+import json
 import socket
-from typing import Any
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import httpx2
 import pytest
 
+from app.gateway.answers import Answer
+from app.gateway.relay import EVENTS_AT_A_TIME, Relay
 from app.gateway.times import CallTimes
+from app.kit.guarded_http import GuardedHttp, SocketTimes
 from app.kit.outbound import Limits, Timeouts
-from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern
-from tests.gateway.upstreams import scripted, send_json
+from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern
+from tests.gateway.upstreams import event, scripted, send_json
 from tests.gateway.world import running
 
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("add", "slow")]
@@ -109,7 +115,7 @@ async def test_signs_of_life_do_not_prolong_a_call_for_ever(path: str, tool: str
 
 
 async def test_a_stream_that_listens_ends_in_time_however_much_it_is_told() -> None:
-    times = CallTimes(listen=Timeouts(first_byte=60, idle=None, total=0.3))
+    times = CallTimes(listen=Timeouts(first_byte=60, idle=None, total=1.0))
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         await chatter({"method": "tools/call"}, receive, send)
@@ -121,3 +127,114 @@ async def test_a_stream_that_listens_ends_in_time_however_much_it_is_told() -> N
         assert (got.status_code, got.text[:13]) == (200, ": I am here\n\n")
         [listening] = world.store.admitted("mcp.listen")
         assert world.store.outcomes[listening.id] == "error"
+
+
+class Sparse(GuardedHttp):
+    """Cuts soon who does not read, and remembers the most that waited for anybody."""
+
+    times = SocketTimes(write=0.3, look=0.02)
+    waited: ClassVar[int] = 0
+
+    def _look(self) -> None:
+        Sparse.waited = max(Sparse.waited, self.transport.get_write_buffer_size())
+        super()._look()
+
+
+NOTE = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": "x" * 10_000}}
+
+
+@pytest.mark.parametrize(("version", "outcome"), [(LEGACY, "error"), (MODERN, "cancelled")])
+async def test_a_flood_that_its_client_does_not_read_fills_no_memory_and_ends(
+    version: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.gateway.relay.MAX_UNHEARD", 1_000_000)
+    monkeypatch.setattr(Sparse, "waited", 0)
+    over = asyncio.Event()
+
+    async def flood(message: dict[str, Any], receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        left = asyncio.ensure_future(receive())
+        while not left.done():
+            await send({"type": "http.response.body", "body": event(NOTE) * 10, "more_body": True})
+            await asyncio.sleep(0)
+        over.set()
+
+    async with running(http=Sparse) as world, scripted(flood) as (url, _), asyncio.timeout(30):
+        world.store.register("calc", url, (version,), TOOLS)
+        token = world.store.issue(world.store.grant())
+        message, headers = modern(call("add")) if version == MODERN else (call("add"), {})
+        _, writer = await deaf_connection(world.url)
+        writer.write(wire(token, message, headers))
+        await over.wait()
+        while world.store.watched:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(0)
+        assert list(world.store.outcomes.values()) == [outcome]
+        assert 0 < Sparse.waited < 1_000_000
+        writer.transport.abort()
+
+
+async def deaf_connection(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Whose own side takes little that nobody reads."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as made:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, (host, int(port)))
+        return await asyncio.open_connection(sock=made.dup(), limit=1000)
+
+
+def wire(token: str, message: dict[str, Any], headers: dict[str, str]) -> bytes:
+    """The request as bytes."""
+    body = json.dumps(message).encode()
+    sent = {
+        "Host": "127.0.0.1",
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **headers,
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+    return f"POST /mcp/calc HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
+async def turns_while(work: Any) -> int:
+    """How often others had their turn while this ran."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(others())
+    try:
+        await work
+    finally:
+        counting.cancel()
+    return turns
+
+
+async def test_a_flood_of_small_events_leaves_others_their_turn() -> None:
+    count = 100 * EVENTS_AT_A_TIME
+    passed: list[bytes] = []
+
+    class Response:
+        async def iter_chunks(self) -> AsyncIterator[bytes]:
+            yield b'data: {"jsonrpc":"2.0","method":"notifications/message"}\n\n' * count
+            yield event({"jsonrpc": "2.0", "id": 1, "result": {}})
+
+    async def stream(data: bytes, **_: Any) -> None:
+        passed.append(data)
+
+    async def takes(_: Any) -> bool:
+        return True
+
+    exchange: Any = SimpleNamespace(stream=stream)
+    watch: Any = SimpleNamespace(unheard=False, resumable=False)
+    passage: Any = SimpleNamespace(takes_notification=takes, event_id=lambda _: None)
+    relay = Relay(exchange, Answer(1, ()), watch, passage, None)
+    assert await turns_while(relay.run(cast("Any", Response()))) >= 100
+    assert len(passed) == count + 1

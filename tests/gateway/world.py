@@ -49,6 +49,7 @@ from app.gateway.ports import (
     UpstreamTarget,
     View,
 )
+from app.kit.guarded_http import GuardedHttp
 from app.kit.mcp_upstream import list_tools, open_connection, probe
 from app.kit.outbound import AddressPolicy, OutboundClient
 
@@ -282,13 +283,17 @@ class Store:
 
 
 @asynccontextmanager
-async def serve(app: Any, *, lifespan: Literal["on", "off"] = "off") -> AsyncIterator[str]:
+async def serve(
+    app: Any, *, lifespan: Literal["on", "off"] = "off", http: type[asyncio.Protocol] | str = "auto"
+) -> AsyncIterator[str]:
     """Serve an ASGI application on a free loopback port; gives its origin."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # asyncio sets this only on sockets that name their protocol; without it each answer waits for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", lifespan=lifespan, ws="none", proxy_headers=False)
+            uvicorn.Config(
+                app, http=http, log_level="error", lifespan=lifespan, ws="none", proxy_headers=False
+            )
         )
         task = asyncio.create_task(server.serve([listener]))
         try:
@@ -328,8 +333,10 @@ class World:
 
 
 @asynccontextmanager
-async def running(store: Store | None = None, /, **options: Any) -> AsyncIterator[World]:
-    """A gateway with an empty store, or this one, on loopback."""
+async def running(
+    store: Store | None = None, /, *, http: type[GuardedHttp] = GuardedHttp, **options: Any
+) -> AsyncIterator[World]:
+    """A gateway with an empty store, or this one, on loopback, served as it is in earnest."""
     store = store or Store()
     outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
     gateway = Gateway(
@@ -351,7 +358,7 @@ async def running(store: Store | None = None, /, **options: Any) -> AsyncIterato
         stack.push_async_callback(asyncio.sleep, 0)  # Aborted connections close in the loop's next turn.
         stack.push_async_callback(outbound.aclose)
         stack.push_async_callback(gateway.aclose)
-        yield World(store, gateway, await stack.enter_async_context(serve(gateway)), outbound)
+        yield World(store, gateway, await stack.enter_async_context(serve(gateway, http=http)), outbound)
         # Every call leaves the in-flight table, soon after its client left.
         async with asyncio.timeout(10):
             while store.watched:  # noqa: ASYNC110  nothing tells of it

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -212,6 +213,29 @@ async def test_a_chunked_body_cannot_go_on_without_any_body(begin: bytes, more: 
         assert b" 200 " not in end.result()
 
 
+async def test_a_body_in_very_many_pieces_is_put_together_without_copying_it_each_time() -> None:
+    bodies: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        bodies.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": b"ok\n"})
+
+    async with serving(app) as port, connected(port) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"1\r\na\r\n" * 5000 + b"0\r\n\r\n")
+        assert b" 200 " in await answered(reader)
+    assert (type(bodies[0]), set(bodies[0])) == (bytes, {ord("a")})
+    cycle: Any = SimpleNamespace(response_complete=False, body=b"", message_event=SimpleNamespace(set=int))
+    connection: Any = SimpleNamespace(cycle=cycle)
+    for _ in range(3):
+        GuardedHttp.on_body(connection, b"a")
+    assert cycle.body == bytearray(b"aaa")
+    kept = cycle.body
+    GuardedHttp.on_body(connection, b"a")
+    assert cycle.body is kept
+
+
 async def test_a_trailer_is_no_header() -> None:
     seen = Seen()
     async with serving(echo(seen)) as port, connected(port) as (reader, writer):
@@ -295,10 +319,12 @@ async def test_a_slow_reader_that_does_read_gets_all_of_it() -> None:
         assert len(await rest(reader)) == 30_000_000
 
 
-async def test_a_new_connection_takes_the_place_of_one_that_rests() -> None:
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n"], ids=["rests", "begins"])
+async def test_a_new_connection_takes_the_place_of_one_that_nobody_works_on(begun: bytes) -> None:
     async with serving(echo(Seen()), most=1) as port, connected(port) as (first, writer):
         writer.write(GET)
         assert b" 200 " in await answered(first)
+        writer.write(begun)
         async with connected(port) as (second, other):
             other.write(GET)
             assert b" 200 " in await answered(second)
@@ -322,6 +348,26 @@ async def test_a_request_behind_one_that_asks_for_an_upgrade_is_answered() -> No
         for _ in range(2):
             assert b" 200 " in await answered(reader)
         assert seen.paths == ["/up", "/"]
+
+
+async def test_the_system_notices_when_the_other_side_is_gone_without_a_word() -> None:
+    made: list[int] = []
+
+    class Watched(GuardedHttp):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            found = transport.get_extra_info("socket")
+            made.append(found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    config = uvicorn.Config(echo(Seen()), http=Watched, log_level="warning", lifespan="off", ws="none")
+    state = uvicorn.server.ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Watched(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+    )
+    async with server, connected(server.sockets[0].getsockname()[1]) as (reader, writer):
+        writer.write(GET)
+        await answered(reader)
+    assert made == [1]
 
 
 async def test_what_is_no_http_gets_400_and_no_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,11 +7,21 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
-from app.kit.outbound import AddressPolicy, Limits, NotForwarded, OutboundClient, Timeouts, UpstreamError
+from app.kit.outbound import (
+    AddressPolicy,
+    Limits,
+    NotForwarded,
+    OutboundClient,
+    OutboundResponse,
+    Timeouts,
+    UpstreamError,
+)
 from app.kit.outbound.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
+from app.kit.outbound.response import PIECE_BYTES
 
 LOOPBACK = AddressPolicy((ipaddress.ip_network("127.0.0.0/8"),))
 FLOODER, OTHER, THIRD = 1, 2, 3
@@ -268,3 +278,36 @@ async def test_the_service_s_own_requests_neither_shut_an_upstream_nor_are_kept_
                 await ask(out, url, None)
             assert caught.value.kind == "connect"
         assert not out.breaker
+
+
+async def test_the_system_notices_when_an_upstream_is_gone_without_a_word() -> None:
+    async with upstream() as up, client() as out:
+        await ask(out, up.url, None)
+        [pool] = out._pools.values()
+        [connection] = pool._all
+        assert connection._transport is not None
+        found = connection._transport.get_extra_info("socket")
+        assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+
+
+async def test_an_answer_that_never_pauses_leaves_others_their_turn() -> None:
+    leg = SimpleNamespace(pause=lambda: None, resume=lambda: None, abort=lambda: None)
+    response = OutboundResponse(200, [], leg, Limits())
+    sent = [b"a" * 1_000_000, *[b"b"] * 100]
+    for piece in sent:
+        response.on_data(piece)
+    response.on_complete()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(others())
+    got = [piece async for piece in response.iter_chunks()]
+    counting.cancel()
+    assert b"".join(got) == b"".join(sent)
+    assert max(len(piece) for piece in got) == PIECE_BYTES
+    assert turns >= len(got) - 1

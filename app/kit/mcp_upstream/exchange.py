@@ -31,6 +31,8 @@ _ERROR_BODY_BYTES = 64 * 1024
 _SERVER_REQUESTS = 100
 # How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
 _END_GRACE = 0.05
+# A flood of small events must not keep the loop from everybody else.
+_EVENTS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +227,11 @@ async def _messages(response: OutboundResponse, max_bytes: int | None) -> AsyncG
             events = parser.feed(chunk)
         except SseLimitError as error:
             raise McpUpstreamError("too_large", str(error)) from None
-        for event in events:
+        for number, event in enumerate(events, 1):
             if event.data and event.event == "message":
                 yield _parse(event.data)
+            if number % _EVENTS_AT_A_TIME == 0:
+                await asyncio.sleep(0)
 
 
 def _parse(data: bytes) -> JsonObject:

@@ -9,6 +9,7 @@ from app.kit.outbound.connection import Connection
 from app.kit.outbound.errors import UpstreamError
 from app.kit.outbound.guard import AddressPolicy, IPAddress, Origin
 from app.kit.outbound.limits import Limits
+from app.kit.tcp import notice_loss
 
 _NOBODY = -1
 _Waiter = asyncio.Future[Connection | None]
@@ -246,9 +247,12 @@ class Pool:
         )
         return await self._opened(connection, opening)
 
-    async def _opened(self, connection: Connection, opening: Awaitable[object]) -> Connection:
+    async def _opened(
+        self, connection: Connection, opening: Awaitable[tuple[asyncio.BaseTransport, object]]
+    ) -> Connection:
         try:
-            await opening
+            transport, _ = await opening
+            notice_loss(transport)
         except BaseException:
             connection.abort()
             raise

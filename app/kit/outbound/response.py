@@ -8,6 +8,9 @@ from typing import Protocol
 from app.kit.outbound.errors import UpstreamError
 from app.kit.outbound.limits import Limits
 
+PIECE_BYTES = 16 * 1024
+"""What a reader gets at a time, so that what it does with it is done soon."""
+
 
 class Leg(Protocol):
     """What an answer needs of the connection that it arrives on."""
@@ -93,7 +96,11 @@ class OutboundResponse:
                     if self._paused and self._buffered < self._limits.buffer_bytes:
                         self._paused = False
                         self._leg.resume()
-                    yield chunk
+                    for start in range(0, len(chunk), PIECE_BYTES):
+                        yield chunk if len(chunk) <= PIECE_BYTES else chunk[start : start + PIECE_BYTES]
+                        if self._chunks or len(chunk) > PIECE_BYTES:
+                            # An upstream that never pauses must not keep the loop from everybody else.
+                            await asyncio.sleep(0)
                 if self._error is not None:
                     raise self._error
                 if self._complete:

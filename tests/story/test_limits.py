@@ -1,0 +1,34 @@
+"""The limits of the settings hold at the gateway, and what they refuse is counted in the audit trail."""
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+
+from tests.api import Account
+from tests.gateway.messages import initialize
+from tests.story.service import whole_service
+
+_REFUSED = "SELECT reason_code, event_count FROM audit_events WHERE action = 'token.refused'"
+_CALLS = "SELECT count(*) FROM audit_events WHERE action = 'mcp.initialize'"
+
+
+async def test_a_token_past_its_limit_is_refused_and_counted_once_a_minute(
+    database_url: str, owner: Account
+) -> None:
+    async with whole_service(database_url, owner.bearer, limit_calls=2, workers=1) as service:
+        person = await service.post("/identities", {"kind": "person", "user_name": "maria"})
+        expires_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        token = {"identity_id": person["id"], "name": "laptop", "scope": {"kind": "grants"}}
+        issued = await service.post("/tokens", {**token, "expires_at": expires_at})
+        headers = {
+            "Authorization": f"Bearer {issued['secret']}",
+            "Accept": "application/json, text/event-stream",
+        }
+        statuses = [
+            (await service.api.post("/mcp", json=initialize(), headers=headers)).status_code for _ in range(6)
+        ]
+        assert statuses == [200, 200, 429, 429, 429, 429]
+    connection = await asyncpg.connect(database_url)
+    assert await connection.fetchval(_CALLS) == 2
+    assert [tuple(row) for row in await connection.fetch(_REFUSED)] == [("rate_limited", 4)]
+    await connection.close()
