@@ -2,14 +2,14 @@
 
 from mcp.shared.inbound import encode_header_value
 
-from app.gateway.envelope import NAME
-from app.gateway.methods import Method
+from app.gateway.envelope import CAPABILITIES_KEY, NAME
+from app.gateway.methods import Method, carried_extensions
 from app.gateway.mirror_call import MirrorCall
 from app.gateway.pipeline import Ask, Denied, reaches
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.questions import client_of
 from app.gateway.refusals import no_such_server
-from app.gateway.tasks import unknown_task
+from app.gateway.tasks import missing_tasks, unknown_task
 
 
 class MirrorTask(MirrorCall):
@@ -34,6 +34,8 @@ class MirrorTask(MirrorCall):
             at = pipeline.snapshots.now()
             if not reaches(denied.view, self.slug, at, exchange.address):
                 raise no_such_server() from None
+            if message.modern and not carried_extensions(message.params["_meta"][CAPABILITIES_KEY]):
+                raise missing_tasks() from None
             raise unknown_task(message.modern) from None
 
     def _open(self, view: View) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from app.gateway.envelope import Message
-from app.gateway.refusals import Refused, bad_upstream, invalid_params
+from app.gateway.methods import TASKS_EXTENSION
+from app.gateway.refusals import MISSING_CAPABILITY, Refused, bad_upstream, invalid_params
 from app.gateway.sessions import SessionSealer
 from app.kit import strict_json
 
@@ -184,6 +185,12 @@ def _no_id() -> Refused:
 def unknown_task(modern: bool) -> Refused:
     """The very answer for a task that does not exist, is somebody else's, or is of a tool out of reach."""
     return invalid_params("Task not found", modern)
+
+
+def missing_tasks() -> Refused:
+    """The answer to a modern client that asks for a task and does not say that it can have any."""
+    data: dict[str, Any] = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
+    return Refused(400, MISSING_CAPABILITY, "Missing required client capability", data=data)
 
 
 def check_augmentation(message: Message) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +49,25 @@ def install_suite() -> None:
 
 async def run_suite(url: str, revision: str, results: Path) -> Score:
     """Run what a revision of the specification asks of a server."""
+    await _run(url, REVISIONS[revision], results)
+    return _read(results)
+
+
+async def run_scenarios(url: str, names: Sequence[str], results: Path) -> Score:
+    """Run what an extension of the protocol asks, which is of no revision."""
+    for name in names:
+        await _run(url, ("--scenario", name, "--spec-version", "2026-07-28", "--force"), results)
+    return _read(results)
+
+
+async def _run(url: str, which: Sequence[str], results: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         find_node(_HERE, NODE, _SUITE),
         _HERE / "node_modules/@modelcontextprotocol/conformance/dist/index.js",
         "server",
         "--url",
         url,
-        *REVISIONS[revision],
+        *which,
         "--output-dir",
         str(results),
         cwd=_HERE,
@@ -70,7 +83,6 @@ async def run_suite(url: str, revision: str, results: Path) -> Score:
         process.kill()
         await process.wait()
         raise
-    return _read(results)
 
 
 def _read(results: Path) -> Score:

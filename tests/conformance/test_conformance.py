@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -12,23 +12,37 @@ from typing import Any
 import pytest
 
 from tests.api import Account
-from tests.conformance.suite import REVISIONS, install_suite, run_suite
+from tests.conformance.suite import REVISIONS, install_suite, run_scenarios, run_suite
 from tests.story.service import Service, listener, whole_service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # What the direct run scores, so that a suite that runs less than it did is noticed.
 DIRECT = {"2025-11-25": 84, "2026-07-28": 152}
+TASKS = [
+    f"tasks-{name}"
+    for name in (
+        "lifecycle",
+        "capability-negotiation",
+        "wire-fields",
+        "request-state-removal",
+        "mrtr-input",
+        "request-headers",
+        "dispatch-and-envelope",
+        "required-task-error",
+        "mrtr-composition",
+    )
+]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def fixture_server() -> Iterator[str]:
-    """The URL of the fixture server, in a process of its own."""
+@contextmanager
+def serving(module: str) -> Iterator[str]:
+    """The URL of a fixture server, in a process of its own."""
     install_suite()
     with listener() as sock:
         # It serves what it inherits, so that it is there before it is asked.
-        command = [sys.executable, "-m", "tests.conformance.fixture_server", str(sock.fileno())]
+        command = [sys.executable, "-m", f"tests.conformance.{module}", str(sock.fileno())]
         with subprocess.Popen(
             command, cwd=ROOT, stderr=subprocess.DEVNULL, pass_fds=[sock.fileno()]
         ) as process:
@@ -36,6 +50,12 @@ def fixture_server() -> Iterator[str]:
                 yield f"http://localhost:{sock.getsockname()[1]}/mcp"
             finally:
                 process.kill()
+
+
+@pytest.fixture
+def fixture_server() -> Iterator[str]:
+    with serving("fixture_server") as url:
+        yield url
 
 
 def bearing(token: list[str], app: Any) -> Any:
@@ -82,3 +102,17 @@ async def test_the_gateway_loses_no_check_that_the_server_passes_directly(
     assert direct.lost(through) == [], through.failed
     assert not through.failed
     assert len(found.json()["items"]) > 10, "the calls of the suite are on record"
+
+
+async def test_the_gateway_loses_no_check_of_the_extension_for_tasks(
+    database_url: str, owner: Account, tmp_path: Path
+) -> None:
+    with serving("fixture_tasks") as server:
+        direct = await run_scenarios(server, TASKS, tmp_path / "direct")
+        async with through_the_gateway(database_url, owner, server) as (url, _):
+            through = await run_scenarios(url, TASKS, tmp_path / "through")
+    print(f"\ntasks: directly {direct}, through the gateway {through}")  # noqa: T201
+    assert not direct.failed, "the fixture server passes"
+    assert direct.passed.total() >= 44
+    assert direct.lost(through) == [], through.failed
+    assert not through.failed

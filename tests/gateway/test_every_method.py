@@ -6,6 +6,7 @@ import pytest
 from mcp_types import methods as spec
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
+from app.gateway.methods import TASKS_EXTENSION
 from tests.gateway.messages import LEGACY, MODERN, initialize, modern, post, request
 from tests.gateway.upstreams import Seen, scripted, send_json
 from tests.gateway.world import running
@@ -74,6 +75,8 @@ def sent(version: str, method: str) -> tuple[dict[str, Any], dict[str, str]]:
     message = request(method, dict(PARAMS.get(method, {})))
     if version in MODERN_PROTOCOL_VERSIONS:
         body, headers = modern(message)
+        meta = body["params"]["_meta"]
+        meta["io.modelcontextprotocol/clientCapabilities"] = {"extensions": {TASKS_EXTENSION: {}}}
         if method in TASKS:
             headers["mcp-name"] = "t"
         return body, headers

@@ -249,6 +249,17 @@ async def test_the_name_header_of_a_task_is_its_id() -> None:
         assert b.seen.requests[-1][1][b"mcp-name"] == b"=?base64?dMOic2sgMQ==?="
 
 
+async def test_a_client_that_cannot_have_tasks_is_told_so() -> None:
+    async with bench(MODERN) as b, b.client() as client:
+        body, headers = modern(about("tasks/get", "t"))
+        got = await client.post("/mcp/calc", json=body, headers=headers)
+        assert (got.status_code, got.json()["error"]["code"]) == (400, -32021)
+        assert got.json()["error"]["data"] == {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
+        got = await client.post("/mcp/none", json=body, headers=headers)
+        assert (got.status_code, got.json()["error"]["code"]) == (404, -32600)
+        assert not b.seen.requests
+
+
 async def test_a_modern_server_is_not_asked_for_a_task() -> None:
     async with bench(MODERN) as b, b.client() as client:
         message = call("dig", {})
