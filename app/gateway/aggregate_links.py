@@ -11,11 +11,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
-from app.domain.access import Part, Server
+from app.domain.access import Part
 from app.gateway.aggregate_calls import Caller, upstream_refused
 from app.gateway.aggregate_fleet import Sight
 from app.gateway.aggregate_names import joined_uri, split_uri
 from app.gateway.aggregate_news import News
+from app.gateway.answers import Answer, dump, parse, secrets_of
 from app.gateway.pipeline import Ask, Cut, Denied, Passed, Pipeline
 from app.gateway.ports import StoreUnavailable, SyncRequests, View
 from app.gateway.refusals import Refused
@@ -99,7 +100,7 @@ class Links:
             async with aclosing(self._told(passed, uris)) as told:
                 async for message in told:
                     heard = True
-                    self._take(message, passed.on, uris)
+                    self._take(message, passed, uris)
             return "success"
 
         exchange, message = self.caller.exchange, self.caller.message
@@ -147,8 +148,8 @@ class Links:
         except McpUpstreamError as error:
             raise upstream_refused(error) from None
 
-    def _take(self, message: JsonObject, server: Server, uris: frozenset[str]) -> None:
-        method, params = message["method"], message.get("params")
+    def _take(self, message: JsonObject, passed: Passed, uris: frozenset[str]) -> None:
+        method, params, server = message["method"], message.get("params"), passed.on
         part = _LISTS.get(method) if isinstance(method, str) else None
         if method == "notifications/tools/list_changed":
             self.sync_requests.request_sync(server.id)
@@ -158,7 +159,8 @@ class Links:
             uri = params.get("uri")
             # What changed may lie below what was subscribed to.
             if isinstance(uri, str) and any(uri.startswith(own) for own in uris):
-                self.news.updated(joined_uri(server.slug, uri))
+                raw = Answer(None, secrets_of(passed.to)).redact(dump(uri), uri)
+                self.news.updated(joined_uri(server.slug, parse(raw)))
 
 
 async def _subscribe(session: LegacySession, uris: frozenset[str], may_start: Callable[[], bool]) -> None:

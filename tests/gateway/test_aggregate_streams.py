@@ -9,15 +9,20 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.subscriptions import ResourceUpdated
 
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.gateway.limits import Allowance
 from app.gateway.times import CallTimes
 from app.kit.outbound import Timeouts
+from tests.conformance.fixture_server import fixture_app
+from tests.conformance.fixture_tools import BUS
 from tests.gateway.messages import LEGACY, MODERN, initialize, modern, post, request
 from tests.gateway.test_listening import Streaming
 from tests.gateway.upstreams import Seen, event, reference, scripted, send_json
-from tests.gateway.world import World, running
+from tests.gateway.world import CREDENTIAL, World, running, serve
 
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("add", "secret")]
 ALL = {"toolsListChanged": True, "promptsListChanged": True, "resourcesListChanged": True}
@@ -215,10 +220,11 @@ async def test_a_modern_client_hears_of_resources_of_servers_of_either_era(versi
         async with world.client(token) as client, listening(client, wanted, 7) as (told, kept):
             assert kept == {"resourceSubscriptions": ["mcp+calc+r://1", "mcp+far+r://1"]}
             await server.listening.wait()
-            for uri in ("r://other", "r://1/below"):
+            for uri in ("r://other", f"r://1/below?key={CREDENTIAL.decode()}"):
                 server.more.put_nowait(updated(uri))
             message = await told.next()
-            assert message["params"] == {"uri": "mcp+calc+r://1/below", "_meta": {SUBSCRIPTION: 7}}
+            shown = "mcp+calc+r://1/below?key=[redacted]"
+            assert message["params"] == {"uri": shown, "_meta": {SUBSCRIPTION: 7}}
             regrant(world, token, world.store.grant())
             await world.store.look_again()
             await server.left.wait()
@@ -332,3 +338,56 @@ async def test_a_stream_lasts_as_long_as_streams_may_and_says_that_it_ended() ->
             assert await told.next() is None
     outcomes = [world.store.outcomes[call.id] for call in world.store.admitted("mcp.listen")]
     assert outcomes == ["success", "success"]
+
+
+async def test_the_real_client_listens_through_the_gateway() -> None:
+    async with asyncio.timeout(10), running() as world, serve(fixture_app(), lifespan="on") as origin:
+        await world.register("fixture", f"{origin}/mcp")
+        token = world.store.issue(world.store.grant(resources=True))
+        async with world.client(token) as http_client:
+            transport = streamable_http_client(f"{world.url}/mcp", http_client=http_client)
+            uri = "mcp+fixture+test://watched-resource"
+            async with (
+                Client(transport, mode="auto") as client,
+                client.listen(tools_list_changed=True, resource_subscriptions=[uri]) as heard,
+            ):
+                assert heard.honored.tools_list_changed
+                assert heard.honored.resource_subscriptions == [uri]
+                while len(world.store.watched) < 2:  # noqa: ASYNC110  the stream with the server opens beside
+                    await asyncio.sleep(0.01)
+                telling = asyncio.create_task(tell(ResourceUpdated("test://watched-resource")))
+                assert (await anext(heard)) == ResourceUpdated(uri)
+                telling.cancel()
+                world.store.change_server("fixture", tools={})
+                await world.store.look_again()
+                while type(await anext(heard)).__name__ != "ToolsListChanged":
+                    pass
+
+
+async def tell(event: Any) -> None:
+    """Say it until somebody listens."""
+    while True:
+        await BUS.publish(event)
+        await asyncio.sleep(0.05)
+
+
+async def test_the_real_legacy_client_hears_that_its_tools_changed() -> None:
+    changed = asyncio.Event()
+
+    async def hear(message: Any) -> None:
+        if "ToolListChanged" in type(message).__name__:
+            changed.set()
+
+    async with asyncio.timeout(10), running() as world, reference(modern=False) as (url, _):
+        await world.register("calc", url)
+        async with world.client(world.store.issue(world.store.grant())) as http_client:
+            transport = streamable_http_client(f"{world.url}/mcp", http_client=http_client)
+            async with Client(transport, mode="legacy", message_handler=hear) as client:
+                assert client.server_capabilities.tools is not None
+                assert client.server_capabilities.tools.list_changed
+                while not world.store.admitted("mcp.listen"):  # noqa: ASYNC110  it opens its stream beside
+                    await asyncio.sleep(0.01)
+                world.store.change_server("calc", tools={})
+                await world.store.look_again()
+                await changed.wait()
+                assert (await client.list_tools()).tools == []
