@@ -117,8 +117,9 @@ async def test_readiness_warns_of_servers_that_do_not_answer_and_names_none(
 ) -> None:
     outbound = app.api.state.runtime.outbound
     target = outbound.policy.check_target("https://internal.example.com/secret")
+    error = UpstreamError("connect", "", may_have_been_sent=False)
     for _ in range(5):
-        outbound.breaker.failed(target, 1, UpstreamError("connect", "", may_have_been_sent=False))
+        outbound.breaker.failed(target, 1, error, asks=True)
     answer = await anonymous.get("/readyz")
     assert (answer.status_code, answer.json()["warnings"]) == (
         200,

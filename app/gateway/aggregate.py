@@ -21,6 +21,7 @@ from app.gateway.aggregate_subscribe import SUBSCRIBING, AggregateSubscription
 from app.gateway.catalogue import make_private
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, HeaderList, result_body
+from app.gateway.limits import CallLimits
 from app.gateway.mirror import refuse_http_method
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import (
@@ -60,6 +61,7 @@ class Aggregate:
     sessions: AggregateSessions
     notebook: Notebook
     streams: OpenStreams
+    limits: CallLimits
     times: CallTimes
     body_limit: int
 
@@ -150,7 +152,14 @@ class Aggregate:
         message, kind = caller.message, KINDS[caller.message.method]
         cursors = Cursors(self.sealer, view.token.id, message)
         work = AggregateList(
-            self.pipeline, self.upstreams, self.sync_requests, caller, kind, cursors, cursors.begin()
+            self.pipeline,
+            self.upstreams,
+            self.sync_requests,
+            self.limits,
+            caller,
+            kind,
+            cursors,
+            cursors.begin(),
         )
         ask = Ask(kind.action, message.method, None, caller.exchange.address, session_id=caller.session_id)
         await self._run(view, caller, ask, work.forward)

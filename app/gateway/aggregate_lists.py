@@ -16,6 +16,7 @@ from app.gateway.aggregate_pages import PAGE_ITEMS, Cursors, Part, Place, follow
 from app.gateway.answers import REDACTED, dump, parse, secrets_of
 from app.gateway.catalogue import filter_tools, make_private
 from app.gateway.http import result_body
+from app.gateway.limits import CallLimits
 from app.gateway.pipeline import Ask, Cut, Denied, Passed, Pipeline
 from app.gateway.ports import SyncRequests
 from app.gateway.refusals import Refused
@@ -92,6 +93,7 @@ class AggregateList:
     pipeline: Pipeline
     upstreams: UpstreamSessions
     sync_requests: SyncRequests
+    limits: CallLimits
     caller: Caller
     kind: Kind
     cursors: Cursors
@@ -117,6 +119,7 @@ class AggregateList:
         page, slugs, until = _Page(), self._slugs(passed), monotonic() + LIST_SECONDS
         while slugs:
             asked, slugs = slugs[:MAX_AT_ONCE], slugs[MAX_AT_ONCE:]
+            self.limits.charge(passed.view.token, len(asked))
             parts = await _all([self._part(passed, slug) for slug in asked])
             for slug, part in zip(asked, parts, strict=True):
                 if page.goes_on is None:

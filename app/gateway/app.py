@@ -95,6 +95,7 @@ class Gateway:
             self._sessions,
             self._notebook,
             streams,
+            self._limits,
             times,
             body_limit,
         )

@@ -85,6 +85,12 @@ class CallLimits:
         shared.open += 1
         return usage
 
+    def charge(self, token: Token, calls: int) -> None:
+        """Count what a request under way made us ask of servers: it comes off what may be asked next."""
+        usage = self._usages[token.id.int]
+        usage.free_at += calls * self._each
+        usage.shared.free_at += calls * self._shared_each
+
     @staticmethod
     def leave(usage: Usage) -> None:
         """The request is over."""

@@ -107,6 +107,23 @@ async def test_an_identity_has_a_limit_for_all_of_its_tokens(monkeypatch: pytest
         assert statuses == [200, 200, 429, 200]
 
 
+async def test_a_list_counts_as_much_as_the_servers_that_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    async with running(per_token=Allowance(calls=4)) as world, reference() as (url, _):
+        for slug in ("calc", "other"):
+            await world.register(slug, url)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            listed = await post_modern(client, "/mcp", request("tools/list"))
+            assert {tool["name"].split("__")[0] for tool in listed.json()["result"]["tools"]} == {
+                "calc",
+                "other",
+            }
+            got = [
+                (await post_modern(client, "/mcp", request("server/discover"))).status_code for _ in range(2)
+            ]
+            assert got == [200, 429]
+
+
 async def test_refused_requests_use_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     allowed = {"per_token": Allowance(calls=1), "per_identity": Allowance(calls=2)}

@@ -77,7 +77,7 @@ async def client(all_of_them: int = 8, share: int = 2) -> AsyncIterator[Outbound
 
 
 async def ask(out: OutboundClient, url: str, caller: int | None, timeouts: Timeouts = PATIENT) -> int:
-    response = await out.request("GET", url, timeouts=timeouts, caller=caller)
+    response = await out.request("POST", url, timeouts=timeouts, caller=caller)
     await response.read()
     return response.status
 
@@ -230,7 +230,7 @@ async def test_an_upstream_that_is_back_is_used_again_at_once(caplog: pytest.Log
         error = UpstreamError("connect", "", may_have_been_sent=False)
         with caplog.at_level(logging.WARNING):
             for _ in range(5):
-                out.breaker.failed(target, FLOODER, error)
+                out.breaker.failed(target, FLOODER, error, asks=True)
             assert await kind(out, up.url, OTHER) == "unavailable"
             clock.now += FIRST_PAUSE_S
             for _ in range(3):
@@ -259,6 +259,24 @@ async def test_an_upstream_that_answers_several_callers_nothing_is_left_alone() 
         assert await kind(out, up.url, 4) == "unavailable"
         assert up.seen == 3
         assert await kind(out, up.url + "/another-server", 4) == "closed", "its neighbours are not meant"
+
+
+async def test_a_stream_that_is_told_nothing_says_nothing_about_its_upstream() -> None:
+    async with watched() as (out, clock), upstream() as up:
+        up.status = None
+        for caller in range(10, 20):
+            with pytest.raises(UpstreamError) as caught:
+                await out.request("GET", up.url, caller=caller)
+            assert caught.value.kind == "closed"
+        assert not out.breaker
+        for caller in (FLOODER, OTHER, THIRD):
+            assert await kind(out, up.url, caller) == "closed"
+        clock.now += FIRST_PAUSE_S
+        up.status = 200
+        with pytest.raises(UpstreamError) as caught:
+            await out.request("GET", up.url, caller=FLOODER)
+        assert caught.value.kind == "unavailable", "it is no look whether the upstream is back"
+        assert await ask(out, up.url, OTHER) == 200
 
 
 async def test_any_answer_in_between_clears_an_upstream() -> None:

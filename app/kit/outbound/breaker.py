@@ -58,38 +58,43 @@ class Breaker:
         words = "1 server does" if count == 1 else f"{count} servers do"
         return [f"{words} not answer at present; the log names them"] if count else []
 
-    def check(self, target: Target) -> None:
-        """Raises ``UpstreamError`` while the upstream is left alone; after each pause one call goes and sees."""
+    def check(self, target: Target, asks: bool) -> None:
+        """Raises ``UpstreamError`` while the upstream is left alone; after each pause one call goes and sees.
+
+        ``asks``: the request wants an answer. A stream that waits to be told something may get none for long, on
+        which nothing can be built: neither that it is silent, nor a look whether the upstream is back.
+        """
         trouble = self._troubles.get(target)
         if trouble is None or not trouble.pause:
             return
         now = self._now()
-        if now < trouble.until:
+        if now < trouble.until or not (asks or trouble.unreachable >= UNREACHABLE_TIMES):
             raise UpstreamError(
                 "unavailable",
                 "the upstream has not answered lately",
                 may_have_been_sent=False,
-                retry_after_s=ceil(trouble.until - now),
+                retry_after_s=max(1, ceil(trouble.until - now)),
             )
         trouble.until = now + trouble.pause
         trouble.tried_again = True
 
-    def failed(self, target: Target, caller: int, error: UpstreamError) -> None:
+    def failed(self, target: Target, caller: int, error: UpstreamError, asks: bool) -> None:
         """A request of this caller got no answer."""
         if error.kind in {"resolve", "connect", "tls"}:
             self._trouble(target).unreachable += 1
-        elif error.kind in {"timeout", "closed"} and error.may_have_been_sent:
+        elif error.kind in {"timeout", "closed"} and error.may_have_been_sent and asks:
             self._trouble(target).unanswered.add(caller)
         else:
             return
         self._judge(target)
 
-    def answered(self, target: Target, caller: int, status: int) -> None:
+    def answered(self, target: Target, caller: int, status: int, asks: bool) -> None:
         """An answer came; of these statuses it is none."""
         # The supervisor of commands says it of a caller's own program, and lets that rest itself.
         if status in NO_ANSWER and target.origin.socket is None:
-            self._trouble(target).unanswered.add(caller)
-            self._judge(target)
+            if asks:
+                self._trouble(target).unanswered.add(caller)
+                self._judge(target)
             return
         trouble = self._troubles.pop(target, None)
         if trouble is not None and trouble.pause:

@@ -92,7 +92,7 @@ class OutboundClient:
         wire = _encode(method, target, headers, body)
         breaker = self.breaker
         if breaker and caller is not None:
-            breaker.check(target)
+            breaker.check(target, method == "POST")
         pool = self._pool(target.origin)
         try:
             connection = pool.take(caller)
@@ -112,10 +112,10 @@ class OutboundClient:
                 raise
         except UpstreamError as error:
             if caller is not None:
-                breaker.failed(target, caller, error)
+                breaker.failed(target, caller, error, method == "POST")
             raise
         if caller is not None and (breaker or response.status in NO_ANSWER):
-            breaker.answered(target, caller, response.status)
+            breaker.answered(target, caller, response.status, method == "POST")
         return response
 
     async def aclose(self) -> None:
