@@ -91,9 +91,12 @@ class AggregateSessions:
         """End a call of the session, wherever it runs; what is no call's id ends none."""
         if isinstance(request_id, bool) or not isinstance(request_id, (str, int)):
             return
-        if self.cancelled(session_id, request_id) or len(str(request_id)) > LONGEST_ID:
-            return
-        if self._may_tell(token_id):
+        if not self.cancelled(session_id, request_id):
+            self.tell_cancelled(token_id, session_id, request_id)
+
+    def tell_cancelled(self, token_id: UUID, session_id: UUID, request_id: str | int) -> None:
+        """Let the other workers look for it, as often as one token may ask for that."""
+        if len(str(request_id)) <= LONGEST_ID and self._may_tell(token_id):
             self._neighbours.tell_cancelled(session_id, request_id)
 
     def cancelled(self, session_id: UUID, request_id: str | int) -> bool:

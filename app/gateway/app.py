@@ -32,6 +32,7 @@ from app.gateway.ports import (
     View,
 )
 from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
+from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Tasks
@@ -81,12 +82,15 @@ class Gateway:
         requests, tasks = ServerRequests(sealer), Tasks(sealer)
         self._limits = CallLimits(admissions, per_token, per_identity)
         streams = OpenStreams(admissions, per_token, per_identity)
-        mirrored = Mirrored(pipeline, outbound, sealer, sync_requests, requests, tasks, streams, times)
-        self._mirror = Mirror(mirrored, body_limit)
         self._notebook = Notebook(session_notes)
         self._sessions = AggregateSessions(
             sealer, ended_sessions, self._notebook, neighbours, self._upstreams
         )
+        self._running = RunningCalls(self._alarms, self._sessions.tell_cancelled)
+        mirrored = Mirrored(
+            pipeline, outbound, sealer, sync_requests, requests, tasks, streams, times, self._running
+        )
+        self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = Aggregate(
             pipeline,
             sealer,
@@ -162,6 +166,7 @@ class Gateway:
     def cancelled_elsewhere(self, session_id: UUID, request_id: str | int) -> None:
         """Another worker was told to cancel a request of a session, and does not have it."""
         self._sessions.cancelled(session_id, request_id)
+        self._running.taken_back_elsewhere(session_id, request_id)
 
     def notes_changed_elsewhere(self, session_id: UUID | None) -> None:
         """Another worker changed what is noted of a session; ``None``: of nobody knows which."""

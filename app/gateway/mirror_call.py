@@ -1,6 +1,6 @@
 """One request on its way through a mirror."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from app.gateway.methods import (
 from app.gateway.open_streams import OpenStreams
 from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.passage import Line, MirrorPassage, Origin
-from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Flight, Passed, Pipeline, denial_text, reaches
+from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Passed, Pipeline, denial_text, reaches
 from app.gateway.ports import SyncRequests, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
 from app.gateway.refusals import (
@@ -43,6 +43,7 @@ from app.gateway.refusals import (
 )
 from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.rewrites import open_state, rewrite_of
+from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import MAX_SEALED, SessionSealer
 from app.gateway.tasks import RELATED, Place, Tasks, TasksHere, check_augmentation
@@ -68,8 +69,7 @@ class Mirrored:
     tasks: Tasks
     streams: OpenStreams
     times: CallTimes
-    running: dict[tuple[bytes, str | int], Flight] = field(default_factory=dict)
-    """Calls of legacy sessions in this worker by the session's sealed id and their own."""
+    running: RunningCalls
 
 
 class MirrorCall:
@@ -204,13 +204,12 @@ class MirrorCall:
             return await self._exchanged(passed, self._listening(passed), self.mirror.times.listen)
         if self.session is None or self.message.id is None:
             return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
-        running, key = self.mirror.running, (self.exchange.headers[SESSION], self.message.id)
-        running[key] = passed.flight
+        running, session = self.mirror.running, self.exchange.headers[SESSION]
+        running.begin(session, self.message.id, passed.flight)
         try:
             return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
         finally:
-            if running.get(key) is passed.flight:
-                del running[key]
+            running.end(session, self.message.id, passed.flight)
 
     async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:
         target, message = passed.to, self.message

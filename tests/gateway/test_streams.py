@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.messages import LEGACY, call, initialize, post
+from tests.gateway.test_aggregate_cancel import Slow, cancelled, outcome_of
+from tests.gateway.test_neighbours import two_workers
 from tests.gateway.upstreams import event, reference, scripted, send_events, send_json
 from tests.gateway.world import running
 
@@ -103,7 +105,7 @@ async def test_a_legacy_client_cancels_its_own_call_and_no_other() -> None:
 async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
     ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.mirror_notification.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("app.gateway.running_calls.GRACE_SECONDS", 0.1)
     begun, cancelled, left = asyncio.Semaphore(0), asyncio.Event(), asyncio.Event()
     error = {"code": 0, "message": "Request cancelled"}
 
@@ -150,3 +152,25 @@ async def test_a_call_that_its_client_took_back_is_on_record_as_cancelled(
         assert world.store.outcomes[mine] == ("success" if ending == "result" else "cancelled")
         others = {"error": "error", "closing": "error", "nothing": "cancelled", "result": "success"}
         assert world.store.outcomes[other] == others[ending]
+
+
+async def test_a_call_is_taken_back_by_way_of_another_worker(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.gateway.running_calls.GRACE_SECONDS", 0.1)
+    server = Slow()
+    async with asyncio.timeout(10), two_workers(database_url) as (one, two), scripted(server) as (url, _):
+        one.store.register("calc", url, (LEGACY,), TOOLS)
+        token = one.store.issue(one.store.grant())
+        async with one.client(token) as here, two.client(token) as there:
+            session = (await post(here, "/mcp/calc", initialize())).headers["mcp-session-id"]
+            asking = post(here, "/mcp/calc", call("add", id="c"), mcp_session_id=session)
+            calling = asyncio.create_task(asking)
+            await server.began.wait()
+            for id in ("d", True, None):
+                got = await post(there, "/mcp/calc", cancelled(id), mcp_session_id=session)
+                assert got.status_code == 202
+            got = await post(there, "/mcp/calc", cancelled("c"), mcp_session_id=session)
+            assert got.status_code == 202
+            await calling
+            assert await outcome_of(one) == "cancelled"
