@@ -333,11 +333,9 @@ class World:
 
 
 @asynccontextmanager
-async def running(
-    store: Store | None = None, /, *, http: type[GuardedHttp] = GuardedHttp, **options: Any
-) -> AsyncIterator[World]:
-    """A gateway with an empty store, or this one, on loopback, served as it is in earnest."""
-    store = store or Store()
+async def running(store: Store | None = None, /, **options: Any) -> AsyncIterator[World]:
+    """A gateway with an empty store, or this one, on loopback, served as it is in earnest unless by another ``http``."""
+    store, http = store or Store(), options.pop("http", GuardedHttp)
     outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
     gateway = Gateway(
         store,
