@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_network
 from math import inf
-from typing import Any
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from asyncpg import Record
@@ -30,6 +31,7 @@ from app.domain.access import (
 from app.domain.risk import Risk
 from app.kit.selectors import load_scope, load_server_selector, load_tool_selector
 
+Value = TypeVar("Value")
 Reader = "Connection[Record] | PoolConnectionProxy[Record]"
 
 
@@ -115,7 +117,7 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
             id=row["id"],
             version=row["version"],
             identity=identities[row["identity_id"]],
-            scope=load_scope(_json(row["scope"])),
+            scope=_shared(load_scope(_json(row["scope"]))),
             expires_at=row["expires_at"].timestamp(),
             revoked=row["revoked_at"] is not None,
             ip_allow=tuple(ip_network(network) for network in row["ip_allow"]),
@@ -149,12 +151,12 @@ async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, I
     for row in await connection.fetch(_GROUPS, ids):
         groups.setdefault(row["identity_id"], []).append((row["id"], row["version"]))
     group_ids = list({group for found in groups.values() for group, _ in found})
-    grants = [(row, _grant(row)) for row in await connection.fetch(_GRANTS, ids, group_ids)]
+    grants = [(row, _shared(_grant(row))) for row in await connection.fetch(_GRANTS, ids, group_ids)]
 
     def build(id: UUID, owner: Identity | None) -> Identity:
         mine = groups.get(id, [])
         in_groups = {group for group, _ in mine}
-        return Identity(
+        identity = Identity(
             id=id,
             version=rows[id]["version"],
             status=IdentityStatus(rows[id]["status"]),
@@ -164,6 +166,7 @@ async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, I
                 grant for row, grant in grants if row["identity_id"] == id or row["group_id"] in in_groups
             ),
         )
+        return _shared(identity)
 
     def owner_of(id: UUID) -> Identity | None:
         owner_id = rows[id]["owner_id"]
@@ -237,6 +240,19 @@ async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> Fleet:
     }
     by_slug = {server.slug: server for server in servers.values()}
     return Fleet(shared[FLEET_ID], shared[POLICY_SET_ID], servers, by_slug)
+
+
+@lru_cache(maxsize=4096)
+def _first(value: Any) -> Any:
+    return value
+
+
+def _shared(value: Value) -> Value:
+    """The same object for all that are equal: tokens of one person, of one team and of one shape are many.
+
+    It was read anew all the same. What is shared is memory, never an older state.
+    """
+    return cast("Value", _first(value))
 
 
 def _json(value: Any) -> Any:

@@ -111,6 +111,33 @@ async def test_a_schema_is_kept_in_memory_only_where_it_mirrors_arguments_into_h
     await connection.close()
 
 
+async def test_tokens_that_are_alike_share_what_they_hold_and_never_an_older_state(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    world, second = await make_world(connection), new_id()
+    entry = {"servers": {"kind": "all"}, "tools": {"kind": "names", "names": ["get_time"]}}
+    scope = {"kind": "listed", "entries": [{**entry, "resources": False, "prompts": False}]}
+    await connection.execute("UPDATE tokens SET scope = $1", json.dumps(scope))
+    await connection.execute(
+        "INSERT INTO tokens (id, identity_id, name, scope, expires_at)"
+        " SELECT $1, identity_id, name, scope, expires_at FROM tokens",
+        second,
+    )
+    await connection.execute("INSERT INTO access_versions (id, version) VALUES ($1, 1)", second)
+    one, other = await read_token(connection, world.token), await read_token(connection, second)
+    assert one is not None
+    assert other is not None
+    assert one.token.identity is other.token.identity
+    assert one.token.scope is other.token.scope
+
+    await end_grant(connection, world)
+    await connection.execute("""UPDATE tokens SET scope = '{"kind": "grants"}'""")
+    later = await read_token(connection, world.token)
+    assert later is not None
+    assert later.token.identity.grants == ()
+    assert later.token.scope != one.token.scope
+    await connection.close()
+
+
 class Noting:
     """A connection that notes what it is asked."""
 
