@@ -334,7 +334,7 @@ class World:
 
 @asynccontextmanager
 async def running(store: Store | None = None, /, **options: Any) -> AsyncIterator[World]:
-    """A gateway with an empty store, or this one, on loopback, served as it is in earnest unless ``http`` is another."""
+    """A gateway with an empty store, or this one, on loopback, served as in earnest unless ``http`` is another."""
     store, http = store or Store(), options.pop("http", GuardedHttp)
     outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
     gateway = Gateway(
