@@ -23,6 +23,10 @@ from app.supervisor.processes import die_with, gain_nothing
 FREE_USERS = range(60706, 61184)
 """Systemd's list of user ids calls these unused; Debian's policy gives them to nobody unasked."""
 _CLAIMS = Path("/run/scopegate-stdio")
+_SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
+"""Where anybody may leave something."""
+_NICE = 5
+"""The gateway goes first where there is too little processor for all."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -69,6 +73,7 @@ class Isolation:
         self._base = base
         self._users = users
         self._claims = claims
+        self._next = 0
         if users is not None:
             claims.mkdir(mode=0o700, exist_ok=True)
 
@@ -88,7 +93,9 @@ class Isolation:
         return Place(home, uid, claim)
 
     def _claim(self, users: range) -> tuple[int, int]:
-        for uid in users:
+        # In turns, so that a user id rests as long as can be before another process has it.
+        self._next = (self._next + 1) % len(users)
+        for uid in (*users[self._next :], *users[: self._next]):
             with contextlib.suppress(KeyError):
                 pwd.getpwuid(uid)
                 continue
@@ -100,6 +107,16 @@ class Isolation:
                 continue
             return uid, claim
         raise NoPlace("No user id is free for the program.")
+
+    def removing(self, place: Place) -> list[tuple[list[str], dict[str, Any]]]:
+        """What removes all that a process left, whose user another may have some day; and whom to run it as."""
+        commands: list[tuple[list[str], dict[str, Any]]] = [(["/bin/rm", "-rf", "--", str(place.home)], {})]
+        if place.uid is not None:
+            # As the user itself, who can remove nothing but what is its own.
+            mine = ["-xdev", "-mindepth", "1", "-maxdepth", "1", "-uid", str(place.uid)]
+            remove = ["-exec", "/bin/rm", "-rf", "--", "{}", "+"]
+            commands.append((["/usr/bin/find", *_SHARED, *mine, *remove], place.identity()))
+        return commands
 
     def give_back(self, place: Place) -> None:
         """Its process has ended and its home is gone: another may have the user."""
@@ -122,6 +139,7 @@ def first_in_child(limits: Limits, *, alone: bool) -> Callable[[], None]:
     def prepare() -> None:
         die_with(parent)
         gain_nothing()
+        os.nice(_NICE)
         os.umask(0o077)
         for kind, most in caps:
             hard = resource.getrlimit(kind)[1]

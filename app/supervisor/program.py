@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import Protocol
+from time import monotonic, perf_counter
+from typing import Any, Protocol
 
 from app.kit.ids import SERVER, format_id
 from app.kit.stdio.wire import Launch
@@ -24,6 +24,8 @@ _PIECE = 64 * 1024
 _LAST_WORDS = 0.5
 """Seconds for what a program wrote before it ended."""
 _REMOVE_SECONDS = 60.0
+_MUCH, _RESTS = 0.02, 4.0
+"""Seconds of work that one piece of output may make, and how many times as long its program then waits."""
 # The kernel should rather take a command than the gateway when memory runs out.
 _OOM_SCORE = b"500"
 
@@ -49,6 +51,7 @@ class _Output(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came, and lines are cut out of them."""
+        began = perf_counter()
         first, *rest = data.split(b"\n")
         self._add(first)
         for piece in rest:
@@ -56,6 +59,10 @@ class _Output(asyncio.Protocol):
             if line and not self._program.ending:
                 self._program.listener.received(line)
             self._add(piece)
+        took = perf_counter() - began
+        if took > _MUCH:
+            # All programs are served by one loop: who makes it work hard waits for a while.
+            self._program.rest(took * _RESTS)
 
     def _add(self, piece: bytes) -> None:
         self._parts.append(piece)
@@ -108,7 +115,7 @@ class Program:
         self._input: asyncio.WriteTransport
         self._outputs: list[asyncio.ReadTransport] = []
         self._output: asyncio.ReadTransport
-        self._held = False
+        self._held: set[str] = set()
         self.listener: Listener
 
     @property
@@ -168,14 +175,25 @@ class Program:
 
     def hold(self) -> None:
         """Let it wait: its output is not fetched."""
-        if not self._held and not self.ending:
-            self._held = True
-            self._output.pause_reading()
+        self._hold_for("nobody reads")
 
     def go_on(self) -> None:
         """Fetch its output again."""
-        if self._held and not self.ending:
-            self._held = False
+        self._let_go("nobody reads")
+
+    def rest(self, seconds: float) -> None:
+        """Let it wait for a while."""
+        self._hold_for("it rests")
+        self._loop.call_later(seconds, self._let_go, "it rests")
+
+    def _hold_for(self, reason: str) -> None:
+        if not self._held and not self.ending:
+            self._output.pause_reading()
+        self._held.add(reason)
+
+    def _let_go(self, reason: str) -> None:
+        self._held.discard(reason)
+        if not self._held and not self.ending:
             self._output.resume_reading()
 
     def end_soon(self, why: str, *, fault: bool = False) -> None:
@@ -226,8 +244,13 @@ class Program:
         )
 
     async def _clear(self) -> None:
-        """Remove its home: in a process of its own, for there may be very much of it."""
-        removing = _removing(self._place.home)
+        """Remove what it left on the disk: by other processes, for there may be very much of it."""
+        for command, identity in self._isolation.removing(self._place):
+            with contextlib.suppress(OSError):
+                await self._finished(_removing(command, identity))
+        self._isolation.give_back(self._place)
+
+    async def _finished(self, removing: "subprocess.Popen[bytes]") -> None:
         self._leaders.add(removing.pid)
         removed, pidfd = asyncio.Event(), os.pidfd_open(removing.pid)
         self._loop.add_reader(pidfd, removed.set)
@@ -239,7 +262,6 @@ class Program:
         removing.kill()
         removing.wait()
         self._leaders.discard(removing.pid)
-        self._isolation.give_back(self._place)
 
     def _kill(self, others: Collection[int]) -> None:
         """Leave nothing of it, wherever it went."""
@@ -256,8 +278,8 @@ def _prefer_to_kill(pid: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_bytes(_OOM_SCORE)
 
 
-def _removing(home: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(["/bin/rm", "-rf", "--", str(home)], stderr=subprocess.DEVNULL)
+def _removing(command: list[str], identity: dict[str, Any]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, **identity)
 
 
 def _spawn(launch: Launch, place: Place, limits: Limits, fds: list[int]) -> subprocess.Popen[bytes]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import count
@@ -78,6 +79,13 @@ def deaf(id: Any) -> None:
     time.sleep(600)
 
 
+def leaves() -> str:
+    """Leave a file where anybody may."""
+    handle, path = tempfile.mkstemp(dir="/tmp")
+    os.close(handle)
+    return path
+
+
 def who() -> str:
     """Which user this is, and where."""
     return json.dumps({"uid": os.getuid(), "groups": os.getgroups(), "home": str(Path.cwd())})
@@ -87,6 +95,7 @@ TOOLS: dict[str, Callable[[Any, dict[str, Any], dict[str, Any]], object]] = {
     "count": lambda id, _, __: text(id, next(calls)),
     "pid": lambda id, _, __: text(id, os.getpid()),
     "who": lambda id, _, __: text(id, who()),
+    "leaves": lambda id, _, __: text(id, leaves()),
     "environment": lambda id, _, __: text(id, json.dumps(dict(os.environ))),
     "crash": lambda *_: os.kill(os.getpid(), signal.SIGKILL),
     "progress": lambda id, _, meta: progress(id, meta),

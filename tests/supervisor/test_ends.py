@@ -10,12 +10,8 @@ from typing import Any
 import pytest
 
 from app.supervisor.isolation import FREE_USERS
-from tests.supervisor.world import Worker, World, alive, call, guarded, supervising, until
-
-
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
-
+from app.supervisor.program import Program
+from tests.supervisor.world import Worker, World, alive, call, guarded, owner, parent, supervising, until
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives each process a user of its own")
 
@@ -153,7 +149,7 @@ async def test_a_supervisor_that_is_killed_leaves_nothing_and_comes_back(tmp_pat
     async with guarded(tmp_path, as_us=as_us) as (guard, worker):
         session = await worker.legacy()
         pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
-        supervisor = _parent(pids[0])
+        supervisor = parent(pids[0])
         os.kill(supervisor, signal.SIGKILL)
         await until(lambda: not any(map(alive, pids)))
         async with asyncio.timeout(20):
@@ -163,7 +159,7 @@ async def test_a_supervisor_that_is_killed_leaves_nothing_and_comes_back(tmp_pat
                     break
                 except Exception:  # noqa: BLE001
                     await asyncio.sleep(0.05)
-        assert _parent(int(await call(again, "pid"))) != supervisor
+        assert parent(int(await call(again, "pid"))) != supervisor
         assert guard.exit_code is None
 
 
@@ -173,8 +169,8 @@ async def test_a_guard_that_is_killed_takes_everything_along(tmp_path: Path, as_
     async with guarded(tmp_path, as_us=as_us) as (guard, worker):
         session = await worker.legacy()
         pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
-        pids.append(_parent(pids[0]))
-        os.kill(_parent(pids[-1]), signal.SIGKILL)
+        pids.append(parent(pids[0]))
+        os.kill(parent(pids[-1]), signal.SIGKILL)
         await until(lambda: not any(map(alive, pids)))
         assert guard.wait(5) is not None
 
@@ -183,6 +179,38 @@ async def test_stopping_the_guard_stops_everything(tmp_path: Path) -> None:
     async with guarded(tmp_path) as (guard, worker):
         session = await worker.legacy()
         pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
-        pids.append(_parent(pids[0]))
+        pids.append(parent(pids[0]))
         await asyncio.to_thread(guard.stop)
         assert not any(map(alive, pids))
+
+
+@as_root
+async def test_a_user_leaves_nothing_for_the_next_to_have_its_id(passable: Path) -> None:
+    async with supervising(passable, FREE_USERS) as world:
+        session = await world.worker().legacy()
+        left = Path(await call(session, "leaves"))
+        uid = json.loads(await call(session, "who"))["uid"]
+        assert owner(left) == uid
+        await session.close()
+        await until(lambda: not left.exists())
+        next_one = await world.worker().legacy()
+        assert json.loads(await call(next_one, "who"))["uid"] != uid
+
+
+async def test_a_program_that_makes_hard_work_waits_for_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.supervisor.program._MUCH", 0.0)
+    monkeypatch.setattr("app.supervisor.program._RESTS", 1.0)
+    rested: list[float] = []
+    rest = Program.rest
+
+    def resting(program: Program, seconds: float) -> None:
+        rested.append(seconds)
+        rest(program, seconds)
+
+    monkeypatch.setattr(Program, "rest", resting)
+    session = await world.worker().legacy()
+    assert await call(session, "count") == "1"
+    assert await call(session, "count") == "2"
+    assert len(rested) >= 3

@@ -39,6 +39,21 @@ def alive(pid: int) -> bool:
     return fields[0] not in {b"Z", b"X"}
 
 
+def parent(pid: int) -> int:
+    """Whose child a process is."""
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
+def user(pid: int) -> int:
+    """Whom it runs as."""
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def owner(path: Path) -> int:
+    """Whose file this is."""
+    return path.stat().st_uid
+
+
 async def until(done: Callable[[], Any], within: float = 10.0) -> None:
     """Wait for what the kernel tells nobody of."""
     async with asyncio.timeout(within):
