@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from time import monotonic
 from uuid import UUID, uuid4
 
 from app.domain.access import Part
@@ -83,23 +84,18 @@ class Links:
 
     async def _keep(self, slug: str, uris: frozenset[str]) -> None:
         """Hold the stream with one server, and open it again when it ends, ever less often."""
-        wait = FIRST_WAIT
-        while True:
-            heard = await self._hold(slug, uris)
-            if heard is None:
-                return
-            wait = FIRST_WAIT if heard else min(2 * wait, LONGEST_WAIT)
+        wait, began = FIRST_WAIT, monotonic()
+        while await self._hold(slug, uris):
+            held = monotonic() - began
             await asyncio.sleep(wait)
+            wait, began = FIRST_WAIT if held > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT), monotonic()
 
-    async def _hold(self, slug: str, uris: frozenset[str]) -> bool | None:
-        """Whether anything was heard; ``None`` when the server is out of reach."""
-        heard = False
+    async def _hold(self, slug: str, uris: frozenset[str]) -> bool:
+        """Whether it is worth another try; not where the server is out of reach."""
 
         async def forward(passed: Passed) -> str:
-            nonlocal heard
             async with aclosing(self._told(passed, uris)) as told:
                 async for message in told:
-                    heard = True
                     self._take(message, passed, uris)
             return "success"
 
@@ -115,12 +111,12 @@ class Links:
         try:
             await self.pipeline.run(exchange, self.view, ask, forward)
         except (Denied, Cut):
-            return None
+            return False
         except Refused as refused:
-            return None if refused.status in {401, 404} else heard
+            return refused.status not in {401, 404}
         except StoreUnavailable:
             pass
-        return heard
+        return True
 
     async def _told(self, passed: Passed, uris: frozenset[str]) -> AsyncGenerator[JsonObject, None]:
         flight, modern = passed.flight, self.caller.message.modern

@@ -13,7 +13,7 @@ from app.gateway.aggregate_calls import Caller
 from app.gateway.aggregate_fleet import PROMPTS, RESOURCES, TOOLS, FleetAsk, Sight, sight_of
 from app.gateway.aggregate_links import FIRST_WAIT, Links
 from app.gateway.aggregate_names import split_uri
-from app.gateway.aggregate_news import MAX_URIS, News
+from app.gateway.aggregate_news import MAX_URI, MAX_URIS, News
 from app.gateway.answers import dump
 from app.gateway.methods import listened_for
 from app.gateway.pipeline import Passed, Pipeline
@@ -39,8 +39,10 @@ def wanted_by(caller: Caller) -> dict[str, Any]:
         raise invalid_params(
             f"notifications must be an object, with at most {MAX_URIS} resourceSubscriptions.", modern=True
         )
-    if not all(isinstance(uri, str) for uri in uris):
-        raise invalid_params("resourceSubscriptions must be strings.", modern=True)
+    if not all(isinstance(uri, str) and len(uri) <= MAX_URI for uri in uris):
+        raise invalid_params(
+            f"resourceSubscriptions must be strings of {MAX_URI} characters at most.", modern=True
+        )
     return wanted
 
 

@@ -10,7 +10,9 @@ from app.kit.sse import encode_event
 
 GAP_SECONDS = 1.0
 """Between two tellings: a server that says more gets less said."""
-MAX_URIS = 256
+MAX_URIS = 100
+MAX_URI = 1024
+"""Characters: what is noted of a session stays small."""
 LONGEST_URI = 4096
 """Characters: a session's subscriptions are kept as long as its token lives."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from uuid import UUID
 
-from app.gateway.aggregate_news import MAX_URIS
+from app.gateway.aggregate_news import MAX_URI, MAX_URIS
 from app.gateway.ports import Notes, SessionNotes
 from app.gateway.refusals import invalid_params
 
@@ -46,7 +46,9 @@ class Notebook:
         self._changed(session_id, notes)
 
     async def subscribe(self, session_id: UUID, token_id: UUID, uri: str) -> None:
-        """Raises ``StoreUnavailable``, and ``Refused`` for one too many."""
+        """Raises ``StoreUnavailable``, and ``Refused`` for one too many or too long."""
+        if len(uri) > MAX_URI:
+            raise invalid_params(f"A URI to subscribe to has {MAX_URI} characters at most.", modern=False)
 
         def change(notes: Notes) -> Notes:
             uris = notes.subscriptions | {uri}

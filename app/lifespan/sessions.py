@@ -48,7 +48,10 @@ class SessionNotesPort:
                 await session.execute(row.on_conflict_do_nothing())
                 this = select(SessionNote).where(col(SessionNote.session_id) == session_id)
                 note = (await session.execute(this.with_for_update())).scalar_one()
-                notes = change(_notes(note))
+                before = _notes(note)
+                notes = change(before)
+                if notes == before:
+                    return notes
                 note.log_level, note.subscriptions = notes.log_level, sorted(notes.subscriptions)
                 payload = json.dumps([session_id.hex])
                 await session.execute(_NOTIFY, {"channel": CHANNEL, "payloads": [payload]})

@@ -175,7 +175,15 @@ async def test_a_stream_belongs_to_a_session_that_lives() -> None:
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"notifications": []}, {"notifications": {"resourceSubscriptions": [1]}}]
+    "params",
+    [
+        {},
+        {"notifications": []},
+        {"notifications": {"resourceSubscriptions": [1]}},
+        {"notifications": {"resourceSubscriptions": "mcp+calc+r://1"}},
+        {"notifications": {"resourceSubscriptions": ["mcp+calc+r://1"] * 101}},
+        {"notifications": {"resourceSubscriptions": ["x" * 1025]}},
+    ],
 )
 async def test_listening_for_nothing_sensible_is_refused(params: dict[str, Any]) -> None:
     async with running() as world, world.client(world.store.issue()) as client:
@@ -275,6 +283,8 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_num
             assert refused["error"]["code"] == -32002
             assert not store.sessions.notes
             assert (await wish(client, session, "resources/subscribe", "mcp+calc+r://1"))["result"] == {}
+            long = await wish(client, session, "resources/subscribe", "mcp+calc+r://" + "x" * 1024)
+            assert long["error"]["code"] == -32602
             many = await wish(client, session, "resources/subscribe", "mcp+calc+r://2")
             assert many["error"]["code"] == -32602
             assert (await wish(client, session, "resources/unsubscribe", "mcp+calc+r://1"))["result"] == {}
