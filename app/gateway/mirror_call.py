@@ -46,7 +46,7 @@ from app.gateway.rewrites import open_state, rewrite_of
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import MAX_SEALED, SessionSealer
-from app.gateway.tasks import RELATED, Place, Tasks, TasksHere, check_augmentation
+from app.gateway.tasks import RELATED, Place, Tasks, TasksHere
 from app.gateway.times import CallTimes
 from app.kit import strict_json
 from app.kit.outbound import OutboundClient, OutboundResponse, Timeouts
@@ -91,7 +91,6 @@ class MirrorCall:
         message, exchange = self.message, self.exchange
         if message.method == "tools/call":
             self.tool, arguments = call_parameters(message, tasks=True)
-            check_augmentation(message)
         else:
             arguments = named_by(method, message)
             self.part = part_of(method, message)
@@ -382,6 +381,9 @@ class MirrorCall:
             raise unknown_method(modern)
         if decision.reason_code in HIDDEN_REASONS:
             raise unknown_tool(self.tool, modern)
+        if "task" in self.message.params:
+            # Who waits for a task takes no result of the tool.
+            raise invalid_params(denial_text(decision), modern)
         result: dict[str, Any] = {
             "content": [{"type": "text", "text": denial_text(decision)}],
             "isError": True,

@@ -19,9 +19,19 @@ def call_parameters(message: Message, *, tasks: bool = False) -> tuple[str, dict
         raise invalid_params("name must be a string.", message.modern)
     if "arguments" in message.params and not isinstance(arguments, dict):
         raise invalid_params("arguments must be an object.", message.modern)
-    if "task" in message.params and not tasks:
-        raise invalid_params("Tasks are not carried by this gateway.", message.modern)
+    if "task" in message.params:
+        _check_task(message, tasks)
     return name, arguments
+
+
+def _check_task(message: Message, tasks: bool) -> None:
+    if message.modern:
+        # Servers of this era decide that themselves, and ignore what asks for it.
+        del message.params["task"]
+    elif not tasks:
+        raise invalid_params("Tasks are carried on /mcp/<server> alone.", message.modern)
+    elif not isinstance(message.params["task"], dict):
+        raise invalid_params("task must be an object.", message.modern)
 
 
 def client_of(exchange: Exchange, message: Message) -> Client | None:

@@ -123,7 +123,7 @@ class TasksHere:
             return False
         related = meta[RELATED]
         id = related.get("taskId") if isinstance(related, dict) else None
-        if self.tool_of(id) is None:
+        if not isinstance(id, str) or self.tool_of(id) is None:
             del meta[RELATED]
         else:
             related["taskId"] = self.show(id)
@@ -191,11 +191,3 @@ def missing_tasks() -> Refused:
     """The answer to a modern client that asks for a task and does not say that it can have any."""
     data: dict[str, Any] = {"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}}
     return Refused(400, MISSING_CAPABILITY, "Missing required client capability", data=data)
-
-
-def check_augmentation(message: Message) -> None:
-    """What asks for a task: a member of legacy calls, which modern servers do not know. Raises ``Refused``."""
-    if message.modern:
-        message.params.pop("task", None)
-    elif "task" in message.params and not isinstance(message.params["task"], dict):
-        raise invalid_params("task must be an object.", message.modern)

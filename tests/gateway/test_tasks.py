@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.domain.policy import Effect
 from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames
 from app.gateway.tasks import RELATED
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, request
@@ -276,6 +277,41 @@ async def test_a_task_of_the_wrong_shape_is_refused() -> None:
         assert not b.seen.requests
 
 
+@ERAS
+async def test_there_are_no_tasks_where_servers_are_one(version: str) -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        result: dict[str, Any] = {"resultType": "complete", "content": []}
+        if message["method"] in {"initialize", "server/discover"}:
+            result |= {"protocolVersion": LEGACY, "supportedVersions": [MODERN], "capabilities": {}}
+            result |= {"serverInfo": {"name": "x", "version": "1"}}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message.get("id", 0), "result": result})
+
+    async with bench(version, script) as b, b.client() as client:
+        if version == LEGACY:
+            started = await post(client, "/mcp", initialize())
+            client.headers["mcp-session-id"] = started.headers["mcp-session-id"]
+        message = call("calc__dig", {})
+        message["params"]["task"] = {}
+        got = (await b.send(client, message, "/mcp")).json()
+        if version == LEGACY:
+            assert "/mcp/<server>" in got["error"]["message"]
+            assert not b.seen.of("tools/call")
+        else:
+            assert got["result"]["content"] == []
+            [(_, body)] = b.seen.of("tools/call")
+            assert "task" not in body["params"]
+
+
+async def test_a_denied_task_is_an_error_that_says_why() -> None:
+    async with bench(LEGACY) as b, b.client() as client:
+        b.world.store.policies.verdicts["dig"] = Effect.DENY
+        message = call("dig", {})
+        message["params"]["task"] = {}
+        error = (await b.send(client, message)).json()["error"]
+        assert error == {"code": -32602, "message": "Policy does not allow this call (policy_forbids)."}
+        assert not b.seen.requests
+
+
 async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
     """On the stream of ``tasks/result``: notifications, questions, the client's response, the result."""
     related = {"_meta": {RELATED: {"taskId": RAW}}}
@@ -294,6 +330,7 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
                 {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", **related}},
                 {"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": TASK},
                 {"jsonrpc": "2.0", "method": "notifications/tasks", "params": TASK},
+                {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"_meta": {RELATED: "x"}}},
                 {**question, "id": 8, "params": {"task": {}}},
                 {**question, "id": 9},
                 {**question, "id": 10},
@@ -316,7 +353,7 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
                 heard.append(json.loads(line[5:]))
                 if heard[-1].get("method") == "elicitation/create":
                     # The first question is answered for its task, the second for one that the client cannot have.
-                    id = shown if len(heard) == 3 else RAW
+                    id = shown if len(heard) == 4 else RAW
                     result = {"action": "decline", "_meta": {RELATED: {"taskId": id}}}
                     response = {"jsonrpc": "2.0", "id": heard[-1]["id"], "result": result}
                     assert (await b.send(client, response)).status_code == 202
@@ -324,10 +361,12 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
         assert names == [
             "notifications/message",
             "notifications/tasks/status",
+            "notifications/progress",
             "elicitation/create",
             "elicitation/create",
             "result",
         ]
+        assert heard.pop(2)["params"] == {"_meta": {}}
         for message in heard:
             holder = message["params"] if "params" in message else message["result"]
             assert holder.get("taskId", holder.get("_meta", {}).get(RELATED, {}).get("taskId")) == shown
