@@ -183,7 +183,9 @@ class Aggregate:
             call = AggregateSubscription(self.upstreams, self.sealer, caller, route, self.notebook)
 
         async def forward(passed: Passed) -> str:
-            with self.sessions.running(session_id, message.id, passed.flight):
+            if session_id is None or message.id is None:
+                return await call.forward(passed)
+            with self.sessions.running((session_id, message.id), passed.flight):
                 return await call.forward(passed)
 
         try:

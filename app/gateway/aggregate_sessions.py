@@ -72,14 +72,8 @@ class AggregateSessions:
         self._upstreams.end(session_id)
 
     @contextmanager
-    def running(
-        self, session_id: UUID | None, request_id: str | int | None, flight: Flight
-    ) -> Iterator[None]:
-        """Let ``notifications/cancelled`` find a call while it runs."""
-        if session_id is None or request_id is None:
-            yield
-            return
-        key = session_id, request_id
+    def running(self, key: tuple[UUID, str | int], flight: Flight) -> Iterator[None]:
+        """Let ``notifications/cancelled`` find a call while it runs, by its session and its id there."""
         self._running[key] = flight
         try:
             yield

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Self, cast
+from typing import Self
 
 from mcp.shared.inbound import (
     MCP_METHOD_HEADER,
@@ -37,7 +37,7 @@ from app.kit.mcp_upstream.exchange import (
     items,
     notifications,
 )
-from app.kit.outbound import OutboundClient, Target, Timeouts, UpstreamError
+from app.kit.outbound import OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
 from app.kit.strict_json import JsonObject
 
 BeforeSend = Callable[[], bool]
@@ -209,33 +209,28 @@ class LegacySession(_Connection):
         headers = (*ACCEPT, *self._session_headers(), *extra_headers)
         answered = method == "initialize"  # Which may not be cancelled.
         try:
-            async with aclosing(self._items(message, headers, before_send)) as found:
-                async for item in found:
-                    answered = answered or isinstance(item, Result)
-                    yield item
+            response = await self._endpoint.send("POST", headers, message, before_send)
+            try:
+                self._check_session(method, response)
+                found = items(response, request_id, self._endpoint.max_bytes, self._answer_server)
+                async with aclosing(found):
+                    async for item in found:
+                        answered = answered or isinstance(item, Result)
+                        yield item
+            finally:
+                response.close()
         except (asyncio.CancelledError, GeneratorExit):
             if not answered and self.aside is not None:
                 self.aside(self._cancel(request_id))
             raise
 
-    async def _items(
-        self, message: JsonObject, headers: Headers, before_send: BeforeSend | None
-    ) -> AsyncGenerator[Item, None]:
-        response = await self._endpoint.send("POST", headers, message, before_send)
-        try:
-            if message["method"] == "initialize":
-                self._take_session_id(response.header(_SESSION_HEADER.lower()))
-            elif response.status == 404 and self.session_id is not None:
-                raise McpUpstreamError(
-                    "session_lost", "the session has ended", status=404, may_have_been_sent=False
-                )
-            request_id = cast("int", message["id"])
-            found = items(response, request_id, self._endpoint.max_bytes, self._answer_server)
-            async with aclosing(found):
-                async for item in found:
-                    yield item
-        finally:
-            response.close()
+    def _check_session(self, method: str, response: OutboundResponse) -> None:
+        if method == "initialize":
+            self._take_session_id(response.header(_SESSION_HEADER.lower()))
+        elif response.status == 404 and self.session_id is not None:
+            raise McpUpstreamError(
+                "session_lost", "the session has ended", status=404, may_have_been_sent=False
+            )
 
     async def listen(
         self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
