@@ -152,7 +152,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer. ``rests_on`` and the span [``valid_from``, ``valid_until``) say while what it holds."""
+    """The answer. ``rests_on`` and the span [``valid_from``, ``valid_until``) say while what it holds.
+
+    ``for_any_call``: an allow of every call of this tool with this token, whatever its arguments and address.
+    """
 
     effect: Effect
     reason_code: str
@@ -162,6 +165,7 @@ class Decision:
     grant_id: UUID | None = None
     tool: Tool | None = None
     policy_ids: tuple[UUID, ...] = ()
+    for_any_call: bool = False
 
     @property
     def allowed(self) -> bool:
@@ -249,6 +253,9 @@ def _apply_policy(
         grant_id=used[0].id,
         tool=tool,
         policy_ids=verdict.policy_ids,
+        for_any_call=verdict.effect is Effect.ALLOW
+        and not verdict.reads_call
+        and not any(link.ip_allow for link in token.chain()),
     )
 
 
@@ -273,6 +280,7 @@ def _verdict(question: Question, around: Surroundings, at: float, server: Server
         strictest,
         valid_from=max(verdict.valid_from for verdict in verdicts),
         valid_until=min(verdict.valid_until for verdict in verdicts),
+        reads_call=any(verdict.reads_call for verdict in verdicts),
     )
 
 

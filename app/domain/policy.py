@@ -30,13 +30,17 @@ class PolicyInput:
 
 @dataclass(frozen=True, slots=True)
 class PolicyVerdict:
-    """The answer of the policy set, and the span (Unix seconds) in which its time rules do not change."""
+    """The answer of the policy set, and the span (Unix seconds) in which its time rules do not change.
+
+    ``reads_call``: another call of the same tool with the same token could be judged otherwise.
+    """
 
     effect: Effect
     reason_code: str
     policy_ids: tuple[UUID, ...] = ()
     valid_from: float = -inf
     valid_until: float = inf
+    reads_call: bool = True
 
 
 class PolicyEvaluator(Protocol):
@@ -47,7 +51,7 @@ class PolicyEvaluator(Protocol):
         ...
 
 
-_PERMITTED = PolicyVerdict(Effect.ALLOW, "granted")
+_PERMITTED = PolicyVerdict(Effect.ALLOW, "granted", reads_call=False)
 
 
 class GrantedIsAllowed:

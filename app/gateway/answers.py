@@ -22,6 +22,7 @@ Rewrite = Callable[[dict[str, Any]], bool]
 """Changes a ``result`` in place (a list filtered, capabilities stripped) and says whether it did."""
 
 _ESCAPE = re.compile(rb"\\(?:u00([2-7][0-9A-Fa-f])|/)")
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
 
 
@@ -113,7 +114,15 @@ def _with_escaped(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
 def parse(raw: bytes) -> Any:
     """JSON from an upstream. Raises ``Refused``."""
     try:
-        return json.loads(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        if text.startswith("{"):
+            # Without a look for blanks around it, of which there are none in nearly all.
+            value, end = _scan(text, 0)
+            if end == len(text):
+                return value
+        return json.loads(text)
+    except StopIteration:
+        raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
     except (ValueError, RecursionError):
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
@@ -25,6 +26,7 @@ BODY_SECONDS = 15.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CACHED_BYTES = 256
 """What a client sends is kept in no cache when it is longer."""
+_NONE: frozenset[bytes] = frozenset()
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
 _JSON_LINES = b"".join([b"%b: %b\r\n" % header for header in _JSON_HEADERS])
@@ -63,13 +65,14 @@ class Exchange:
         self.send = send
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self.headers: dict[bytes, bytes] = {}
-        self.duplicated: set[bytes] = set()
-        for name, value in scope["headers"]:
-            if name in self.headers:
-                self.duplicated.add(name)
-            else:
-                self.headers[name] = value
+        lines = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(lines)
+        self.duplicated: frozenset[bytes] = _NONE
+        if len(self.headers) != len(lines):
+            counts = Counter(name for name, _ in lines)
+            self.duplicated = frozenset(name for name, count in counts.items() if count > 1)
+            # Of several the first; where it matters, none is taken.
+            self.headers = dict(reversed(lines))
         peer = scope.get("client")
         self.address: Address | None = None if peer is None else parse_address(peer[0])
         if proxies:
@@ -95,6 +98,12 @@ class Exchange:
 
     async def read_body(self, limit: int) -> bytes:
         """The whole body. Raises ``Refused`` (408, 413) and ``ClientGone``."""
+        whole = getattr(self.send, "whole_body", None)
+        body: bytes | None = None if whole is None else whole()
+        if body is not None:
+            if len(body) > limit:
+                raise too_large(limit)
+            return body
         task, late = asyncio.current_task(), False
 
         def ring() -> None:

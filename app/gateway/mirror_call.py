@@ -54,7 +54,8 @@ from app.kit.outbound import OutboundClient, OutboundResponse, Timeouts
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 
 _BOTH = b"application/json, text/event-stream"
-_TRACE = (b"traceparent", b"tracestate")
+_JSON = (b"content-type", b"application/json")
+_PASSED = (b"traceparent", b"tracestate", VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,20 +322,15 @@ class MirrorCall:
     def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
         """By allow-list: never the client's credential, cookies or addresses."""
         theirs = self.exchange.headers
-        headers = [(b"content-type", b"application/json"), (b"accept", theirs.get(b"accept", _BOTH))]
-        headers += [(name, theirs[name]) for name in _TRACE if name in theirs]
-        if self.message.version is not None:
-            headers.append((VERSION, theirs[VERSION]))
+        headers = [_JSON, (b"accept", theirs.get(b"accept", _BOTH))]
+        headers += [(name, theirs[name]) for name in _PASSED if name in theirs]
         if self.session is not None:
             headers.append((SESSION, self.session))
         if self.message.modern:
-            own = {name for name, _ in target.headers}
             routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
-            headers += [
-                (name, value)
-                for name, value in (*routing, *sent_parameters(self.exchange))
-                if name not in own
-            ]
+            routing += sent_parameters(self.exchange)
+            own = [name for name, _ in target.headers]
+            headers += [header for header in routing if header[0] not in own]
         headers += target.headers
         return headers
 

@@ -22,11 +22,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 def sent_parameters(exchange: Exchange) -> Headers:
     """The parameter headers of the client; unknown ones are passed on like known ones."""
-    return tuple(
-        (name, value.strip(b" \t"))
-        for name, value in exchange.headers.items()
-        if name.startswith(PARAM_PREFIX)
-    )
+    headers = exchange.headers
+    return tuple([(name, headers[name].strip(b" \t")) for name in headers if name.startswith(PARAM_PREFIX)])
 
 
 def check_parameters(exchange: Exchange, tool: Tool | None, arguments: dict[str, Any] | None) -> None:

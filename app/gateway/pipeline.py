@@ -6,7 +6,7 @@ gets an outcome.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, cast
 from uuid import UUID
@@ -17,6 +17,7 @@ from app.domain.access import (
     Part,
     Question,
     Server,
+    Surroundings,
     Token,
     decide,
     everything_read,
@@ -53,6 +54,8 @@ from app.kit.outbound import ForbiddenUrl, NotForwarded, UpstreamError
 MAX_ROUNDS = 4
 """The first decision and three more on fresh views."""
 ADMISSION_SECONDS = 1.0
+MAX_KNOWN = 10_000
+"""Decisions that are kept for calls to come."""
 
 _NO_NAMES: frozenset[str] = frozenset()
 
@@ -79,9 +82,16 @@ class Ask:
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
-    def answer(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+    def answer(
+        self, view: View, at: float, known: "KnownDecisions | None" = None
+    ) -> tuple[Decision, frozenset[str]]:
         """The decision, and the names of tools, for a list, or of parts that may be seen."""
-        decision, names = self._decide(view, at)
+        names = _NO_NAMES
+        decision = None if known is None or self.tool is None else known.find(view, self.slug, self.tool, at)
+        if decision is None:
+            decision, names = self._decide(view, at)
+            if known is not None and self.tool is not None and decision.for_any_call:
+                known.keep(view, self.slug, self.tool, decision)
         if self.refused is not None and decision.allowed:
             decision = replace(decision, effect=Effect.DENY, reason_code=self.refused, grant_id=None)
         if self.session_id is not None:
@@ -103,6 +113,42 @@ class Ask:
     def redecide(self, view: View, at: float) -> Decision:
         """The same question on a newer view."""
         return self.answer(view, at)[0]
+
+
+class KnownDecisions:
+    """Decisions that are the answer again: to any call of the same tool, by what is known of the same token.
+
+    One is found for the very objects that it was made of and inside its span alone, so it is what ``decide`` would
+    say; that nothing has changed meanwhile is found out by the admission, as ever.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[_Called, tuple[Token, Server | None, Surroundings, Decision]] = {}
+
+    def find(self, view: View, slug: str | None, tool: str, at: float) -> Decision | None:
+        """The decision, if it still holds."""
+        kept = self._kept.get((view.token.id, slug, tool))
+        if kept is None:
+            return None
+        token, server, around, decision = kept
+        if (
+            token is view.token
+            and around is view.around
+            and server is view.servers.get(slug or "")
+            and decision.valid_from <= at < decision.valid_until
+        ):
+            return decision
+        return None
+
+    def keep(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
+        """Keep one that is ``for_any_call``."""
+        if len(self._kept) >= MAX_KNOWN:
+            self._kept.clear()
+        server = view.servers.get(slug or "")
+        self._kept[view.token.id, slug, tool] = (view.token, server, view.around, decision)
+
+
+_Called = tuple[UUID, str | None, str]
 
 
 def decide_presence(view: View, at: float, address: Address | None) -> Decision:
@@ -214,6 +260,7 @@ class Pipeline:
     in_flight: InFlight
     ended_sessions: EndedSessions
     door: Door
+    known: KnownDecisions = field(default_factory=KnownDecisions)
 
     async def run(
         self,
@@ -228,7 +275,7 @@ class Pipeline:
         """Carry one request. Raises ``Denied``, ``Refused``, ``Cut``, ``ClientLeft``, ``StoreUnavailable``."""
         for _ in range(MAX_ROUNDS):
             at = self.snapshots.now()
-            decision, names = ask.answer(view, at)
+            decision, names = ask.answer(view, at, self.known)
             server = None if ask.slug is None else view.servers.get(ask.slug)
             call = _call(exchange, view.token, server, ask, decision, client)
             if not decision.allowed:

@@ -6,7 +6,7 @@ admission, and learns from a guard when something in flight must end.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from app.domain.access import Decision, Server, Surroundings, Token
@@ -30,9 +30,9 @@ class TooManyLookups(Exception):
     """The budget for unknown credentials is used up: answer 429."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamTarget:
-    """Where a server's calls go. ``headers`` is the upstream credential, opened; never logged.
+    """Where a server's calls go. ``headers`` is the upstream credential, opened; never logged. Never changed.
 
     ``url`` is a ``Target`` where a server is a command, and ``secrets`` is then what may not come back in answers.
     """
@@ -45,8 +45,7 @@ class UpstreamTarget:
     secrets: tuple[bytes, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(NamedTuple):
     """Who is calling, technically. Strings are cut to 256 bytes before they become a row."""
 
     ip: str | None = None
@@ -55,9 +54,9 @@ class Client:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
-    """One consistent look at what a token's decisions need; every part carries its version."""
+    """One consistent look at what a token's decisions need; every part carries its version. Never changed."""
 
     token: Token
     around: Surroundings

@@ -1,6 +1,5 @@
 """What a message asks: the tool and arguments of a call, and who the client says it is."""
 
-from dataclasses import replace
 from typing import Any
 
 from app.gateway.envelope import CLIENT_INFO_KEY, Message
@@ -45,8 +44,10 @@ def client_of(exchange: Exchange, message: Message) -> Client | None:
     if not isinstance(info, dict):
         return None
     name, version = info.get("name"), info.get("version")
-    return replace(
-        exchange.client,
-        name=name if isinstance(name, str) else None,
-        version=version if isinstance(version, str) else None,
+    here = exchange.client
+    return Client(
+        here.ip,
+        here.user_agent,
+        name if isinstance(name, str) else None,
+        version if isinstance(version, str) else None,
     )

@@ -29,6 +29,7 @@ class LeanCycle:
     """One request and its answer. It is its own ASGI ``send``, one that can also answer ``at_once``."""
 
     __slots__ = (
+        "_asked",
         "_head",
         "_news",
         "_protocol",
@@ -56,8 +57,8 @@ class LeanCycle:
         self.left = 0
         """Bytes that the answer still has to have."""
         self._head = b""
-        # Whether something came since the application last asked.
-        self._news = False
+        # Whether the application asked for anything, and whether something came since it did last.
+        self._asked = self._news = False
         self._waiting: asyncio.Event | None = None
 
     async def run_asgi(self, app: ASGI3Application) -> None:
@@ -98,6 +99,7 @@ class LeanCycle:
 
     async def receive(self) -> Any:
         """The next of the request, or that its client left. The answer's end counts as leaving."""
+        self._asked = True
         if not self.disconnected and not self.response_complete:
             self._protocol.flow.resume_reading()
             if not self._news:
@@ -134,6 +136,14 @@ class LeanCycle:
             self._go_on(message.get("body", b""), message.get("more_body", False))
         else:
             raise RuntimeError(f"{kind} is out of turn")
+
+    def whole_body(self) -> bytes | None:
+        """The body, when all of it is here and nothing of it was taken; ``receive`` says the rest."""
+        if self.more_body or self._asked or self.disconnected:
+            return None
+        self._asked, self._news = True, False
+        body, self.body = self.body, b""
+        return body
 
     def at_once(self, status: int, block: bytes, body: bytes) -> bool:
         """A whole answer in one go; False when it has to take the long way.

@@ -6,6 +6,8 @@ NUL in any string, integers of more than 400 digits, and nesting past a limit. I
 """
 
 import json
+from collections.abc import Callable
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
 from math import isfinite
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -60,14 +62,23 @@ def _constant(_text: str) -> NoReturn:
     raise StrictJsonError("number", "NaN and Infinity are not JSON.")
 
 
+def _encoder(*, sort_keys: bool) -> Callable[[JsonValue], str]:
+    encoder = json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=sort_keys
+    )
+    if c_make_encoder is None:
+        return encoder.encode
+    # What ``encode`` makes anew each time.
+    chunks = c_make_encoder(None, encoder.default, encode_basestring, None, ":", ",", sort_keys, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
 # ``decode`` spends more time on skipping white space than the C scanner on a small message.
 _scan = json.JSONDecoder(
     object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant
 ).scan_once  # type: ignore[attr-defined]
-_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
-_sorted = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
-)
+_compact = _encoder(sort_keys=False)
+_sorted = _encoder(sort_keys=True)
 
 
 def loads(data: bytes, *, max_depth: int = 64) -> JsonValue:
@@ -133,7 +144,7 @@ def _check_string(text: str) -> None:
 
 def dumps(value: JsonValue) -> bytes:
     """Compact UTF-8. ``ValueError`` on NaN, Infinity and lone surrogates, none of which ``loads`` returns."""
-    return _compact.encode(value).encode("utf-8")
+    return _compact(value).encode("utf-8")
 
 
 def canonical(value: JsonValue) -> bytes:
@@ -143,7 +154,7 @@ def canonical(value: JsonValue) -> bytes:
     whatever their size; floats as the shortest decimal that reads back the same (``repr``), so ``1`` and
     ``1.0`` differ. Not RFC 8785, which fails on integers beyond 2^53.
     """
-    return _sorted.encode(value).encode("utf-8")
+    return _sorted(value).encode("utf-8")
 
 
 def envelope_case_variant(message: JsonValue) -> str | None:

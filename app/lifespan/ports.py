@@ -53,6 +53,10 @@ class SnapshotPort:
         self._commands = commands
 
     async def resolve(self, credential: Credential, client: Client) -> View | None:
+        warm = self._snapshot.warm(credential)
+        if warm is not None:
+            token, fleet, around = warm
+            return View(token, around, fleet.by_slug, credential)
         return await self._view(credential, fresh=False)
 
     async def refresh(self, view: View) -> View | None:
@@ -105,11 +109,10 @@ class AdmissionPort:
         self._clients = clients
         self._refusals = refusals
         self._uses = uses
-        self._digest_key = digest_key
+        self._digests = hmac.new(digest_key, digestmod="sha256")
 
     async def admit(self, call: Call) -> Admitted | Stale:
-        client = call.client
-        client_id, client_row = self._clients.name(client.ip, client.user_agent, client.name, client.version)
+        client_id, client_row = self._clients.name(*call.client)
         row = self._row(call, client_id)
         row.client = client_row
         try:
@@ -127,26 +130,29 @@ class AdmissionPort:
         decision, identity = call.decision, call.token.identity
         digest = None
         if call.arguments is not None:
-            digest = hmac.digest(self._digest_key, canonical(cast("JsonValue", call.arguments)), "sha256")
+            # A keyed hash that is begun already: to begin one costs as much as all the rest of it.
+            mac = self._digests.copy()
+            mac.update(canonical(cast("JsonValue", call.arguments)))
+            digest = mac.digest()
         values = Values(
             id=call.id,
             action=call.action,
-            decision=decision.effect.value,
+            actor_type="identity",
+            decision=decision.effect,
             reason_code=decision.reason_code,
             outcome=None if decision.allowed else "denied",
-            actor_type="identity",
             actor_id=identity.id,
             on_behalf_of=None if identity.owner is None else identity.owner.id,
             token_id=call.token.id,
             server_id=None if call.server is None else call.server.id,
             tool=clean(call.tool),
             grant_id=decision.grant_id,
-            policy_version=next((version for id, version in decision.rests_on if id == POLICY_SET_ID), None),
+            policy_version=_policy_version(decision),
             client_id=client_id,
             method=clean(call.method),
             arguments_digest=digest,
             definition_digest=None if decision.tool is None else decision.tool.approved_digest,
-            request_id=clean(call.request_id),
+            request_id=call.request_id,
             trace_id=clean(call.trace_id),
         )
         span = (decision.valid_from, decision.valid_until) if decision.allowed else None
@@ -167,6 +173,13 @@ class AdmissionPort:
     def count_unknown(self, client: Client) -> None:
         client_id, row = self._clients.name(client.ip, None, None, None)
         self._refusals.count(Refusal("credential_unknown", client_id), row)
+
+
+def _policy_version(decision: Decision) -> int | None:
+    for id, version in decision.rests_on:
+        if id is POLICY_SET_ID:
+            return version
+    return None
 
 
 class RefusedSignIns:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from app.domain.access import (
     FLEET_ID,
     POLICY_SET_ID,
+    Address,
     Decision,
     Identity,
     IdentityStatus,
@@ -44,6 +45,7 @@ from app.domain.scopes import (
 )
 from app.domain.visibility import visible_tools
 from tests.domain.worlds import (
+    ADDRESSES,
     LABELS,
     LATEST,
     SERVER_IDS,
@@ -68,6 +70,16 @@ def answer(world: World, **changes: object) -> Decision:
 
 def with_token(world: World, change: Callable[[Token], Token]) -> Decision:
     return answer(world, token=change(world.question.token))
+
+
+@given(open_worlds(), st.integers(0, LATEST), st.one_of(st.none(), st.sampled_from(ADDRESSES)))
+def test_an_allow_for_any_call_allows_each_call_in_its_span(
+    world: World, later: int, address: Address | None
+) -> None:
+    decision = decide(world.question, world.around, world.at)
+    assume(decision.for_any_call and decision.valid_from <= later < decision.valid_until)
+    other = replace(world.question, arguments={"path": "/etc"}, address=address)
+    assert decide(other, world.around, later).allowed
 
 
 @given(any_world)

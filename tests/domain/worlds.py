@@ -135,12 +135,12 @@ class TimedRule:
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         if self.identity_id is not None and request.identity_id != self.identity_id:
-            return PolicyVerdict(Effect.ALLOW, "granted")
+            return PolicyVerdict(Effect.ALLOW, "granted", reads_call=False)
         bounds = (-inf, self.starts, self.ends, inf)
         spans = [(low, high) for low, high in pairwise(bounds) if low <= request.at < high]
         inside = self.starts <= request.at < self.ends
         effect = self.effect if inside else Effect.ALLOW
-        return PolicyVerdict(effect, "rule" if inside else "granted", (), *spans[0])
+        return PolicyVerdict(effect, "rule" if inside else "granted", (), *spans[0], reads_call=False)
 
 
 @st.composite

@@ -28,6 +28,10 @@ class Clients:
         self, ip: str | None, user_agent: str | None, name: str | None, version: str | None
     ) -> tuple[UUID, ClientRow | None]:
         """The id, and the row to write along when this worker has not written it yet."""
+        # Nearly all are short and plain, and known as they are.
+        known = self._seen.get((ip, user_agent, name, version))
+        if known is not None:
+            return known, None
         cut = tuple(clean(part) for part in (ip, user_agent, name, version))
         known = self._seen.get(cut)
         if known is not None:

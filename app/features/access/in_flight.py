@@ -8,7 +8,7 @@ off while others revoke, so it ends everything it has in flight.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -38,7 +38,7 @@ _FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 @dataclass(slots=True)
 class _Watched:
-    rests_on: frozenset[tuple[UUID, int]]
+    rests_on: Sequence[tuple[UUID, int]]
     valid_until: float
     redecide: Callable[[], Awaitable[Decision | None]]
     cut: Callable[[], None]
@@ -79,7 +79,7 @@ class InFlightTable:
         cut: Callable[[], None],
     ) -> None:
         """Watch a call. ``redecide`` decides it again on a fresh view (``None``: its secret opens nothing)."""
-        self._watched[call_id] = _Watched(frozenset(decision.rests_on), decision.valid_until, redecide, cut)
+        self._watched[call_id] = _Watched(decision.rests_on, decision.valid_until, redecide, cut)
 
     def leave(self, call_id: UUID) -> None:
         """Stop watching; unknown ids are fine."""
@@ -152,7 +152,7 @@ class InFlightTable:
                 if decision is None or not decision.allowed:
                     self._cut([call_id])
                 else:
-                    watched.rests_on = frozenset(decision.rests_on)
+                    watched.rests_on = decision.rests_on
                     watched.valid_until = decision.valid_until
 
         await asyncio.gather(*(one(call_id) for call_id in call_ids), return_exceptions=True)

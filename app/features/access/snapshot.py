@@ -148,6 +148,12 @@ class AccessSnapshot:
         self._holder_reads = asyncio.Semaphore(HOLDER_READS)
         self.clock = clock
 
+    def warm(self, credential: Credential) -> tuple[Token, Fleet, Surroundings] | None:
+        """What ``token`` and ``fleet`` give, when that takes no read."""
+        entry = self._tokens.get(credential.id)
+        token = None if entry is None else self._opened(entry, credential)
+        return None if token is None or self._fleet is None else (token, *self._fleet)
+
     async def token(self, credential: Credential, *, fresh: bool = False) -> Token | None:
         """The token that a credential opens, with its span cut at the end of the secret; ``None`` if none.
 

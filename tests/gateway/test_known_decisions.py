@@ -1,0 +1,104 @@
+"""A decision is used again for what it was made of, and for nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_network
+from math import inf
+from uuid import uuid4
+
+import pytest
+
+from app.domain.access import (
+    Grant,
+    Identity,
+    IdentityStatus,
+    Server,
+    Surroundings,
+    Token,
+    Tool,
+    ToolState,
+)
+from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
+from app.domain.risk import Risk
+from app.domain.scopes import AllServers, AllTools, GrantsScope
+from app.domain.token_format import Credential
+from app.gateway.pipeline import MAX_KNOWN, Ask, KnownDecisions
+from app.gateway.ports import View
+
+ASK = Ask("tool.call", "tools/call", "files", None, "read", {"path": "/"})
+
+
+def view(expires_at: float = 100.0, around: Surroundings | None = None) -> View:
+    grant = Grant(uuid4(), 1, AllServers(), AllTools(), resources=False, prompts=False)
+    identity = Identity(uuid4(), 1, IdentityStatus.ACTIVE, grants=(grant,))
+    token = Token(uuid4(), 1, identity, GrantsScope(), expires_at)
+    tool = Tool(uuid4(), "read", Risk.READ, ToolState.ACTIVE, b"digest")
+    servers = {"files": Server(uuid4(), 1, "files", enabled=True, tools={"read": tool})}
+    here = around or Surroundings(1, 1, GrantedIsAllowed())
+    return View(token, here, servers, Credential("sgt", token.id, "x"))
+
+
+def test_an_allow_is_found_again_for_the_same_tool_of_the_same_token() -> None:
+    known, here = KnownDecisions(), view()
+    first, _ = ASK.answer(here, 1.0, known)
+    assert first.allowed
+    again, _ = replace(ASK, arguments={"path": "/etc"}).answer(here, 2.0, known)
+    assert again is first
+    other, _ = replace(ASK, tool="write").answer(here, 2.0, known)
+    assert not other.allowed
+
+
+@pytest.mark.parametrize("part", ["token", "around", "servers"])
+def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
+    known, here = KnownDecisions(), view()
+    first, _ = ASK.answer(here, 1.0, known)
+    old = getattr(here, part)
+    new = (
+        {slug: replace(server) for slug, server in old.items()} if isinstance(old, Mapping) else replace(old)
+    )
+    anew = View(here.token, here.around, here.servers, here.credential)
+    setattr(anew, part, new)
+    again, _ = ASK.answer(anew, 1.0, known)
+    assert again is not first
+
+
+def test_it_is_not_found_outside_its_span() -> None:
+    known, here = KnownDecisions(), view(expires_at=10.0)
+    assert ASK.answer(here, 9.9, known)[0].allowed
+    late, _ = ASK.answer(here, 10.0, known)
+    assert (late.effect, late.reason_code) == (Effect.DENY, "token_expired")
+
+
+def test_a_policy_that_reads_calls_is_asked_about_each() -> None:
+    class NotThere:
+        def evaluate(self, request: PolicyInput) -> PolicyVerdict:
+            bad = request.arguments == {"path": "/etc"}
+            return PolicyVerdict(Effect.DENY if bad else Effect.ALLOW, "path")
+
+    known, here = KnownDecisions(), view(around=Surroundings(1, 1, NotThere()))
+    assert ASK.answer(here, 1.0, known)[0].allowed
+    assert not replace(ASK, arguments={"path": "/etc"}).answer(here, 1.0, known)[0].allowed
+
+
+def test_a_token_that_is_bound_to_addresses_is_looked_at_each_time() -> None:
+    known, here = KnownDecisions(), view()
+    here.token = replace(here.token, ip_allow=(ip_network("192.0.2.0/24"),))
+    inside = replace(ASK, address=ip_network("192.0.2.1/32").network_address)
+    assert inside.answer(here, 1.0, known)[0].allowed
+    assert not ASK.answer(here, 1.0, known)[0].allowed
+
+
+def test_an_ended_session_is_part_of_what_a_known_decision_rests_on() -> None:
+    known, here, session = KnownDecisions(), view(), uuid4()
+    ASK.answer(here, 1.0, known)
+    decision, _ = replace(ASK, session_id=session).answer(here, 1.0, known)
+    assert (session, 0) in decision.rests_on
+
+
+def test_no_more_is_kept_than_there_is_room_for() -> None:
+    known, here = KnownDecisions(), view(expires_at=inf)
+    decision, _ = ASK.answer(here, 1.0)
+    for number in range(MAX_KNOWN + 1):
+        known.keep(here, "files", str(number), decision)
+    assert known.find(here, "files", "0", 1.0) is None
+    assert known.find(here, "files", str(MAX_KNOWN), 1.0) is decision
