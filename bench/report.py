@@ -166,7 +166,7 @@ def write(name: str, settings: dict[str, Any], found: Sequence[Line], figures: S
         "results": [_jsonable(line) for line in found],
         "figures": [figure.jsonable() for figure in figures],
     }
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 

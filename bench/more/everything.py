@@ -91,8 +91,9 @@ def measure(cores: Cores, size: Size, parts: Sequence[str]) -> int:
     figures: list[Figure] = []
     for name in parts:
         print(f"{name} ...", flush=True)
-        figures += PARTS[name](cores, size)
-    print(figures_table(figures))
+        found = PARTS[name](cores, size)
+        print(figures_table(found), flush=True)
+        figures += found
     if set(parts) == set(PARTS):
         settings = {
             "tokens": size.tokens,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from uuid import UUID
@@ -13,11 +14,11 @@ from app.kit.ids import IDENTITY, SERVER, format_id
 from bench import load
 from bench.ground import Ground
 from bench.messages import TOOL, http_head
-from bench.processes import CannotMeasure
+from bench.processes import CannotMeasure, Running, cpu_seconds
 from bench.rounds import Plan
-from bench.targets import Figure, at_least
+from bench.targets import Figure, Target, at_least
 
-CALLERS = (1, 16)
+CALLERS = 16
 _DIGITS = 9
 
 
@@ -59,29 +60,40 @@ class Issuing:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Under one load: tokens a second, and the milliseconds of CPU that the gateway spent on each."""
+
+    rate: float
+    cpu: float
+
+
 def measure(ground: Ground, plan: Plan) -> list[Figure]:
     """Tokens a second, for one caller and for some. Raises ``CannotMeasure`` when a request failed."""
     with ground.gateway("issuing", {ground.cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
         bearer = ground.bearer(gateway)
         seeded = ground.seeded
         work = Issuing(f"127.0.0.1:{gateway.port}", bearer, seeded.identities, seeded.server)
-        rates = {callers: uvloop.run(_rate(gateway.port, work, callers, plan)) for callers in CALLERS}
+        alone, together = (uvloop.run(_issue(gateway, work, callers, plan)) for callers in (1, CALLERS))
     return [
-        Figure(
-            f"tokens issued, {callers} caller{'s' if callers > 1 else ''}",
-            rate,
-            "/s",
-            target,
-            "one worker, durable",
-        )
-        for (callers, rate), target in zip(rates.items(), (None, at_least(300)), strict=True)
+        _figure("tokens issued, 1 caller", alone, None),
+        _figure(f"tokens issued, {CALLERS} callers", together, at_least(300)),
     ]
 
 
-async def _rate(port: int, work: Issuing, callers: int, plan: Plan) -> float:
-    await load.check(port, work, 1)
-    await load.apply(port, work, callers, plan.warm_up, 0)
-    samples = [await load.apply(port, work, callers, plan.window, plan.settle) for _ in range(plan.rounds)]
+def _figure(what: str, issued: Issued, target: Target | None) -> Figure:
+    return Figure(what, issued.rate, "/s", target, f"one worker, durable; {issued.cpu:.1f} ms of CPU each")
+
+
+async def _issue(gateway: Running, work: Issuing, callers: int, plan: Plan) -> Issued:
+    await load.check(gateway.port, work, 1)
+    await load.apply(gateway.port, work, callers, plan.warm_up, 0)
+    before = cpu_seconds(gateway.pid)
+    samples = [
+        await load.apply(gateway.port, work, callers, plan.window, plan.settle) for _ in range(plan.rounds)
+    ]
+    used = cpu_seconds(gateway.pid) - before
     if errors := load.merged_errors(samples):
         raise CannotMeasure(f"tokens could not be issued: {dict(errors)}")
-    return median(sample.rate for sample in samples)
+    calls = max(1, sum(sample.all_calls for sample in samples))
+    return Issued(median(sample.rate for sample in samples), used / calls * 1000)

@@ -75,8 +75,8 @@ def measure(cores: Cores, tokens: int, events: int, times: int, late_page: int =
     """On two databases, with few events and with many; each page is read so many times."""
     with _served(cores, tokens, min(FEW_EVENTS, events)) as few, _served(cores, tokens, events) as many:
         return [
-            *_of_pages(many, times, late_page),
             *_of_lengths(few, many, min(FEW_EVENTS, events), events, times),
+            *_of_pages(many, times, late_page),
         ]
 
 
