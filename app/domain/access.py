@@ -124,6 +124,8 @@ class Server:
     enabled: bool
     labels: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, Tool] = field(default_factory=dict)
+    instructions: bytes | None = None
+    """The digest of what it may say of its use; ``None``: nothing was approved."""
 
 
 @dataclass(frozen=True, slots=True)

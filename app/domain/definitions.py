@@ -21,6 +21,11 @@ def definition_digest(tool: Mapping[str, object]) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
+def text_digest(text: str) -> bytes:
+    """The 32-byte digest that pins what a server says of its use."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One difference between two definitions. ``pointer`` is a JSON Pointer (RFC 6901)."""

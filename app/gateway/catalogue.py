@@ -6,7 +6,7 @@ from typing import Any
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from app.domain.access import Part, Server, Tool
-from app.domain.definitions import definition_digest
+from app.domain.definitions import definition_digest, text_digest
 from app.domain.visibility import EVERY_TOOL
 from app.gateway.methods import carried_extensions
 from app.gateway.ports import SyncRequests
@@ -35,6 +35,15 @@ def shows_instructions(capabilities: Any, parts: Collection[str]) -> bool:
     """Whether what a server says of its use holds for the token: it speaks of all that there is, in one text."""
     declared = capabilities if isinstance(capabilities, dict) else {}
     return EVERY_TOOL in parts and all(part in parts for part in Part if part in declared)
+
+
+def keep_approved_instructions(result: dict[str, Any], server: Server, sync_requests: SyncRequests) -> None:
+    """Leave out what a server says of its use when it is not what was approved: a model would follow it."""
+    text = result.get("instructions")
+    if text is None or (isinstance(text, str) and text_digest(text) == server.instructions):
+        return
+    del result["instructions"]
+    sync_requests.request_sync(server.id)
 
 
 def _carried_tasks(capabilities: dict[str, Any]) -> dict[str, Any]:

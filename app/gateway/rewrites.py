@@ -9,11 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from app.gateway.answers import Rewrite, dump
-from app.gateway.catalogue import carried_capabilities, filter_tools, make_private, shows_instructions
+from app.gateway.catalogue import (
+    carried_capabilities,
+    filter_tools,
+    keep_approved_instructions,
+    make_private,
+    shows_instructions,
+)
 from app.gateway.envelope import NEWEST_FIRST, Message
 from app.gateway.methods import INPUT_METHODS, INPUT_REQUESTS
 from app.gateway.pipeline import Passed
-from app.gateway.ports import SyncRequests, UpstreamTarget, View
+from app.gateway.ports import SyncRequests, View
 from app.gateway.refusals import bad_upstream, invalid_params
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import TasksHere, tells_of_task
@@ -38,7 +44,7 @@ def rewrite_of(
             message, lambda result: filter_tools(result, passed.on, passed.names, sync_requests)
         )
     if method in {"initialize", "server/discover"}:
-        return _rewriting(message, lambda result: _introduce(result, message, passed.names, passed.to))
+        return _rewriting(message, lambda result: _introduce(result, message, passed, sync_requests))
     if not message.modern and method not in _OF_TASKS:
         return None
 
@@ -66,13 +72,13 @@ def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Re
     return rewrite
 
 
-def _introduce(
-    result: dict[str, Any], message: Message, parts: frozenset[str], target: UpstreamTarget
-) -> None:
+def _introduce(result: dict[str, Any], message: Message, passed: Passed, sync_requests: SyncRequests) -> None:
+    parts = passed.names
+    keep_approved_instructions(result, passed.on, sync_requests)
     if not shows_instructions(result.get("capabilities"), parts):
         result.pop("instructions", None)
     result["capabilities"] = carried_capabilities(result.get("capabilities"), parts, modern=message.modern)
-    offered = target.protocol_versions or NEWEST_FIRST
+    offered = passed.to.protocol_versions or NEWEST_FIRST
     if message.modern:
         result["supportedVersions"] = list(offered)
     elif result.get("protocolVersion") not in offered:

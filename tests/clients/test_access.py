@@ -41,7 +41,7 @@ def soon() -> datetime:
 
 @drives(
     *("create_server", "get_server", "list_servers", "update_server", "sync_server", "delete_server"),
-    *("list_tools", "get_tool", "update_tool"),
+    *("list_tools", "get_tool", "update_tool", "get_server_instructions", "approve_server_instructions"),
 )
 def test_a_server_is_registered_and_its_tools_are_found(client: Client, live: Live) -> None:
     slug = name("notes")
@@ -53,6 +53,10 @@ def test_a_server_is_registered_and_its_tools_are_found(client: Client, live: Li
     assert tools["read_note"].risk == "read"
     assert client.tools.get(tools["read_note"].id).input_schema["type"] == "object"
     assert client.tools.update(tools["write_note"].id, risk="destructive").risk == "destructive"
+    shown = client.servers.get_instructions(server.id)
+    assert (shown.state, shown.latest) == ("none", None)
+    with pytest.raises(Conflict):
+        client.servers.approve_instructions(server.id, digest="0" * 64)
     assert client.servers.update(server.id, status="disabled").status == "disabled"
     client.servers.delete(server.id)
     with pytest.raises(NotFound):

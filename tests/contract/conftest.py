@@ -2,11 +2,12 @@
 
 import httpx2
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from tests.contract.things import Things
 
 
 @pytest.fixture
-def things(api: httpx2.AsyncClient) -> Things:
+def things(api: httpx2.AsyncClient, sessions: async_sessionmaker[AsyncSession]) -> Things:
     """Objects of an owner's making."""
-    return Things(api)
+    return Things(api, sessions)

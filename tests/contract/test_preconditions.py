@@ -51,11 +51,13 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     credentials = credential.rpartition("/")[0]
     provider = await things.new_path("identity-providers")
     digest = (await things.api.get(tool)).json()["definition_digest"]
+    says = {"digest": await things.let_say(server, "Ask first.")}
     by_name = f"/api/v1/identities/offboard?user_name={shown['user_name']}"
     return {
         "update_server": ("PATCH", server, {"name": "x"}, server),
         "delete_server": ("DELETE", server, None, server),
         "sync_server": ("POST", f"{server}/sync", None, server),
+        "approve_server_instructions": ("POST", f"{server}/instructions/approve", says, server),
         "set_server_credential": ("PUT", f"{server}/credential", BEARER, server),
         "delete_server_credential": ("DELETE", f"{server}/credential", None, server),
         "set_identity_credential": ("PUT", own, BEARER, server),

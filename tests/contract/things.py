@@ -5,7 +5,11 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.domain.definitions import text_digest
+from app.features.servers.models import Server
+from app.kit.ids import parse_id
 from tests.features.tokens.world import in_days
 
 Json = dict[str, Any]
@@ -17,7 +21,16 @@ class Things:
     """Makes objects; what an object needs is made with it."""
 
     api: httpx2.AsyncClient
+    sessions: async_sessionmaker[AsyncSession]
     made: dict[str, Json] = field(default_factory=dict)
+
+    async def let_say(self, server: str, instructions: str) -> str:
+        """What a sync of a server would find that it says of its use; the digest of it."""
+        id = parse_id("srv", server.rpartition("/")[2])
+        async with self.sessions() as session:
+            (await session.get_one(Server, id)).instructions = instructions
+            await session.commit()
+        return text_digest(instructions).hex()
 
     async def order(self, kind: str) -> tuple[str, Json | None]:
         """The path and the body that make one object of a kind."""

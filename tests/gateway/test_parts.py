@@ -186,7 +186,7 @@ async def test_instructions_are_for_those_who_reach_all_that_they_may_speak_of(v
 
     async with running() as world, scripted(script) as (url, _):
         tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("add", "erase", "new")]
-        server = world.store.register("calc", url, (version,), tools)
+        server = world.store.register("calc", url, (version,), tools, instructions="Use erase.")
         new = replace(server.tools["new"], state=ToolState.QUARANTINED)
         world.store.change_server("calc", tools={**server.tools, "new": new})
         grant = world.store.grant
@@ -202,3 +202,25 @@ async def test_instructions_are_for_those_who_reach_all_that_they_may_speak_of(v
                 else:
                     got = await post_modern(client, "/mcp/calc", request("server/discover"))
                 assert got.json()["result"].get("instructions") == ("Use erase." if shown else None)
+
+
+@pytest.mark.parametrize("approved", [None, "Use erase with care."])
+@pytest.mark.parametrize("said", ["Use erase.", ["Use erase."]])
+@pytest.mark.parametrize("version", [LEGACY, MODERN])
+async def test_instructions_that_nobody_approved_are_left_out_and_looked_at_again(
+    version: str, said: Any, approved: str | None
+) -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        result: dict[str, Any] = {"instructions": said, "capabilities": {"tools": {}}}
+        result |= {"protocolVersion": LEGACY, "serverInfo": {"name": "x", "version": "1"}}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    async with running() as world, scripted(script) as (url, _):
+        server = world.store.register("calc", url, (version,), [], instructions=approved)
+        async with world.client(world.store.issue(world.store.grant(prompts=True, resources=True))) as client:
+            if version == LEGACY:
+                got = await post(client, "/mcp/calc", initialize())
+            else:
+                got = await post_modern(client, "/mcp/calc", request("server/discover"))
+        assert "instructions" not in got.json()["result"]
+        assert world.store.syncs == [server.id]

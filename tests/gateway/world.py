@@ -32,7 +32,7 @@ from app.domain.access import (
     Tool,
     ToolState,
 )
-from app.domain.definitions import definition_digest
+from app.domain.definitions import definition_digest, text_digest
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
@@ -251,8 +251,10 @@ class Store:
         versions: tuple[str, ...],
         tools: list[dict[str, Any]],
         headers: tuple[tuple[bytes, bytes], ...] = ((b"authorization", b"Bearer " + CREDENTIAL),),
+        *,
+        instructions: str | None = None,
     ) -> Server:
-        """A server with all the listed tools approved."""
+        """A server with all the listed tools, and what it says of its use, approved."""
         catalogue = {
             tool["name"]: Tool(
                 uuid4(),
@@ -264,7 +266,8 @@ class Store:
             )
             for tool in tools
         }
-        server = Server(uuid4(), 1, slug, True, {}, catalogue)
+        digest = None if instructions is None else text_digest(instructions)
+        server = Server(uuid4(), 1, slug, True, {}, catalogue, digest)
         self.servers[slug] = server
         self.versions[server.id] = 1
         self.targets[server.id] = UpstreamTarget(url, headers, versions)
@@ -323,7 +326,9 @@ class World:
         connection = await open_connection(self.outbound, url, headers, info.protocol_versions)
         tools = await list_tools(connection)
         await connection.close()
-        return self.store.register(slug, url, info.protocol_versions, tools, headers)
+        return self.store.register(
+            slug, url, info.protocol_versions, tools, headers, instructions=info.instructions
+        )
 
     def client(self, token: str | None, **headers: str) -> httpx2.AsyncClient:
         """A plain HTTP client with the token."""

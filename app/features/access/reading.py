@@ -193,7 +193,9 @@ def _grant(row: Record) -> Grant:
 
 
 _SERVERS = """
-SELECT s.id, s.slug, s.status, s.labels, v.version FROM servers s JOIN access_versions v ON v.id = s.id
+SELECT s.id, s.slug, s.status, s.labels, v.version,
+       sha256(convert_to(s.approved_instructions, 'UTF8')) AS instructions
+FROM servers s JOIN access_versions v ON v.id = s.id
 WHERE s.ended_at IS NULL ORDER BY s.slug
 """
 _TOOLS = """
@@ -235,6 +237,7 @@ async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> Fleet:
             enabled=row["status"] == "active",
             labels=_json(row["labels"]),
             tools=tools[row["id"]],
+            instructions=row["instructions"],
         )
         for row in rows
     }

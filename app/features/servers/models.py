@@ -45,6 +45,10 @@ class Server(ObjectRow, table=True):
     """How many syncs failed since the last that went well."""
     first_synced_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     """When tools were first listed; what is found later counts as new."""
+    instructions: str | None = None
+    """What it says of its use, as it was read last."""
+    approved_instructions: str | None = None
+    """What it may say: a live text that is another is left out."""
     protocol_versions: list[str] = Field(
         default_factory=list, sa_type=ARRAY(TEXT), sa_column_kwargs={"server_default": text("'{}'")}
     )

@@ -4,13 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.features.servers import credentials, repository, service
+from app.features.servers import credentials, instructions, repository, service
 from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import (
     CredentialPut,
     IncludeEnded,
+    InstructionsApprove,
     ServerCreate,
+    ServerInstructions,
     ServerPatch,
     ServerQuery,
     ServerView,
@@ -100,6 +102,38 @@ async def delete_server(
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
     await service.end(session, row, caller, request.state.request_id)
+
+
+@router.get(
+    "/{server_id}/instructions",
+    dependencies=[requires(Permission.SERVERS_READ)],
+    operation_id="get_server_instructions",
+)
+async def get_server_instructions(server_id: ServerId, session: Session) -> ServerInstructions:
+    """What the server says of its use, as it was read last, and what of it clients are told."""
+    return ServerInstructions.from_row(await service.require(session, server_id))
+
+
+@router.post(
+    "/{server_id}/instructions/approve",
+    operation_id="approve_server_instructions",
+    responses=problem_responses(409),
+)
+async def approve_server_instructions(
+    server_id: ServerId,
+    body: InstructionsApprove,
+    caller: Writer,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+) -> ServerInstructions:
+    """Accept what the server says of its use, the text with this digest.
+
+    Clients that reach all of the server are told. `If-Match` takes the server's `ETag`."""
+    row = await service.require_locked(session, server_id)
+    if_match.check(row.revision)
+    await instructions.approve(session, row, body.digest, caller, request.state.request_id)
+    return ServerInstructions.from_row(row)
 
 
 @router.put("/{server_id}/credential", operation_id="set_server_credential", responses=_CHANGED)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, SecretStr, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
+from app.domain.definitions import text_digest
 from app.features.servers.models import Server, ServerCredential
 from app.kit.ids import GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
@@ -104,6 +105,18 @@ KeepArguments = TypeAliasType(
 SyncState = TypeAliasType(
     "SyncState", Annotated[Literal["never", "ok", "error"], Field(description="How the last sync went.")]
 )
+Digest = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{64}$"),
+    Field(description="SHA-256 of the text, in hexadecimal.", examples=["9f86d081" * 8]),
+]
+InstructionsState = TypeAliasType(
+    "InstructionsState",
+    Annotated[
+        Literal["none", "approved", "waiting"],
+        Field(description="Whether the server says how it is to be used, and whether clients are told."),
+    ],
+)
 IncludeEnded = Annotated[
     Literal["ended"] | None, Field(description="`ended`: those that have ended too; needs `audit.read`.")
 ]
@@ -131,6 +144,13 @@ _RESERVED_HEADERS = frozenset(
     "accept accept-encoding connection content-encoding content-length content-type expect host keep-alive "
     "last-event-id proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split()
 )
+
+
+def instructions_state(row: Server) -> InstructionsState:
+    """Whether what the server says of its use is what was approved."""
+    if row.instructions is None:
+        return "none"
+    return "approved" if row.instructions == row.approved_instructions else "waiting"
 
 
 class SyncView(Strict):
@@ -186,6 +206,7 @@ class ServerView(Strict):
     new_tools: NewTools
     keep_arguments: KeepArguments
     sync: SyncView
+    instructions: InstructionsState
     tool_count: int = Field(description="Tools that are active or quarantined.")
     credential: CredentialMark | None = Field(
         description="The server's own credential; those of identities apart."
@@ -209,7 +230,38 @@ class ServerView(Strict):
             updated_at=credential.updated_at,
         )
         own = row.model_dump(include=set(cls.model_fields))
-        return cls.model_validate({**own, "sync": sync, "tool_count": tool_count, "credential": summary})
+        own |= {"sync": sync, "instructions": instructions_state(row), "tool_count": tool_count}
+        return cls.model_validate({**own, "credential": summary})
+
+
+class ServerInstructions(Strict):
+    """What a server says of its use. Clients are told of what was approved, and of nothing else."""
+
+    server_id: ServerId
+    state: InstructionsState
+    approved: str | None = Field(description="What clients may be told.", examples=["Ask before you write."])
+    latest: str | None = Field(
+        description="What the server said when it was read last.", examples=["Ask before you write."]
+    )
+    digest: Digest | None = Field(description="SHA-256 of `latest`, in hexadecimal.")
+
+    @classmethod
+    def from_row(cls, row: Server) -> "ServerInstructions":
+        """The answer for a row."""
+        return cls(
+            server_id=row.id,
+            state=instructions_state(row),
+            approved=row.approved_instructions,
+            latest=row.instructions,
+            digest=None if row.instructions is None else text_digest(row.instructions).hex(),
+        )
+
+
+class InstructionsApprove(Strict):
+    """Accept what a server says of its use: the text with this digest, and no other that came since."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"digest": "9f86d081" * 8}]})
+    digest: Digest
 
 
 class ServerCreate(Strict):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.features.servers.instructions import readable
 from app.features.tools.definitions import Definition, OddTool, read_definition
 from app.kit.mcp_upstream import McpUpstreamError, list_tools, open_connection, probe
 from app.kit.outbound import OutboundClient, Target, Timeouts
@@ -59,6 +60,7 @@ class Discovered:
     definitions: tuple[Definition, ...]
     left_out: dict[str, int]
     protocol_versions: tuple[str, ...]
+    instructions: str | None = None
 
     def note(self) -> str | None:
         """One line about what was left out, or ``None``."""
@@ -106,7 +108,12 @@ async def discover(
             left_out[odd.reason] += 1
             continue
         definitions[definition.name] = definition
-    return Discovered(tuple(definitions.values()), dict(left_out), info.protocol_versions)
+    return Discovered(
+        tuple(definitions.values()),
+        dict(left_out),
+        info.protocol_versions,
+        readable(info.instructions, secrets),
+    )
 
 
 def _reason(error: McpUpstreamError, *, of_command: bool) -> str:

@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
+from app.features.servers import instructions
 from app.features.servers import repository as servers
 from app.features.servers.credentials import Headers, Opened, launch_of, open_credential
 from app.features.servers.models import Server
+from app.features.servers.schemas import instructions_state
 from app.features.tools import repository
 from app.features.tools.catalogue import reconcile
 from app.features.tools.discovery import OF_COMMANDS, Discovered, DiscoveryFailed, discover
@@ -154,20 +156,21 @@ async def _apply(
 async def _take(
     session: AsyncSession, server: Server, found: Discovered, caller: Caller, request_id: str | None
 ) -> None:
-    first = server.first_synced_at is None
+    trusted = server.first_synced_at is None or server.new_tools == "allow"
     outcome = reconcile(
         server.id,
         await repository.of_server(session, server.id),
         found.definitions,
-        trust_new=first or server.new_tools == "allow",
+        trust_new=trusted,
         at=server.sync_at or await servers.database_time(session),
     )
     session.add_all(outcome.added)
     for row in outcome.changed:
         row.revision += 1
     spoken = list(found.protocol_versions)
-    moved = bool(outcome.touched) or server.protocol_versions != spoken
-    news = moved or (server.sync_state, server.sync_error) != ("ok", found.note())
+    says_new, approved = instructions.take(server, found.instructions, trusted=trusted)
+    moved = bool(outcome.touched) or approved or server.protocol_versions != spoken
+    news = moved or says_new or (server.sync_state, server.sync_error) != ("ok", found.note())
     server.sync_state, server.sync_error = "ok", found.note()
     if server.sync_failures:
         # It was left alone for longer; now it is due as any other.
@@ -182,6 +185,8 @@ async def _take(
         # A server with a tool that is always left out asks for a sync with every list: no row each.
         return
     changes = {**outcome.counts, "left_out": found.left_out, "protocol_versions": spoken}
+    if says_new:
+        changes["instructions"] = instructions_state(server)
     await record(
         session, caller, "server.sync", "server", server.id,
         changes=changes, request_id=request_id, server_id=server.id,

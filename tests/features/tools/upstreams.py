@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -28,6 +29,8 @@ class Upstream:
     url: str = ""
     tools: list[Tool] = field(default_factory=list)
     page_size: int = 100
+    say: Callable[[str | None], None] = lambda _: None
+    """Give other instructions from now on."""
     seen: list[dict[str, str]] = field(default_factory=list)
     listed: int = 0
     needs: ClientCapabilities | None = None
@@ -102,10 +105,15 @@ async def serving(app: ASGIApp, *, lifespan: str = "off") -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def mcp_server(*tools: Tool, era: str = "both", page_size: int = 100) -> AsyncIterator[Upstream]:
+async def mcp_server(
+    *tools: Tool, era: str = "both", page_size: int = 100, says: str | None = None
+) -> AsyncIterator[Upstream]:
     """A real MCP server. ``era``: ``both``, ``legacy`` or ``modern``."""
     upstream = Upstream(tools=list(tools), page_size=page_size)
-    server: Server[Any] = Server("upstream", version="1", on_list_tools=upstream.list_tools)
+    server: Server[Any] = Server(
+        "upstream", version="1", instructions=says, on_list_tools=upstream.list_tools
+    )
+    upstream.say = partial(setattr, server, "instructions")
     app = server.streamable_http_app(json_response=era == "legacy")
     async with serving(_era_gate(app, upstream, era), lifespan="on") as origin:
         upstream.url = f"{origin}/mcp"

@@ -66,6 +66,8 @@ from .identity_provider_status import IdentityProviderStatus
 from .identity_provider_update import IdentityProviderUpdate
 from .identity_status import IdentityStatus
 from .identity_update import IdentityUpdate
+from .instructions_approve import InstructionsApprove
+from .instructions_state import InstructionsState
 from .issued_credential import IssuedCredential
 from .issued_token import IssuedToken
 from .json_schema import JsonSchema
@@ -96,6 +98,7 @@ from .scope_entry import ScopeEntry
 from .secret import Secret
 from .server import Server
 from .server_create import ServerCreate
+from .server_instructions import ServerInstructions
 from .server_order import ServerOrder
 from .server_page import ServerPage
 from .server_status import ServerStatus
@@ -213,6 +216,8 @@ __all__ = (
     "IdentityProviderUpdate",
     "IdentityStatus",
     "IdentityUpdate",
+    "InstructionsApprove",
+    "InstructionsState",
     "IssuedCredential",
     "IssuedToken",
     "JsonSchema",
@@ -243,6 +248,7 @@ __all__ = (
     "Secret",
     "Server",
     "ServerCreate",
+    "ServerInstructions",
     "ServerOrder",
     "ServerPage",
     "ServersByIds",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 
+from ..models.instructions_state import InstructionsState, check_instructions_state
 from ..models.keep_arguments import KeepArguments, check_keep_arguments
 from ..models.new_tools import NewTools, check_new_tools
 from ..models.server_status import ServerStatus, check_server_status
@@ -65,6 +66,9 @@ class Server:
 
     sync: ServerSync
     """How reading the server's tools went, the last time it was tried."""
+
+    instructions: InstructionsState
+    """Whether the server says how it is to be used, and whether clients are told."""
 
     tool_count: int
     """Tools that are active or quarantined."""
@@ -132,6 +136,8 @@ class Server:
 
         sync = self.sync.to_dict()
 
+        instructions: str = self.instructions
+
         tool_count = self.tool_count
 
         credential: dict[str, Any] | None
@@ -170,6 +176,7 @@ class Server:
                 "new_tools": new_tools,
                 "keep_arguments": keep_arguments,
                 "sync": sync,
+                "instructions": instructions,
                 "tool_count": tool_count,
                 "credential": credential,
                 "created_at": created_at,
@@ -264,6 +271,8 @@ class Server:
 
         sync = ServerSync.from_dict(d.pop("sync"))
 
+        instructions = check_instructions_state(d.pop("instructions"))
+
         tool_count = d.pop("tool_count")
 
         def _parse_credential(data: object) -> CredentialSummary | None:
@@ -318,6 +327,7 @@ class Server:
             new_tools=new_tools,
             keep_arguments=keep_arguments,
             sync=sync,
+            instructions=instructions,
             tool_count=tool_count,
             credential=credential,
             created_at=created_at,

@@ -19,17 +19,20 @@ from ...models.new_tools import NewTools
 from ...models.no_credential import NoCredential
 from ...models.o_auth_client_credential import OAuthClientCredential
 from ...models.server import Server
+from ...models.server_instructions import ServerInstructions
 from ...models.server_order import ServerOrder
 from ...models.server_status import ServerStatus
 from ...models.sync_state import SyncState
 from ...models.transport import Transport
 from ...models.upstream_credential import UpstreamCredential
 from ...types import UNSET, Unset
+from . import approve_server_instructions as _approve_server_instructions
 from . import create_server as _create_server
 from . import delete_identity_credential as _delete_identity_credential
 from . import delete_server as _delete_server
 from . import delete_server_credential as _delete_server_credential
 from . import get_server as _get_server
+from . import get_server_instructions as _get_server_instructions
 from . import list_servers as _list_servers
 from . import set_identity_credential as _set_identity_credential
 from . import set_server_credential as _set_server_credential
@@ -351,6 +354,49 @@ class ServersResource(Resource):
             _delete_identity_credential.call(
                 server_id,
                 identity_id,
+                if_match=if_match,
+            )
+        )
+
+    def get_instructions(
+        self,
+        server_id: str,
+    ) -> ServerInstructions:
+        """What the server says of its use, as it was read last, and what of it clients are told.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            server_id: The id of a server.
+        """
+        return self._send(
+            _get_server_instructions.call(
+                server_id,
+            )
+        )
+
+    def approve_instructions(
+        self,
+        server_id: str,
+        *,
+        digest: str,
+        if_match: int | str | None = None,
+    ) -> ServerInstructions:
+        """Accept what the server says of its use, the text with this digest.
+
+        Clients that reach all of the server are told. `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            digest: SHA-256 of the text, in hexadecimal.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _approve_server_instructions.call(
+                server_id,
+                digest=digest,
                 if_match=if_match,
             )
         )
@@ -694,6 +740,49 @@ class AsyncServersResource(AsyncResource):
             _delete_identity_credential.call(
                 server_id,
                 identity_id,
+                if_match=if_match,
+            )
+        )
+
+    async def get_instructions(
+        self,
+        server_id: str,
+    ) -> ServerInstructions:
+        """What the server says of its use, as it was read last, and what of it clients are told.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            server_id: The id of a server.
+        """
+        return await self._send(
+            _get_server_instructions.call(
+                server_id,
+            )
+        )
+
+    async def approve_instructions(
+        self,
+        server_id: str,
+        *,
+        digest: str,
+        if_match: int | str | None = None,
+    ) -> ServerInstructions:
+        """Accept what the server says of its use, the text with this digest.
+
+        Clients that reach all of the server are told. `If-Match` takes the server's `ETag`.
+
+        Needs the permission `servers.write`.
+
+        Args:
+            server_id: The id of a server.
+            digest: SHA-256 of the text, in hexadecimal.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _approve_server_instructions.call(
+                server_id,
+                digest=digest,
                 if_match=if_match,
             )
         )
