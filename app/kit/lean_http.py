@@ -143,7 +143,7 @@ class LeanCycle:
             return None
         self._asked, self._news = True, False
         body, self.body = self.body, b""
-        return body
+        return bytes(body)
 
     def at_once(self, status: int, block: bytes, body: bytes) -> bool:
         """A whole answer in one go; False when it has to take the long way.

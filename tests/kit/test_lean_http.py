@@ -132,6 +132,28 @@ async def test_pipelined_requests_are_answered_in_turn_and_at_once() -> None:
             assert await reader.readexactly(2) == b"/%d" % number
 
 
+async def test_a_body_that_is_here_can_be_taken_whole_and_once() -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        whole = send.whole_body()
+        assert send.whole_body() is None
+        if whole is None:
+            whole, more = b"waited for ", True
+            while more:
+                event = await receive()
+                whole, more = whole + event["body"], event["more_body"]
+        send.at_once(200, LINES, whole)
+
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
+    async with serving(app) as port, connected(port) as (reader, writer):
+        writer.write(head + b"ok")
+        assert (await reader.readuntil(b"ok")).endswith(b"\r\n\r\nok")
+        writer.write(head + b"o")
+        await writer.drain()
+        writer.write(b"k")
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        await reader.readuntil(b"ok")
+
+
 async def test_an_answer_after_which_the_connection_ends_takes_the_long_way() -> None:
     head, content = await told(at_once, LAST)
     assert b"x-way: long" in head
