@@ -16,7 +16,7 @@ from app.kit.stdio import SupervisorAddress
 from app.settings import Settings
 from app.supervisor.processes import hide_from_equals
 
-_READY_SECONDS = 20.0
+_READY_SECONDS = 60.0
 _BETWEEN_LOOKS = 0.02
 # More than the supervisor needs to end all of its commands.
 _STOP_SECONDS = 15.0

@@ -3,11 +3,13 @@
 import sys
 from typing import Any
 
+import anyio
 import mcp_types as types
 import uvicorn
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.stdio import stdio_server
 from mcp.server.streamable_http import EventCallback, EventId, EventMessage, EventStore, StreamId
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
@@ -108,8 +110,8 @@ async def _set_level(ctx: Context, params: types.SetLevelRequestParams) -> types
     return types.EmptyResult()
 
 
-def fixture_app() -> Any:
-    """The server as an ASGI application, at ``/mcp``."""
+def fixture() -> Server[Any]:
+    """The server."""
     server = Server[Any](
         "conformance-fixture",
         version="1.0.0",
@@ -131,8 +133,23 @@ def fixture_app() -> Any:
     server.middleware.append(
         RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=server.name)
     )
-    return server.streamable_http_app(event_store=Events(), retry_interval=50)
+    return server
+
+
+def fixture_app() -> Any:
+    """The server as an ASGI application, at ``/mcp``."""
+    return fixture().streamable_http_app(event_store=Events(), retry_interval=50)
+
+
+async def on_stdio() -> None:
+    """Serve on standard input and output."""
+    server = fixture()
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
 
 
 if __name__ == "__main__":
-    uvicorn.run(fixture_app(), fd=int(sys.argv[1]), log_level="error", ws="none", http="h11")
+    if sys.argv[1] == "stdio":
+        anyio.run(on_stdio)
+    else:
+        uvicorn.run(fixture_app(), fd=int(sys.argv[1]), log_level="error", ws="none", http="h11")
