@@ -2,12 +2,17 @@
 
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from app.domain.token_format import SCOPED_TOKEN, format_credential
 from bench import report
 from bench.load import Sample
 from bench.messages import LEGACY, MODERN, make_listen, make_requests
+from bench.more import memory
+from bench.more.issuing import Issuing
+from bench.more.memory import Grown, Reading
 from bench.processes import divide_cores
 from bench.rounds import Measured
 from bench.systems import AIOHTTP, DIRECT, MIRROR, RAW
@@ -164,3 +169,36 @@ def test_a_stream_is_asked_for_with_its_true_length() -> None:
 
     assert b"Content-Length: %d" % len(body) in head
     assert json.loads(body)["method"] == "subscriptions/listen"
+
+
+def test_the_memory_of_a_token_is_what_it_adds_and_growth_is_counted_from_when_all_are_in_use() -> None:
+    grown = Grown(
+        base=Reading(100 * 2**20, files=50),
+        with_tokens=Reading(102 * 2**20, files=80),
+        after=Reading(int(102 * 2**20 * 1.05), files=85),
+        calls=9_000,
+        failed=2,
+    )
+
+    each, whole, growth, failed, files = memory.figures(grown, tokens=1024, seconds=60)
+
+    assert (each.value, each.verdict) == (2.0, "met")
+    assert whole.value == pytest.approx(102)
+    assert growth.value == pytest.approx(5)
+    assert growth.verdict == "missed"
+    assert (failed.value, failed.verdict) == (2, "missed")
+    assert (files.value, files.verdict) == (5, "met")
+
+
+def test_each_request_to_issue_a_token_has_a_name_of_its_own_and_its_answer_must_have_it_too() -> None:
+    issuing = Issuing("host", "bearer", [UUID(int=1), UUID(int=2)], UUID(int=3))
+    head, _, body = issuing.wire(12).partition(b"\r\n\r\n")
+    secret = format_credential(SCOPED_TOKEN, UUID(int=4), bytes(32))
+    answer = {"secret": secret, "token": {"name": json.loads(body)["name"]}}
+    wire = json.dumps(answer, separators=(",", ":")).encode()
+
+    assert b"Content-Length: %d" % len(body) in head
+    assert issuing.is_right(12, b"HTTP/1.1 201 Created\r\n\r\n" + wire)
+    assert issuing.is_exactly_right(12, b"HTTP/1.1 201 Created", wire)
+    assert not issuing.is_right(13, b"HTTP/1.1 201 Created\r\n\r\n" + wire)
+    assert not issuing.is_exactly_right(12, b"HTTP/1.1 201 Created", wire.replace(secret.encode(), b"null"))
