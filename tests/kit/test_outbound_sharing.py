@@ -222,6 +222,14 @@ async def test_an_upstream_that_cannot_be_reached_is_left_alone_and_tried_again(
             assert await kind(out, url, OTHER) == "connect", "one call goes and sees"
             assert await kind(out, url, OTHER) == "unavailable"
             pause = min(pause * 2, LONGEST_PAUSE_S)
+            clock.now += pause - 0.1
+            assert await kind(out, url, OTHER) == "unavailable", "the pause is longer each time"
+            clock.now -= pause - 0.1
+        clock.now += pause
+        target = out.policy.check_target(url)
+        out.breaker.check(target, asks=True)
+        with pytest.raises(UpstreamError):
+            out.breaker.check(target, asks=True)  # While the first is on its way.
 
 
 async def test_an_upstream_that_is_back_is_used_again_at_once(caplog: pytest.LogCaptureFixture) -> None:
