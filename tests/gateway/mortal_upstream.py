@@ -12,6 +12,20 @@ import sys
 from typing import Any
 
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+RESULT: dict[str, Any] = {
+    "resultType": "complete",
+    "content": [],
+    "protocolVersion": "2025-11-25",
+    "supportedVersions": ["2026-07-28"],
+    "capabilities": {"tools": {}},
+    "serverInfo": {"name": "mortal", "version": "1"},
+    "tools": [
+        {"name": name, "inputSchema": {"type": "object"}} for name in ("silent", "half", "stream", "talk")
+    ],
+    "ttlMs": 0,
+    "cacheScope": "private",
+}
+"""Whatever is asked."""
 go_on = asyncio.Event()
 
 
@@ -21,10 +35,10 @@ def say(what: str) -> None:
     sys.stdout.flush()
 
 
-def whole(body: bytes) -> bytes:
-    """An answer in JSON."""
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+def whole(body: bytes, status: str = "200 OK") -> bytes:
+    """An answer in JSON, the last on its connection."""
+    head = f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def chunk(data: bytes) -> bytes:
@@ -67,8 +81,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     length = head.partition("content-length: ")[2].partition("\r\n")[0]
     message: dict[str, Any] = json.loads(await reader.readexactly(int(length))) if length else {}
     tool = message.get("params", {}).get("name", "listen")
-    result = {"resultType": "complete", "content": []}
-    answer = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result}).encode()
+    answer = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": RESULT}).encode()
+    if message.get("method", "tools/call") != "tools/call":
+        writer.write(whole(answer) if "id" in message else whole(b"", "202 Accepted"))
+        writer.close()
+        return
     writer.write(begin(tool, answer))
     await writer.drain()
     say(f"begun {tool}")

@@ -41,8 +41,7 @@ class Bench:
 
     async def heard(self, what: str) -> None:
         """Wait until the upstream says so."""
-        assert self.process.stdout is not None
-        assert (await self.process.stdout.readline()).decode().strip() == what
+        await said(self.process, what)
 
     def ask(self, tool: str) -> "asyncio.Task[httpx2.Response]":
         """A call on its way."""
@@ -56,10 +55,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(version: str, **times: float) -> AsyncIterator[Bench]:
-    """``times`` are those of a call that differ from very long ones."""
-    long = {"first_byte": LONG, "idle": LONG, "total": LONG}
-    allowed = CallTimes(call=Timeouts(**{**long, **times}))
+async def mortal() -> AsyncIterator[tuple[str, Process]]:
+    """The upstream's URL and its process."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
         process = await asyncio.create_subprocess_exec(
@@ -72,16 +69,29 @@ async def bench(version: str, **times: float) -> AsyncIterator[Bench]:
             stdout=PIPE,
         )
     try:
-        async with running(times=allowed) as world, asyncio.timeout(20):
-            world.store.register("calc", url, (version,), TOOLS)
-            async with world.client(world.store.issue(world.store.grant())) as client:
-                made = Bench(world, process, client, version)
-                await made.heard("ready")
-                yield made
+        await said(process, "ready")
+        yield url, process
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def said(process: Process, what: str) -> None:
+    """Wait until the upstream says so."""
+    assert process.stdout is not None
+    assert (await process.stdout.readline()).decode().strip() == what
+
+
+@asynccontextmanager
+async def bench(version: str, **times: float) -> AsyncIterator[Bench]:
+    """``times`` are those of a call that differ from very long ones."""
+    long = {"first_byte": LONG, "idle": LONG, "total": LONG}
+    allowed = CallTimes(call=Timeouts(**{**long, **times}))
+    async with asyncio.timeout(20), mortal() as (url, process), running(times=allowed) as world:
+        world.store.register("calc", url, (version,), TOOLS)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            yield Bench(world, process, client, version)
 
 
 def assert_failed(got: httpx2.Response, place: str, status: int, words: str) -> None:
