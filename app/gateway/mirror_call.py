@@ -29,7 +29,7 @@ from app.gateway.open_streams import OpenStreams
 from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.passage import Line, MirrorPassage, Origin
 from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Passed, Pipeline, denial_text, reaches
-from app.gateway.ports import SyncRequests, UpstreamTarget, View
+from app.gateway.ports import StoreUnavailable, SyncRequests, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
 from app.gateway.refusals import (
     Refused,
@@ -279,7 +279,7 @@ class MirrorCall:
             session = response.header(SESSION)
         origin = Origin(message.method, self.tool, message.id, passed.call_id, self.part)
         passage = MirrorPassage(self._line(passed, session), origin)
-        reply = None if message.modern else self._replier(passed.to, session)
+        reply = None if message.modern else self._replier(passed, session)
         outcome = "unknown"
         try:
             outcome = await Relay(self.exchange, answer, watch, passage, reply).run(response)
@@ -304,20 +304,31 @@ class MirrorCall:
             self.message.modern,
         )
 
-    def _replier(self, target: UpstreamTarget, session: bytes | None) -> AnswerUpstream:
+    def _replier(self, passed: Passed, session: bytes | None) -> AnswerUpstream:
         """Answers those requests of the server that its client is not asked, in the session that they came in."""
         headers = [(b"content-type", b"application/json"), (b"accept", _BOTH)]
         if self.message.version is not None:
             headers.append((VERSION, self.message.version.encode()))
         if session is not None:
             headers.append((SESSION, session))
-        headers += target.headers
 
         async def reply(body: bytes) -> None:
-            sent = await self.mirror.outbound.request("POST", target.url, headers, body, timeouts=SHORT_TIMES)
+            target = await self._renewed(passed)
+            sent = await self.mirror.outbound.request(
+                "POST", target.url, [*headers, *target.headers], body, timeouts=SHORT_TIMES
+            )
             sent.close()
 
         return reply
+
+    async def _renewed(self, passed: Passed) -> UpstreamTarget:
+        """The target with the access token of now: a stream may outlive the one that it was opened with."""
+        if passed.to.client is None:
+            return passed.to
+        try:
+            return await self.mirror.pipeline.target(passed.on, passed.view.token)
+        except (Refused, StoreUnavailable):
+            return passed.to
 
     def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
         """By allow-list: never the client's credential, cookies or addresses."""

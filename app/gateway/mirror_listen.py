@@ -94,7 +94,7 @@ class MirrorListen(MirrorCall):
                     rewrite = self._rewrite(asked, passed)
                     answer = Answer(origin.id, secrets, rewrite)
                 passage = MirrorPassage(self._line(passed, self.session), origin)
-                reply = self._replier(target, self.session)
+                reply = self._replier(passed, self.session)
                 relay = Relay(exchange, answer, watch, passage, reply, answers=origin is not None)
                 outcome = await relay.run(response)
             finally:

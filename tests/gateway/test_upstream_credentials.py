@@ -1,5 +1,6 @@
 """Calls whose upstream credential is not to be had, is not accepted, or is renewed meanwhile."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -10,7 +11,7 @@ from app.gateway.ports import CredentialUnavailable, UpstreamTarget
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, post, post_modern
-from tests.gateway.upstreams import reference, scripted
+from tests.gateway.upstreams import event, reference, scripted, send_events, send_json
 from tests.gateway.world import LOOPBACK, running
 
 TOOLS = [{"name": "add", "inputSchema": {"type": "object"}}]
@@ -90,3 +91,27 @@ async def test_a_session_goes_on_under_a_renewed_token_and_ends_with_another_cre
     sent = [(headers[b"authorization"], headers[b"mcp-session-id"]) for headers, _ in seen.of("tools/list")]
     assert [token for token, _ in sent] == [b"Bearer 1", b"Bearer 2", b"Bearer 2"]
     assert sent[0][1] == sent[1][1] != sent[2][1]
+
+
+async def test_a_stream_that_outlives_its_token_answers_the_server_with_the_renewed_one() -> None:
+    replied = asyncio.Event()
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        if "method" not in message:
+            replied.set()
+            await send_json(send, 202, b"")
+            return
+        renewed = replace(world.store.targets[server.id], headers=((b"authorization", b"Bearer renewed"),))
+        world.store.targets[server.id] = renewed
+        await send_events(send, event({"jsonrpc": "2.0", "id": "p", "method": "sampling/other"}), last=False)
+        await replied.wait()
+        await send({"type": "http.response.body", "body": event({"jsonrpc": "2.0", "id": 1, "result": {}})})
+
+    async with running() as world, scripted(script) as (url, seen):
+        server = world.store.register("calc", url, (LEGACY,), TOOLS)
+        armed = replace(world.store.targets[server.id], client=uuid4())
+        world.store.targets[server.id] = armed
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            await post(client, "/mcp/calc", call("add"))
+    sent = [headers[b"authorization"] for _, headers, _ in seen.requests]
+    assert sent == [armed.headers[0][1], b"Bearer renewed"]

@@ -14,6 +14,7 @@ from mcp import Client
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.kit import client_tokens
 from tests.api import Account
 from tests.gateway.messages import call, post_modern
 from tests.provider.openid import OTHER_API, OpenIdProvider
@@ -178,3 +179,32 @@ async def test_each_caller_is_armed_anew_at_once_and_nothing_of_it_is_kept_reada
     for value in (SECRET, *endpoint.issued):
         assert value not in kept
         assert value.encode().hex() not in kept
+
+
+@pytest.mark.parametrize("by", ["sync", "call"])
+async def test_a_token_that_the_upstream_refuses_is_not_used_again(
+    database_url: str, owner: Account, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(client_tokens, "RETRY_S", 0.0)
+    endpoint, revoked = TokenEndpoint(), set[str]()
+    upstream = Guarded(lambda bearer: bearer in endpoint.issued and bearer not in revoked)
+    with listener() as sock, listener() as other:
+        async with (
+            serving(upstream, sock) as url,
+            serving(endpoint, other) as issuer,
+            whole_service(database_url, owner.bearer) as service,
+        ):
+            server = await service.post("/servers", {"slug": "notes", "url": f"{url}/mcp"})
+            await put(service, f"/api/v1/servers/{server['id']}/credential", credential(issuer))
+            sync = f"/servers/{server['id']}/sync"
+            assert (await service.post(sync, {}, 200))["sync"]["state"] == "ok"
+            _, secret, _ = await issue(service, ["read"])
+            revoked.update(endpoint.issued)
+            if by == "sync":
+                assert (await service.post(sync, {}, 200))["sync"]["state"] == "error"
+            else:
+                assert (await called(service, secret, "read_note", name="hello")).status_code == 502
+            # What was refused is not repeated; what comes next has a new token.
+            assert len(endpoint.issued) == 1
+            assert (await called(service, secret, "read_note", name="hello")).status_code == 200
+    assert endpoint.issued == ["shared-token-1", "shared-token-2"]

@@ -47,10 +47,11 @@ _OF_SUPERVISOR = frozenset({429, 503, 504})
 class DiscoveryFailed(Exception):
     """The tools could not be read. ``reason`` is plain words of ours: an upstream's text may hold a secret."""
 
-    def __init__(self, kind: str, reason: str) -> None:
+    def __init__(self, kind: str, reason: str, *, status: int | None = None) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ async def discover(
             async with connection:
                 items = await list_tools(connection)
     except McpUpstreamError as error:
-        raise DiscoveryFailed(error.kind, _reason(error, of_command=not isinstance(url, str))) from None
+        reason = _reason(error, of_command=not isinstance(url, str))
+        raise DiscoveryFailed(error.kind, reason, status=error.status) from None
     except TimeoutError:
         raise DiscoveryFailed("timeout", f"It took longer than {patience.deadline_s:.0f} s.") from None
     if secrets is None:

@@ -93,7 +93,13 @@ def _place(server: Server) -> tuple[str | None, ...]:
 
 async def _discover(runtime: Runtime, start: _Start) -> Discovered:
     if isinstance(start.url, str):
-        return await discover(runtime.outbound, start.url, await _headers(runtime, start))
+        headers = await _headers(runtime, start)
+        try:
+            return await discover(runtime.outbound, start.url, headers)
+        except DiscoveryFailed as failed:
+            if failed.status == 401 and start.credential.client is not None:
+                runtime.client_tokens.refused(start.credential.client.id, *headers)
+            raise
     values = [value.encode() for _, value in start.credential.variables]
     return await discover(
         runtime.outbound, start.url, start.credential.headers, patience=OF_COMMANDS, secrets=values
