@@ -58,6 +58,8 @@ class PeriodicSyncs:
     def __init__(self, runtime: Runtime, interval: timedelta) -> None:
         self._runtime = runtime
         self._interval = interval
+        # A host that runs no commands leaves those servers to the hosts that do.
+        self._transports = ("http",) if runtime.supervisor is None else ("http", "stdio")
 
     async def run(self) -> None:
         """Look for what is due until cancelled; an interval of nothing looks for nothing."""
@@ -72,7 +74,7 @@ class PeriodicSyncs:
         """Read a few servers that are due, at once; how many there were."""
         try:
             async with self._runtime.sessions() as session:
-                due = await claim_due(session, self._interval, AT_ONCE)
+                due = await claim_due(session, self._interval, AT_ONCE, self._transports)
                 await session.commit()
         except (SQLAlchemyError, Unavailable, OSError):
             # Others say that the database is away; what is due stays due.

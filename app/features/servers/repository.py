@@ -75,6 +75,7 @@ _CLAIM = text(
         SELECT id FROM servers
         WHERE ended_at IS NULL AND status = 'active' AND first_synced_at IS NOT NULL
           AND coalesce(sync_due_at, sync_at + :interval, first_synced_at) <= clock_timestamp()
+          AND transport = ANY(:transports)
         ORDER BY coalesce(sync_due_at, sync_at + :interval, first_synced_at), id
         LIMIT :most FOR UPDATE SKIP LOCKED
     )
@@ -84,9 +85,16 @@ _CLAIM = text(
 MOST_DOUBLINGS = 4
 
 
-async def claim_due(session: AsyncSession, interval: timedelta, most: int) -> list[UUID]:
+async def claim_due(
+    session: AsyncSession, interval: timedelta, most: int, transports: Sequence[str] = ("http", "stdio")
+) -> list[UUID]:
     """The servers that are to be read again now, and are this caller's to read once it has committed."""
-    bound = {"interval": interval, "most": most, "most_doublings": MOST_DOUBLINGS}
+    bound = {
+        "interval": interval,
+        "most": most,
+        "most_doublings": MOST_DOUBLINGS,
+        "transports": list(transports),
+    }
     return list(await session.scalars(_CLAIM, bound))
 
 

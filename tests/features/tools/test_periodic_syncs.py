@@ -106,6 +106,21 @@ async def test_servers_that_nobody_wants_read_are_left_alone(
         assert await all_rounds(app) == 0
 
 
+async def test_a_host_that_runs_no_commands_leaves_those_servers_to_others(
+    app: Scopegate, api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    async with mcp_server(tool("look")) as upstream:
+        await register(api, upstream.url)
+    async with sessions() as session:
+        await session.execute(text("UPDATE servers SET transport = 'stdio', url = NULL, command = '/bin/x'"))
+        await session.commit()
+    await pass_time(sessions, 1.2)
+    assert app.api.state.runtime.supervisor is None
+    assert await all_rounds(app) == 0
+    async with sessions() as session:
+        assert len(await claim_due(session, HOUR, 100)) == 1
+
+
 async def test_a_server_that_fails_is_asked_ever_more_seldom_and_told_of_once(
     app: Scopegate, api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
