@@ -57,7 +57,7 @@ class Caller:
         """Whether a notification that came with the answer is for the caller."""
         method, params = notification.get("method"), notification.get("params")
         if method != "notifications/message":
-            return method in CARRIED_NOTIFICATIONS
+            return isinstance(method, str) and method in CARRIED_NOTIFICATIONS
         if self.log_level is None:
             # Until 2025-11-25 a server says what it likes to who asked for nothing.
             return not self.message.modern

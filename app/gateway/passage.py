@@ -153,7 +153,7 @@ class MirrorPassage:
             return False
         check_questions(params.get("inputRequests", {}))
         tasks.show_related(params.get("_meta"))
-        params["taskId"] = tasks.show(params["taskId"])
+        params["taskId"] = tasks.show(params.get("taskId"))
         return None
 
     async def _reaches(self, part: Part | None, tool: str | None = None) -> bool:

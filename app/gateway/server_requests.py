@@ -7,6 +7,7 @@ worker that passed the request on takes one response to it, as long as the call 
 from collections import OrderedDict
 from uuid import UUID
 
+from app.gateway.refusals import bad_upstream
 from app.gateway.sessions import SessionSealer
 from app.kit import strict_json
 
@@ -33,8 +34,11 @@ class ServerRequests:
         return shown
 
     def shown(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
-        """The same, without waiting for a response."""
-        text = strict_json.dumps(id)
+        """The same, without waiting for a response. Raises ``Refused`` for an id that cannot be written."""
+        try:
+            text = strict_json.dumps(id)
+        except ValueError:
+            raise bad_upstream("The server behind the gateway asks under an id that is none.") from None
         signature = self._sealer.sign(token_id.bytes, server_id.bytes, session or _NO_SESSION, text)
         return f"{signature.decode()}.{text.decode()}"
 

@@ -1,4 +1,4 @@
-"""Requests that are nearly right, or not at all: messages of both eras with something done to them.
+"""Requests and answers that are nearly right, or not at all: messages of both eras with something done to them.
 
 An object is a list of pairs here, so that a key can come twice, and a token may be no JSON.
 """
@@ -148,6 +148,18 @@ def _headers(draw: st.DrawFn, headers: dict[str, str]) -> list[tuple[str, str]]:
     return sent
 
 
+def _damaged(draw: st.DrawFn, message: dict[str, Any]) -> bytes:
+    """The message with so much damage, as bytes."""
+    pairs = _pairs(message)
+    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 1, 2, 3]))):
+        _damage(draw, pairs)
+    body = _text(pairs).encode("utf-8", "surrogatepass")
+    if draw(st.integers(0, 19)) == 19:
+        at = draw(st.integers(0, len(body)))
+        body = body[:at] + draw(st.binary(max_size=3)) + body[at + draw(st.integers(0, 3)) :]
+    return body
+
+
 @st.composite
 def posts(draw: st.DrawFn) -> Post:
     """A POST of either era."""
@@ -156,11 +168,82 @@ def posts(draw: st.DrawFn) -> Post:
         message, headers = modern(message) if "method" in message else (message, {})
     elif draw(st.booleans()):
         headers = {"mcp-protocol-version": LEGACY}
-    pairs = _pairs(message)
-    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 1, 2, 3]))):
-        _damage(draw, pairs)
-    body = _text(pairs).encode("utf-8", "surrogatepass")
-    if draw(st.integers(0, 19)) == 19:
-        at = draw(st.integers(0, len(body)))
-        body = body[:at] + draw(st.binary(max_size=3)) + body[at + draw(st.integers(0, 3)) :]
+    body = _damaged(draw, message)
     return Post(tuple(_headers(draw, headers)), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a client asks on a mirror and on ``/mcp``, and what the server answers; ``ID`` stands for the request's."""
+
+    asked: dict[str, Any]
+    asked_of_fleet: dict[str, Any]
+    answer: bytes
+    streamed: bool
+
+
+ID = "@id@"
+SECRET = "upstream-secret-0123456789"
+_TEXT = {"type": "text", "text": f"it is {SECRET}"}
+_TASK = {"taskId": "t", "status": "working", "createdAt": "2026-01-01T00:00:00Z", "ttl": 1}
+_QUESTION = {
+    "method": "elicitation/create",
+    "params": {"message": "Who?", "requestedSchema": {"type": "object"}},
+}
+_TOOL = {"name": "add", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
+_ASKS = {"resultType": "input_required", "inputRequests": {"q": _QUESTION}, "requestState": "s"}
+_PROGRESS = {"progressToken": 1, "progress": 1, "message": SECRET}
+ANSWERED: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    (call("add"), call("calc__add"), {"content": [_TEXT], "structuredContent": {"a": [1]}, "isError": False}),
+    (call("add"), call("calc__add"), _ASKS),
+    (call("add"), call("calc__add"), {"resultType": "task", **_TASK, "task": _TASK}),
+    (request("tools/list"), request("tools/list"), {"tools": [_TOOL], "nextCursor": "n", "cacheScope": "public"}),
+    (request("prompts/list"), request("prompts/list"), {"prompts": [{"name": "p", "arguments": [{"name": "a"}]}]}),
+    (request("prompts/get", {"name": "p"}), request("prompts/get", {"name": "calc__p"}),
+     {"messages": [{"role": "user", "content": {"type": "resource_link", "uri": "a:b", "name": SECRET}}]}),
+    (request("resources/list"), request("resources/list"), {"resources": [{"name": "r", "uri": "a:b"}]}),
+    (request("resources/templates/list"), request("resources/templates/list"),
+     {"resourceTemplates": [{"name": "r", "uriTemplate": "a:{b}"}]}),
+    (request("resources/read", {"uri": "a:b"}), request("resources/read", {"uri": "mcp+calc+a:b"}),
+     {"contents": [{"uri": "a:b", "text": SECRET}]}),
+    (request("server/discover"), request("server/discover"),
+     {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "instructions": SECRET}),
+    (initialize(), initialize(),
+     {"protocolVersion": LEGACY, "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}),
+]  # fmt: skip
+"""What is asked of a mirror, the same of ``/mcp``, and a result that is in order."""
+_NOTES: list[dict[str, Any]] = [
+    {"jsonrpc": "2.0", "method": "notifications/progress", "params": _PROGRESS},
+    {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": [SECRET]}},
+    {"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": _TASK},
+    {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}},
+    {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "sampling/createMessage",
+        "params": {"messages": [], "maxTokens": 1},
+    },
+]
+_FIELDS = ["", "id: 1\n", "retry: 1\n", "event: message\n", ": hello\n", "data\n", "id: \0\n", "event: x\n"]
+
+
+@st.composite
+def exchanges(draw: st.DrawFn) -> Exchange:
+    """A request that is in order, and an answer that need not be."""
+    asked, of_fleet, result = draw(st.sampled_from(ANSWERED))
+    answer: dict[str, Any] = {"jsonrpc": "2.0", "id": ID, "result": {"resultType": "complete", **result}}
+    if draw(st.integers(0, 5)) == 0:
+        answer = {
+            "jsonrpc": "2.0",
+            "id": ID,
+            "error": {"code": -32000, "message": SECRET, "data": {"x": SECRET}},
+        }
+    body = _damaged(draw, answer)
+    streamed = draw(st.booleans())
+    if streamed:
+        notes = [_damaged(draw, note) for note in draw(st.lists(st.sampled_from(_NOTES), max_size=2))]
+        parts = [
+            draw(st.sampled_from(_FIELDS)).encode() + b"data: " + part + b"\n\n" for part in (*notes, body)
+        ]
+        body = b"".join(parts)
+    return Exchange(asked, of_fleet, body, streamed)

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from app.kit.crypto import UnsealingFault
-from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
+from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import Script, Seen, event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running
 
@@ -184,3 +184,41 @@ async def test_a_credential_that_does_not_open_ends_the_call_before_it_is_sent(
             assert "credential of this server cannot be opened" in answer.text
             assert "key-7" not in answer.text
         assert not seen.requests
+
+
+ODD = [
+    b'{"jsonrpc":"2.0","method":[],"params":{}}',
+    b'{"jsonrpc":"2.0","method":{"a":1}}',
+    b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"\\ud800"}}',
+    b'{"jsonrpc":"2.0","method":"sampling/createMessage","id":"\\ud800","params":{}}',
+    b'{"jsonrpc":"2.0","method":"notifications/tasks/status","params":{"status":"working"}}',
+    b'{"jsonrpc":"2.0","method":"notifications/message","params":{"level":[]}}',
+]
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/calc"])
+@pytest.mark.parametrize("version", [MODERN, LEGACY])
+async def test_odd_messages_beside_the_answer_are_no_fault_of_ours(path: str, version: str) -> None:
+    odd = b""
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        if "id" not in message or "method" not in message:
+            await send_json(send, 202, b"")
+        elif message["method"] == "initialize":
+            info = {"name": "x", "version": "1"}
+            await send_json(
+                send, 200, result_of(message, protocolVersion=LEGACY, capabilities={}, serverInfo=info)
+            )
+        else:
+            await send_events(send, b"data: " + odd + b"\n\n" + event(result_of(message, content=[])))
+
+    async with behind(script) as (_, _, client):
+        session = (await post(client, path, initialize())).headers.get("mcp-session-id")
+        headers = {} if session is None else {"mcp_session_id": session}
+        for odd in ODD:
+            message = call("add" if path == "/mcp/calc" else "calc__add")
+            if version == MODERN:
+                answer = await post_modern(client, path, message)
+            else:
+                answer = await post(client, path, message, **headers)
+            assert answer.status_code in {200, 502}, (odd, answer.text)
