@@ -22,6 +22,8 @@ from app.supervisor.processes import hide_from_equals
 
 _GRACE_SECONDS = 5
 """How long open streams may go on after SIGTERM before they are cut."""
+_HUNG_SECONDS = 20
+"""How long a worker may not answer its supervisor before it is killed: a busy machine alone is no reason to."""
 _FILES = 65_536
 """Open files that are asked for: each connection is one, and many systems start a service with 1,024."""
 
@@ -103,4 +105,5 @@ def _config(settings: Settings) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_worker_healthcheck=_HUNG_SECONDS,
     )

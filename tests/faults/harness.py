@@ -30,7 +30,7 @@ from tests.faults.wire import Way
 
 SERVE = ("-m", "app.cli", "serve")
 _ROOT = Path(app.__file__).parent.parent
-_START_S, _STOP_S = 60.0, 15.0
+_START_S, _STOP_S = 120.0, 15.0
 Json = dict[str, Any]
 
 
