@@ -36,9 +36,10 @@ from app.gateway.pipeline import (
 )
 from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import client_of
-from app.gateway.refusals import Refused, invalid_params, unknown_method
+from app.gateway.refusals import UNSUPPORTED_VERSION, Refused, invalid_params, unknown_method
 from app.gateway.sessions import SessionSealer
 from app.gateway.times import CallTimes
+from app.gateway.unknown_versions import record_unknown_version
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.mcp_upstream.connections import client_info
 
@@ -67,6 +68,14 @@ class Aggregate:
 
     async def serve(self, exchange: Exchange, view: View) -> None:
         """Answer one request of a live token."""
+        try:
+            await self._serve(exchange, view)
+        except Refused as refused:
+            if refused.code == UNSUPPORTED_VERSION:
+                await record_unknown_version(self.pipeline, exchange, view, None)
+            raise
+
+    async def _serve(self, exchange: Exchange, view: View) -> None:
         if exchange.method == "DELETE":
             await self._end_session(exchange, view)
             return

@@ -12,7 +12,7 @@ from app.gateway.mirror_listen import MirrorListen
 from app.gateway.mirror_notification import MirrorNotification
 from app.gateway.mirror_response import MirrorResponse
 from app.gateway.mirror_task import MirrorTask
-from app.gateway.pipeline import Ask, Denied, Passed, reaches
+from app.gateway.pipeline import Ask, reaches
 from app.gateway.ports import View
 from app.gateway.refusals import (
     UNSUPPORTED_VERSION,
@@ -21,6 +21,7 @@ from app.gateway.refusals import (
     unknown_method,
     unsupported_version,
 )
+from app.gateway.unknown_versions import record_unknown_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +101,12 @@ class Mirror:
     async def _unsupported(self, exchange: Exchange, view: View, slug: str, refused: Refused) -> Refused:
         """A version that nobody speaks is a denied call. Who reaches the server is told what is spoken here."""
         pipeline = self.mirrored.pipeline
-        ask = Ask("mcp.negotiate", exchange.method, slug, exchange.address, refused="version_unsupported")
-        try:
-            await pipeline.run(exchange, view, ask, _nowhere)
-        except Denied as denied:
-            view = denied.view
+        view = await record_unknown_version(pipeline, exchange, view, slug)
         if not reaches(view, slug, pipeline.snapshots.now(), exchange.address):
             return refused
         target = await pipeline.target(view.servers[slug], view.token)
         offered = target.protocol_versions or NEWEST_FIRST
         return unsupported_version(refused.data["requested"], offered)
-
-
-async def _nowhere(_passed: Passed) -> str:
-    """Where a request goes that is refused whatever the token may use."""
-    return "not_forwarded"
 
 
 def refuse_http_method(modern: bool) -> NoReturn:

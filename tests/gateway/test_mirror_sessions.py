@@ -125,6 +125,7 @@ async def test_a_version_that_nobody_speaks_is_a_denied_call() -> None:
         for path, supported, reason in (
             ("/mcp/calc", (MODERN, LEGACY), "version_unsupported"),
             ("/mcp/none", (MODERN, LEGACY, "2025-06-18"), "server_unknown"),
+            ("/mcp", (MODERN, LEGACY, "2025-06-18"), "version_unsupported"),
         ):
             async with world.client(token, **{"mcp-protocol-version": "2031-01-01"}) as client:
                 for got in (
