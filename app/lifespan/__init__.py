@@ -26,7 +26,7 @@ from app.kit.outbound import AddressPolicy, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
 from app.kit.stdio import SupervisorAddress
-from app.lifespan.commands import Commands
+from app.lifespan.commands import Commands, Reach
 from app.lifespan.ports import (
     AdmissionPort,
     EndedSessionsPort,
@@ -61,15 +61,16 @@ def make_lifespan(settings: Settings) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            runtime, app.state.break_glass = await _runtime(settings, stack)
+            reach = Reach()
+            runtime, app.state.break_glass = await _runtime(settings, stack, reach)
             app.state.runtime = runtime
-            app.state.gateway, app.state.access = await _gateway(settings, runtime, stack)
+            app.state.gateway, app.state.access = await _gateway(settings, runtime, stack, reach)
             yield
 
     return lifespan
 
 
-async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, BreakGlass]:
+async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> tuple[Runtime, BreakGlass]:
     engine = make_engine(_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
     stack.push_async_callback(engine.dispose)
     outbound = await stack.enter_async_context(
@@ -102,7 +103,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack) -> tuple[Runtime, 
         commands=settings.stdio_allowed_commands,
         supervisor=SupervisorAddress.from_environment(),
         max_token_ttl=settings.max_token_ttl,
-        warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings()],
+        warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
     return runtime, break_glass
 
@@ -113,7 +114,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 async def _gateway(
-    settings: Settings, runtime: Runtime, stack: AsyncExitStack
+    settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach
 ) -> tuple[Gateway, AccessSnapshot]:
     direct_url = settings.database_direct_url
     url = plain_url(_url(settings) if direct_url is None else direct_url.get_secret_value())
@@ -143,7 +144,7 @@ async def _gateway(
     clients = Clients(peppers.derive("clients"))
     runtime.attempts.tell = RefusedSignIns(refusals, clients).count
     syncs = SyncRequestsPort(runtime)
-    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot)
+    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
     snapshots = SnapshotPort(snapshot, commands)
     await _run_in_background(stack, writer, table, refusals, uses, (syncs, commands, neighbours))
     gateway = Gateway(

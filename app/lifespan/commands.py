@@ -40,6 +40,18 @@ class _Held:
     used_at: float
 
 
+class Reach:
+    """Whether the supervisor is there."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+    def warnings(self) -> Sequence[str]:
+        """What whoever runs this worker should know."""
+        words = "the supervisor that runs commands cannot be reached: servers of the transport stdio are away"
+        return (words,) if self.away else ()
+
+
 class Commands:
     """Makes targets of commands and watches those that it made them for."""
 
@@ -50,6 +62,7 @@ class Commands:
         outbound: OutboundClient,
         table: InFlightTable,
         snapshot: AccessSnapshot,
+        reach: Reach,
     ) -> None:
         self._address = address
         self._worker_id = worker_id
@@ -60,15 +73,7 @@ class Commands:
         self._known: set[Pair] = set()
         self._gone: set[Pair] = set()
         self._wake = asyncio.Event()
-        self._away = False
-
-    def warnings(self) -> Sequence[str]:
-        """What whoever runs this worker should know."""
-        if not self._away:
-            return ()
-        return (
-            "The supervisor that runs commands cannot be reached: servers of the transport stdio are away.",
-        )
+        self._reach = reach
 
     async def target(self, launch: Launch, found: Target, server: Server, token: Token) -> UpstreamTarget:
         """Where a call of this token goes, which is watched from here on. Raises ``Refused``."""
@@ -130,9 +135,9 @@ class Commands:
             if self._address is not None and (self._held or self._known or self._gone):
                 try:
                     await self._talk(self._address)
-                    self._away = False
+                    self._reach.away = False
                 except (OutboundError, ValueError, TypeError) as error:
-                    self._away = True
+                    self._reach.away = True
                     _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
             try:
                 async with asyncio.timeout(BEAT_EVERY_S):

@@ -194,3 +194,24 @@ async def test_a_program_that_dies_at_work_is_an_error_of_the_call_and_the_next_
         assert await text(client, "count") == "1"
     calls = await events(plain.service, token_id, action="tool.call")
     assert [call["outcome"] for call in calls] == ["success", "error"]
+
+
+async def test_a_supervisor_that_is_away_is_told_of_and_missed_by_its_servers_alone(
+    plain: Plain, tmp_path: Path
+) -> None:
+    _, secret, _ = await token(plain)
+    async with plain.client(secret, mode="legacy") as client:
+        assert await text(client, "count") == "1"
+        (tmp_path / "socket").rename(tmp_path / "elsewhere")
+        await plain.world.sessions.aclose()
+
+        async def warned() -> bool:
+            answer = await plain.service.api.get("/readyz")
+            return "supervisor that runs commands" in answer.text
+
+        async with asyncio.timeout(20):
+            while not await warned():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        with pytest.raises(MCPError):
+            await text(client, "count")
+    (tmp_path / "elsewhere").rename(tmp_path / "socket")

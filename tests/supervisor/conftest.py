@@ -1,12 +1,11 @@
 """What the tests of the supervisor share."""
 
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.supervisor.world import World, supervising
+from tests.supervisor.world import World, passable_directory, supervising
 
 
 @pytest.fixture
@@ -19,7 +18,5 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture
 def passable() -> Iterator[Path]:
     """A directory that other users may pass through, which pytest's own are not."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o711)
+    with passable_directory() as path:
         yield path

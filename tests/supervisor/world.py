@@ -6,8 +6,9 @@ import json
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,15 @@ class World:
         """A worker for the same server, of another token unless told."""
         parts = {"token_id": uuid4(), "identity_id": uuid4(), "worker_id": uuid4(), **changes}
         return Worker(self.outbound, self.address, other.launch, Holder(**parts))
+
+
+@contextmanager
+def passable_directory() -> Iterator[Path]:
+    """A directory that other users may pass through, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name)
+        path.chmod(0o711)
+        yield path
 
 
 ALLOWED = AllowedCommands(((PYTHON, PLAIN, "*"),))
