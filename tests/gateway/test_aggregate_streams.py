@@ -224,7 +224,9 @@ async def test_a_modern_client_hears_of_resources_of_servers_of_either_era(versi
     server = Subscribing()
     wanted = {"resourceSubscriptions": ["mcp+calc+r://1", "mcp+far+r://1", "r://1"]}
     async with fleet(server, version) as (world, seen):
-        token = world.store.issue(world.store.grant(resources=True))
+        far = world.store.register("far", "http://127.0.0.1:9/mcp", (MODERN,), TOOLS)
+        near = world.store.grant(world.store.servers["calc"], resources=True)
+        token = world.store.issue(near, world.store.grant(far))
         async with world.client(token) as client, listening(client, wanted, 7) as (told, kept):
             assert kept == {"resourceSubscriptions": ["mcp+calc+r://1", "mcp+far+r://1"]}
             await server.listening.wait()
@@ -236,6 +238,7 @@ async def test_a_modern_client_hears_of_resources_of_servers_of_either_era(versi
             regrant(world, token, world.store.grant())
             await world.store.look_again()
             await server.left.wait()
+        assert all(call.decision.allowed for call in world.store.calls), "nobody out of reach is asked"
         if version == MODERN:
             (asked,) = [body for _, body in seen.of("subscriptions/listen")]
             assert asked["params"]["notifications"]["resourceSubscriptions"] == ["r://1"]
