@@ -312,6 +312,41 @@ async def test_a_denied_task_is_an_error_that_says_why() -> None:
         assert not b.seen.requests
 
 
+@pytest.mark.parametrize("method", ["tools/call", "tasks/result"])
+async def test_an_answer_about_a_task_that_is_taken_up_again_is_as_it_would_have_been(method: str) -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        answer: dict[str, Any] = {"jsonrpc": "2.0", "id": message.get("id", 7)}
+        if message.get("method") == "initialize":
+            answer["result"] = {"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {}}
+            await send_json(send, 200, answer, {"mcp-session-id": "s"})
+        elif message.get("id") == 7:
+            await send_events(send, b"id: e1\r\ndata:\r\n\r\n")
+        elif message:
+            await digging(message, receive, send)
+        else:
+            result = {"task": TASK} if method == "tools/call" else {"_meta": {RELATED: {"taskId": RAW}}}
+            await send_events(send, event({**answer, "result": result}))
+
+    async with bench(LEGACY, script) as b:
+        token = b.world.store.issue(b.world.store.grant())
+        async with b.client(token) as client:
+            started = await post(client, "/mcp/calc", initialize())
+            client.headers["mcp-session-id"] = started.headers["mcp-session-id"]
+            shown = await b.start(client)
+            message = {**about(method, shown), "id": 7}
+            if method == "tools/call":
+                message["params"] = {"name": "dig", "task": {}}
+            left = (await b.send(client, message)).text
+            headers = {"mcp-protocol-version": LEGACY, "last-event-id": left.split()[1]}
+            resumed = (await client.get("/mcp/calc", headers=headers)).text
+            assert shown in resumed
+            assert json.dumps(RAW)[1:-1] not in resumed
+            assert RAW not in resumed
+            narrow = ScopeEntry(AllServers(), ToolsByNames(frozenset({"other"})), False, False)
+            b.world.store.change(token, scope=ListedScope((narrow,)))
+            assert (await client.get("/mcp/calc", headers=headers)).status_code == 404
+
+
 async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
     """On the stream of ``tasks/result``: notifications, questions, the client's response, the result."""
     related = {"_meta": {RELATED: {"taskId": RAW}}}
