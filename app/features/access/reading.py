@@ -126,7 +126,7 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
     if token is None:
         return None
     secrets = tuple(
-        Secret(row["pepper_key_id"], row["digest"], _bound(row["expires_at"], inf)) for row in found
+        Secret(_shared(row["pepper_key_id"]), row["digest"], _bound(row["expires_at"], inf)) for row in found
     )
     return TokenEntry(token, secrets)
 

@@ -128,6 +128,9 @@ async def test_tokens_that_are_alike_share_what_they_hold_and_never_an_older_sta
     assert other is not None
     assert one.token.identity is other.token.identity
     assert one.token.scope is other.token.scope
+    again = await read_token(connection, world.token)
+    assert again is not None
+    assert one.secrets[0].pepper_key_id is again.secrets[0].pepper_key_id
 
     await end_grant(connection, world)
     await connection.execute("""UPDATE tokens SET scope = '{"kind": "grants"}'""")
