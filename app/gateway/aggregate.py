@@ -15,7 +15,7 @@ from app.gateway.aggregate_listen import FleetStream, wanted_by
 from app.gateway.aggregate_lists import KINDS, AggregateList
 from app.gateway.aggregate_notes import Notebook
 from app.gateway.aggregate_pages import Cursors
-from app.gateway.aggregate_routes import Route, route_of
+from app.gateway.aggregate_routes import Route, nothing_there, route_of
 from app.gateway.aggregate_sessions import AggregateSessions
 from app.gateway.aggregate_subscribe import SUBSCRIBING, AggregateSubscription
 from app.gateway.catalogue import make_private
@@ -261,7 +261,7 @@ class Aggregate:
         decision, message = denied.decision, caller.message
         hidden = {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
         if route.tool is None or (decision.effect is Effect.DENY and decision.reason_code in hidden):
-            raise route.unknown
+            raise nothing_there(message)
         result: dict[str, Any] = {
             "content": [{"type": "text", "text": denial_text(decision)}],
             "isError": True,

@@ -42,7 +42,7 @@ _ROUNDS = ("inputResponses", "requestState")
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caller:
     """Whose request it is, and what it wants to hear of meanwhile."""
 

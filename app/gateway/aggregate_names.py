@@ -53,22 +53,26 @@ def rename_links(result: dict[str, Any], slug: str) -> None:
 
     Addresses of the web stay: clients fetch them themselves.
     """
-    for block in _blocks(result):
-        resource = block.get("resource") if block.get("type") == "resource" else block
-        if block.get("type") in {"resource", "resource_link"} and isinstance(resource, dict):
-            uri = resource.get("uri")
-            if not isinstance(uri, str) or not uri.lower().startswith(_OF_THE_WEB):
-                _rename(resource, slug)
-
-
-def _blocks(result: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[Any] = []
+    _rename_in(result.get("content"), slug)
     messages = result.get("messages")
-    holders = [result, *(messages if isinstance(messages, list) else [])]
-    for holder in holders:
-        content = holder.get("content") if isinstance(holder, dict) else None
-        found += content if isinstance(content, list) else [content]
-    return [block for block in found if isinstance(block, dict)]
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict):
+            _rename_in(message.get("content"), slug)
+
+
+def _rename_in(content: Any, slug: str) -> None:
+    for block in content if isinstance(content, list) else (content,):
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind == "resource_link":
+            _rename_link(block, slug)
+        elif kind == "resource":
+            _rename_link(block.get("resource"), slug)
+
+
+def _rename_link(resource: Any, slug: str) -> None:
+    uri = resource.get("uri") if isinstance(resource, dict) else None
+    if isinstance(uri, str) and not uri.lower().startswith(_OF_THE_WEB):
+        resource["uri"] = joined_uri(slug, uri)
 
 
 def _rename(resource: Any, slug: str) -> None:

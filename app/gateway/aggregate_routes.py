@@ -18,15 +18,16 @@ Renaming = Callable[[dict[str, Any], str], None]
 """Names what a result speaks of as it is named here, for the server with this slug."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Route:
-    """Where a request goes and what it asks there. ``params`` is as the server knows it."""
+    """Where a request goes and what it asks there. ``params`` is as the server knows it.
+
+    Made for each request and never changed; a frozen class would take three times as long to make.
+    """
 
     slug: str
     action: str
     params: dict[str, Any]
-    unknown: Refused
-    """The answer where there is no such thing, or none in reach."""
     tool: str | None = None
     part: Part | None = None
     arguments: dict[str, Any] | None = None
@@ -41,6 +42,18 @@ def route_of(message: Message) -> Route | None:
     return None if router is None or message.method not in carried else router(message)
 
 
+def nothing_there(message: Message) -> Refused:
+    """The answer where there is no such thing, or none in reach."""
+    name, modern = str(message.params.get("name")), message.modern
+    if message.method == "tools/call":
+        return unknown_tool(name, modern)
+    if message.method == "prompts/get":
+        return invalid_params(f"Unknown prompt: {name}", modern)
+    if message.method == "completion/complete":
+        return invalid_params("ref is of nothing that is here.", modern)
+    return unknown_resource(str(message.params.get("uri")), modern)
+
+
 def _tool(message: Message) -> Route:
     name, arguments = call_parameters(message)
     slug, own = split_name(name)
@@ -48,7 +61,6 @@ def _tool(message: Message) -> Route:
         slug,
         "tool.call",
         {**message.params, "name": own},
-        unknown_tool(name, message.modern),
         tool=own,
         arguments=arguments,
         rename=rename_links,
@@ -62,7 +74,6 @@ def _prompt(message: Message) -> Route:
         slug,
         "prompt.get",
         {**message.params, "name": own},
-        invalid_params(f"Unknown prompt: {name}", message.modern),
         part=Part.PROMPTS,
         arguments={"name": own},
         rename=rename_links,
@@ -76,7 +87,6 @@ def _resource(message: Message) -> Route:
         slug,
         LEGACY[message.method].action,
         {**message.params, "uri": own},
-        unknown_resource(uri, message.modern),
         part=Part.RESOURCES,
         arguments={"uri": own},
         rename=rename_contents,
@@ -97,7 +107,6 @@ def _completion(message: Message) -> Route:
         slug,
         "completion.complete",
         {**message.params, "ref": ref},
-        invalid_params("ref is of nothing that is here.", message.modern),
         part=part,
     )
 
