@@ -78,7 +78,7 @@ def _serve_on(listening: socket.socket, settings: Settings) -> None:
         with signals_held():
             # Stopped half-way, an embedded database that was just launched would be nobody's.
             running.enter_context(usable_database(settings))
-            running.enter_context(commands_running(settings))
+        running.enter_context(commands_running(settings))
         config = _config(settings)
         if settings.workers > 1:
             Multiprocess(config, sockets=[listening]).run()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.cli.children import Child
 from app.cli.errors import CannotStart
+from app.cli.signals import signals_held
 from app.kit.stdio import SupervisorAddress
 from app.settings import Settings
 from app.supervisor.processes import hide_from_equals
@@ -37,15 +38,14 @@ def commands_running(settings: Settings) -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="scopegate-supervisor-") as directory:
         address = SupervisorAddress(f"{directory}/socket", secrets.token_urlsafe(32))
         hide_from_equals()
-        guard = _started(settings, address)
-        os.environ.update(address.written())
-        try:
+        with contextlib.ExitStack() as running:
+            with signals_held():
+                # Stopped half-way, a guard that was just started would be nobody's.
+                guard = _started(settings, address)
+                running.callback(guard.stop)
+            os.environ.update(address.written())
             _wait(guard, Path(address.socket))
             yield
-        finally:
-            for name in address.written():
-                del os.environ[name]
-            guard.stop()
 
 
 def _started(settings: Settings, address: SupervisorAddress) -> Child:

@@ -137,8 +137,9 @@ class Commands:
                     await self._talk(self._address)
                     self._reach.away = False
                 except (OutboundError, ValueError, TypeError) as error:
+                    if not self._reach.away:
+                        _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
                     self._reach.away = True
-                    _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
             try:
                 async with asyncio.timeout(BEAT_EVERY_S):
                     await self._wake.wait()

@@ -134,7 +134,9 @@ class SupervisorApp:
             else:
                 await self._listen(exchange, session, holder)
             return
-        message: Message = await exchange.read()
+        message = await exchange.read()
+        if not isinstance(message, dict):
+            raise Refused(400, "The request is not one message.", code=INVALID_REQUEST)
         exchange.id = message.get("id") if "method" in message else None
         if exchange.headers.get(_VERSION, b"") >= _MODERN:
             await self._modern(exchange, message, launch, holder)
@@ -252,6 +254,8 @@ class SupervisorApp:
 
 def _status(message: bytes) -> int:
     """The HTTP status that the modern era gives an answer."""
+    if b'"error"' not in message:
+        return 200
     answer = strict_json.loads(message)
     error = answer.get("error") if isinstance(answer, dict) else None
     code = error.get("code") if isinstance(error, dict) else None

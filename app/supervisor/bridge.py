@@ -14,8 +14,9 @@ from typing import Any
 from app.kit import strict_json
 from app.supervisor.limits import Limits
 from app.supervisor.outlet import Outlet
-from app.supervisor.refusals import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND
+from app.supervisor.refusals import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, too_many
 
+_MOST_OPEN = 1000
 _MOST_ASKED = 100
 _MOST_PARKED = 64
 _PARKED_SECONDS = 20.0
@@ -68,13 +69,15 @@ class Bridge:
 
     @property
     def busy(self) -> bool:
-        """Whether somebody waits for the program."""
-        return bool(self._open) or self._stream is not None
+        """Whether somebody waits for the program. Who has left does not, whatever it still works on."""
+        return self._stream is not None or any(not opened.outlet.closed for opened in self._open.values())
 
     # ---- what the client says
 
     def ask(self, message: Message) -> Outlet:
-        """Send a request; its answer, and what belongs to it, comes by the outlet."""
+        """Send a request; its answer, and what belongs to it, comes by the outlet. Raises ``Refused``."""
+        if len(self._open) >= _MOST_OPEN:
+            raise too_many("This session", "requests without an answer")
         self._last += 1
         id, outlet = self._last, self._outlet()
         if self.over:
@@ -102,7 +105,7 @@ class Bridge:
 
     def respond(self, message: Message) -> bool:
         """Send a response of the client; False when nothing waits for it."""
-        key = (type(message["id"]), message["id"])
+        key = (type(message.get("id")), message.get("id"))
         if key not in self._asked:
             return False
         self._asked.discard(key)

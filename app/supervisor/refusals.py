@@ -26,11 +26,9 @@ def no_such_session() -> Refused:
     return Refused(404, "There is no such session. Initialize a new one.", code=INVALID_REQUEST)
 
 
-def too_many(whose: str) -> Refused:
-    """A limit of processes is reached."""
-    return Refused(
-        429, f"{whose} has too many sessions with commands open. Close one, or try later.", retry_after=5
-    )
+def too_many(whose: str, what: str = "sessions with commands") -> Refused:
+    """A limit is reached."""
+    return Refused(429, f"{whose} has too many {what} open. Close one, or try later.", retry_after=5)
 
 
 def resting(seconds: float) -> Refused:

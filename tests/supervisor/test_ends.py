@@ -109,6 +109,16 @@ async def test_an_idle_session_ends_and_one_with_a_stream_does_not(tmp_path: Pat
         await until(lambda: not alive(kept))
 
 
+async def test_a_call_whose_caller_has_left_keeps_no_session_from_ending(tmp_path: Path) -> None:
+    async with supervising(tmp_path, idle=0.5) as world:
+        worker = world.worker()
+        session = await worker.legacy()
+        pid = int(await call(session, "pid"))
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "silent"}}
+        (await worker.send("POST", message, session.session_id)).close()
+        await until(lambda: not alive(pid))
+
+
 @pytest.mark.parametrize("tool", ["flood", "long_line"])
 async def test_a_program_that_floods_is_ended(tmp_path: Path, tool: str) -> None:
     async with supervising(tmp_path, line=1024 * 1024) as world:

@@ -9,6 +9,9 @@ import pytest
 
 from app.kit.mcp_upstream import McpUpstreamError
 from app.kit.stdio import AllowedCommands, Launch
+from app.supervisor.bridge import Bridge
+from app.supervisor.limits import Limits
+from app.supervisor.refusals import Refused
 from tests.supervisor.test_sessions import INITIALIZE
 from tests.supervisor.world import Worker, alive, call, supervising, until
 
@@ -118,3 +121,13 @@ async def test_a_program_that_is_not_there_is_told_in_plain_words(tmp_path: Path
             "The program of this server is not installed on the gateway's host.",
             None,
         )
+
+
+def test_a_session_has_so_many_requests_without_an_answer() -> None:
+    sent: list[bytes] = []
+    bridge = Bridge(sent.append, lambda: None, lambda: None, Limits(), modern=False)
+    for number in range(1000):
+        bridge.ask({"jsonrpc": "2.0", "id": number, "method": "tools/call"})
+    with pytest.raises(Refused, match="too many requests"):
+        bridge.ask({"jsonrpc": "2.0", "id": "one more", "method": "tools/call"})
+    assert len(sent) == 1000
