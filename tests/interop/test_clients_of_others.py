@@ -30,10 +30,23 @@ class Bench:
     """The service before the fixture server, with a token for some of its tools and all its parts."""
 
     service: Service
-    url: str
+    fleet: bool
     token_id: str
     token: str
     connect: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """The endpoint: the fleet's, or the server's own."""
+        return f"{self.service.url}/mcp" if self.fleet else f"{self.service.url}/mcp/fixture"
+
+    def named(self, name: str) -> str:
+        """What a tool or prompt is called there."""
+        return f"fixture__{name}" if self.fleet else name
+
+    def placed(self, uri: str) -> str:
+        """What a resource is called there."""
+        return f"mcp+fixture+{uri}" if self.fleet else uri
 
     async def revoke(self) -> None:
         path = f"/api/v1/tokens/{self.token_id}/revoke"
@@ -41,8 +54,8 @@ class Bench:
         assert answer.status_code == 200, answer.text
 
 
-@pytest.fixture
-async def bench(database_url: str, owner: Account) -> AsyncIterator[Bench]:
+@pytest.fixture(params=["/mcp/fixture", "/mcp"])
+async def bench(request: pytest.FixtureRequest, database_url: str, owner: Account) -> AsyncIterator[Bench]:
     async with whole_service(database_url, owner.bearer) as service:
         with listener() as sock:
             async with serving(fixture_app(), sock) as url:
@@ -51,35 +64,37 @@ async def bench(database_url: str, owner: Account) -> AsyncIterator[Bench]:
                 issued = await service.issue(**rights)
                 yield Bench(
                     service,
-                    f"{service.url}/mcp/fixture",
+                    request.param == "/mcp",
                     issued["token"]["id"],
                     issued["secret"],
                     issued["connect"],
                 )
 
 
-async def check(wish: Wish, bench: Bench, asking: str | None) -> None:
+async def check(wish: Wish, bench: Bench, asking: str) -> None:
     """What every client has to be able to do. ``asking``: the tool by which the server asks the user."""
-    assert set(await wish("tools")) == set(GRANTED)
-    called = await wish("call", name="test_simple_text", arguments={})
+    assert set(await wish("tools")) == {bench.named(name) for name in GRANTED}
+    called = await wish("call", name=bench.named("test_simple_text"), arguments={})
     assert not called["error"]
     assert "This is a simple text response" in called["text"]
-    assert "test_simple_prompt" in await wish("prompts")
-    filled = await wish("prompt", name="test_prompt_with_arguments", arguments={"arg1": "a", "arg2": "b"})
+    assert bench.named("test_simple_prompt") in await wish("prompts")
+    filled = await wish(
+        "prompt", name=bench.named("test_prompt_with_arguments"), arguments={"arg1": "a", "arg2": "b"}
+    )
     assert "arg1='a'" in filled
-    assert "test://static-text" in await wish("resources")
-    assert "Data for ID: 7" in await wish("resource", uri="test://template/7/data")
-    await wish("call", name="test_tool_with_progress", arguments={})
-    if asking is not None:
+    assert bench.placed("test://static-text") in await wish("resources")
+    assert "Data for ID: 7" in await wish("resource", uri=bench.placed("test://template/7/data"))
+    await wish("call", name=bench.named("test_tool_with_progress"), arguments={})
+    if asking != "test_elicitation" or not bench.fleet:
         arguments = {"message": "Who are you?"} if asking == "test_elicitation" else {}
-        assert "Ada" in (await wish("call", name=asking, arguments=arguments))["text"]
+        assert "Ada" in (await wish("call", name=bench.named(asking), arguments=arguments))["text"]
     heard = str(await wish("heard"))
     assert "100" in heard, "how the call went"
-    with pytest.raises(Shown, match="Unknown tool: test_error_handling"):
-        await wish("call", name="test_error_handling", arguments={})
+    with pytest.raises(Shown, match=f"Unknown tool: {bench.named('test_error_handling')}"):
+        await wish("call", name=bench.named("test_error_handling"), arguments={})
     await bench.revoke()
     with pytest.raises(Shown):
-        await wish("call", name="test_simple_text", arguments={})
+        await wish("call", name=bench.named("test_simple_text"), arguments={})
 
 
 @pytest.mark.parametrize(
@@ -111,15 +126,14 @@ async def test_the_inspector(bench: Bench, tmp_path: Path) -> None:
             cwd=HERE, env=environment(HOME=str(tmp_path)),
         )  # fmt: skip
 
-    assert {tool["name"] for tool in json.loads(await inspector("--method", "tools/list"))["tools"]} == set(
-        GRANTED
-    )
+    listed = json.loads(await inspector("--method", "tools/list"))["tools"]
+    assert {tool["name"] for tool in listed} == {bench.named(name) for name in GRANTED}
     call = ("--method", "tools/call", "--tool-name")
-    assert "This is a simple text response" in await inspector(*call, "test_simple_text")
+    assert "This is a simple text response" in await inspector(*call, bench.named("test_simple_text"))
     # It looks at the list before it calls, and says so itself.
-    assert "not found on server" in await inspector(*call, "test_error_handling")
-    read = await inspector("--method", "resources/read", "--uri", "test://template/7/data")
+    assert "not found on server" in await inspector(*call, bench.named("test_error_handling"))
+    read = await inspector("--method", "resources/read", "--uri", bench.placed("test://template/7/data"))
     assert "Data for ID: 7" in read
-    assert "test_simple_prompt" in await inspector("--method", "prompts/list")
+    assert bench.named("test_simple_prompt") in await inspector("--method", "prompts/list")
     await bench.revoke()
     assert "test_simple_text" not in await inspector("--method", "tools/list")
