@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -16,8 +16,9 @@ from app.gateway.ports import Notes, StoreUnavailable
 from app.gateway.refusals import Refused, invalid_params
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
-from app.lifespan.ports import EndedSessionsPort
+from app.lifespan.ports import EndedSessionsPort, TokenUses
 from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
+from tests.features.access.world import make_world
 from tests.gateway.messages import LEGACY, call, initialize, post, request
 from tests.gateway.test_aggregate_cancel import TOOLS, Slow, cancelled, outcome_of
 from tests.gateway.test_aggregate_streams import Subscribing, Told, updated
@@ -102,6 +103,28 @@ async def test_the_notes_of_a_session_end_with_it(database_url: str) -> None:
     await EndedSessionsPort(sessions).end(session_id, token_id)
     assert await notes.read(session_id) == Notes()
     await engine.dispose()
+
+
+@pytest.mark.parametrize("end", ["revoked_at = now()", "expires_at = now() - interval '1 minute'"])
+async def test_the_notes_of_a_session_end_with_its_token(database_url: str, end: str) -> None:
+    engine = make_engine(database_url, pool_size=2, name="test")
+    sessions, connection = make_sessions(engine), await asyncpg.connect(database_url)
+    ended, alive = [await make_world(connection) for _ in range(2)]
+    notes, uses = SessionNotesPort(sessions), TokenUses(sessions)
+    kept = {await noted(notes, world.token): world for world in (ended, alive)}
+    await connection.execute(f"UPDATE tokens SET {end} WHERE id = $1", ended.token)
+    uses.note(alive.token)
+    await uses.flush()
+    for session_id, world in kept.items():
+        assert await notes.read(session_id) == (Notes() if world is ended else Notes("info"))
+    await connection.close()
+    await engine.dispose()
+
+
+async def noted(notes: SessionNotesPort, token_id: UUID) -> UUID:
+    session_id = uuid4()
+    await notes.change(session_id, token_id, lambda _: Notes("info"))
+    return session_id
 
 
 async def test_a_database_that_is_away_is_told_as_such() -> None:

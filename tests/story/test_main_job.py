@@ -13,6 +13,7 @@ from mcp import Client, MCPError
 from tests.api import Account
 from tests.story.service import Service, listener, notes_server, serving, whole_service
 
+
 @pytest.fixture
 async def service(database_url: str, owner: Account) -> AsyncIterator[Service]:
     async with whole_service(database_url, owner.bearer) as running:

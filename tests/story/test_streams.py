@@ -95,6 +95,12 @@ async def test_streams_tell_of_a_changed_grant_and_end_with_the_token(
             assert "notifications/tools/list_changed" in told
             assert "notifications/prompts/list_changed" in told
 
+        began = await client.post("/mcp", json=initialize())
+        ending = {"mcp-session-id": began.headers["mcp-session-id"], "mcp-protocol-version": LEGACY}
+        async with client.stream("GET", "/mcp", headers=ending) as opened:
+            assert (await client.delete("/mcp", headers=ending)).status_code == 204
+            assert await Stream(opened).next() is None, "a session takes its stream along"
+
         revoked = await service.api.post(
             f"/api/v1/tokens/{issued['token']['id']}/revoke", json={"reason": "x"}
         )
