@@ -78,6 +78,22 @@ async def test_each_server_is_read_once_however_many_workers_look(
     assert await sync_events(api) == events
 
 
+async def test_what_one_worker_claims_no_other_waits_for_or_claims(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    async with mcp_server(tool("look")) as upstream:
+        for slug in ("one", "two"):
+            await register(api, upstream.url, slug)
+    await pass_time(sessions, 1.2)
+    async with sessions() as first, sessions() as second:
+        (claimed,) = await claim_due(first, HOUR, 1)
+        (other,) = await claim_due(second, HOUR, 2)
+        await first.commit()
+        await second.commit()
+        assert await claim_due(second, HOUR, 2) == []
+    assert claimed != other
+
+
 async def test_what_a_server_changed_is_held_without_anybody_asking(
     app: Scopegate, api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
