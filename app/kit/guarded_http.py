@@ -39,7 +39,7 @@ class SocketTimes:
     """For the rest of a request that was answered before it was whole."""
     idle: float = 75.0
     """Between two requests; above the 60 s for which common proxies keep theirs."""
-    write: float = 30.0
+    write: float = 60.0
     """For a client to take some of an answer that waits, and for the rest after we closed."""
     look: float = 1.0
     """How often all these are looked at: they may be late by so much."""

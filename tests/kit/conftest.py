@@ -10,8 +10,10 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, LoopFactory]:
-    """uvloop too for the outbound client, which lives close to the transport."""
+    """uvloop too for the outbound client, which lives close to the transport, and alone for sockets that only the
+    service as it runs has."""
     plain: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop}
-    return (
-        {**plain, "uvloop": uvloop.new_event_loop} if item.path.name == "test_outbound_client.py" else plain
-    )
+    fast: dict[str, LoopFactory] = {"uvloop": uvloop.new_event_loop}
+    if item.path.name == "test_outbound_client.py":
+        return {**plain, **fast}
+    return fast if item.path.name == "test_guarded_http.py" else plain

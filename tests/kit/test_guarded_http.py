@@ -60,11 +60,11 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
     """Everything up to the end of the connection, however that comes."""
-    got = b""
+    got = bytearray()
     with suppress(ConnectionError):
         while piece := await reader.read(65536):
             got += piece
-    return got
+    return bytes(got)
 
 
 async def answered(reader: asyncio.StreamReader) -> bytes:
@@ -207,9 +207,10 @@ async def test_a_chunked_body_cannot_go_on_without_any_body(begin: bytes, more: 
     async with serving(echo(Seen())) as port, connected(port) as (reader, writer):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + begin)
         end = asyncio.ensure_future(rest(reader))
-        while not end.done():
+        while not end.done() and not writer.is_closing():
             writer.write(more)
             await asyncio.sleep(0)
+        await end
         assert b" 200 " not in end.result()
 
 
@@ -313,7 +314,7 @@ async def test_a_slow_reader_that_does_read_gets_all_of_it() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": LENGTH})
         await send({"type": "http.response.body", "body": b"x" * 30_000_000})
 
-    async with serving(app, write=0.3) as port, connected(port) as (reader, writer):
+    async with serving(app, write=1.0) as port, connected(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.0\r\nHost: x\r\n\r\n")
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert len(await rest(reader)) == 30_000_000
@@ -339,6 +340,21 @@ async def test_past_the_limit_nobody_loses_the_place_that_they_use() -> None:
         async with connected(port) as (second, _):
             assert await rest(second) == b""
         await first.readexactly(1_000_000)
+
+
+async def test_what_is_no_http_behind_a_request_ends_its_answer_and_leaves_no_trace_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen = Seen()
+    async with serving(endless(seen)) as port:
+        for _ in range(20):
+            async with connected(port) as (reader, writer):
+                writer.write(GET)
+                await reader.readexactly(1000)
+                writer.write(b"\x16\x03\x01\x02\x00")
+                await rest(reader)
+                await seen.left.acquire()
+    assert caplog.records == []
 
 
 async def test_a_request_behind_one_that_asks_for_an_upgrade_is_answered() -> None:
