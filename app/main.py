@@ -39,15 +39,21 @@ class Scopegate:
     def __init__(self, api: FastAPI) -> None:
         self.api = api
         self._limited: ASGIApp = RequestLimits(api)
+        # Starlette's ``state`` is looked up in Python, each time anew.
+        self._gateway: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"]
             if path == "/mcp" or path.startswith(_GATEWAY_PREFIXES):
-                await self.api.state.gateway(scope, receive, send)
+                gateway = self._gateway
+                if gateway is None:
+                    gateway = self._gateway = self.api.state.gateway
+                await gateway(scope, receive, send)
                 return
             await self._limited(scope, receive, send)
             return
+        self._gateway = None
         await self.api(scope, receive, send)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from app.features.access.clients import Clients, clean
 from app.features.access.in_flight import InFlightTable
 from app.features.access.models import EndedSession, SessionNote
 from app.features.access.refusals import Refusal, Refusals
-from app.features.access.rows import Row, Values
+from app.features.access.rows import Row, Values, cells_for, cells_of
 from app.features.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
 from app.features.tokens.models import Token as TokenRow
 from app.features.tokens.models import TokenUse
@@ -43,6 +43,8 @@ from app.kit.versions import move_versions
 from app.lifespan.commands import Commands
 
 USE_FLUSH_S = 60.0
+MAX_KNOWN = 5_000
+"""Decisions whose cells are kept for calls to come."""
 
 
 class SnapshotPort:
@@ -109,6 +111,7 @@ class AdmissionPort:
         self._clients = clients
         self._refusals = refusals
         self._uses = uses
+        self._known: dict[tuple[int, str], tuple[Decision, str, Sequence[str]]] = {}
         self._digests = hmac.new(digest_key, digestmod="sha256")
 
     async def admit(self, call: Call) -> Admitted | Stale:
@@ -127,13 +130,26 @@ class AdmissionPort:
         return Admitted(time.monotonic())
 
     def _row(self, call: Call, client_id: UUID) -> Row:
-        decision, identity = call.decision, call.token.identity
+        decision = call.decision
         digest = None
         if call.arguments is not None:
             # A keyed hash that is begun already: to begin one costs as much as all the rest of it.
             mac = self._digests.copy()
             mac.update(canonical(cast("JsonValue", call.arguments)))
             digest = mac.digest()
+        like = self._cells(call, client_id)
+        cells = cells_for(like, call.id, client_id, digest, call.request_id, clean(call.trace_id))
+        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
+        return Row(call.id, cells, decision.rests_on, span)
+
+    def _cells(self, call: Call, client_id: UUID) -> Sequence[str]:
+        """The cells that all calls with this decision have in common: of a known one, as they were."""
+        decision, identity = call.decision, call.token.identity
+        if decision.for_any_call:
+            known = self._known.get((id(decision), call.method))
+            # The decision is kept along, so that no other can come to have its address.
+            if known is not None and known[0] is decision and known[1] == call.action:
+                return known[2]
         values = Values(
             id=call.id,
             action=call.action,
@@ -150,13 +166,14 @@ class AdmissionPort:
             policy_version=_policy_version(decision),
             client_id=client_id,
             method=clean(call.method),
-            arguments_digest=digest,
             definition_digest=None if decision.tool is None else decision.tool.approved_digest,
-            request_id=call.request_id,
-            trace_id=clean(call.trace_id),
         )
-        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
-        return Row(values, decision.rests_on, span)
+        cells = cells_of(values)
+        if decision.for_any_call:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[id(decision), call.method] = (decision, call.action, cells)
+        return cells
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
         self._writer.write_later(outcome_of(call_id, outcome, duration_ms))

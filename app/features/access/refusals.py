@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.features.access.rows import ClientRow, Row, Values
+from app.features.access.rows import ClientRow, Row, Values, cells_of
 from app.kit.ids import new_id
 
 FLUSH_EVERY_S = 60.0
@@ -64,7 +64,11 @@ class Refusals:
                 event_count=count,
             )
             self._write(
-                Row(values, client=None if refusal.client_id is None else clients.get(refusal.client_id))
+                Row(
+                    values.id,
+                    cells_of(values),
+                    client=None if refusal.client_id is None else clients.get(refusal.client_id),
+                )
             )
 
     async def run(self) -> None:

@@ -44,19 +44,17 @@ class Values(NamedTuple):
 
 @dataclass(slots=True)
 class Row:
-    """One audit row to be. ``rests_on`` guards it; an unguarded row (a count) has none.
+    """One audit row to be: ``cells`` are its values as an array literal holds them (``cells_of``).
 
-    ``span`` is (valid_from, valid_until) in Unix seconds by the database's clock, for an allow.
+    ``rests_on`` guards it; an unguarded row (a count) has none. ``span`` is (valid_from, valid_until) in Unix seconds
+    by the database's clock, for an allow.
     """
 
-    values: Values
+    id: UUID
+    cells: Sequence[str]
     rests_on: Sequence[tuple[UUID, int]] = ()
     span: tuple[float, float] | None = None
     client: ClientRow | None = None
-
-    @property
-    def id(self) -> UUID:
-        return self.values.id
 
 
 class Outcome(NamedTuple):
@@ -104,6 +102,41 @@ _TYPES: dict[str, tuple[str, Encode]] = {
     "trace_id": ("text", _text),
 }
 _ENCODERS: tuple[Encode, ...] = tuple(_TYPES[name][1] for name in Values._fields)
+
+
+NULL = "NULL"
+
+
+def cells_of(values: Values) -> list[str]:
+    """The values as they stand in array literals."""
+    return [_cell(value, encode) for value, encode in zip(values, _ENCODERS, strict=True)]
+
+
+def _cell(value: Any, encode: Encode) -> str:
+    return NULL if value is None else encode(value)
+
+
+_PLACE = {name: place for place, name in enumerate(Values._fields)}
+_ID, _CLIENT, _DIGEST = _PLACE["id"], _PLACE["client_id"], _PLACE["arguments_digest"]
+_REQUEST, _TRACE = _PLACE["request_id"], _PLACE["trace_id"]
+
+
+def cells_for(
+    call: Sequence[str],
+    id: UUID,
+    client_id: UUID,
+    arguments_digest: bytes | None,
+    request_id: str | None,
+    trace_id: str | None,
+) -> list[str]:
+    """The cells of one more call like another, whose decision is the same: what differs from call to call."""
+    cells = list(call)
+    cells[_ID] = id.hex
+    cells[_CLIENT] = client_id.hex
+    cells[_DIGEST] = _cell(arguments_digest, _bytes)
+    cells[_REQUEST] = _cell(request_id, _text)
+    cells[_TRACE] = _cell(trace_id, _text)
+    return cells
 
 
 def _unnest(first: int, kinds: Sequence[str]) -> str:
@@ -185,32 +218,41 @@ def arguments_of(
         worker_id,
         digest_key_id,
         len(rows) + len(outcomes),
-        _array([id for id, _ in places], _uuid),
-        _array([version for _, version in places], str),
-        *_columns(outcomes, (_uuid, _uuid, _word, str)),
-        _array(grounds, str),
-        _array([None if row.span is None else row.span[0] for row in rows], str),
-        _array([None if row.span is None else row.span[1] for row in rows], str),
-        *_columns([row.values for row in rows], _ENCODERS),
-        *(_columns(clients, (_uuid, _text, _text, _text, _text)) if clients else ()),
+        _array([id.hex for id, _ in places]),
+        _array([str(version) for _, version in places]),
+        *_columns([_outcome_cells(outcome) for outcome in outcomes], 4),
+        _array(grounds),
+        _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
+        _array([NULL if row.span is None else str(row.span[1]) for row in rows]),
+        *_columns([row.cells for row in rows], len(_ENCODERS)),
+        *(_columns([_client_cells(client) for client in clients], 5) if clients else ()),
     ]
 
 
-def _columns(rows: Sequence[Sequence[Any]], encoders: Sequence[Encode]) -> Iterable[str | None]:
+def _columns(rows: Sequence[Sequence[str]], width: int) -> Iterable[str | None]:
     if not rows:
-        return [None] * len(encoders)
-    return map(_array, zip(*rows, strict=True), encoders)
+        return [None] * width
+    return map(_array, zip(*rows, strict=True))
 
 
-def _grounds(row: Row, places: dict[tuple[UUID, int], int]) -> str | None:
+def _array(cells: Sequence[str]) -> str | None:
+    """A column as PostgreSQL's array literal. None, which ``unnest`` fills up with NULL, when nothing is in it."""
+    if not cells or (cells[0] == NULL and all(cell == NULL for cell in cells)):
+        return None
+    return "{" + ",".join(cells) + "}"
+
+
+def _outcome_cells(outcome: Outcome) -> tuple[str, str, str, str]:
+    return outcome.id.hex, outcome.call_id.hex, _word(outcome.outcome), str(outcome.duration_ms)
+
+
+def _client_cells(client: ClientRow) -> list[str]:
+    id, *texts = client
+    return [id.hex, *(_cell(text, _text) for text in texts)]
+
+
+def _grounds(row: Row, places: dict[tuple[UUID, int], int]) -> str:
     """What a row rests on, as an array of places among all that the batch rests on, which counts from 1."""
     if not row.rests_on:
-        return None
+        return NULL
     return '"{' + ",".join([str(places.setdefault(pair, len(places) + 1)) for pair in row.rests_on]) + '}"'
-
-
-def _array(cells: Sequence[Any], encode: Encode) -> str | None:
-    """A column as PostgreSQL's array literal. None, which ``unnest`` fills up with NULL, when nothing is in it."""
-    if not cells or (cells[0] is None and all(cell is None for cell in cells)):
-        return None
-    return "{" + ",".join(["NULL" if cell is None else encode(cell) for cell in cells]) + "}"

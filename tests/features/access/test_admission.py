@@ -11,7 +11,7 @@ import pytest
 
 from app.features.access.admission import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.rows import Row, Values
+from app.features.access.rows import Row, Values, cells_of
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
@@ -223,7 +223,7 @@ async def test_whoever_comes_while_a_connection_hangs_is_refused_within_the_dead
         await asyncio.sleep(after)
         came = monotonic()
         with pytest.raises(AdmissionUnavailable):
-            await writer.write(Row(Values(id=new_id(), action="tool.call", actor_type="identity")))
+            await writer.write(Row(new_id(), cells_of(Values(new_id(), "tool.call", "identity"))))
         return monotonic() - came
 
     waits = await asyncio.gather(*(come(number / 5) for number in range(8)))

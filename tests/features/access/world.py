@@ -15,7 +15,7 @@ from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential,
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.reading import consistent, read_fleet, read_token
-from app.features.access.rows import Row, Values
+from app.features.access.rows import Row, Values, cells_of
 from app.features.audit.epochs import ensure_epoch
 from app.kit.crypto import Peppers
 from app.kit.ids import new_id
@@ -104,9 +104,8 @@ def call_row(world: World, decided: Decision, **columns: Any) -> Row:
         actor_type="identity", actor_id=world.person, token_id=world.token, server_id=world.server,
         **columns,
     )  # fmt: skip
-    return Row(
-        values, decided.rests_on, (decided.valid_from, decided.valid_until) if decided.allowed else None
-    )
+    span = (decided.valid_from, decided.valid_until) if decided.allowed else None
+    return Row(values.id, cells_of(values), decided.rests_on, span)
 
 
 @asynccontextmanager
