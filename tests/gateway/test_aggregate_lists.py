@@ -66,7 +66,7 @@ async def fleet(
     **scripts: Callable[[Any, Any, Any], Awaitable[None]],
 ) -> AsyncIterator[tuple[World, dict[str, Seen]]]:
     """A gateway before these servers, all of the modern era."""
-    async with running() as world, asyncio.timeout(10), _served(world, dict(scripts)) as seen:
+    async with running() as world, asyncio.timeout(30), _served(world, dict(scripts)) as seen:
         yield world, seen
 
 
@@ -190,7 +190,7 @@ async def test_a_silent_server_is_told_and_does_not_keep_the_others_waiting(
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    monkeypatch.setattr("app.gateway.aggregate_lists.LIST_SECONDS", 0.2)
+    monkeypatch.setattr("app.gateway.aggregate_lists.LIST_SECONDS", 1.0)
     method = "prompts/list"
     async with fleet(a=silent, b=pages_of(method, [prompts("p")])) as (world, _):
         async with world.client(everything(world)) as client:

@@ -70,7 +70,7 @@ async def test_streams_tell_of_a_changed_grant_and_end_with_the_token(
     }
     identity_id = issued["token"]["identity_id"]
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=20) as client,
         both_eras(client) as (old, new, session),
     ):
