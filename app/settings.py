@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     limit_calls_at_once_per_identity: int = Field(default=512, ge=0)
     limit_streams: int = Field(default=16, ge=0)
     limit_streams_per_identity: int = Field(default=64, ge=0)
+    limit_connections: int = Field(default=256, ge=1)
+    limit_connections_per_identity: int = Field(default=64, ge=1)
     limit_silence: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
     limit_call_time: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     limit_stream_time: timedelta = Field(default=timedelta(days=1), gt=timedelta())

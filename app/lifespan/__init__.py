@@ -22,7 +22,7 @@ from app.kit.client_tokens import ClientTokens
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions, plain_url
 from app.kit.ids import new_id
-from app.kit.outbound import AddressPolicy, OutboundClient
+from app.kit.outbound import AddressPolicy, Limits, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
 from app.kit.stdio import SupervisorAddress
@@ -74,7 +74,13 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
     engine = make_engine(_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
     stack.push_async_callback(engine.dispose)
     outbound = await stack.enter_async_context(
-        OutboundClient(AddressPolicy(allowed_networks=settings.upstream_allowed_networks))
+        OutboundClient(
+            AddressPolicy(allowed_networks=settings.upstream_allowed_networks),
+            limits=Limits(
+                connections_per_origin=settings.limit_connections,
+                connections_per_caller=settings.limit_connections_per_identity,
+            ),
+        )
     )
     client_tokens = ClientTokens(outbound)
     stack.push_async_callback(client_tokens.aclose)

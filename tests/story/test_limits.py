@@ -1,6 +1,7 @@
 """The limits of the settings hold at the gateway, and what they refuse is counted in the audit trail."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 
@@ -12,10 +13,19 @@ _REFUSED = "SELECT reason_code, event_count FROM audit_events WHERE action = 'to
 _CALLS = "SELECT count(*) FROM audit_events WHERE action = 'mcp.initialize'"
 
 
-async def test_a_token_past_its_limit_is_refused_and_counted_once_a_minute(
+async def test_the_limits_of_the_settings_hold_and_refusals_are_one_event_a_minute(
     database_url: str, owner: Account
 ) -> None:
-    async with whole_service(database_url, owner.bearer, limit_calls=2, workers=1) as service:
+    served: list[Any] = []
+
+    def keep(app: Any) -> Any:
+        served.append(app)
+        return app
+
+    settings = {"limit_calls": 2, "limit_connections": 7, "limit_connections_per_identity": 3}
+    async with whole_service(database_url, owner.bearer, wrap=keep, **settings) as service:
+        limits = served[0].api.state.runtime.outbound.limits
+        assert (limits.connections_per_origin, limits.connections_per_caller) == (7, 3)
         person = await service.post("/identities", {"kind": "person", "user_name": "maria"})
         expires_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         token = {"identity_id": person["id"], "name": "laptop", "scope": {"kind": "grants"}}
