@@ -18,7 +18,7 @@ from app.gateway.refusals import invalid_params
 from app.gateway.relay import Watch
 from app.gateway.sessions import SessionSealer
 from app.gateway.upstream_sessions import Connection, UpstreamSessions
-from app.kit.mcp_upstream import LegacySession
+from app.kit.mcp_upstream import LegacySession, McpUpstreamError
 
 SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
 
@@ -46,13 +46,19 @@ class AggregateSubscription(AggregateCall):
     async def _ask(
         self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
     ) -> dict[str, Any]:
-        if isinstance(connection, LegacySession):
-            await super()._ask(connection, passed, answer, watch)
+        subscribes = self._message.method == "resources/subscribe"
         # A modern server knows no subscriptions but those of a stream.
+        if isinstance(connection, LegacySession):
+            try:
+                await super()._ask(connection, passed, answer, watch)
+            except McpUpstreamError as error:
+                # It may have been another worker's session with the server that subscribed.
+                if subscribes or error.kind != "rpc":
+                    raise
         session_id, token_id = self._caller.session_id, passed.view.token.id
         if session_id is not None:
             uri = str(self._message.params["uri"])
-            if self._message.method == "resources/subscribe":
+            if subscribes:
                 await self._notebook.subscribe(session_id, token_id, uri)
             else:
                 await self._notebook.unsubscribe(session_id, token_id, uri)

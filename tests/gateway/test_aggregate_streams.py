@@ -201,7 +201,8 @@ class Subscribing(Streaming):
 
     async def __call__(self, message: dict[str, Any], receive: Any, send: Any) -> None:
         if message.get("method") in {"resources/subscribe", "resources/unsubscribe"}:
-            if message["params"]["uri"] == "r://unknown":
+            known = message["params"]["uri"] != "r://unknown"
+            if not known or message["method"] == "resources/unsubscribe":
                 error = {"code": -32002, "message": "no"}
                 await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "error": error})
                 return
