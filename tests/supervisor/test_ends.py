@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +226,12 @@ async def test_a_program_that_makes_hard_work_waits_for_a_while(
     assert await call(session, "count") == "1"
     assert await call(session, "count") == "2"
     assert len(rested) >= 3
+
+
+def test_what_hides_from_its_equals_cannot_be_traced_or_read_by_them() -> None:
+    code = (
+        "import ctypes; from app.supervisor.processes import hide_from_equals; hide_from_equals(); "
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "0"
