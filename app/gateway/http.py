@@ -73,15 +73,18 @@ class Exchange:
             self.duplicated = frozenset(name for name, count in counts.items() if count > 1)
             # Of several the first; where it matters, none is taken.
             self.headers = dict(reversed(lines))
-        peer = scope.get("client")
-        self.address: Address | None = None if peer is None else parse_address(peer[0])
+        peer, agent = scope.get("client"), self.headers.get(b"user-agent")
+        host: str | None = None if peer is None else peer[0]
+        short = len(host or "") <= _CACHED_BYTES and len(agent or b"") <= _CACHED_BYTES
+        look = client_at if short else client_at.__wrapped__
+        self.address: Address | None
+        self.client: Client
+        self.address, self.client = look(host, agent)
         if proxies:
             # Some proxies add a line of their own below the client's: all of them are one list (RFC 9110, 5.3).
             hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
-        agent = self.headers.get(b"user-agent")
-        make = client_at if agent is None or len(agent) <= _CACHED_BYTES else client_at.__wrapped__
-        self.client: Client = make(self.address, agent)
+            self.client = _client(self.address, agent)
         asked = self.headers.get(b"x-request-id")
         self.request_id: str | None = None
         if asked is not None and _REQUEST_ID.fullmatch(asked):
@@ -215,8 +218,13 @@ def _address(text: str) -> Address | None:
 
 
 @lru_cache(maxsize=4096)
-def client_at(address: Address | None, agent: bytes | None) -> Client:
-    """The client as far as the connection tells."""
+def client_at(host: str | None, agent: bytes | None) -> tuple[Address | None, Client]:
+    """The client as far as the connection tells. Texts are hashed in no time, addresses are not."""
+    address = None if host is None else parse_address(host)
+    return address, _client(address, agent)
+
+
+def _client(address: Address | None, agent: bytes | None) -> Client:
     return Client(
         None if address is None else str(address), None if agent is None else agent.decode("latin-1")
     )

@@ -78,6 +78,7 @@ class AdmissionWriter:
         self._later: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._unsure: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._statements: (
             tuple[PreparedStatement[asyncpg.Record], PreparedStatement[asyncpg.Record]] | None
@@ -91,7 +92,10 @@ class AdmissionWriter:
         """
         if self._closing or len(self._queue) >= WAITING:
             raise AdmissionUnavailable
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            # Python 3.11 asks the operating system each time whose loop it is.
+            self._loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bool] = self._loop.create_future()
         self._queue.append(_Waiting(row, answer, time.monotonic() + DEADLINE_S))
         self._wake.set()
         return await answer
