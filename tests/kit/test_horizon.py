@@ -28,6 +28,8 @@ async def test_an_open_writing_transaction_is_seen_and_its_process_named(databas
         stack.push_async_callback(engine.dispose)
         async with writer.transaction():
             await writer.fetchval("SELECT pg_current_xact_id()")
+            # Nothing is held back but what came after it, and ended.
+            await watcher.fetchval("SELECT pg_current_xact_id()")
             # Other tests write in the same cluster: theirs may be older and end, ours stays.
             async with make_sessions(engine)() as session, asyncio.timeout(10):
                 while await horizon.held_back(session) == 0:
