@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy import Select, bindparam, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
@@ -64,12 +64,7 @@ async def authenticate_bearer(session: AsyncSession, peppers: Peppers, text: str
     credential = parse_credential(text, API_BEARER)
     if credential is None:
         raise refused()
-    query = (
-        _live_accounts(ApiBearer)
-        .join(ApiBearer, col(ApiBearer.credential_id) == ServiceAccountCredential.id)
-        .where(col(ApiBearer.id) == credential.id, col(ApiBearer.expires_at) > func.clock_timestamp())
-    )
-    row = (await session.execute(query)).one_or_none()
+    row = (await session.execute(_BY_BEARER, {"bearer": credential.id})).one_or_none()
     if not _matches(peppers, row, credential) or row is None:
         raise refused()
     return _caller(row)
@@ -165,6 +160,14 @@ def _acting(accounts: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
             or_(col(answering.id).is_(None), col(answering.status) == "active"),
         )
     )
+
+
+# Built once: it is asked at each request.
+_BY_BEARER = (
+    _live_accounts(ApiBearer)
+    .join(ApiBearer, col(ApiBearer.credential_id) == ServiceAccountCredential.id)
+    .where(col(ApiBearer.id) == bindparam("bearer"), col(ApiBearer.expires_at) > func.clock_timestamp())
+)
 
 
 async def has_usable_owner(session: AsyncSession) -> bool:
