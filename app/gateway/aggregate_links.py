@@ -52,6 +52,7 @@ class Links:
     id: UUID = field(default_factory=uuid4)
     """In the place of a client's session: these streams have upstream sessions to themselves."""
     _running: dict[str, tuple[frozenset[str], asyncio.Task[None]]] = field(default_factory=dict)
+    _ending: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def arrange(self, uris: Iterable[str]) -> None:
         """Hear of these resources and no others, as far as their servers are in reach."""
@@ -59,10 +60,12 @@ class Links:
         for slug, (own, task) in list(self._running.items()):
             if task.done() or wanted.get(slug) != own:
                 task.cancel()
+                self._ending[slug] = task
                 del self._running[slug]
         for slug, own in wanted.items():
             if slug not in self._running and len(self._running) < MAX_LINKS:
-                task = asyncio.get_running_loop().create_task(self._keep(slug, own))
+                before = self._ending.pop(slug, None)
+                task = asyncio.get_running_loop().create_task(self._keep(slug, own, before))
                 self._running[slug] = own, task
 
     def _reached(self, uris: Iterable[str]) -> Mapping[str, frozenset[str]]:
@@ -76,14 +79,17 @@ class Links:
 
     async def close(self) -> None:
         """End them all."""
-        tasks = [task for _, task in self._running.values()]
+        tasks = [*(task for _, task in self._running.values()), *self._ending.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.upstreams.end(self.id)
 
-    async def _keep(self, slug: str, uris: frozenset[str]) -> None:
+    async def _keep(self, slug: str, uris: frozenset[str], before: asyncio.Task[None] | None) -> None:
         """Hold the stream with one server, and open it again when it ends, ever less often."""
+        if before is not None:
+            # Many servers take one stream in a session at a time.
+            await asyncio.gather(before, return_exceptions=True)
         wait, began = FIRST_WAIT, monotonic()
         while await self._hold(slug, uris):
             held = monotonic() - began

@@ -306,6 +306,47 @@ async def test_subscriptions_are_refused_as_the_server_says_and_beyond_reach_num
             assert (await client.post("/mcp", json=body, headers=headers)).status_code == 404
 
 
+class Counting(Subscribing):
+    """Knows how many streams it has had, and has."""
+
+    open = 0
+    streams = 0
+
+    async def _until_left(self, receive: Any, send: Any) -> None:
+        self.open += 1
+        self.streams += 1
+        self.listening.set()
+
+        async def until_gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        gone = asyncio.create_task(until_gone())
+        while not gone.done():
+            getting = asyncio.create_task(self.more.get())
+            await asyncio.wait({getting, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if getting.done():
+                await send({"type": "http.response.body", "body": getting.result(), "more_body": True})
+            getting.cancel()
+        self.open -= 1
+        self.left.set()
+
+
+async def test_another_wish_for_the_same_server_takes_up_its_stream_anew_with_both() -> None:
+    server = Counting()
+    async with fleet(server, MODERN) as (world, _):
+        token = world.store.issue(world.store.grant(resources=True))
+        async with world.client(token) as client, hearing(client) as (told, headers):
+            for count, uri in enumerate(("r://1", "s://2"), 1):
+                wish = request("resources/subscribe", {"uri": f"mcp+calc+{uri}"})
+                assert (await client.post("/mcp", json=wish, headers=headers)).json()["result"] == {}
+                while (server.streams, server.open) != (count, 1):  # noqa: ASYNC110  nothing tells of it
+                    await asyncio.sleep(0.01)
+            for uri in ("r://1", "s://2"):
+                server.more.put_nowait(updated(uri))
+                assert (await told.next())["params"] == {"uri": f"mcp+calc+{uri}"}
+
+
 async def test_what_a_server_says_of_its_lists_is_told_once_however_often_it_says_it() -> None:
     server = Subscribing()
     wanted = {**ALL, "resourceSubscriptions": ["mcp+calc+r://1"]}
