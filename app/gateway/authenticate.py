@@ -1,6 +1,6 @@
 """Who is calling: the bearer token, and the one answer for every token that opens nothing."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -68,7 +68,8 @@ class Door:
         if known is None and len(raw) <= MAX_PARSED_BYTES:
             if len(self._parsed) >= MAX_PARSED:
                 self._parsed.clear()
-            self._parsed[raw] = credential
+            # Under the id that the snapshot itself has: the same object is found without being compared.
+            self._parsed[raw] = replace(credential, id=view.token.id)
         stopped = liveness(view.token, self.snapshots.now(), exchange.address)
         if stopped is not None:
             if stopped not in _FINAL:

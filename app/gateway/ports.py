@@ -122,7 +122,7 @@ class Call:
     trace_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admitted:
     """The row is durable. ``at`` is ``time.monotonic()`` when the answer came."""
 
