@@ -76,8 +76,15 @@ async def token(plain: Plain) -> tuple[str, str, str]:
     return await issue(plain.service, ["read", "write", "destructive", "unknown"])
 
 
-@pytest.mark.parametrize("mode", ["auto", "legacy"])
-@pytest.mark.parametrize("path", ["/mcp/plain", "/mcp"])
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        ("/mcp/plain", "auto"),
+        pytest.param("/mcp/plain", "legacy", marks=pytest.mark.slow),
+        pytest.param("/mcp", "auto", marks=pytest.mark.slow),
+        ("/mcp", "legacy"),
+    ],
+)
 async def test_a_command_is_a_server_like_any_other_and_two_tokens_share_no_process(
     plain: Plain, path: str, mode: Any
 ) -> None:
@@ -142,7 +149,12 @@ async def change_command(plain: Plain, held: tuple[str, str, str]) -> None:
     await plain.patch(f"/servers/{plain.id}", {"args": [PLAIN, "--other"]})
 
 
-@pytest.mark.parametrize("end", [end_token, end_grant, suspend, disable, change_credential, change_command])
+OTHER_WAYS = [
+    pytest.param(end, marks=pytest.mark.slow) for end in (end_grant, suspend, disable, change_command)
+]
+
+
+@pytest.mark.parametrize("end", [end_token, change_credential, *OTHER_WAYS])
 async def test_processes_end_with_the_right_the_command_or_the_credential(plain: Plain, end: Any) -> None:
     held = await token(plain)
     async with plain.client(held[1], mode="legacy") as client, plain.client(held[1]) as modern:
@@ -196,6 +208,7 @@ async def test_a_program_that_dies_at_work_is_an_error_of_the_call_and_the_next_
     assert [call["outcome"] for call in calls] == ["success", "error"]
 
 
+@pytest.mark.slow
 async def test_a_supervisor_that_is_away_is_told_of_and_missed_by_its_servers_alone(
     plain: Plain, tmp_path: Path
 ) -> None:
