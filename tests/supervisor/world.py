@@ -149,7 +149,7 @@ async def supervising(
     """Run a supervisor in this process, with ends that come fast."""
     homes = path / "homes"
     homes.mkdir()
-    isolation = Isolation(homes, users, path / "claims")
+    isolation = Isolation(homes, users)
     sessions = Sessions(allowed, isolation, Limits(**{"grace": 0.2, **limits}))
     address = SupervisorAddress(str(path / "socket"), "s3cret")
     listener = socket.socket(socket.AF_UNIX)
