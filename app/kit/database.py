@@ -5,13 +5,14 @@ request a few times; a database that cannot serve becomes ``Unavailable``, never
 """
 
 from collections.abc import AsyncIterator, Callable, Coroutine
+from time import monotonic
 from typing import Annotated, Any
 
 from asyncpg.exceptions import PostgresError
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -25,6 +26,8 @@ _REPEATABLE = {"40001", "40P01"}
 _NOT_NULL = "23502"
 _CHECK = "23514"
 _CANNOT_CONNECT_NOW = "57P03"
+_TRUSTED_S = 1.0
+_USED = "used_at"
 _UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
 
 
@@ -48,7 +51,6 @@ def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> As
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=2,
-        pool_pre_ping=True,
         # The text of an error ends up in logs, and parameters are what people sent.
         hide_parameters=True,
         connect_args={
@@ -66,6 +68,8 @@ def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> As
         },
     )
     event.listen(engine.sync_engine, "handle_error", _translate)
+    event.listen(engine.sync_engine, "checkin", _mark_used)
+    event.listen(engine.sync_engine, "checkout", _check_alive)
     return engine
 
 
@@ -99,6 +103,26 @@ def _translate(context: Any) -> None:
         raise Unavailable("The database cannot serve right now; repeat the request shortly.") from (
             context.original_exception
         )
+
+
+def _mark_used(_connection: Any, record: Any) -> None:
+    record.info[_USED] = monotonic()
+
+
+def _check_alive(connection: Any, record: Any, _proxy: Any) -> None:
+    """Before a connection is used, ask it whether it still works, unless that was seen a moment ago.
+
+    Asking takes three round trips, as many as all that some requests need.
+    """
+    used = record.info.get(_USED)
+    if connection.driver_connection.is_closed():
+        raise InvalidatePoolError
+    if used is None or monotonic() - used < _TRUSTED_S:
+        return
+    try:
+        connection.ping()
+    except (connection.dbapi.Error, OSError) as error:
+        raise InvalidatePoolError from error
 
 
 def _cannot_record(code: str | None, cause: BaseException | None) -> bool:

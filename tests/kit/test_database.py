@@ -1,11 +1,13 @@
 """Engines: what an error of the database says."""
 
 import asyncio
+from time import monotonic
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.kit import database
 from app.kit.database import make_engine
 
 
@@ -18,6 +20,51 @@ async def test_the_text_of_an_error_holds_no_parameter(database_url: str) -> Non
             )
     assert "division by zero" in str(raised.value)
     assert "what-a-client-sent" not in str(raised.value)
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("idle_s", [0, 60])
+async def test_a_connection_that_the_database_closed_is_not_used_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, idle_s: float
+) -> None:
+    engine = make_engine(database_url, pool_size=1, name="test")
+    own = text("SELECT pg_backend_pid()")
+    async with engine.connect() as connection:
+        before = (await connection.execute(own)).scalar_one()
+        raw = (await connection.get_raw_connection()).driver_connection
+    assert raw is not None
+    closed = asyncio.Event()
+    raw.add_termination_listener(lambda _connection: closed.set())
+    other = make_engine(database_url, pool_size=1, name="other")
+    async with other.connect() as connection:
+        await connection.execute(text("SELECT pg_terminate_backend(:id)"), {"id": before})
+    await other.dispose()
+    await closed.wait()
+    monkeypatch.setattr(database, "monotonic", lambda: monotonic() + idle_s)
+    async with engine.connect() as connection:
+        assert (await connection.execute(own)).scalar_one() != before
+    await engine.dispose()
+
+
+async def test_a_connection_that_stood_idle_is_asked_before_it_is_used(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network may have gone silent: the one that does not answer is replaced, not handed to a request."""
+    engine = make_engine(database_url, pool_size=1, name="test")
+    own = text("SELECT pg_backend_pid()")
+    async with engine.connect() as connection:
+        before = (await connection.execute(own)).scalar_one()
+        raw = (await connection.get_raw_connection()).dbapi_connection
+
+    def silent(*_arguments: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(type(raw), "ping", silent)
+    async with engine.connect() as connection:
+        assert (await connection.execute(own)).scalar_one() == before
+    monkeypatch.setattr(database, "monotonic", lambda: monotonic() + 60)
+    async with engine.connect() as connection:
+        assert (await connection.execute(own)).scalar_one() != before
     await engine.dispose()
 
 
