@@ -13,9 +13,14 @@ from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.models import Identity
 from app.features.servers import repository
+from app.features.servers.credential_schemas import (
+    Credential,
+    EnvCredential,
+    NoCredential,
+    OAuthClientCredential,
+)
 from app.features.servers.models import Server, ServerCredential
 from app.features.servers.places import place_of_server
-from app.features.servers.schemas import Credential, EnvCredential, NoCredential, OAuthClientCredential
 from app.kit.authorization import Caller
 from app.kit.client_tokens import ClientCredentials
 from app.kit.crypto import Sealed, Sealer

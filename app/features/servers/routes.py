@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.servers import credentials, instructions, repository, service
+from app.features.servers.credential_schemas import CredentialPut, UpstreamCredentialView
 from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import (
-    CredentialPut,
     IncludeEnded,
     InstructionsApprove,
     ServerCreate,
@@ -16,7 +16,6 @@ from app.features.servers.schemas import (
     ServerPatch,
     ServerQuery,
     ServerView,
-    UpstreamCredentialView,
 )
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
