@@ -48,6 +48,52 @@ async def record(
     return event.id
 
 
+_MADE = text("""
+WITH version AS (
+    INSERT INTO object_versions (object_id, version, kind, content)
+    VALUES (:object_id, 1, :kind, CAST(:content AS jsonb))
+)
+INSERT INTO audit_events (
+    id, action, actor_type, actor_id, on_behalf_of, object_type, object_id, token_id, outcome, changes, request_id
+)
+VALUES (
+    :id, :action, :actor_type, :actor_id, :on_behalf_of, :object_type, :object_id, :token_id, 'success',
+    CAST(:changes AS jsonb), :request_id
+)
+""")
+
+
+async def record_made(
+    session: AsyncSession,
+    caller: Caller,
+    action: str,
+    object_type: str,
+    object_id: UUID,
+    *,
+    kind: str,
+    content: dict[str, Any],
+    changes: dict[str, Any],
+    request_id: str | None,
+    token_id: UUID,
+) -> None:
+    """``record`` and ``keep_version`` for an object that was just made, in one round trip."""
+    values = {
+        "id": new_id(),
+        "action": action,
+        "actor_type": caller.kind,
+        "actor_id": caller.id,
+        "on_behalf_of": caller.identity_id,
+        "object_type": object_type,
+        "object_id": object_id,
+        "token_id": token_id,
+        "request_id": request_id,
+        "kind": kind,
+        "content": json.dumps(content, default=str),
+        "changes": json.dumps(changes, default=str),
+    }
+    await session.execute(_MADE, values)
+
+
 async def record_each(
     session: AsyncSession,
     caller: Caller,

@@ -3,6 +3,7 @@ or asks for it, so that a settings file that is shared or committed gives nothin
 
 import json
 import shlex
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -57,6 +58,7 @@ def _claude_desktop(url: str) -> dict[str, Any]:
     return {"mcpServers": {NAME: {"command": "npx", "args": arguments, "env": environment}}}
 
 
+@lru_cache(maxsize=4)
 def connect_settings(public_url: str) -> Connect:
     """The settings for the whole fleet's endpoint, ``<public_url>/mcp``."""
     url = public_url.rstrip("/") + "/mcp"

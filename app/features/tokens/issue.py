@@ -5,22 +5,22 @@ issue anything beyond those grants; nothing of them needs to be copied or compar
 """
 
 import secrets
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from app.domain import token_format
 from app.domain.errors import Conflict, FieldError, Invalid
 from app.domain.scopes import scope_within
-from app.features.audit.record import keep_version, record
-from app.features.identities.models import Identity
-from app.features.tokens import repository
+from app.features.audit.record import record_made
+from app.features.tokens import issue_queries, repository
 from app.features.tokens.models import Token, TokenSecret
-from app.features.tokens.schemas import TokenCreate
+from app.features.tokens.repository import TokenReading
+from app.features.tokens.schemas import TokenCreate, TokenView
 from app.kit.authorization import Caller
 from app.kit.crypto import Peppers
 from app.kit.ids import IDENTITY, TOKEN, format_id, new_id
@@ -32,66 +32,58 @@ from app.kit.selectors import (
     servers_named_by_scope,
     store_scope,
 )
-from app.kit.versions import move_versions
 
 DEEPEST = 5
 
 
 async def issue_token(
     session: AsyncSession, runtime: Runtime, caller: Caller, body: TokenCreate, request_id: str | None
-) -> tuple[UUID, str]:
-    """Issue a token and return its id; the second value is its secret, which is kept nowhere.
+) -> tuple[TokenView, str]:
+    """Issue a token; the second value is its secret, which is kept nowhere.
 
     Identity, owner and parent are held FOR SHARE until the commit, so that no offboarding or revocation that runs
     beside this one misses the new token. Raises ``Conflict`` when the identity or its owner is not active, and
     ``Invalid``.
     """
-    identity = await _hold_active(session, body.identity_id)
+    named = servers_named_by_scope(body.scope, "/scope")
+    identity = await _hold_active(session, body.identity_id, {id for _, id in named})
     parent = None
     if body.parent_id is not None:
         parent = await _hold_parent(session, body.parent_id, identity)
         _check_within(body, parent)
-    await check_expiry(session, body.expires_at, runtime.max_token_ttl)
-    await check_scope_servers(session, body.scope)
+    _check_expiry(identity.now, body.expires_at, runtime.max_token_ttl)
+    _check_named(named, identity.servers)
     token = Token(
         id=new_id(),
-        identity_id=identity.id,
-        parent_id=None if parent is None else parent.id,
+        identity_id=body.identity_id,
+        parent_id=body.parent_id,
         depth=0 if parent is None else parent.depth + 1,
         name=body.name,
         scope=store_scope(body.scope),
         expires_at=body.expires_at,
         ip_allow=list(dict.fromkeys(body.ip_allow)),
     )
-    session.add(token)
-    await session.flush()
-    secret = await add_secret(session, runtime.peppers, token.id)
-    await keep_version(session, "token_scope", token.id, scope_content(token))
-    await record(
+    secret, secret_row = new_secret(runtime.peppers, token.id)
+    await issue_queries.add(session, token, secret_row)
+    await record_made(
         session, caller, "token.issue", "token", token.id,
-        changes=_issued(token), request_id=request_id, token_id=token.id,
+        kind="token_scope", content=scope_content(token), changes=_issued(token),
+        request_id=request_id, token_id=token.id,
     )  # fmt: skip
-    await move_versions(session, [token.id], narrows=False)
-    return token.id, secret
+    # Active: so were those that it rests on, and they are held.
+    return TokenView.from_reading(TokenReading(token, "active", None, None)), secret
 
 
-async def add_secret(session: AsyncSession, peppers: Peppers, token_id: UUID) -> str:
-    """Make a secret of the token and store its HMAC. Returns the credential's text."""
+def new_secret(peppers: Peppers, token_id: UUID) -> tuple[str, TokenSecret]:
+    """A secret of the token: the credential's text, and the row that keeps its HMAC."""
     text = token_format.format_credential(
         token_format.SCOPED_TOKEN, token_id, secrets.token_bytes(token_format.SECRET_BYTES)
     )
     credential = token_format.parse_credential(text, token_format.SCOPED_TOKEN)
     if credential is None:
         raise AssertionError("a new credential always parses")
-    session.add(
-        TokenSecret(
-            token_id=token_id,
-            digest=peppers.digest(credential.digest_input),
-            pepper_key_id=peppers.current_id,
-        )
-    )
-    await session.flush()
-    return text
+    digest = peppers.digest(credential.digest_input)
+    return text, TokenSecret(token_id=token_id, digest=digest, pepper_key_id=peppers.current_id)
 
 
 def scope_content(token: Token) -> dict[str, Any]:
@@ -105,9 +97,25 @@ def scope_content(token: Token) -> dict[str, Any]:
     }
 
 
-async def check_expiry(session: AsyncSession, expires_at: datetime, longest: timedelta) -> None:
-    """Raise ``Invalid`` unless the time lies ahead and within the configured maximum, by the database's clock."""
-    now = await repository.database_now(session)
+async def check_scope_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
+    """Raise ``Invalid`` naming every server id of the scope that is not there."""
+    named = servers_named_by_scope(scope, "/scope")
+    if named:
+        _check_named(named, await repository.existing_servers(session, {id for _, id in named}))
+
+
+def _check_named(named: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
+    missing = [
+        FieldError(pointer, "not_found", "There is no such server.")
+        for pointer, id in named
+        if id not in existing
+    ]
+    if missing:
+        raise Invalid("The scope names servers that do not exist; see errors for which.", errors=missing)
+
+
+def _check_expiry(now: datetime, expires_at: datetime, longest: timedelta) -> None:
+    """By the database's clock."""
     if expires_at <= now:
         raise Invalid.field("/expires_at", "in_the_past", "expires_at must lie in the future.")
     if expires_at > now + longest:
@@ -119,38 +127,17 @@ async def check_expiry(session: AsyncSession, expires_at: datetime, longest: tim
         )
 
 
-async def check_scope_servers(session: AsyncSession, scope: TokenScopeModel) -> None:
-    """Raise ``Invalid`` naming every server id of the scope that is not there."""
-    named = servers_named_by_scope(scope, "/scope")
-    if not named:
-        return
-    existing = await repository.existing_servers(session, {id for _, id in named})
-    missing = [
-        FieldError(pointer, "not_found", "There is no such server.")
-        for pointer, id in named
-        if id not in existing
-    ]
-    if missing:
-        raise Invalid("The scope names servers that do not exist; see errors for which.", errors=missing)
-
-
-async def _hold_active(session: AsyncSession, identity_id: UUID) -> Identity:
-    """The identity, held FOR SHARE together with its owner, both active."""
-    owner_query = select(col(Identity.owner_id)).where(col(Identity.id) == identity_id)
+async def _hold_active(session: AsyncSession, identity_id: UUID, servers: Collection[UUID]) -> Row[Any]:
+    """The identity, held FOR SHARE together with its owner, both active; see ``issue_queries.hold``."""
     while True:
-        owner_id = await session.scalar(owner_query)
-        wanted = {identity_id} | ({owner_id} if owner_id else set())
-        held = await repository.lock_identities(session, wanted, share=True)
+        held = {row.id: row for row in await issue_queries.hold(session, identity_id, servers)}
         identity = held.get(identity_id)
         if identity is None:
             raise Invalid.field("/identity_id", "not_found", "There is no such identity.")
         # The agent may have been handed over while we waited; then its new owner must be held as well.
         if identity.owner_id is None or identity.owner_id in held:
             break
-    for one, word in (
-        (identity, "identity"),
-        (held.get(identity.owner_id or identity.id), "identity's owner"),
-    ):
+    for one, word in ((identity, "identity"), (held.get(identity.owner_id), "identity's owner")):
         if one is not None and one.status != "active":
             raise Conflict(
                 f"This {word} is {one.status}: only active ones can get tokens. Reinstate it first.",
@@ -159,7 +146,7 @@ async def _hold_active(session: AsyncSession, identity_id: UUID) -> Identity:
     return identity
 
 
-async def _hold_parent(session: AsyncSession, parent_id: UUID, identity: Identity) -> Token:
+async def _hold_parent(session: AsyncSession, parent_id: UUID, identity: Row[Any]) -> Token:
     parent = await repository.lock_token(session, parent_id, share=True)
     if parent is None:
         raise Invalid.field("/parent_id", "not_found", "There is no such token.")

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit.record import record
 from app.features.tokens import repository
-from app.features.tokens.issue import add_secret
+from app.features.tokens.issue import new_secret
 from app.features.tokens.narrow import living_token
 from app.kit.authorization import Caller
 from app.kit.etags import Precondition
@@ -33,7 +33,8 @@ async def rotate_token(
     if_match.check(row.revision)
     until = await repository.database_now(session) + overlap
     await repository.end_secrets(session, token_id, until)
-    secret = await add_secret(session, runtime.peppers, token_id)
+    secret, secret_row = new_secret(runtime.peppers, token_id)
+    session.add(secret_row)
     row.revision += 1
     await session.flush()
     await record(

@@ -57,10 +57,7 @@ async def _view(session: Session, token_id: UUID) -> TokenView:
     return TokenView.from_reading(reading)
 
 
-async def _secret(
-    session: Session, runtime: CurrentRuntime, response: Response, token_id: UUID, secret: str
-) -> TokenSecretView:
-    view = await _view(session, token_id)
+def _secret(runtime: CurrentRuntime, response: Response, view: TokenView, secret: str) -> TokenSecretView:
     set_etag(response, view.revision)
     response.headers["Cache-Control"] = "no-store"
     return TokenSecretView(secret=secret, token=view, connect=connect_settings(runtime.public_url))
@@ -98,9 +95,9 @@ async def create_token(
     response: Response,
 ) -> TokenSecretView:
     """The secret is in this answer and nowhere else."""
-    token_id, secret = await issue_token(session, runtime, caller, body, request.state.request_id)
-    response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, token_id)}"
-    return await _secret(session, runtime, response, token_id, secret)
+    view, secret = await issue_token(session, runtime, caller, body, request.state.request_id)
+    response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, view.id)}"
+    return _secret(runtime, response, view, secret)
 
 
 @router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all tokens that match")
@@ -170,7 +167,7 @@ async def post_rotate(
     overlap = timedelta(seconds=body.overlap_s)
     request_id = request.state.request_id
     secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
-    return await _secret(session, runtime, response, token_id, secret)
+    return _secret(runtime, response, await _view(session, token_id), secret)
 
 
 @router.post("/{token_id}/revoke", operation_id="revoke_token", summary="End a token at once")

@@ -1,0 +1,49 @@
+"""What issuing looks up and writes: one round trip for all that has to stand still, and one for the token."""
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.tokens.models import Token, TokenSecret
+
+# Rows are locked in id order, as everywhere.
+_HOLD = text("""
+SELECT id, owner_id, status, now() AS now,
+    ARRAY(SELECT id FROM servers WHERE id = ANY(CAST(:servers AS uuid[])) AND ended_at IS NULL) AS servers
+FROM identities
+WHERE id = :id OR id = (SELECT owner_id FROM identities WHERE id = :id)
+ORDER BY id FOR SHARE OF identities
+""")
+_TOKEN = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
+_SECRET = {"digest", "pepper_key_id"}
+# Nothing can rest on the token yet, so its version begins here and moves nobody's.
+_ADD = text("""
+WITH secret AS (
+    INSERT INTO token_secrets (id, token_id, digest, pepper_key_id)
+    VALUES (:secret_id, :id, :digest, :pepper_key_id)
+),
+version AS (INSERT INTO access_versions (id, version) VALUES (:id, 1))
+INSERT INTO tokens (id, identity_id, parent_id, depth, name, scope, expires_at, ip_allow)
+VALUES (:id, :identity_id, :parent_id, :depth, :name, CAST(:scope AS jsonb), :expires_at, :ip_allow)
+RETURNING created_at, updated_at, revision
+""")
+
+
+async def hold(session: AsyncSession, identity_id: UUID, servers: Collection[UUID]) -> Sequence[Row[Any]]:
+    """An identity and its owner as they are once both are held FOR SHARE.
+
+    Each row also has the database's time, ``now``, and which of these servers exist and have not ended.
+    """
+    return (await session.execute(_HOLD, {"id": identity_id, "servers": list(servers)})).all()
+
+
+async def add(session: AsyncSession, token: Token, secret: TokenSecret) -> None:
+    """Add a token with its secret, and read its times."""
+    values = token.model_dump(include=_TOKEN) | secret.model_dump(include=_SECRET)
+    values |= {"secret_id": secret.id, "scope": json.dumps(token.scope)}
+    row = (await session.execute(_ADD, values)).one()
+    token.created_at, token.updated_at, token.revision = row
