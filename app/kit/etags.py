@@ -56,7 +56,7 @@ class Precondition:
             )
 
 
-def _precondition(
+async def _precondition(
     request: Request,
     if_match: Annotated[
         str | None,

@@ -41,7 +41,7 @@ class Runtime:
     """What whoever runs this worker should know, for ``/readyz``."""
 
 
-def get_runtime(request: Request) -> Runtime:
+async def get_runtime(request: Request) -> Runtime:
     runtime: Runtime = request.app.state.runtime
     return runtime
 

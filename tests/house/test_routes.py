@@ -1,5 +1,6 @@
-"""Every route declares the permission that it needs, or stands on a short list of open ones."""
+"""Every route declares the permission that it needs, or is on a short list of open ones; none waits for a thread."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,6 +57,13 @@ def routes(api: FastAPI) -> list[RouteContext]:
     return list(iter_route_contexts(api.routes))
 
 
+def calls(dependant: Any) -> Iterator[Any]:
+    """A route's handler, and whatever is called before it."""
+    yield dependant.call
+    for dependency in dependant.dependencies:
+        yield from calls(dependency)
+
+
 def undeclared(api: FastAPI) -> list[str]:
     """The paths of routes that anybody could call, but for the open ones."""
     found = []
@@ -105,3 +113,15 @@ def test_every_operation_has_a_name_of_its_own_and_one_tag(api: FastAPI) -> None
             assert "__" not in name, f"{method} {path} has no operationId of its own"
             assert len(operation.get("tags", [])) == 1, f"{method} {path} needs one tag"
             seen.add(name)
+
+
+def test_no_request_is_handed_to_a_thread(api: FastAPI) -> None:
+    """FastAPI does so for whatever is not async: at each request, for a line that reads an attribute."""
+    called = {
+        call for route in routes(api) if (found := getattr(route, "dependant", None)) for call in calls(found)
+    }
+    assert called
+    handed = {
+        call for call in called if not (inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call))
+    }
+    assert not handed

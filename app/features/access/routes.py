@@ -25,7 +25,7 @@ router = APIRouter(
 )
 
 
-def _get_snapshot(request: Request) -> AccessSnapshot:
+async def _get_snapshot(request: Request) -> AccessSnapshot:
     snapshot: AccessSnapshot = request.app.state.access
     return snapshot
 

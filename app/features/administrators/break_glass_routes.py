@@ -33,7 +33,7 @@ class SmallBodyRoute(TransactionalRoute):
 router = APIRouter(prefix="/api/v1/break-glass", tags=["break-glass"], route_class=SmallBodyRoute)
 
 
-def _get_break_glass(request: Request) -> BreakGlass:
+async def _get_break_glass(request: Request) -> BreakGlass:
     break_glass: BreakGlass = request.app.state.break_glass
     return break_glass
 
