@@ -155,6 +155,21 @@ async def test_who_gives_up_waiting_leaves_no_trace() -> None:
             assert await ask(out, up.url, caller) == 200
 
 
+async def test_many_may_give_up_waiting_in_one_moment() -> None:
+    async with upstream() as up, client(all_of_them=1, share=1) as out:
+        held = await hold(out, up, FLOODER, 1)
+        waiting = [asyncio.create_task(ask(out, up.url, OTHER)) for _ in range(2000)]
+        await asyncio.sleep(0)
+        [pool] = out._pools.values()
+        [connection] = pool._all
+        for task in waiting:
+            task.cancel()
+        # Before any of them comes round to saying so.
+        connection._fail("timeout", "")
+        await asyncio.gather(*held, *waiting, return_exceptions=True)
+        assert await ask(out, up.url, OTHER, SOON) == 200
+
+
 @pytest.mark.parametrize("way", ["answered", "cut", "refused", "cancelled", "unreachable", "closed"])
 async def test_a_share_is_given_back_however_a_request_ends(way: str) -> None:
     async with upstream() as up, client(share=1) as out:

@@ -147,17 +147,19 @@ class Pool:
 
     def _serve_next(self, connection: Connection | None) -> bool:
         """Give a connection, or the right to open one, to whose turn it is; False when nobody may have it."""
-        caller = next((caller for caller in self._waiting if self._may_use(caller)), _NOBODY)
-        if caller == _NOBODY:
-            return False
-        waiters = self._waiting[caller]
-        waiter = waiters.popleft()
-        if waiters:
-            self._waiting.move_to_end(caller)
-        else:
-            del self._waiting[caller]
-        if waiter.done():
-            return self._serve_next(connection)
+        while True:
+            caller = next((caller for caller in self._waiting if self._may_use(caller)), _NOBODY)
+            if caller == _NOBODY:
+                return False
+            waiters = self._waiting[caller]
+            waiter = waiters.popleft()
+            if waiters:
+                self._waiting.move_to_end(caller)
+            else:
+                del self._waiting[caller]
+            # Of those who gave up in this very moment there may be thousands: a cut ends all calls of a server at once.
+            if not waiter.done():
+                break
         self._count(caller)
         if connection is not None:
             connection.caller = caller
