@@ -64,6 +64,7 @@ class Door:
                 429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
             ) from None
         if view is None:
+            self.admissions.count_unknown(exchange.client)
             raise self.unauthorised(exchange, sent=True)
         if known is None and len(raw) <= MAX_PARSED_BYTES:
             if len(self._parsed) >= MAX_PARSED:

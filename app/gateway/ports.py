@@ -70,7 +70,7 @@ class Snapshots(Protocol):
     """The in-memory access snapshot."""
 
     async def resolve(self, credential: Credential, client: Client) -> View | None:
-        """The view of a token whose secret is right, else ``None`` (counted there).
+        """The view of a token whose secret is right, else ``None``.
 
         The token may be expired, revoked or suspended: ``domain.access.decide`` says so. Warm, it reads no
         database. Raises ``StoreUnavailable`` and ``TooManyLookups``.

@@ -4,11 +4,12 @@ from dataclasses import replace
 from ipaddress import ip_network
 from time import time
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from app.domain.access import IdentityStatus
-from app.domain.token_format import API_BEARER, format_credential
+from app.domain.token_format import API_BEARER, SCOPED_TOKEN, format_credential
 from app.gateway.alarms import Alarms
 from app.gateway.authenticate import Door
 from app.gateway.http import Exchange
@@ -71,6 +72,22 @@ async def test_without_a_token_no_error_is_named() -> None:
         )
         assert status == 401
         assert "error=" not in challenge
+
+
+@pytest.mark.parametrize("sent", ["nothing", "malformed", "unknown", "another secret"])
+async def test_a_request_without_a_known_token_is_counted_once(sent: str) -> None:
+    async with running() as world:
+        token = world.store.issue()
+        [known] = world.store.tokens
+        tokens = {
+            "nothing": None,
+            "malformed": f"{token}x",
+            "unknown": format_credential(SCOPED_TOKEN, uuid4(), bytes(32)),
+            "another secret": format_credential(SCOPED_TOKEN, known, bytes(32)),
+        }
+        async with world.client(tokens[sent]) as client:
+            assert (await client.post("/mcp/calc", json=initialize())).status_code == 401
+        assert len(world.store.unknown) == 1
 
 
 async def test_two_authorization_headers_are_refused() -> None:

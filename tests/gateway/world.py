@@ -136,7 +136,6 @@ class Store:
         if view is None or view.credential != credential:
             view = self._view(credential)
             if view is None:
-                self.unknown.append(client)
                 return None
             self.cached[credential.id] = view
         return view
