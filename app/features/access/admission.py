@@ -265,7 +265,9 @@ class AdmissionWriter:
             if self._connection is not None:
                 await self._send(half)
             else:
+                # The connection went with the other half. This one was not written.
                 self._fail(half.calls)
+                self._later.extend(half.later)
 
     def _fail(self, calls: Iterable[_Waiting]) -> None:
         for waiting in calls:

@@ -200,8 +200,12 @@ STATEMENT_WITH_CLIENTS = _statement(clients=True)
 
 
 def clients_of(rows: Sequence[Row]) -> list[ClientRow]:
-    """The clients that these rows bring along, each once."""
-    return list({row.client[0]: row.client for row in rows if row.client is not None}.values())
+    """The clients that these rows bring along, each once.
+
+    In the order of their ids: two workers that insert the same ones in two orders would wait for each other.
+    """
+    found = {row.client[0]: row.client for row in rows if row.client is not None}
+    return [found[id] for id in sorted(found)]
 
 
 def arguments_of(

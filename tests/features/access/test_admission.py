@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from time import monotonic
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from app.features.access.admission import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.rows import Row, Values, cells_of
+from app.features.access.rows import Row, Values, cells_of, clients_of
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
@@ -185,6 +186,35 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
         assert await writer.write(call_row(world, decided))
     told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", first.id)
     assert [record["outcome"] for record in told] == ["success"]
+
+
+async def test_an_outcome_survives_a_bad_value_and_the_loss_of_its_connection_together(
+    database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    async with writer_on(database_url) as writer:
+        first = call_row(world, decided)
+        assert await writer.write(first)
+        faults, execute = [OSError(), asyncpg.CharacterNotInRepertoireError("a bad value")], writer._execute
+
+        async def faulty(batch: Any) -> asyncpg.Record:
+            if faults:
+                raise faults.pop()
+            return await execute(batch)
+
+        monkeypatch.setattr(writer, "_execute", faulty)
+        writer.write_later(outcome_of(first.id, "success", 12))
+        with pytest.raises(AdmissionUnavailable):
+            await writer.write(call_row(world, decided))
+        assert not faults
+    told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", first.id)
+    assert [record["outcome"] for record in told] == ["success"]
+
+
+def test_workers_name_the_same_clients_in_the_same_order() -> None:
+    rows = [Row(new_id(), (), client=(uuid4(), None, None, None, None)) for _ in range(20)]
+    assert clients_of(rows) == clients_of(rows[::-1])
 
 
 async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection: Connection) -> None:
