@@ -242,9 +242,9 @@ async def test_an_upstream_that_cannot_be_reached_is_left_alone_and_tried_again(
             clock.now -= pause - 0.1
         clock.now += pause
         target = out.policy.check_target(url)
-        out.breaker.check(target, asks=True)
+        out.breaker.check(target, OTHER, asks=True)
         with pytest.raises(UpstreamError):
-            out.breaker.check(target, asks=True)  # While the first is on its way.
+            out.breaker.check(target, OTHER, asks=True)  # While the first is on its way.
 
 
 async def test_an_upstream_that_is_back_is_used_again_at_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -282,6 +282,24 @@ async def test_an_upstream_that_answers_several_callers_nothing_is_left_alone() 
         assert await kind(out, up.url, 4) == "unavailable"
         assert up.seen == 3
         assert await kind(out, up.url + "/another-server", 4) == "closed", "its neighbours are not meant"
+
+
+async def test_one_caller_cannot_be_all_that_goes_and_sees() -> None:
+    async with watched() as (out, clock), upstream() as up:
+        up.status = None
+        for caller in (FLOODER, OTHER, THIRD):
+            assert await kind(out, up.url, caller) == "closed"
+        clock.now += FIRST_PAUSE_S
+        assert await kind(out, up.url, FLOODER) == "closed", "one call goes and sees"
+        up.status = 200
+        clock.now += 2 * FIRST_PAUSE_S
+        with pytest.raises(UpstreamError) as caught:
+            await ask(out, up.url, FLOODER)
+        assert (caught.value.kind, caught.value.retry_after_s) == ("unavailable", 2), (
+            "it is the turn of others"
+        )
+        assert await ask(out, up.url, 4) == 200
+        assert await ask(out, up.url, FLOODER) == 200
 
 
 async def test_a_stream_that_is_told_nothing_says_nothing_about_its_upstream() -> None:

@@ -32,6 +32,8 @@ class _Trouble:
     pause: float = 0.0
     """0 while calls go on as ever."""
     tried_again: bool = False
+    looked: set[int] = field(default_factory=set)
+    """Callers whose call was one that went to see."""
     until: float = 0.0
     last: float = 0.0
 
@@ -58,8 +60,11 @@ class Breaker:
         words = "1 server does" if count == 1 else f"{count} servers do"
         return [f"{words} not answer at present; the log names them"] if count else []
 
-    def check(self, target: Target, asks: bool) -> None:
+    def check(self, target: Target, caller: int, asks: bool) -> None:
         """Raises ``UpstreamError`` while the upstream is left alone; after each pause one call goes and sees.
+
+        Whoever has looked before lets others go first: calls that get no answer, whatever the upstream does, would
+        otherwise be all that is seen of it, if only there are enough of them.
 
         ``asks``: the request wants an answer. A stream that waits to be told something may get none for long, on
         which nothing can be built: neither that it is silent, nor a look whether the upstream is back.
@@ -67,16 +72,18 @@ class Breaker:
         trouble = self._troubles.get(target)
         if trouble is None or not trouble.pause:
             return
-        now = self._now()
-        if now < trouble.until or not (asks or trouble.unreachable >= UNREACHABLE_TIMES):
+        now, unreachable = self._now(), trouble.unreachable >= UNREACHABLE_TIMES
+        turn = trouble.until if unreachable or caller not in trouble.looked else trouble.until + trouble.pause
+        if now < turn or not (asks or unreachable):
             raise UpstreamError(
                 "unavailable",
                 "the upstream has not answered lately",
                 may_have_been_sent=False,
-                retry_after_s=max(1, ceil(trouble.until - now)),
+                retry_after_s=max(1, ceil(turn - now)),
             )
         trouble.until = now + trouble.pause
         trouble.tried_again = True
+        trouble.looked.add(caller)
 
     def failed(self, target: Target, caller: int, error: UpstreamError, asks: bool) -> None:
         """A request of this caller got no answer."""

@@ -92,7 +92,7 @@ class OutboundClient:
         wire = _encode(method, target, headers, body)
         breaker = self.breaker
         if breaker and caller is not None:
-            breaker.check(target, method == "POST")
+            breaker.check(target, caller, method == "POST")
         pool = self._pool(target.origin)
         try:
             connection = pool.take(caller)
