@@ -93,9 +93,13 @@ class Ask:
             if known is not None and self.tool is not None and decision.for_any_call:
                 known.keep(view, self.slug, self.tool, decision)
         if self.refused is not None and decision.allowed:
-            decision = replace(decision, effect=Effect.DENY, reason_code=self.refused, grant_id=None)
+            decision = replace(
+                decision, effect=Effect.DENY, reason_code=self.refused, grant_id=None, for_any_call=False
+            )
         if self.session_id is not None:
-            decision = replace(decision, rests_on=(*decision.rests_on, (self.session_id, 0)))
+            # One for this call alone: to keep it would only take the place of one that comes again.
+            rests_on = (*decision.rests_on, (self.session_id, 0))
+            decision = replace(decision, rests_on=rests_on, for_any_call=False)
         return decision, names
 
     def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 from math import inf
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -93,6 +94,14 @@ def test_an_ended_session_is_part_of_what_a_known_decision_rests_on() -> None:
     ASK.answer(here, 1.0, known)
     decision, _ = replace(ASK, session_id=session).answer(here, 1.0, known)
     assert (session, 0) in decision.rests_on
+
+
+@pytest.mark.parametrize("own", [{"session_id": uuid4()}, {"refused": "task_unknown"}])
+def test_what_is_true_of_one_call_alone_says_so(own: dict[str, Any]) -> None:
+    known, here = KnownDecisions(), view()
+    assert ASK.answer(here, 1.0, known)[0].for_any_call
+    assert not replace(ASK, **own).answer(here, 1.0, known)[0].for_any_call
+    assert ASK.answer(here, 1.0, known)[0].for_any_call
 
 
 def test_no_more_is_kept_than_there_is_room_for() -> None:
