@@ -106,8 +106,9 @@ class LeanCycle:
                 if self._waiting is None:
                     self._ask_for_body()
                     self._waiting = asyncio.Event()
-                await self._waiting.wait()
+                # It may be set by what came while nobody waited, and was taken since.
                 self._waiting.clear()
+                await self._waiting.wait()
             self._news = False
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
@@ -117,10 +118,15 @@ class LeanCycle:
     def _ask_for_body(self) -> None:
         """A client may wait to be told to go on (RFC 9110, 10.1.1)."""
         transport = self._protocol.transport
-        if self.more_body and not self.response_started and not transport.is_closing():
-            expected = dict(self._scope["headers"]).get(b"expect", b"")
-            if expected.lower() == b"100-continue":
-                transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._may_be_waited_for() and not self.response_started and not transport.is_closing():
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _may_be_waited_for(self) -> bool:
+        """Whether the client may wait to be told to go on, and was not told."""
+        if not self.more_body or self._waiting is not None:
+            return False
+        expected: bytes = dict(self._scope["headers"]).get(b"expect", b"")
+        return expected.lower() == b"100-continue"
 
     async def __call__(self, message: Any) -> None:
         """ASGI's ``send``: a piece of the answer. Raises ``RuntimeError`` for what is none."""
@@ -156,6 +162,7 @@ class LeanCycle:
             or protocol.flow.write_paused
             or not self.keep_alive
             or self._scope["method"] == "HEAD"
+            or self._may_be_waited_for()
         ):
             return False
         if not self.disconnected:
@@ -173,6 +180,9 @@ class LeanCycle:
         block = _same_lines(tuple(self._protocol.server_state.default_headers)) + _lines(headers)
         found = dict(headers)
         self.response_started = True
+        if self._may_be_waited_for():
+            # It may keep the body that it announced, and its next request would be taken for it.
+            self.keep_alive = False
         if b"connection" in found and b"close" in found[b"connection"].lower():
             self.keep_alive = False
         elif not self.keep_alive:

@@ -122,6 +122,20 @@ async def test_a_client_that_asks_first_is_told_to_go_on_when_its_body_is_wanted
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+@pytest.mark.parametrize("way", ["at once", "long"])
+async def test_a_client_that_asked_first_and_was_not_told_is_not_kept(way: str) -> None:
+    async def refuses(_scope: Any, _receive: Any, send: Any) -> None:
+        if way == "long" or not send.at_once(401, LINES, b"no"):
+            await send(start((b"content-length", b"2"), status=401))
+            await send(body(b"no"))
+
+    asked = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n"
+    head, content = await told(refuses, asked)
+    assert head.startswith(b"http/1.1 401")
+    assert b"connection: close" in head
+    assert content == b"no"
+
+
 async def test_pipelined_requests_are_answered_in_turn_and_at_once() -> None:
     request = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
     async with serving(at_once) as port, connected(port) as (reader, writer):
@@ -172,6 +186,33 @@ async def test_a_client_that_left_is_told_of_to_an_application_that_listens() ->
     async with serving(waits) as port, connected(port) as (_, writer):
         writer.write(GET)
         await writer.drain()
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            await left.wait()
+
+
+async def test_what_came_while_nobody_listened_is_told_once() -> None:
+    listens, half, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        listens.set()
+        assert (await receive())["body"] == b"o"
+        half.set()
+        while send.more_body:  # noqa: ASYNC110  nobody is told but who listens
+            await asyncio.sleep(0)
+        assert (await receive())["body"] == b"k"
+        listens.set()
+        assert (await receive())["type"] == "http.disconnect"
+        left.set()
+
+    async with serving(app) as port, connected(port) as (_, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
+        await listens.wait()
+        listens.clear()
+        writer.write(b"o")
+        await half.wait()
+        writer.write(b"k")
+        await listens.wait()
         writer.transport.abort()
         async with asyncio.timeout(5):
             await left.wait()
