@@ -18,22 +18,14 @@ from app.gateway.aggregate_pages import Cursors
 from app.gateway.aggregate_routes import Route, nothing_there, route_of
 from app.gateway.aggregate_sessions import AggregateSessions
 from app.gateway.aggregate_subscribe import SUBSCRIBING, AggregateSubscription
+from app.gateway.asking import Ask
 from app.gateway.catalogue import make_private
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, HeaderList, result_body
 from app.gateway.limits import CallLimits
 from app.gateway.mirror import refuse_http_method
 from app.gateway.open_streams import OpenStreams
-from app.gateway.pipeline import (
-    HIDDEN_REASONS,
-    Ask,
-    Check,
-    Denied,
-    Forward,
-    Passed,
-    Pipeline,
-    denial_text,
-)
+from app.gateway.pipeline import HIDDEN_REASONS, Check, Denied, Forward, Passed, Pipeline, denial_text
 from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import client_of
 from app.gateway.refusals import UNSUPPORTED_VERSION, Refused, invalid_params, unknown_method

@@ -16,7 +16,7 @@ from app.domain.access import (
     liveness,
 )
 from app.domain.policy import Effect
-from app.gateway.pipeline import Ask
+from app.gateway.asking import Ask
 from app.gateway.ports import View
 
 Kind = str

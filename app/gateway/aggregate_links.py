@@ -18,7 +18,8 @@ from app.gateway.aggregate_fleet import Sight
 from app.gateway.aggregate_names import joined_uri, split_uri
 from app.gateway.aggregate_news import News
 from app.gateway.answers import Answer, dump, parse, secrets_of
-from app.gateway.pipeline import Ask, Cut, Denied, Passed, Pipeline
+from app.gateway.asking import Ask
+from app.gateway.pipeline import Cut, Denied, Passed, Pipeline
 from app.gateway.ports import StoreUnavailable, SyncRequests, View
 from app.gateway.refusals import Refused
 from app.gateway.upstream_sessions import Key, UpstreamSessions

@@ -14,10 +14,11 @@ from app.gateway.aggregate_calls import Caller, upstream_refused
 from app.gateway.aggregate_names import is_uri, joined_name, joined_uri
 from app.gateway.aggregate_pages import PAGE_ITEMS, Cursors, Part, Place, follow
 from app.gateway.answers import REDACTED, dump, parse, secrets_of
+from app.gateway.asking import Ask
 from app.gateway.catalogue import filter_tools, make_private
 from app.gateway.http import result_body
 from app.gateway.limits import CallLimits
-from app.gateway.pipeline import Ask, Cut, Denied, Passed, Pipeline
+from app.gateway.pipeline import Cut, Denied, Passed, Pipeline
 from app.gateway.ports import SyncRequests
 from app.gateway.refusals import Refused
 from app.gateway.relay import Watch

@@ -95,7 +95,10 @@ def _secrets_in(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
     found: list[bytes] = []
     for _, value in headers:
         scheme, space, rest = value.partition(b" ")
-        found.append(rest if space and scheme.isalpha() else value)
+        if not space or not scheme.isalpha():
+            found.append(value)
+        if space:
+            found.append(rest)
     return _with_escaped(tuple(found))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from app.domain.access import Server
+from app.gateway.asking import Ask
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, result_body
 from app.gateway.methods import CLIENT_NOTIFICATIONS, LEGACY, LEGACY_TASKS, MODERN, MODERN_TASKS
@@ -12,7 +13,7 @@ from app.gateway.mirror_listen import MirrorListen
 from app.gateway.mirror_notification import MirrorNotification
 from app.gateway.mirror_response import MirrorResponse
 from app.gateway.mirror_task import MirrorTask
-from app.gateway.pipeline import Ask, reaches
+from app.gateway.pipeline import reaches
 from app.gateway.ports import View
 from app.gateway.refusals import (
     UNSUPPORTED_VERSION,

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.domain.access import Part, Server
 from app.gateway.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
+from app.gateway.asking import Ask
 from app.gateway.catalogue import handshake_versions
 from app.gateway.envelope import (
     CAPABILITIES_KEY,
@@ -28,7 +29,7 @@ from app.gateway.methods import (
 from app.gateway.open_streams import OpenStreams
 from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.passage import Line, MirrorPassage, Origin
-from app.gateway.pipeline import HIDDEN_REASONS, Ask, Denied, Passed, Pipeline, denial_text, reaches
+from app.gateway.pipeline import HIDDEN_REASONS, Denied, Passed, Pipeline, denial_text, reaches
 from app.gateway.ports import StoreUnavailable, SyncRequests, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
 from app.gateway.refusals import (

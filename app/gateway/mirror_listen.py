@@ -3,11 +3,12 @@
 from time import time
 
 from app.gateway.answers import Answer, refuse_status, secrets_of
+from app.gateway.asking import Ask
 from app.gateway.envelope import SESSION, Message
 from app.gateway.http import Exchange
 from app.gateway.mirror_call import MirrorCall, Mirrored
 from app.gateway.passage import MirrorPassage, Origin, open_event_id
-from app.gateway.pipeline import Ask, Denied, Passed
+from app.gateway.pipeline import Denied, Passed
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.refusals import INVALID_REQUEST, Refused, bad_upstream, no_such_server
 from app.gateway.relay import Relay, Watch

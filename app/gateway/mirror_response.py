@@ -1,8 +1,8 @@
 """A legacy client's response to a request of the server, on its way through a mirror."""
 
 from app.domain.access import Server
+from app.gateway.asking import Ask
 from app.gateway.mirror_call import MirrorCall
-from app.gateway.pipeline import Ask
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.refusals import INVALID_REQUEST, Refused
 

@@ -2,10 +2,11 @@
 
 from mcp.shared.inbound import encode_header_value
 
+from app.gateway.asking import Ask
 from app.gateway.envelope import CAPABILITIES_KEY, NAME
 from app.gateway.methods import Method, carried_extensions
 from app.gateway.mirror_call import MirrorCall
-from app.gateway.pipeline import Ask, Denied, reaches
+from app.gateway.pipeline import Denied, reaches
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.questions import client_of
 from app.gateway.refusals import no_such_server

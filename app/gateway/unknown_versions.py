@@ -1,7 +1,8 @@
 """A version of the protocol that nobody speaks: a denied call, on both endpoints."""
 
+from app.gateway.asking import Ask
 from app.gateway.http import Exchange
-from app.gateway.pipeline import Ask, Denied, Passed, Pipeline
+from app.gateway.pipeline import Denied, Passed, Pipeline
 from app.gateway.ports import View
 
 

@@ -23,7 +23,7 @@ from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdi
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
-from app.gateway.pipeline import MAX_KNOWN, Ask, KnownDecisions
+from app.gateway.asking import MAX_KNOWN, Ask, KnownDecisions
 from app.gateway.ports import View
 
 ASK = Ask("tool.call", "tools/call", "files", None, "read", {"path": "/"})
@@ -104,10 +104,11 @@ def test_what_is_true_of_one_call_alone_says_so(own: dict[str, Any]) -> None:
     assert ASK.answer(here, 1.0, known)[0].for_any_call
 
 
-def test_no_more_is_kept_than_there_is_room_for() -> None:
+def test_no_more_is_kept_than_there_is_room_for_and_the_oldest_goes() -> None:
     known, here = KnownDecisions(), view(expires_at=inf)
     decision, _ = ASK.answer(here, 1.0)
     for number in range(MAX_KNOWN + 1):
         known.keep(here, "files", str(number), decision)
     assert known.find(here, "files", "0", 1.0) is None
+    assert known.find(here, "files", "1", 1.0) is decision
     assert known.find(here, "files", str(MAX_KNOWN), 1.0) is decision

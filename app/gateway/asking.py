@@ -1,0 +1,129 @@
+"""What a request asks of the evaluator, and the answers that hold for more requests than one."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+from app.domain.access import (
+    Address,
+    Decision,
+    Part,
+    Question,
+    Server,
+    Surroundings,
+    Token,
+    decide,
+    everything_read,
+    liveness,
+)
+from app.domain.policy import Effect
+from app.domain.visibility import visible_parts, visible_tools
+from app.gateway.ports import View
+
+MAX_KNOWN = 10_000
+"""Decisions that are kept for calls to come."""
+
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Ask:
+    """What a request asks, so that it can be decided again on a newer view.
+
+    ``slug`` None asks about the fleet as a whole: may this token be here at all.
+    """
+
+    action: str
+    method: str
+    slug: str | None
+    address: Address | None
+    tool: str | None = None
+    arguments: dict[str, Any] | None = None
+    lists: bool = False
+    part: Part | None = None
+    parts: bool = False
+    """Whether what the token may see beside tools is part of the answer."""
+    refused: str | None = None
+    """Why the gateway refuses the request itself, whatever the token may use: for the record."""
+    session_id: UUID | None = None
+    """A session on the aggregate endpoint: ending it moves its version away from 0."""
+
+    def answer(
+        self, view: View, at: float, known: "KnownDecisions | None" = None
+    ) -> tuple[Decision, frozenset[str]]:
+        """The decision, and the names of tools, for a list, or of parts that may be seen."""
+        names = _NO_NAMES
+        decision = None if known is None or self.tool is None else known.find(view, self.slug, self.tool, at)
+        if decision is None:
+            decision, names = self._decide(view, at)
+            if known is not None and self.tool is not None and decision.for_any_call:
+                known.keep(view, self.slug, self.tool, decision)
+        if self.refused is not None and decision.allowed:
+            decision = replace(
+                decision, effect=Effect.DENY, reason_code=self.refused, grant_id=None, for_any_call=False
+            )
+        if self.session_id is not None:
+            # One for this call alone: to keep it would only take the place of one that comes again.
+            rests_on = (*decision.rests_on, (self.session_id, 0))
+            decision = replace(decision, rests_on=rests_on, for_any_call=False)
+        return decision, names
+
+    def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+        if self.slug is None:
+            return decide_presence(view, at, self.address), _NO_NAMES
+        question = Question(
+            view.token, view.servers.get(self.slug), self.tool, self.arguments, self.address, self.part
+        )
+        if self.lists:
+            return visible_tools(question, view.around, at)
+        if self.parts:
+            return visible_parts(question, view.around, at)
+        return decide(question, view.around, at), _NO_NAMES
+
+    def redecide(self, view: View, at: float) -> Decision:
+        """The same question on a newer view."""
+        return self.answer(view, at)[0]
+
+
+class KnownDecisions:
+    """Decisions that are the answer again: to any call of the same tool, by what is known of the same token.
+
+    One is found for the very objects that it was made of and inside its span alone, so it is what ``decide`` would
+    say; that nothing has changed meanwhile is found out by the admission, as ever.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[_Called, tuple[Token, Server | None, Surroundings, Decision]] = {}
+
+    def find(self, view: View, slug: str | None, tool: str, at: float) -> Decision | None:
+        """The decision, if it still holds."""
+        kept = self._kept.get((view.token.id, slug, tool))
+        if kept is None:
+            return None
+        token, server, around, decision = kept
+        if (
+            token is view.token
+            and around is view.around
+            and server is view.servers.get(slug or "")
+            and decision.valid_from <= at < decision.valid_until
+        ):
+            return decision
+        return None
+
+    def keep(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
+        """Keep one that is ``for_any_call``."""
+        if len(self._kept) >= MAX_KNOWN:
+            del self._kept[next(iter(self._kept))]
+        server = view.servers.get(slug or "")
+        self._kept[view.token.id, slug, tool] = (view.token, server, view.around, decision)
+
+
+_Called = tuple[UUID, str | None, str]
+
+
+def decide_presence(view: View, at: float, address: Address | None) -> Decision:
+    """Whether the token is live: what answers of the gateway's own rest on (the aggregate's initialize)."""
+    stopped = liveness(view.token, at, address)
+    versions, valid_from, valid_until = everything_read(view.token, (), view.around, at)
+    effect = Effect.ALLOW if stopped is None else Effect.DENY
+    return Decision(effect, stopped or "token_live", versions, valid_from, valid_until)
