@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.gateway.answers import Answer, secrets_of
+from app.gateway.ports import UpstreamTarget
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import Script, Seen, event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running
@@ -158,6 +160,16 @@ async def test_our_credential_does_not_come_back(make: Callable[[], bytes], stre
         assert escaped(CREDENTIAL.decode()) not in got.text
         assert "x-key" not in got.headers
         assert "set-cookie" not in got.headers
+
+
+@pytest.mark.parametrize(
+    "value", ["s3cret-word", "Bearer s3cret-word", "Api-Key s3cret-word", "V2 s3cret-word"]
+)
+def test_a_credential_is_known_without_the_word_before_it(value: str) -> None:
+    target = UpstreamTarget("http://calc.example", ((b"x-key", value.encode()),), ())
+    answered = Answer(None, secrets_of(target))
+    for told in (value, "s3cret-word"):
+        assert b"s3cret" not in answered.scrub(json.dumps(told).encode())
 
 
 async def test_our_credential_does_not_come_back_beside_the_data() -> None:
