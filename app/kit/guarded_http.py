@@ -25,6 +25,7 @@ MAX_CONNECTIONS = 8192
 _TAKEN = 16 * 1024
 """Of an answer that waits, a client takes at least so much within the time for it."""
 _LOOKED_AT = 64
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class GuardedHttp(LeanHttp):
         self._without_progress = 0
         self._progress = self._large = False
         self._answering: LeanCycle | None = None
+        self._framing = b""
+        self._replays = False
         self._timer: asyncio.TimerHandle | None = None
         self._unread_since: float | None = None
         self._unread = 0
@@ -144,24 +147,40 @@ class GuardedHttp(LeanHttp):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # To nothing else is changed here, so what follows is the next request.
+            # To nothing else is changed here, so what follows is the body, if there is one, and the next request.
             rest = data[upgrade.args[0] :]
+            if self._framing:
+                self._replay()
         self._without_progress = 0 if self._progress else self._without_progress + len(data)
         if self._without_progress > HEAD_BYTES:
             self._refuse(_TOO_LARGE)
             return b""
         return rest
 
+    def _replay(self) -> None:
+        """Have the parser read the body, which it leaves to the protocol that it expects to come.
+
+        Taken for the next request, it would be one that whoever stands before us never saw. Raises ``HttpParserError``.
+        """
+        head, self._framing = b"POST / HTTP/1.1\r\n%b\r\n" % self._framing, b""
+        self._replays = True
+        self.parser.feed_data(head)
+
     # What the parser finds
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._replays:
+            return
         super().on_message_begin()
         self._reading = _Reading.HEAD
         self._since = self.loop.time()
 
     def on_headers_complete(self) -> None:
         """Check the head, then start the request or let it wait for its turn."""
+        if self._replays:
+            self._replays = False
+            return
         if len(self.headers) > MAX_HEADERS or (
             self._large
             and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES
@@ -169,6 +188,11 @@ class GuardedHttp(LeanHttp):
             raise _Refusal(_TOO_LARGE)
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _Refusal(_TOO_MANY)
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _Refusal(_MALFORMED)
+            framing = [header for header in self.headers if header[0] in _FRAMING]
+            self._framing = b"".join([b"%b: %b\r\n" % header for header in framing])
         self._asked = self._progress = True
         self._reading = _Reading.BODY
         super().on_headers_complete()
@@ -194,6 +218,8 @@ class GuardedHttp(LeanHttp):
 
     def on_message_complete(self) -> None:
         """A request is whole."""
+        if self._framing:
+            return
         self._progress = True
         cycle = self.cycle
         if cycle.response_complete:

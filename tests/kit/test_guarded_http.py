@@ -366,6 +366,54 @@ async def test_a_request_behind_one_that_asks_for_an_upgrade_is_answered() -> No
         assert seen.paths == ["/up", "/"]
 
 
+HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+LONG = b"Content-Length: %d\r\n\r\n%b" % (len(HIDDEN), HIDDEN)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN)
+EMPTY = b"Content-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("piece", [1, 1000])
+@pytest.mark.parametrize(("framed", "expected"), [(LONG, HIDDEN), (CHUNKED, HIDDEN), (EMPTY, b"")])
+async def test_the_body_of_a_request_that_asks_for_an_upgrade_is_no_request(
+    framed: bytes, expected: bytes, piece: int
+) -> None:
+    asked: list[tuple[str, bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            event = await receive()
+            body, more = body + event["body"], event["more_body"]
+        asked.append((scope["path"], body))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]})
+        await send({"type": "http.response.body", "body": b"ok\n"})
+
+    head = b"POST /up HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    sent = head + framed + GET
+    async with serving(app) as port, connected(port) as (reader, writer):
+        for start in range(0, len(sent), piece):
+            writer.write(sent[start : start + piece])
+            await asyncio.sleep(0)
+        for _ in range(2):
+            assert b" 200 " in await answered(reader)
+    assert asked == [("/up", expected), ("/", b"")]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n" + LONG,
+        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+    ],
+)
+async def test_what_follows_a_head_that_nobody_can_read_is_no_request(head: bytes) -> None:
+    seen = Seen()
+    async with serving(echo(seen)) as port, connected(port) as (reader, writer):
+        writer.write(head + HIDDEN)
+        await rest(reader)
+    assert "/hidden" not in seen.paths
+
+
 async def test_the_system_notices_when_the_other_side_is_gone_without_a_word() -> None:
     made: list[int] = []
 
