@@ -208,4 +208,4 @@ def _life(answer: JsonObject) -> float:
     life = answer.get("expires_in", DEFAULT_LIFE_S)
     if isinstance(life, bool) or not isinstance(life, int | float) or life <= 0:
         raise TokenFault("the token endpoint gives a token whose end cannot be read", passing=False)
-    return min(float(life), LONGEST_LIFE_S)
+    return float(min(life, LONGEST_LIFE_S))
