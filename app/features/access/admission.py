@@ -221,6 +221,10 @@ class AdmissionWriter:
                 self._lost(batch)
         else:
             self._clock.learn(record["at"], sent, time.monotonic())
+            if self._unsure:
+                # What this connection could not write for want of a partition: there is one again.
+                self._later.extend(self._unsure)
+                self._unsure.clear()
             # Which rows were written is told only when some were not.
             every = record["written"] == len(calls) + len(later)
             written = () if every else frozenset(record["ids"] or ())
@@ -253,6 +257,7 @@ class AdmissionWriter:
             await self._split(batch)
         elif state == _NO_PARTITION:
             self._fail(batch.calls)
+            self._unsure.extend(batch.later)
         else:
             self._lost(batch)
 

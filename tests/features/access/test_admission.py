@@ -212,6 +212,33 @@ async def test_an_outcome_survives_a_bad_value_and_the_loss_of_its_connection_to
     assert [record["outcome"] for record in told] == ["success"]
 
 
+async def test_an_outcome_waits_for_its_partition(
+    database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    async with writer_on(database_url) as writer:
+        first = call_row(world, decided)
+        assert await writer.write(first)
+        faults, execute = (
+            [asyncpg.CheckViolationError("no partition of relation found for row")],
+            writer._execute,
+        )
+
+        async def faulty(batch: Any) -> asyncpg.Record:
+            if faults:
+                raise faults.pop()
+            return await execute(batch)
+
+        monkeypatch.setattr(writer, "_execute", faulty)
+        writer.write_later(outcome_of(first.id, "success", 12))
+        with pytest.raises(AdmissionUnavailable):
+            await writer.write(call_row(world, decided))
+        assert await writer.write(call_row(world, decided))
+    told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", first.id)
+    assert [record["outcome"] for record in told] == ["success"]
+
+
 def test_workers_name_the_same_clients_in_the_same_order() -> None:
     rows = [Row(new_id(), (), client=(uuid4(), None, None, None, None)) for _ in range(20)]
     assert clients_of(rows) == clients_of(rows[::-1])
