@@ -4,9 +4,9 @@ one, and those that come by themselves every now and then.
 
 import asyncio
 import logging
-import random
 import time
 from datetime import timedelta
+from random import SystemRandom
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +23,8 @@ _EVERY_S = 30.0
 AT_ONCE = 4
 """How many servers one worker reads by itself at a time."""
 _LOOK_EVERY_S = 30.0
+# Of its own: a generator that others seed would bring workers together again, and be changed under them.
+_spread = SystemRandom()
 
 
 class SyncRequestsPort:
@@ -66,7 +68,7 @@ class PeriodicSyncs:
         while self._interval:
             # Spread, so that workers that were started together do not look together.
             longest = min(_LOOK_EVERY_S, self._interval.total_seconds() / 2)
-            await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311
+            await asyncio.sleep(longest * _spread.uniform(0.5, 1.0))
             while await self.round() == AT_ONCE:
                 pass
 
