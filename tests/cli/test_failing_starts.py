@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 KEY = "a-key-of-the-tests-with-more-than-32-characters"
 KEYS = {f"SCOPEGATE_{name}": KEY for name in ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY")}
 
+# Each of them starts the command, which takes seconds.
+pytestmark = pytest.mark.slow
+
 
 def run(command: str, data_dir: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOPEGATE_")}
