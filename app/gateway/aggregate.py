@@ -25,7 +25,7 @@ from app.gateway.http import Exchange, HeaderList, result_body
 from app.gateway.limits import CallLimits
 from app.gateway.mirror import refuse_http_method
 from app.gateway.open_streams import OpenStreams
-from app.gateway.pipeline import HIDDEN_REASONS, Check, Denied, Forward, Passed, Pipeline, denial_text
+from app.gateway.pipeline import HIDDEN_REASONS, Check, Denied, Forward, Passed, Pipeline, denied_result
 from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import client_of
 from app.gateway.refusals import UNSUPPORTED_VERSION, Refused, invalid_params, unknown_method
@@ -33,7 +33,7 @@ from app.gateway.sessions import SessionSealer
 from app.gateway.times import CallTimes
 from app.gateway.unknown_versions import record_unknown_version
 from app.gateway.upstream_sessions import UpstreamSessions
-from app.kit.mcp_upstream.connections import client_info
+from app.kit.mcp_upstream.connection import client_info
 
 LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")
 
@@ -254,12 +254,7 @@ class Aggregate:
         hidden = {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
         if route.tool is None or (decision.effect is Effect.DENY and decision.reason_code in hidden):
             raise nothing_there(message)
-        result: dict[str, Any] = {
-            "content": [{"type": "text", "text": denial_text(decision)}],
-            "isError": True,
-        }
-        if message.modern:
-            result["resultType"] = "complete"
+        result = denied_result(decision, message.modern)
         await caller.exchange.answer(200, result_body(message.id, result))
 
 

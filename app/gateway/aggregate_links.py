@@ -122,7 +122,8 @@ class Links:
         except Refused as refused:
             return refused.status not in {401, 404}
         except StoreUnavailable:
-            pass
+            # Nothing was decided and nothing is held: the stream is asked for again when the database is back.
+            return True
         return True
 
     async def _told(self, passed: Passed, uris: frozenset[str]) -> AsyncGenerator[JsonObject, None]:

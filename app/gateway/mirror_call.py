@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from app.domain.access import Part, Server
 from app.gateway.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
@@ -29,7 +28,7 @@ from app.gateway.methods import (
 from app.gateway.open_streams import OpenStreams
 from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.passage import Line, MirrorPassage, Origin
-from app.gateway.pipeline import HIDDEN_REASONS, Denied, Passed, Pipeline, denial_text, reaches
+from app.gateway.pipeline import HIDDEN_REASONS, Denied, Passed, Pipeline, denial_text, denied_result, reaches
 from app.gateway.ports import StoreUnavailable, SyncRequests, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
 from app.gateway.refusals import (
@@ -392,10 +391,5 @@ class MirrorCall:
         if "task" in self.message.params:
             # Who waits for a task takes no result of the tool.
             raise invalid_params(denial_text(decision), modern)
-        result: dict[str, Any] = {
-            "content": [{"type": "text", "text": denial_text(decision)}],
-            "isError": True,
-        }
-        if modern:
-            result["resultType"] = "complete"
+        result = denied_result(decision, modern)
         await self.exchange.answer(200, result_body(self.message.id, result))

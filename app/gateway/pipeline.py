@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from app.domain.access import (
@@ -336,6 +336,17 @@ def denial_text(decision: Decision) -> str:
     if decision.effect is Effect.REQUIRE_APPROVAL:
         return "This call needs an approval, and none was given."
     return f"Policy does not allow this call ({decision.reason_code})."
+
+
+def denied_result(decision: Decision, modern: bool) -> dict[str, Any]:
+    """The same as a tool's result, so that the model can react."""
+    result: dict[str, Any] = {
+        "content": [{"type": "text", "text": denial_text(decision)}],
+        "isError": True,
+    }
+    if modern:
+        result["resultType"] = "complete"
+    return result
 
 
 def reaches(view: View, slug: str, at: float, address: Address | None) -> bool:

@@ -153,6 +153,7 @@ async def _gateway(
     commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
     snapshots = SnapshotPort(snapshot, commands)
     await _run_in_background(stack, writer, table, refusals, uses, (syncs, commands, neighbours))
+    per_token, per_identity = _allowances(settings)
     gateway = Gateway(
         snapshots,
         AdmissionPort(writer, clients, refusals, uses, peppers.derive("arguments")),
@@ -165,14 +166,8 @@ async def _gateway(
         session_keys=runtime.sealer.derived_keys("mcp sessions"),
         public_url=settings.base_url,
         trusted_proxies=settings.trusted_proxies,
-        per_token=Allowance(settings.limit_calls, settings.limit_calls_at_once, settings.limit_streams).share(
-            settings.workers
-        ),
-        per_identity=Allowance(
-            settings.limit_calls_per_identity,
-            settings.limit_calls_at_once_per_identity,
-            settings.limit_streams_per_identity,
-        ).share(settings.workers),
+        per_token=per_token.share(settings.workers),
+        per_identity=per_identity.share(settings.workers),
         times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
     )
     neighbours.gateway = gateway
@@ -180,6 +175,18 @@ async def _gateway(
     periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
     stack.push_async_callback(_cancelled, periodic)
     return gateway, snapshot
+
+
+def _allowances(settings: Settings) -> tuple[Allowance, Allowance]:
+    """What a token and an identity may ask of all workers together."""
+    return (
+        Allowance(settings.limit_calls, settings.limit_calls_at_once, settings.limit_streams),
+        Allowance(
+            settings.limit_calls_per_identity,
+            settings.limit_calls_at_once_per_identity,
+            settings.limit_streams_per_identity,
+        ),
+    )
 
 
 async def _run_in_background(

@@ -93,8 +93,10 @@ async def test_a_worker_that_dies_takes_along_what_nobody_else_serves(running: R
     async with running.serving_a_command() as two:
         lost, kept = [await two.caller.session(way, two.caller.path) for way in two.ways]
         pids = await two.pid(0, lost), await two.pid(1, kept)
+        assert all(map(alive, pids))
         os.kill(two.pids[0], signal.SIGKILL)
         await until(lambda: not alive(pids[0]), 20)
+        assert await two.pid(1, kept) == pids[1]
 
 
 async def test_nothing_is_left_of_a_service_that_is_killed(running: Running) -> None:
@@ -102,5 +104,6 @@ async def test_nothing_is_left_of_a_service_that_is_killed(running: Running) -> 
         session = await two.caller.session(two.ways[0], two.caller.path)
         pid = await two.pid(0, session)
         pids = (pid, parent(pid), parent(parent(pid)))
+        assert all(map(alive, pids))
         os.kill(two.gateway.pid, signal.SIGKILL)
         await until(lambda: not any(map(alive, pids)), 20)

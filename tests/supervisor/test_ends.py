@@ -34,6 +34,7 @@ async def test_a_users_processes_all_end_with_its_session(passable: Path) -> Non
     async with supervising(passable, FREE_USERS) as world:
         session = await world.worker().legacy()
         pids = [int(await call(session, tool)) for tool in ("pid", "child", "daemon")]
+        assert all(map(alive, pids))
         await session.close()
         await until(lambda: not any(map(alive, pids)))
 

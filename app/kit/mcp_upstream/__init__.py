@@ -4,10 +4,12 @@
 ``ModernConnection`` (stateless), both with ``request`` and ``stream``, and ``list_tools`` walks all pages.
 """
 
-from app.kit.mcp_upstream.connections import LegacySession, ModernConnection, open_connection
 from app.kit.mcp_upstream.errors import McpUpstreamError, McpUpstreamErrorKind
 from app.kit.mcp_upstream.exchange import Notification, Result
+from app.kit.mcp_upstream.legacy import LegacySession
 from app.kit.mcp_upstream.listing import list_tools
+from app.kit.mcp_upstream.modern import ModernConnection
+from app.kit.mcp_upstream.opening import open_connection
 from app.kit.mcp_upstream.probe import UpstreamInfo, probe
 
 __all__ = [

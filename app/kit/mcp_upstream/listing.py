@@ -2,9 +2,10 @@
 
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 
-from app.kit.mcp_upstream.connections import LegacySession, ModernConnection
 from app.kit.mcp_upstream.errors import McpUpstreamError
 from app.kit.mcp_upstream.exchange import as_object
+from app.kit.mcp_upstream.legacy import LegacySession
+from app.kit.mcp_upstream.modern import ModernConnection
 from app.kit.strict_json import JsonObject, JsonValue, dumps
 
 

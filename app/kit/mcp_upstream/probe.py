@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from mcp_types import SERVER_INFO_META_KEY
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
 
-from app.kit.mcp_upstream.connections import DEFAULT_TIMEOUTS, LegacySession, ModernConnection
+from app.kit.mcp_upstream.connection import DEFAULT_TIMEOUTS
 from app.kit.mcp_upstream.errors import McpUpstreamError
 from app.kit.mcp_upstream.exchange import Headers, as_object
+from app.kit.mcp_upstream.legacy import LegacySession
+from app.kit.mcp_upstream.modern import ModernConnection
 from app.kit.outbound import ForbiddenUrl, OutboundClient, Target, Timeouts
 from app.kit.strict_json import JsonObject
 

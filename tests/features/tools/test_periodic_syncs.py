@@ -174,8 +174,15 @@ async def test_the_next_time_is_spread(api: httpx2.AsyncClient, sessions: Sessio
     assert max(due) - min(due) > 0.01
 
 
-async def test_an_interval_of_nothing_reads_nothing(app: Scopegate) -> None:
-    await asyncio.wait_for(PeriodicSyncs(app.api.state.runtime, timedelta(0)).run(), 5)
+async def test_an_interval_of_nothing_reads_nothing(
+    app: Scopegate, api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    async with mcp_server() as upstream:
+        await register(api, upstream.url)
+        await pass_time(sessions, 1.2)
+        before = upstream.listed
+        await asyncio.wait_for(PeriodicSyncs(app.api.state.runtime, timedelta(0)).run(), 5)
+        assert upstream.listed == before
 
 
 async def test_a_database_that_is_away_leaves_everything_due(app: Scopegate) -> None:

@@ -1,34 +1,29 @@
-"""One caller's way to one upstream, in either era."""
+"""A session of the eras that begin with ``initialize``."""
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Self
 
-from mcp.shared.inbound import (
-    MCP_METHOD_HEADER,
-    MCP_NAME_HEADER,
-    MCP_PROTOCOL_VERSION_HEADER,
-    NAME_BEARING_METHODS,
-    encode_header_value,
-)
-from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 from mcp_types.version import (
     HANDSHAKE_PROTOCOL_VERSIONS,
     LATEST_HANDSHAKE_VERSION,
-    LATEST_MODERN_VERSION,
-    MODERN_PROTOCOL_VERSIONS,
     is_version_at_least,
 )
 
-from app import __version__
+from app.kit.mcp_upstream.connection import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_TIMEOUTS,
+    VERSION_HEADER,
+    BeforeSend,
+    Connection,
+    client_info,
+)
 from app.kit.mcp_upstream.errors import McpUpstreamError
 from app.kit.mcp_upstream.exchange import (
     ACCEPT,
-    Endpoint,
     Headers,
     Item,
     Result,
@@ -40,101 +35,16 @@ from app.kit.mcp_upstream.exchange import (
 from app.kit.outbound import OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
 from app.kit.strict_json import JsonObject
 
-BeforeSend = Callable[[], bool]
 Aside = Callable[[Coroutine[None, None, None]], None]
-
-DEFAULT_TIMEOUTS = Timeouts()
-DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 
 # For what is done on the side: an upstream that hangs there must not hold up a cancelled or answered call.
 _ASIDE = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
 
 _SESSION_HEADER = b"Mcp-Session-Id"
 _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
-_VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
 
 
-def client_info() -> JsonObject:
-    """Who we say that we are, as MCP's ``Implementation``."""
-    return {"name": "scopegate", "version": __version__}
-
-
-class _Connection:
-    """What both eras share: ids of our own, and ``request`` as a stream of which only the result counts."""
-
-    def __init__(
-        self,
-        client: OutboundClient,
-        url: str | Target,
-        headers: Headers,
-        timeouts: Timeouts,
-        max_bytes: int,
-        caller: int | None,
-    ) -> None:
-        target = url if isinstance(url, Target) else client.policy.check_target(url)
-        self._endpoint = Endpoint(client, target, headers, timeouts, max_bytes, caller)
-        self._last_id = 0
-
-    def renew_headers(self, headers: Headers) -> None:
-        """Send these from now on: the same caller's credential, renewed."""
-        self._endpoint = replace(self._endpoint, headers=headers)
-
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
-
-    def stream(
-        self,
-        method: str,
-        params: JsonObject | None = None,
-        *,
-        before_send: BeforeSend | None = None,
-        extra_headers: Headers = (),
-        declares: JsonObject | None = None,
-    ) -> AsyncGenerator[Item, None]:
-        """Notifications as they come, the result last. Closing it early (``aclosing``) cuts the upstream request.
-
-        ``before_send``: see ``OutboundClient.request``. ``declares``: capabilities of the client that this request
-        is for, where requests declare them. Raises ``McpUpstreamError`` and ``NotForwarded``.
-        """
-        raise NotImplementedError
-
-    def listen(
-        self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
-    ) -> AsyncGenerator[JsonObject, None]:
-        """Notifications that belong to no request, until the upstream ends the stream. Raises as ``stream`` does.
-
-        ``wanted``: which, where the upstream is told. Closing it early (``aclosing``) ends the stream.
-        """
-        raise NotImplementedError
-
-    async def request(
-        self,
-        method: str,
-        params: JsonObject | None = None,
-        *,
-        before_send: BeforeSend | None = None,
-        extra_headers: Headers = (),
-    ) -> JsonObject:
-        """The result; notifications on the way are dropped. Raises as ``stream`` does."""
-        stream = self.stream(method, params, before_send=before_send, extra_headers=extra_headers)
-        async with aclosing(stream):
-            async for item in stream:
-                if isinstance(item, Result):
-                    return item.result
-        raise McpUpstreamError("unreachable", "the upstream's stream ended without an answer")
-
-    async def close(self) -> None:
-        """End it at the upstream; failing to is no error."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exc: object) -> None:
-        await self.close()
-
-
-class LegacySession(_Connection):
+class LegacySession(Connection):
     """A session of 2024-11-05 to 2025-11-25. ``open`` makes one; ``async with`` or ``close`` ends it.
 
     The upstream's requests are answered here: ``ping`` with ``{}``, all others with "method not found".
@@ -201,7 +111,7 @@ class LegacySession(_Connection):
         extra_headers: Headers = (),
         declares: JsonObject | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """See ``_Connection.stream``; a dead session raises ``session_lost``."""
+        """See ``Connection.stream``; a dead session raises ``session_lost``."""
         request_id = self._next_id()
         message: JsonObject = {"jsonrpc": "2.0", "id": request_id, "method": method}
         if params is not None:
@@ -235,7 +145,7 @@ class LegacySession(_Connection):
     async def listen(
         self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
     ) -> AsyncGenerator[JsonObject, None]:
-        """See ``_Connection.listen``: whatever the upstream tells this session."""
+        """See ``Connection.listen``: whatever the upstream tells this session."""
         headers = ((b"Accept", b"text/event-stream"), *self._session_headers())
         response = await self._endpoint.send("GET", headers, None, before_send, timeouts)
         async with aclosing(notifications(response, self._answer_server)) as found:
@@ -274,7 +184,7 @@ class LegacySession(_Connection):
         if self.session_id is not None:
             headers = ((_SESSION_HEADER, self.session_id.encode("ascii")),)
         if is_version_at_least(self.protocol_version, "2025-06-18"):
-            headers = (*headers, (_VERSION_HEADER, self.protocol_version.encode("ascii")))
+            headers = (*headers, (VERSION_HEADER, self.protocol_version.encode("ascii")))
         return headers
 
     def _take_session_id(self, value: bytes | None) -> None:
@@ -316,124 +226,3 @@ class LegacySession(_Connection):
             return
         finally:
             response.close()
-
-
-class ModernConnection(_Connection):
-    """2026-07-28: stateless, every request carries its envelope. Nothing to open or to close.
-
-    ``params`` are given without the three envelope keys; other members of ``_meta`` are kept.
-    """
-
-    def __init__(
-        self,
-        client: OutboundClient,
-        url: str | Target,
-        headers: Headers,
-        *,
-        protocol_version: str = LATEST_MODERN_VERSION,
-        client_capabilities: JsonObject | None = None,
-        timeouts: Timeouts = DEFAULT_TIMEOUTS,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        caller: int | None = None,
-    ) -> None:
-        super().__init__(client, url, headers, timeouts, max_bytes, caller)
-        self.protocol_version = protocol_version
-        self._envelope: JsonObject = {
-            PROTOCOL_VERSION_META_KEY: protocol_version,
-            CLIENT_CAPABILITIES_META_KEY: client_capabilities or {},
-            CLIENT_INFO_META_KEY: client_info(),
-        }
-
-    async def stream(
-        self,
-        method: str,
-        params: JsonObject | None = None,
-        *,
-        before_send: BeforeSend | None = None,
-        extra_headers: Headers = (),
-        declares: JsonObject | None = None,
-    ) -> AsyncGenerator[Item, None]:
-        """See ``_Connection.stream``. ``extra_headers``: the ``Mcp-Param-*`` of a tool that asks for them."""
-        request_id = self._next_id()
-        given = params or {}
-        meta = given.get("_meta")
-        envelope = self._envelope
-        if declares:
-            envelope = {**envelope, CLIENT_CAPABILITIES_META_KEY: declares}
-        enveloped = {**meta, **envelope} if isinstance(meta, dict) else envelope
-        message: JsonObject = {
-            "jsonrpc": "2.0",
-            "id": request_id,
-            "method": method,
-            "params": {**given, "_meta": enveloped},
-        }
-        headers = (*ACCEPT, *self._routing_headers(method, given), *extra_headers)
-        response = await self._endpoint.send("POST", headers, message, before_send)
-        found = items(response, request_id, self._endpoint.max_bytes, None)
-        async with aclosing(found):
-            async for item in found:
-                yield item
-
-    async def listen(
-        self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
-    ) -> AsyncGenerator[JsonObject, None]:
-        """See ``_Connection.listen``: ``subscriptions/listen`` for what is wanted."""
-        method = "subscriptions/listen"
-        message: JsonObject = {
-            "jsonrpc": "2.0",
-            "id": self._next_id(),
-            "method": method,
-            "params": {"notifications": wanted, "_meta": self._envelope},
-        }
-        headers = (*ACCEPT, *self._routing_headers(method, {}))
-        response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
-        async with aclosing(notifications(response, None)) as found:
-            async for told in found:
-                yield told
-
-    def _routing_headers(self, method: str, params: JsonObject) -> Headers:
-        headers: Headers = (
-            (_VERSION_HEADER, self.protocol_version.encode("ascii")),
-            (MCP_METHOD_HEADER.encode("ascii"), method.encode("ascii")),
-        )
-        key = "taskId" if method.startswith("tasks/") else NAME_BEARING_METHODS.get(method)
-        name = params.get(key) if key is not None else None
-        if isinstance(name, str):
-            headers = (*headers, (MCP_NAME_HEADER.encode("ascii"), encode_header_value(name).encode("ascii")))
-        return headers
-
-
-async def open_connection(
-    client: OutboundClient,
-    url: str | Target,
-    headers: Headers,
-    protocol_versions: tuple[str, ...],
-    *,
-    client_capabilities: JsonObject | None = None,
-    timeouts: Timeouts = DEFAULT_TIMEOUTS,
-    before_send: BeforeSend | None = None,
-    caller: int | None = None,
-) -> LegacySession | ModernConnection:
-    """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest of them."""
-    for known in reversed(MODERN_PROTOCOL_VERSIONS):
-        if known in protocol_versions:
-            return ModernConnection(
-                client,
-                url,
-                headers,
-                protocol_version=known,
-                client_capabilities=client_capabilities,
-                timeouts=timeouts,
-                caller=caller,
-            )
-    newest = next((v for v in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if v in protocol_versions), None)
-    return await LegacySession.open(
-        client,
-        url,
-        headers,
-        version=newest or LATEST_HANDSHAKE_VERSION,
-        client_capabilities=client_capabilities,
-        timeouts=timeouts,
-        before_send=before_send,
-        caller=caller,
-    )
