@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.domain.access import Network
+from app.domain.objects import Network
 from app.features.identity_providers.provider import DEFAULT_ALGORITHMS
 from app.features.identity_providers.schemas import (
     Algorithms,

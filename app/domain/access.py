@@ -6,126 +6,42 @@ Besides the answer it tells what the answer rests on, as (object id, version) pa
 which no clock rule that it read changes, so that admission can prove the answer still current.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import inf
+from typing import TypeVar
 from uuid import UUID
 
-from app.domain.policy import Effect, PolicyEvaluator, PolicyInput, PolicyVerdict
-from app.domain.risk import Risk
-from app.domain.scopes import (
-    Scope,
-    ServerSelector,
-    ToolSelector,
-    scope_reaches_part,
-    scope_reaches_server,
-    scope_reaches_tool,
+from app.domain.objects import (
+    Address,
+    Grant,
+    Identity,
+    IdentityStatus,
+    Part,
+    Server,
+    Token,
+    Tool,
+    ToolState,
+    Version,
 )
+from app.domain.policy import (
+    UNNAMED,
+    Act,
+    ApprovalDemand,
+    CallerProgram,
+    Effect,
+    PolicyEvaluator,
+    PolicyInput,
+    PolicyVerdict,
+    QuotaDemand,
+)
+from app.domain.scopes import Scope, scope_reaches_part, scope_reaches_server, scope_reaches_tool
 
 # Two fixed objects that decisions rest on beside the ones with ids of their own.
 POLICY_SET_ID = UUID("00000000-0000-7000-8000-000000000001")
 FLEET_ID = UUID("00000000-0000-7000-8000-000000000002")
 
-Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
-Version = tuple[UUID, int]
-
-
-class IdentityStatus(StrEnum):
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    OFFBOARDED = "offboarded"
-
-
-class Part(StrEnum):
-    """What a server has beside its tools; a grant says of each whether it reaches it."""
-
-    RESOURCES = "resources"
-    PROMPTS = "prompts"
-
-
-class ToolState(StrEnum):
-    ACTIVE = "active"
-    QUARANTINED = "quarantined"
-    REMOVED = "removed"
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A durable entitlement of an identity or of a group that the identity is in."""
-
-    id: UUID
-    version: int
-    servers: ServerSelector
-    tools: ToolSelector
-    resources: bool
-    prompts: bool
-    not_before: float = -inf
-    expires_at: float = inf
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A person or agent with everything its rights come from. ``grants`` holds its own and its groups'."""
-
-    id: UUID
-    version: int
-    status: IdentityStatus
-    owner: "Identity | None" = None
-    groups: tuple[Version, ...] = ()
-    grants: tuple[Grant, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A scoped token with its ancestors."""
-
-    id: UUID
-    version: int
-    identity: Identity
-    scope: Scope
-    expires_at: float
-    revoked: bool = False
-    ip_allow: tuple[Network, ...] = ()
-    parent: "Token | None" = None
-
-    def chain(self) -> Iterator["Token"]:
-        """The token itself, then its ancestors."""
-        token: Token | None = self
-        while token is not None:
-            yield token
-            token = token.parent
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool as it was approved. ``approved_digest`` is the digest a live definition must have.
-
-    ``header_schema`` is the input schema, kept only where it mirrors arguments into headers.
-    """
-
-    id: UUID
-    name: str
-    risk: Risk
-    state: ToolState
-    approved_digest: bytes | None
-    header_schema: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A registered server with its catalogue, by exact tool name."""
-
-    id: UUID
-    version: int
-    slug: str
-    enabled: bool
-    labels: Mapping[str, str] = field(default_factory=dict)
-    tools: Mapping[str, Tool] = field(default_factory=dict)
-    instructions: bytes | None = None
-    """The digest of what it may say of its use; ``None``: nothing was approved."""
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +66,16 @@ class Question:
     arguments: Mapping[str, object] | None = None
     address: Address | None = None
     part: Part | None = None
+    program: CallerProgram = UNNAMED
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The answer. ``rests_on`` and the span [``valid_from``, ``valid_until``) say while what it holds.
 
-    ``for_any_call``: an allow of every call of this tool with this token, whatever its arguments and address.
+    ``asks`` and ``quotas`` must be had before the call runs, whatever the effect; ``policy_ids`` decided, ``observed``
+    would have decided otherwise, were they enforced. ``for_any_call``: an allow of every call of this tool with this
+    token, whatever its arguments and address.
     """
 
     effect: Effect
@@ -167,6 +86,9 @@ class Decision:
     grant_id: UUID | None = None
     tool: Tool | None = None
     policy_ids: tuple[UUID, ...] = ()
+    asks: tuple[ApprovalDemand, ...] = ()
+    quotas: tuple[QuotaDemand, ...] = ()
+    observed: tuple[UUID, ...] = ()
     for_any_call: bool = False
 
     @property
@@ -232,7 +154,7 @@ def _apply_policy(
     question: Question, around: Surroundings, at: float, server: Server, tool: Tool | None, used: list[Grant]
 ) -> Decision:
     token = question.token
-    verdict = _verdict(question, around, at, server)
+    verdict = _verdict(question, around, at, server, tool)
     if verdict.effect is Effect.DENY:
         return _deny(question, around, at, verdict.reason_code, tool, verdict)
     valid_from = max(verdict.valid_from, *(grant.not_before for grant in used))
@@ -249,29 +171,44 @@ def _apply_policy(
             (POLICY_SET_ID, around.policy_version),
             (server.id, server.version),
             *dict.fromkeys((grant.id, grant.version) for grant in used),
+            *(_group_versions(token) if verdict.reads_groups else ()),
         ),
         valid_from=valid_from,
         valid_until=valid_until,
         grant_id=used[0].id,
         tool=tool,
         policy_ids=verdict.policy_ids,
+        asks=verdict.asks,
+        quotas=verdict.quotas,
+        observed=verdict.observed,
         for_any_call=verdict.effect is Effect.ALLOW
         and not verdict.reads_call
+        and not verdict.quotas
         and not any(link.ip_allow for link in token.chain()),
     )
 
 
 _STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
+_PART_ACTS = {Part.RESOURCES: Act.USE_RESOURCES, Part.PROMPTS: Act.USE_PROMPTS}
 
 
-def _verdict(question: Question, around: Surroundings, at: float, server: Server) -> PolicyVerdict:
+def _act(question: Question) -> Act:
+    if question.tool is not None:
+        return Act.CALL_TOOL
+    return Act.USE_SERVER if question.part is None else _PART_ACTS[question.part]
+
+
+def _verdict(
+    question: Question, around: Surroundings, at: float, server: Server, tool: Tool | None
+) -> PolicyVerdict:
     """What policy says of the token and of each ancestor: the strictest holds, or attenuating would widen.
 
-    The span is the one in which none of these verdicts changes.
+    The span is the one in which none of these verdicts changes; what any of them demands must be had.
     """
+    act = _act(question)
     verdicts = [
         around.policies.evaluate(
-            PolicyInput(link.identity.id, link.id, server.id, question.tool, question.arguments, at)
+            PolicyInput(act, link, server, tool, question.arguments, at, question.address, question.program)
         )
         for link in question.token.chain()
     ]
@@ -280,10 +217,20 @@ def _verdict(question: Question, around: Surroundings, at: float, server: Server
     strictest = max(verdicts, key=lambda verdict: _STRENGTH[verdict.effect])
     return replace(
         strictest,
+        policy_ids=_united(each.policy_ids for each in verdicts if each.effect is strictest.effect),
         valid_from=max(verdict.valid_from for verdict in verdicts),
         valid_until=min(verdict.valid_until for verdict in verdicts),
         reads_call=any(verdict.reads_call for verdict in verdicts),
+        reads_groups=any(verdict.reads_groups for verdict in verdicts),
+        asks=_united(each.asks for each in verdicts),
+        quotas=_united(each.quotas for each in verdicts),
+        observed=_united(each.observed for each in verdicts),
     )
+
+
+def _united(parts: Iterable[tuple[Item, ...]]) -> tuple[Item, ...]:
+    """All of them, each once, in their order."""
+    return tuple(dict.fromkeys(item for part in parts for item in part))
 
 
 def _scope_reaches(scope: Scope, server: Server, tool: Tool | None, part: Part | None) -> bool:
@@ -319,6 +266,16 @@ def _credential_versions(token: Token) -> tuple[Version, ...]:
     return tuple(versions)
 
 
+def _group_versions(token: Token) -> tuple[Version, ...]:
+    """The groups of everybody whose rights count, and of whoever answers for an agent."""
+    versions: dict[Version, None] = {}
+    for link in token.chain():
+        versions.update(dict.fromkeys(link.identity.groups))
+        if link.identity.owner is not None:
+            versions.update(dict.fromkeys(link.identity.owner.groups))
+    return tuple(versions)
+
+
 def everything_read(
     token: Token, servers: tuple[Server, ...], around: Surroundings, at: float
 ) -> tuple[tuple[Version, ...], float, float]:
@@ -326,11 +283,10 @@ def everything_read(
 
     Returns (versions, valid_from, valid_until).
     """
-    versions = dict.fromkeys(_credential_versions(token))
+    versions = dict.fromkeys((*_credential_versions(token), *_group_versions(token)))
     valid_from, valid_until = -inf, inf
     for link in token.chain():
         bounds = [link.expires_at]
-        versions.update(dict.fromkeys(link.identity.groups))
         for grant in link.identity.grants:
             versions[(grant.id, grant.version)] = None
             bounds += [grant.not_before, grant.expires_at]
@@ -353,10 +309,18 @@ def _deny(
     servers = () if question.server is None else (question.server,)
     versions, valid_from, valid_until = everything_read(question.token, servers, around, at)
     policy_ids: tuple[UUID, ...] = ()
+    observed: tuple[UUID, ...] = ()
     if verdict is not None:
         valid_from = max(valid_from, verdict.valid_from)
         valid_until = min(valid_until, verdict.valid_until)
-        policy_ids = verdict.policy_ids
+        policy_ids, observed = verdict.policy_ids, verdict.observed
     return Decision(
-        Effect.DENY, reason_code, versions, valid_from, valid_until, tool=tool, policy_ids=policy_ids
+        Effect.DENY,
+        reason_code,
+        versions,
+        valid_from,
+        valid_until,
+        tool=tool,
+        policy_ids=policy_ids,
+        observed=observed,
     )

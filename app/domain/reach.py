@@ -7,17 +7,8 @@ what the widest token of the identity could use, and nothing here decides anythi
 from dataclasses import dataclass
 from math import inf
 
-from app.domain.access import (
-    Decision,
-    Identity,
-    Question,
-    Server,
-    Surroundings,
-    Token,
-    Tool,
-    decide,
-    liveness,
-)
+from app.domain.access import Decision, Question, Surroundings, decide, liveness
+from app.domain.objects import Identity, Server, Token, Tool
 from app.domain.policy import Effect
 from app.domain.scopes import GrantsScope
 

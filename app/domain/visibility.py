@@ -5,18 +5,8 @@ Each answer comes with the one decision that stands for it, which rests on every
 
 from collections.abc import Iterable, Mapping
 
-from app.domain.access import (
-    Address,
-    Decision,
-    Part,
-    Question,
-    Server,
-    Surroundings,
-    Token,
-    ToolState,
-    decide,
-    everything_read,
-)
+from app.domain.access import Decision, Question, Surroundings, decide, everything_read
+from app.domain.objects import Address, Part, Server, Token, ToolState
 from app.domain.policy import Effect
 
 EVERY_TOOL = "every tool"

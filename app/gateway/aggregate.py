@@ -7,7 +7,7 @@ from uuid import UUID
 
 from mcp_types import SERVER_INFO_META_KEY
 
-from app.domain.access import Part
+from app.domain.objects import Part
 from app.domain.policy import Effect
 from app.domain.visibility import reached_parts
 from app.gateway.aggregate_calls import LOG_LEVELS, AggregateCall, Caller, level_of

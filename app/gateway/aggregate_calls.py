@@ -9,7 +9,7 @@ from uuid import UUID
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
 from mcp_types import LOG_LEVEL_META_KEY
 
-from app.domain.access import Server
+from app.domain.objects import Server
 from app.gateway.aggregate_routes import Route
 from app.gateway.answers import Answer, dump, refuse_input, secrets_of
 from app.gateway.catalogue import make_private

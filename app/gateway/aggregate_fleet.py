@@ -4,17 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.domain.access import (
-    POLICY_SET_ID,
-    Address,
-    Decision,
-    Part,
-    Question,
-    Version,
-    decide,
-    everything_read,
-    liveness,
-)
+from app.domain.access import POLICY_SET_ID, Decision, Question, decide, everything_read, liveness
+from app.domain.objects import Address, Part, Version
 from app.domain.policy import Effect
 from app.gateway.asking import Ask
 from app.gateway.ports import View

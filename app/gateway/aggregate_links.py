@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID, uuid4
 
-from app.domain.access import Part
+from app.domain.objects import Part
 from app.gateway.aggregate_calls import Caller, upstream_refused
 from app.gateway.aggregate_fleet import Sight
 from app.gateway.aggregate_names import joined_uri, split_uri

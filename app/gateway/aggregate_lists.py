@@ -9,7 +9,7 @@ from typing import Any
 import mcp_types as types
 from pydantic import BaseModel, ValidationError
 
-from app.domain.access import Part as ServerPart
+from app.domain.objects import Part as ServerPart
 from app.gateway.aggregate_calls import Caller, upstream_refused
 from app.gateway.aggregate_names import is_uri, joined_name, joined_uri
 from app.gateway.aggregate_pages import PAGE_ITEMS, Cursors, Part, Place, follow

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.access import Part
+from app.domain.objects import Part
 from app.gateway.aggregate_names import rename_contents, rename_links, split_name, split_uri
 from app.gateway.envelope import Message
 from app.gateway.methods import LEGACY, MODERN, part_of

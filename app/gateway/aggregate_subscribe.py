@@ -6,7 +6,7 @@ for the stream on which it is told, which may be another worker's.
 
 from typing import Any
 
-from app.domain.access import Server
+from app.domain.objects import Server
 from app.gateway.aggregate_calls import AggregateCall, Caller
 from app.gateway.aggregate_news import LONGEST_URI
 from app.gateway.aggregate_notes import Notebook

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from app.domain.access import Network
+from app.domain.objects import Network
 from app.gateway import metadata
 from app.gateway.aggregate import Aggregate
 from app.gateway.aggregate_notes import Notebook

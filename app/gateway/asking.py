@@ -4,19 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from app.domain.access import (
-    Address,
-    Decision,
-    Part,
-    Question,
-    Server,
-    Surroundings,
-    Token,
-    decide,
-    everything_read,
-    liveness,
-)
-from app.domain.policy import Effect
+from app.domain.access import Decision, Question, Surroundings, decide, everything_read, liveness
+from app.domain.objects import Address, Part, Server, Token
+from app.domain.policy import UNNAMED, CallerProgram, Effect
 from app.domain.visibility import visible_parts, visible_tools
 from app.gateway.ports import View
 
@@ -45,6 +35,7 @@ class Ask:
     """Whether what the token may see beside tools is part of the answer."""
     refused: str | None = None
     """Why the gateway refuses the request itself, whatever the token may use: for the record."""
+    program: CallerProgram = UNNAMED
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
@@ -71,8 +62,16 @@ class Ask:
     def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
         if self.slug is None:
             return decide_presence(view, at, self.address), _NO_NAMES
+        # A call without arguments has none; a question without a call does not know them.
+        arguments = {} if self.arguments is None and self.action == "tool.call" else self.arguments
         question = Question(
-            view.token, view.servers.get(self.slug), self.tool, self.arguments, self.address, self.part
+            view.token,
+            view.servers.get(self.slug),
+            self.tool,
+            arguments,
+            self.address,
+            self.part,
+            self.program,
         )
         if self.lists:
             return visible_tools(question, view.around, at)

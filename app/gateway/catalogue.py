@@ -5,8 +5,8 @@ from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from app.domain.access import Part, Server, Tool
 from app.domain.definitions import definition_digest, text_digest
+from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
 from app.gateway.methods import carried_extensions
 from app.gateway.ports import SyncRequests

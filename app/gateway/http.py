@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from app.domain.access import Address, Network
+from app.domain.objects import Address, Network
 from app.gateway.alarms import Alarms
 from app.gateway.ports import Client
 from app.gateway.refusals import Refused

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from time import monotonic
 
-from app.domain.access import Token
+from app.domain.objects import Token
 from app.gateway.http import Exchange
 from app.gateway.ports import Admissions, View
 from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused

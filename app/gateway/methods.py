@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.access import Part
+from app.domain.objects import Part
 from app.gateway.envelope import Message
 from app.gateway.refusals import invalid_params
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from app.domain.access import Part, Server
+from app.domain.objects import Part, Server
 from app.gateway.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
 from app.gateway.asking import Ask
 from app.gateway.catalogue import handshake_versions

@@ -1,6 +1,6 @@
 """A legacy client's response to a request of the server, on its way through a mirror."""
 
-from app.domain.access import Server
+from app.domain.objects import Server
 from app.gateway.asking import Ask
 from app.gateway.mirror_call import MirrorCall
 from app.gateway.ports import UpstreamTarget, View

@@ -12,7 +12,7 @@ from mcp.shared.inbound import (
     x_mcp_header_map,
 )
 
-from app.domain.access import Tool
+from app.domain.objects import Tool
 from app.gateway.envelope import PARAM_PREFIX
 from app.gateway.http import Exchange
 from app.gateway.refusals import Refused

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.domain.access import Address, Part, Question, Server, decide
+from app.domain.access import Question, decide
+from app.domain.objects import Address, Part, Server
 from app.gateway.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS
 from app.gateway.ports import Client, Snapshots, SyncRequests, TooManyLookups, View
 from app.gateway.refusals import bad_upstream

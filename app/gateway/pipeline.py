@@ -11,15 +11,8 @@ from time import monotonic
 from typing import Any, cast
 from uuid import UUID
 
-from app.domain.access import (
-    Address,
-    Decision,
-    Question,
-    Server,
-    Token,
-    decide,
-    liveness,
-)
+from app.domain.access import Decision, Question, decide, liveness
+from app.domain.objects import Address, Server, Token
 from app.domain.policy import Effect
 from app.gateway.asking import Ask, KnownDecisions
 from app.gateway.authenticate import Door

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from app.domain.access import Decision, Server, Surroundings, Token
+from app.domain.access import Decision, Surroundings
+from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.kit.outbound import Target
 

@@ -40,6 +40,14 @@ class Permission(StrEnum):
     ADMINISTRATORS_WRITE = "administrators.write"
     IDENTITY_PROVIDERS_READ = "identity_providers.read"
     IDENTITY_PROVIDERS_WRITE = "identity_providers.write"
+    POLICIES_READ = "policies.read"
+    POLICIES_WRITE = "policies.write"
+    APPROVALS_READ = "approvals.read"
+    APPROVALS_DECIDE = "approvals.decide"
+    WEBHOOKS_READ = "webhooks.read"
+    WEBHOOKS_WRITE = "webhooks.write"
+    ACCESS_EXPLAIN = "access.explain"
+    ARGUMENTS_READ = "arguments.read"
     AUDIT_READ = "audit.read"
     SELF_READ = "self.read"
 
@@ -63,6 +71,9 @@ _READ = {
     Permission.GROUPS_READ,
     Permission.GRANTS_READ,
     Permission.TOKENS_READ,
+    Permission.POLICIES_READ,
+    Permission.APPROVALS_READ,
+    Permission.ACCESS_EXPLAIN,
 } | _SELF
 _OWNER_ONLY = {
     Permission.IDENTITIES_ERASE,
@@ -77,7 +88,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OWNER: frozenset(Permission),
     Role.ADMIN: frozenset(set(Permission) - _OWNER_ONLY),
     Role.ISSUER: frozenset(_READ | {Permission.TOKENS_ISSUE, Permission.TOKENS_REVOKE}),
-    Role.APPROVER: frozenset(_READ),
+    Role.APPROVER: frozenset(_READ | {Permission.APPROVALS_DECIDE, Permission.ARGUMENTS_READ}),
     Role.PROVISIONER: frozenset(
         _SELF
         | {
@@ -92,6 +103,8 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
         _READ
         | {
             Permission.AUDIT_READ,
+            Permission.ARGUMENTS_READ,
+            Permission.WEBHOOKS_READ,
             Permission.SERVICE_ACCOUNTS_READ,
             Permission.ADMINISTRATORS_READ,
             Permission.IDENTITY_PROVIDERS_READ,

@@ -19,7 +19,7 @@ from alembic import command
 from app.kit.database import async_url
 
 # Moves by one when older code could no longer work correctly on a newer schema.
-GENERATION = 1
+GENERATION = 2
 _LOCK = 0x5C09E6A7E
 _APPEND_ONLY = (
     "audit_events", "audit_arguments", "audit_checkpoints", "audit_tree_nodes", "log_epochs",

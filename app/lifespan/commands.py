@@ -13,7 +13,8 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from app.domain.access import Decision, Question, Server, Token, decide
+from app.domain.access import Decision, Question, decide
+from app.domain.objects import Server, Token
 from app.features.access.in_flight import InFlightTable
 from app.features.access.snapshot import AccessSnapshot, Target
 from app.gateway.ports import UpstreamTarget

@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.domain.access import POLICY_SET_ID, Decision, Server, Token
+from app.domain.access import POLICY_SET_ID, Decision
 from app.domain.errors import Unavailable
+from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.features.access.clients import Clients, clean

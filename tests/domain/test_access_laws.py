@@ -10,20 +10,8 @@ from uuid import UUID
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from app.domain.access import (
-    FLEET_ID,
-    POLICY_SET_ID,
-    Address,
-    Decision,
-    Identity,
-    IdentityStatus,
-    Question,
-    Server,
-    Surroundings,
-    Token,
-    ToolState,
-    decide,
-)
+from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Question, Surroundings, decide
+from app.domain.objects import Address, Identity, IdentityStatus, Server, Token, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
 from app.domain.scopes import (
@@ -299,6 +287,7 @@ def test_an_answer_rests_on_all_that_it_read(world: World) -> None:
     if decision.effect is Effect.DENY:
         expected.add((FLEET_ID, world.around.fleet_version))
         for identity in identities:
+            expected |= set(() if identity.owner is None else identity.owner.groups)
             expected |= {*identity.groups, *((grant.id, grant.version) for grant in identity.grants)}
     else:
         granted = {(grant.id, grant.version) for identity in identities for grant in identity.grants}

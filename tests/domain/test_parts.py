@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.domain.access import Identity, Part, Token, ToolState, decide
+from app.domain.access import decide
+from app.domain.objects import Identity, Part, Token, ToolState
 from app.domain.policy import Effect
 from app.domain.scopes import ListedScope, Scope
 from app.domain.visibility import EVERY_TOOL, visible_parts

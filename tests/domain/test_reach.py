@@ -4,7 +4,8 @@ from math import inf
 
 import pytest
 
-from app.domain.access import Grant, Identity, IdentityStatus, Server, Surroundings, Tool, ToolState
+from app.domain.access import Surroundings
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.reach import Reach, reach, stopped
 from app.domain.risk import Risk
@@ -18,9 +19,10 @@ class Cautious:
     """Asks for approval of one tool and forbids another."""
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
-        if request.tool == "wipe":
+        name = None if request.tool is None else request.tool.name
+        if name == "wipe":
             return PolicyVerdict(Effect.DENY, "forbidden_by_policy")
-        if request.tool == "change":
+        if name == "change":
             return PolicyVerdict(Effect.REQUIRE_APPROVAL, "approval_needed")
         return GrantedIsAllowed().evaluate(request)
 

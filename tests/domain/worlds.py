@@ -12,17 +12,8 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from app.domain.access import (
-    Grant,
-    Identity,
-    IdentityStatus,
-    Question,
-    Server,
-    Surroundings,
-    Token,
-    Tool,
-    ToolState,
-)
+from app.domain.access import Question, Surroundings
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, PolicyEvaluator, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import (
@@ -134,13 +125,15 @@ class TimedRule:
     ends: float
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
-        if self.identity_id is not None and request.identity_id != self.identity_id:
-            return PolicyVerdict(Effect.ALLOW, "granted", reads_call=False)
+        if self.identity_id is not None and request.token.identity.id != self.identity_id:
+            return PolicyVerdict(Effect.ALLOW, "granted", reads_call=False, reads_groups=False)
         bounds = (-inf, self.starts, self.ends, inf)
         spans = [(low, high) for low, high in pairwise(bounds) if low <= request.at < high]
         inside = self.starts <= request.at < self.ends
         effect = self.effect if inside else Effect.ALLOW
-        return PolicyVerdict(effect, "rule" if inside else "granted", (), *spans[0], reads_call=False)
+        return PolicyVerdict(
+            effect, "rule" if inside else "granted", (), *spans[0], reads_call=False, reads_groups=False
+        )
 
 
 @st.composite

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.access import IdentityStatus
+from app.domain.objects import IdentityStatus
 from app.domain.token_format import API_BEARER, SCOPED_TOKEN, format_credential
 from app.gateway.alarms import Alarms
 from app.gateway.authenticate import Door

@@ -11,7 +11,7 @@ from unicodedata import normalize
 import httpx2
 import pytest
 
-from app.domain.access import ToolState
+from app.domain.objects import ToolState
 from tests.gateway.messages import LEGACY, MODERN, call, modern, post_modern, request
 from tests.gateway.upstreams import Seen, scripted, send_json
 from tests.gateway.world import World, running

@@ -9,16 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.domain.access import (
-    Grant,
-    Identity,
-    IdentityStatus,
-    Server,
-    Surroundings,
-    Token,
-    Tool,
-    ToolState,
-)
+from app.domain.access import Surroundings
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope

@@ -8,7 +8,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
-from app.domain.access import Token
+from app.domain.objects import Token
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.gateway import limits
 from app.gateway.limits import WINDOW_S, Allowance

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.access import ToolState
+from app.domain.objects import ToolState
 from app.domain.scopes import AllServers, AllTools, ListedScope, ScopeEntry
 from tests.gateway.messages import LEGACY, MODERN, initialize, post, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json

@@ -72,7 +72,7 @@ def check(inputs: list[PolicyInput], params: dict[str, Any], arguments: str | No
     assert inputs, "policy was asked"
     for asked in inputs:
         if arguments is None:
-            assert asked.arguments is None
+            assert asked.arguments == {}
             assert "arguments" not in params
         else:
             assert asked.arguments is not None

@@ -19,20 +19,9 @@ from uuid import UUID, uuid4
 import httpx2
 import uvicorn
 
-from app.domain.access import (
-    FLEET_ID,
-    POLICY_SET_ID,
-    Decision,
-    Grant,
-    Identity,
-    IdentityStatus,
-    Server,
-    Surroundings,
-    Token,
-    Tool,
-    ToolState,
-)
+from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Surroundings
 from app.domain.definitions import definition_digest, text_digest
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
@@ -65,8 +54,9 @@ class Policies:
         self.verdicts: dict[str, Effect] = {}
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
-        if request.arguments is not None and request.tool in self.verdicts:
-            return PolicyVerdict(self.verdicts[request.tool], "policy_forbids")
+        name = None if request.tool is None else request.tool.name
+        if request.arguments is not None and name in self.verdicts:
+            return PolicyVerdict(self.verdicts[name], "policy_forbids")
         # Changed while calls run, as no published set is: each call has to ask it.
         return replace(GrantedIsAllowed().evaluate(request), reads_call=True)
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from app.domain.access import Identity, Server, Surroundings
+from app.domain.access import Surroundings
+from app.domain.objects import Identity, Server
 from app.domain.reach import Reach, reach
 
 # A page ends when it is past so many tools, however many servers it was asked for.

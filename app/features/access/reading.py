@@ -17,17 +17,8 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from app.domain.access import (
-    FLEET_ID,
-    POLICY_SET_ID,
-    Grant,
-    Identity,
-    IdentityStatus,
-    Server,
-    Token,
-    Tool,
-    ToolState,
-)
+from app.domain.access import FLEET_ID, POLICY_SET_ID
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.risk import Risk
 from app.kit.selectors import load_scope, load_server_selector, load_tool_selector
 

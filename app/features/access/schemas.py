@@ -8,7 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.domain.access import Decision, Tool
+from app.domain.access import Decision
+from app.domain.objects import Tool
 from app.domain.reach import Reach
 from app.domain.risk import Risk
 from app.kit.ids import GrantId, GroupId, IdentityId, ServerId, ToolId

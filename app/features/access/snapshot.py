@@ -16,7 +16,8 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.domain.access import Server, Surroundings, Token
+from app.domain.access import Surroundings
+from app.domain.objects import Server, Token
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
 from app.features.access.clockwork import DatabaseClock

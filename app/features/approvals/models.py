@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, LargeBinary
+from sqlalchemy import DateTime, Index, Integer, LargeBinary, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
@@ -12,9 +12,18 @@ from app.kit.tables import ObjectRow
 
 
 class Approval(ObjectRow, table=True):
-    """One approval, bound to the very call that asked; ``consumed_by`` is the call that used it up."""
+    """One approval, bound to the very call that asked; ``consumed_by`` is the call that used it up.
+
+    ``binding`` is a digest of all that binds it, the policies that asked among it; ``event_id`` is the event of the
+    call that asked.
+    """
 
     __tablename__ = "approvals"
+    __table_args__ = (
+        Index("uq_approvals_pending", "binding", unique=True, postgresql_where=text("state = 'pending'")),
+        Index("ix_approvals_approved", "binding", postgresql_where=text("state = 'approved'")),
+        Index("ix_approvals_consumed_by", "consumed_by", postgresql_where=text("consumed_by IS NOT NULL")),
+    )
 
     kind: str
     state: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
@@ -25,11 +34,18 @@ class Approval(ObjectRow, table=True):
     arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
+    policy_versions: list[int] | None = Field(default=None, sa_type=ARRAY(Integer))
     approver_group_id: UUID | None = None
+    approver_group: str | None = None
+    binding: bytes | None = Field(default=None, sa_type=LargeBinary)
+    event_id: UUID | None = Field(default=None, index=True)
     reason: str | None = None
     decided_by: UUID | None = None
+    decided_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    decision_reason: str | None = None
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     consumed_by: UUID | None = None
+    consumed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
 class QuotaUse(SQLModel, table=True):

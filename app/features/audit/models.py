@@ -79,6 +79,8 @@ class AuditEvent(SQLModel, table=True):
     event_count: int | None = None
     request_id: str | None = None
     trace_id: str | None = None
+    observed_policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
+    """Policies on trial that would have decided otherwise."""
 
 
 class AuditArguments(SQLModel, table=True):

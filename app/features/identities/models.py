@@ -40,6 +40,10 @@ class Identity(ObjectRow, table=True):
     offboarded_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     receipt_id: UUID | None = None
     erased_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    attributes: dict[str, str] = Field(
+        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
+    )
+    """What policies can read of it."""
 
 
 class IdentityLink(SQLModel, table=True):

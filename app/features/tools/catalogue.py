@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from app.domain.access import ToolState
+from app.domain.objects import ToolState
 from app.domain.risk import assess
 from app.features.tools.definitions import Definition
 from app.features.tools.models import Tool

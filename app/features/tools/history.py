@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.domain.access import ToolState
+from app.domain.objects import ToolState
 from app.features.audit.models import ObjectVersion
 from app.features.audit.record import close_versions
 from app.features.tools.models import Tool

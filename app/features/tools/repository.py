@@ -6,7 +6,7 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.domain.access import ToolState
+from app.domain.objects import ToolState
 from app.features.servers.models import Server
 from app.features.tools.models import Tool
 from app.features.tools.schemas import ToolQuery

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.access import ToolState
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
+from app.domain.objects import ToolState
 from app.features.audit.record import record
 from app.features.servers import repository as servers
 from app.features.servers.models import Server
