@@ -11,6 +11,7 @@ from app.features.identities.models import Identity, IdentityLink
 from app.kit.ids import IdentityId, IdentityProviderId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import CleanText, Name, Patch, ShortText, Source, Strict, absent
+from app.kit.selectors import MOST_LABELS, LabelKey, LabelValue
 
 IdentityKind = TypeAliasType(
     "IdentityKind",
@@ -34,6 +35,29 @@ IdentityLinkKind = TypeAliasType(
 )
 Email = Annotated[str, StringConstraints(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$"), CleanText]
 ExternalId = Annotated[str, StringConstraints(min_length=1, max_length=255), CleanText]
+MOST_ATTRIBUTES = MOST_LABELS
+IdentityAttributes = TypeAliasType(
+    "IdentityAttributes",
+    Annotated[
+        dict[LabelKey, LabelValue],
+        Field(max_length=MOST_ATTRIBUTES),
+        Field(
+            description="What policies can read of an identity beside its groups, by name.",
+            examples=[{"department": "finance"}],
+        ),
+    ],
+)
+IdentityAttributeChanges = TypeAliasType(
+    "IdentityAttributeChanges",
+    Annotated[
+        dict[LabelKey, LabelValue | None],
+        Field(max_length=MOST_ATTRIBUTES),
+        Field(
+            description="Attributes to set by name; a null takes the attribute away.",
+            examples=[{"department": "finance", "site": None}],
+        ),
+    ],
+)
 
 
 class IdentityCreate(Strict):
@@ -59,6 +83,7 @@ class IdentityCreate(Strict):
         description="The active person who is responsible: required for an agent, none for a person.",
     )
     external_id: ExternalId | None = None
+    attributes: IdentityAttributes = Field(default_factory=dict)
 
 
 class IdentityUpdate(Patch):
@@ -72,6 +97,7 @@ class IdentityUpdate(Patch):
     email: Email | None = None
     owner_id: IdentityId = absent("Hands an agent to another active person.")
     external_id: ExternalId | None = None
+    attributes: IdentityAttributeChanges = absent()
 
 
 IdentityOrder = TypeAliasType(
@@ -125,6 +151,7 @@ class IdentityView(BaseModel):
                     "owner_id": None,
                     "links": [],
                     "external_id": None,
+                    "attributes": {"department": "finance"},
                     "provider_id": None,
                     "source": "manual",
                     "status": "active",
@@ -147,6 +174,7 @@ class IdentityView(BaseModel):
     external_id: str | None = Field(
         description="What the system that it came from calls it, an HR system for example."
     )
+    attributes: IdentityAttributes
     provider_id: IdentityProviderId | None = Field(description="The provider that keeps it.")
     source: Source
     status: IdentityStatusName

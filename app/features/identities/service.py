@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
+from app.features.identities.history import DECISIVE, keep_identity
 from app.features.identities.models import Identity
 from app.features.identities.repository import agents_of, lock_identity, name_is_resting
-from app.features.identities.schemas import IdentityCreate, IdentityUpdate
+from app.features.identities.schemas import MOST_ATTRIBUTES, IdentityCreate, IdentityUpdate
 from app.kit.authorization import Caller
 from app.kit.clock import Clock
 from app.kit.ids import IDENTITY, format_id
@@ -21,7 +22,7 @@ NAME_REST = timedelta(days=90)
 """How long a user name made by hand stays taken after its holder was offboarded."""
 
 # What may not stand in the audit log, which nobody can erase.
-PERSONAL_FIELDS = frozenset({"user_name", "display_name", "email", "external_id"})
+PERSONAL_FIELDS = frozenset({"user_name", "display_name", "email", "external_id", "attributes"})
 
 
 async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
@@ -57,7 +58,8 @@ async def create_identity(
     await _flush_unique(session, identity)
     await _check_name_rests(session, identity.user_name, clock)
     await move_versions(session, [identity.id], narrows=False)
-    changes = _changes({name: (None, value) for name, value in body if value is not None})
+    await keep_identity(session, identity)
+    changes = _changes({name: (None, value) for name, value in body if value not in (None, {})})
     await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
@@ -101,6 +103,8 @@ async def update_identity(
         )
     if given.get("owner_id") == identity.id:
         raise Invalid.field("/owner_id", "not_a_person", "An agent cannot answer for itself; name a person.")
+    if "attributes" in given:
+        given["attributes"] = _merge(identity.attributes, given["attributes"])
     moved = {
         name: (getattr(identity, name), value)
         for name, value in given.items()
@@ -114,8 +118,11 @@ async def update_identity(
     await _flush_unique(session, identity)
     if "user_name" in moved and identity.provider_id is None:
         await _check_name_rests(session, identity.user_name, clock)
-    # A policy may read any attribute, so a change of one can take a right away.
+    # A policy may read any attribute, so a change of one can take a right away. Those of a person are read where
+    # their agents call.
     await move_versions(session, [identity.id], narrows=True)
+    if not DECISIVE.isdisjoint(moved):
+        await keep_identity(session, identity)
     await record(
         session, caller, "identity.update", "identity", identity.id,
         changes=_changes(moved), request_id=request_id,
@@ -192,6 +199,7 @@ async def _set_status(session: AsyncSession, identity: Identity, status: str) ->
     identity.status = status
     identity.revision += 1
     await _flush_unique(session, identity)
+    await keep_identity(session, identity)
 
 
 def _check_not_erased(identity: Identity) -> None:
@@ -231,6 +239,17 @@ async def _check_name_rests(session: AsyncSession, user_name: str, clock: Clock)
             "reinstate that one or choose another name.",
             code="user_name_resting",
         )
+
+
+def _merge(attributes: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:
+    merged = {key: value for key, value in {**attributes, **changes}.items() if value is not None}
+    if len(merged) > MOST_ATTRIBUTES:
+        raise Invalid.field(
+            "/attributes",
+            "too_many",
+            f"An identity has at most {MOST_ATTRIBUTES} attributes; set some to null.",
+        )
+    return merged
 
 
 def _taken(field: str) -> Conflict:

@@ -9,6 +9,7 @@ from sqlmodel import col
 
 from app.domain.errors import Conflict
 from app.features.audit.record import record
+from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity
 from app.features.service_accounts.authenticate import has_usable_owner
 from app.features.service_accounts.service import add_credential, create
@@ -50,6 +51,8 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     session.add(person)
     await session.flush()
     await move_versions(session, [person.id], narrows=False)
+    await session.refresh(person)
+    await keep_identity(session, person)
     await record(
         session,
         _SYSTEM,

@@ -1,8 +1,8 @@
 """Erasing: whatever says who somebody was goes, for good; the id stays, and what happened under it.
 
 The audit trail is not touched, and need not be: it holds ids. Of the places that people write into freely, those are
-emptied that are about this identity: the names, addresses and reasons of its tokens, the reasons of its grants, of
-its approvals and of its offboarding.
+emptied that are about this identity: its attributes, the names, addresses and reasons of its tokens, the reasons of its
+grants, of its approvals and of its offboarding.
 """
 
 from typing import Any
@@ -37,17 +37,21 @@ async def erase_identity(
             "Only an offboarded identity can be erased; offboard it first.", code="identity_not_offboarded"
         )
     changes: dict[str, Any] = {
-        name: {"personal": True} for name in sorted(PERSONAL_FIELDS) if getattr(identity, name) is not None
+        name: {"personal": True}
+        for name in sorted(PERSONAL_FIELDS)
+        if getattr(identity, name) not in (None, {})
     }
     shown_id = format_id(IDENTITY, identity.id)
     # A name has to be there; this one says nothing that the id does not.
     identity.user_name = shown_id
     identity.display_name = identity.email = identity.external_id = None
+    identity.attributes = {}
     identity.erased_at = func.now()  # type: ignore[assignment]
     identity.revision += 1
     for link in (await links_of(session, [identity.id]))[identity.id]:
         link.value = erased_link(link.kind, link.value)
     await session.flush()
+    await queries.erase_history(session, identity.id)
     await queries.erase_grants(session, identity.id)
     await queries.erase_tokens(session, identity.id)
     await queries.erase_approvals(session, identity.id)

@@ -45,7 +45,16 @@ _ENDED = text("""
 SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
 WHERE identity_id = :id
 """)
+_HISTORY = text("""
+UPDATE object_versions SET content = jsonb_set(content, '{attributes}', '{}')
+WHERE object_id = :id AND kind = 'identity'
+""")
 _CREDENTIALS = text("DELETE FROM server_credentials WHERE identity_id = :id")
+
+
+async def erase_history(session: AsyncSession, identity_id: UUID) -> None:
+    """The attributes that it had."""
+    await session.execute(_HISTORY, {"id": identity_id})
 
 
 async def erase_grants(session: AsyncSession, identity_id: UUID) -> None:

@@ -16,6 +16,7 @@ from sqlmodel import col
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.administrators.models import Administrator
 from app.features.audit.record import close_versions, record
+from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity, OffboardingReceipt
 from app.features.tokens import offboard_queries as queries
 from app.features.tokens import repository
@@ -216,6 +217,8 @@ async def _end_people(
     identity.offboarded_at = func.now()  # type: ignore[assignment]
     identity.revision += 1
     await session.flush()
+    for one in (*moving, identity):
+        await keep_identity(session, one)
 
 
 def _changes(affected: Affected) -> dict[str, Any]:

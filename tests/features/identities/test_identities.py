@@ -15,6 +15,7 @@ from tests.features.principals import (
     agent,
     events,
     fresh,
+    history,
     person,
     plain,
     pointers,
@@ -94,6 +95,59 @@ async def test_bad_input_names_the_field(
     api: httpx2.AsyncClient, body: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     assert pointers(await api.post(PATH, json=body)) == {expected}
+
+
+async def test_attributes_are_merged_and_each_change_moves_the_version_and_is_kept(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    ada = await person(api, attributes={"department": "finance", "site": "Berlin"})
+    path = f"{PATH}/{ada['id']}"
+    versions = Versions(sessions, ada)
+    await versions.look()
+    answer = await api.patch(path, json={"attributes": {"site": None, "level": "3"}})
+    assert answer.json()["attributes"] == {"department": "finance", "level": "3"}
+    assert (answer.json()["revision"], await versions.moved()) == (2, {ada["id"]})
+    again = await api.patch(path, json={"attributes": {"site": None}})
+    assert (again.json()["revision"], await versions.moved()) == (2, set())
+    full = {f"key {n}": "x" for n in range(64)}
+    assert pointers(await api.patch(path, json={"attributes": full})) == {("/attributes", "too_many")}
+    assert pointers(await api.patch(path, json={"attributes": None})) == {("/attributes", "dict_type")}
+    wrong = {"kind": "person", "user_name": "x", "attributes": {"level": 3}}
+    assert pointers(await api.post(PATH, json=wrong)) == {("/attributes/level", "string_type")}
+    # What describes a person is kept where it can be erased, and not in the audit trail.
+    kept = [
+        (content["attributes"], current)
+        for content, current in await history(sessions, "identity")
+        if content["attributes"]
+    ]
+    assert kept == [
+        ({"department": "finance", "site": "Berlin"}, False), ({"department": "finance", "level": "3"}, True)
+    ]  # fmt: skip
+    said = [changes["attributes"] for _, changes in await events(sessions, ada)]
+    assert said == [{"personal": True}] * 2
+
+
+async def test_the_history_knows_status_and_owner_at_any_time(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    first, second = await person(api), await person(api)
+    bot = await agent(api, first)
+    await api.patch(f"{PATH}/{bot['id']}", json={"owner_id": second["id"]})
+    await api.patch(f"{PATH}/{bot['id']}", json={"display_name": "Bot"})
+    await api.post(f"{PATH}/{bot['id']}/suspend")
+    await api.post(f"{PATH}/{bot['id']}/reinstate")
+    left = await api.post(f"{PATH}/{second['id']}/offboard", json={"reason": "left"})
+    assert left.status_code == 200
+    kept = [
+        (content["status"], content["owner_id"], current)
+        for content, current in await history(sessions, "identity")
+        if content["kind"] == "agent"
+    ]
+    a, b = str(plain(first)), str(plain(second))
+    assert kept == [
+        ("active", a, False), ("active", b, False), ("suspended", b, False), ("active", b, False),
+        ("suspended", b, True),
+    ]  # fmt: skip
 
 
 async def test_lone_surrogates_are_refused(api: httpx2.AsyncClient) -> None:

@@ -70,6 +70,7 @@ async def test_afterwards_the_database_names_the_person_nowhere(world: World) ->
     body = {
         "kind": "person", "user_name": f"ada.{word}", "display_name": f"Ada {word}",
         "email": f"{word}@example.com", "external_id": f"hr-{word}",
+        "attributes": {f"desk of {word}": "17", "manager": word},
     }  # fmt: skip
     shown = await made(world, "identities", body, key=uuid4().hex)
     person = await found(world, shown)

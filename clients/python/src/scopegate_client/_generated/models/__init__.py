@@ -50,6 +50,8 @@ from .group_update import GroupUpdate
 from .header_credential import HeaderCredential
 from .identity import Identity
 from .identity_access import IdentityAccess
+from .identity_attribute_changes import IdentityAttributeChanges
+from .identity_attributes import IdentityAttributes
 from .identity_create import IdentityCreate
 from .identity_kind import IdentityKind
 from .identity_link import IdentityLink
@@ -200,6 +202,8 @@ __all__ = (
     "HeaderCredential",
     "Identity",
     "IdentityAccess",
+    "IdentityAttributeChanges",
+    "IdentityAttributes",
     "IdentityCreate",
     "IdentityKind",
     "IdentityLink",

@@ -11,6 +11,7 @@ from ..models.identity_status import IdentityStatus, check_identity_status
 from ..models.source import Source, check_source
 
 if TYPE_CHECKING:
+    from ..models.identity_attributes import IdentityAttributes
     from ..models.identity_link import IdentityLink
 
 
@@ -41,6 +42,9 @@ class Identity:
 
     external_id: None | str
     """What the system that it came from calls it, an HR system for example."""
+
+    attributes: IdentityAttributes
+    """What policies can read of an identity beside its groups, by name."""
 
     provider_id: None | str
     """The provider that keeps it."""
@@ -91,6 +95,8 @@ class Identity:
         external_id: None | str
         external_id = self.external_id
 
+        attributes = self.attributes.to_dict()
+
         provider_id: None | str
         provider_id = self.provider_id
 
@@ -127,6 +133,7 @@ class Identity:
                 "owner_id": owner_id,
                 "links": links,
                 "external_id": external_id,
+                "attributes": attributes,
                 "provider_id": provider_id,
                 "source": source,
                 "status": status,
@@ -142,6 +149,7 @@ class Identity:
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
+        from ..models.identity_attributes import IdentityAttributes
         from ..models.identity_link import IdentityLink
 
         d = dict(src_dict)
@@ -185,6 +193,8 @@ class Identity:
             return cast(None | str, data)
 
         external_id = _parse_external_id(d.pop("external_id"))
+
+        attributes = IdentityAttributes.from_dict(d.pop("attributes"))
 
         def _parse_provider_id(data: object) -> None | str:
             if data is None:
@@ -242,6 +252,7 @@ class Identity:
             owner_id=owner_id,
             links=links,
             external_id=external_id,
+            attributes=attributes,
             provider_id=provider_id,
             source=source,
             status=status,

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 
 from ..models.identity_kind import IdentityKind, check_identity_kind
 from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.identity_attributes import IdentityAttributes
 
 
 @define(kw_only=True)
@@ -30,6 +33,9 @@ class IdentityCreate:
 
     external_id: None | str | Unset = UNSET
     """What the system that it came from calls it, an HR system for example."""
+
+    attributes: IdentityAttributes | Unset = UNSET
+    """What policies can read of an identity beside its groups, by name."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -61,6 +67,10 @@ class IdentityCreate:
         else:
             external_id = self.external_id
 
+        attributes: dict[str, Any] | Unset = UNSET
+        if not isinstance(self.attributes, Unset):
+            attributes = self.attributes.to_dict()
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
@@ -76,11 +86,15 @@ class IdentityCreate:
             field_dict["owner_id"] = owner_id
         if external_id is not UNSET:
             field_dict["external_id"] = external_id
+        if attributes is not UNSET:
+            field_dict["attributes"] = attributes
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
+        from ..models.identity_attributes import IdentityAttributes
+
         d = dict(src_dict)
         kind = check_identity_kind(d.pop("kind"))
 
@@ -122,6 +136,13 @@ class IdentityCreate:
 
         external_id = _parse_external_id(d.pop("external_id", UNSET))
 
+        _attributes = d.pop("attributes", UNSET)
+        attributes: IdentityAttributes | Unset
+        if isinstance(_attributes, Unset):
+            attributes = UNSET
+        else:
+            attributes = IdentityAttributes.from_dict(_attributes)
+
         return cls(
             kind=kind,
             user_name=user_name,
@@ -129,4 +150,5 @@ class IdentityCreate:
             email=email,
             owner_id=owner_id,
             external_id=external_id,
+            attributes=attributes,
         )

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 
 from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.identity_attribute_changes import IdentityAttributeChanges
 
 
 @define(kw_only=True)
@@ -26,6 +29,9 @@ class IdentityUpdate:
 
     external_id: None | str | Unset = UNSET
     """What the system that it came from calls it, an HR system for example."""
+
+    attributes: IdentityAttributeChanges | Unset = UNSET
+    """Attributes to set by name; a null takes the attribute away."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -51,6 +57,10 @@ class IdentityUpdate:
         else:
             external_id = self.external_id
 
+        attributes: dict[str, Any] | Unset = UNSET
+        if not isinstance(self.attributes, Unset):
+            attributes = self.attributes.to_dict()
+
         field_dict: dict[str, Any] = {}
         field_dict.update({})
         if user_name is not UNSET:
@@ -63,11 +73,15 @@ class IdentityUpdate:
             field_dict["owner_id"] = owner_id
         if external_id is not UNSET:
             field_dict["external_id"] = external_id
+        if attributes is not UNSET:
+            field_dict["attributes"] = attributes
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
+        from ..models.identity_attribute_changes import IdentityAttributeChanges
+
         d = dict(src_dict)
         user_name = d.pop("user_name", UNSET)
 
@@ -100,10 +114,18 @@ class IdentityUpdate:
 
         external_id = _parse_external_id(d.pop("external_id", UNSET))
 
+        _attributes = d.pop("attributes", UNSET)
+        attributes: IdentityAttributeChanges | Unset
+        if isinstance(_attributes, Unset):
+            attributes = UNSET
+        else:
+            attributes = IdentityAttributeChanges.from_dict(_attributes)
+
         return cls(
             user_name=user_name,
             display_name=display_name,
             email=email,
             owner_id=owner_id,
             external_id=external_id,
+            attributes=attributes,
         )

@@ -1,8 +1,12 @@
 from typing import Literal, cast
 
 Permission = Literal[
+    "access.explain",
     "administrators.read",
     "administrators.write",
+    "approvals.decide",
+    "approvals.read",
+    "arguments.read",
     "audit.read",
     "grants.read",
     "grants.write",
@@ -14,6 +18,8 @@ Permission = Literal[
     "identities.write",
     "identity_providers.read",
     "identity_providers.write",
+    "policies.read",
+    "policies.write",
     "self.read",
     "servers.read",
     "servers.write",
@@ -24,6 +30,8 @@ Permission = Literal[
     "tokens.revoke",
     "tools.read",
     "tools.write",
+    "webhooks.read",
+    "webhooks.write",
 ]
 
 

@@ -10,6 +10,8 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.identity import Identity
+from ...models.identity_attribute_changes import IdentityAttributeChanges
+from ...models.identity_attributes import IdentityAttributes
 from ...models.identity_kind import IdentityKind
 from ...models.identity_order import IdentityOrder
 from ...models.identity_status import IdentityStatus
@@ -84,6 +86,7 @@ class IdentitiesResource(Resource):
         email: str | None | Unset = UNSET,
         owner_id: str | None | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
+        attributes: IdentityAttributes | JsonObject | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Identity:
         """Create a person or an agent.
@@ -97,6 +100,7 @@ class IdentitiesResource(Resource):
             email: Its email address.
             owner_id: The active person who is responsible: required for an agent, none for a person.
             external_id: What the system that it came from calls it, an HR system for example.
+            attributes: What policies can read of an identity beside its groups, by name.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -107,6 +111,7 @@ class IdentitiesResource(Resource):
                 email=email,
                 owner_id=owner_id,
                 external_id=external_id,
+                attributes=attributes,
                 idempotency_key=idempotency_key,
             )
         )
@@ -166,6 +171,7 @@ class IdentitiesResource(Resource):
         email: str | None | Unset = UNSET,
         owner_id: str | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
+        attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Identity:
         """Change an identity.
@@ -179,6 +185,7 @@ class IdentitiesResource(Resource):
             email: Its email address.
             owner_id: Hands an agent to another active person.
             external_id: What the system that it came from calls it, an HR system for example.
+            attributes: Attributes to set by name; a null takes the attribute away.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -189,6 +196,7 @@ class IdentitiesResource(Resource):
                 email=email,
                 owner_id=owner_id,
                 external_id=external_id,
+                attributes=attributes,
                 if_match=if_match,
             )
         )
@@ -383,6 +391,7 @@ class AsyncIdentitiesResource(AsyncResource):
         email: str | None | Unset = UNSET,
         owner_id: str | None | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
+        attributes: IdentityAttributes | JsonObject | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Identity:
         """Create a person or an agent.
@@ -396,6 +405,7 @@ class AsyncIdentitiesResource(AsyncResource):
             email: Its email address.
             owner_id: The active person who is responsible: required for an agent, none for a person.
             external_id: What the system that it came from calls it, an HR system for example.
+            attributes: What policies can read of an identity beside its groups, by name.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -406,6 +416,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 email=email,
                 owner_id=owner_id,
                 external_id=external_id,
+                attributes=attributes,
                 idempotency_key=idempotency_key,
             )
         )
@@ -465,6 +476,7 @@ class AsyncIdentitiesResource(AsyncResource):
         email: str | None | Unset = UNSET,
         owner_id: str | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
+        attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Identity:
         """Change an identity.
@@ -478,6 +490,7 @@ class AsyncIdentitiesResource(AsyncResource):
             email: Its email address.
             owner_id: Hands an agent to another active person.
             external_id: What the system that it came from calls it, an HR system for example.
+            attributes: Attributes to set by name; a null takes the attribute away.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -488,6 +501,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 email=email,
                 owner_id=owner_id,
                 external_id=external_id,
+                attributes=attributes,
                 if_match=if_match,
             )
         )

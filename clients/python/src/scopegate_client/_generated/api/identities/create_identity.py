@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     sent_body,
 )
 from ...models.identity import Identity
+from ...models.identity_attributes import IdentityAttributes
 from ...models.identity_kind import IdentityKind
 from ...types import UNSET, Unset
 
@@ -19,6 +21,7 @@ def call(
     email: str | None | Unset = UNSET,
     owner_id: str | None | Unset = UNSET,
     external_id: str | None | Unset = UNSET,
+    attributes: IdentityAttributes | JsonObject | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[Identity]:
     """The request."""
@@ -36,6 +39,7 @@ def call(
                 "email": email,
                 "owner_id": owner_id,
                 "external_id": external_id,
+                "attributes": attributes,
             }
         ),
         read=Identity.from_dict,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
 from ...models.identity import Identity
+from ...models.identity_attribute_changes import IdentityAttributeChanges
 from ...types import UNSET, Unset
 
 
@@ -20,6 +22,7 @@ def call(
     email: str | None | Unset = UNSET,
     owner_id: str | Unset = UNSET,
     external_id: str | None | Unset = UNSET,
+    attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Identity]:
     """The request."""
@@ -40,6 +43,7 @@ def call(
                 "email": email,
                 "owner_id": owner_id,
                 "external_id": external_id,
+                "attributes": attributes,
             }
         ),
         read=Identity.from_dict,
