@@ -13,6 +13,7 @@ from app.domain.access import FLEET_ID
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.servers import repository
+from app.features.servers.history import KEPT, keep_server
 from app.features.servers.models import Server, ServerCredential
 from app.features.servers.places import PlaceRules, check_place, digest_of, place_of_fields
 from app.features.servers.schemas import ServerCreate, ServerPatch, ServerView
@@ -44,9 +45,10 @@ async def create(
             await session.flush()
     except IntegrityError as error:
         raise _slug_taken(new.slug) from error
+    await session.refresh(row)
+    await keep_server(session, row)
     await move_versions(session, [row.id, FLEET_ID], narrows=False)
     await _record(session, caller, "server.create", row, _shown(new.model_dump(mode="json")), request_id)
-    await session.refresh(row)
     return row
 
 
@@ -78,6 +80,8 @@ async def update(
         setattr(row, name, wanted[name])
     row.revision += 1
     await session.flush()
+    if changed & KEPT:
+        await keep_server(session, row)
     moved = [row.id] if changed & _DECISIVE else []
     if "labels" in changed:
         moved.append(FLEET_ID)
@@ -97,6 +101,7 @@ async def end(session: AsyncSession, row: Server, caller: Caller, request_id: st
     row.revision += 1
     await session.execute(delete(ServerCredential).where(col(ServerCredential.server_id) == row.id))
     await session.flush()
+    await keep_server(session, row)
     await move_versions(session, [row.id, FLEET_ID], narrows=True)
     await _record(session, caller, "server.delete", row, {"slug": row.slug}, request_id)
 

@@ -1,0 +1,31 @@
+"""The state of today as the first version of each identity and server: from now on their past is kept.
+
+Adds rows alone; what code before it reads and writes stays as it was.
+
+Revision ID: 0009
+Revises: 0008
+"""
+
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+STATEMENTS = (
+    """
+    INSERT INTO object_versions (object_id, version, kind, content)
+    SELECT id, 1, 'identity',
+           jsonb_build_object('attributes', attributes, 'kind', kind, 'owner_id', owner_id, 'status', status)
+    FROM identities WHERE id NOT IN (SELECT object_id FROM object_versions)
+    """,
+    """
+    INSERT INTO object_versions (object_id, version, kind, content)
+    SELECT id, 1, 'server', jsonb_build_object('labels', labels, 'slug', slug, 'status', status)
+    FROM servers WHERE ended_at IS NULL AND id NOT IN (SELECT object_id FROM object_versions)
+    """,
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.get_bind().exec_driver_sql(statement)
