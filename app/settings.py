@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     encryption_key: SecretStr | None = None
     signing_key: SecretStr | None = None
     max_token_ttl: timedelta = timedelta(days=90)
+    approval_ttl: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=30))
     audit_retention: timedelta = timedelta(days=400)
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()

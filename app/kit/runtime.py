@@ -31,6 +31,8 @@ class Runtime:
     attempts: SignInAttempts
     public_url: str
     max_token_ttl: timedelta
+    approval_ttl: timedelta
+    """How long an approval can be decided, and from then on used."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
     commands: AllowedCommands = field(default_factory=AllowedCommands)

@@ -109,6 +109,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
         commands=settings.stdio_allowed_commands,
         supervisor=SupervisorAddress.from_environment(),
         max_token_ttl=settings.max_token_ttl,
+        approval_ttl=settings.approval_ttl,
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
     return runtime, break_glass
