@@ -73,9 +73,9 @@ class Question:
 class Decision:
     """The answer. ``rests_on`` and the span [``valid_from``, ``valid_until``) say while what it holds.
 
-    ``asks`` and ``quotas`` must be had before the call runs, whatever the effect; ``policy_ids`` decided, ``observed``
-    would have decided otherwise, were they enforced. ``for_any_call``: an allow of every call of this tool with this
-    token, whatever its arguments and address.
+    ``asks`` and ``quotas`` must be had before the call runs, whatever the effect; ``policy_ids`` decided, and
+    ``reasons`` are what they have the caller told; ``observed`` would have decided otherwise, were they enforced.
+    ``for_any_call``: an allow of every call of this tool with this token, whatever its arguments and address.
     """
 
     effect: Effect
@@ -90,10 +90,16 @@ class Decision:
     quotas: tuple[QuotaDemand, ...] = ()
     observed: tuple[UUID, ...] = ()
     for_any_call: bool = False
+    reasons: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> bool:
         return self.effect is Effect.ALLOW
+
+    @property
+    def attainable(self) -> bool:
+        """Whether the call may run: now, or with approvals that it says it needs."""
+        return self.allowed or (self.effect is Effect.REQUIRE_APPROVAL and bool(self.asks))
 
 
 def liveness(token: Token, at: float, address: Address | None) -> str | None:
@@ -185,6 +191,7 @@ def _apply_policy(
         and not verdict.reads_call
         and not verdict.quotas
         and not any(link.ip_allow for link in token.chain()),
+        reasons=verdict.reasons,
     )
 
 
@@ -225,6 +232,7 @@ def _verdict(
         asks=_united(each.asks for each in verdicts),
         quotas=_united(each.quotas for each in verdicts),
         observed=_united(each.observed for each in verdicts),
+        reasons=_united(each.reasons for each in verdicts if each.effect is strictest.effect),
     )
 
 
@@ -310,10 +318,11 @@ def _deny(
     versions, valid_from, valid_until = everything_read(question.token, servers, around, at)
     policy_ids: tuple[UUID, ...] = ()
     observed: tuple[UUID, ...] = ()
+    reasons: tuple[str, ...] = ()
     if verdict is not None:
         valid_from = max(valid_from, verdict.valid_from)
         valid_until = min(valid_until, verdict.valid_until)
-        policy_ids, observed = verdict.policy_ids, verdict.observed
+        policy_ids, observed, reasons = verdict.policy_ids, verdict.observed, verdict.reasons
     return Decision(
         Effect.DENY,
         reason_code,
@@ -323,4 +332,5 @@ def _deny(
         tool=tool,
         policy_ids=policy_ids,
         observed=observed,
+        reasons=reasons,
     )

@@ -57,18 +57,23 @@ class PolicyInput:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalDemand:
-    """A policy that a person of the named group has to approve this call. ``version`` is the policy's own."""
+    """A policy that a person of the named group has to approve this call.
+
+    ``version`` is the policy's own; ``reason`` is what it has callers and approvers told.
+    """
 
     policy_id: UUID
     version: int
     group: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QuotaDemand:
     """One use to be reserved, before the call, of what a policy lets an identity have in a window.
 
-    ``key`` names policy, identity and tool; the window is [``start``, ``end``) in Unix seconds.
+    ``key`` names policy, identity and tool; the window is [``start``, ``end``) in Unix seconds. ``reason`` is what
+    the policy has those told who have used it up.
     """
 
     policy_id: UUID
@@ -76,16 +81,17 @@ class QuotaDemand:
     limit: int
     start: float
     end: float
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyVerdict:
     """The answer of the policy set, and the span (Unix seconds) in which its time rules do not change.
 
-    ``policy_ids`` decided. ``asks``, of a ``REQUIRE_APPROVAL``, and ``quotas``, of whatever is not denied, must be
-    had before the call runs. ``observed`` would have decided otherwise, were they enforced. ``reads_call``: another
-    call of the same tool with the same token could be judged otherwise. ``reads_groups``: it holds only while the
-    groups of the identity, and of its owner, are what they are.
+    ``policy_ids`` decided, and ``reasons`` are what they have the caller told. ``asks``, of a ``REQUIRE_APPROVAL``,
+    and ``quotas``, of whatever is not denied, must be had before the call runs. ``observed`` would have decided
+    otherwise, were they enforced. ``reads_call``: another call of the same tool with the same token could be judged
+    otherwise. ``reads_groups``: it holds only while the groups of the identity, and of its owner, are what they are.
     """
 
     effect: Effect
@@ -98,6 +104,7 @@ class PolicyVerdict:
     asks: tuple[ApprovalDemand, ...] = ()
     quotas: tuple[QuotaDemand, ...] = ()
     observed: tuple[UUID, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 class PolicyEvaluator(Protocol):

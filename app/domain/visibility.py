@@ -4,6 +4,7 @@ Each answer comes with the one decision that stands for it, which rests on every
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from app.domain.access import Decision, Question, Surroundings, decide, everything_read
 from app.domain.objects import Address, Part, Server, Token, ToolState
@@ -24,7 +25,7 @@ def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
     decisions = {
-        name: decide(Question(question.token, server, name, None, question.address), around, at)
+        name: decide(replace(question, tool=name, arguments=None, part=None), around, at)
         for name in server.tools
     }
     return _filtered(question, around, at, reach, decisions.values()), _not_denied(decisions)
@@ -41,11 +42,10 @@ def visible_parts(question: Question, around: Surroundings, at: float) -> tuple[
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
     decisions = {
-        part.value: decide(Question(question.token, server, address=question.address, part=part), around, at)
-        for part in Part
+        part.value: decide(replace(question, arguments=None, part=part), around, at) for part in Part
     }
     tools = [
-        decide(Question(question.token, server, name, address=question.address), around, at)
+        decide(replace(question, tool=name, arguments=None, part=None), around, at)
         for name, tool in server.tools.items()
         if tool.state is ToolState.ACTIVE
     ]

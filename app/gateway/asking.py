@@ -1,5 +1,6 @@
 """What a request asks of the evaluator, and the answers that hold for more requests than one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,8 @@ from app.gateway.ports import View
 
 MAX_KNOWN = 10_000
 """Decisions that are kept for calls to come."""
+USES = frozenset({"tool.call", "resource.read", "prompt.get"})
+"""What approvals are asked for and quotas count. Reaching a server, lists, and what follows on a call need neither."""
 
 _NO_NAMES: frozenset[str] = frozenset()
 
@@ -36,6 +39,8 @@ class Ask:
     refused: str | None = None
     """Why the gateway refuses the request itself, whatever the token may use: for the record."""
     program: CallerProgram = UNNAMED
+    reason: str | None = None
+    """Why the caller wants it, for those who are asked to approve it."""
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
@@ -49,6 +54,8 @@ class Ask:
             decision, names = self._decide(view, at)
             if known is not None and self.tool is not None and decision.for_any_call:
                 known.keep(view, self.slug, self.tool, decision)
+        if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
+            decision = self._demanding(decision)
         if self.refused is not None and decision.allowed:
             decision = replace(
                 decision, effect=Effect.DENY, reason_code=self.refused, grant_id=None, for_any_call=False
@@ -79,9 +86,39 @@ class Ask:
             return visible_parts(question, view.around, at)
         return decide(question, view.around, at), _NO_NAMES
 
+    def _demanding(self, decision: Decision) -> Decision:
+        """The decision with what it demands of this request: of one that is no use of its own, nothing."""
+        if self.action in USES:
+            return decision
+        if decision.effect is not Effect.REQUIRE_APPROVAL:
+            return replace(decision, quotas=())
+        return replace(
+            decision,
+            effect=Effect.ALLOW,
+            reason_code="granted",
+            policy_ids=(),
+            asks=(),
+            quotas=(),
+            reasons=(),
+        )
+
     def redecide(self, view: View, at: float) -> Decision:
         """The same question on a newer view."""
         return self.answer(view, at)[0]
+
+    def redecide_with(self, had: Decision) -> Callable[[View, float], Decision]:
+        """The same question of a call that runs: approvals that it had count still, and no others."""
+        if not had.asks:
+            return self.redecide
+        granted = frozenset(had.asks)
+
+        def again(view: View, at: float) -> Decision:
+            fresh = self.redecide(view, at)
+            if fresh.attainable and granted.issuperset(fresh.asks):
+                return replace(fresh, effect=Effect.ALLOW)
+            return fresh
+
+        return again
 
 
 class KnownDecisions:

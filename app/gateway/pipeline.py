@@ -13,7 +13,7 @@ from uuid import UUID
 
 from app.domain.access import Decision, Question, decide, liveness
 from app.domain.objects import Address, Server, Token
-from app.domain.policy import Effect
+from app.domain.policy import CallerProgram, Effect
 from app.gateway.asking import Ask, KnownDecisions
 from app.gateway.authenticate import Door
 from app.gateway.http import Exchange
@@ -25,9 +25,11 @@ from app.gateway.ports import (
     CredentialUnavailable,
     EndedSessions,
     InFlight,
+    NeededApproval,
     Snapshots,
     UpstreamTarget,
     View,
+    Withheld,
 )
 from app.gateway.refusals import (
     INTERNAL_ERROR,
@@ -112,12 +114,23 @@ class Passed:
 
 
 class Denied(Exception):
-    """The deny is on record; each endpoint answers it in its own words."""
+    """The deny is on record as the event ``event_id``; each endpoint answers it in its own words."""
 
-    def __init__(self, view: View, decision: Decision) -> None:
+    def __init__(self, view: View, decision: Decision, event_id: UUID) -> None:
         super().__init__(decision.reason_code)
         self.view = view
         self.decision = decision
+        self.event_id = event_id
+
+
+class ApprovalNeeded(Denied):
+    """It is on record that the call needs these approvals, some of which are not there."""
+
+    def __init__(
+        self, view: View, decision: Decision, event_id: UUID, approvals: tuple[NeededApproval, ...]
+    ) -> None:
+        super().__init__(view, decision, event_id)
+        self.approvals = approvals
 
 
 class Unarmed(Refused):
@@ -160,30 +173,32 @@ class Pipeline:
         client: Client | None = None,
     ) -> None:
         """Carry one request. Raises ``Denied``, ``Refused``, ``Cut``, ``ClientLeft``, ``StoreUnavailable``."""
+        if client is not None:
+            ask.program = CallerProgram(client.name, client.version)
         for _ in range(MAX_ROUNDS):
             at = self.snapshots.now()
             decision, names = ask.answer(view, at, self.known)
             server = None if ask.slug is None else view.servers.get(ask.slug)
             call = _call(exchange, view.token, server, ask, decision, client)
-            if not decision.allowed:
+            if not decision.attainable:
                 stopped = liveness(view.token, at, ask.address)
                 if stopped is not None:
                     self.door.refuse_dead(exchange, view, stopped)
                 if isinstance(await self.admissions.admit(call), Admitted):
-                    raise Denied(view, decision)
+                    raise Denied(view, decision, call.id)
             else:
                 try:
                     target = await self._ready(view, server, check)
                 except Unarmed:
-                    if await self._admit(call, Flight()):
+                    if await self._admit(call, view, Flight()):
                         self.admissions.finish(call.id, "not_forwarded", 0)
                         raise
                     view = await self._renewed(exchange, view, ask)
                     continue
                 passed = Passed(call.id, view, server, target, names, Flight())
-                self.in_flight.enter(call, view, ask.redecide, passed.flight.cut)
+                self.in_flight.enter(call, view, ask.redecide_with(decision), passed.flight.cut)
                 try:
-                    if await self._admit(call, passed.flight) and await self._carry(passed, forward):
+                    if await self._admit(call, view, passed.flight) and await self._carry(passed, forward):
                         return
                 finally:
                     self.in_flight.leave(call.id)
@@ -232,13 +247,18 @@ class Pipeline:
         except ForbiddenUrl:
             raise forbidden_address() from None
 
-    async def _admit(self, call: Call, flight: Flight) -> bool:
+    async def _admit(self, call: Call, view: View, flight: Flight) -> bool:
+        """Whether the call is admitted now. Raises ``Denied`` when it is on record that it may not run."""
         try:
             verdict = await self.admissions.admit(call)
         except asyncio.CancelledError:
             # The row may be durable all the same, and nothing was sent on it.
             self.admissions.finish(call.id, "not_forwarded", 0)
             raise
+        if isinstance(verdict, Withheld):
+            if verdict.approvals:
+                raise ApprovalNeeded(view, verdict.decision, call.id, verdict.approvals)
+            raise Denied(view, verdict.decision, call.id)
         if not isinstance(verdict, Admitted):
             return False
         flight.admitted_at = verdict.at
@@ -316,6 +336,7 @@ def _call(
         decision=decision,
         client=client or exchange.client,
         arguments=ask.arguments,
+        reason=ask.reason,
         request_id=exchange.request_id,
         trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
     )

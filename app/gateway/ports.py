@@ -6,6 +6,7 @@ admission, and learns from a guard when something in flight must end.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -121,6 +122,8 @@ class Call:
     """The arguments object of a call, for its digest; ``None`` when the method has none."""
     request_id: str | None = None
     trace_id: str | None = None
+    reason: str | None = None
+    """Why the caller wants it, for those who are asked to approve it."""
 
 
 @dataclass(slots=True)
@@ -135,15 +138,64 @@ class Stale:
     """What the decision rests on has moved, or its span is over: re-read and decide again."""
 
 
+class ApprovalState(StrEnum):
+    """How an approval stands that a call needs, when the call does not run."""
+
+    ASKED = "asked"
+    """This call asked for it."""
+    ASKED_AGAIN = "asked_again"
+    """So it did, since one that was asked before ran out, unanswered or unused."""
+    PENDING = "pending"
+    """An earlier call with the same content asked for it, and nobody has decided yet."""
+    APPROVED = "approved"
+    """It is there; another one is not."""
+    DENIED = "denied"
+    """Somebody said no. Until it expires that holds for each such call."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeededApproval:
+    """One approval that a call needs. ``expires_at`` is in Unix seconds."""
+
+    id: UUID
+    group: str
+    """The name of the group whose members may decide."""
+    state: ApprovalState
+    expires_at: float
+    reasons: tuple[str, ...] = ()
+    """What the policies that ask have callers and approvers told."""
+    decision_reason: str | None = None
+    """What whoever denied it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """The row is durable, and it says that the call does not run.
+
+    ``decision`` is what it says: ``require_approval`` with the ``approvals`` that are needed, or a deny, since a quota
+    is used up, an approval was denied, or too many are asked for already.
+    """
+
+    decision: Decision
+    approvals: tuple[NeededApproval, ...] = ()
+
+
 class Admissions(Protocol):
     """The durable record that lets an allowed call run."""
 
-    async def admit(self, call: Call) -> Admitted | Stale:
-        """Write the call's row if what its decision rests on is current. Raises ``StoreUnavailable``."""
+    async def admit(self, call: Call) -> Admitted | Stale | Withheld:
+        """Write the call's row if what its decision rests on is current. Raises ``StoreUnavailable``.
+
+        What the decision asks for, approvals and uses of quotas, is taken in the same transaction, all or nothing;
+        where something is missing, approvals are asked for in it, and the call is ``Withheld``.
+        """
         ...
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
-        """Queue the outcome row of an admitted call: success, error, cancelled or not_forwarded."""
+        """Queue the outcome row of an admitted call: success, error, cancelled or not_forwarded.
+
+        A call that was not forwarded gives back what it took.
+        """
         ...
 
     def count_refused(self, view: View, reason_code: str, client: Client) -> None:

@@ -22,7 +22,7 @@ import uvicorn
 from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Surroundings
 from app.domain.definitions import definition_digest, text_digest
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
-from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
+from app.domain.policy import ApprovalDemand, Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
 from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
@@ -37,6 +37,7 @@ from app.gateway.ports import (
     StoreUnavailable,
     UpstreamTarget,
     View,
+    Withheld,
 )
 from app.kit.guarded_http import GuardedHttp
 from app.kit.mcp_upstream import list_tools, open_connection, probe
@@ -48,15 +49,18 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Policies:
-    """Denies or asks approval for named tools; ``denied`` may be changed while calls run."""
+    """Denies or asks approval for named tools; both may be changed while calls run."""
 
     def __init__(self) -> None:
         self.verdicts: dict[str, Effect] = {}
+        self.asks: dict[str, tuple[ApprovalDemand, ...]] = {}
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         name = None if request.tool is None else request.tool.name
         if request.arguments is not None and name in self.verdicts:
             return PolicyVerdict(self.verdicts[name], "policy_forbids")
+        if request.arguments is not None and name in self.asks:
+            return PolicyVerdict(Effect.REQUIRE_APPROVAL, "approval_required", asks=self.asks[name])
         # Changed while calls run, as no published set is: each call has to ask it.
         return replace(GrantedIsAllowed().evaluate(request), reads_call=True)
 
@@ -99,6 +103,8 @@ class Store:
     watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
     asked: dict[UUID, tuple[View, Callable[[View, float], Decision]]] = field(default_factory=dict)
     cached: dict[UUID, View] = field(default_factory=dict)
+    withheld: Callable[[Call], Withheld | None] = lambda _call: None
+    """What a call is told that asks for approvals, or is one of a quota."""
     down: bool = False
     no_credential: CredentialUnavailable | None = None
     refreshes: int = 0
@@ -149,7 +155,7 @@ class Store:
     def now(self) -> float:
         return time.time()
 
-    async def admit(self, call: Call) -> Admitted | Stale:
+    async def admit(self, call: Call) -> Admitted | Stale | Withheld:
         await asyncio.sleep(0)
         self._check()
         if self.at_admission is not None:
@@ -158,6 +164,10 @@ class Store:
             if self.versions.get(id, 0) != version:
                 return Stale()
         self.calls.append(call)
+        if call.decision.asks or call.decision.quotas:
+            withheld = self.withheld(call)
+            if withheld is not None:
+                return withheld
         return Admitted(time.monotonic() - self.age)
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:

@@ -1,0 +1,148 @@
+"""What policies demand beside a decision: of which requests, and what counts while a call runs."""
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.domain.access import Decision, Surroundings
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
+from app.domain.policy import (
+    ApprovalDemand,
+    CallerProgram,
+    Effect,
+    PolicyInput,
+    PolicyVerdict,
+    QuotaDemand,
+)
+from app.domain.risk import Risk
+from app.domain.scopes import AllServers, AllTools, GrantsScope
+from app.domain.token_format import Credential
+from app.gateway.asking import Ask
+from app.gateway.ports import ApprovalState, Call, NeededApproval, View, Withheld
+from tests.gateway.messages import LEGACY, MODERN, call, post_modern
+from tests.gateway.upstreams import scripted, send_json
+from tests.gateway.world import running
+
+MARIA = ApprovalDemand(uuid4(), 1, "Refund approvers")
+LEGAL = ApprovalDemand(uuid4(), 4, "Legal")
+A_DAY = QuotaDemand(uuid4(), "key", 3, 0.0, 86_400.0)
+TOOL = {"name": "refund", "inputSchema": {"type": "object"}}
+ASK = Ask("tool.call", "tools/call", "shop", None, "refund", {"amount": 500})
+
+
+class Says:
+    """One verdict for everything."""
+
+    def __init__(self, effect: Effect, *asks: ApprovalDemand, quotas: tuple[QuotaDemand, ...] = ()) -> None:
+        self.verdict = PolicyVerdict(effect, "as_told", asks=asks, quotas=quotas)
+        self.programs: list[CallerProgram] = []
+
+    def evaluate(self, request: PolicyInput) -> PolicyVerdict:
+        self.programs.append(request.program)
+        return self.verdict
+
+
+def view(says: Says) -> View:
+    grant = Grant(uuid4(), 1, AllServers(), AllTools(), resources=True, prompts=True)
+    identity = Identity(uuid4(), 1, IdentityStatus.ACTIVE, grants=(grant,))
+    token = Token(uuid4(), 1, identity, GrantsScope(), inf)
+    tool = Tool(uuid4(), "refund", Risk.WRITE, ToolState.ACTIVE, b"digest")
+    servers = {"shop": Server(uuid4(), 1, "shop", enabled=True, tools={"refund": tool})}
+    return View(token, Surroundings(1, 1, says), servers, Credential("sgt", token.id, "x"))
+
+
+def answered(ask: Ask, says: Says) -> Decision:
+    return ask.answer(view(says), 1.0)[0]
+
+
+def test_a_call_says_what_it_needs() -> None:
+    decision = answered(ASK, Says(Effect.REQUIRE_APPROVAL, MARIA, quotas=(A_DAY,)))
+    assert (decision.effect, decision.asks, decision.quotas) == (Effect.REQUIRE_APPROVAL, (MARIA,), (A_DAY,))
+    assert decision.attainable
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        Ask("task.get", "tasks/get", "shop", None, "refund"),
+        Ask("tools.list", "tools/list", "shop", None),
+        Ask("mcp.initialize", "initialize", "shop", None),
+        Ask("tools.list", "tools/list", "shop", None, lists=True),
+    ],
+    ids=lambda ask: ask.method,
+)
+def test_what_is_no_use_of_its_own_asks_nobody_and_uses_nothing_up(ask: Ask) -> None:
+    decision = answered(ask, Says(Effect.REQUIRE_APPROVAL, MARIA, quotas=(A_DAY,)))
+    assert (decision.effect, decision.asks, decision.quotas) == (Effect.ALLOW, (), ())
+    assert answered(ask, Says(Effect.ALLOW, quotas=(A_DAY,))).quotas == ()
+    assert answered(ask, Says(Effect.DENY)).effect is Effect.DENY
+
+
+def test_an_approval_that_nobody_could_give_is_a_deny() -> None:
+    assert not answered(ASK, Says(Effect.REQUIRE_APPROVAL)).attainable
+
+
+@pytest.mark.parametrize(
+    ("now", "goes_on"),
+    [
+        (Says(Effect.REQUIRE_APPROVAL, MARIA, LEGAL), True),
+        (Says(Effect.REQUIRE_APPROVAL, LEGAL), True),
+        (Says(Effect.ALLOW), True),
+        (Says(Effect.DENY), False),
+        (Says(Effect.REQUIRE_APPROVAL, MARIA, replace(LEGAL, version=5)), False),
+        (Says(Effect.REQUIRE_APPROVAL, MARIA, replace(LEGAL, group="Board")), False),
+        (Says(Effect.REQUIRE_APPROVAL), False),
+    ],
+)
+def test_a_running_call_goes_on_with_the_approvals_that_it_had_and_no_others(
+    now: Says, goes_on: bool
+) -> None:
+    had = answered(ASK, Says(Effect.REQUIRE_APPROVAL, MARIA, LEGAL))
+    assert ASK.redecide_with(had)(view(now), 1.0).allowed is goes_on
+
+
+def test_a_running_call_that_needed_no_approval_ends_when_one_is_asked_for() -> None:
+    had = answered(ASK, Says(Effect.ALLOW))
+    assert not ASK.redecide_with(had)(view(Says(Effect.REQUIRE_APPROVAL, MARIA)), 1.0).allowed
+
+
+def test_lists_and_calls_tell_policy_the_program_that_asks() -> None:
+    program, says = CallerProgram("agent", "1.2"), Says(Effect.ALLOW)
+    for ask in (replace(ASK, program=program), Ask("l", "m", "shop", None, lists=True, program=program)):
+        answered(ask, says)
+    assert set(says.programs) == {program}
+
+
+@pytest.mark.parametrize("path", ["/mcp/shop", "/mcp"])
+async def test_a_call_goes_to_the_server_when_what_it_asks_for_was_had_and_not_before(path: str) -> None:
+    async def script(message: dict[str, Any], _receive: Any, send: Any) -> None:
+        await send_json(
+            send, 200, {"jsonrpc": "2.0", "id": 1, "result": {"content": [], "resultType": "complete"}}
+        )
+
+    name, needed = "shop__refund" if path == "/mcp" else "refund", approval(ApprovalState.ASKED)
+    asked: list[Call] = []
+
+    def withheld(call: Call) -> Withheld | None:
+        asked.append(call)
+        return Withheld(call.decision, (needed,)) if len(asked) == 1 else None
+
+    async with running() as world, scripted(script) as (url, seen):
+        world.store.register("shop", url, (MODERN, LEGACY), [TOOL])
+        world.store.policies.asks["refund"] = (MARIA,)
+        world.store.withheld = withheld
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            assert "isError" in (await post_modern(client, path, call(name, {"amount": 500}))).text
+            assert not seen.of("tools/call")
+            assert not world.store.watched
+            assert (await post_modern(client, path, call(name, {"amount": 500}))).status_code == 200
+            assert len(seen.of("tools/call")) == 1
+    assert asked[0].decision.asks == (MARIA,)
+    assert list(world.store.outcomes) == [asked[1].id]
+
+
+def approval(state: ApprovalState) -> NeededApproval:
+    return NeededApproval(uuid4(), MARIA.group, state, inf)
