@@ -64,7 +64,7 @@ class Door:
                 429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
             ) from None
         if view is None:
-            self.admissions.count_unknown(exchange.client)
+            self.admissions.count_unknown(exchange.client, exchange.request_id)
             raise self.unauthorised(exchange, sent=True)
         if known is None and len(raw) <= MAX_PARSED_BYTES:
             if len(self._parsed) >= MAX_PARSED:
@@ -90,7 +90,7 @@ class Door:
 
     def refuse_dead(self, exchange: Exchange, view: View, reason_code: str) -> NoReturn:
         """Count and refuse a known token that is not live. Raises ``Refused``."""
-        self.admissions.count_refused(view, reason_code, exchange.client)
+        self.admissions.count_refused(view, reason_code, exchange.client, exchange.request_id)
         raise self.unauthorised(exchange, sent=True)
 
     def _credential(self, exchange: Exchange) -> Credential:
@@ -104,7 +104,7 @@ class Door:
                 credential = parse_credential(token.strip().decode("ascii"), SCOPED_TOKEN)
             if credential is not None:
                 return credential
-        self.admissions.count_unknown(exchange.client)
+        self.admissions.count_unknown(exchange.client, exchange.request_id)
         raise self.unauthorised(exchange, sent=raw is not None)
 
     def unauthorised(self, exchange: Exchange, *, sent: bool) -> Refused:

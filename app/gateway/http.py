@@ -7,12 +7,14 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
+from uuid import UUID
 
 from app.domain.objects import Address, Network
 from app.gateway.alarms import Alarms
 from app.gateway.ports import Client
 from app.gateway.refusals import Refused
 from app.kit import strict_json
+from app.kit.ids import new_id
 from app.kit.sse import encode_event
 
 Scope = MutableMapping[str, Any]
@@ -23,13 +25,16 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 BODY_SECONDS = 15.0
 """How long a client may take to send its body before it is told off with 408."""
 
+MADE_ID = "req_"
+"""Before the hexadecimal id of the request's first row, where its client gave the request no id."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CACHED_BYTES = 256
 """What a client sends is kept in no cache when it is longer."""
 _NONE: frozenset[bytes] = frozenset()
 _PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
 _JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
-_JSON_LINES = b"".join([b"%b: %b\r\n" % header for header in _JSON_HEADERS])
+_REQUEST_ID_NAME = b"x-request-id"
+_JSON_LINES = b"".join([b"%b: %b\r\n" % header for header in (*_JSON_HEADERS, (_REQUEST_ID_NAME, b"%b"))])
 _STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
 
 
@@ -41,6 +46,7 @@ class Exchange:
     """A request and its answer. ``id`` is the JSON-RPC id to answer with, once it is known."""
 
     __slots__ = (
+        "_request_id",
         "address",
         "alarms",
         "client",
@@ -51,7 +57,6 @@ class Exchange:
         "method",
         "path",
         "receive",
-        "request_id",
         "send",
         "sending",
         "started",
@@ -86,13 +91,31 @@ class Exchange:
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
             self.client = _client(self.address, agent)
         asked = self.headers.get(b"x-request-id")
-        self.request_id: str | None = None
+        self._request_id: str | None = None
         if asked is not None and _REQUEST_ID.fullmatch(asked):
-            self.request_id = asked.decode("ascii")
+            self._request_id = asked.decode("ascii")
         self.id: str | int | None = None
         self.started = False
         self.complete = False
         self.sending = False
+
+    @property
+    def request_id(self) -> str:
+        """What the request is called in the ``X-Request-ID`` of its answer: as its client said, else as we say."""
+        if self._request_id is None:
+            self._request_id = f"{MADE_ID}{new_id().hex}"
+        return self._request_id
+
+    def name_call(self) -> tuple[UUID, str | None]:
+        """The id of the next row about this request, and the request's own id unless the row's tells it.
+
+        Nearly every request has one row, and an index of ids that say nothing new would cost as much as the row.
+        """
+        id = new_id()
+        if self._request_id is not None:
+            return id, self._request_id
+        self._request_id = f"{MADE_ID}{id.hex}"
+        return id, None
 
     def header(self, name: bytes) -> str | None:
         """The value of a header by its lower-case name."""
@@ -143,12 +166,13 @@ class Exchange:
     async def answer(self, status: int, body: bytes = b"", headers: HeaderList = ()) -> None:
         """Send a whole answer; a body is JSON."""
         self.started = self.complete = True
+        request_id = self.request_id.encode()
         if body and not headers:
             # Our own server's way to answer in one write; any other server takes the two events below.
             at_once = getattr(self.send, "at_once", None)
-            if at_once is not None and at_once(status, _JSON_LINES, body):
+            if at_once is not None and at_once(status, _JSON_LINES % request_id, body):
                 return
-        sent = [*(_JSON_HEADERS if body else _PRIVATE), *headers]
+        sent = [*(_JSON_HEADERS if body else _PRIVATE), (_REQUEST_ID_NAME, request_id), *headers]
         if status not in {202, 204} or body:
             sent.append((b"content-length", str(len(body)).encode()))
         elif status == 202:
@@ -172,7 +196,7 @@ class Exchange:
         self.sending = True
         if not self.started:
             self.started = True
-            sent = [*_STREAM_HEADERS, *headers]
+            sent = [*_STREAM_HEADERS, (_REQUEST_ID_NAME, self.request_id.encode()), *headers]
             await self.send({"type": "http.response.start", "status": 200, "headers": sent})
         self.complete = last
         await self.send({"type": "http.response.body", "body": data, "more_body": not last})

@@ -116,7 +116,7 @@ class CallLimits:
         self._forget_at = max(_FORGET_AT, 2 * len(self._usages))
 
     def _too_fast(self, exchange: Exchange, view: View, usage: Usage, now: float) -> Refused:
-        self._admissions.count_refused(view, "rate_limited", exchange.client)
+        self._admissions.count_refused(view, "rate_limited", exchange.client, exchange.request_id)
         wait, whose = usage.free_at - now - self._room, "This token"
         if wait <= 0:
             wait, whose = usage.shared.free_at - now - self._shared_room, "The identity of this token"
@@ -125,7 +125,7 @@ class CallLimits:
         return Refused(429, INVALID_REQUEST, text, headers=((b"retry-after", str(seconds).encode()),))
 
     def _too_many(self, exchange: Exchange, view: View, usage: Usage) -> Refused:
-        self._admissions.count_refused(view, "too_many_at_once", exchange.client)
+        self._admissions.count_refused(view, "too_many_at_once", exchange.client, exchange.request_id)
         whose = "This token" if usage.open >= self._most else "The identity of this token"
         text = f"{whose} has as many requests under way as it may. Wait for one to end."
         return Refused(429, INVALID_REQUEST, text, headers=RETRY_SOON)

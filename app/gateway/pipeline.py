@@ -40,7 +40,6 @@ from app.gateway.refusals import (
     no_such_session,
 )
 from app.kit.crypto import UnsealingFault
-from app.kit.ids import new_id
 from app.kit.outbound import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
@@ -326,8 +325,9 @@ def _call(
     client: Client | None,
 ) -> Call:
     trace = exchange.headers.get(b"traceparent")
+    id, request_id = exchange.name_call()
     return Call(
-        id=new_id(),
+        id=id,
         action=ask.action,
         method=ask.method,
         token=token,
@@ -337,7 +337,7 @@ def _call(
         client=client or exchange.client,
         arguments=ask.arguments,
         reason=ask.reason,
-        request_id=exchange.request_id,
+        request_id=request_id,
         trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
     )
 

@@ -121,6 +121,7 @@ class Call:
     arguments: object = None
     """The arguments object of a call, for its digest; ``None`` when the method has none."""
     request_id: str | None = None
+    """``None`` where it is ``req_`` with this very row's id."""
     trace_id: str | None = None
     reason: str | None = None
     """Why the caller wants it, for those who are asked to approve it."""
@@ -198,12 +199,13 @@ class Admissions(Protocol):
         """
         ...
 
-    def count_refused(self, view: View, reason_code: str, client: Client) -> None:
-        """Count a request of a known token that is not live: one row per token, reason and minute."""
+    def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
+        """Count a request of a known token that is not live: one row per token, reason and minute, with the id of
+        the first request."""
         ...
 
-    def count_unknown(self, client: Client) -> None:
-        """Count a request without a known token: one row per source and minute."""
+    def count_unknown(self, client: Client, request_id: str) -> None:
+        """Count a request without a known token: one row per source and minute, with the id of the first."""
         ...
 
 

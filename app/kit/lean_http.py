@@ -154,7 +154,7 @@ class LeanCycle:
     def at_once(self, status: int, block: bytes, body: bytes) -> bool:
         """A whole answer in one go; False when it has to take the long way.
 
-        ``block`` holds header lines of the application's own, which nobody outside had a say in.
+        ``block`` holds header lines of the application's own; it answers for what others had a say in.
         """
         protocol = self._protocol
         if (

@@ -179,18 +179,19 @@ class AdmissionPort:
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
         self._writer.write_later(outcome_of(call_id, outcome, duration_ms))
 
-    def count_refused(self, view: View, reason_code: str, client: Client) -> None:
+    def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
         client_id, row = self._clients.name(client.ip, client.user_agent, client.name, client.version)
         token: Token = view.token
         owner = token.identity.owner
         self._refusals.count(
             Refusal(reason_code, client_id, token.id, token.identity.id, None if owner is None else owner.id),
             row,
+            request_id,
         )
 
-    def count_unknown(self, client: Client) -> None:
+    def count_unknown(self, client: Client, request_id: str) -> None:
         client_id, row = self._clients.name(client.ip, None, None, None)
-        self._refusals.count(Refusal("credential_unknown", client_id), row)
+        self._refusals.count(Refusal("credential_unknown", client_id), row, request_id)
 
 
 def _policy_version(decision: Decision) -> int | None:

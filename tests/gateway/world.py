@@ -97,6 +97,8 @@ class Store:
     refused: list[str] = field(default_factory=list)
     not_accepted: list[UpstreamTarget] = field(default_factory=list)
     unknown: list[Client] = field(default_factory=list)
+    counted: list[str] = field(default_factory=list)
+    """The ids of the requests that were not decided at all."""
     syncs: list[UUID] = field(default_factory=list)
     ended: set[UUID] = field(default_factory=set)
     sessions: Sessions = field(default_factory=Sessions)
@@ -175,11 +177,13 @@ class Store:
         assert duration_ms >= 0
         self.outcomes[call_id] = outcome
 
-    def count_refused(self, view: View, reason_code: str, client: Client) -> None:
+    def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
         self.refused.append(reason_code)
+        self.counted.append(request_id)
 
-    def count_unknown(self, client: Client) -> None:
+    def count_unknown(self, client: Client, request_id: str) -> None:
         self.unknown.append(client)
+        self.counted.append(request_id)
 
     def enter(
         self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]

@@ -34,14 +34,19 @@ class Refusals:
         self._write = write
         self._counts: Counter[Refusal] = Counter()
         self._clients: dict[UUID, ClientRow] = {}
+        self._first: dict[Refusal, str | None] = {}
 
-    def count(self, refusal: Refusal, client: ClientRow | None) -> None:
-        """Count one. Past the limit of kinds, sources are counted together rather than lost."""
+    def count(self, refusal: Refusal, client: ClientRow | None, request_id: str | None = None) -> None:
+        """Count one; of those counted together the first one's request id is kept.
+
+        Past the limit of kinds, sources are counted together rather than lost.
+        """
         if refusal not in self._counts and len(self._counts) >= KINDS:
             refusal = Refusal(
                 refusal.reason_code, None, refusal.token_id, refusal.identity_id, refusal.owner_id
             )
         self._counts[refusal] += 1
+        self._first.setdefault(refusal, request_id)
         if client is not None and refusal.client_id is not None:
             self._clients[client[0]] = client
 
@@ -49,6 +54,7 @@ class Refusals:
         """Queue what was counted as rows."""
         counts, self._counts = self._counts, Counter()
         clients, self._clients = self._clients, {}
+        first, self._first = self._first, {}
         for refusal, count in counts.items():
             values = Values(
                 id=new_id(),
@@ -62,6 +68,7 @@ class Refusals:
                 token_id=refusal.token_id,
                 client_id=refusal.client_id,
                 event_count=count,
+                request_id=first[refusal],
             )
             self._write(
                 Row(

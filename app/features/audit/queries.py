@@ -1,5 +1,6 @@
 """SQL over the audit trail: calls with their outcomes, filters, and the order of commits."""
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,8 @@ LEASE_FRESH = timedelta(seconds=30)
 # Rows of one call lie close in time; the slack covers a clock that was set back. It lets partitions be pruned.
 _CLOCK_SLACK = timedelta(days=1)
 Position = tuple[int, int, int]
+_MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
+"""A request's id that was made and not given: it may be that of its first event, which then does not repeat it."""
 
 _result = aliased(AuditEvent, name="result")
 _call = aliased(AuditEvent, name="call")
@@ -207,6 +210,12 @@ def _is_in(column: Any, values: list[Any]) -> list[ColumnElement[bool]]:
     return [col(column).in_(values)] if values else []
 
 
+def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
+    made = [found for found in map(_MADE_REQUEST_ID.fullmatch, request_ids) if found is not None]
+    named = col(event.request_id).in_(request_ids)
+    return or_(named, col(event.id).in_([UUID(hex=found[1]) for found in made])) if made else named
+
+
 def _matches(
     event: Any, query: AuditQuery, named: list[UUID] | None, skip: set[str] | None = None
 ) -> list[ColumnElement[bool]]:
@@ -214,11 +223,13 @@ def _matches(
     conditions: list[ColumnElement[bool]] = []
     columns = (
         "action", "decision", "reason_code", "actor_id", "actor_type", "on_behalf_of", "token_id", "server_id",
-        "tool", "object_id", "request_id", "trace_id",
+        "tool", "object_id", "trace_id",
     )  # fmt: skip
     for name in columns:
         if name not in (skip or ()):
             conditions += _is_in(getattr(event, name), getattr(query, name))
+    if query.request_id:
+        conditions.append(_is_of_request(event, query.request_id))
     conditions += _is_in(event.arguments_digest, [bytes.fromhex(digest) for digest in query.arguments_digest])
     if query.client_ip or query.client_name:
         clients = select(col(AuditClient.id)).where(

@@ -190,6 +190,17 @@ async def test_each_filter_finds_its_own_event_alone(
         assert len(found) == 1, params
 
 
+async def test_the_id_that_a_request_was_given_finds_its_events(
+    api: httpx2.AsyncClient, write: Write
+) -> None:
+    first = await write()
+    made = f"req_{first.hex}"
+    second = await write(request_id=made)
+    await write(request_id=made[:-1])
+    assert await ids(api, request_id=made) == shown(second, first)
+    assert await ids(api, request_id=["other", made]) == shown(second, first)
+
+
 async def test_text_finds_events_by_the_names_of_today(
     api: httpx2.AsyncClient, owner: Account, sessions: Sessions, write: Write
 ) -> None:
