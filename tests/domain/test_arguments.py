@@ -174,8 +174,10 @@ class _Drawn:
 
 
 TYPES = ("string", "integer", "number", "boolean", "null", "object", "array")
-WORDS = ("type", "const", "enum", "$ref", "type", "properties", "required", "properties", "items")
-WORDS += ("anyOf", "oneOf", "allOf", "prefixItems", "not")
+WORDS = (
+    *("type", "const", "enum", "$ref", "type", "properties", "required", "properties", "items"),
+    *("anyOf", "oneOf", "allOf", "prefixItems", "not"),
+)
 
 
 @given(st.integers(0, 2**64))
