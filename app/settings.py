@@ -19,7 +19,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.objects import Network
-from app.features.identity_providers.provider import DEFAULT_ALGORITHMS
+from app.features.identity_providers.provider import DEFAULT_ALGORITHMS, DEFAULT_SCOPES
 from app.features.identity_providers.schemas import (
     Algorithms,
     Audience,
@@ -28,6 +28,7 @@ from app.features.identity_providers.schemas import (
     Issuer,
     LinkClaim,
     RoleMap,
+    Scopes,
     TokenTypes,
 )
 from app.kit.crypto import MINIMUM_KEY_BYTES
@@ -98,9 +99,12 @@ class Settings(BaseSettings):
     oidc_audience: Annotated[tuple[Audience, ...], NoDecode] = ()
     oidc_algorithms: Annotated[Algorithms, NoDecode] = list(DEFAULT_ALGORITHMS)
     oidc_token_types: Annotated[TokenTypes, NoDecode] = ["at+jwt"]
+    oidc_scopes: Annotated[Scopes, NoDecode] = list(DEFAULT_SCOPES)
     oidc_role_claim: ClaimName = "groups"
     oidc_role_map: Annotated[RoleMap, NoDecode] = Field(default_factory=dict)
     oidc_link_claim: LinkClaim = "sub"
+    session_idle: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
+    session_life: timedelta = Field(default=timedelta(hours=12), gt=timedelta(), le=timedelta(days=30))
     break_glass_password_hash: SecretStr | None = None
     limit_requests: int = Field(default=6000, ge=0)
     limit_failed_sign_ins: int = Field(default=300, ge=0)
@@ -162,7 +166,7 @@ class Settings(BaseSettings):
             raise ValueError(error.reason) from None
         return value
 
-    @field_validator("oidc_audience", "oidc_algorithms", "oidc_token_types", mode="before")
+    @field_validator("oidc_audience", "oidc_algorithms", "oidc_token_types", "oidc_scopes", mode="before")
     @classmethod
     def _words(cls, value: object) -> object:
         if isinstance(value, str):
@@ -229,6 +233,7 @@ class Settings(BaseSettings):
             role_map=self.oidc_role_map,
             link_claim=self.oidc_link_claim,
             client_id=self.oidc_client_id,
+            scopes=self.oidc_scopes,
         )
 
     def keys(self, name: str) -> list[bytes]:

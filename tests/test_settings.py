@@ -44,6 +44,7 @@ OIDC = {"SCOPEGATE_OIDC_ISSUER": "https://sso.example.com/x", "SCOPEGATE_OIDC_AU
 def test_the_openid_provider_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     given = OIDC | {
         "SCOPEGATE_OIDC_CLIENT_ID": "console",
+        "SCOPEGATE_OIDC_SCOPES": "openid, groups",
         "SCOPEGATE_OIDC_ALGORITHMS": "RS256, ES256",
         "SCOPEGATE_OIDC_TOKEN_TYPES": "JWT,none",
         "SCOPEGATE_OIDC_ROLE_CLAIM": "realm_access.roles",
@@ -64,6 +65,7 @@ def test_the_openid_provider_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> N
         "role_map": {"admins": Role.ADMIN},
         "link_claim": "oid",
         "client_id": "console",
+        "scopes": ["openid", "groups"],
         "workloads": [],
         "status": "active",
     }

@@ -34,6 +34,7 @@ _SIGN_INS = """
 SELECT pepper_key_id, count(*) FROM (
     SELECT pepper_key_id, expires_at FROM api_bearers
     UNION ALL SELECT pepper_key_id, expires_at FROM break_glass_sessions
+    UNION ALL SELECT pepper_key_id, expires_at FROM browser_sessions
 ) AS s WHERE expires_at > now() GROUP BY pepper_key_id
 """
 _RESTS_ON = {

@@ -22,9 +22,10 @@ SCOPED_TOKEN = "sgt"
 CLIENT_SECRET = "sgc"
 API_BEARER = "sgb"
 BREAK_GLASS = "sge"
+BROWSER_SESSION = "sgs"
 
 _SHAPE = re.compile(
-    rf"(sg[tcbe])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
+    rf"(sg[tcbes])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
 )
 
 

@@ -107,13 +107,19 @@ def email_of(claims: Mapping[str, Any]) -> str | None:
     return str(value) if _fits(_EMAIL, value) else None
 
 
-def _roles(provider: Provider, claims: Mapping[str, Any]) -> frozenset[Role]:
-    """The union over a string or a list of strings; nothing for anything else, a list with one number in it too."""
+def role_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
+    """Which values of the role claim give a role: of a string or a list of strings, of nothing else, a list with one
+    number in it among it."""
     value = find_claim(claims, provider.role_claim)
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
-        return frozenset()
-    return frozenset(provider.role_map[one] for one in values if one in provider.role_map)
+        return []
+    return [one for one in values if one in provider.role_map]
+
+
+def _roles(provider: Provider, claims: Mapping[str, Any]) -> frozenset[Role]:
+    """The union over all values."""
+    return frozenset(provider.role_map[value] for value in role_values(provider, claims))
 
 
 def _issued_at(claims: Mapping[str, Any]) -> datetime:

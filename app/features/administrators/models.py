@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import DateTime, Index, LargeBinary, text
+from sqlalchemy import ARRAY, DateTime, Index, LargeBinary, String, text
 from sqlmodel import Field, SQLModel
 
 from app.kit.ids import new_id
@@ -50,6 +50,36 @@ class BreakGlassSession(SQLModel, table=True):
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class BrowserSession(SQLModel, table=True):
+    """A person who is signed in with a browser: HMAC of the cookie, and what the sign-in said of them.
+
+    ``role_values`` are the values of the provider's role claim that gave roles. ``id_token`` is sealed by the cookie's
+    own secret, which is nowhere here.
+    """
+
+    __tablename__ = "browser_sessions"
+    __table_args__ = (
+        Index("ix_browser_sessions_subject", "provider_id", "subject"),
+        Index("ix_browser_sessions_provider_session", "provider_id", "provider_session"),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    digest: bytes = Field(sa_type=LargeBinary)
+    pepper_key_id: str
+    identity_id: UUID = Field(foreign_key="identities.id", index=True)
+    provider_id: UUID = Field(foreign_key="identity_providers.id")
+    link: str
+    subject: str
+    provider_session: str | None = None
+    role_values: list[str] = Field(default_factory=list, sa_type=ARRAY(String))
+    id_token: bytes = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    seen_at: datetime = Field(sa_type=DateTime(timezone=True))
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True), index=True)
 
 
 class WorkloadSignIn(SQLModel, table=True):

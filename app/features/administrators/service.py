@@ -11,7 +11,7 @@ from app.features.administrators.models import Administrator
 from app.features.administrators.repository import lock_administrator
 from app.features.audit.record import record
 from app.features.identities.models import Identity
-from app.features.identities.repository import lock_identity
+from app.features.identities.repository import end_browser_sessions, lock_identity
 from app.kit.authorization import Caller
 
 
@@ -39,6 +39,7 @@ async def disable(
     """Keep a locked administrator out from now on. Raises ``Forbidden`` for the caller's own."""
     await _check_another(session, caller, administrator)
     await _set_status(session, caller, administrator, "disabled", request_id)
+    await end_browser_sessions(session, administrator.identity_id)
 
 
 async def enable(

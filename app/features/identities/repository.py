@@ -4,13 +4,17 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, Uuid, delete, func, or_, select, table
+from sqlalchemy import column as named
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.identities.models import Identity, IdentityLink
 from app.features.identities.schemas import IdentityQuery
 from app.kit.pagination import Sorts, caseless
+
+# What is signed in with a browser is of a higher feature; that it ends is all that is wanted here.
+_BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
 
 SORTS: Sorts = {
     "user_name": caseless(col(Identity.user_name)),
@@ -79,3 +83,8 @@ async def lock_identity(session: AsyncSession, identity_id: UUID, *, share: bool
     """
     mode = {"read": True} if share else {"key_share": True}
     return await session.get(Identity, identity_id, with_for_update=mode, populate_existing=True)
+
+
+async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> None:
+    """Sign a locked identity out of every browser, so that none is signed in again by a reinstatement."""
+    await session.execute(delete(_BROWSER_SESSIONS).where(_BROWSER_SESSIONS.c.identity_id == identity_id))

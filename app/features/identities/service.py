@@ -11,7 +11,12 @@ from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.history import DECISIVE, keep_identity
 from app.features.identities.models import Identity
-from app.features.identities.repository import agents_of, lock_identity, name_is_resting
+from app.features.identities.repository import (
+    agents_of,
+    end_browser_sessions,
+    lock_identity,
+    name_is_resting,
+)
 from app.features.identities.schemas import MOST_ATTRIBUTES, IdentityCreate, IdentityUpdate
 from app.kit.authorization import Caller
 from app.kit.clock import Clock
@@ -143,6 +148,7 @@ async def suspend_identity(
     # The agents keep their own status: what stops them is their owner's, which each decision reads.
     agents = await agents_of(session, identity.id)
     await _set_status(session, identity, "suspended")
+    await end_browser_sessions(session, identity.id)
     await move_versions(session, [identity.id, *agents], narrows=True)
     changes = _changes({"status": ("active", "suspended")})
     if agents:

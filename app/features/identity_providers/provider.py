@@ -31,6 +31,9 @@ AccessTokenType = TypeAliasType(
 TOKEN_TYPES: dict[AccessTokenType, str] = {"at+jwt": "at+jwt", "JWT": "jwt", "none": ""}
 """What configuration calls an accepted ``typ`` header, and how it is compared."""
 
+DEFAULT_SCOPES = ("openid", "profile", "email")
+"""What a person is asked to let us know when they sign in with a browser."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -46,7 +49,7 @@ class Provider:
 
     ``token_types`` are the accepted ``typ`` headers, without ``application/`` and in lower case; ``""`` accepts a
     token without one. ``role_claim`` and ``link_claim`` are the name of a claim, or a path through objects with
-    dots between. An empty ``role_map`` gives nobody a role.
+    dots between. An empty ``role_map`` gives nobody a role. Without a ``client_id`` nobody signs in with a browser.
     """
 
     id: UUID
@@ -58,3 +61,6 @@ class Provider:
     role_map: Mapping[str, Role] = field(default_factory=dict)
     link_claim: str = "sub"
     workloads: tuple[Workload, ...] = ()
+    name: str = ""
+    client_id: str | None = None
+    scopes: tuple[str, ...] = DEFAULT_SCOPES

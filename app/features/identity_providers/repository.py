@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.identity_providers.models import IdentityProvider
-from app.features.identity_providers.provider import TOKEN_TYPES, Provider, Workload
+from app.features.identity_providers.provider import DEFAULT_SCOPES, TOKEN_TYPES, Provider, Workload
 from app.features.identity_providers.schemas import IdentityProviderQuery
 from app.kit.authorization import Role
 from app.kit.ids import SERVICE_ACCOUNT, parse_id
@@ -32,6 +32,18 @@ async def find_provider(session: AsyncSession, issuer: str) -> Provider | None:
     )
     row = (await session.scalars(query)).one_or_none()
     return None if row is None else provider_of(row)
+
+
+async def browser_providers(session: AsyncSession) -> list[Provider]:
+    """The active providers that people can sign in at with a browser, by name."""
+    query = select(IdentityProvider).where(
+        col(IdentityProvider.issuer).is_not(None),
+        col(IdentityProvider.status) == "active",
+        col(IdentityProvider.ended_at).is_(None),
+        col(IdentityProvider.settings)["client_id"].astext.is_not(None),
+    )
+    rows = await session.scalars(query.order_by(col(IdentityProvider.name), col(IdentityProvider.id)))
+    return [provider_of(row) for row in rows]
 
 
 async def active_issuers(session: AsyncSession) -> list[str]:
@@ -153,6 +165,9 @@ def provider_of(row: IdentityProvider) -> Provider:
         role_map={value: Role(role) for value, role in stored["role_map"].items()},
         link_claim=stored["link_claim"],
         workloads=tuple(_workload(entry) for entry in stored["workloads"]),
+        name=row.name,
+        client_id=stored.get("client_id"),
+        scopes=tuple(stored.get("scopes", DEFAULT_SCOPES)),
     )
 
 

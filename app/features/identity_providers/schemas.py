@@ -7,7 +7,12 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.features.identity_providers.models import IdentityProvider
-from app.features.identity_providers.provider import DEFAULT_ALGORITHMS, AccessTokenType, SigningAlgorithm
+from app.features.identity_providers.provider import (
+    DEFAULT_ALGORITHMS,
+    DEFAULT_SCOPES,
+    AccessTokenType,
+    SigningAlgorithm,
+)
 from app.kit.authorization import Role
 from app.kit.ids import IdentityProviderId, ServiceAccountId
 from app.kit.pagination import ListQuery
@@ -22,7 +27,8 @@ _EXAMPLE: dict[str, Any] = {
     "role_claim": "groups",
     "role_map": {"scopegate-admins": "admin"},
     "link_claim": "sub",
-    "client_id": None,
+    "client_id": "scopegate",
+    "scopes": ["openid", "profile", "email", "groups"],
     "workloads": [],
     "status": "active",
 }
@@ -38,6 +44,15 @@ def _not_an_email(claim: str) -> str:
     return claim
 
 
+def _with_openid(scopes: list[str]) -> list[str]:
+    if "openid" not in scopes:
+        raise ValueError("openid has to be among them: without it no provider says who signed in")
+    return scopes
+
+
+# RFC 6749 section 3.3: what a scope is made of.
+Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
+Scopes = Annotated[list[Scope], Field(min_length=1, max_length=20), AfterValidator(_with_openid)]
 Issuer = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
 Audience = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
 Audiences = Annotated[list[Audience], Field(min_length=1, max_length=20)]
@@ -140,7 +155,10 @@ class IdentityProviderView(Strict):
     )
     role_map: RoleMap = Field(description="Which value of that claim gives which role.")
     link_claim: str = Field(description="The claim that says who somebody is, for ever.")
-    client_id: str | None = Field(description="The client that Scopegate is at the provider.")
+    client_id: str | None = Field(
+        description="The client that Scopegate is at the provider, for people who sign in with a browser."
+    )
+    scopes: list[str] = Field(description="What such a sign-in asks for.")
     workloads: list[WorkloadView] = Field(description="Programs that sign in without a secret of ours.")
     status: IdentityProviderStatus = Field(description="Nobody signs in by a disabled one.")
     source: IdentityProviderSource = Field(
@@ -154,7 +172,9 @@ class IdentityProviderView(Strict):
     @classmethod
     def from_row(cls, row: IdentityProvider) -> "IdentityProviderView":
         """The answer for a row."""
-        return cls.model_validate({**row.model_dump(exclude={"settings"}), **row.settings})
+        # One that was registered before there were scopes has none in its settings.
+        given = {"scopes": list(DEFAULT_SCOPES), **row.settings}
+        return cls.model_validate({**row.model_dump(exclude={"settings"}), **given})
 
 
 class IdentityProviderCreate(Strict):
@@ -185,7 +205,13 @@ class IdentityProviderCreate(Strict):
         description="The claim that says who somebody is, for ever. Never one that people can change.",
     )
     client_id: ShortText | None = Field(
-        default=None, description="The client that Scopegate is at the provider."
+        default=None,
+        description="The client that Scopegate is at the provider: with it, people sign in to pages with a browser. "
+        "One without a secret, which PKCE takes the place of.",
+    )
+    scopes: Scopes = Field(
+        default=list(DEFAULT_SCOPES),
+        description="What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.",
     )
     workloads: Workloads = Field(
         default_factory=list, description="Programs that sign in without a secret of ours."
@@ -211,6 +237,7 @@ class IdentityProviderUpdate(Patch):
     client_id: ShortText | None = Field(
         default=None, description="The client that Scopegate is at the provider."
     )
+    scopes: Scopes = absent("The whole list anew.")
     workloads: Workloads = absent("The whole list anew.")
     status: IdentityProviderStatus = absent("`disabled` ends sign-ins by it at once.")
 

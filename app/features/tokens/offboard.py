@@ -18,6 +18,7 @@ from app.features.administrators.models import Administrator
 from app.features.audit.record import close_versions, record
 from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity, OffboardingReceipt
+from app.features.identities.repository import end_browser_sessions
 from app.features.tokens import offboard_queries as queries
 from app.features.tokens import repository
 from app.features.tokens.models import Token
@@ -213,6 +214,7 @@ async def _end_people(
         affected.administrator.revision += 1
     await queries.flag_accounts(session, affected.service_accounts)
     identity = affected.identity
+    await end_browser_sessions(session, identity.id)
     identity.status = "offboarded"
     identity.offboarded_at = func.now()  # type: ignore[assignment]
     identity.revision += 1

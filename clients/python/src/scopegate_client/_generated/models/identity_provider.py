@@ -54,7 +54,10 @@ class IdentityProvider:
     """The claim that says who somebody is, for ever."""
 
     client_id: None | str
-    """The client that Scopegate is at the provider."""
+    """The client that Scopegate is at the provider, for people who sign in with a browser."""
+
+    scopes: list[str]
+    """What such a sign-in asks for."""
 
     workloads: list[Workload]
     """Programs that sign in without a secret of ours."""
@@ -106,6 +109,8 @@ class IdentityProvider:
         client_id: None | str
         client_id = self.client_id
 
+        scopes = self.scopes
+
         workloads = []
         for workloads_item_data in self.workloads:
             workloads_item = workloads_item_data.to_dict()
@@ -140,6 +145,7 @@ class IdentityProvider:
                 "role_map": role_map,
                 "link_claim": link_claim,
                 "client_id": client_id,
+                "scopes": scopes,
                 "workloads": workloads,
                 "status": status,
                 "source": source,
@@ -193,6 +199,8 @@ class IdentityProvider:
 
         client_id = _parse_client_id(d.pop("client_id"))
 
+        scopes = cast(list[str], d.pop("scopes"))
+
         workloads = []
         _workloads = d.pop("workloads")
         for workloads_item_data in _workloads:
@@ -236,6 +244,7 @@ class IdentityProvider:
             role_map=role_map,
             link_claim=link_claim,
             client_id=client_id,
+            scopes=scopes,
             workloads=workloads,
             status=status,
             source=source,

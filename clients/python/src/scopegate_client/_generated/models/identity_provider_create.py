@@ -49,7 +49,11 @@ class IdentityProviderCreate:
     """The claim that says who somebody is, for ever. Never one that people can change."""
 
     client_id: None | str | Unset = UNSET
-    """The client that Scopegate is at the provider."""
+    """The client that Scopegate is at the provider: with it, people sign in to pages with a browser. One
+    without a secret, which PKCE takes the place of."""
+
+    scopes: list[str] | Unset = UNSET
+    """What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups."""
 
     workloads: list[Workload] | Unset = UNSET
     """Programs that sign in without a secret of ours."""
@@ -93,6 +97,10 @@ class IdentityProviderCreate:
         else:
             client_id = self.client_id
 
+        scopes: list[str] | Unset = UNSET
+        if not isinstance(self.scopes, Unset):
+            scopes = self.scopes
+
         workloads: list[dict[str, Any]] | Unset = UNSET
         if not isinstance(self.workloads, Unset):
             workloads = []
@@ -124,6 +132,8 @@ class IdentityProviderCreate:
             field_dict["link_claim"] = link_claim
         if client_id is not UNSET:
             field_dict["client_id"] = client_id
+        if scopes is not UNSET:
+            field_dict["scopes"] = scopes
         if workloads is not UNSET:
             field_dict["workloads"] = workloads
         if status is not UNSET:
@@ -181,6 +191,8 @@ class IdentityProviderCreate:
 
         client_id = _parse_client_id(d.pop("client_id", UNSET))
 
+        scopes = cast(list[str], d.pop("scopes", UNSET))
+
         _workloads = d.pop("workloads", UNSET)
         workloads: list[Workload] | Unset = UNSET
         if _workloads is not UNSET:
@@ -207,6 +219,7 @@ class IdentityProviderCreate:
             role_map=role_map,
             link_claim=link_claim,
             client_id=client_id,
+            scopes=scopes,
             workloads=workloads,
             status=status,
         )

@@ -46,6 +46,9 @@ class IdentityProviderUpdate:
     client_id: None | str | Unset = UNSET
     """The client that Scopegate is at the provider."""
 
+    scopes: list[str] | Unset = UNSET
+    """The whole list anew."""
+
     workloads: list[Workload] | Unset = UNSET
     """The whole list anew."""
 
@@ -88,6 +91,10 @@ class IdentityProviderUpdate:
         else:
             client_id = self.client_id
 
+        scopes: list[str] | Unset = UNSET
+        if not isinstance(self.scopes, Unset):
+            scopes = self.scopes
+
         workloads: list[dict[str, Any]] | Unset = UNSET
         if not isinstance(self.workloads, Unset):
             workloads = []
@@ -117,6 +124,8 @@ class IdentityProviderUpdate:
             field_dict["link_claim"] = link_claim
         if client_id is not UNSET:
             field_dict["client_id"] = client_id
+        if scopes is not UNSET:
+            field_dict["scopes"] = scopes
         if workloads is not UNSET:
             field_dict["workloads"] = workloads
         if status is not UNSET:
@@ -172,6 +181,8 @@ class IdentityProviderUpdate:
 
         client_id = _parse_client_id(d.pop("client_id", UNSET))
 
+        scopes = cast(list[str], d.pop("scopes", UNSET))
+
         _workloads = d.pop("workloads", UNSET)
         workloads: list[Workload] | Unset = UNSET
         if _workloads is not UNSET:
@@ -197,6 +208,7 @@ class IdentityProviderUpdate:
             role_map=role_map,
             link_claim=link_claim,
             client_id=client_id,
+            scopes=scopes,
             workloads=workloads,
             status=status,
         )

@@ -84,6 +84,7 @@ class IdentityProvidersResource(Resource):
         role_map: RoleMap | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
+        scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
@@ -104,7 +105,9 @@ class IdentityProvidersResource(Resource):
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
             role_map: Which value of the role claim gives which role.
             link_claim: The claim that says who somebody is, for ever. Never one that people can change.
-            client_id: The client that Scopegate is at the provider.
+            client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
+                One without a secret, which PKCE takes the place of.
+            scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
             workloads: Programs that sign in without a secret of ours.
             status: Nobody signs in by a `disabled` one.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -120,6 +123,7 @@ class IdentityProvidersResource(Resource):
                 role_map=role_map,
                 link_claim=link_claim,
                 client_id=client_id,
+                scopes=scopes,
                 workloads=workloads,
                 status=status,
                 idempotency_key=idempotency_key,
@@ -182,6 +186,7 @@ class IdentityProvidersResource(Resource):
         role_map: RoleMapChanges | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
+        scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
@@ -202,6 +207,7 @@ class IdentityProvidersResource(Resource):
             role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Refused with 409 while people are linked by the present one.
             client_id: The client that Scopegate is at the provider.
+            scopes: The whole list anew.
             workloads: The whole list anew.
             status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
@@ -217,6 +223,7 @@ class IdentityProvidersResource(Resource):
                 role_map=role_map,
                 link_claim=link_claim,
                 client_id=client_id,
+                scopes=scopes,
                 workloads=workloads,
                 status=status,
                 if_match=if_match,
@@ -282,6 +289,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         role_map: RoleMap | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
+        scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
@@ -302,7 +310,9 @@ class AsyncIdentityProvidersResource(AsyncResource):
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
             role_map: Which value of the role claim gives which role.
             link_claim: The claim that says who somebody is, for ever. Never one that people can change.
-            client_id: The client that Scopegate is at the provider.
+            client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
+                One without a secret, which PKCE takes the place of.
+            scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
             workloads: Programs that sign in without a secret of ours.
             status: Nobody signs in by a `disabled` one.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
@@ -318,6 +328,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 role_map=role_map,
                 link_claim=link_claim,
                 client_id=client_id,
+                scopes=scopes,
                 workloads=workloads,
                 status=status,
                 idempotency_key=idempotency_key,
@@ -380,6 +391,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         role_map: RoleMapChanges | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
+        scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
@@ -400,6 +412,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
             role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Refused with 409 while people are linked by the present one.
             client_id: The client that Scopegate is at the provider.
+            scopes: The whole list anew.
             workloads: The whole list anew.
             status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
@@ -415,6 +428,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 role_map=role_map,
                 link_claim=link_claim,
                 client_id=client_id,
+                scopes=scopes,
                 workloads=workloads,
                 status=status,
                 if_match=if_match,

@@ -29,6 +29,7 @@ def call(
     role_map: RoleMap | JsonObject | Unset = UNSET,
     link_claim: str | Unset = UNSET,
     client_id: str | None | Unset = UNSET,
+    scopes: Sequence[str] | Unset = UNSET,
     workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
     idempotency_key: str | None = None,
@@ -51,6 +52,7 @@ def call(
                 "role_map": role_map,
                 "link_claim": link_claim,
                 "client_id": client_id,
+                "scopes": scopes,
                 "workloads": workloads,
                 "status": status,
             }

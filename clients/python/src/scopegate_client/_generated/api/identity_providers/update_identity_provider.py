@@ -31,6 +31,7 @@ def call(
     role_map: RoleMapChanges | JsonObject | Unset = UNSET,
     link_claim: str | Unset = UNSET,
     client_id: str | None | Unset = UNSET,
+    scopes: Sequence[str] | Unset = UNSET,
     workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
     if_match: int | str | None = None,
@@ -56,6 +57,7 @@ def call(
                 "role_map": role_map,
                 "link_claim": link_claim,
                 "client_id": client_id,
+                "scopes": scopes,
                 "workloads": workloads,
                 "status": status,
             }

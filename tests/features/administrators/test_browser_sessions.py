@@ -1,0 +1,207 @@
+"""What a browser's session is worth: no more than the sign-in, the person, the provider and the clock allow."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from app.domain.errors import Unauthenticated
+from app.domain.token_format import BROWSER_SESSION, parse_credential
+from app.features.administrators import browser_sessions
+from app.features.administrators.browser_sessions import Lifetimes, SignedIn
+from app.features.administrators.sign_in import sign_in
+from app.features.identities.repository import end_browser_sessions, lock_identity
+from app.features.identity_providers.provider import Provider
+from app.kit.authorization import Caller, Role
+from app.kit.crypto import Peppers
+from app.kit.ids import IDENTITY_PROVIDER, format_id
+from tests.features.administrators.people import (
+    NOW,
+    Sessions,
+    claims,
+    person_of,
+    recorded,
+    rows,
+    run,
+    stored_provider,
+    until_waiting,
+)
+
+LIFETIMES = Lifetimes(idle=timedelta(hours=1), most=timedelta(hours=12))
+Open = Callable[..., Coroutine[Any, Any, str]]
+
+
+@pytest.fixture
+async def provider(sessions: Sessions) -> Provider:
+    provider = await stored_provider(sessions)
+    # All that a sign-in by claims alone does not ask for.
+    settings = {
+        "audiences": [], "algorithms": [], "token_types": [], "role_claim": "groups", "link_claim": "sub",
+        "role_map": provider.role_map, "workloads": [],
+    }  # fmt: skip
+    await run(
+        sessions, "UPDATE identity_providers SET settings = CAST(:it AS jsonb)", it=json.dumps(settings)
+    )
+    return provider
+
+
+@pytest.fixture
+def open_session(sessions: Sessions, peppers: Peppers, provider: Provider) -> Open:
+    """Signs somebody in by these claims and opens a session for them."""
+
+    async def sign_in_and_open(*said: str, sid: str | None = None, iat: int = NOW) -> str:
+        held = claims(*said, iat=iat)
+        caller = await sign_in(sessions, provider, held, None)
+        signed_in = SignedIn(provider, held, held["sub"], sid, f"the ID token of {held['sub']}")
+        async with sessions() as session:
+            cookie = await browser_sessions.open_session(
+                session, peppers, signed_in, caller, LIFETIMES, "req"
+            )
+            await session.commit()
+        return cookie
+
+    return sign_in_and_open
+
+
+@pytest.fixture
+def read(sessions: Sessions, peppers: Peppers) -> Callable[[str], Awaitable[Caller | None]]:
+    """Who is signed in by a cookie; None for nobody."""
+
+    async def read(cookie: str) -> Caller | None:
+        async with sessions() as session:
+            try:
+                return await browser_sessions.read_session(session, peppers, cookie, LIFETIMES.idle)
+            except Unauthenticated:
+                return None
+
+    return read
+
+
+async def test_a_session_is_its_person_with_the_roles_of_the_sign_in_and_no_secret_of_it_is_stored(
+    sessions: Sessions, provider: Provider, open_session: Open, read: Any
+) -> None:
+    cookie = await open_session("ada", "sg-admins", "sg-auditors", "staff")
+    caller = await read(cookie)
+    assert caller.kind == "administrator"
+    assert caller.roles == {Role.ADMIN, Role.AUDITOR}
+    assert caller.identity_id == await person_of(sessions, provider, "ada")
+    credential = parse_credential(cookie, BROWSER_SESSION)
+    assert credential is not None
+    [row] = await rows(sessions, "SELECT *, CAST(browser_sessions AS text) AS whole FROM browser_sessions")
+    assert credential.secret not in row.whole
+    assert b"ID token" not in row.id_token
+    assert "staff" not in row.role_values
+    said = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
+    assert await recorded(sessions, "session.open") == [("session.open", said)]
+    # One that was made up, although its id is known.
+    assert await read(cookie[:-7] + ("a" if cookie[-7] != "a" else "b") + cookie[-6:]) is None
+    await run(sessions, "UPDATE browser_sessions SET digest = sha256('another')")
+    assert await read(cookie) is None
+
+
+async def test_a_role_ends_with_the_providers_map_and_with_a_later_sign_in_without_it(
+    sessions: Sessions, provider: Provider, open_session: Open, read: Any
+) -> None:
+    cookie = await open_session("ada", "sg-owners", "sg-auditors")
+    await run(sessions, "UPDATE identity_providers SET settings = settings #- '{role_map,sg-owners}'")
+    assert (await read(cookie)).roles == {Role.AUDITOR}
+    await sign_in(sessions, provider, claims("ada", "sg-admins", iat=NOW + 1), None)
+    left = await read(cookie)
+    assert left.roles == set()
+    assert left.kind == "identity"
+
+
+ENDS = (
+    "UPDATE browser_sessions SET expires_at = clock_timestamp()",
+    "UPDATE browser_sessions SET seen_at = clock_timestamp() - interval '1 hour'",
+    "UPDATE identities SET status = 'suspended'",
+    "UPDATE administrators SET status = 'disabled'",
+    "UPDATE identity_providers SET status = 'disabled'",
+    "UPDATE identity_providers SET ended_at = now()",
+    "UPDATE identity_links SET value = 'somebody else'",
+)
+
+
+async def test_a_session_opens_nothing_once_anything_that_it_rests_on_has_ended(
+    sessions: Sessions, peppers: Peppers, open_session: Open
+) -> None:
+    cookie = await open_session("ada", "sg-admins")
+    for end in ("SELECT 1", *ENDS):
+        async with sessions() as session:
+            await session.execute(text(end))
+            read = browser_sessions.read_session(session, peppers, cookie, LIFETIMES.idle)
+            if end in ENDS:
+                with pytest.raises(Unauthenticated):
+                    await read
+            else:
+                await read
+            await session.rollback()
+
+
+async def test_requests_keep_a_session_from_idling_but_not_past_its_end(
+    sessions: Sessions, peppers: Peppers, open_session: Open
+) -> None:
+    cookie = await open_session("ada", "sg-admins")
+    await run(sessions, "UPDATE browser_sessions SET seen_at = seen_at - interval '59 minutes'")
+    before = await rows(sessions, "SELECT expires_at FROM browser_sessions")
+    async with sessions() as session:
+        await browser_sessions.read_session(session, peppers, cookie, LIFETIMES.idle)
+        await session.commit()
+    fresh = "SELECT expires_at FROM browser_sessions WHERE seen_at > clock_timestamp() - interval '1 minute'"
+    assert await rows(sessions, fresh) == before
+
+
+async def test_a_sign_in_that_races_a_suspension_leaves_no_session(
+    sessions: Sessions, provider: Provider, open_session: Open
+) -> None:
+    await open_session("ada", "sg-admins")
+    async with sessions() as stopping:
+        identity = await lock_identity(stopping, await person_of(sessions, provider, "ada"))
+        assert identity is not None
+        late = asyncio.create_task(open_session("ada", "sg-admins"))
+        await until_waiting(sessions)
+        identity.status = "suspended"
+        await end_browser_sessions(stopping, identity.id)
+        await stopping.commit()
+    with pytest.raises(Unauthenticated):
+        await late
+    assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []
+
+
+async def test_a_provider_ends_the_session_or_the_person_that_it_names_and_no_later_sign_in(
+    sessions: Sessions, provider: Provider, open_session: Open, read: Any
+) -> None:
+    laptop, phone = [await open_session("ada", "sg-admins", sid=sid) for sid in ("laptop", "phone")]
+    other = await open_session("bob", "sg-admins", sid="laptop of bob")
+
+    async def say(subject: str | None, sid: str | None, ago: int = 0) -> int:
+        async with sessions() as session:
+            said_at = datetime.now(UTC) - timedelta(seconds=ago)
+            ended = await browser_sessions.end_at_provider(session, provider, subject, sid, said_at)
+            await session.commit()
+        return ended
+
+    # Said before these sign-ins: an old message that somebody sends again.
+    assert await say("ada", None, ago=3600) == 0
+    assert await say("ada", "laptop") == 1
+    assert await read(laptop) is None
+    assert await read(phone) is not None
+    assert await say("ada", None) == 1
+    assert await read(phone) is None
+    assert await read(other) is not None
+
+
+async def test_signing_out_gives_the_id_token_back_to_the_cookie_that_sealed_it(
+    sessions: Sessions, peppers: Peppers, open_session: Open, read: Any
+) -> None:
+    cookie = await open_session("ada", "sg-admins")
+    caller = await read(cookie)
+    async with sessions() as session:
+        assert await browser_sessions.end_session(session, caller, cookie, "req") == "the ID token of ada"
+        await session.commit()
+    assert await read(cookie) is None
+    assert [action for action, _ in await recorded(sessions, "session.end")] == ["session.end"]
