@@ -57,6 +57,7 @@ STATEMENTS = (
         revision INTEGER DEFAULT 1 NOT NULL,
         state VARCHAR DEFAULT 'pending' NOT NULL,
         due_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        give_up_at TIMESTAMP WITH TIME ZONE DEFAULT now() + interval '3 days' NOT NULL,
         lease UUID,
         attempts INTEGER DEFAULT 0 NOT NULL,
         attempted_at TIMESTAMP WITH TIME ZONE,

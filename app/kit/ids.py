@@ -25,6 +25,7 @@ SERVICE_ACCOUNT = "sa"
 ADMINISTRATOR = "adm"
 IDENTITY_PROVIDER = "idp"
 WEBHOOK = "whk"
+DELIVERY = "dlv"
 EVENT = "evt"
 KEY = "key"
 
@@ -89,5 +90,7 @@ ApprovalId = Annotated[UUID, *_typed(APPROVAL, "an approval")]
 ServiceAccountId = Annotated[UUID, *_typed(SERVICE_ACCOUNT, "a service account")]
 AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR, "an administrator")]
 IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER, "an identity provider")]
+WebhookId = Annotated[UUID, *_typed(WEBHOOK, "a webhook")]
+DeliveryId = Annotated[UUID, *_typed(DELIVERY, "a delivery of a message to a webhook")]
 EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
 KeyId = Annotated[UUID, *_typed(KEY, "a credential")]

@@ -15,6 +15,7 @@ from app.features.access.refusals import Refusals
 from app.features.access.snapshot import AccessSnapshot
 from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.epochs import ensure_epoch
+from app.features.webhooks.deliver import Deliveries
 from app.gateway import Gateway
 from app.gateway.limits import Allowance
 from app.gateway.times import CallTimes
@@ -65,6 +66,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
             runtime, app.state.break_glass = await _runtime(settings, stack, reach)
             app.state.runtime = runtime
             app.state.gateway, app.state.access = await _gateway(settings, runtime, stack, reach)
+            deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
+            delivering = asyncio.create_task(deliveries.run(), name="webhooks")
+            stack.push_async_callback(_cancelled, delivering)
             yield
 
     return lifespan

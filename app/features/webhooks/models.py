@@ -74,6 +74,12 @@ class WebhookDelivery(ObjectRow, table=True):
     due_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
+    give_up_at: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": text("now() + interval '3 days'")},
+    )
+    """From then on it is not tried any more."""
     lease: UUID | None = None
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     attempted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

@@ -1,0 +1,200 @@
+"""Delivering messages: each worker takes what is due, a few at a time to each webhook, and holds no connection to the
+database while it sends.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from random import SystemRandom
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.domain.errors import Unavailable
+from app.features.audit.record import record
+from app.features.webhooks.models import Webhook
+from app.features.webhooks.queue import Claimed, claim, forget, note_delivered, note_failed
+from app.features.webhooks.secrets import open_secrets
+from app.features.webhooks.send import TIMEOUTS, Attempt, send
+from app.features.webhooks.service import KIND
+from app.kit.authorization import Caller, Role
+from app.kit.crypto import Sealer, UnsealingFault
+from app.kit.outbound import OutboundClient, Timeouts
+
+_log = logging.getLogger(__name__)
+SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+DELAYS = (
+    *(timedelta(seconds=5), timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10)),
+    *(
+        timedelta(minutes=30),
+        timedelta(hours=2),
+        timedelta(hours=5),
+        timedelta(hours=10),
+        timedelta(hours=12),
+    ),
+)
+"""Between one attempt and the next, the last of them again and again, for three days."""
+MOST = 64
+"""How many messages one worker sends at a time."""
+_LOOK_EVERY_S = 1.0
+_FORGET_EVERY_S = 600.0
+# What waits to be noted must not take the connections of those who wait for answers.
+_CONNECTIONS = 2
+_AWAY = (SQLAlchemyError, Unavailable, OSError, TimeoutError)
+_spread = SystemRandom()
+
+
+class Deliveries:
+    """One worker's share of what is to be delivered."""
+
+    def __init__(
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        sealer: Sealer,
+        outbound: OutboundClient,
+        public_url: str,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
+        self._sessions = sessions
+        self._sealer = sealer
+        self._outbound = outbound
+        self._public_url = public_url
+        self._timeouts = timeouts
+        self._sending: set[asyncio.Task[None]] = set()
+        self._at: Counter[UUID] = Counter()
+        self._wake = asyncio.Event()
+        self._connections = asyncio.Semaphore(_CONNECTIONS)
+
+    async def run(self) -> None:
+        """Deliver until cancelled. What is being sent then is sent again by somebody, when its lease is over."""
+        forgotten = 0.0
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._look()
+                await self.round()
+                if loop.time() - forgotten > _FORGET_EVERY_S:
+                    forgotten = loop.time()
+                    await self._forget()
+        finally:
+            for task in self._sending:
+                task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
+
+    async def _look(self) -> None:
+        """Wait until it is time to look: now and then, or when there is room again."""
+        try:
+            async with asyncio.timeout(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def round(self) -> int:
+        """Begin to send what is due and there is room for; how many messages that were."""
+        room = MOST - len(self._sending)
+        if room <= 0:
+            return 0
+        try:
+            async with self._connections, self._sessions() as session:
+                claimed = await claim(session, self._at, room)
+                await session.commit()
+        except _AWAY:
+            # Others say that the database is away; what is due stays due.
+            return 0
+        for one in claimed:
+            self._at[one.webhook_id] += 1
+            task = asyncio.create_task(self._deliver(one), name="webhook delivery")
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        return len(claimed)
+
+    async def idle(self) -> None:
+        """Wait until nothing is being sent."""
+        while self._sending:
+            await asyncio.wait(self._sending)
+
+    async def _deliver(self, claimed: Claimed) -> None:
+        try:
+            attempt = await self._attempt(claimed)
+            async with self._connections, self._sessions() as session:
+                await note(session, claimed, attempt)
+                await session.commit()
+        except _AWAY:
+            # Sent, perhaps, and not noted: it is sent again when its lease is over.
+            return
+        except Exception as error:  # noqa: BLE001
+            # One message must not end the loop of all.
+            _log.warning("delivery of a webhook failed: %s", type(error).__name__)
+        finally:
+            self._at[claimed.webhook_id] -= 1
+            if not self._at[claimed.webhook_id]:
+                del self._at[claimed.webhook_id]
+            self._wake.set()
+
+    async def _attempt(self, claimed: Claimed) -> Attempt:
+        try:
+            secrets = open_secrets(self._sealer, claimed.secrets)
+        except UnsealingFault:
+            return Attempt(error="unsealed")
+        if not secrets:
+            # Its webhook has just ended; nothing goes out unsigned.
+            return Attempt(error="unsealed")
+        return await send(self._outbound, claimed, secrets, self._public_url, self._timeouts)
+
+    async def _forget(self) -> None:
+        try:
+            async with self._connections, self._sessions() as session:
+                await forget(session, datetime.now(UTC))
+                await session.commit()
+        except _AWAY:
+            return
+
+
+async def note(session: AsyncSession, claimed: Claimed, attempt: Attempt) -> None:
+    """Note how an attempt went, and what follows from it."""
+    if attempt.error is None and attempt.status_code is not None:
+        await note_delivered(session, claimed, attempt.status_code)
+        return
+    error = attempt.error or "protocol"
+    delay = None if error == "gone" else delay_after(claimed.attempts, attempt.pause_s)
+    await note_failed(
+        session,
+        claimed,
+        status_code=attempt.status_code,
+        error=error,
+        delay=delay,
+        pause=timedelta(seconds=attempt.pause_s),
+    )
+    if error == "gone":
+        await _disable(session, claimed)
+
+
+def delay_after(attempts: int, pause_s: float = 0.0) -> timedelta:
+    """How long after so many attempts the next one is.
+
+    Spread, so that what failed together does not come together; and not before the endpoint wants it.
+    """
+    return max(DELAYS[min(attempts, len(DELAYS)) - 1] * _spread.uniform(1.0, 1.2), timedelta(seconds=pause_s))
+
+
+async def _disable(session: AsyncSession, claimed: Claimed) -> None:
+    """Its endpoint asks never to be called again."""
+    disabled = (
+        update(Webhook)
+        .where(
+            col(Webhook.id) == claimed.webhook_id,
+            col(Webhook.url) == claimed.url,
+            col(Webhook.status) == "active",
+            col(Webhook.ended_at).is_(None),
+        )
+        .values(status="disabled", disabled_reason="gone", revision=col(Webhook.revision) + 1)
+        .returning(col(Webhook.id))
+    )
+    if (await session.execute(disabled)).first() is not None:
+        changes = {"status": {"from": "active", "to": "disabled"}, "disabled_reason": "gone"}
+        await record(session, SYSTEM, "webhook.update", KIND, claimed.webhook_id, changes=changes)

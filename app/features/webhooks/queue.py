@@ -1,0 +1,161 @@
+"""The queue of messages: any worker takes what is due under a lease, and notes how it went.
+
+A worker that is lost leaves its lease behind, and when that is over the next one sends: at least once. A webhook
+whose endpoint keeps failing is held back as a whole, so that what waits for it is no burden to anybody.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Integer, Uuid, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.webhooks.models import WebhookSecret
+from app.features.webhooks.secrets import live_secrets
+from app.kit.ids import new_id
+
+LEASE = timedelta(seconds=60)
+"""Longer than an attempt takes."""
+AT_ONCE = 4
+"""How many messages one worker sends to one webhook at a time; to one that fails, one."""
+FAILS_FROM = 3
+"""So many attempts in a row, and the webhook is held back."""
+KEPT = timedelta(days=30)
+_FORGOTTEN_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that this worker is to send. ``secrets`` are sealed, newest first."""
+
+    id: UUID
+    webhook_id: UUID
+    type: str
+    data: dict[str, str]
+    created_at: datetime
+    attempts: int
+    url: str
+    lease: UUID
+    secrets: list[WebhookSecret] = field(repr=False)
+
+
+_CLAIM = text("""
+WITH due AS (
+    SELECT d.id, w.url FROM webhooks w LEFT JOIN unnest(:ids, :counts) AS sending (id, count) ON sending.id = w.id
+    CROSS JOIN LATERAL (
+        SELECT id FROM webhook_deliveries
+        WHERE webhook_id = w.id AND state = 'pending' AND due_at <= now() AND give_up_at > now()
+        ORDER BY due_at
+        LIMIT greatest(CASE WHEN w.failures >= :fails_from THEN 1 ELSE :at_once END - coalesce(sending.count, 0), 0)
+        FOR UPDATE SKIP LOCKED
+    ) d
+    WHERE w.status = 'active' AND w.ended_at IS NULL AND coalesce(w.held_until, now()) <= now()
+    -- Not always the same ones first.
+    ORDER BY random() LIMIT :most
+)
+UPDATE webhook_deliveries d
+SET lease = :lease, due_at = now() + :held, attempts = attempts + 1, attempted_at = now(), updated_at = now(),
+    revision = revision + 1
+FROM due WHERE d.id = due.id
+RETURNING d.id, d.webhook_id, d.type, d.data, d.created_at, d.attempts, due.url
+""").bindparams(bindparam("ids", type_=ARRAY(Uuid)), bindparam("counts", type_=ARRAY(Integer)))
+
+
+async def claim(session: AsyncSession, sending: Mapping[UUID, int], most: int) -> list[Claimed]:
+    """Take up to ``most`` messages that are due, given how many this worker is sending to each webhook already."""
+    lease = new_id()
+    bounds = {"most": most, "held": LEASE, "fails_from": FAILS_FROM, "at_once": AT_ONCE}
+    values = {"ids": list(sending), "counts": list(sending.values()), "lease": lease}
+    rows = list(await session.execute(_CLAIM, bounds | values))
+    if not rows:
+        return []
+    secrets = await live_secrets(session, [row.webhook_id for row in rows])
+    # ``_mapping`` is SQLAlchemy's public name for it.
+    return [
+        Claimed(**dict(row._mapping), lease=lease, secrets=secrets.get(row.webhook_id, []))  # noqa: SLF001
+        for row in rows
+    ]
+
+
+_DELIVERED = text("""
+UPDATE webhook_deliveries
+SET state = 'delivered', delivered_at = now(), lease = NULL, status_code = :status_code, error = NULL,
+    updated_at = now(), revision = revision + 1
+WHERE id = :id AND state <> 'delivered'
+""")
+_WELL = text("""
+UPDATE webhooks SET failures = 0, failing_since = NULL, held_until = NULL, delivered_at = now()
+WHERE id = :webhook_id AND url = :url
+    AND (failures > 0 OR delivered_at IS NULL OR delivered_at < now() - interval '1 minute')
+""")
+# Whoever asked for it anew meanwhile has taken the lease away.
+_FAILED = text("""
+UPDATE webhook_deliveries
+SET state = CASE WHEN now() + CAST(:delay AS interval) < give_up_at THEN 'pending' ELSE 'failed' END,
+    due_at = now() + coalesce(CAST(:delay AS interval), interval '0'), lease = NULL, status_code = :status_code,
+    error = :error, updated_at = now(), revision = revision + 1
+WHERE id = :id AND lease = :lease AND state = 'pending'
+""")
+_UNWELL = text("""
+UPDATE webhooks
+SET failures = failures + 1, failing_since = coalesce(failing_since, now()),
+    held_until = greatest(held_until, now() + greatest(nullif(:pause, interval '0'),
+        CASE WHEN failures + 1 >= :fails_from
+        THEN least(interval '5 seconds' * 2 ^ least(failures + 1 - :fails_from, 10), interval '5 minutes') END))
+WHERE id = :webhook_id AND url = :url
+""")
+
+
+async def note_delivered(session: AsyncSession, claimed: Claimed, status_code: int) -> None:
+    """The endpoint took it; whatever else happened to it meanwhile, this is true."""
+    await session.execute(_DELIVERED, {"id": claimed.id, "status_code": status_code})
+    await session.execute(_WELL, _webhook_of(claimed))
+
+
+async def note_failed(
+    session: AsyncSession,
+    claimed: Claimed,
+    *,
+    status_code: int | None,
+    error: str,
+    delay: timedelta | None,
+    pause: timedelta,
+) -> None:
+    """The attempt failed; the next is after ``delay``, if that is not too late, or never.
+
+    The webhook itself rests for ``pause`` at least.
+    """
+    values = {"id": claimed.id, "lease": claimed.lease, "status_code": status_code, "error": error}
+    await session.execute(_FAILED, values | {"delay": delay})
+    await session.execute(_UNWELL, _webhook_of(claimed) | {"pause": pause, "fails_from": FAILS_FROM})
+
+
+def _webhook_of(claimed: Claimed) -> dict[str, Any]:
+    # Of the endpoint that the URL meant then, not of one that it was changed to.
+    return {"webhook_id": claimed.webhook_id, "url": claimed.url}
+
+
+_FORGET = text("""
+DELETE FROM webhook_deliveries WHERE id = ANY (ARRAY(
+    SELECT id FROM webhook_deliveries WHERE id < :before ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+))
+""").bindparams(bindparam("before", type_=Uuid))
+_GIVE_UP = text("""
+UPDATE webhook_deliveries SET state = 'failed', updated_at = now(), revision = revision + 1
+WHERE state = 'pending' AND give_up_at <= now()
+""")
+_FORGET_SECRETS = text("DELETE FROM webhook_secrets WHERE expires_at < now()")
+
+
+async def forget(session: AsyncSession, now: datetime) -> None:
+    """Give up what could not be delivered in time; delete some of what is older than is kept, and secrets that sign
+    no more."""
+    await session.execute(_GIVE_UP)
+    # Ids are UUIDv7: the first 48 bits are milliseconds.
+    milliseconds = int((now - KEPT).timestamp() * 1000)
+    values = {"before": UUID(int=milliseconds << 80), "most": _FORGOTTEN_AT_ONCE}
+    await session.execute(_FORGET, values)
+    await session.execute(_FORGET_SECRETS)

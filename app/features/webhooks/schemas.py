@@ -1,0 +1,246 @@
+"""Request and answer models of webhooks and of what was sent to them."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from typing_extensions import TypeAliasType
+
+from app.features.webhooks.messages import WebhookEvent
+from app.features.webhooks.models import Webhook, WebhookDelivery
+from app.kit.idempotency import Revealed
+from app.kit.ids import DeliveryId, WebhookId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+
+LONGEST_OVERLAP_S = 7 * 24 * 3600
+Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), CleanText]
+Events = Annotated[
+    list[WebhookEvent],
+    Field(
+        min_length=1,
+        max_length=100,
+        description="What it is told of.",
+        examples=[["approval.requested", "approval.approved", "approval.denied"]],
+    ),
+]
+WebhookStatus = TypeAliasType(
+    "WebhookStatus",
+    Annotated[
+        Literal["active", "disabled"],
+        Field(
+            description="A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three "
+            "days in all."
+        ),
+    ],
+)
+WebhookDisabledReason = TypeAliasType(
+    "WebhookDisabledReason",
+    Annotated[
+        Literal["gone"],
+        Field(description="`gone`: its endpoint answered 410, which asks never to be called again."),
+    ],
+)
+WebhookDeliveryState = TypeAliasType(
+    "WebhookDeliveryState",
+    Annotated[
+        Literal["pending", "delivered", "failed"],
+        Field(
+            description="`pending` waits for its first or next attempt; `failed` is not tried again by itself: "
+            "three days have passed, or its endpoint is gone."
+        ),
+    ],
+)
+WebhookDeliveryError = TypeAliasType(
+    "WebhookDeliveryError",
+    Annotated[
+        Literal[
+            "forbidden_url", "resolve", "connect", "tls", "timeout", "closed", "protocol", "busy", "redirect",
+            "status", "gone", "unsealed",
+        ],
+        Field(
+            description="Why the last attempt failed: the address may not be reached, the name has no address, "
+            "nobody answers, the certificate is not good, no answer in time, the connection ended, the answer is no "
+            "HTTP, too many connections, a redirect (none is followed), a status outside 2xx, 410, or the signing "
+            "secret is sealed with a key that is not configured."
+        ),
+    ],
+)  # fmt: skip
+WebhookMessageData = TypeAliasType(
+    "WebhookMessageData",
+    Annotated[
+        dict[str, str],
+        Field(
+            description="The ids of what it is about, by their names.",
+            examples=[{"approval_id": "apr_01j5pnwz0085nssfkpw2aeyjd9"}],
+        ),
+    ],
+)
+
+
+class WebhookView(Strict):
+    """Where messages of chosen types go."""
+
+    model_config = ConfigDict(extra="forbid", title="Webhook")
+
+    id: WebhookId
+    name: str = Field(description="What people call it.", examples=["approvals to chat"])
+    description: str | None = Field(description="What it is for.", examples=["Asks #approvals."])
+    url: str = Field(description="Where messages go, by POST.", examples=["https://hooks.example.com/gate"])
+    events: Events
+    status: WebhookStatus
+    disabled_reason: WebhookDisabledReason | None = Field(
+        description="Why it was disabled; null when somebody did it, and while it is active."
+    )
+    failures: int = Field(description="How many attempts failed since the last that went well.")
+    failing_since: datetime | None = Field(description="When the first of these was; null when all is well.")
+    held_until: datetime | None = Field(
+        description="Nothing is sent before this: its endpoint keeps failing, or asked for a pause."
+    )
+    delivered_at: datetime | None = Field(
+        description="When a message was last delivered; written at most once a minute."
+    )
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: Webhook) -> "WebhookView":
+        """The webhook as the API shows it."""
+        return cls.model_validate(row.model_dump())
+
+
+class WebhookSecretView(Revealed):
+    """A webhook with its new signing secret, which is shown this once."""
+
+    model_config = ConfigDict(extra="forbid", title="IssuedWebhookSecret")
+
+    secret: str | None = Field(
+        examples=["whsec_..."],
+        description="What its messages are signed with (Standard Webhooks). Keep it at the receiver; it is never "
+        "shown again, and null when a repeat of the request is answered.",
+        json_schema_extra={"format": "password"},
+    )
+    webhook: WebhookView
+
+    def without_secret(self) -> Self:
+        """What a repeat of the request gets."""
+        return self.model_copy(update={"secret": None, "secret_available": False})
+
+
+class _Events(Strict):
+    @field_validator("events", check_fields=False)
+    @classmethod
+    def _once_each(cls, value: object) -> object:
+        return list(dict.fromkeys(value)) if isinstance(value, list) else value
+
+
+class WebhookCreate(_Events):
+    """A new webhook."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "approvals to chat",
+                    "url": "https://hooks.example.com/gate",
+                    "events": ["approval.requested"],
+                }
+            ]
+        }
+    )
+    name: Name
+    description: LongText | None = None
+    url: Url = Field(
+        description="Over https, or http to an address of an allowed network. Put no secret into it: whoever may "
+        "read webhooks sees it, and messages are signed."
+    )
+    events: Events
+
+
+class WebhookUpdate(Patch, _Events):
+    """What may change of a webhook."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "disabled"}]})
+    name: Name = absent()
+    description: LongText | None = Field(default=None, description="What it is for.")
+    url: Url = absent("Messages that wait go there too.")
+    events: Events = absent()
+    status: WebhookStatus = absent()
+
+
+WebhookOrder = TypeAliasType(
+    "WebhookOrder",
+    Annotated[
+        Literal["-created_at", "created_at", "-name", "name"],
+        Field(
+            description="What webhooks are sorted by; `-` before it is from the top. Newest first by default."
+        ),
+    ],
+)
+
+
+class WebhookQuery(ListQuery):
+    """Filters of the list of webhooks; each may be repeated, and then any of its values matches."""
+
+    status: list[WebhookStatus] = Field(default_factory=list)
+    event: list[WebhookEvent] = Field(default_factory=list, description="Those that are told of it.")
+    failing: bool | None = Field(
+        default=None, description="Those whose last attempt failed, or those whose did not."
+    )
+    q: ShortText | None = Field(default=None, description="Text in the name.")
+    include: Literal["ended"] | None = Field(
+        default=None, description="`ended` shows ended ones too; needs the permission audit.read."
+    )
+    sort: WebhookOrder = Field(default="-created_at", description="What the list is sorted by.")
+
+
+class WebhookRotate(Strict):
+    """How long messages are signed with the secrets so far, too."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 86400}]})
+    overlap_s: int = Field(
+        default=0,
+        ge=0,
+        le=LONGEST_OVERLAP_S,
+        strict=True,
+        description="For how many seconds messages are signed with the secrets so far beside the new one.",
+    )
+
+
+class DeliveryView(Strict):
+    """A message to a webhook, and how sending it went."""
+
+    model_config = ConfigDict(extra="forbid", title="WebhookDelivery")
+
+    id: DeliveryId = Field(description="The message's id: `webhook-id` at each attempt.")
+    webhook_id: WebhookId
+    type: str = Field(description="What the message tells of.", examples=["approval.requested"])
+    data: WebhookMessageData
+    state: WebhookDeliveryState
+    attempts: int = Field(description="How many attempts there were, since it was last asked for.")
+    attempted_at: datetime | None = Field(description="When the last attempt began.")
+    next_attempt_at: datetime | None = Field(description="When it is tried next; null unless pending.")
+    delivered_at: datetime | None = Field(description="When it was delivered.")
+    status_code: int | None = Field(description="What the endpoint answered last, if it did.", examples=[204])
+    error: WebhookDeliveryError | None = Field(
+        description="Why the last attempt failed; null when it did not."
+    )
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: WebhookDelivery) -> "DeliveryView":
+        """The delivery as the API shows it."""
+        next_attempt = row.due_at if row.state == "pending" else None
+        fields = row.model_dump(exclude={"due_at", "give_up_at", "lease"})
+        return cls.model_validate(fields | {"next_attempt_at": next_attempt})
+
+
+class DeliveryQuery(ListQuery):
+    """Filters of the list of deliveries; each may be repeated, and then any of its values matches."""
+
+    state: list[WebhookDeliveryState] = Field(default_factory=list)
+    type: list[ShortText] = Field(default_factory=list, description="What the message tells of.")

@@ -1,0 +1,98 @@
+"""What the tests of webhooks share: a worker that delivers, without the application around it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from app.features.webhooks.deliver import Deliveries
+from app.features.webhooks.messages import Message, WebhookEvent
+from app.features.webhooks.models import Webhook, WebhookDelivery
+from app.features.webhooks.outbox import tell
+from app.features.webhooks.secrets import add_secret
+from app.kit.crypto import Sealer
+from app.kit.ids import new_id
+from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
+from tests.api import KEY
+
+PUBLIC_URL = "https://gate.example.com"
+ASKED = WebhookEvent.APPROVAL_REQUESTED
+LOOPBACK = AddressPolicy((ip_network("127.0.0.0/8"),))
+# A receiver that answers nothing costs a test this much.
+IMPATIENT = Timeouts(connect=5.0, first_byte=0.3, idle=0.3, total=1.0)
+
+
+@dataclass
+class World:
+    """A database, and what one worker delivers with."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    sealer: Sealer
+    outbound: OutboundClient
+
+    def worker(self, timeouts: Timeouts = IMPATIENT) -> Deliveries:
+        """One more worker."""
+        return Deliveries(self.sessions, self.sealer, self.outbound, PUBLIC_URL, timeouts)
+
+    async def webhook(self, url: str, events: tuple[str, ...] = (ASKED.value,)) -> tuple[UUID, str]:
+        """A webhook, and its signing secret."""
+        async with self.sessions() as session:
+            row = Webhook(name="hook", url=url, events=list(events))
+            session.add(row)
+            secret = add_secret(session, self.sealer, row.id)
+            await session.commit()
+            return row.id, secret
+
+    async def tell(self, times: int = 1) -> None:
+        """Tell of requests for approval."""
+        async with self.sessions() as session:
+            await tell(session, *(Message(ASKED.value, {"approval_id": new_id()}) for _ in range(times)))
+            await session.commit()
+
+    async def make_due(self) -> None:
+        """Let the time pass until which deliveries and webhooks wait."""
+        await self.execute("UPDATE webhook_deliveries SET due_at = now() WHERE state = 'pending'")
+        await self.execute("UPDATE webhooks SET held_until = NULL")
+
+    async def execute(self, statement: str, **values: Any) -> list[Any]:
+        async with self.sessions() as session:
+            result = await session.execute(text(statement), values)
+            rows = list(result) if cast("Any", result).returns_rows else []
+            await session.commit()
+            return rows
+
+    async def deliveries(self) -> list[WebhookDelivery]:
+        """All of them, in the order in which they were told."""
+        async with self.sessions() as session:
+            return [
+                await session.get_one(WebhookDelivery, row.id)
+                for row in await session.execute(text("SELECT id FROM webhook_deliveries ORDER BY id"))
+            ]
+
+    async def read(self, webhook_id: UUID) -> Webhook:
+        async with self.sessions() as session:
+            return await session.get_one(Webhook, webhook_id)
+
+    async def delivered(self, worker: Deliveries | None = None) -> None:
+        """Send what is due, and wait until how that went is noted."""
+        worker = worker or self.worker()
+        while await worker.round():
+            await worker.idle()
+
+
+@pytest.fixture
+async def world(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[World]:
+    """Nothing is delivered but by the workers that a test makes."""
+    async with OutboundClient(LOOPBACK) as outbound:
+        yield World(sessions, Sealer([KEY.encode()]), outbound)
+
+
+def connections_in_use(sessions: async_sessionmaker[AsyncSession]) -> int:
+    """How many connections of the pool are out."""
+    engine = cast("AsyncEngine", sessions.kw["bind"])
+    return int(cast("Any", engine.pool).checkedout())
