@@ -12,6 +12,7 @@ from app.features.access import routes as access
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
 from app.features.administrators import routes as administrators
+from app.features.approvals import routes as approvals
 from app.features.audit import routes as audit
 from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
@@ -81,6 +82,7 @@ def create_api(settings: Settings) -> FastAPI:
         group_endings,
         grants,
         tokens,
+        approvals,
         access,
         service_accounts,
         identity_providers,

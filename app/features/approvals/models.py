@@ -15,13 +15,17 @@ class Approval(ObjectRow, table=True):
     """One approval, bound to the very call that asked; ``consumed_by`` is the call that used it up.
 
     ``binding`` is a digest of all that binds it, the policies that asked among it; ``event_id`` is the event of the
-    call that asked.
+    call that asked, and ``asked`` counts how many have. The state of one whose time is over is ``expired`` at the
+    latest when the next is asked for.
     """
 
     __tablename__ = "approvals"
     __table_args__ = (
         Index("uq_approvals_pending", "binding", unique=True, postgresql_where=text("state = 'pending'")),
-        Index("ix_approvals_approved", "binding", postgresql_where=text("state = 'approved'")),
+        Index("ix_approvals_binding", "binding"),
+        Index("ix_approvals_waiting", "identity_id", "token_id", postgresql_where=text("state = 'pending'")),
+        Index("ix_approvals_approver_group_id", "approver_group_id", "id"),
+        Index("ix_approvals_open", "id", postgresql_where=text("state = 'pending'")),
         Index("ix_approvals_consumed_by", "consumed_by", postgresql_where=text("consumed_by IS NOT NULL")),
     )
 
@@ -39,8 +43,10 @@ class Approval(ObjectRow, table=True):
     approver_group: str | None = None
     binding: bytes | None = Field(default=None, sa_type=LargeBinary)
     event_id: UUID | None = Field(default=None, index=True)
+    asked: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
     reason: str | None = None
     decided_by: UUID | None = None
+    decided_by_type: str | None = None
     decided_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     decision_reason: str | None = None
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

@@ -103,8 +103,10 @@ async def record_each(
     *,
     request_id: str | None = None,
     id_column: str,
+    changes: dict[str, Any] | None = None,
 ) -> None:
-    """Append one event for each of many objects at once. Their id also goes to ``id_column``, as ``token_id``."""
+    """Append one event for each of many objects at once. Their id also goes to ``id_column``, as ``token_id``;
+    ``changes`` is what each of them says."""
     event = {
         "action": action,
         "actor_type": caller.kind,
@@ -112,6 +114,7 @@ async def record_each(
         "on_behalf_of": caller.identity_id,
         "object_type": object_type,
         "outcome": "success",
+        "changes": changes,
         "request_id": request_id,
     }
     rows = [event | {"id": new_id(), "object_id": id, id_column: id} for id in object_ids]

@@ -44,6 +44,7 @@ _TAGS = {
     "identities": "People, and the agents that they answer for. Offboarding ends all that one and its agents can do.",
     "groups": "Sets of identities that grants can be made to.",
     "grants": "Durable rights: who may use which tools of which servers, from when, until when.",
+    "approvals": "Calls that wait for a person: what is asked, by whom, and who may say yes, once.",
     "tokens": "Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own.",
     "service-accounts": "Programs that manage Scopegate itself, and their client secrets.",
     "administrators": "People with a role at this API. Disabling one ends their access at once.",

@@ -4,6 +4,7 @@ from functools import cached_property
 
 from .._resource import AsyncSender, Sender
 from .api.administrators import AdministratorsResource, AsyncAdministratorsResource
+from .api.approvals import ApprovalsResource, AsyncApprovalsResource
 from .api.audit_events import AsyncAuditEventsResource, AuditEventsResource
 from .api.break_glass import AsyncBreakGlassResource, BreakGlassResource
 from .api.grants import AsyncGrantsResource, GrantsResource
@@ -51,6 +52,11 @@ class Resources:
     def grants(self) -> GrantsResource:
         """Durable rights: who may use which tools of which servers, from when, until when."""
         return GrantsResource(self._driver)
+
+    @cached_property
+    def approvals(self) -> ApprovalsResource:
+        """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
+        return ApprovalsResource(self._driver)
 
     @cached_property
     def tokens(self) -> TokensResource:
@@ -127,6 +133,11 @@ class AsyncResources:
     def grants(self) -> AsyncGrantsResource:
         """Durable rights: who may use which tools of which servers, from when, until when."""
         return AsyncGrantsResource(self._driver)
+
+    @cached_property
+    def approvals(self) -> AsyncApprovalsResource:
+        """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
+        return AsyncApprovalsResource(self._driver)
 
     @cached_property
     def tokens(self) -> AsyncTokensResource:

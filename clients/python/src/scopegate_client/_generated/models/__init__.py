@@ -9,6 +9,19 @@ from .administrator_page import AdministratorPage
 from .administrator_status import AdministratorStatus
 from .all_servers import AllServers
 from .all_tools import AllTools
+from .approval import Approval
+from .approval_decision import ApprovalDecision
+from .approval_defect import ApprovalDefect
+from .approval_group import ApprovalGroup
+from .approval_identity import ApprovalIdentity
+from .approval_kind import ApprovalKind
+from .approval_owner import ApprovalOwner
+from .approval_page import ApprovalPage
+from .approval_policy import ApprovalPolicy
+from .approval_server import ApprovalServer
+from .approval_status import ApprovalStatus
+from .approval_token import ApprovalToken
+from .approval_tool import ApprovalTool
 from .audit_actor import AuditActor
 from .audit_changes import AuditChanges
 from .audit_decision import AuditDecision
@@ -161,6 +174,19 @@ __all__ = (
     "AdministratorStatus",
     "AllServers",
     "AllTools",
+    "Approval",
+    "ApprovalDecision",
+    "ApprovalDefect",
+    "ApprovalGroup",
+    "ApprovalIdentity",
+    "ApprovalKind",
+    "ApprovalOwner",
+    "ApprovalPage",
+    "ApprovalPolicy",
+    "ApprovalServer",
+    "ApprovalStatus",
+    "ApprovalToken",
+    "ApprovalTool",
     "AuditActor",
     "AuditChanges",
     "AuditDecision",

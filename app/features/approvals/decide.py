@@ -1,0 +1,149 @@
+"""Deciding an approval: once, by somebody who may, and never by whose call it is."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Conflict, Forbidden, NotFound
+from app.features.approvals.facts import facts_of
+from app.features.approvals.models import Approval
+from app.features.approvals.news import notify_decided
+from app.features.approvals.repository import find_approval, lock_approval, lock_membership
+from app.features.audit.record import keep_version, record
+from app.features.webhooks.messages import WebhookEvent, approval_message
+from app.features.webhooks.outbox import tell
+from app.kit.authorization import Caller, Permission
+from app.kit.etags import Precondition
+
+HISTORY_KIND = "approval"
+_VOID = {
+    "token_ended": "the token that asked is revoked or expired",
+    "identity_offboarded": "whoever asked is offboarded",
+    "definition_changed": "the tool is gone, or its definition is another one",
+    "policies_changed": "a policy that asked was changed",
+}
+
+
+class Verdict(StrEnum):
+    """What was decided, as the state says it."""
+
+    APPROVED = "approved"
+    DENIED = "denied"
+
+
+_ACTIONS = {Verdict.APPROVED: "approval.approve", Verdict.DENIED: "approval.deny"}
+_EVENTS = {Verdict.APPROVED: WebhookEvent.APPROVAL_APPROVED, Verdict.DENIED: WebhookEvent.APPROVAL_DENIED}
+
+
+async def require_approval(session: AsyncSession, caller: Caller, approval_id: UUID) -> Approval:
+    """An approval that the caller may see. Raises ``NotFound``."""
+    row = await find_approval(session, caller, approval_id)
+    if row is None:
+        raise NotFound("There is no such approval.")
+    return row
+
+
+async def decide_approval(
+    session: AsyncSession,
+    caller: Caller,
+    approval_id: UUID,
+    verdict: Verdict,
+    reason: str | None,
+    if_match: Precondition,
+    *,
+    ttl: timedelta,
+    request_id: str | None,
+) -> Approval:
+    """Approve or deny. An approval can be used for ``ttl`` from now on; a denial holds until it would have expired.
+
+    Raises ``NotFound``, ``Forbidden`` (``own_approval`` too), ``PreconditionFailed``, and ``Conflict`` for one that is
+    decided, expired, or of no use any more.
+    """
+    await require_approval(session, caller, approval_id)
+    row, state = await lock_approval(session, approval_id)
+    await check_may_decide(session, caller, row)
+    if_match.check(row.revision)
+    _check_pending(state)
+    if verdict is Verdict.APPROVED:
+        void = (await facts_of(session, caller, [row.id]))[row.id].void
+        if void is not None:
+            raise Conflict(f"No call can use this approval any more: {_VOID[void]}.", code="approval_void")
+        row.expires_at = func.clock_timestamp() + ttl  # type: ignore[assignment]
+    row.state, row.decision_reason = verdict.value, reason
+    row.decided_by, row.decided_by_type = caller.id, caller.kind
+    row.decided_at = func.clock_timestamp()  # type: ignore[assignment]
+    row.revision += 1
+    await session.flush()
+    await session.refresh(row)
+    await _tell(session, caller, row, verdict, request_id)
+    return row
+
+
+async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval) -> None:
+    """Raise ``Forbidden`` unless the caller may decide this. A membership that allows it is held until the end."""
+    facts = (await facts_of(session, caller, [row.id]))[row.id]
+    if facts.own:
+        raise Forbidden(
+            "This call is your own, or that of an agent that you answer for: somebody else has to decide it.",
+            code="own_approval",
+        )
+    if caller.identity_id is None:
+        # Nobody could say whether it is their own.
+        raise Forbidden(
+            "Only a known person decides approvals, and the break-glass administrator is nobody's name."
+        )
+    if caller.may(Permission.APPROVALS_DECIDE):
+        return
+    group = row.approver_group_id
+    if group is None or not await lock_membership(session, group, caller.identity_id):
+        raise Forbidden(
+            f"This needs membership of the group that the policy names, {row.approver_group}, or the permission "
+            f"{Permission.APPROVALS_DECIDE.value}, which {caller.lacking}."
+        )
+
+
+def content_of(row: Approval) -> dict[str, Any]:
+    """What the history keeps of a decision; who and what is bound to it never changes."""
+    return {
+        "state": row.state,
+        "decided_by": row.decided_by,
+        "decided_by_type": row.decided_by_type,
+        "expires_at": row.expires_at and row.expires_at.isoformat(),
+    }
+
+
+def _check_pending(state: str) -> None:
+    if state == "pending":
+        return
+    if state == "expired":
+        raise Conflict(
+            "This approval has expired. When the call is repeated, it asks for another one.",
+            code="approval_expired",
+        )
+    raise Conflict(f"This approval is {state} already, and stays so.", code="approval_decided")
+
+
+async def _tell(
+    session: AsyncSession, caller: Caller, row: Approval, verdict: Verdict, request_id: str | None
+) -> None:
+    """Everything that a decision leaves beside its row: history, event, messages, and word for who waits."""
+    await keep_version(session, HISTORY_KIND, row.id, content_of(row))
+    changes: dict[str, Any] = {"state": {"from": "pending", "to": row.state}}
+    if row.decision_reason is not None:
+        # People word it, and nobody can erase it from the audit log.
+        changes["decision_reason"] = {"personal": True}
+    await record(
+        session, caller, _ACTIONS[verdict], "approval", row.id,
+        changes=changes, request_id=request_id, approval_id=row.id, token_id=row.token_id,
+        server_id=row.server_id, tool=row.tool, policy_ids=row.policy_ids,
+    )  # fmt: skip
+    message = approval_message(
+        _EVENTS[verdict], row.id, event_id=row.event_id, identity_id=row.identity_id, token_id=row.token_id,
+        server_id=row.server_id, group_id=row.approver_group_id,
+    )  # fmt: skip
+    await tell(session, message)
+    await notify_decided(session, [row.id])

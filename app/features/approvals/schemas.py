@@ -1,0 +1,202 @@
+"""Request and answer models of approvals."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from app.domain.risk import Risk
+from app.features.audit.schemas import Actor
+from app.features.identities.schemas import IdentityKind
+from app.kit.ids import (
+    ApprovalId,
+    EventId,
+    GroupId,
+    IdentityId,
+    PolicyId,
+    ServerId,
+    TokenId,
+    ToolId,
+)
+from app.kit.pagination import ListQuery
+from app.kit.schemas import ShortText, Strict
+
+ApprovalKind = TypeAliasType(
+    "ApprovalKind",
+    Annotated[
+        Literal["call", "access"],
+        Field(description="`call`: of one call of a tool, with the very arguments that asked."),
+    ],
+)
+ApprovalStatus = TypeAliasType(
+    "ApprovalStatus",
+    Annotated[
+        Literal["pending", "approved", "denied", "expired", "cancelled", "consumed"],
+        Field(
+            description="`pending` waits for a decision; `approved` waits for the call to be repeated; `consumed` "
+            "has let its one call through; `expired` was not decided, or not used, in time; `cancelled` ended with "
+            "its token, its identity or its group."
+        ),
+    ],
+)
+ApprovalDefect = TypeAliasType(
+    "ApprovalDefect",
+    Annotated[
+        Literal["token_ended", "identity_offboarded", "definition_changed", "policies_changed"],
+        Field(
+            description="Why no call can use it any more: its token is revoked or expired, its identity is "
+            "offboarded, the tool is gone or its definition another one, or a policy that asked was changed."
+        ),
+    ],
+)
+
+
+class ApprovalIdentity(Strict):
+    """Who asked: the identity whose token was used."""
+
+    id: IdentityId
+    kind: IdentityKind
+    name: str | None = Field(
+        description="The name that it has now; none once it is erased.", examples=["Ada"]
+    )
+
+
+class ApprovalOwner(Strict):
+    """The person who answers for the agent that asked."""
+
+    id: IdentityId
+    name: str | None = Field(description="The name that they have now; none once erased.", examples=["Ada"])
+
+
+class ApprovalToken(Strict):
+    """The token that was used."""
+
+    id: TokenId
+    name: str | None = Field(description="What the token is called.", examples=["laptop"])
+
+
+class ApprovalServer(Strict):
+    """The server that would be called."""
+
+    id: ServerId
+    slug: str | None = Field(description="Its slug.", examples=["payments"])
+    name: str | None = Field(description="What people call it.", examples=["Payments"])
+
+
+class ApprovalTool(Strict):
+    """The tool that would be called."""
+
+    id: ToolId | None = Field(description="Its id, as long as the server has it.")
+    name: str = Field(description="Its name on the server.", examples=["refund"])
+    title: str | None = Field(description="What the server calls it for people.", examples=["Refund"])
+    risk: Risk | None = Field(description="How dangerous it is, as is known now.")
+
+
+class ApprovalPolicy(Strict):
+    """A policy that asks for this approval."""
+
+    id: PolicyId
+    version: int = Field(description="The version that asked.", examples=[3])
+    name: str | None = Field(description="What the policy is called now.", examples=["large refunds"])
+    reason: str | None = Field(
+        description="What its annotation `@reason` says.",
+        examples=["Refunds above 100 need a second person."],
+    )
+
+
+class ApprovalGroup(Strict):
+    """The group whose members may decide."""
+
+    id: GroupId | None = Field(description="None when there was no group of this name.")
+    name: str = Field(description="Its name, as the policy writes it.", examples=["Finance leads"])
+
+
+class ApprovalView(Strict):
+    """What one approval is asked for, and how it stands. Whatever it is bound to never changes."""
+
+    model_config = ConfigDict(extra="forbid", title="Approval")
+
+    id: ApprovalId
+    kind: ApprovalKind
+    state: ApprovalStatus
+    identity: ApprovalIdentity
+    owner: ApprovalOwner | None = Field(description="None when a person asked.")
+    token: ApprovalToken | None = Field(description="The token that was used.")
+    server: ApprovalServer | None = Field(description="The server that would be called.")
+    tool: ApprovalTool | None = Field(description="The tool that would be called.")
+    policies: list[ApprovalPolicy] = Field(description="The policies that ask.")
+    approver_group: ApprovalGroup | None = Field(description="The group whose members may decide.")
+    reason: str | None = Field(
+        description="Why the caller wants it, in the caller's own words: nothing has checked them.",
+        examples=["The customer was charged twice."],
+    )
+    arguments_digest: str | None = Field(
+        description="HMAC-SHA256 of the canonical arguments, in hex, as in the audit trail.",
+        examples=["9f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d0819f86d081"],
+    )
+    arguments_kept: bool = Field(
+        description="Whether the arguments are on record and can be read: see `keep_arguments` of the server."
+    )
+    event_id: EventId | None = Field(description="The audit event of the call that asked.")
+    may_decide: bool = Field(description="Whether you may decide it, now.")
+    void: ApprovalDefect | None = Field(description="Why no call can use it any more; none while one can.")
+    expires_at: datetime | None = Field(
+        description="Until when it can be decided; once approved, until when it can be used."
+    )
+    decided_by: Actor | None = Field(description="Who approved or denied it.")
+    decided_at: datetime | None = Field(description="When that was.")
+    decision_reason: str | None = Field(
+        description="What whoever decided wrote; the caller is told.", examples=["Agreed with the customer."]
+    )
+    consumed_by: EventId | None = Field(description="The call that it let through.")
+    consumed_at: datetime | None = Field(description="When that was.")
+    url: str = Field(
+        description="The page where people decide it.",
+        examples=["https://scopegate.example.com/approvals/apr_01jdpnwz00e008000000000000"],
+    )
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+
+class ApprovalQuery(ListQuery):
+    """Filters of the list of approvals; each may be repeated, and then any of its values matches."""
+
+    state: list[ApprovalStatus] = Field(default_factory=list)
+    identity_id: list[IdentityId] = Field(default_factory=list, description="Who asked.")
+    token_id: list[TokenId] = Field(default_factory=list)
+    server_id: list[ServerId] = Field(default_factory=list)
+    tool: list[ShortText] = Field(default_factory=list, description="The tool, by its name on the server.")
+    approver_group: list[GroupId] = Field(
+        default_factory=list, description="The group whose members may decide."
+    )
+
+
+class ApprovalDecision(Strict):
+    """Why it is decided so. The caller is told, so that it can do better."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"reason": "Agreed with the customer."}]}
+    )
+    reason: ShortText | None = Field(default=None, description="In your own words; the caller reads it.")
+
+
+ApprovalArgumentValues = TypeAliasType(
+    "ApprovalArgumentValues",
+    Annotated[
+        dict[str, Any],
+        Field(description="The arguments, by name.", examples=[{"amount": 250, "account": "4711"}]),
+    ],
+)
+
+
+class ApprovalArguments(Strict):
+    """The arguments of the call that asked: those that it will run with, since an approval is bound to them."""
+
+    approval_id: ApprovalId
+    kept: bool = Field(
+        description="Whether they are on record. They are not when the server's `keep_arguments` is `off`, "
+        "or their retention is over."
+    )
+    arguments: ApprovalArgumentValues | None = Field(description="None when they are not kept.")

@@ -1,0 +1,8 @@
+from typing import Literal, cast
+
+ApprovalDefect = Literal["definition_changed", "identity_offboarded", "policies_changed", "token_ended"]
+
+
+def check_approval_defect(value: str) -> ApprovalDefect:
+    """A newer service may know more values than these: they come through as they are."""
+    return cast(ApprovalDefect, value)

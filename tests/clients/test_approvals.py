@@ -1,0 +1,51 @@
+"""The client and the real service: deciding calls that wait for a person."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from scopegate_client import Client
+from scopegate_client.errors import Conflict
+
+from app.features.approvals.models import Approval
+from app.kit.database import make_engine, make_sessions
+from app.kit.ids import APPROVAL, IDENTITY, format_id, new_id, parse_id
+from tests.clients.drives import drives
+from tests.clients.live import Live
+from tests.clients.names import name
+
+
+async def asked(live: Live, identity_id: str, *tools: str) -> list[str]:
+    """Calls of these tools that wait for an approval; the ids of these."""
+    engine = make_engine(live.database_url, pool_size=1, name="test")
+    try:
+        async with make_sessions(engine)() as session:
+            rows = [
+                Approval(
+                    kind="call", identity_id=parse_id(IDENTITY, identity_id), tool=tool,
+                    approver_group="Finance leads", binding=new_id().bytes, reason="Charged twice.",
+                    expires_at=datetime.now(UTC) + timedelta(hours=1),
+                )
+                for tool in tools
+            ]  # fmt: skip
+            session.add_all(rows)
+            await session.commit()
+            return [format_id(APPROVAL, row.id) for row in rows]
+    finally:
+        await engine.dispose()
+
+
+@drives("list_approvals", "get_approval", "approve_approval", "deny_approval")
+def test_calls_that_wait_are_approved_and_denied(client: Client, live: Live) -> None:
+    ada = client.identities.create(kind="person", user_name=name("ada"))
+    first, second = asyncio.run(asked(live, ada.id, "refund", "void"))
+    waiting = list(client.approvals.list(identity_id=ada.id, state="pending"))
+    assert {one.id for one in waiting} == {first, second}
+    assert client.approvals.get(first).reason == "Charged twice."
+    approved = client.approvals.approve(first, reason="Agreed with the customer.", if_match=1)
+    assert (approved.state, approved.decision_reason) == ("approved", "Agreed with the customer.")
+    assert client.approvals.deny(second).state == "denied"
+    with pytest.raises(Conflict) as refused:
+        client.approvals.approve(second)
+    assert refused.value.code == "approval_decided"
+    assert client.approvals.list(identity_id=ada.id, state="pending").first() is None

@@ -1,0 +1,120 @@
+"""An organisation in which calls wait for an approval: whoever asked, those who may decide, and what is called."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx2
+
+from app.features.approvals.models import Approval
+from app.features.groups.models import Group, GroupMember
+from app.features.identities.models import Identity
+from app.features.policies.models import Policy
+from app.features.servers.models import Server
+from app.features.tools.models import Tool
+from app.kit.authorization import Caller, Role
+from app.kit.ids import APPROVAL, IDENTITY, TOKEN, format_id, new_id, parse_id
+from tests.features.principals import fresh
+from tests.features.tokens.world import World
+
+Json = dict[str, Any]
+PATH = "/api/v1/approvals"
+DIGEST = b"d" * 32
+TEXT = """@require_approval("Finance leads") @reason("Large refunds need a second person.")
+forbid(principal, action, resource);"""
+
+
+def path(approval: Approval, verb: str = "") -> str:
+    return f"{PATH}/{format_id(APPROVAL, approval.id)}{verb}"
+
+
+def a_person(person: Identity, *roles: Role) -> Caller:
+    """Somebody who signed in, with these roles or without any."""
+    if roles:
+        return Caller("administrator", new_id(), frozenset(roles), person.id)
+    return Caller("identity", person.id, frozenset(), person.id)
+
+
+@dataclass
+class Desk:
+    """Ada's agent asked; Grace is in the group that the policy names."""
+
+    world: World
+    signed_in: Callable[[Caller], httpx2.AsyncClient]
+    """A client of a caller, who is taken at their word."""
+    ada: Identity = field(init=False)
+    agent: Identity = field(init=False)
+    grace: Identity = field(init=False)
+    group: Group = field(init=False)
+    token: Json = field(init=False)
+    server: Server = field(init=False)
+    tool: Tool = field(init=False)
+    policy: Policy = field(init=False)
+
+    async def furnish(self) -> "Desk":
+        world = self.world
+        self.ada = await world.person(display_name="Ada")
+        self.agent = await world.agent(self.ada, display_name="Refunds bot")
+        self.grace = await world.person(display_name="Grace")
+        self.group = Group(name=fresh("Finance leads"))
+        self.server = Server(slug=fresh("payments"), name="Payments", url="https://mcp.example.com/")
+        await world.add(self.group, self.server)
+        self.tool = Tool(
+            server_id=self.server.id, name="refund", title="Refund", input_schema={"type": "object"},
+            risk="destructive", assessed_risk="destructive", state="active", definition_digest=DIGEST,
+            approved_digest=DIGEST,
+        )  # fmt: skip
+        self.policy = Policy(
+            name=fresh("large refunds"), text=TEXT, status="published", version=2,
+            published_text=TEXT, published_mode="enforce",
+        )  # fmt: skip
+        await world.add(self.tool, self.policy, versioned=False)
+        await self.join(self.grace)
+        self.token = await world.issue(self.agent, name="the bot's token")
+        return self
+
+    async def join(self, *people: Identity) -> None:
+        """Put people into the group that decides."""
+        rows = [GroupMember(group_id=self.group.id, identity_id=person.id) for person in people]
+        await self.world.add(*rows, versioned=False)
+
+    async def asked(self, **fields: Any) -> Approval:
+        """An approval that a call of the agent has asked for."""
+        known: Json = {
+            "kind": "call", "identity_id": self.agent.id, "token_id": parse_id(TOKEN, self.token["id"]),
+            "server_id": self.server.id, "tool": "refund", "arguments_digest": b"a" * 32,
+            "definition_digest": DIGEST, "policy_ids": [self.policy.id], "policy_versions": [2],
+            "approver_group_id": self.group.id, "approver_group": "Finance leads", "binding": new_id().bytes,
+            "event_id": new_id(), "reason": "Charged twice.", "expires_at": datetime.now(UTC) + timedelta(hours=1),
+        }  # fmt: skip
+        row = Approval(**(known | fields))
+        await self.world.add(row, versioned=False)
+        return row
+
+    async def decide(
+        self,
+        caller: Caller,
+        approval: Approval,
+        verb: str = "approve",
+        reason: str | None = None,
+        **headers: str,
+    ) -> httpx2.Response:
+        """Somebody's decision."""
+        body = {"reason": reason}
+        return await self.signed_in(caller).post(path(approval, f"/{verb}"), json=body, headers=headers)
+
+    async def refused(self, caller: Caller, approval: Approval, verb: str = "approve") -> tuple[int, str]:
+        """Status and code of a decision that is not taken."""
+        answer = await self.decide(caller, approval, verb)
+        return answer.status_code, answer.json()["code"]
+
+    async def state(self, approval: Approval) -> str:
+        """How it stands in the database."""
+        (row,) = await self.world.sql("SELECT state FROM approvals WHERE id = :id", id=approval.id)
+        return str(row[0])
+
+
+def shown(id: UUID) -> str:
+    return format_id(IDENTITY, id)
