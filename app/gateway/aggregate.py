@@ -8,7 +8,6 @@ from uuid import UUID
 from mcp_types import SERVER_INFO_META_KEY
 
 from app.domain.objects import Part
-from app.domain.policy import Effect
 from app.domain.visibility import reached_parts
 from app.gateway.aggregate_calls import LOG_LEVELS, AggregateCall, Caller, level_of
 from app.gateway.aggregate_listen import FleetStream, wanted_by
@@ -18,6 +17,7 @@ from app.gateway.aggregate_pages import Cursors
 from app.gateway.aggregate_routes import Route, nothing_there, route_of
 from app.gateway.aggregate_sessions import AggregateSessions
 from app.gateway.aggregate_subscribe import SUBSCRIBING, AggregateSubscription
+from app.gateway.approvals import Approvals, Asked, leads_user
 from app.gateway.asking import Ask
 from app.gateway.catalogue import make_private
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
@@ -25,7 +25,16 @@ from app.gateway.http import Exchange, HeaderList, result_body
 from app.gateway.limits import CallLimits
 from app.gateway.mirror import refuse_http_method
 from app.gateway.open_streams import OpenStreams
-from app.gateway.pipeline import HIDDEN_REASONS, Check, Denied, Forward, Passed, Pipeline, denied_result
+from app.gateway.pipeline import (
+    HIDDEN_REASONS,
+    ApprovalNeeded,
+    Check,
+    Denied,
+    Forward,
+    Passed,
+    Pipeline,
+    reaches,
+)
 from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import client_of
 from app.gateway.refusals import UNSUPPORTED_VERSION, Refused, invalid_params, unknown_method
@@ -54,6 +63,7 @@ class Aggregate:
     sessions: AggregateSessions
     notebook: Notebook
     streams: OpenStreams
+    approvals: Approvals
     limits: CallLimits
     times: CallTimes
     body_limit: int
@@ -88,9 +98,10 @@ class Aggregate:
 
     async def _answer(self, view: View, caller: Caller) -> None:
         message, session_id = caller.message, caller.session_id
+        asked = await self.approvals.resume(caller.exchange, message, view)
         route = route_of(message)
         if route is not None:
-            await self._forward(view, caller, route)
+            await self._forward(view, caller, route, asked)
         elif message.method in KINDS:
             await self._list(view, caller)
         elif message.modern:
@@ -113,7 +124,7 @@ class Aggregate:
         requested = message.params.get("protocolVersion")
         if not isinstance(requested, str):
             raise invalid_params("protocolVersion must be a string.", modern=False)
-        sealed = self.sessions.begin(view.token.id)
+        sealed = self.sessions.begin(view.token.id, leads=leads_user(message.params.get("capabilities")))
         result = {
             "protocolVersion": requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[0],
             "serverInfo": client_info(),
@@ -165,7 +176,7 @@ class Aggregate:
         ask = Ask(kind.action, message.method, None, caller.exchange.address, session_id=caller.session_id)
         await self._run(view, caller, ask, work.forward)
 
-    async def _forward(self, view: View, caller: Caller, route: Route) -> None:
+    async def _forward(self, view: View, caller: Caller, route: Route, asked: Asked | None) -> None:
         message, session_id = caller.message, caller.session_id
         ask = Ask(
             route.action,
@@ -175,6 +186,8 @@ class Aggregate:
             route.tool,
             route.arguments,
             part=route.part,
+            refused=None if asked is None else asked.refusal,
+            reason=message.reason,
             session_id=session_id,
         )
         if session_id is not None:
@@ -192,7 +205,7 @@ class Aggregate:
         try:
             await self._run(view, caller, ask, forward, call.check)
         except Denied as denied:
-            await self._answer_denied(caller, route, denied)
+            await self._answer_denied(caller, route, denied, asked)
 
     async def _run(
         self, view: View, caller: Caller, ask: Ask, forward: Forward, check: Check | None = None
@@ -248,14 +261,17 @@ class Aggregate:
         await self.sessions.end(self.sessions.of(exchange, view), view.token.id)
         await exchange.answer(204)
 
-    async def _answer_denied(self, caller: Caller, route: Route, denied: Denied) -> None:
+    async def _answer_denied(self, caller: Caller, route: Route, denied: Denied, asked: Asked | None) -> None:
         """What is out of reach looks as if it were not there."""
-        decision, message = denied.decision, caller.message
-        hidden = {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
-        if route.tool is None or (decision.effect is Effect.DENY and decision.reason_code in hidden):
-            raise nothing_there(message)
-        result = denied_result(decision, message.modern)
-        await caller.exchange.answer(200, result_body(message.id, result))
+        exchange, view = caller.exchange, denied.view
+        if not isinstance(denied, ApprovalNeeded):
+            at, hidden = self.pipeline.snapshots.now(), {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
+            if denied.decision.reason_code in hidden or not (
+                route.tool is not None or reaches(view, route.slug, at, exchange.address, route.part)
+            ):
+                raise nothing_there(caller.message)
+        leads = self.sessions.leads(exchange, view)
+        await self.approvals.answer(exchange, caller.message, denied, asked, leads=leads)
 
 
 def _capabilities(parts: frozenset[Part]) -> dict[str, Any]:

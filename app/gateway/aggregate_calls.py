@@ -122,7 +122,7 @@ class AggregateCall:
             raise upstream_refused(error) from None
         message = {"jsonrpc": "2.0", "id": self._message.id, "result": result}
         body, outcome = answer.finish(dump(message), message)
-        await self._send(body)
+        await self._exchange.answer(200, body)
         return outcome
 
     async def _result(self, passed: Passed, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
@@ -227,17 +227,8 @@ class AggregateCall:
             message["error"]["data"] = error.data
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if self._message.modern else 200
         body = answer.redact(dump(message), message)
-        if self._exchange.started:
-            await self._send(body)
-        else:
-            await self._exchange.answer(status, body)
+        await self._exchange.answer(status, body)
         return "error"
-
-    async def _send(self, body: bytes) -> None:
-        if self._exchange.started:
-            await self._exchange.stream(encode_event(body), last=True)
-        else:
-            await self._exchange.answer(200, body)
 
 
 def upstream_refused(error: McpUpstreamError) -> Exception:

@@ -44,21 +44,26 @@ class AggregateSessions:
         self._told: Counter[UUID] = Counter()
         self._told_since = monotonic()
 
-    def begin(self, token_id: UUID) -> bytes:
-        """The id of a new session, as the client sees it."""
+    def begin(self, token_id: UUID, *, leads: bool) -> bytes:
+        """The id of a new session, as the client sees it. ``leads``: the client can lead its user to an address."""
         session_id = os.urandom(16)
         self._notebook.begin(UUID(bytes=session_id))
-        return self._sealer.seal(token_id, FLEET, session_id)
+        return self._sealer.seal_session(token_id, FLEET, session_id, leads=leads)
 
     def of(self, exchange: Exchange, view: View) -> UUID:
         """The session that a request is in. Raises ``Refused`` for none, and for one of another token."""
         sealed = exchange.headers.get(SESSION)
         if sealed is None:
             raise Refused(400, INVALID_REQUEST, "The Mcp-Session-Id header is missing. Initialize first.")
-        opened = self._sealer.open(view.token.id, FLEET, sealed)
-        if opened is None or len(opened) != 16:
+        opened = self._sealer.open_session(view.token.id, FLEET, sealed)
+        if opened is None or len(opened[0]) != 16:
             raise no_such_session()
-        return UUID(bytes=opened)
+        return UUID(bytes=opened[0])
+
+    def leads(self, exchange: Exchange, view: View) -> bool:
+        """Whether the session's client said that it can lead its user to an address."""
+        opened = self._sealer.open_session(view.token.id, FLEET, exchange.headers.get(SESSION, b""))
+        return opened is not None and opened[1]
 
     async def check(self, session_id: UUID) -> None:
         """Raise ``Refused`` when its client has ended it."""

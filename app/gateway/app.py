@@ -12,16 +12,18 @@ from app.gateway.aggregate import Aggregate
 from app.gateway.aggregate_notes import Notebook
 from app.gateway.aggregate_sessions import AggregateSessions
 from app.gateway.alarms import Alarms
+from app.gateway.approvals import Approvals
 from app.gateway.authenticate import Door, hosts_of
 from app.gateway.envelope import read_version
 from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
 from app.gateway.limits import Allowance, CallLimits
 from app.gateway.mirror import Mirror, refuse_http_method
-from app.gateway.mirror_call import Mirrored
+from app.gateway.mirrored import Mirrored
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
 from app.gateway.ports import (
     Admissions,
+    ApprovalNews,
     EndedSessions,
     InFlight,
     Neighbours,
@@ -59,6 +61,7 @@ class Gateway:
         sync_requests: SyncRequests,
         outbound: OutboundClient,
         *,
+        approval_news: ApprovalNews,
         session_notes: SessionNotes,
         neighbours: Neighbours,
         session_keys: Sequence[bytes],
@@ -87,8 +90,18 @@ class Gateway:
             sealer, ended_sessions, self._notebook, neighbours, self._upstreams
         )
         self._running = RunningCalls(self._alarms, self._sessions.tell_cancelled)
+        approvals = Approvals(sealer, approval_news, self._public_url)
         mirrored = Mirrored(
-            pipeline, outbound, sealer, sync_requests, requests, tasks, streams, times, self._running
+            pipeline,
+            outbound,
+            sealer,
+            sync_requests,
+            requests,
+            tasks,
+            streams,
+            times,
+            self._running,
+            approvals,
         )
         self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = Aggregate(
@@ -99,6 +112,7 @@ class Gateway:
             self._sessions,
             self._notebook,
             streams,
+            approvals,
             self._limits,
             times,
             body_limit,

@@ -56,9 +56,16 @@ class Ask:
                 known.keep(view, self.slug, self.tool, decision)
         if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
             decision = self._demanding(decision)
-        if self.refused is not None and decision.allowed:
+        if self.refused is not None and decision.attainable:
             decision = replace(
-                decision, effect=Effect.DENY, reason_code=self.refused, grant_id=None, for_any_call=False
+                decision,
+                effect=Effect.DENY,
+                reason_code=self.refused,
+                grant_id=None,
+                for_any_call=False,
+                asks=(),
+                quotas=(),
+                reasons=(),
             )
         if self.session_id is not None:
             # One for this call alone: to keep it would only take the place of one that comes again.

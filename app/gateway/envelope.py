@@ -34,6 +34,8 @@ PARAM_PREFIX = b"mcp-param-"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
+REASON_KEY = "io.scopegate/reason"
+MAX_REASON = 500
 
 _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
 _LEGACY = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
@@ -56,6 +58,8 @@ class Message:
     """The version that the header names; None without one."""
     is_response: bool = False
     """It answers a request of the server, and has no method."""
+    reason: str | None = None
+    """Why the caller asks, for those who may have to approve it. Nobody else gets it."""
 
     def serialised(self) -> bytes:
         """The bytes to forward, made of the very object that is decided on."""
@@ -102,7 +106,7 @@ async def read_message(exchange: Exchange, limit: int, *, responses: bool = Fals
         params = {}
     elif not isinstance(params, dict):
         raise Refused(400, INVALID_REQUEST, "params must be an object.")
-    message = Message(body, method or "", params, id, modern, version, is_response)
+    message = Message(body, method or "", params, id, modern, version, is_response, _take_reason(params))
     _check_headers(exchange, message)
     return message
 
@@ -143,6 +147,18 @@ def _check_envelope(body: dict[str, Any], responses: bool) -> tuple[str | None, 
     if not isinstance(method, str):
         raise Refused(400, INVALID_REQUEST, "The method must be a string.")
     return method, id
+
+
+def _take_reason(params: dict[str, Any]) -> str | None:
+    meta = params.get("_meta")
+    if not isinstance(meta, dict) or REASON_KEY not in meta:
+        return None
+    reason = meta.pop(REASON_KEY)
+    if not isinstance(reason, str) or len(reason) > MAX_REASON:
+        raise Refused(
+            400, INVALID_PARAMS, f"{REASON_KEY} must be a string of {MAX_REASON} characters at most."
+        )
+    return reason.strip() or None
 
 
 def _nobody_waits() -> Refused:

@@ -164,7 +164,10 @@ class Exchange:
             parts.append(part)
 
     async def answer(self, status: int, body: bytes = b"", headers: HeaderList = ()) -> None:
-        """Send a whole answer; a body is JSON."""
+        """Send a whole answer; a body is JSON. Where a stream was begun meanwhile, it is its last event."""
+        if self.started:
+            await self.stream(encode_event(body), last=True)
+            return
         self.started = self.complete = True
         request_id = self.request_id.encode()
         if body and not headers:

@@ -8,11 +8,12 @@ from app.gateway.asking import Ask
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, result_body
 from app.gateway.methods import CLIENT_NOTIFICATIONS, LEGACY, LEGACY_TASKS, MODERN, MODERN_TASKS
-from app.gateway.mirror_call import MirrorCall, Mirrored
+from app.gateway.mirror_call import MirrorCall
 from app.gateway.mirror_listen import MirrorListen
 from app.gateway.mirror_notification import MirrorNotification
 from app.gateway.mirror_response import MirrorResponse
 from app.gateway.mirror_task import MirrorTask
+from app.gateway.mirrored import Mirrored
 from app.gateway.pipeline import reaches
 from app.gateway.ports import View
 from app.gateway.refusals import (
@@ -73,13 +74,13 @@ class Mirror:
     async def _pong(self, exchange: Exchange, view: View, slug: str) -> None:
         """A ping asks whether the session's other end is there, and that is us."""
         server = view.servers.get(slug)
-        if SESSION in exchange.headers and (server is None or self._unseal(exchange, view, server) is None):
+        if SESSION in exchange.headers and (server is None or not self._has_session(exchange, view, server)):
             raise no_such_session()
         await exchange.answer(200, result_body(exchange.id, {}))
 
-    def _unseal(self, exchange: Exchange, view: View, server: Server) -> bytes | None:
-        sealed = exchange.headers.get(SESSION)
-        return None if sealed is None else self.mirrored.sealer.open(view.token.id, server.id, sealed)
+    def _has_session(self, exchange: Exchange, view: View, server: Server) -> bool:
+        sealed = exchange.headers.get(SESSION, b"")
+        return self.mirrored.sealer.open_session(view.token.id, server.id, sealed) is not None
 
     async def _notify(self, exchange: Exchange, view: View, slug: str, message: Message) -> None:
         """Pass on the notifications that are carried, inside the caller's own session alone."""

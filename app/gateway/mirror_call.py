@@ -1,10 +1,10 @@
 """One request on its way through a mirror."""
 
-from dataclasses import dataclass
 from functools import partial
 
 from app.domain.objects import Part, Server
 from app.gateway.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
+from app.gateway.approvals import Asked, leads_user
 from app.gateway.asking import Ask
 from app.gateway.catalogue import handshake_versions
 from app.gateway.envelope import (
@@ -16,7 +16,7 @@ from app.gateway.envelope import (
     VERSION,
     Message,
 )
-from app.gateway.http import Exchange, result_body
+from app.gateway.http import Exchange
 from app.gateway.methods import (
     INTRODUCING,
     Method,
@@ -25,11 +25,11 @@ from app.gateway.methods import (
     named_by,
     part_of,
 )
-from app.gateway.open_streams import OpenStreams
+from app.gateway.mirrored import Mirrored
 from app.gateway.parameter_headers import check_parameters, sent_parameters
 from app.gateway.passage import Line, MirrorPassage, Origin
-from app.gateway.pipeline import HIDDEN_REASONS, Denied, Passed, Pipeline, denial_text, denied_result, reaches
-from app.gateway.ports import StoreUnavailable, SyncRequests, UpstreamTarget, View
+from app.gateway.pipeline import HIDDEN_REASONS, ApprovalNeeded, Denied, Passed, reaches
+from app.gateway.ports import StoreUnavailable, UpstreamTarget, View
 from app.gateway.questions import call_parameters, client_of
 from app.gateway.refusals import (
     Refused,
@@ -43,13 +43,10 @@ from app.gateway.refusals import (
 )
 from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.rewrites import open_state, rewrite_of
-from app.gateway.running_calls import RunningCalls
-from app.gateway.server_requests import ServerRequests
-from app.gateway.sessions import MAX_SEALED, SessionSealer
-from app.gateway.tasks import RELATED, Place, Tasks, TasksHere
-from app.gateway.times import CallTimes
+from app.gateway.sessions import MAX_SEALED
+from app.gateway.tasks import RELATED, Place, TasksHere
 from app.kit import strict_json
-from app.kit.outbound import OutboundClient, OutboundResponse, Timeouts
+from app.kit.outbound import OutboundResponse, Timeouts
 
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 
@@ -58,25 +55,10 @@ _JSON = (b"content-type", b"application/json")
 _PASSED = (b"traceparent", b"tracestate", VERSION)
 
 
-@dataclass(frozen=True, slots=True)
-class Mirrored:
-    """What every request through a mirror needs."""
-
-    pipeline: Pipeline
-    outbound: OutboundClient
-    sealer: SessionSealer
-    sync_requests: SyncRequests
-    requests: ServerRequests
-    tasks: Tasks
-    streams: OpenStreams
-    times: CallTimes
-    running: RunningCalls
-
-
 class MirrorCall:
     """One request, from its decision to its answer."""
 
-    __slots__ = ("exchange", "message", "mirror", "part", "session", "slug", "tool")
+    __slots__ = ("exchange", "leads", "message", "mirror", "part", "session", "slug", "tool")
 
     def __init__(self, mirror: Mirrored, exchange: Exchange, slug: str, message: Message) -> None:
         self.mirror = mirror
@@ -84,6 +66,8 @@ class MirrorCall:
         self.slug = slug
         self.message = message
         self.session: bytes | None = None
+        self.leads = False
+        """A legacy client said, when it began the session, that it can lead its user to an address."""
         self.tool: str | None = None
         self.part: Part | None = None
 
@@ -96,6 +80,7 @@ class MirrorCall:
             arguments = named_by(method, message)
             self.part = part_of(method, message)
         self._declare()
+        asked = await self.mirror.approvals.resume(exchange, message, view)
         if message.modern and "requestState" in message.params:
             open_state(message, view, self.slug, self.mirror.sealer)
         self._open_related(view)
@@ -116,6 +101,8 @@ class MirrorCall:
             lists=message.method == "tools/list",
             part=self.part,
             parts=message.method in INTRODUCING,
+            refused=None if asked is None else asked.refusal,
+            reason=message.reason,
         )
         listens = message.method == "subscriptions/listen"
         if listens:
@@ -130,7 +117,7 @@ class MirrorCall:
                 client=client_of(exchange, message),
             )
         except Denied as denied:
-            await self._answer_denied(denied)
+            await self._answer_denied(denied, asked)
         finally:
             if listens:
                 self.mirror.streams.close(view)
@@ -195,9 +182,10 @@ class MirrorCall:
             raise unsupported_version(message.version or "2025-03-26", offered)
         sealed = self.exchange.headers.get(SESSION)
         if sealed is not None:
-            self.session = self.mirror.sealer.open(view.token.id, server.id, sealed)
-            if self.session is None:
+            opened = self.mirror.sealer.open_session(view.token.id, server.id, sealed)
+            if opened is None:
                 raise no_such_session()
+            self.session, self.leads = opened
 
     async def _forward(self, passed: Passed) -> str:
         if self.message.method == "subscriptions/listen":
@@ -349,7 +337,8 @@ class MirrorCall:
         session = response.header(SESSION)
         if session is None:
             return ()
-        sealed = self.mirror.sealer.seal(passed.view.token.id, passed.on.id, session)
+        leads = leads_user(self.message.params["capabilities"])
+        sealed = self.mirror.sealer.seal_session(passed.view.token.id, passed.on.id, session, leads=leads)
         if len(sealed) > MAX_SEALED:
             raise bad_upstream("The server behind the gateway gave a session id that is too long.")
         return ((SESSION, sealed),)
@@ -377,19 +366,18 @@ class MirrorCall:
         await self.exchange.answer(202 if http_method == "POST" else 204)
         return "success"
 
-    async def _answer_denied(self, denied: Denied) -> None:
+    async def _answer_denied(self, denied: Denied, asked: Asked | None) -> None:
         """What is out of reach looks as if it were not there."""
-        decision, modern = denied.decision, self.message.modern
+        view, modern, address = denied.view, self.message.modern, self.exchange.address
         at = self.mirror.pipeline.snapshots.now()
-        if not reaches(denied.view, self.slug, at, self.exchange.address):
-            raise no_such_server()
-        if self.tool is None:
-            # The very answer of a server without this part.
-            raise unknown_method(modern)
-        if decision.reason_code in HIDDEN_REASONS:
-            raise unknown_tool(self.tool, modern)
-        if "task" in self.message.params:
-            # Who waits for a task takes no result of the tool.
-            raise invalid_params(denial_text(decision), modern)
-        result = denied_result(decision, modern)
-        await self.exchange.answer(200, result_body(self.message.id, result))
+        if not isinstance(denied, ApprovalNeeded):
+            if not reaches(view, self.slug, at, address):
+                raise no_such_server()
+            if self.tool is None and (
+                self.part is None or not reaches(view, self.slug, at, address, self.part)
+            ):
+                # The very answer of a server without this part.
+                raise unknown_method(modern)
+            if self.tool is not None and denied.decision.reason_code in HIDDEN_REASONS:
+                raise unknown_tool(self.tool, modern)
+        await self.mirror.approvals.answer(self.exchange, self.message, denied, asked, leads=self.leads)

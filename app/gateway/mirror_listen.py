@@ -6,7 +6,8 @@ from app.gateway.answers import Answer, refuse_status, secrets_of
 from app.gateway.asking import Ask
 from app.gateway.envelope import SESSION, Message
 from app.gateway.http import Exchange
-from app.gateway.mirror_call import MirrorCall, Mirrored
+from app.gateway.mirror_call import MirrorCall
+from app.gateway.mirrored import Mirrored
 from app.gateway.passage import MirrorPassage, Origin, open_event_id
 from app.gateway.pipeline import Denied, Passed
 from app.gateway.ports import UpstreamTarget, View
@@ -50,11 +51,13 @@ class MirrorListen(MirrorCall):
         if server is None:
             return
         session = self.exchange.headers.get(SESSION)
-        opened = None if session is None else self.mirror.sealer.open(view.token.id, server.id, session)
+        opened = (
+            None if session is None else self.mirror.sealer.open_session(view.token.id, server.id, session)
+        )
         shown = self.exchange.headers[LAST_EVENT_ID]
         found = None
         if opened is not None:
-            found = open_event_id(self.mirror.sealer, view.token.id, server.id, opened, shown)
+            found = open_event_id(self.mirror.sealer, view.token.id, server.id, opened[0], shown)
         if found is None:
             raise Refused(400, INVALID_REQUEST, "The Last-Event-ID is of no stream of this session.")
         self._event_id, self._origin = found

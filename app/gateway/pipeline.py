@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from app.domain.access import Decision, Question, decide, liveness
-from app.domain.objects import Address, Server, Token
+from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import CallerProgram, Effect
 from app.gateway.asking import Ask, KnownDecisions
 from app.gateway.authenticate import Door
@@ -345,25 +345,7 @@ def _call(
 HIDDEN_REASONS = frozenset({"tool_unknown", "tool_quarantined", "outside_scope", "no_grant"})
 
 
-def denial_text(decision: Decision) -> str:
-    """What the model is told when policy says no."""
-    if decision.effect is Effect.REQUIRE_APPROVAL:
-        return "This call needs an approval, and none was given."
-    return f"Policy does not allow this call ({decision.reason_code})."
-
-
-def denied_result(decision: Decision, modern: bool) -> dict[str, Any]:
-    """The same as a tool's result, so that the model can react."""
-    result: dict[str, Any] = {
-        "content": [{"type": "text", "text": denial_text(decision)}],
-        "isError": True,
-    }
-    if modern:
-        result["resultType"] = "complete"
-    return result
-
-
-def reaches(view: View, slug: str, at: float, address: Address | None) -> bool:
-    """Whether the server as a whole is in the token's reach, so that its existence may show."""
-    question = Question(view.token, view.servers.get(slug), None, None, address)
+def reaches(view: View, slug: str, at: float, address: Address | None, part: Part | None = None) -> bool:
+    """Whether the server as a whole, or a part of it, is in the token's reach, so that its existence may show."""
+    question = Question(view.token, view.servers.get(slug), None, None, address, part)
     return decide(question, view.around, at).effect is not Effect.DENY

@@ -4,7 +4,7 @@ The gateway itself knows no database: it resolves tokens against a snapshot, off
 admission, and learns from a guard when something in flight must end.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -221,6 +221,17 @@ class InFlight(Protocol):
 
     def leave(self, call_id: UUID) -> None:
         """Stop watching."""
+        ...
+
+
+class ApprovalNews(Protocol):
+    """How approvals stand that clients wait for."""
+
+    async def settled(self, ids: Collection[UUID]) -> None:
+        """Return when none of these waits for a decision any more, or one of them will not be given.
+
+        What cannot be read now is read again; how long to wait is the caller's affair.
+        """
         ...
 
 

@@ -19,6 +19,7 @@ _OVERHEAD = _NONCE + 16
 _SIV = 16
 MAX_SEALED = 1024
 """Characters. An upstream whose own session id makes a longer one is refused."""
+_LEADING = b"leads"
 FLEET = UUID(int=0)
 """Stands in the server's place for sessions on ``/mcp``."""
 
@@ -59,6 +60,18 @@ class SessionSealer:
                 return cipher.decrypt(data[:_NONCE], data[_NONCE:], place)
             except InvalidTag:
                 continue
+        return None
+
+    def seal_session(self, token_id: UUID, server_id: UUID, session_id: bytes, *, leads: bool) -> bytes:
+        """The id that the client sees. ``leads``: its client said that it can lead its user to an address."""
+        return self.seal(token_id, server_id, session_id, _LEADING if leads else b"")
+
+    def open_session(self, token_id: UUID, server_id: UUID, text: bytes) -> tuple[bytes, bool] | None:
+        """The id inside, and whether its client leads its user; ``None``: forged, another token's or server's."""
+        for purpose in (b"", _LEADING):
+            opened = self.open(token_id, server_id, text, purpose)
+            if opened is not None:
+                return opened, bool(purpose)
         return None
 
     def seal_name(self, token_id: UUID, server_id: UUID, name: bytes, purpose: bytes) -> bytes:

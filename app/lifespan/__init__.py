@@ -27,6 +27,8 @@ from app.kit.outbound import AddressPolicy, Limits, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
 from app.kit.stdio import SupervisorAddress
+from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
+from app.lifespan.approvals import ApprovalNewsPort
 from app.lifespan.commands import Commands, Reach
 from app.lifespan.ports import (
     AdmissionPort,
@@ -148,8 +150,9 @@ async def _gateway(
     worker_id, clock, peppers = new_id(), DatabaseClock(), runtime.peppers
     snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, runtime.client_tokens, clock)
     writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
-    neighbours = NeighboursPort(runtime.sessions)
-    table = InFlightTable(connect, clock, worker_id, snapshot.forget, {CHANNEL: neighbours.hear})
+    neighbours, approvals = NeighboursPort(runtime.sessions), ApprovalNewsPort(runtime.sessions)
+    heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
+    table = InFlightTable(connect, clock, worker_id, snapshot.forget, heard)
     uses = TokenUses(runtime.sessions)
     refusals = Refusals(writer.write_later)
     clients = Clients(peppers.derive("clients"))
@@ -157,7 +160,7 @@ async def _gateway(
     syncs = SyncRequestsPort(runtime)
     commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
     snapshots = SnapshotPort(snapshot, commands)
-    await _run_in_background(stack, writer, table, refusals, uses, (syncs, commands, neighbours))
+    await _run_in_background(stack, writer, table, refusals, uses, (syncs, commands, neighbours, approvals))
     per_token, per_identity = _allowances(settings)
     gateway = Gateway(
         snapshots,
@@ -166,6 +169,7 @@ async def _gateway(
         EndedSessionsPort(runtime.sessions),
         syncs,
         runtime.outbound,
+        approval_news=approvals,
         session_notes=SessionNotesPort(runtime.sessions),
         neighbours=neighbours,
         session_keys=runtime.sealer.derived_keys("mcp sessions"),
@@ -200,7 +204,7 @@ async def _run_in_background(
     table: InFlightTable,
     refusals: Refusals,
     uses: TokenUses,
-    others: tuple[SyncRequestsPort, Commands, NeighboursPort],
+    others: tuple[SyncRequestsPort, Commands, NeighboursPort, ApprovalNewsPort],
 ) -> None:
     """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""
     writing = asyncio.create_task(writer.run(), name="admission")

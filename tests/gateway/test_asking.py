@@ -135,7 +135,7 @@ async def test_a_call_goes_to_the_server_when_what_it_asks_for_was_had_and_not_b
         world.store.policies.asks["refund"] = (MARIA,)
         world.store.withheld = withheld
         async with world.client(world.store.issue(world.store.grant())) as client:
-            assert "isError" in (await post_modern(client, path, call(name, {"amount": 500}))).text
+            assert "requestState" in (await post_modern(client, path, call(name, {"amount": 500}))).text
             assert not seen.of("tools/call")
             assert not world.store.watched
             assert (await post_modern(client, path, call(name, {"amount": 500}))).status_code == 200

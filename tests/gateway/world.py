@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
@@ -84,6 +84,24 @@ class Sessions:
 
 
 @dataclass
+class Approvals:
+    """Approvals that clients wait for, until the test says that they are decided."""
+
+    waited_for: list[frozenset[UUID]] = field(default_factory=list)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    decided: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def settled(self, ids: Collection[UUID]) -> None:
+        self.waited_for.append(frozenset(ids))
+        self.begun.set()
+        try:
+            await self.decided.wait()
+        finally:
+            self.ended.set()
+
+
+@dataclass
 class Store:
     """The ports in memory, with the truth (``tokens``, ``servers``) and what a worker may still believe."""
 
@@ -102,6 +120,7 @@ class Store:
     syncs: list[UUID] = field(default_factory=list)
     ended: set[UUID] = field(default_factory=set)
     sessions: Sessions = field(default_factory=Sessions)
+    approvals: Approvals = field(default_factory=Approvals)
     watched: dict[UUID, Callable[[], None]] = field(default_factory=dict)
     asked: dict[UUID, tuple[View, Callable[[View, float], Decision]]] = field(default_factory=dict)
     cached: dict[UUID, View] = field(default_factory=dict)
@@ -354,6 +373,7 @@ async def running(store: Store | None = None, /, **options: Any) -> AsyncIterato
         store,
         outbound,
         **{
+            "approval_news": store.approvals,
             "session_notes": store.sessions,
             "neighbours": store.sessions,
             "session_keys": [b"k" * 32],

@@ -1,0 +1,30 @@
+"""What all requests through mirrors have in common."""
+
+from dataclasses import dataclass
+
+from app.gateway.approvals import Approvals
+from app.gateway.open_streams import OpenStreams
+from app.gateway.pipeline import Pipeline
+from app.gateway.ports import SyncRequests
+from app.gateway.running_calls import RunningCalls
+from app.gateway.server_requests import ServerRequests
+from app.gateway.sessions import SessionSealer
+from app.gateway.tasks import Tasks
+from app.gateway.times import CallTimes
+from app.kit.outbound import OutboundClient
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """What every request through a mirror needs."""
+
+    pipeline: Pipeline
+    outbound: OutboundClient
+    sealer: SessionSealer
+    sync_requests: SyncRequests
+    requests: ServerRequests
+    tasks: Tasks
+    streams: OpenStreams
+    times: CallTimes
+    running: RunningCalls
+    approvals: Approvals

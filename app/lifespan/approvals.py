@@ -1,0 +1,77 @@
+"""How approvals stand that clients wait for: heard on a channel, and looked up again every now and then all the same.
+
+All that a worker's requests wait for is looked up in one statement, so a wait holds no connection.
+"""
+
+import asyncio
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.domain.errors import Unavailable
+
+CHANNEL = "scopegate_approvals"
+LOOK_EVERY_S = 2.0
+"""A withdrawn right ends its approvals, and a wait for them has to end with it."""
+
+# What is not there, or ran out, is not given any more.
+_STANDING = text("""
+SELECT id, state = 'pending' AS waits FROM approvals
+WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('pending', 'approved') AND expires_at > clock_timestamp()
+""")
+_FAULTS = (Unavailable, SQLAlchemyError, OSError)
+
+
+class ApprovalNewsPort:
+    """``gateway.ports.ApprovalNews``."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._waiting: dict[asyncio.Future[None], frozenset[UUID]] = {}
+        self._news = asyncio.Event()
+
+    async def settled(self, ids: Collection[UUID]) -> None:
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[settled] = frozenset(ids)
+        # It may have been decided before anybody listened.
+        self._news.set()
+        try:
+            await settled
+        finally:
+            del self._waiting[settled]
+
+    def hear(self, _payload: str | None) -> None:
+        """Something was decided, or may have been while nobody listened."""
+        if self._waiting:
+            self._news.set()
+
+    async def run(self) -> None:
+        """Look at what is waited for until cancelled; a database that is away is asked again."""
+        while True:
+            await self._next()
+            self._news.clear()
+            try:
+                await self._look()
+            except _FAULTS:
+                continue
+
+    async def _next(self) -> None:
+        """Wait for news, and no longer than until the next look while anybody waits."""
+        try:
+            async with asyncio.timeout(LOOK_EVERY_S if self._waiting else None):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _look(self) -> None:
+        wanted = {id for ids in self._waiting.values() for id in ids}
+        if not wanted:
+            return
+        async with self._sessions() as session:
+            standing = {row.id: row.waits for row in await session.execute(_STANDING, {"ids": list(wanted)})}
+        for settled, ids in list(self._waiting.items()):
+            if not settled.done() and not (ids <= standing.keys() and any(standing[id] for id in ids)):
+                settled.set_result(None)

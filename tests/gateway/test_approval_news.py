@@ -1,0 +1,90 @@
+"""How approvals stand that clients wait for, by a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.features.approvals.models import Approval
+from app.features.identities.models import Identity
+from app.lifespan import approvals
+from app.lifespan.approvals import ApprovalNewsPort
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+@asynccontextmanager
+async def working(sessions: Sessions) -> AsyncIterator[ApprovalNewsPort]:
+    news = ApprovalNewsPort(sessions)
+    running = asyncio.create_task(news.run())
+    try:
+        async with asyncio.timeout(20):
+            yield news
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def made(sessions: Sessions, *states: str, left: timedelta = timedelta(hours=1)) -> list[UUID]:
+    async with sessions() as session:
+        person = Identity(kind="person", user_name=f"person-{uuid4().hex}")
+        session.add(person)
+        await session.flush()
+        expires_at = datetime.now(UTC) + left
+        rows = [
+            Approval(kind="call", state=state, identity_id=person.id, expires_at=expires_at)
+            for state in states
+        ]
+        session.add_all(rows)
+        await session.commit()
+        return [row.id for row in rows]
+
+
+async def decide(sessions: Sessions, id: UUID) -> None:
+    async with sessions() as session:
+        await session.execute(text("UPDATE approvals SET state = 'approved' WHERE id = :id"), {"id": id})
+        await session.commit()
+
+
+async def test_a_wait_ends_when_all_is_decided_or_one_will_not_be_given(sessions: Sessions) -> None:
+    pending, approved, denied, cancelled, consumed = await made(
+        sessions, "pending", "approved", "denied", "cancelled", "consumed"
+    )
+    (expired,) = await made(sessions, "pending", left=-timedelta(seconds=1))
+    async with working(sessions) as news:
+        waiting = [
+            asyncio.create_task(news.settled(ids)) for ids in ([pending], [approved, pending], [pending])
+        ]
+        waiting.pop().cancel()
+        over: tuple[list[UUID], ...] = (
+            [approved],
+            [denied, pending],
+            [cancelled],
+            [consumed],
+            [expired, pending],
+            [uuid4()],
+            [],
+        )
+        await asyncio.gather(*(news.settled(ids) for ids in over))
+        assert not any(task.done() for task in waiting)
+        await decide(sessions, pending)
+        news.hear(pending.hex)
+        await asyncio.gather(*waiting)
+
+
+async def test_a_decision_that_nobody_told_of_is_found_all_the_same(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(approvals, "LOOK_EVERY_S", 0.05)
+    pending, approved = await made(sessions, "pending", "approved")
+    async with working(sessions) as news:
+        waiting = asyncio.create_task(news.settled([pending]))
+        await news.settled([approved])
+        assert not waiting.done()
+        await decide(sessions, pending)
+        await waiting
