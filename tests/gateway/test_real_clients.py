@@ -2,13 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
+from uuid import uuid4
 
 import pytest
-from mcp import Client, MCPError
+from mcp import Client, MCPError, UrlElicitationRequiredError
 from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ElicitResult
 
-from app.domain.policy import Effect
+from app.domain.policy import ApprovalDemand, Effect
+from app.gateway.ports import ApprovalState, NeededApproval, Withheld
+from app.kit.ids import APPROVAL, format_id
 from tests.gateway.upstreams import reference
 from tests.gateway.world import CREDENTIAL, World, running
 
@@ -17,10 +21,10 @@ Mode = Literal["auto", "legacy"]
 
 
 @asynccontextmanager
-async def connect(world: World, token: str, path: str, mode: Mode) -> AsyncIterator[Client]:
+async def connect(world: World, token: str, path: str, mode: Mode, lead: Any = None) -> AsyncIterator[Client]:
     async with world.client(token) as http_client:
         transport = streamable_http_client(f"{world.url}{path}", http_client=http_client)
-        async with Client(transport, mode=mode) as client:
+        async with Client(transport, mode=mode, elicitation_callback=lead) as client:
             yield client
 
 
@@ -76,6 +80,61 @@ async def test_a_policy_denial_is_a_result_that_says_why(mode: Mode) -> None:
             assert answer.is_error
             assert "Policy" in str(answer.content)
         assert not seen.of("tools/call")
+
+
+@pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
+async def test_a_modern_client_is_led_to_the_approval_and_gets_its_answer(path: str, name: str) -> None:
+    shown: list[str] = []
+    async with running() as world, reference() as (url, seen):
+        token = world.store.issue(world.store.grant(await world.register("calc", url)))
+        needed = needing(world)
+
+        async def lead(_context: Any, params: Any) -> ElicitResult:
+            shown.append(params.url)
+            world.store.withheld = lambda _call: None
+            world.store.approvals.decided.set()
+            return ElicitResult(action="accept")
+
+        async with connect(world, token, path, "auto", lead) as client:
+            answer = await client.call_tool(name, {"a": 2, "b": 3})
+        assert answer.structured_content == {"result": 5}
+        assert shown == [f"http://127.0.0.1:8080/approvals/{format_id(APPROVAL, needed.id)}"]
+        assert world.store.approvals.waited_for == [{needed.id}]
+        assert len(seen.of("tools/call")) == 1
+
+
+@pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
+async def test_a_legacy_client_is_led_to_the_approval_and_repeats_its_call(path: str, name: str) -> None:
+    async def lead(_context: Any, _params: Any) -> ElicitResult:
+        return ElicitResult(action="accept")
+
+    async with running() as world, reference(modern=False) as (url, seen):
+        token = world.store.issue(world.store.grant(await world.register("calc", url)))
+        needed = needing(world)
+        async with connect(world, token, path, "legacy", lead) as client:
+            with pytest.raises(MCPError, match="Approvers") as failure:
+                await client.call_tool(name, {"a": 2, "b": 3})
+            (elicitation,) = UrlElicitationRequiredError.from_error(failure.value.error).elicitations
+            assert elicitation.elicitation_id == format_id(APPROVAL, needed.id)
+            assert elicitation.url.endswith(f"/approvals/{elicitation.elicitation_id}")
+            world.store.withheld = lambda _call: None
+            assert (await client.call_tool(name, {"a": 2, "b": 3})).structured_content == {"result": 5}
+        async with connect(world, token, path, "legacy") as client:
+            world.store.withheld = lambda call: Withheld(call.decision, (needed,))
+            answer = await client.call_tool(name, {"a": 2, "b": 3})
+            assert answer.is_error
+            assert f"/approvals/{elicitation.elicitation_id}" in str(answer.content), (
+                "who leads nobody is told"
+            )
+        assert len(seen.of("tools/call")) == 1
+
+
+def needing(world: World) -> NeededApproval:
+    """Have every call of the tool need this approval."""
+    world.store.policies.asks["add"] = (ApprovalDemand(uuid4(), 1, "Approvers"),)
+    needed = NeededApproval(uuid4(), "Approvers", ApprovalState.ASKED, 1_900_000_000.0)
+    world.store.withheld = lambda call: Withheld(call.decision, (needed,))
+    return needed
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
