@@ -118,3 +118,5 @@ class Server:
     tools: Mapping[str, Tool] = field(default_factory=dict)
     instructions: bytes | None = None
     """The digest of what it may say of its use; ``None``: nothing was approved."""
+    keep_arguments: str = "off"
+    """Of which calls the arguments are kept: ``off``, ``approvals`` (those that ask for one), or ``all``."""

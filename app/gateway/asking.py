@@ -41,6 +41,8 @@ class Ask:
     program: CallerProgram = UNNAMED
     reason: str | None = None
     """Why the caller wants it, for those who are asked to approve it."""
+    continues: UUID | None = None
+    """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 

@@ -337,6 +337,7 @@ def _call(
         client=client or exchange.client,
         arguments=ask.arguments,
         reason=ask.reason,
+        continues=ask.continues,
         request_id=request_id,
         trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
     )

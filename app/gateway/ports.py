@@ -125,6 +125,8 @@ class Call:
     trace_id: str | None = None
     reason: str | None = None
     """Why the caller wants it, for those who are asked to approve it."""
+    continues: UUID | None = None
+    """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
 
 
 @dataclass(slots=True)

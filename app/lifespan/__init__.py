@@ -7,11 +7,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import asyncpg
 from fastapi import FastAPI
 
+from app.adapters.console.console import Console
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clients import Clients
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.in_flight import InFlightTable
 from app.features.access.refusals import Refusals
+from app.features.access.second_lane import SecondLane
 from app.features.access.snapshot import AccessSnapshot
 from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.epochs import ensure_epoch
@@ -27,11 +29,12 @@ from app.kit.outbound import AddressPolicy, Limits, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
 from app.kit.stdio import SupervisorAddress
+from app.lifespan.admissions import AdmissionPort
 from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
 from app.lifespan.approvals import ApprovalNewsPort
 from app.lifespan.commands import Commands, Reach
+from app.lifespan.pages import pages
 from app.lifespan.ports import (
-    AdmissionPort,
     EndedSessionsPort,
     InFlightPort,
     RefusedSignIns,
@@ -65,7 +68,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             reach = Reach()
-            runtime, app.state.break_glass = await _runtime(settings, stack, reach)
+            runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach)
             app.state.runtime = runtime
             app.state.gateway, app.state.access = await _gateway(settings, runtime, stack, reach)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
@@ -76,7 +79,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
     return lifespan
 
 
-async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> tuple[Runtime, BreakGlass]:
+async def _runtime(
+    settings: Settings, stack: AsyncExitStack, reach: Reach
+) -> tuple[Runtime, BreakGlass, Console]:
     engine = make_engine(_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
     stack.push_async_callback(engine.dispose)
     outbound = await stack.enter_async_context(
@@ -91,7 +96,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
     client_tokens = ClientTokens(outbound)
     stack.push_async_callback(client_tokens.aclose)
     peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)
-    keys = await provider_keys(settings, outbound, stack)
+    keys, publications = await provider_keys(settings, outbound, stack)
     watch = ProviderWatch(sessions, keys, settings.oidc_provider)
     await watch.keep_environment()
     watching = asyncio.create_task(watch.run(), name="providers")
@@ -99,6 +104,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
     break_glass = local_administrator(settings, sessions, peppers, stack)
     workers = settings.workers
     attempts = SignInAttempts(Quota("failed-sign-ins", settings.limit_failed_sign_ins, workers=workers))
+    requests = Quota("requests", settings.limit_requests, workers=workers)
     runtime = Runtime(
         sessions=sessions,
         peppers=peppers,
@@ -106,9 +112,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(
-            authenticator(sessions, peppers, keys, break_glass),
-            attempts,
-            Quota("requests", settings.limit_requests, workers=workers),
+            authenticator(sessions, peppers, keys, break_glass), attempts, requests
         ),
         attempts=attempts,
         public_url=settings.base_url,
@@ -118,7 +122,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
         approval_ttl=settings.approval_ttl,
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
-    return runtime, break_glass
+    return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -150,6 +154,8 @@ async def _gateway(
     worker_id, clock, peppers = new_id(), DatabaseClock(), runtime.peppers
     snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, runtime.client_tokens, clock)
     writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
+    ttl = settings.approval_ttl.total_seconds()
+    lane = SecondLane(connect, clock, worker_id, peppers.current_id, ttl)
     neighbours, approvals = NeighboursPort(runtime.sessions), ApprovalNewsPort(runtime.sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
     table = InFlightTable(connect, clock, worker_id, snapshot.forget, heard)
@@ -160,11 +166,13 @@ async def _gateway(
     syncs = SyncRequestsPort(runtime)
     commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
     snapshots = SnapshotPort(snapshot, commands)
-    await _run_in_background(stack, writer, table, refusals, uses, (syncs, commands, neighbours, approvals))
+    await _run_in_background(
+        stack, (writer, lane), table, refusals, uses, (syncs, commands, neighbours, approvals)
+    )
     per_token, per_identity = _allowances(settings)
     gateway = Gateway(
         snapshots,
-        AdmissionPort(writer, clients, refusals, uses, peppers.derive("arguments")),
+        AdmissionPort(writer, lane, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer),
         InFlightPort(table, snapshots),
         EndedSessionsPort(runtime.sessions),
         syncs,
@@ -179,7 +187,7 @@ async def _gateway(
         per_identity=per_identity.share(settings.workers),
         times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
     )
-    neighbours.gateway = gateway
+    neighbours.gateway = approvals.gateway = gateway
     stack.push_async_callback(gateway.aclose)
     periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
     stack.push_async_callback(_cancelled, periodic)
@@ -200,14 +208,14 @@ def _allowances(settings: Settings) -> tuple[Allowance, Allowance]:
 
 async def _run_in_background(
     stack: AsyncExitStack,
-    writer: AdmissionWriter,
+    lanes: tuple[AdmissionWriter, SecondLane],
     table: InFlightTable,
     refusals: Refusals,
     uses: TokenUses,
     others: tuple[SyncRequestsPort, Commands, NeighboursPort, ApprovalNewsPort],
 ) -> None:
     """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""
-    writing = asyncio.create_task(writer.run(), name="admission")
+    writing = [asyncio.create_task(lane.run(), name="admission") for lane in lanes]
     watching = asyncio.create_task(table.run(), name="in flight")
     extras = [asyncio.create_task(loop.run()) for loop in (refusals, uses, *others)]
 
@@ -220,9 +228,11 @@ async def _run_in_background(
         with suppress(Exception):
             # The last uses are a convenience; a database that is away must not hold the exit.
             await uses.flush()
-        writer.close()
-        await asyncio.wait([writing], timeout=_STOP_S)
-        writing.cancel()
+        for lane in lanes:
+            lane.close()
+        await asyncio.wait(writing, timeout=_STOP_S)
+        for task in writing:
+            task.cancel()
 
     stack.push_async_callback(stop)
 

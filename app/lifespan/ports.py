@@ -1,10 +1,7 @@
 """The gateway's ports, satisfied by features: translation only, no decisions."""
 
 import asyncio
-import hmac
-import time
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Callable
 from uuid import UUID
 
 from sqlalchemy import delete, func, or_, select
@@ -13,25 +10,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.domain.access import POLICY_SET_ID, Decision
+from app.domain.access import Decision
 from app.domain.errors import Unavailable
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
-from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_of
-from app.features.access.clients import Clients, clean
+from app.features.access.clients import Clients
 from app.features.access.in_flight import InFlightTable
 from app.features.access.models import EndedSession, SessionNote
 from app.features.access.refusals import Refusal, Refusals
-from app.features.access.rows import Row, Values, cells_for, cells_of
 from app.features.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
 from app.features.tokens.models import Token as TokenRow
 from app.features.tokens.models import TokenUse
 from app.gateway.ports import (
-    Admitted,
     Call,
     Client,
     CredentialUnavailable,
-    Stale,
     StoreUnavailable,
     TooManyLookups,
     UpstreamTarget,
@@ -39,13 +32,10 @@ from app.gateway.ports import (
 )
 from app.kit.client_tokens import TokenFault
 from app.kit.database import commit
-from app.kit.strict_json import JsonValue, canonical
 from app.kit.versions import move_versions
 from app.lifespan.commands import Commands
 
 USE_FLUSH_S = 60.0
-MAX_KNOWN = 5_000
-"""Decisions whose cells are kept for calls to come."""
 
 
 class SnapshotPort:
@@ -95,110 +85,6 @@ class SnapshotPort:
 
     def now(self) -> float:
         return self._snapshot.clock.now()
-
-
-class AdmissionPort:
-    """``gateway.ports.Admissions`` on the admission writer."""
-
-    def __init__(
-        self,
-        writer: AdmissionWriter,
-        clients: Clients,
-        refusals: Refusals,
-        uses: "TokenUses",
-        digest_key: bytes,
-    ) -> None:
-        self._writer = writer
-        self._clients = clients
-        self._refusals = refusals
-        self._uses = uses
-        self._known: dict[tuple[int, str], tuple[Decision, str, Sequence[str]]] = {}
-        self._digests = hmac.new(digest_key, digestmod="sha256")
-
-    async def admit(self, call: Call) -> Admitted | Stale:
-        client_id, client_row = self._clients.name(*call.client)
-        row = self._row(call, client_id)
-        row.client = client_row
-        try:
-            written = await self._writer.write(row)
-        except AdmissionUnavailable as error:
-            raise StoreUnavailable from error
-        if not written:
-            return Stale()
-        if client_row is not None:
-            self._clients.written(client_row)
-        self._uses.note(call.token.id)
-        return Admitted(time.monotonic())
-
-    def _row(self, call: Call, client_id: UUID) -> Row:
-        decision = call.decision
-        digest = None
-        if call.arguments is not None:
-            # A keyed hash that is begun already: to begin one costs as much as all the rest of it.
-            mac = self._digests.copy()
-            mac.update(canonical(cast("JsonValue", call.arguments)))
-            digest = mac.digest()
-        like = self._cells(call, client_id)
-        cells = cells_for(like, call.id, client_id, digest, call.request_id, clean(call.trace_id))
-        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
-        return Row(call.id, cells, decision.rests_on, span)
-
-    def _cells(self, call: Call, client_id: UUID) -> Sequence[str]:
-        """The cells that all calls with this decision have in common: of a known one, as they were."""
-        decision, identity = call.decision, call.token.identity
-        if decision.for_any_call:
-            known = self._known.get((id(decision), call.method))
-            # The decision is kept along, so that no other can come to have its address.
-            if known is not None and known[0] is decision and known[1] == call.action:
-                return known[2]
-        values = Values(
-            id=call.id,
-            action=call.action,
-            actor_type="identity",
-            decision=decision.effect,
-            reason_code=decision.reason_code,
-            outcome=None if decision.allowed else "denied",
-            actor_id=identity.id,
-            on_behalf_of=None if identity.owner is None else identity.owner.id,
-            token_id=call.token.id,
-            server_id=None if call.server is None else call.server.id,
-            tool=clean(call.tool),
-            grant_id=decision.grant_id,
-            policy_version=_policy_version(decision),
-            client_id=client_id,
-            method=clean(call.method),
-            definition_digest=None if decision.tool is None else decision.tool.approved_digest,
-        )
-        cells = cells_of(values)
-        if decision.for_any_call:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[id(decision), call.method] = (decision, call.action, cells)
-        return cells
-
-    def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
-        self._writer.write_later(outcome_of(call_id, outcome, duration_ms))
-
-    def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
-        client_id, row = self._clients.name(client.ip, client.user_agent, client.name, client.version)
-        token: Token = view.token
-        owner = token.identity.owner
-        self._refusals.count(
-            Refusal(reason_code, client_id, token.id, token.identity.id, None if owner is None else owner.id),
-            row,
-            request_id,
-        )
-
-    def count_unknown(self, client: Client, request_id: str) -> None:
-        client_id, row = self._clients.name(client.ip, None, None, None)
-        self._refusals.count(Refusal("credential_unknown", client_id), row, request_id)
-
-
-def _policy_version(decision: Decision) -> int | None:
-    for id, version in decision.rests_on:
-        if id is POLICY_SET_ID:
-            return version
-    return None
 
 
 class RefusedSignIns:

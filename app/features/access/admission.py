@@ -18,7 +18,15 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.rows import STATEMENT, STATEMENT_WITH_CLIENTS, Outcome, Row, arguments_of, clients_of
+from app.features.access.rows import (
+    STATEMENT,
+    STATEMENT_WITH_CLIENTS,
+    Outcome,
+    Row,
+    arguments_of,
+    clients_of,
+    statement_for,
+)
 from app.kit.ids import new_id
 
 DEADLINE_S = 1.5
@@ -80,9 +88,7 @@ class AdmissionWriter:
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._statements: (
-            tuple[PreparedStatement[asyncpg.Record], PreparedStatement[asyncpg.Record]] | None
-        ) = None
+        self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
         self._closing = False
 
     async def write(self, row: Row) -> bool:
@@ -164,10 +170,9 @@ class AdmissionWriter:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 connection = await self._connect()
-                self._statements = (
-                    await connection.prepare(STATEMENT),
-                    await connection.prepare(STATEMENT_WITH_CLIENTS),
-                )
+                self._statements = {
+                    text: await connection.prepare(text) for text in (STATEMENT, STATEMENT_WITH_CLIENTS)
+                }
                 await self._take_up_again(connection)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
             return False
@@ -233,7 +238,7 @@ class AdmissionWriter:
                     waiting.answer.set_result(every or waiting.row.id in written)
 
     async def _execute(self, batch: _Batch) -> asyncpg.Record:
-        if self._statements is None:
+        if self._connection is None:
             raise asyncpg.InterfaceError("there is no connection")
         rows, outcomes = [waiting.row for waiting in batch.calls], []
         for row in batch.later:
@@ -242,10 +247,12 @@ class AdmissionWriter:
             else:
                 rows.append(row)
         clients = clients_of(rows)
-        statement = self._statements[1 if clients else 0]
-        [record] = await statement.fetch(
-            *arguments_of(rows, outcomes, clients, self._worker_id, self._digest_key_id)
-        )
+        values = arguments_of(rows, outcomes, clients, self._worker_id, self._digest_key_id)
+        text = statement_for(rows, clients)
+        statement = self._statements.get(text)
+        if statement is None:
+            statement = self._statements[text] = await self._connection.prepare(text)
+        [record] = await statement.fetch(*values)
         return record
 
     async def _refused(self, batch: _Batch, error: asyncpg.PostgresError) -> None:
@@ -284,7 +291,7 @@ class AdmissionWriter:
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None
-        self._statements = None
+        self._statements = {}
         self._fail(batch.calls)
         (self._unsure if committed_perhaps else self._later).extend(batch.later)
         if committed_perhaps:

@@ -184,7 +184,7 @@ def _grant(row: Record) -> Grant:
 
 
 _SERVERS = """
-SELECT s.id, s.slug, s.status, s.labels, v.version,
+SELECT s.id, s.slug, s.status, s.labels, s.keep_arguments, v.version,
        sha256(convert_to(s.approved_instructions, 'UTF8')) AS instructions
 FROM servers s JOIN access_versions v ON v.id = s.id
 WHERE s.ended_at IS NULL ORDER BY s.slug
@@ -229,6 +229,7 @@ async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> Fleet:
             labels=_json(row["labels"]),
             tools=tools[row["id"]],
             instructions=row["instructions"],
+            keep_arguments=row["keep_arguments"],
         )
         for row in rows
     }

@@ -11,6 +11,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app.kit.crypto import Sealed
+
 STRING_LIMIT = 256
 
 # (id, ip, user agent, client name, client version) of a caller not seen before by this worker.
@@ -32,7 +34,10 @@ class Values(NamedTuple):
     server_id: UUID | None = None
     tool: str | None = None
     grant_id: UUID | None = None
+    policy_ids: Sequence[UUID] | None = None
     policy_version: int | None = None
+    observed_policy_ids: Sequence[UUID] | None = None
+    approval_id: UUID | None = None
     client_id: UUID | None = None
     method: str | None = None
     arguments_digest: bytes | None = None
@@ -55,6 +60,8 @@ class Row:
     rests_on: Sequence[tuple[UUID, int]] = ()
     span: tuple[float, float] | None = None
     client: ClientRow | None = None
+    arguments: Sealed | None = None
+    """The arguments of the call, where its server has them kept."""
 
 
 class Outcome(NamedTuple):
@@ -72,6 +79,10 @@ def _text(value: str) -> str:
 
 def _bytes(value: bytes) -> str:
     return f'"\\\\x{value.hex()}"'
+
+
+def _uuids(ids: Sequence[UUID]) -> str:
+    return '"{' + ",".join([id.hex for id in ids]) + '}"'
 
 
 Encode = Callable[[Any], str]
@@ -92,7 +103,10 @@ _TYPES: dict[str, tuple[str, Encode]] = {
     "server_id": ("uuid", _uuid),
     "tool": ("text", _word),
     "grant_id": ("uuid", _uuid),
+    "policy_ids": ("uuid[]", _uuids),
     "policy_version": ("bigint", str),
+    "observed_policy_ids": ("uuid[]", _uuids),
+    "approval_id": ("uuid", _uuid),
     "client_id": ("uuid", _uuid),
     "method": ("text", _word),
     "arguments_digest": ("bytea", _bytes),
@@ -143,9 +157,10 @@ def _unnest(first: int, kinds: Sequence[str]) -> str:
     return ", ".join(f"${index}::text::{kind}[]" for index, kind in enumerate(kinds, start=first))
 
 
-def _statement(*, clients: bool) -> str:
+def _statement(*, clients: bool, arguments: bool = False) -> str:
     names = ", ".join(Values._fields)
-    kinds = [_TYPES[name][0] for name in Values._fields]
+    # ``unnest`` would take an array of arrays apart to the last: these travel as texts.
+    kinds = ["text" if kind.endswith("[]") else kind for kind, _ in map(_TYPES.__getitem__, Values._fields)]
     rows = 10
     written = rows + 3 + len(kinds)
     # Column names and types come from the constants above; values travel as parameters.
@@ -155,6 +170,14 @@ client AS (
     SELECT * FROM unnest({_unnest(written, ("uuid", "text", "text", "text", "text"))})
     ON CONFLICT (id) DO NOTHING
 ),"""  # noqa: S608
+    kept = f""",
+kept AS (
+    INSERT INTO audit_arguments (call_id, time, key_id, sealed)
+    SELECT sealed.* FROM written JOIN (
+        SELECT call_id, epoch.at, key_id, sealed
+        FROM epoch, unnest({_unnest(written + 5, ("uuid", "text", "bytea"))}) AS of(call_id, key_id, sealed)
+    ) AS sealed ON sealed.call_id = written.id
+)"""  # noqa: S608
     return f"""
 WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS setting),
 epoch AS MATERIALIZED (
@@ -170,7 +193,7 @@ written AS (
     INSERT INTO audit_events (time, epoch, worker_id, digest_key_id, call_id, duration_ms, {names})
     SELECT epoch.at, epoch.number, $1::uuid,
            CASE WHEN row.arguments_digest IS NULL THEN NULL ELSE $2 END, NULL::uuid, NULL::int,
-           {", ".join("row." + name for name in Values._fields)}
+           {", ".join(f"row.{name}::{_TYPES[name][0]}" for name in Values._fields)}
     FROM epoch, moved, unnest({_unnest(rows, ("text", "float8", "float8", *kinds))})
         AS row(grounds, valid_from, valid_until, {names})
     WHERE (moved.places IS NULL OR row.grounds IS NULL OR NOT row.grounds::int[] && moved.places)
@@ -180,7 +203,7 @@ written AS (
            {", ".join(_told(name) for name in Values._fields)}
     FROM epoch, unnest({_unnest(6, ("uuid", "uuid", "text", "int"))}) AS told(id, call_id, outcome, duration_ms)
     RETURNING id
-)
+){kept if arguments else ""}
 SELECT count(*) AS written,
        CASE WHEN count(*) < $3 THEN array_agg(id) END AS ids,
        (SELECT seconds FROM epoch) AS at,
@@ -197,6 +220,8 @@ def _told(name: str) -> str:
 
 STATEMENT = _statement(clients=False)
 STATEMENT_WITH_CLIENTS = _statement(clients=True)
+STATEMENT_WITH_ARGUMENTS = _statement(clients=True, arguments=True)
+"""The seldom one: with clients and arguments of calls, or without either."""
 
 
 def clients_of(rows: Sequence[Row]) -> list[ClientRow]:
@@ -215,9 +240,10 @@ def arguments_of(
     worker_id: UUID,
     digest_key_id: str,
 ) -> list[object]:
-    """The arguments of ``STATEMENT`` for a batch; of ``STATEMENT_WITH_CLIENTS`` when there are clients."""
+    """The arguments of ``STATEMENT`` for a batch, or of whichever statement there is for what else it holds."""
     places: dict[tuple[UUID, int], int] = {}
     grounds = [_grounds(row, places) for row in rows]
+    kept = [(row.id, row.arguments) for row in rows if row.arguments is not None]
     return [
         worker_id,
         digest_key_id,
@@ -229,8 +255,16 @@ def arguments_of(
         _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
         _array([NULL if row.span is None else str(row.span[1]) for row in rows]),
         *_columns([row.cells for row in rows], len(_ENCODERS)),
-        *(_columns([_client_cells(client) for client in clients], 5) if clients else ()),
+        *(_columns([_client_cells(client) for client in clients], 5) if clients or kept else ()),
+        *(_columns([_kept_cells(id, sealed) for id, sealed in kept], 3) if kept else ()),
     ]
+
+
+def statement_for(rows: Sequence[Row], clients: Sequence[ClientRow]) -> str:
+    """The statement that writes these rows, and clients with them."""
+    if any(row.arguments is not None for row in rows):
+        return STATEMENT_WITH_ARGUMENTS
+    return STATEMENT_WITH_CLIENTS if clients else STATEMENT
 
 
 def _columns(rows: Sequence[Sequence[str]], width: int) -> Iterable[str | None]:
@@ -248,6 +282,10 @@ def _array(cells: Sequence[str]) -> str | None:
 
 def _outcome_cells(outcome: Outcome) -> tuple[str, str, str, str]:
     return outcome.id.hex, outcome.call_id.hex, _word(outcome.outcome), str(outcome.duration_ms)
+
+
+def _kept_cells(call_id: UUID, sealed: Sealed) -> tuple[str, str, str]:
+    return call_id.hex, _word(sealed.key_id), _bytes(sealed.data)
 
 
 def _client_cells(client: ClientRow) -> list[str]:

@@ -38,7 +38,7 @@ def select_approvals(caller: Caller, wanted: ApprovalQuery) -> Select[Approval]:
     if wanted.state:
         # Named, since a parameter would be named after the expression, which is no name.
         statement = statement.where(_STATE.in_(bindparam("states", list(wanted.state), expanding=True)))
-        stored = {"expired": OPEN}
+        stored = {"expired": (*OPEN, "expired")}
         states = {one for state in wanted.state for one in stored.get(state, (state,))}
         # What the state follows from, for the index.
         statement = statement.where(col(Approval.state).in_(sorted(states)))

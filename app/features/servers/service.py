@@ -22,7 +22,7 @@ from app.kit.selectors import MOST_LABELS
 from app.kit.versions import move_versions
 
 # Decisions rest on these, so a change moves the server's version; what grants select by moves the fleet's too.
-_DECISIVE = {"status", "url", "command", "args", "env_names", "labels", "owner_group_id"}
+_DECISIVE = {"status", "url", "command", "args", "env_names", "labels", "owner_group_id", "keep_arguments"}
 _PLACE = {"url", "command", "args", "env_names"}
 
 

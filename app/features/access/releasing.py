@@ -1,0 +1,74 @@
+"""Giving back what a call took that was not forwarded after all: once, in the transaction that says so."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.features.access.consuming import Connection, lock_quotas
+from app.features.access.demands import QuotaWindow, Settlement
+from app.features.access.rows import STATEMENT, Outcome, arguments_of
+from app.kit.ids import new_id
+
+_LOCK = "SELECT id FROM approvals WHERE consumed_by = ANY($1) ORDER BY id FOR UPDATE"
+# By key within a day: the id alone would be looked for in every month.
+_WRITTEN = "SELECT id FROM audit_events WHERE id = ANY($1) AND time > clock_timestamp() - interval '1 day'"
+_GIVE_BACK = """
+UPDATE approvals a SET consumed_by = t.earlier, revision = a.revision + 1, updated_at = clock_timestamp(),
+    state = CASE WHEN t.earlier IS NULL THEN 'approved' ELSE 'consumed' END,
+    consumed_at = CASE WHEN t.earlier IS NULL THEN NULL ELSE a.consumed_at END
+FROM unnest($1::uuid[], $2::uuid[]) AS t(call_id, earlier) WHERE a.consumed_by = t.call_id AND a.state = 'consumed'
+"""
+_RETURN = """
+UPDATE quota_uses q SET used = greatest(q.used - t.uses, 0)
+FROM unnest($1::text[], $2::float8[], $3::int[]) AS t(key, start, uses)
+WHERE q.quota_key = t.key AND q.window_start = to_timestamp(t.start)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a call took, and the row that says that it was not forwarded."""
+
+    outcome: Outcome
+    reserved: tuple[QuotaWindow, ...]
+    earlier: UUID | None
+    """The call of which it was the next round, which has the approvals back then."""
+
+    @classmethod
+    def of(cls, settlement: Settlement) -> "Release":
+        """Of all that a call took."""
+        earlier = next((approval.consumed_by for approval in settlement.taken), None)
+        return cls(Outcome(new_id(), settlement.demand.id, "not_forwarded", 0), settlement.reserved, earlier)
+
+
+async def release(
+    connection: Connection, releases: Sequence[Release], *, worker_id: UUID, digest_key_id: str
+) -> None:
+    """Give back, inside the transaction that is open, and record it.
+
+    What was given back before is left alone, and so is what was never taken, since the call's row did not come to be.
+    May be repeated when its answer is lost.
+    """
+    call_ids = [each.outcome.call_id for each in releases]
+    await connection.fetch(_LOCK, call_ids)
+    await lock_quotas(connection, {window for each in releases for window in each.reserved})
+    # Read under the locks, which an earlier attempt may have held.
+    asked = [*call_ids, *(each.outcome.id for each in releases)]
+    written = {row["id"] for row in await connection.fetch(_WRITTEN, asked)}
+    due = [each for each in releases if each.outcome.call_id in written and each.outcome.id not in written]
+    if not due:
+        return
+    await connection.execute(
+        _GIVE_BACK, [each.outcome.call_id for each in due], [each.earlier for each in due]
+    )
+    uses = Counter(window for each in due for window in each.reserved)
+    keys_and_starts = list(uses)
+    await connection.execute(
+        _RETURN,
+        [key for key, _ in keys_and_starts],
+        [start for _, start in keys_and_starts],
+        [uses[window] for window in keys_and_starts],
+    )
+    outcomes = [each.outcome for each in due]
+    await connection.fetch(STATEMENT, *arguments_of((), outcomes, (), worker_id, digest_key_id))

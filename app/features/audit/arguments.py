@@ -1,0 +1,48 @@
+"""Arguments of calls, kept by choice of each server: sealed for the very call, beside the trail and not in it."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Unavailable
+from app.features.audit.models import AuditArguments, AuditEvent
+from app.kit import strict_json
+from app.kit.crypto import Sealed, Sealer, UnsealingFault
+
+# A call and its arguments are written together; the slack covers a clock that was set back.
+_NEAR = timedelta(days=1)
+
+
+def arguments_place(call_id: UUID) -> bytes:
+    """Where arguments open: at their call alone."""
+    return b"arguments of call " + call_id.bytes
+
+
+def open_arguments(sealer: Sealer, call_id: UUID, sealed: Sealed) -> Any:
+    """The arguments of a call. Raises ``UnsealingFault``."""
+    return strict_json.loads(sealer.unseal(sealed, arguments_place(call_id)), max_depth=1_000)
+
+
+async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -> tuple[bool, Any]:
+    """Whether the arguments of a call are kept, and which they are.
+
+    Raises ``Unavailable`` when they are sealed with a key that is not configured.
+    """
+    of_call = select(col(AuditEvent.time)).where(col(AuditEvent.id) == call_id).scalar_subquery()
+    time = col(AuditArguments.time)
+    statement = select(AuditArguments).where(
+        col(AuditArguments.call_id) == call_id, time.between(of_call - _NEAR, of_call + _NEAR)
+    )
+    row = (await session.scalars(statement)).first()
+    if row is None:
+        return False, None
+    try:
+        return True, open_arguments(sealer, call_id, Sealed(row.key_id, row.sealed))
+    except UnsealingFault:
+        raise Unavailable(
+            "These arguments are sealed with a key that is not configured; `scopegate keys list` names it."
+        ) from None

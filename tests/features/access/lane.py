@@ -1,0 +1,91 @@
+"""Calls in the second lane: what they demand, and a lane that serves them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from app.domain.access import Decision
+from app.domain.policy import ApprovalDemand, QuotaDemand
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.demands import Demand, needs_of
+from app.features.access.rows import Values
+from app.features.access.second_lane import SecondLane
+from app.features.audit.epochs import ensure_epoch
+from app.kit.ids import new_id
+from tests.features.access.world import Connection, World
+
+POLICY, OTHER_POLICY = UUID(int=11), UUID(int=12)
+ASK = ApprovalDemand(POLICY, 3, "Refund approvers", "Refunds need a second person.")
+DAY = 1_780_000_000.0 // 86_400 * 86_400
+
+
+def quota(limit: int, key: str = "a-quota") -> QuotaDemand:
+    """So many uses a day."""
+    return QuotaDemand(OTHER_POLICY, key, limit, DAY, DAY + 86_400, "Ten a day are enough.")
+
+
+def demand(
+    world: World,
+    decided: Decision,
+    *asks: ApprovalDemand,
+    quotas: tuple[QuotaDemand, ...] = (),
+    digest: bytes = b"d" * 32,
+    definition: bytes = b"definition",
+    **others: Any,
+) -> Demand:
+    """A call of the world's token."""
+    values = Values(
+        id=new_id(), action="tool.call", actor_type="identity", decision="require_approval", actor_id=world.person,
+        token_id=world.token, server_id=world.server, tool="get_time", arguments_digest=digest,
+        definition_digest=definition,
+    )  # fmt: skip
+    span = (decided.valid_from, decided.valid_until)
+    return Demand(values, decided.rests_on, span, needs_of(values, asks), quotas, **others)
+
+
+@asynccontextmanager
+async def lane_on(url: str, *, ttl: float = 3600.0) -> AsyncIterator[SecondLane]:
+    """A lane that serves its queue."""
+
+    async def connect() -> Connection:
+        connection = await asyncpg.connect(url)
+        await ensure_epoch(connection)
+        return connection
+
+    lane = SecondLane(connect, DatabaseClock(), new_id(), "key", ttl)
+    serving = asyncio.create_task(lane.run())
+    yield lane
+    lane.close()
+    await asyncio.wait([serving], timeout=5)
+    assert serving.done()
+    serving.result()
+
+
+async def approve(connection: Connection, ttl: float = 3600.0) -> int:
+    """Approve whatever waits; how many that were."""
+    status = await connection.execute(
+        "UPDATE approvals SET state = 'approved', expires_at = now() + make_interval(secs => $1)"
+        " WHERE state = 'pending'",
+        ttl,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def states(connection: Connection) -> list[str]:
+    """How all approvals stand, oldest first."""
+    return [row["state"] for row in await connection.fetch("SELECT state FROM approvals ORDER BY id")]
+
+
+async def used(connection: Connection, key: str = "a-quota") -> int:
+    """How much of a quota is used."""
+    found = await connection.fetchval("SELECT used FROM quota_uses WHERE quota_key = $1", key)
+    return found or 0
+
+
+async def event(connection: Connection, id: UUID) -> Any:
+    """The row of a call."""
+    return await connection.fetchrow("SELECT * FROM audit_events WHERE id = $1", id)

@@ -1,0 +1,325 @@
+"""What a call takes with it, it takes once and with its row: approvals and uses of quotas, on a real PostgreSQL."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.domain.access import Decision
+from app.domain.policy import Effect
+from app.features.access import own_connection
+from app.features.access.admission import AdmissionUnavailable
+from app.features.access.demands import PENDING_PER_TOKEN, Settlement
+from app.features.access.second_lane import SecondLane
+from app.kit.ids import new_id
+from tests.features.access.lane import (
+    ASK,
+    OTHER_POLICY,
+    POLICY,
+    approve,
+    demand,
+    event,
+    lane_on,
+    quota,
+    states,
+    used,
+)
+from tests.features.access.world import Connection, World, decision, make_world
+
+MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
+
+
+class Bench:
+    """A call's world, and a lane to send it on."""
+
+    def __init__(self, connection: Connection, lane: SecondLane, world: World, decided: Decision) -> None:
+        self.connection, self.lane, self.world, self.decided = connection, lane, world, decided
+
+    async def settle(self, *asks: Any, **others: Any) -> Settlement | None:
+        """One more call."""
+        return await self.lane.settle(demand(self.world, self.decided, *asks, **others))
+
+    async def effect(self, *asks: Any, **others: Any) -> tuple[str, str]:
+        """What becomes of one more call, and why."""
+        settled = await self.settle(*asks, **others)
+        assert settled is not None
+        return settled.effect.value, settled.reason_code
+
+
+@pytest.fixture
+async def bench(database_url: str) -> AsyncIterator[Bench]:
+    connection = await asyncpg.connect(database_url)
+    world = await make_world(connection)
+    async with lane_on(database_url) as lane:
+        yield Bench(connection, lane, world, await decision(connection, world, "get_time"))
+    await connection.close()
+
+
+ASKS, APPROVED = ("require_approval", "approval_required"), ("allow", "approved")
+GRANTED, EXCEEDED = ("allow", "granted"), ("deny", "quota_exceeded")
+
+
+async def test_an_approval_is_asked_for_once_and_lets_one_call_through(bench: Bench) -> None:
+    first = await bench.settle(ASK, reason="the customer was charged twice")
+    assert first is not None
+    assert (first.effect, first.reason_code) == (Effect.REQUIRE_APPROVAL, "approval_required")
+    [told] = first.told
+    assert (told.standing, told.need.group, told.need.reasons) == (
+        "asked", "Refund approvers", ("Refunds need a second person.",),
+    )  # fmt: skip
+    row = await event(bench.connection, first.demand.id)
+    assert (row["decision"], row["outcome"], row["approval_id"], row["policy_ids"]) == (
+        "require_approval", "not_forwarded", told.id, [POLICY],
+    )  # fmt: skip
+    again = await bench.settle(ASK, reason="please")
+    assert again is not None
+    assert [(each.id, each.standing) for each in again.told] == [(told.id, "pending")]
+
+    kept = await bench.connection.fetchrow("SELECT * FROM approvals")
+    assert kept is not None
+    assert (kept["asked"], kept["reason"], kept["event_id"]) == (
+        2,
+        "the customer was charged twice",
+        first.demand.id,
+    )
+    assert (kept["policy_ids"], kept["policy_versions"], kept["revision"]) == ([POLICY], [3], 1)
+
+    assert await approve(bench.connection) == 1
+    used_by = await bench.settle(ASK)
+    assert used_by is not None
+    assert used_by.admitted
+    row = await event(bench.connection, used_by.demand.id)
+    assert (row["decision"], row["reason_code"], row["outcome"], row["approval_id"]) == (
+        "allow", "approved", None, told.id,
+    )  # fmt: skip
+    assert await bench.effect(ASK) == ASKS
+    assert await states(bench.connection) == ["consumed", "pending"]
+
+
+async def test_fifty_calls_on_two_lanes_use_an_approval_once_and_a_quota_to_the_last(
+    bench: Bench, database_url: str
+) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    async with lane_on(database_url) as other:
+        lanes = [bench.lane, other]
+        calls = [demand(bench.world, bench.decided, ASK) for _ in range(50)]
+        settled = await asyncio.gather(*(lanes[n % 2].settle(call) for n, call in enumerate(calls)))
+        assert Counter(each.effect for each in settled if each) == {"allow": 1, "require_approval": 49}
+        calls = [demand(bench.world, bench.decided, quotas=(quota(7),)) for _ in range(50)]
+        settled = await asyncio.gather(*(lanes[n % 2].settle(call) for n, call in enumerate(calls)))
+    assert Counter(each.effect for each in settled if each) == {"allow": 7, "deny": 43}
+    assert await used(bench.connection) == 7
+    assert await states(bench.connection) == ["consumed", "pending"]
+    rows = await bench.connection.fetch("SELECT decision, count(*) FROM audit_events GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in rows] == [("allow", 8), ("deny", 43), ("require_approval", 50)]
+
+
+async def test_an_approval_is_of_no_use_to_another_call(bench: Bench) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    both = (ASK, replace(ASK, policy_id=OTHER_POLICY))
+    for other in (replace(ASK, version=4), replace(ASK, policy_id=OTHER_POLICY), replace(ASK, group="Legal")):
+        assert await bench.effect(other) == ASKS
+    assert await bench.effect(*both) == ASKS
+    assert await bench.effect(ASK, digest=b"e" * 32) == ASKS
+    assert await bench.effect(ASK, definition=b"another") == ASKS
+    assert await bench.effect(ASK) == APPROVED
+
+
+async def test_it_takes_all_the_approvals_and_quotas_or_none(bench: Bench) -> None:
+    legal = replace(ASK, group="Legal", policy_id=OTHER_POLICY)
+    assert await bench.effect(ASK, quotas=(quota(1),)) == ASKS
+    await approve(bench.connection)
+    partly = await bench.settle(ASK, legal, quotas=(quota(1),))
+    assert partly is not None
+    assert {told.need.group: told.standing for told in partly.told} == {
+        "Legal": "asked", "Refund approvers": "approved",
+    }  # fmt: skip
+    assert await used(bench.connection) == 0
+    await approve(bench.connection)
+    assert await bench.effect(quotas=(quota(1),)) == GRANTED
+    assert await bench.effect(ASK, legal, quotas=(quota(1),)) == EXCEEDED
+    assert await states(bench.connection) == ["approved", "approved"]
+    assert await bench.effect(ASK, legal, quotas=(quota(2),)) == APPROVED
+    assert await states(bench.connection) == ["consumed", "consumed"]
+
+
+async def test_time_runs_out_for_asking_and_for_using_and_a_no_holds_until_then(bench: Bench) -> None:
+    over = "UPDATE approvals SET expires_at = now() - interval '1 second' WHERE state <> 'expired'"
+    for prepare in ((), ("UPDATE approvals SET state = 'approved' WHERE state = 'pending'",)):
+        await bench.settle(ASK)
+        for statement in (*prepare, over):
+            await bench.connection.execute(statement)
+        again = await bench.settle(ASK)
+        assert again is not None
+        assert [told.standing for told in again.told] == ["asked_again"]
+    assert await states(bench.connection) == ["expired", "expired", "pending"]
+    await bench.connection.execute(
+        "UPDATE approvals SET state = 'denied', decision_reason = 'no' WHERE state = 'pending'"
+    )
+    denied = await bench.settle(ASK)
+    assert denied is not None
+    assert (denied.effect, denied.reason_code) == (Effect.DENY, "approval_denied")
+    assert [(told.standing, told.decision_reason) for told in denied.told] == [("denied", "no")]
+    await bench.connection.execute(over)
+    assert await bench.effect(ASK) == ASKS
+
+
+async def test_what_rests_on_what_has_moved_takes_nothing_and_leaves_no_trace(bench: Bench) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    for moved in ("token", "person", "grant", "server"):
+        decided = await decision(bench.connection, bench.world, "get_time")
+        await bench.connection.execute(MOVE, getattr(bench.world, moved))
+        for asks in (ASK, replace(ASK, version=9)):
+            call = demand(bench.world, decided, asks, quotas=(quota(1),))
+            assert await bench.lane.settle(call) is None, moved
+    now = await decision(bench.connection, bench.world, "get_time")
+    late = replace(now, valid_until=1.0)
+    assert await bench.lane.settle(demand(bench.world, late, ASK)) is None
+    assert await states(bench.connection) == ["approved"]
+    assert await used(bench.connection) == 0
+    assert await bench.connection.fetchval("SELECT count(*) FROM audit_events") == 1
+    assert (await bench.lane.settle(demand(bench.world, now, ASK))) is not None
+
+
+async def test_one_that_is_stale_or_cannot_be_written_harms_no_other(bench: Bench) -> None:
+    other = await make_world(bench.connection)
+    stale = demand(other, await decision(bench.connection, other, "get_time"), ASK)
+    await bench.connection.execute(MOVE, other.token)
+    bad = demand(bench.world, bench.decided, ASK, reason="NUL \x00 is no text in PostgreSQL")
+    good = [demand(bench.world, bench.decided, quotas=(quota(9),)) for _ in range(5)]
+    calls = [*good[:3], stale, bad, *good[3:]]
+    answers = await asyncio.gather(*map(bench.lane.settle, calls), return_exceptions=True)
+    assert answers.pop(3) is None
+    assert isinstance(answers.pop(3), AdmissionUnavailable)
+    assert all(isinstance(each, Settlement) and each.admitted for each in answers)
+    assert await used(bench.connection) == 5
+
+
+async def test_what_was_not_forwarded_is_given_back_once(bench: Bench) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    taken = await bench.settle(ASK, quotas=(quota(1),))
+    assert taken is not None
+    assert bench.lane.finish(taken.demand.id, "not_forwarded")
+    assert not bench.lane.finish(taken.demand.id, "not_forwarded")
+    assert await bench.effect(ASK, quotas=(quota(1),)) == APPROVED
+    rows = await bench.connection.fetch(
+        "SELECT outcome FROM audit_events WHERE call_id = $1", taken.demand.id
+    )
+    assert [row["outcome"] for row in rows] == ["not_forwarded"]
+    assert await used(bench.connection) == 1
+    assert await states(bench.connection) == ["consumed"]
+
+
+async def test_what_ran_keeps_what_it_took(bench: Bench) -> None:
+    taken = await bench.settle(quotas=(quota(1),))
+    assert taken is not None
+    assert not bench.lane.finish(taken.demand.id, "error")
+    assert await bench.effect(quotas=(quota(1),)) == EXCEEDED
+
+
+async def test_the_next_round_of_a_call_goes_on_with_its_approval_once(bench: Bench) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    first = await bench.settle(ASK, quotas=(quota(1),))
+    assert first is not None
+    assert await bench.effect(ASK, continues=new_id()) == ASKS
+    second = await bench.settle(ASK, quotas=(quota(1),), continues=first.demand.id)
+    assert second is not None
+    assert second.admitted
+    assert await bench.effect(ASK, continues=first.demand.id, quotas=(quota(2),)) == ASKS
+    assert bench.lane.finish(second.demand.id, "not_forwarded")
+    assert await bench.effect(ASK, quotas=(quota(1),), continues=first.demand.id) == APPROVED
+    assert await states(bench.connection) == ["consumed", "pending"]
+
+
+async def test_an_agent_gone_wild_does_not_bury_those_who_decide(bench: Bench) -> None:
+    asked = [await bench.effect(ASK, digest=bytes([n]) * 32) for n in range(PENDING_PER_TOKEN + 2)]
+    assert asked == [ASKS] * PENDING_PER_TOKEN + [("deny", "too_many_approvals")] * 2
+    assert await bench.effect(ASK, digest=bytes([0]) * 32) == ASKS
+    assert len(await states(bench.connection)) == PENDING_PER_TOKEN
+
+
+async def test_each_approval_tells_webhooks_once_with_ids_alone(bench: Bench) -> None:
+    hook, group = new_id(), new_id()
+    await bench.connection.execute(
+        "INSERT INTO webhooks (id, name, url, events) VALUES ($1, 'chat', 'https://chat.example',"
+        " ARRAY['approval.requested'])",
+        hook,
+    )
+    await bench.connection.execute("INSERT INTO groups (id, name) VALUES ($1, 'REFUND approvers')", group)
+    await asyncio.gather(*(bench.settle(ASK, reason="a secret of mine") for _ in range(5)))
+    [row] = await bench.connection.fetch("SELECT type, data FROM webhook_deliveries")
+    assert row["type"] == "approval.requested"
+    assert {key.partition("_")[0] for key in json.loads(row["data"])} == {
+        "approval", "event", "identity", "token", "server", "group",
+    }  # fmt: skip
+    assert "secret" not in row["data"]
+    assert await bench.connection.fetchval("SELECT approver_group_id FROM approvals") == group
+
+
+async def test_a_lock_that_is_held_too_long_refuses_and_takes_nothing(bench: Bench) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    async with bench.connection.transaction():
+        await bench.connection.execute("SELECT id FROM approvals FOR UPDATE")
+        with pytest.raises(AdmissionUnavailable):
+            await bench.settle(ASK)
+    assert await bench.effect(ASK) == APPROVED
+
+
+async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    committed = asyncio.Event()
+    execute = asyncpg.Connection.execute
+
+    async def deaf(self: Connection, query: str, *values: Any, **options: Any) -> str:
+        answer = await execute(self, query, *values, **options)
+        if query == "COMMIT" and not committed.is_set():
+            committed.set()
+            raise ConnectionResetError
+        return answer
+
+    monkeypatch.setattr(asyncpg.Connection, "execute", deaf)
+    lost = demand(bench.world, bench.decided, ASK, quotas=(quota(1),))
+    with pytest.raises(AdmissionUnavailable):
+        await bench.lane.settle(lost)
+    # It is given back before the next is served.
+    assert await bench.effect(ASK, quotas=(quota(1),)) == APPROVED
+    rows = await bench.connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", lost.id)
+    assert [row["outcome"] for row in rows] == ["not_forwarded"]
+
+
+async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    left = asyncio.Event()
+    transaction = own_connection.OwnConnection.transaction
+
+    async def slow(self: Any, work: Any) -> Any:
+        result = await transaction(self, work)
+        if not left.is_set():
+            waiting.cancel()
+            left.set()
+            await asyncio.sleep(0)
+        return result
+
+    waiting = asyncio.create_task(bench.settle(ASK))
+    monkeypatch.setattr(own_connection.OwnConnection, "transaction", slow)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await bench.effect(ASK) == APPROVED
+    assert await states(bench.connection) == ["consumed"]
