@@ -5,9 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
 import asyncpg
-from fastapi import FastAPI
-
-from app.adapters.console.console import Console
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clients import Clients
 from app.features.access.clockwork import DatabaseClock
@@ -33,7 +30,6 @@ from app.lifespan.admissions import AdmissionPort
 from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
 from app.lifespan.approvals import ApprovalNewsPort
 from app.lifespan.commands import Commands, Reach
-from app.lifespan.pages import pages
 from app.lifespan.ports import (
     EndedSessionsPort,
     InFlightPort,
@@ -45,6 +41,7 @@ from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
 from app.lifespan.sign_in import ProviderWatch, authenticator, local_administrator, provider_keys
 from app.lifespan.syncs import PeriodicSyncs, SyncRequestsPort
 from app.settings import Settings
+from fastapi import FastAPI
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 # Reads for cold tokens and refreshes, beside the API's own pool.
@@ -68,7 +65,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             reach = Reach()
-            runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach)
+            runtime, app.state.break_glass = await _runtime(settings, stack, reach)
             app.state.runtime = runtime
             app.state.gateway, app.state.access = await _gateway(settings, runtime, stack, reach)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
@@ -79,9 +76,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
     return lifespan
 
 
-async def _runtime(
-    settings: Settings, stack: AsyncExitStack, reach: Reach
-) -> tuple[Runtime, BreakGlass, Console]:
+async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> tuple[Runtime, BreakGlass]:
     engine = make_engine(_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
     stack.push_async_callback(engine.dispose)
     outbound = await stack.enter_async_context(
@@ -96,7 +91,7 @@ async def _runtime(
     client_tokens = ClientTokens(outbound)
     stack.push_async_callback(client_tokens.aclose)
     peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)
-    keys, publications = await provider_keys(settings, outbound, stack)
+    keys = await provider_keys(settings, outbound, stack)
     watch = ProviderWatch(sessions, keys, settings.oidc_provider)
     await watch.keep_environment()
     watching = asyncio.create_task(watch.run(), name="providers")
@@ -104,7 +99,6 @@ async def _runtime(
     break_glass = local_administrator(settings, sessions, peppers, stack)
     workers = settings.workers
     attempts = SignInAttempts(Quota("failed-sign-ins", settings.limit_failed_sign_ins, workers=workers))
-    requests = Quota("requests", settings.limit_requests, workers=workers)
     runtime = Runtime(
         sessions=sessions,
         peppers=peppers,
@@ -112,7 +106,9 @@ async def _runtime(
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(
-            authenticator(sessions, peppers, keys, break_glass), attempts, requests
+            authenticator(sessions, peppers, keys, break_glass),
+            attempts,
+            Quota("requests", settings.limit_requests, workers=workers),
         ),
         attempts=attempts,
         public_url=settings.base_url,
@@ -122,7 +118,7 @@ async def _runtime(
         approval_ttl=settings.approval_ttl,
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
-    return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)
+    return runtime, break_glass
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -187,7 +183,7 @@ async def _gateway(
         per_identity=per_identity.share(settings.workers),
         times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
     )
-    neighbours.gateway = approvals.gateway = gateway
+    neighbours.gateway = gateway
     stack.push_async_callback(gateway.aclose)
     periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
     stack.push_async_callback(_cancelled, periodic)
