@@ -238,7 +238,7 @@ class Aggregate:
         version, modern = read_version(exchange)
         if modern:
             refuse_http_method(modern)
-        session_id = self.sessions.of(exchange, view)
+        session_id, leads = self.sessions.of(exchange, view), self.sessions.leads(exchange, view)
         message = Message({}, "GET", {}, None, modern=False, version=version)
         stream = self._stream(Caller(exchange, message, session_id))
 
@@ -246,7 +246,10 @@ class Aggregate:
             return (await self.notebook.of(session_id)).subscriptions
 
         async def forward(passed: Passed) -> str:
-            with self.notebook.listening(session_id, stream.uris_moved):
+            with (
+                self.notebook.listening(session_id, stream.uris_moved),
+                self.approvals.completions.told_on(exchange, view.token.id, leads=leads),
+            ):
                 return await stream.hear(passed, uris)
 
         with self.streams.opened(exchange, view):

@@ -90,7 +90,7 @@ class Gateway:
             sealer, ended_sessions, self._notebook, neighbours, self._upstreams
         )
         self._running = RunningCalls(self._alarms, self._sessions.tell_cancelled)
-        approvals = Approvals(sealer, approval_news, self._public_url)
+        approvals = self._approvals = Approvals(sealer, approval_news, self._public_url)
         mirrored = Mirrored(
             pipeline,
             outbound,
@@ -185,6 +185,15 @@ class Gateway:
     def notes_changed_elsewhere(self, session_id: UUID | None) -> None:
         """Another worker changed what is noted of a session; ``None``: of nobody knows which."""
         self._notebook.changed_elsewhere(session_id)
+
+    @property
+    def hears_of_approvals(self) -> bool:
+        """Whether a client listens that would be told of one."""
+        return bool(self._approvals.completions)
+
+    def approval_decided(self, approval_id: UUID, token_id: UUID) -> None:
+        """An approval was decided that a call with this token asked for."""
+        self._approvals.completions.decided(approval_id, token_id)
 
     async def aclose(self) -> None:
         """Close what is kept between requests: sessions with upstreams. Call it before the outbound client closes."""

@@ -7,12 +7,13 @@ the decision, without a connection to the database, as long as such a request ca
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from mcp_types import URL_ELICITATION_REQUIRED
 
+from app.gateway.completions import Completions
 from app.gateway.denials import asked_text, denial_meta, denial_text, denied_request, denied_result, event_of
 from app.gateway.envelope import CAPABILITIES_KEY, Message
 from app.gateway.http import Exchange, result_body
@@ -59,6 +60,7 @@ class Approvals:
     news: ApprovalNews
     public_url: str
     """Without a trailing slash."""
+    completions: Completions = field(default_factory=Completions)
 
     def link(self, id: UUID) -> str:
         """Where an approval is decided."""

@@ -66,7 +66,11 @@ class MirrorListen(MirrorCall):
 
     async def _stream(self, passed: Passed) -> str:
         target, exchange, origin = passed.to, self.exchange, self._origin
-        with Watch(exchange, passed.flight, modern=True) as watch:
+        completions, leads = self.mirror.approvals.completions, self.leads and origin is None
+        with (
+            completions.told_on(exchange, passed.view.token.id, leads=leads),
+            Watch(exchange, passed.flight, modern=True) as watch,
+        ):
             response = await self.mirror.outbound.request(
                 "GET",
                 target.url,

@@ -183,7 +183,7 @@ async def _gateway(
         per_identity=per_identity.share(settings.workers),
         times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
     )
-    neighbours.gateway = gateway
+    neighbours.gateway = approvals.gateway = gateway
     stack.push_async_callback(gateway.aclose)
     periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
     stack.push_async_callback(_cancelled, periodic)

@@ -12,8 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.errors import Unavailable
+from app.features.approvals.news import CHANNEL
+from app.gateway import Gateway
 
-CHANNEL = "scopegate_approvals"
+__all__ = ["CHANNEL", "ApprovalNewsPort"]
+
 LOOK_EVERY_S = 2.0
 """A withdrawn right ends its approvals, and a wait for them has to end with it."""
 
@@ -22,6 +25,11 @@ _STANDING = text("""
 SELECT id, state = 'pending' AS waits FROM approvals
 WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('pending', 'approved') AND expires_at > clock_timestamp()
 """)
+_WHOSE = text(
+    "SELECT id, token_id FROM approvals WHERE id = ANY(CAST(:ids AS uuid[])) AND token_id IS NOT NULL"
+)
+MAX_TOLD = 1_000
+"""Decisions that are remembered until the next look."""
 _FAULTS = (Unavailable, SQLAlchemyError, OSError)
 
 
@@ -32,6 +40,9 @@ class ApprovalNewsPort:
         self._sessions = sessions
         self._waiting: dict[asyncio.Future[None], frozenset[UUID]] = {}
         self._news = asyncio.Event()
+        self._told: set[UUID] = set()
+        self.gateway: Gateway | None = None
+        """Who tells clients of decisions; set once there is one."""
 
     async def settled(self, ids: Collection[UUID]) -> None:
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -43,8 +54,12 @@ class ApprovalNewsPort:
         finally:
             del self._waiting[settled]
 
-    def hear(self, _payload: str | None) -> None:
-        """Something was decided, or may have been while nobody listened."""
+    def hear(self, payload: str | None) -> None:
+        """An approval was decided; ``None``: some may have been while nobody listened."""
+        if payload is not None and self.gateway is not None and self.gateway.hears_of_approvals:
+            if len(self._told) < MAX_TOLD:
+                self._told.add(UUID(hex=payload))
+            self._news.set()
         if self._waiting:
             self._news.set()
 
@@ -68,10 +83,15 @@ class ApprovalNewsPort:
 
     async def _look(self) -> None:
         wanted = {id for ids in self._waiting.values() for id in ids}
-        if not wanted:
+        told, self._told = self._told, set()
+        if not wanted and not told:
             return
         async with self._sessions() as session:
             standing = {row.id: row.waits for row in await session.execute(_STANDING, {"ids": list(wanted)})}
+            whose = list(await session.execute(_WHOSE, {"ids": list(told)})) if told else []
+        for id, token_id in whose:
+            if self.gateway is not None:
+                self.gateway.approval_decided(id, token_id)
         for settled, ids in list(self._waiting.items()):
             if not settled.done() and not (ids <= standing.keys() and any(standing[id] for id in ids)):
                 settled.set_result(None)

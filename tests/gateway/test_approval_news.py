@@ -16,6 +16,7 @@ from app.lifespan import approvals
 from app.lifespan.approvals import ApprovalNewsPort
 
 Sessions = async_sessionmaker[AsyncSession]
+TOKEN = uuid4()
 
 
 @asynccontextmanager
@@ -37,7 +38,7 @@ async def made(sessions: Sessions, *states: str, left: timedelta = timedelta(hou
         await session.flush()
         expires_at = datetime.now(UTC) + left
         rows = [
-            Approval(kind="call", state=state, identity_id=person.id, expires_at=expires_at)
+            Approval(kind="call", state=state, identity_id=person.id, token_id=TOKEN, expires_at=expires_at)
             for state in states
         ]
         session.add_all(rows)
@@ -75,6 +76,33 @@ async def test_a_wait_ends_when_all_is_decided_or_one_will_not_be_given(sessions
         await decide(sessions, pending)
         news.hear(pending.hex)
         await asyncio.gather(*waiting)
+
+
+class Hearing:
+    """Clients of a worker, in place of a gateway."""
+
+    def __init__(self) -> None:
+        self.hears_of_approvals = True
+        self.told: asyncio.Queue[tuple[UUID, UUID]] = asyncio.Queue()
+
+    def approval_decided(self, *decided: UUID) -> None:
+        self.told.put_nowait(decided)  # type: ignore[arg-type]
+
+
+async def test_clients_that_listen_are_told_of_decisions_on_calls_with_their_token(
+    sessions: Sessions,
+) -> None:
+    first, second = await made(sessions, "approved", "denied")
+    hearing = Hearing()
+    async with working(sessions) as news:
+        news.gateway = hearing  # type: ignore[assignment]
+        news.hear(uuid4().hex)
+        hearing.hears_of_approvals = False
+        news.hear(first.hex)
+        hearing.hears_of_approvals = True
+        news.hear(second.hex)
+        assert await hearing.told.get() == (second, TOKEN)
+        assert hearing.told.empty()
 
 
 async def test_a_decision_that_nobody_told_of_is_found_all_the_same(

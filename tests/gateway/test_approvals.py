@@ -1,7 +1,8 @@
 """How clients of each era are told that a person has to approve their call, and how they wait for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,12 +12,13 @@ import httpx2
 import pytest
 
 from app.domain.policy import ApprovalDemand, Effect, PolicyInput, PolicyVerdict
+from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.gateway import approvals, relay
 from app.gateway.ports import ApprovalState, Call, NeededApproval, Withheld
 from app.kit.ids import APPROVAL, EVENT, format_id
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern, request
 from tests.gateway.test_input_rounds import QUESTIONS
-from tests.gateway.upstreams import Seen, scripted, send_json
+from tests.gateway.upstreams import Seen, scripted, send_events, send_json
 from tests.gateway.world import Policies, World, running
 
 TOOL = {"name": "refund", "inputSchema": {"type": "object"}}
@@ -284,21 +286,29 @@ async def test_a_server_may_ask_in_a_call_that_was_approved(path: str, name: str
         assert (answered["requestState"], list(answered["inputResponses"])) == ("its own", list(QUESTIONS))
 
 
-async def session(
-    client: httpx2.AsyncClient, path: str, elicitation: Any, version: str = LEGACY
-) -> Callable[[dict[str, Any]], Any]:
+Sending = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+async def session(client: httpx2.AsyncClient, path: str, elicitation: Any, version: str = LEGACY) -> Sending:
     """Begin a legacy session; gives what posts in it."""
+    return (await opened(client, path, elicitation, version))[0]
+
+
+async def opened(
+    client: httpx2.AsyncClient, path: str, elicitation: Any, version: str = LEGACY
+) -> tuple[Sending, dict[str, str]]:
+    """The same with the headers of the session."""
     hello = initialize(version)
     hello["params"]["capabilities"] = {} if elicitation is None else {"elicitation": elicitation}
     answer = await post(client, path, hello)
-    headers = {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": version}
+    headers = {"mcp-session-id": answer.headers["mcp-session-id"], "mcp-protocol-version": version}
 
     async def send(message: dict[str, Any]) -> Any:
-        got = await post(client, path, message, **headers)
+        got = await client.post(path, json=message, headers=headers)
         assert got.status_code == 200, got.text
         return got.json()
 
-    return send
+    return send, headers
 
 
 @ENDPOINTS
@@ -326,6 +336,52 @@ async def test_a_client_of_2025_11_25_that_leads_its_user_is_led_and_others_are_
             assert "resultType" not in told
         here.decide(ApprovalState.APPROVED)
         assert (await send(refund(name)))["result"]["content"][0]["text"] == "refunded"
+
+
+@ENDPOINTS
+async def test_a_session_that_was_led_to_an_approval_hears_that_it_is_decided(path: str, name: str) -> None:
+    async def streaming(message: dict[str, Any], receive: Any, send: Any) -> None:
+        if message:
+            await done(message, receive, send)
+            return
+        await send_events(send, b": here\r\n\r\n", last=False)
+        await receive()
+
+    async with desk(streaming, (LEGACY,)) as here, here.world.client(here.token) as client:
+        credential = parse_credential(here.token, SCOPED_TOKEN)
+        assert credential is not None
+        can: tuple[dict[str, Any], ...] = ({"form": {}}, {"url": {}})
+        for declared in can:
+            send, headers = await opened(client, path, declared)
+            await send(refund(name))
+            async with client.stream("GET", path, headers=headers) as stream:
+                assert stream.status_code == 200
+                assert here.world.gateway.hears_of_approvals is ("url" in declared)
+                for token_id in (uuid4(), credential.id):
+                    here.world.gateway.approval_decided(here.needed[0].id, token_id)
+                if "url" in declared:
+                    lines = stream.aiter_lines()
+                    told = [line async for line in take(lines) if line.startswith("data: ")]
+        assert [json.loads(line[6:]) for line in told] == [
+            {
+                "jsonrpc": "2.0",
+                "method": "notifications/elicitation/complete",
+                "params": {"elicitationId": here.id()},
+            }
+        ]
+        async with asyncio.timeout(5):
+            while here.world.gateway.hears_of_approvals:  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0.01)
+
+
+async def take(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Lines up to the end of the first event that has data."""
+    seen = ""
+    async for line in lines:
+        yield line
+        seen = line or seen
+        if not line and seen.startswith("data: "):
+            return
 
 
 async def test_who_calls_for_a_task_gets_no_result_but_an_error() -> None:
