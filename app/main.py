@@ -25,6 +25,7 @@ from app.features.tokens import erase_routes as erasing
 from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import routes as tokens
 from app.features.tools import routes as tools
+from app.features.webhooks import routes as webhooks
 from app.kit import error_pages, health, problems, reference_page
 from app.kit.openapi import document
 from app.kit.request_limits import RequestLimits
@@ -87,6 +88,7 @@ def create_api(settings: Settings) -> FastAPI:
         service_accounts,
         identity_providers,
         administrators,
+        webhooks,
         me,
         break_glass,
         audit,

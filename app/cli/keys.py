@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.servers.reseal import Resealed, reseal
+from app.features.webhooks.secrets import reseal_secrets
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions
 from app.settings import Settings
@@ -18,6 +19,7 @@ Result = TypeVar("Result")
 ENCRYPTION, PEPPER = "SCOPEGATE_ENCRYPTION_KEY", "SCOPEGATE_TOKEN_PEPPER"
 
 _CREDENTIALS = "SELECT key_id, count(*) FROM server_credentials GROUP BY key_id"
+_SIGNING = "SELECT key_id, count(*) FROM webhook_secrets GROUP BY key_id"
 _ARGUMENTS = "SELECT key_id, count(*) FROM audit_arguments GROUP BY key_id"
 # Of what is digested only that which still opens something counts.
 _TOKENS = """
@@ -38,7 +40,11 @@ SELECT pepper_key_id, count(*) FROM (
 ) AS s WHERE expires_at > now() GROUP BY pepper_key_id
 """
 _RESTS_ON = {
-    ENCRYPTION: {"upstream credentials": _CREDENTIALS, "arguments of calls": _ARGUMENTS},
+    ENCRYPTION: {
+        "upstream credentials": _CREDENTIALS,
+        "signing secrets of webhooks": _SIGNING,
+        "arguments of calls": _ARGUMENTS,
+    },
     PEPPER: {
         "secrets of tokens": _TOKENS,
         "secrets of service accounts": _ACCOUNTS,
@@ -108,8 +114,11 @@ def rotate(settings: Settings) -> tuple[Resealed, Standing]:
     """Seal everything with the newest key; what was done, and how the keys stand afterwards."""
 
     async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, Standing]:
-        done = await reseal(sessions, Sealer(settings.keys("encryption_key")))
-        return done, await _standing(settings, sessions)
+        sealer = Sealer(settings.keys("encryption_key"))
+        done = await reseal(sessions, sealer)
+        secrets, unopened = await reseal_secrets(sessions, sealer)
+        both = Resealed(done.done + secrets, done.unopened + unopened)
+        return both, await _standing(settings, sessions)
 
     return _at_the_database(settings, run)
 

@@ -16,7 +16,10 @@ _CHECK = text(
     "SELECT (SELECT version_num FROM alembic_version) AS revision, scopegate_epoch() IS NOT NULL AS recording, "
     "to_regclass('audit_events_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', '\"y\"YYYY\"m\"MM')) "
     "IS NOT NULL AS ahead, pg_is_in_recovery() AS standby, current_setting('synchronous_standby_names') <> '' "
-    "AS synchronous, (SELECT count(*) FROM server_credentials WHERE key_id <> ALL(:keys)) AS sealed_away"
+    "AS synchronous, (SELECT count(*) FROM server_credentials WHERE key_id <> ALL(:keys)) "
+    "+ (SELECT count(*) FROM webhook_secrets WHERE key_id <> ALL(:keys)) AS sealed_away, "
+    "(SELECT count(*) FROM webhooks WHERE status = 'active' AND ended_at IS NULL "
+    "AND failing_since < now() - interval '5 minutes') AS unheard"
 )
 
 
@@ -45,6 +48,8 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
             f"{row.sealed_away} stored credentials are sealed with a key that is not configured; "
             "scopegate keys list names it"
         )
+    if row.unheard:
+        warnings.append(f"{row.unheard} webhooks fail; GET /api/v1/webhooks?failing=true names them")
     warnings.extend(runtime.warnings())
     ready = str(row.revision) >= head() and row.recording and not row.standby
     body = {

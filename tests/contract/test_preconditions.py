@@ -51,6 +51,8 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     credentials = credential.rpartition("/")[0]
     provider = await things.new_path("identity-providers")
     digest = (await things.api.get(tool)).json()["definition_digest"]
+    hook = await things.new_path("webhooks")
+    delivery = await things.delivery(hook)
     says = {"digest": await things.let_say(server, "Ask first.")}
     by_name = f"/api/v1/identities/offboard?user_name={shown['user_name']}"
     return {
@@ -85,6 +87,10 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "delete_service_account": ("DELETE", account, None, account),
         "update_identity_provider": ("PATCH", provider, {"name": "x"}, provider),
         "delete_identity_provider": ("DELETE", provider, None, provider),
+        "update_webhook": ("PATCH", hook, {"name": "x"}, hook),
+        "rotate_webhook": ("POST", f"{hook}/rotate", {}, hook),
+        "retry_webhook_delivery": ("POST", f"{delivery}/retry", None, delivery),
+        "delete_webhook": ("DELETE", hook, None, hook),
         "revoke_service_account_credential": ("DELETE", credential, None, credentials),
     }
 

@@ -1,6 +1,7 @@
 """One of each object of the API, made through the API, for tests of what holds for all of them."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.definitions import text_digest
 from app.features.servers.models import Server
-from app.kit.ids import parse_id
+from app.features.webhooks.models import WebhookDelivery
+from app.kit.ids import format_id, parse_id
 from tests.features.tokens.world import in_days
 
 Json = dict[str, Any]
@@ -31,6 +33,16 @@ class Things:
             (await session.get_one(Server, id)).instructions = instructions
             await session.commit()
         return text_digest(instructions).hex()
+
+    async def delivery(self, webhook: str) -> str:
+        """The path of a message that waits for a webhook, and that nobody sends meanwhile."""
+        later = datetime.now(UTC) + timedelta(hours=1)
+        id = parse_id("whk", webhook.rpartition("/")[2])
+        async with self.sessions() as session:
+            row = WebhookDelivery(webhook_id=id, type="approval.requested", data={}, due_at=later)
+            session.add(row)
+            await session.commit()
+        return f"{webhook}/deliveries/{format_id('dlv', row.id)}"
 
     async def order(self, kind: str) -> tuple[str, Json | None]:
         """The path and the body that make one object of a kind."""
@@ -54,6 +66,8 @@ class Things:
             body |= {"identity_id": await self.id("identities")}
         elif kind == "service-accounts":
             body |= {"role": "auditor", "owner_id": await self.id("identities")}
+        elif kind == "webhooks":
+            body |= {"url": "https://hooks.invalid/", "events": ["approval.requested"]}
         elif kind == "identity-providers":
             body |= {"issuer": f"https://{name}.example.com", "audiences": ["scopegate"]}
         return body

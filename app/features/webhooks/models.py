@@ -27,7 +27,6 @@ class Webhook(ObjectRow, table=True):
     events: list[str] = Field(sa_type=ARRAY(TEXT))
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
     disabled_reason: str | None = None
-    """Why it was disabled, if nobody did it by hand."""
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     """How many attempts failed since the last that went well."""

@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from sqlalchemy import Select, select
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import Select, cast, select
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -23,11 +23,10 @@ def select_webhooks(query: WebhookQuery) -> Select[Webhook]:
     if query.status:
         statement = statement.where(col(Webhook.status).in_(query.status))
     if query.event:
-        statement = statement.where(
-            col(Webhook.events).op("&&")(array([event.value for event in query.event]))
-        )
-    if query.failing is not None:
-        statement = statement.where(col(Webhook.failing_since).is_not(None) == query.failing)
+        events = cast([event.value for event in query.event], ARRAY(TEXT))
+        statement = statement.where(col(Webhook.events).op("&&")(events))
+    if query.failing:
+        statement = statement.where(col(Webhook.failing_since).is_not(None))
     if query.q:
         statement = statement.where(col(Webhook.name).icontains(query.q, autoescape=True))
     return statement

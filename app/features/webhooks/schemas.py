@@ -37,8 +37,11 @@ WebhookStatus = TypeAliasType(
 WebhookDisabledReason = TypeAliasType(
     "WebhookDisabledReason",
     Annotated[
-        Literal["gone"],
-        Field(description="`gone`: its endpoint answered 410, which asks never to be called again."),
+        Literal["manual", "gone"],
+        Field(
+            description="`manual`: somebody disabled it; `gone`: its endpoint answered 410, which asks never to be "
+            "called again."
+        ),
     ],
 )
 WebhookDeliveryState = TypeAliasType(
@@ -90,7 +93,7 @@ class WebhookView(Strict):
     events: Events
     status: WebhookStatus
     disabled_reason: WebhookDisabledReason | None = Field(
-        description="Why it was disabled; null when somebody did it, and while it is active."
+        description="Why it was disabled; null while it is active."
     )
     failures: int = Field(description="How many attempts failed since the last that went well.")
     failing_since: datetime | None = Field(description="When the first of these was; null when all is well.")
@@ -186,9 +189,7 @@ class WebhookQuery(ListQuery):
 
     status: list[WebhookStatus] = Field(default_factory=list)
     event: list[WebhookEvent] = Field(default_factory=list, description="Those that are told of it.")
-    failing: bool | None = Field(
-        default=None, description="Those whose last attempt failed, or those whose did not."
-    )
+    failing: bool = Field(default=False, description="Only those whose last attempt failed.")
     q: ShortText | None = Field(default=None, description="Text in the name.")
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too; needs the permission audit.read."

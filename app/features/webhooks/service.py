@@ -87,7 +87,7 @@ async def change(
     before = {name: getattr(webhook, name) for name in changes}
     webhook.sqlmodel_update(changes)
     if "status" in changes:
-        webhook.disabled_reason = None
+        webhook.disabled_reason = "manual" if webhook.status == "disabled" else None
     if changes.keys() & {"status", "url"}:
         # Whatever was wrong was wrong before.
         webhook.failures, webhook.failing_since, webhook.held_until = 0, None, None

@@ -21,6 +21,7 @@ from .api.servers import AsyncServersResource, ServersResource
 from .api.service_accounts import AsyncServiceAccountsResource, ServiceAccountsResource
 from .api.tokens import AsyncTokensResource, TokensResource
 from .api.tools import AsyncToolsResource, ToolsResource
+from .api.webhooks import AsyncWebhooksResource, WebhooksResource
 
 
 class Resources:
@@ -77,6 +78,11 @@ class Resources:
     def identity_providers(self) -> IdentityProvidersResource:
         """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return IdentityProvidersResource(self._driver)
+
+    @cached_property
+    def webhooks(self) -> WebhooksResource:
+        """Where messages go when something happens, as a call that waits for a person: signed, and sent again."""
+        return WebhooksResource(self._driver)
 
     @cached_property
     def audit_events(self) -> AuditEventsResource:
@@ -158,6 +164,11 @@ class AsyncResources:
     def identity_providers(self) -> AsyncIdentityProvidersResource:
         """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return AsyncIdentityProvidersResource(self._driver)
+
+    @cached_property
+    def webhooks(self) -> AsyncWebhooksResource:
+        """Where messages go when something happens, as a call that waits for a person: signed, and sent again."""
+        return AsyncWebhooksResource(self._driver)
 
     @cached_property
     def audit_events(self) -> AsyncAuditEventsResource:

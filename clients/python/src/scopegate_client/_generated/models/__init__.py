@@ -85,6 +85,7 @@ from .instructions_approve import InstructionsApprove
 from .instructions_state import InstructionsState
 from .issued_credential import IssuedCredential
 from .issued_token import IssuedToken
+from .issued_webhook_secret import IssuedWebhookSecret
 from .json_schema import JsonSchema
 from .keep_arguments import KeepArguments
 from .label_changes import LabelChanges
@@ -161,6 +162,20 @@ from .tools_by_risk import ToolsByRisk
 from .transport import Transport
 from .upstream_credential import UpstreamCredential
 from .upstream_credential_kind import UpstreamCredentialKind
+from .webhook import Webhook
+from .webhook_create import WebhookCreate
+from .webhook_delivery import WebhookDelivery
+from .webhook_delivery_error import WebhookDeliveryError
+from .webhook_delivery_page import WebhookDeliveryPage
+from .webhook_delivery_state import WebhookDeliveryState
+from .webhook_disabled_reason import WebhookDisabledReason
+from .webhook_event import WebhookEvent
+from .webhook_message_data import WebhookMessageData
+from .webhook_order import WebhookOrder
+from .webhook_page import WebhookPage
+from .webhook_rotate import WebhookRotate
+from .webhook_status import WebhookStatus
+from .webhook_update import WebhookUpdate
 from .workload import Workload
 from .workload_claims import WorkloadClaims
 
@@ -250,6 +265,7 @@ __all__ = (
     "InstructionsState",
     "IssuedCredential",
     "IssuedToken",
+    "IssuedWebhookSecret",
     "JsonSchema",
     "KeepArguments",
     "LabelChanges",
@@ -326,6 +342,20 @@ __all__ = (
     "Transport",
     "UpstreamCredential",
     "UpstreamCredentialKind",
+    "Webhook",
+    "WebhookCreate",
+    "WebhookDelivery",
+    "WebhookDeliveryError",
+    "WebhookDeliveryPage",
+    "WebhookDeliveryState",
+    "WebhookDisabledReason",
+    "WebhookEvent",
+    "WebhookMessageData",
+    "WebhookOrder",
+    "WebhookPage",
+    "WebhookRotate",
+    "WebhookStatus",
+    "WebhookUpdate",
     "Workload",
     "WorkloadClaims",
 )
