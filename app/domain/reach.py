@@ -4,43 +4,71 @@ The token that asks exists for the question alone: its scope is all of the grant
 what the widest token of the identity could use, and nothing here decides anything.
 """
 
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from math import inf
+from uuid import UUID
 
 from app.domain.access import Decision, Question, Surroundings, decide, liveness
-from app.domain.objects import Identity, Server, Token, Tool
-from app.domain.policy import Effect
-from app.domain.scopes import GrantsScope
+from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool
+from app.domain.policy import Effect, GrantedIsAllowed
+from app.domain.scopes import AllServers, AllTools, GrantsScope
+
+_NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A server within reach, with the tools that are; each with the decision that says by which grant."""
+    """A server within reach, with the tools and parts that are; each with the decision that says by which grant."""
 
     server: Server
     decision: Decision
     tools: tuple[tuple[Tool, Decision], ...]
+    parts: Mapping[Part, Decision]
 
 
 def stopped(identity: Identity, at: float) -> str | None:
     """Why nothing at all is within reach: the status of the identity, or of whoever answers for it."""
-    return liveness(_widest_token(identity), at, None)
+    return liveness(widest_token(identity), at, None)
 
 
-def reach(identity: Identity, server: Server, around: Surroundings, at: float) -> Reach | None:
-    """What the identity reaches of a server, its tools by name. ``None`` when that is nothing."""
-    token = _widest_token(identity)
+def reach(
+    identity: Identity, server: Server, around: Surroundings, at: float
+) -> Generator[None, None, Reach | None]:
+    """What the identity reaches of a server, its tools by name. ``None`` when that is nothing.
+
+    In steps, of a decision each: a server may have thousands of tools.
+    """
+    token = widest_token(identity)
     decision = decide(Question(token, server), around, at)
     if decision.effect is Effect.DENY:
         return None
     found = []
     for name in sorted(server.tools):
+        yield
         called = decide(Question(token, server, name), around, at)
         if called.effect is not Effect.DENY:
             found.append((server.tools[name], called))
-    return Reach(server, decision, tuple(found))
+    parts = {part: decide(Question(token, server, part=part), around, at) for part in Part}
+    within = {part: used for part, used in parts.items() if used.effect is not Effect.DENY}
+    return Reach(server, decision, tuple(found), within)
 
 
-def _widest_token(identity: Identity) -> Token:
+def call_of(identity: Identity, server: Server, tool: str, around: Surroundings, at: float) -> Decision:
+    """What a call of a tool by the identity is met with, before it is known what it says."""
+    return decide(Question(widest_token(identity), server, tool), around, at)
+
+
+def shut(server: Server | None, tool: str, at: float) -> str | None:
+    """Why nobody at all can call a tool, whatever grants and policies say; ``None`` when somebody could."""
+    everything = Grant(_NOBODY, 0, AllServers(), AllTools(), True, True)
+    anybody = Identity(_NOBODY, 0, IdentityStatus.ACTIVE, grants=(everything,))
+    question = Question(widest_token(anybody), server, tool)
+    decision = decide(question, Surroundings(0, 0, GrantedIsAllowed()), at)
+    return None if decision.allowed else decision.reason_code
+
+
+def widest_token(identity: Identity) -> Token:
+    """The token that can do whatever the identity's grants allow."""
     # Its id is the identity's own, since there is no token that could be named.
     return Token(identity.id, identity.version, identity, GrantsScope(), inf)

@@ -44,10 +44,10 @@ class TokenEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """An identity with everything its rights come from, and the groups that its grants were made to, by grant."""
+class Holders:
+    """Identities with everything their rights come from, and the groups that their grants were made to, by grant."""
 
-    identity: Identity
+    identities: Mapping[UUID, Identity]
     group_of: Mapping[UUID, UUID]
 
 
@@ -122,18 +122,17 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
     return TokenEntry(token, secrets)
 
 
-_EXISTS = "SELECT 1 FROM identities WHERE id = $1"
+_EXISTING = "SELECT id FROM identities WHERE id = ANY($1)"
 _MADE_TO_GROUPS = "SELECT id, group_id FROM grants WHERE id = ANY($1) AND group_id IS NOT NULL"
 
 
-async def read_holder(connection: Any, identity_id: UUID) -> Holder | None:
-    """Read one identity, whatever tokens it has; ``None`` when it does not exist. Runs inside ``consistent``."""
-    if not await connection.fetch(_EXISTS, identity_id):
-        return None
-    identity = (await _read_identities(connection, [identity_id]))[identity_id]
-    grants = [grant.id for grant in identity.grants]
+async def read_holders(connection: Any, ids: Sequence[UUID]) -> Holders:
+    """Read those of these identities that exist, whatever tokens they have. Runs inside ``consistent``."""
+    existing = [row["id"] for row in await connection.fetch(_EXISTING, ids)]
+    identities = await _read_identities(connection, existing)
+    grants = list({grant.id for identity in identities.values() for grant in identity.grants})
     group_of = {row["id"]: row["group_id"] for row in await connection.fetch(_MADE_TO_GROUPS, grants)}
-    return Holder(identity, group_of)
+    return Holders(identities, group_of)
 
 
 async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, Identity]:

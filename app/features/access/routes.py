@@ -1,70 +1,122 @@
-"""``/identities/{id}/access``: what an identity reaches now, and why."""
+"""``/identities/{id}/access`` and ``/tools/{id}/access``: what is reached and by whom, at a moment, and why."""
 
-from datetime import UTC, datetime
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from app.domain.errors import NotFound, Unavailable
-from app.domain.reach import stopped
+from app.domain.errors import NotFound
+from app.domain.reach import shut, stopped
+from app.features.access.callers import callers_of
 from app.features.access.effective import page_of
-from app.features.access.schemas import AccessQuery, IdentityAccessView, ReachedServerView
-from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.features.access.scenes import Scenes
+from app.features.access.schemas import (
+    AccessQuery,
+    IdentityAccessView,
+    MomentQuery,
+    ReachedServerView,
+    ToolAccessView,
+    ToolCallerView,
+)
+from app.features.access.snapshot import AccessSnapshot
+from app.features.tools import service as tools
 from app.kit.authorization import Permission, requires
-from app.kit.database import TransactionalRoute
-from app.kit.ids import IdentityId
+from app.kit.database import Session, TransactionalRoute
+from app.kit.ids import IdentityId, ToolId
 from app.kit.pagination import Cursors
 from app.kit.problems import COMMON_PROBLEMS
 from app.kit.runtime import CurrentRuntime
 
-router = APIRouter(
-    prefix="/api/v1/identities",
-    tags=["identities"],
-    route_class=TransactionalRoute,
-    responses=COMMON_PROBLEMS,
-)
+router = APIRouter(prefix="/api/v1", route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
 
 
-async def _get_snapshot(request: Request) -> AccessSnapshot:
+async def get_snapshot(request: Request) -> AccessSnapshot:
     snapshot: AccessSnapshot = request.app.state.access
     return snapshot
 
 
+CurrentSnapshot = Annotated[AccessSnapshot, Depends(get_snapshot)]
+
+
 @router.get(
-    "/{identity_id}/access",
+    "/identities/{identity_id}/access",
     dependencies=[requires(Permission.GRANTS_READ)],
+    tags=["identities"],
     operation_id="list_identity_access",
-    summary="List what an identity reaches now, and why, by slug",
+    summary="List what an identity reaches, and why, by slug",
 )
 async def list_identity_access(
     identity_id: IdentityId,
     query: Annotated[AccessQuery, Query()],
+    session: Session,
     runtime: CurrentRuntime,
-    snapshot: Annotated[AccessSnapshot, Depends(_get_snapshot)],
+    snapshot: CurrentSnapshot,
 ) -> IdentityAccessView:
     """The servers and tools that its live grants and those of its groups reach, decided as calls are.
 
-    A token reaches as much at most: its own scope narrows it. A page with many tools holds fewer servers than `limit`.
+    A token reaches as much at most: its own scope narrows it. Policies that read what a call says cannot be asked
+    before there is one. A page with many tools holds fewer servers than `limit`.
     """
-    filters = {"identity_id": identity_id, "server_id": sorted(query.server_id)}
+    filters = {"identity_id": identity_id, "server_id": sorted(query.server_id), "at": query.at}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_access", filters)
     position = cursors.read(query.cursor)
-    try:
-        holder, fleet, around = await snapshot.holder(identity_id)
-    except SnapshotUnavailable as error:
-        raise Unavailable("The database cannot serve right now; repeat the request shortly.") from error
-    if holder is None:
-        raise NotFound("There is no such identity.")
-    at = snapshot.clock.now()
-    reason = stopped(holder.identity, at)
-    servers = () if reason is not None else fleet.servers.values()
+    scenes = Scenes(session, snapshot, query.at)
+    scene = await scenes.of([identity_id])
+    identity = scene.identities.get(identity_id)
+    if identity is None:
+        raise NotFound("There is no such identity, or there was none at that time.")
+    reason = stopped(identity, scenes.at)
+    servers = () if reason is not None else scene.servers.values()
     wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
     after = None if position is None else str(position[0])
-    found, following = page_of(holder.identity, wanted, around, at, after=after, limit=query.limit)
+    found, following = await page_of(
+        identity, wanted, scene.around, scenes.at, after=after, limit=query.limit
+    )
     return IdentityAccessView(
         identity_id=identity_id,
-        at=datetime.fromtimestamp(at, UTC),
+        at=scenes.time,
         stopped=reason,
-        items=[ReachedServerView.from_reach(reach, holder.group_of) for reach in found],
+        items=[ReachedServerView.from_reach(reach, scene.group_of) for reach in found],
+        next_cursor=None if following is None else cursors.write([following]),
+    )
+
+
+@router.get(
+    "/tools/{tool_id}/access",
+    dependencies=[requires(Permission.GRANTS_READ)],
+    tags=["tools"],
+    operation_id="list_tool_access",
+    summary="List who can call a tool, and why",
+)
+async def list_tool_access(
+    tool_id: ToolId,
+    query: Annotated[MomentQuery, Query()],
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> ToolAccessView:
+    """The identities whose grants, or those of whose groups, reach the tool, decided as calls are.
+
+    Newest first. Where few of many identities can call it, a page may hold fewer than `limit`, or none, and still
+    have a `next_cursor`.
+    """
+    filters = {"tool_id": tool_id, "at": query.at}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_access", filters)
+    position = cursors.read(query.cursor)
+    tool = await tools.require(session, tool_id, ended=query.at is not None)
+    scenes = Scenes(session, snapshot, query.at, server_id=tool.server_id)
+    server = (await scenes.of([])).servers.get(tool.server_id)
+    reason = shut(server, tool.name, scenes.at)
+    after = None if position is None else UUID(position[0])
+    found, following = (
+        ([], None)
+        if reason is not None
+        else await callers_of(session, scenes, tool.server_id, tool.name, after=after, limit=query.limit)
+    )
+    return ToolAccessView(
+        tool_id=tool_id,
+        at=scenes.time,
+        stopped=reason,
+        items=[ToolCallerView.from_caller(caller) for caller in found],
         next_cursor=None if following is None else cursors.write([following]),
     )

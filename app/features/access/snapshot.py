@@ -7,7 +7,7 @@ that begin after it was asked, so that it never returns what made it necessary.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -23,11 +23,11 @@ from app.domain.token_format import Credential
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.reading import (
     Fleet,
-    Holder,
+    Holders,
     TokenEntry,
     consistent,
     read_fleet,
-    read_holder,
+    read_holders,
     read_token,
 )
 from app.features.servers.credentials import launch_of, open_credential
@@ -204,19 +204,20 @@ class AccessSnapshot:
         entry = await self._load(token_id, bounded=False)
         return None if entry is None else entry.token
 
-    async def holder(self, identity_id: UUID) -> tuple[Holder | None, Fleet, Surroundings]:
-        """An identity and the fleet as they are now, read together. Raises ``SnapshotUnavailable``.
+    async def holders(self, ids: Sequence[UUID]) -> tuple[Holders, Fleet, Surroundings]:
+        """Those of the identities that exist, and the fleet, as they are now, read together. Raises
+        ``SnapshotUnavailable``.
 
         Servers that have not changed since the snapshot are taken from it.
         """
         known, _ = await self.fleet()
 
-        async def read(connection: Any) -> tuple[Holder | None, Fleet]:
-            return await read_holder(connection, identity_id), await read_fleet(connection, known.servers)
+        async def read(connection: Any) -> tuple[Holders, Fleet]:
+            return await read_holders(connection, ids), await read_fleet(connection, known.servers)
 
         async with _in_time(), self._holder_reads:
-            holder, fleet = await self._reading(read)
-        return holder, fleet, Surroundings(fleet.version, fleet.policy_version, self._policies)
+            holders, fleet = await self._reading(read)
+        return holders, fleet, Surroundings(fleet.version, fleet.policy_version, self._policies)
 
     async def target(self, server: Server, identity_id: UUID) -> Target:
         """Where calls of an identity go in this version of a server, with its own credential or else the server's.

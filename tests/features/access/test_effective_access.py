@@ -82,12 +82,21 @@ async def test_each_server_and_tool_comes_with_the_grant_and_the_group_that_give
     shown = await access(api, ada)
     assert (shown["identity_id"], shown["stopped"], shown["next_cursor"]) == (ada["id"], None, None)
     assert [item["slug"] for item in shown["items"]] == [fleet.slugs["books"], fleet.slugs["notes"]]
-    because = {"decision": "allow", "reason_code": "granted"}
+    because = {"decision": "allow", "reason_code": "granted", "policy_ids": [], "approver_groups": []}
     by_team = because | {"grant_id": ours["id"], "group_id": team["id"]}
     by_own = because | {"grant_id": own["id"], "group_id": None}
     books, notes = shown["items"]
     assert {name: books[name] for name in by_team} == by_team
     assert {name: notes[name] for name in by_own} == by_own
+    # The team's grant is of tools alone.
+    assert (books["resources"], books["prompts"], notes["resources"]) == (None, None, None)
+    everything = await grant(api, ada, servers=fleet.only("books"))
+    widened = (await access(api, ada))["items"][0]
+    assert (
+        widened["resources"]
+        == widened["prompts"]
+        == because | {"grant_id": everything["id"], "group_id": None}
+    )
     assert [
         {name: value for name, value in tool.items() if name != "tool_id"} for tool in notes["tools"]
     ] == [{"name": "look", "risk": "read", **by_team}, {"name": "wipe", "risk": "destructive", **by_own}]
@@ -280,6 +289,6 @@ async def test_a_database_that_cannot_be_read_is_503(
     async def lost(*_: object) -> None:
         raise OSError
 
-    monkeypatch.setattr("app.features.access.snapshot.read_holder", lost)
+    monkeypatch.setattr("app.features.access.snapshot.read_holders", lost)
     answer = await api.get(f"/api/v1/identities/{ada['id']}/access")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

@@ -1,6 +1,7 @@
 """The models of requests and answers."""
 
 from .access_decision import AccessDecision
+from .access_reason import AccessReason
 from .access_token import AccessToken
 from .access_token_type import AccessTokenType
 from .administrator import Administrator
@@ -148,8 +149,10 @@ from .token_rotate import TokenRotate
 from .token_status import TokenStatus
 from .token_update import TokenUpdate
 from .tool import Tool
+from .tool_access import ToolAccess
 from .tool_annotations import ToolAnnotations
 from .tool_approve import ToolApprove
+from .tool_caller import ToolCaller
 from .tool_changes import ToolChanges
 from .tool_create import ToolCreate
 from .tool_definition import ToolDefinition
@@ -181,6 +184,7 @@ from .workload_claims import WorkloadClaims
 
 __all__ = (
     "AccessDecision",
+    "AccessReason",
     "AccessToken",
     "AccessTokenType",
     "Administrator",
@@ -328,8 +332,10 @@ __all__ = (
     "TokenStatus",
     "TokenUpdate",
     "Tool",
+    "ToolAccess",
     "ToolAnnotations",
     "ToolApprove",
+    "ToolCaller",
     "ToolChanges",
     "ToolCreate",
     "ToolDefinition",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @define(kw_only=True)
 class IdentityAccess:
-    """What an identity reaches now, server by server. When nothing is, `stopped` says what keeps it so."""
+    """What an identity reaches at a moment, server by server. When nothing is, `stopped` says what keeps
+    it so."""
 
     identity_id: str
     """The id of an identity."""

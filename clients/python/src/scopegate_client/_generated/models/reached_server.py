@@ -8,6 +8,7 @@ from attrs import define
 from ..models.access_decision import AccessDecision, check_access_decision
 
 if TYPE_CHECKING:
+    from ..models.access_reason import AccessReason
     from ..models.reached_tool import ReachedTool
 
 
@@ -27,6 +28,12 @@ class ReachedServer:
     group_id: None | str
     """The group that the grant was made to; null when it was made to the identity itself."""
 
+    policy_ids: list[str]
+    """The policies that decided, if any did."""
+
+    approver_groups: list[str]
+    """The groups of which somebody has to approve each call; of each group one."""
+
     server_id: str
     """The id of a server."""
 
@@ -36,8 +43,16 @@ class ReachedServer:
     tools: list[ReachedTool]
     """By name. None when a grant reaches the server and no tool that is active."""
 
+    resources: AccessReason | None
+    """Why its resources are within reach; null when they are not."""
+
+    prompts: AccessReason | None
+    """Why its prompts are within reach; null when they are not."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.access_reason import AccessReason
+
         decision: str = self.decision
 
         reason_code = self.reason_code
@@ -46,6 +61,10 @@ class ReachedServer:
 
         group_id: None | str
         group_id = self.group_id
+
+        policy_ids = self.policy_ids
+
+        approver_groups = self.approver_groups
 
         server_id = self.server_id
 
@@ -56,6 +75,18 @@ class ReachedServer:
             tools_item = tools_item_data.to_dict()
             tools.append(tools_item)
 
+        resources: dict[str, Any] | None
+        if isinstance(self.resources, AccessReason):
+            resources = self.resources.to_dict()
+        else:
+            resources = self.resources
+
+        prompts: dict[str, Any] | None
+        if isinstance(self.prompts, AccessReason):
+            prompts = self.prompts.to_dict()
+        else:
+            prompts = self.prompts
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
@@ -63,9 +94,13 @@ class ReachedServer:
                 "reason_code": reason_code,
                 "grant_id": grant_id,
                 "group_id": group_id,
+                "policy_ids": policy_ids,
+                "approver_groups": approver_groups,
                 "server_id": server_id,
                 "slug": slug,
                 "tools": tools,
+                "resources": resources,
+                "prompts": prompts,
             }
         )
         return field_dict
@@ -73,6 +108,7 @@ class ReachedServer:
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
+        from ..models.access_reason import AccessReason
         from ..models.reached_tool import ReachedTool
 
         d = dict(src_dict)
@@ -89,6 +125,10 @@ class ReachedServer:
 
         group_id = _parse_group_id(d.pop("group_id"))
 
+        policy_ids = cast(list[str], d.pop("policy_ids"))
+
+        approver_groups = cast(list[str], d.pop("approver_groups"))
+
         server_id = d.pop("server_id")
 
         slug = d.pop("slug")
@@ -100,12 +140,46 @@ class ReachedServer:
 
             tools.append(tools_item)
 
+        def _parse_resources(data: object) -> AccessReason | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                resources_type_0 = AccessReason.from_dict(data)
+
+                return resources_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(AccessReason | None, data)
+
+        resources = _parse_resources(d.pop("resources"))
+
+        def _parse_prompts(data: object) -> AccessReason | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                prompts_type_0 = AccessReason.from_dict(data)
+
+                return prompts_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(AccessReason | None, data)
+
+        prompts = _parse_prompts(d.pop("prompts"))
+
         return cls(
             decision=decision,
             reason_code=reason_code,
             grant_id=grant_id,
             group_id=group_id,
+            policy_ids=policy_ids,
+            approver_groups=approver_groups,
             server_id=server_id,
             slug=slug,
             tools=tools,
+            resources=resources,
+            prompts=prompts,
         )

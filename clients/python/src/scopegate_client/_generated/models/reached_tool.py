@@ -25,6 +25,12 @@ class ReachedTool:
     group_id: None | str
     """The group that the grant was made to; null when it was made to the identity itself."""
 
+    policy_ids: list[str]
+    """The policies that decided, if any did."""
+
+    approver_groups: list[str]
+    """The groups of which somebody has to approve each call; of each group one."""
+
     tool_id: str
     """The id of a tool."""
 
@@ -45,6 +51,10 @@ class ReachedTool:
         group_id: None | str
         group_id = self.group_id
 
+        policy_ids = self.policy_ids
+
+        approver_groups = self.approver_groups
+
         tool_id = self.tool_id
 
         name = self.name
@@ -58,6 +68,8 @@ class ReachedTool:
                 "reason_code": reason_code,
                 "grant_id": grant_id,
                 "group_id": group_id,
+                "policy_ids": policy_ids,
+                "approver_groups": approver_groups,
                 "tool_id": tool_id,
                 "name": name,
                 "risk": risk,
@@ -82,6 +94,10 @@ class ReachedTool:
 
         group_id = _parse_group_id(d.pop("group_id"))
 
+        policy_ids = cast(list[str], d.pop("policy_ids"))
+
+        approver_groups = cast(list[str], d.pop("approver_groups"))
+
         tool_id = d.pop("tool_id")
 
         name = d.pop("name")
@@ -93,6 +109,8 @@ class ReachedTool:
             reason_code=reason_code,
             grant_id=grant_id,
             group_id=group_id,
+            policy_ids=policy_ids,
+            approver_groups=approver_groups,
             tool_id=tool_id,
             name=name,
             risk=risk,

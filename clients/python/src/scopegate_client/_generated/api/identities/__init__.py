@@ -205,27 +205,32 @@ class IdentitiesResource(Resource):
         self,
         identity_id: str,
         *,
-        server_id: str | Sequence[str] | None = None,
+        at: datetime.datetime | None = None,
         page_size: int | None = None,
+        server_id: str | Sequence[str] | None = None,
     ) -> Listing[ReachedServer]:
-        """List what an identity reaches now, and why, by slug.
+        """List what an identity reaches, and why, by slug.
 
         The servers and tools that its live grants and those of its groups reach, decided as calls are.
 
-        A token reaches as much at most: its own scope narrows it. A page with many tools holds fewer
-        servers than `limit`.
+        A token reaches as much at most: its own scope narrows it. Policies that read what a call says
+        cannot be asked
+        before there is one. A page with many tools holds fewer servers than `limit`.
 
         Needs the permission `grants.read`.
 
         Args:
             identity_id: The id of an identity.
+            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
+                future, what the rules of now say of it.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
             lambda cursor: _list_identity_access.call(
                 identity_id,
-                server_id=server_id,
+                at=at,
                 limit=page_size,
+                server_id=server_id,
                 cursor=cursor,
             )
         )
@@ -510,27 +515,32 @@ class AsyncIdentitiesResource(AsyncResource):
         self,
         identity_id: str,
         *,
-        server_id: str | Sequence[str] | None = None,
+        at: datetime.datetime | None = None,
         page_size: int | None = None,
+        server_id: str | Sequence[str] | None = None,
     ) -> AsyncListing[ReachedServer]:
-        """List what an identity reaches now, and why, by slug.
+        """List what an identity reaches, and why, by slug.
 
         The servers and tools that its live grants and those of its groups reach, decided as calls are.
 
-        A token reaches as much at most: its own scope narrows it. A page with many tools holds fewer
-        servers than `limit`.
+        A token reaches as much at most: its own scope narrows it. Policies that read what a call says
+        cannot be asked
+        before there is one. A page with many tools holds fewer servers than `limit`.
 
         Needs the permission `grants.read`.
 
         Args:
             identity_id: The id of an identity.
+            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
+                future, what the rules of now say of it.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
             lambda cursor: _list_identity_access.call(
                 identity_id,
-                server_id=server_id,
+                at=at,
                 limit=page_size,
+                server_id=server_id,
                 cursor=cursor,
             )
         )

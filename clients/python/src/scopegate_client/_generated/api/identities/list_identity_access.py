@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
 from ...._call import (
@@ -14,9 +15,10 @@ from ...models.identity_access import IdentityAccess
 def call(
     identity_id: str,
     *,
-    server_id: str | Sequence[str] | None = None,
+    at: datetime.datetime | None = None,
     limit: int | None = None,
     cursor: str | None = None,
+    server_id: str | Sequence[str] | None = None,
 ) -> Call[IdentityAccess]:
     """The request."""
     return Call(
@@ -27,9 +29,10 @@ def call(
             identity_id=identity_id,
         ),
         query={
-            "server_id": server_id,
+            "at": at,
             "limit": limit,
             "cursor": cursor,
+            "server_id": server_id,
         },
         read=IdentityAccess.from_dict,
     )

@@ -14,6 +14,7 @@ from ...models.risk import Risk
 from ...models.settable_tool_state import SettableToolState
 from ...models.tool import Tool
 from ...models.tool_annotations import ToolAnnotations
+from ...models.tool_caller import ToolCaller
 from ...models.tool_changes import ToolChanges
 from ...models.tool_order import ToolOrder
 from ...models.tool_state import ToolState
@@ -23,6 +24,7 @@ from . import create_tool as _create_tool
 from . import delete_tool as _delete_tool
 from . import get_tool as _get_tool
 from . import get_tool_changes as _get_tool_changes
+from . import list_tool_access as _list_tool_access
 from . import list_tools as _list_tools
 from . import update_tool as _update_tool
 
@@ -185,6 +187,38 @@ class ToolsResource(Resource):
                 risk=risk,
                 state=state,
                 if_match=if_match,
+            )
+        )
+
+    def list_access(
+        self,
+        tool_id: str,
+        *,
+        at: datetime.datetime | None = None,
+        page_size: int | None = None,
+    ) -> Listing[ToolCaller]:
+        """List who can call a tool, and why.
+
+        The identities whose grants, or those of whose groups, reach the tool, decided as calls are.
+
+        Newest first. Where few of many identities can call it, a page may hold fewer than `limit`, or none,
+        and still
+        have a `next_cursor`.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            tool_id: The id of a tool.
+            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
+                future, what the rules of now say of it.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_tool_access.call(
+                tool_id,
+                at=at,
+                limit=page_size,
+                cursor=cursor,
             )
         )
 
@@ -388,6 +422,38 @@ class AsyncToolsResource(AsyncResource):
                 risk=risk,
                 state=state,
                 if_match=if_match,
+            )
+        )
+
+    def list_access(
+        self,
+        tool_id: str,
+        *,
+        at: datetime.datetime | None = None,
+        page_size: int | None = None,
+    ) -> AsyncListing[ToolCaller]:
+        """List who can call a tool, and why.
+
+        The identities whose grants, or those of whose groups, reach the tool, decided as calls are.
+
+        Newest first. Where few of many identities can call it, a page may hold fewer than `limit`, or none,
+        and still
+        have a `next_cursor`.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            tool_id: The id of a tool.
+            at: The moment to ask about; now when absent. Of the past, what the history keeps is told; of the
+                future, what the rules of now say of it.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_tool_access.call(
+                tool_id,
+                at=at,
+                limit=page_size,
+                cursor=cursor,
             )
         )
 

@@ -1,0 +1,86 @@
+"""What an answer about access is worked out from: how things are now, or how they were at a moment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.access import Surroundings
+from app.domain.errors import Invalid, Unavailable
+from app.domain.objects import Identity, Server
+from app.domain.policy import GrantedIsAllowed
+from app.features.access import past
+from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Identities and servers at a moment, and what decides about them. ``group_of``: by grant, the group that it was
+    made to."""
+
+    identities: Mapping[UUID, Identity]
+    group_of: Mapping[UUID, UUID]
+    servers: Mapping[UUID, Server]
+    around: Surroundings
+
+
+class Scenes:
+    """Scenes of one moment: the past, or how things are now, judged at a moment that is now or later.
+
+    ``at`` is in Unix seconds; ``server_id`` says that one server is enough.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        snapshot: AccessSnapshot,
+        at: datetime | None = None,
+        *,
+        server_id: UUID | None = None,
+        typed: str | None = None,
+    ) -> None:
+        now = snapshot.clock.now()
+        self._session = session
+        self._snapshot = snapshot
+        self._server_id = server_id
+        self._typed = typed
+        self._moment = None if at is None or at.timestamp() >= now else at
+        self._past: tuple[Mapping[UUID, Server], Surroundings] | None = None
+        self.at = now if at is None else at.timestamp()
+
+    @property
+    def is_past(self) -> bool:
+        return self._moment is not None
+
+    @property
+    def time(self) -> datetime:
+        """The moment, as answers say it."""
+        return datetime.fromtimestamp(self.at, UTC)
+
+    async def of(self, ids: Sequence[UUID]) -> Scene:
+        """The scene with those of these identities that there are. Raises ``Unavailable``, and ``Invalid`` for a
+        moment before which nothing is known."""
+        if self._moment is None:
+            try:
+                holders, fleet, around = await self._snapshot.holders(ids)
+            except SnapshotUnavailable as error:
+                raise Unavailable(
+                    "The database cannot serve right now; repeat the request shortly."
+                ) from error
+            return Scene(holders.identities, holders.group_of, fleet.servers, around)
+        if self._past is None:
+            self._past = await self._read_past(self._moment)
+        identities, group_of = await past.identities_at(self._session, ids, self._moment)
+        return Scene(identities, group_of, *self._past)
+
+    async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], Surroundings]:
+        since = await past.known_since(self._session)
+        if since is None or at < since:
+            known = "nothing yet" if since is None else f"what was from {since.isoformat()} on"
+            raise Invalid.field(
+                "?at", "before_history", f"Of the past, {known} is known; ask for a later time."
+            )
+        servers = await past.servers_at(self._session, at, self._server_id, self._typed)
+        return servers, Surroundings(0, 0, GrantedIsAllowed())
