@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     max_token_ttl: timedelta = timedelta(days=90)
     approval_ttl: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=30))
     audit_retention: timedelta = timedelta(days=400)
+    arguments_retention: timedelta = Field(default=timedelta(days=30), ge=timedelta())
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
     stdio_allowed_commands: Annotated[AllowedCommands, NoDecode] = AllowedCommands()

@@ -1,13 +1,15 @@
 """``scopegate maintain``: what the owner of the tables does now and then, and the service itself may not."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import asyncpg
 
 from app.cli.errors import CannotStart
 from app.features.access.clients import forget_clients
+from app.features.access.consuming import forget_quotas
 from app.features.administrators.break_glass import forget_sessions
+from app.features.audit.arguments import forget_arguments
 from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
 from app.kit.partitions import Maintained, maintain_partitions
@@ -16,7 +18,9 @@ from app.settings import Settings
 
 def maintain(settings: Settings) -> Maintained:
     """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
-    break-glass sessions and clients of that time, and forget the answers that were kept for idempotency keys.
+    break-glass sessions and clients of that time, delete the arguments of calls that are past
+    ``SCOPEGATE_ARGUMENTS_RETENTION`` and the quotas of days gone by, and forget the answers that were kept for
+    idempotency keys.
 
     Raises:
         CannotStart: the role may not do it.
@@ -26,17 +30,19 @@ def maintain(settings: Settings) -> Maintained:
     if url is None:
         raise ValueError("the settings must come from usable_database")
     try:
-        return asyncio.run(_maintain(url.get_secret_value(), settings.audit_retention))
+        return asyncio.run(_maintain(url.get_secret_value(), settings))
     except asyncpg.InsufficientPrivilegeError as error:
         raise CannotStart(f"{error}: set SCOPEGATE_MIGRATION_DATABASE_URL to the owner's address") from None
     except (OSError, asyncpg.PostgresError) as error:
         raise DatabaseFault(f"The database cannot be maintained: {error}") from None
 
 
-async def _maintain(owner_url: str, keep: timedelta) -> Maintained:
-    now = datetime.now(UTC)
+async def _maintain(owner_url: str, settings: Settings) -> Maintained:
+    now, keep = datetime.now(UTC), settings.audit_retention
     done = await maintain_partitions(owner_url, keep=keep, now=now)
     await forget_answers(owner_url)
+    await forget_arguments(owner_url, keep=settings.arguments_retention, now=now)
+    await forget_quotas(owner_url, now=now)
     await forget_sessions(owner_url, keep=keep, now=now)
     await forget_clients(owner_url, keep=keep, now=now)
     return done

@@ -189,7 +189,7 @@ def followed(
     return actions, after or ""
 
 
-@drives("list_audit_events", "get_audit_event")
+@drives("list_audit_events", "get_audit_event", "get_audit_arguments")
 def test_the_trail_is_searched_and_followed(client: Client) -> None:
     begun = datetime.now(UTC) - timedelta(seconds=5)
     ada = client.identities.create(kind="person", user_name=name("ada"), display_name="Ada")
@@ -197,6 +197,7 @@ def test_the_trail_is_searched_and_followed(client: Client) -> None:
     found = list(client.audit_events.list(object_id=ada.id, since=begun, until=datetime.now(UTC)))
     assert [event.action for event in found] == ["identity.update", "identity.create"]
     assert client.audit_events.get(found[0].id) == found[0]
+    assert client.audit_events.get_arguments(found[0].id).kept is False
     actions, cursor = followed(client, ada, begun, None, 2)
     assert actions == ["identity.create", "identity.update"]
     client.identities.suspend(ada.id)

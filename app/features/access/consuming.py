@@ -5,6 +5,7 @@ The rows are guarded as those of the first lane are, and last: when one is not w
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from app.features.access.rows import Row, arguments_of, cells_of, clients_of, st
 from app.features.webhooks.messages import WebhookEvent, approval_message
 from app.features.webhooks.outbox import TELL
 from app.features.webhooks.outbox import arguments_of as told_by
+from app.kit.database import plain_url
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
@@ -69,6 +71,11 @@ RETURNING id, approver_group_id
 _ASKED_ONCE_MORE = """
 UPDATE approvals a SET asked = a.asked + t.times FROM unnest($1::uuid[], $2::int[]) AS t(id, times) WHERE a.id = t.id
 """
+
+
+_FORGET_QUOTAS = "DELETE FROM quota_uses WHERE window_start < $1"
+_LONGEST_WINDOW = timedelta(days=2)
+"""Of quotas, which are counted by the day; in a time zone of ours it may begin half a day off."""
 
 
 class Collided(Exception):
@@ -197,3 +204,15 @@ def row_of(settlement: Settlement) -> Row:
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+async def forget_quotas(owner_url: str, *, now: datetime) -> None:
+    """Delete how much was used of quotas in days that are over; what a call gives back of them is of no more use.
+
+    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    """
+    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    try:
+        await connection.execute(_FORGET_QUOTAS, now - _LONGEST_WINDOW)
+    finally:
+        await connection.close()

@@ -1,9 +1,10 @@
 """Arguments of calls, kept by choice of each server: sealed for the very call, beside the trail and not in it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -12,6 +13,7 @@ from app.domain.errors import Unavailable
 from app.features.audit.models import AuditArguments, AuditEvent
 from app.kit import strict_json
 from app.kit.crypto import Sealed, Sealer, UnsealingFault
+from app.kit.database import plain_url
 
 # A call and its arguments are written together; the slack covers a clock that was set back.
 _NEAR = timedelta(days=1)
@@ -46,3 +48,16 @@ async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -
         raise Unavailable(
             "These arguments are sealed with a key that is not configured; `scopegate keys list` names it."
         ) from None
+
+
+async def forget_arguments(owner_url: str, *, keep: timedelta, now: datetime) -> int:
+    """Delete arguments that are older; how many there were. For the owner of the tables alone.
+
+    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    """
+    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    try:
+        status = await connection.execute("DELETE FROM audit_arguments WHERE time < $1", now - keep)
+        return int(status.rpartition(" ")[2])
+    finally:
+        await connection.close()

@@ -2,11 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from app.features.audit import reading
-from app.features.audit.schemas import AuditEventView, AuditQuery
-from app.kit.authorization import Permission, requires
+from app.features.audit.arguments import kept_arguments
+from app.features.audit.record import record
+from app.features.audit.schemas import AuditArgumentsView, AuditEventView, AuditQuery
+from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.ids import EventId
 from app.kit.pagination import Cursors, Page
@@ -19,6 +21,8 @@ router = APIRouter(
     route_class=TransactionalRoute,
     responses=COMMON_PROBLEMS,
 )
+
+CanReadArguments = Annotated[Caller, requires(Permission.ARGUMENTS_READ)]
 
 
 @router.get("", dependencies=[requires(Permission.AUDIT_READ)], operation_id="list_audit_events")
@@ -40,3 +44,18 @@ async def list_audit_events(
 async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView:
     """One event, a call with its outcome."""
     return await reading.read(session, event_id)
+
+
+@router.get("/{event_id}/arguments", operation_id="get_audit_arguments")
+async def get_audit_arguments(
+    request: Request, session: Session, runtime: CurrentRuntime, event_id: EventId, caller: CanReadArguments
+) -> AuditArgumentsView:
+    """The arguments of a call, where its server has them kept. Who looks at them is an event of its own."""
+    event = await reading.read(session, event_id)
+    kept, arguments = await kept_arguments(session, runtime.sealer, event_id)
+    if kept:
+        await record(
+            session, caller, "arguments.read", "audit_event", event_id,
+            request_id=request.state.request_id, server_id=event.server and event.server.id, tool=event.tool,
+        )  # fmt: skip
+    return AuditArgumentsView(event_id=event_id, kept=kept, arguments=arguments)

@@ -52,6 +52,7 @@ AuditChanges = TypeAliasType(
 PREFIXES = {
     "administrator": ids.ADMINISTRATOR,
     "approval": ids.APPROVAL,
+    "audit_event": ids.EVENT,
     "break_glass": ids.KEY,
     "grant": ids.GRANT,
     "group": ids.GROUP,
@@ -192,6 +193,28 @@ class AuditedClient(Strict):
     version: str | None = Field(description="The version that it gave.", examples=["2.1.0"])
     ip: str | None = Field(description="The address that it called from.", examples=["203.0.113.7"])
     user_agent: str | None = Field(description="Its `User-Agent`.", examples=["claude-code/2.1.0"])
+
+
+KeptArguments = TypeAliasType(
+    "KeptArguments",
+    Annotated[
+        dict[str, Any],
+        Field(description="The arguments, by name.", examples=[{"amount": 250, "account": "4711"}]),
+    ],
+)
+
+
+class AuditArgumentsView(Strict):
+    """The arguments that a call came with."""
+
+    model_config = ConfigDict(extra="forbid", title="AuditArguments")
+
+    event_id: EventId
+    kept: bool = Field(
+        description="Whether they are on record. They are not when the server's `keep_arguments` left this call out, "
+        "or their retention is over."
+    )
+    arguments: KeptArguments | None = Field(description="None when they are not kept.")
 
 
 class AuditEventView(Strict):

@@ -24,6 +24,7 @@ from .approval_status import ApprovalStatus
 from .approval_token import ApprovalToken
 from .approval_tool import ApprovalTool
 from .audit_actor import AuditActor
+from .audit_arguments import AuditArguments
 from .audit_changes import AuditChanges
 from .audit_decision import AuditDecision
 from .audit_event import AuditEvent
@@ -89,6 +90,7 @@ from .issued_token import IssuedToken
 from .issued_webhook_secret import IssuedWebhookSecret
 from .json_schema import JsonSchema
 from .keep_arguments import KeepArguments
+from .kept_arguments import KeptArguments
 from .label_changes import LabelChanges
 from .labels import Labels
 from .listed_scope import ListedScope
@@ -207,6 +209,7 @@ __all__ = (
     "ApprovalToken",
     "ApprovalTool",
     "AuditActor",
+    "AuditArguments",
     "AuditChanges",
     "AuditDecision",
     "AuditedClient",
@@ -272,6 +275,7 @@ __all__ = (
     "IssuedWebhookSecret",
     "JsonSchema",
     "KeepArguments",
+    "KeptArguments",
     "LabelChanges",
     "Labels",
     "ListedScope",

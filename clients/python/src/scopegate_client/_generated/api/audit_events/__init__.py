@@ -9,10 +9,12 @@ from typing import Any, Literal, cast
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.audit_arguments import AuditArguments
 from ...models.audit_decision import AuditDecision
 from ...models.audit_event import AuditEvent
 from ...models.audit_outcome import AuditOutcome
 from ...types import UNSET, Unset
+from . import get_audit_arguments as _get_audit_arguments
 from . import get_audit_event as _get_audit_event
 from . import list_audit_events as _list_audit_events
 
@@ -165,6 +167,25 @@ class AuditEventsResource(Resource):
             )
         )
 
+    def get_audit_arguments(
+        self,
+        event_id: str,
+    ) -> AuditArguments:
+        """The arguments of a call, where its server has them kept.
+
+        Who looks at them is an event of its own.
+
+        Needs the permission `arguments.read`.
+
+        Args:
+            event_id: The id of an audit event.
+        """
+        return self._send(
+            _get_audit_arguments.call(
+                event_id,
+            )
+        )
+
 
 class AsyncAuditEventsResource(AsyncResource):
     """Who did what, when, and what was decided: every call through the gateway, every change here."""
@@ -310,6 +331,25 @@ class AsyncAuditEventsResource(AsyncResource):
         """
         return await self._send(
             _get_audit_event.call(
+                event_id,
+            )
+        )
+
+    async def get_audit_arguments(
+        self,
+        event_id: str,
+    ) -> AuditArguments:
+        """The arguments of a call, where its server has them kept.
+
+        Who looks at them is an event of its own.
+
+        Needs the permission `arguments.read`.
+
+        Args:
+            event_id: The id of an audit event.
+        """
+        return await self._send(
+            _get_audit_arguments.call(
                 event_id,
             )
         )
