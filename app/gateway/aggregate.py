@@ -38,6 +38,7 @@ from app.gateway.pipeline import (
 from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import client_of
 from app.gateway.refusals import UNSUPPORTED_VERSION, Refused, invalid_params, unknown_method
+from app.gateway.rewrites import open_state
 from app.gateway.sessions import SessionSealer
 from app.gateway.times import CallTimes
 from app.gateway.unknown_versions import record_unknown_version
@@ -178,6 +179,7 @@ class Aggregate:
 
     async def _forward(self, view: View, caller: Caller, route: Route, asked: Asked | None) -> None:
         message, session_id = caller.message, caller.session_id
+        before = open_state(message, view, route.slug, self.sealer)
         ask = Ask(
             route.action,
             message.method,
@@ -188,11 +190,12 @@ class Aggregate:
             part=route.part,
             refused=None if asked is None else asked.refusal,
             reason=message.reason,
+            continues=before.continues,
             session_id=session_id,
         )
         if session_id is not None:
             caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
-        call = AggregateCall(self.upstreams, self.sealer, caller, route)
+        call = AggregateCall(self.upstreams, self.sealer, caller, route, before)
         if message.method in SUBSCRIBING:
             call = AggregateSubscription(self.upstreams, self.sealer, caller, route, self.notebook)
 

@@ -26,19 +26,16 @@ from app.gateway.refusals import (
     CredentialRefused,
     Refused,
     bad_upstream,
-    invalid_params,
 )
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
-from app.gateway.rewrites import MAX_STATE, pass_questions, state_purpose
+from app.gateway.rewrites import FIRST_ROUND, Round, pass_questions
 from app.gateway.sessions import SessionSealer
 from app.gateway.upstream_sessions import Connection, Key, UpstreamSessions
-from app.kit import strict_json
 from app.kit.mcp_upstream import McpUpstreamError, ModernConnection, Notification, Result
 from app.kit.outbound import NotForwarded, UpstreamError
 from app.kit.sse import encode_event
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
-_ROUNDS = ("inputResponses", "requestState")
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
@@ -76,7 +73,12 @@ class AggregateCall:
     """Carries one request; progress and log messages on the way make the answer an event stream."""
 
     def __init__(
-        self, upstreams: UpstreamSessions, sealer: SessionSealer, caller: Caller, route: Route
+        self,
+        upstreams: UpstreamSessions,
+        sealer: SessionSealer,
+        caller: Caller,
+        route: Route,
+        before: Round = FIRST_ROUND,
     ) -> None:
         self._upstreams = upstreams
         self._sealer = sealer
@@ -84,7 +86,7 @@ class AggregateCall:
         self._exchange = caller.exchange
         self._message = caller.message
         self._route = route
-        self._state: str | None = None
+        self._before = before
         self._reopened = False
 
     def check(self, view: View, server: Server, _target: UpstreamTarget) -> None:
@@ -93,17 +95,7 @@ class AggregateCall:
             return
         if self._route.tool is not None:
             check_parameters(self._exchange, server.tools.get(self._route.tool), self._route.arguments)
-        if "requestState" in self._message.params:
-            self._state = self._opened_state(view, server)
-
-    def _opened_state(self, view: View, server: Server) -> str:
-        state, opened = self._message.params["requestState"], None
-        if isinstance(state, str) and state.isascii():
-            purpose = state_purpose(self._message)
-            opened = self._sealer.open(view.token.id, server.id, state.encode(), purpose, MAX_STATE)
-        if opened is None:
-            raise invalid_params("Invalid or expired requestState", modern=True)
-        return str(strict_json.loads(opened))
+        self._before.check()
 
     async def forward(self, passed: Passed) -> str:
         """Returns the outcome. Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``."""
@@ -182,11 +174,11 @@ class AggregateCall:
     def _params(self, connection: Connection, same_rounds: bool) -> dict[str, Any]:
         """The evaluated parameters under the server's own names, without the caller's envelope."""
         params = dict(self._route.params)
-        for key in _ROUNDS:
-            if not same_rounds:
-                params.pop(key, None)
-        if self._state is not None and same_rounds:
-            params["requestState"] = self._state
+        params.pop("requestState", None)
+        if not same_rounds:
+            params.pop("inputResponses", None)
+        if self._before.state is not None and same_rounds:
+            params["requestState"] = self._before.state
         meta = params.pop("_meta", None)
         kept: dict[str, Any] = {}
         if isinstance(meta, dict):

@@ -21,6 +21,7 @@ _WORDS = {
     "policy_not_permitted": "No policy permits this call.",
     "policy_error": "A policy could not be evaluated for this call, so it is not allowed.",
     "quota_exceeded": "A quota of such calls is used up for now. Policy does not allow another.",
+    "too_many_approvals": "So many approvals wait for a decision that no more are asked for: wait for some of them.",
     "approval_declined": "Its user declined to have this call approved, so it did not run.",
 }
 _SHOWN = {ApprovalState.APPROVED: "approved", ApprovalState.DENIED: "denied"}

@@ -81,14 +81,14 @@ class MirrorCall:
             self.part = part_of(method, message)
         self._declare()
         asked = await self.mirror.approvals.resume(exchange, message, view)
-        if message.modern and "requestState" in message.params:
-            open_state(message, view, self.slug, self.mirror.sealer)
+        before = open_state(message, view, self.slug, self.mirror.sealer)
         self._open_related(view)
 
         def check(view: View, server: Server, target: UpstreamTarget) -> None:
             # Only who may use a part is told what is wrong with its use.
             if arguments is None and method.names is not None:
                 raise invalid_params(f"{method.names} must be a string.", message.modern)
+            before.check()
             self._check(view, server, target)
 
         ask = Ask(
@@ -103,19 +103,14 @@ class MirrorCall:
             parts=message.method in INTRODUCING,
             refused=None if asked is None else asked.refusal,
             reason=message.reason,
+            continues=before.continues,
         )
         listens = message.method == "subscriptions/listen"
         if listens:
             self.mirror.streams.open(exchange, view)
         try:
-            await self.mirror.pipeline.run(
-                exchange,
-                view,
-                ask,
-                self._forward,
-                check=self._check if method.names is None else check,
-                client=client_of(exchange, message),
-            )
+            client = client_of(exchange, message)
+            await self.mirror.pipeline.run(exchange, view, ask, self._forward, check=check, client=client)
         except Denied as denied:
             await self._answer_denied(denied, asked)
         finally:

@@ -100,6 +100,8 @@ class Passed:
     target: UpstreamTarget | None
     names: frozenset[str]
     flight: Flight
+    approved: bool = False
+    """It took an approval with it, which is good for this call alone."""
 
     @property
     def on(self) -> Server:
@@ -194,7 +196,7 @@ class Pipeline:
                         raise
                     view = await self._renewed(exchange, view, ask)
                     continue
-                passed = Passed(call.id, view, server, target, names, Flight())
+                passed = Passed(call.id, view, server, target, names, Flight(), bool(decision.asks))
                 self.in_flight.enter(call, view, ask.redecide_with(decision), passed.flight.cut)
                 try:
                     if await self._admit(call, view, passed.flight) and await self._carry(passed, forward):

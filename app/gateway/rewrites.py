@@ -6,7 +6,8 @@ method of this server, and to nobody else.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from app.gateway.answers import Rewrite, dump
 from app.gateway.catalogue import (
@@ -91,11 +92,16 @@ def pass_questions(result: dict[str, Any], message: Message, passed: Passed, sea
         raise bad_upstream("The server behind the gateway asked for input where it may not.")
     check_questions(result.get("inputRequests", {}))
     state = result.get("requestState")
-    if state is None:
-        return False
-    if not isinstance(state, str):
+    if state is not None and not isinstance(state, str):
         raise bad_upstream("The server behind the gateway sent a state that is not a string.")
-    sealed = sealer.seal(passed.view.token.id, passed.on.id, dump(state), state_purpose(message))
+    if passed.approved:
+        # The next round goes on with what this one took: it proves that it is the next round.
+        content = dump([state, passed.call_id.hex])
+    elif state is None:
+        return False
+    else:
+        content = dump(state)
+    sealed = sealer.seal(passed.view.token.id, passed.on.id, content, state_purpose(message))
     result["requestState"] = sealed.decode()
     return True
 
@@ -109,21 +115,43 @@ def check_questions(questions: Any) -> None:
             raise bad_upstream("The server behind the gateway asked for input that no client gives.")
 
 
-def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -> None:
-    """Put the server's own state back into a request. Raises ``Refused`` for a state that is not of this place."""
-    state, server = message.params.get("requestState"), view.servers.get(slug)
-    if state is None:
-        return
-    if server is None:
+class Round(NamedTuple):
+    """What the state of a request says of the rounds before: the server's own, and the approved call that goes on.
+
+    ``foreign``: it is not of this place.
+    """
+
+    state: str | None = None
+    continues: UUID | None = None
+    foreign: bool = False
+
+    def check(self) -> None:
+        """Raise ``Refused`` for a state that is not of this place; only who may use the place is told so."""
+        if self.foreign:
+            raise invalid_params("Invalid or expired requestState", modern=True)
+
+
+FIRST_ROUND = Round()
+
+
+def open_state(message: Message, view: View, slug: str, sealer: SessionSealer) -> Round:
+    """Put the server's own state back into a modern request, in place of the one that its client was given."""
+    if not message.modern or "requestState" not in message.params:
+        return FIRST_ROUND
+    state, server = message.params.pop("requestState"), view.servers.get(slug)
+    if state is None or server is None:
         # Not in reach as far as this worker knows. Should it be by the time of the decision, this is no state of its.
-        del message.params["requestState"]
-        return
+        return FIRST_ROUND
     opened = None
     if isinstance(state, str) and state.isascii():
         opened = sealer.open(view.token.id, server.id, state.encode(), state_purpose(message), MAX_STATE)
     if opened is None:
-        raise invalid_params("Invalid or expired requestState", message.modern)
-    message.params["requestState"] = strict_json.loads(opened)
+        return Round(foreign=True)
+    content: Any = strict_json.loads(opened)
+    found = Round(content[0], UUID(hex=content[1])) if isinstance(content, list) else Round(content)
+    if found.state is not None:
+        message.params["requestState"] = found.state
+    return found
 
 
 def state_purpose(message: Message) -> bytes:

@@ -264,13 +264,16 @@ async def test_what_a_client_was_given_is_of_use_to_its_token_for_its_tool_at_it
             assert not here.seen.of("tools/call")
 
 
+@pytest.mark.parametrize("own", [{"requestState": "its own"}, {}], ids=["state", "no-state"])
 @ENDPOINTS
-async def test_a_server_may_ask_in_a_call_that_was_approved(path: str, name: str) -> None:
+async def test_a_server_may_ask_in_a_call_that_was_approved(
+    path: str, name: str, own: dict[str, str]
+) -> None:
     async def asking(message: dict[str, Any], receive: Any, send: Any) -> None:
         if "inputResponses" in message["params"]:
             await done(message, receive, send)
             return
-        result = {"resultType": "input_required", "inputRequests": QUESTIONS, "requestState": "its own"}
+        result = {"resultType": "input_required", "inputRequests": QUESTIONS, **own}
         await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     async with desk(asking, (MODERN,)) as here, here.world.client(here.token) as client:
@@ -279,11 +282,16 @@ async def test_a_server_may_ask_in_a_call_that_was_approved(path: str, name: str
         here.decide(ApprovalState.APPROVED)
         second = await modern_call(client, path, again(refund(name), first))
         assert second["inputRequests"] == QUESTIONS
+        assert [each.continues for each in here.asked] == [None, None]
         third = await modern_call(client, path, again(refund(name), second))
         assert third["content"][0]["text"] == "refunded"
+        assert here.asked[-1].continues == here.asked[-2].id, "the round goes on with what that one took"
         asked, answered = (sent["params"] for _, sent in here.seen.of("tools/call"))
         assert not {"requestState", "inputResponses"} & set(asked)
-        assert (answered["requestState"], list(answered["inputResponses"])) == ("its own", list(QUESTIONS))
+        assert (answered.get("requestState"), list(answered["inputResponses"])) == (
+            own.get("requestState"),
+            list(QUESTIONS),
+        )
 
 
 Sending = Callable[[dict[str, Any]], Awaitable[Any]]

@@ -72,6 +72,22 @@ async def test_a_state_is_of_use_to_its_token_for_its_tool_of_its_server_alone()
             assert not seen.requests
 
 
+@pytest.mark.parametrize(("path", "name"), [("/mcp/{}", "add"), ("/mcp", "{}__add")])
+async def test_a_forged_state_tells_nothing_of_what_is_out_of_reach(path: str, name: str) -> None:
+    async with running() as world, scripted(asking) as (url, _):
+        for slug in ("calc", "copy"):
+            world.store.register(slug, url, (MODERN,), TOOLS)
+        async with world.client(world.store.issue(world.store.grant(world.store.servers["calc"]))) as client:
+            there, nowhere = [
+                await again(client, call(name.format(slug)), "forged", path.format(slug))
+                for slug in ("copy", "none")
+            ]
+            assert there.status_code == nowhere.status_code
+            assert there.text.replace("copy", "none") == nowhere.text
+            told = await again(client, call(name.format("calc")), "forged", path.format("calc"))
+            assert "requestState" in told.json()["error"]["message"]
+
+
 async def test_the_next_round_is_decided_anew() -> None:
     async with running() as world, scripted(asking) as (url, seen):
         world.store.register("calc", url, (MODERN,), TOOLS)
