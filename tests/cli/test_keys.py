@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import httpx2
@@ -15,6 +16,8 @@ from app.features.servers import reseal as resealing
 from app.features.servers.credentials import credential_place, open_credential
 from app.features.servers.models import Server, ServerCredential
 from app.features.servers.reseal import reseal
+from app.features.webhooks.models import Webhook
+from app.features.webhooks.secrets import add_secret
 from app.kit.crypto import Peppers, Sealed, Sealer, UnsealingFault, key_id
 from tests.api import KEY, make_account
 
@@ -75,6 +78,9 @@ async def test_a_key_is_changed_step_by_step_and_every_credential_opens_at_each(
     sessions: Sessions, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     servers = [await store(sessions, OLD) for _ in range(3)]
+    async with sessions() as session:
+        add_secret(session, sealer(OLD), uuid4())
+        await session.commit()
 
     async def all_open_with(*keys: str) -> None:
         for server in servers:
@@ -85,7 +91,7 @@ async def test_a_key_is_changed_step_by_step_and_every_credential_opens_at_each(
     await all_open_with(NEW, OLD)  # Step 3: first.
     assert await command(f"{NEW},{OLD}", "keys", "list") == 0
     shown = capsys.readouterr().out
-    assert f"{old}  opens    3 upstream credentials" in shown
+    assert f"{old}  opens    3 upstream credentials, 1 signing secrets of webhooks" in shown
     assert f"scopegate keys rotate takes what rests on {old} to the newest key." in shown
     for _ in range(2):  # Step 4, which may be repeated.
         assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
@@ -95,7 +101,7 @@ async def test_a_key_is_changed_step_by_step_and_every_credential_opens_at_each(
     assert "Sealed anew: 0" in rotated
     await all_open_with(NEW)  # Step 5.
     assert await command(NEW, "keys", "list") == 0
-    assert f"{new}  seals    3 upstream credentials" in capsys.readouterr().out
+    assert f"{new}  seals    3 upstream credentials, 1 signing secrets of webhooks" in capsys.readouterr().out
     assert OLD not in shown + rotated
 
 
@@ -132,6 +138,20 @@ async def test_a_service_warns_of_credentials_that_it_cannot_open(
     answer = await anonymous.get("/readyz")
     assert answer.status_code == 200
     assert "1 stored credentials are sealed with a key that is not configured" in answer.json()["warnings"][0]
+
+
+async def test_a_service_warns_of_webhooks_that_have_failed_for_a_while(
+    anonymous: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    now = datetime.now(UTC)
+    async with sessions() as session:
+        for minutes in (1, 10):
+            since = now - timedelta(minutes=minutes)
+            session.add(Webhook(name="hook", url="https://hooks.invalid/", events=[], failing_since=since))
+        await session.commit()
+    assert (await anonymous.get("/readyz")).json()["warnings"] == [
+        "1 webhooks fail; GET /api/v1/webhooks?failing=true names them"
+    ]
 
 
 async def test_a_credential_that_is_set_or_removed_meanwhile_stays_as_it_was_left(

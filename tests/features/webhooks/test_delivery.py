@@ -9,9 +9,11 @@ from standardwebhooks import WebhookVerificationError
 
 from app.features.webhooks.deliver import DELAYS
 from app.features.webhooks.queue import AT_ONCE, FAILS_FROM, KEPT, claim, forget
-from app.features.webhooks.secrets import add_secret, end_secrets
+from app.features.webhooks.secrets import add_secret, end_secrets, reseal_secrets
+from app.kit.crypto import Sealer
 from app.kit.ids import DELIVERY, format_id
 from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
+from tests.api import KEY
 from tests.features.webhooks.conftest import PUBLIC_URL, World, connections_in_use
 from tests.features.webhooks.receiver import receiver
 
@@ -211,6 +213,20 @@ async def test_after_three_days_a_message_is_given_up_and_after_thirty_forgotten
         await forget(session, datetime.now(UTC) + KEPT + timedelta(minutes=1))
         await session.commit()
     assert await world.deliveries() == []
+
+
+async def test_secrets_are_sealed_anew_with_the_newest_key_and_sign_as_before(world: World) -> None:
+    async with receiver() as endpoint:
+        _, secret = await world.webhook(endpoint.url)
+        newer = Sealer([b"a-newer-key-of-more-than-thirty-two-characters", KEY.encode()])
+        assert await reseal_secrets(world.sessions, newer) == (1, 0)
+        assert await reseal_secrets(world.sessions, newer) == (0, 0)
+        assert await reseal_secrets(world.sessions, world.sealer) == (0, 1)
+        world.sealer = newer
+        await world.tell()
+        await world.delivered()
+        [request] = endpoint.arrived
+        assert request.verified(secret)
 
 
 async def test_a_secret_that_no_key_opens_sends_nothing_unsigned(world: World) -> None:
