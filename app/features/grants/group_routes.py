@@ -5,8 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app.domain.errors import Forbidden
+from app.features.approvals.cancel import cancel_approvals
+from app.features.approvals.models import Approval
+from app.features.approvals.repository import open_approvals
 from app.features.audit.record import close_versions, record
 from app.features.grants.repository import group_holds_grants, lock_grants_of_group
 from app.features.groups import service as groups
@@ -45,8 +49,12 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
 async def end_group(
     session: AsyncSession, caller: Caller, group: Group, now: datetime, request_id: str | None
 ) -> None:
-    """End a group locked exclusively, with its memberships and grants, in one transaction."""
+    """End a group locked exclusively, with its memberships and grants, and the approvals that it was to decide, in
+    one transaction."""
     grants = await lock_grants_of_group(session, group.id)
+    # Before the memberships, as whoever decides one locks them.
+    approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
+    await cancel_approvals(session, caller, approvals, "group_ended", request_id)
     for grant in grants:
         grant.ended_at = now
         grant.revision += 1

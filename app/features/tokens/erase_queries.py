@@ -37,8 +37,8 @@ WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT
 """)
 _APPROVALS = text("""
 WITH mine AS (SELECT id FROM approvals WHERE identity_id = :id ORDER BY id FOR UPDATE)
-UPDATE approvals SET reason = NULL, revision = revision + 1, updated_at = now()
-WHERE id IN (SELECT id FROM mine) AND reason IS NOT NULL
+UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision + 1, updated_at = now()
+WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
 """)
 _RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE identity_id = :id")
 _ENDED = text("""
@@ -69,7 +69,7 @@ async def erase_tokens(session: AsyncSession, identity_id: UUID) -> None:
 
 
 async def erase_approvals(session: AsyncSession, identity_id: UUID) -> None:
-    """Why it asked."""
+    """Why it asked, and what it was told."""
     await session.execute(_APPROVALS, {"id": identity_id})
 
 

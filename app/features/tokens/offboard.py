@@ -15,6 +15,9 @@ from sqlmodel import col
 
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.administrators.models import Administrator
+from app.features.approvals.cancel import cancel_approvals
+from app.features.approvals.models import Approval
+from app.features.approvals.repository import open_approvals
 from app.features.audit.record import close_versions, record
 from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity, OffboardingReceipt
@@ -96,6 +99,7 @@ async def offboard_identity(
         return Offboarded(identity.id, True, affected.things(), None)
     # Said before the agents change, since it names those that are still active.
     things, changes = affected.things(), _changes(affected)
+    await cancel_approvals(session, caller, affected.approvals, "identity_offboarded", request_id)
     await end_tokens(session, caller, affected.tokens, body.reason, request_id)
     await _end_rights(session, affected)
     await _end_people(session, caller, affected, request_id)
@@ -178,7 +182,9 @@ async def _gather(session: AsyncSession, affected: Affected, *, lock: bool) -> N
     family = repository.lock_living_family if lock else repository.living_family
     affected.tokens = await family(session, [col(Token.identity_id).in_(ending)])
     affected.memberships = await queries.memberships(session, id)
-    affected.approvals = await queries.pending_approvals(session, ending, affected.tokens, lock=lock)
+    asked_by = repository.among(col(Approval.identity_id), ending)
+    asked_with = repository.among(col(Approval.token_id), affected.tokens)
+    affected.approvals = await open_approvals(session, asked_by, asked_with, lock=lock)
     affected.service_accounts = await queries.owned_accounts(session, ending, lock=lock)
     affected.administrator = await queries.active_administrator(session, id, lock=lock)
     affected.in_flight = await repository.count_in_flight(session, affected.tokens)
@@ -189,7 +195,6 @@ async def _end_rights(session: AsyncSession, affected: Affected) -> None:
     await queries.end_grants(session, affected.grants)
     await queries.end_memberships(session, affected.memberships)
     await close_versions(session, [*affected.grants, *affected.memberships])
-    await queries.cancel_approvals(session, affected.approvals)
 
 
 async def _end_people(

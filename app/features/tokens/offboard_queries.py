@@ -4,12 +4,11 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, delete, func, or_, select, update
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.administrators.models import Administrator
-from app.features.approvals.models import Approval
 from app.features.grants.models import Grant
 from app.features.groups.models import GroupMember
 from app.features.identities.models import Identity
@@ -62,25 +61,6 @@ async def memberships(session: AsyncSession, identity_id: UUID) -> dict[UUID, UU
 async def end_memberships(session: AsyncSession, ids: Collection[UUID]) -> None:
     """Take these memberships out; their past stays in the history."""
     await session.execute(delete(GroupMember).where(col(GroupMember.id).in_(ids)).execution_options(**_QUIET))
-
-
-async def pending_approvals(
-    session: AsyncSession, identity_ids: Collection[UUID], token_ids: Collection[UUID], *, lock: bool
-) -> list[UUID]:
-    """Pending approvals that these identities, or calls with these tokens, asked for."""
-    query = select(col(Approval.id)).where(
-        col(Approval.state) == "pending",
-        or_(among(col(Approval.identity_id), identity_ids), among(col(Approval.token_id), token_ids)),
-    )
-    return await _ids(session, query.order_by(col(Approval.id)), lock=lock)
-
-
-async def cancel_approvals(session: AsyncSession, ids: Collection[UUID]) -> None:
-    """Nobody can decide these any more."""
-    values: dict[str, Any] = {"state": "cancelled", "revision": col(Approval.revision) + 1}
-    await session.execute(
-        update(Approval).where(among(col(Approval.id), ids)).values(values).execution_options(**_QUIET)
-    )
 
 
 async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, lock: bool) -> list[UUID]:

@@ -40,7 +40,7 @@ class OffboardedThings(Strict):
     agents: list[IdentityId] = Field(
         description="Agents that were suspended because nobody answers for them."
     )
-    approvals: int = Field(description="Approvals that were pending.")
+    approvals: int = Field(description="Approvals that waited for a decision or for their call.")
     in_flight: int = Field(description="Calls that were running; they are cut.")
     administrator: bool = Field(description="Whether an administrator record was disabled.")
 

@@ -6,7 +6,11 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
+from app.features.approvals.cancel import cancel_approvals
+from app.features.approvals.models import Approval
+from app.features.approvals.repository import open_approvals
 from app.features.audit.record import record_each
 from app.features.tokens import repository
 from app.kit.authorization import Caller
@@ -44,7 +48,8 @@ async def revoke_tokens(
 async def end_tokens(
     session: AsyncSession, caller: Caller, ids: Collection[UUID], reason: str, request_id: str | None
 ) -> None:
-    """End these locked tokens, with an event for each. The reason, which people word, stays out of the event.
+    """End these locked tokens and the approvals that calls with them asked for, with an event for each. The reason,
+    which people word, stays out of the events.
 
     Moving their versions is left to the caller, who moves all of a transaction's at once.
     """
@@ -54,3 +59,6 @@ async def end_tokens(
     await record_each(
         session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
     )
+    asked_with = repository.among(col(Approval.token_id), ids)
+    approvals = await open_approvals(session, asked_with, lock=True)
+    await cancel_approvals(session, caller, approvals, "token_revoked", request_id)

@@ -85,7 +85,13 @@ async def test_afterwards_the_database_names_the_person_nowhere(world: World) ->
     agents = await world.issue(agent)
     await world.add(
         IdentityLink(identity_id=person.id, kind="oidc", value=f"{word}@example.com"),
-        Approval(kind="access", identity_id=person.id, reason=f"{word} asks"),
+        Approval(
+            kind="access",
+            identity_id=person.id,
+            reason=f"{word} asks",
+            state="denied",
+            decision_reason=f"not {word}",
+        ),
         versioned=False,
     )
     await offboard(world, person, f"{word} has left")

@@ -17,7 +17,7 @@ class OffboardRevocations:
     """Agents that were suspended because nobody answers for them."""
 
     approvals: int
-    """Approvals that were pending."""
+    """Approvals that waited for a decision or for their call."""
 
     in_flight: int
     """Calls that were running; they are cut."""
