@@ -23,6 +23,7 @@ from app.gateway.catalogue import make_private
 from app.gateway.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.http import Exchange, HeaderList, result_body
 from app.gateway.limits import CallLimits
+from app.gateway.methods import beside_name
 from app.gateway.mirror import refuse_http_method
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import (
@@ -187,6 +188,7 @@ class Aggregate:
             caller.exchange.address,
             route.tool,
             route.arguments,
+            beside_name(message),
             part=route.part,
             refused=None if asked is None else asked.refusal,
             reason=message.reason,

@@ -32,6 +32,8 @@ class Ask:
     address: Address | None
     tool: str | None = None
     arguments: dict[str, Any] | None = None
+    beside: object = None
+    """What is asked of a prompt beside its name, which policies do not read: bound and kept with the rest."""
     lists: bool = False
     part: Part | None = None
     parts: bool = False

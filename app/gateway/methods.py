@@ -99,6 +99,11 @@ def named_by(method: Method, message: Message) -> dict[str, Any] | None:
     return {method.names: value} if method.names is not None and isinstance(value, str) else None
 
 
+def beside_name(message: Message) -> Any:
+    """What a prompt is asked for with, which is as much of the request as its name is."""
+    return message.params.get("arguments") if message.method == "prompts/get" else None
+
+
 def client_capabilities(declared: Any, *, modern: bool = False) -> dict[str, Any]:
     """Of a client's capabilities those that the gateway carries: the server may ask for these, and no more."""
     if not declared or not isinstance(declared, dict):

@@ -20,6 +20,7 @@ from app.gateway.http import Exchange
 from app.gateway.methods import (
     INTRODUCING,
     Method,
+    beside_name,
     client_capabilities,
     listened_for,
     named_by,
@@ -98,6 +99,7 @@ class MirrorCall:
             exchange.address,
             self.tool,
             arguments,
+            beside=beside_name(message),
             lists=message.method == "tools/list",
             part=self.part,
             parts=message.method in INTRODUCING,

@@ -337,7 +337,7 @@ def _call(
         tool=ask.tool,
         decision=decision,
         client=client or exchange.client,
-        arguments=ask.arguments,
+        arguments=ask.arguments if ask.beside is None else {**(ask.arguments or {}), "arguments": ask.beside},
         reason=ask.reason,
         continues=ask.continues,
         request_id=request_id,

@@ -22,7 +22,7 @@ from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
 from app.gateway.asking import Ask
 from app.gateway.ports import ApprovalState, Call, NeededApproval, View, Withheld
-from tests.gateway.messages import LEGACY, MODERN, call, post_modern
+from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running
 
@@ -146,3 +146,25 @@ async def test_a_call_goes_to_the_server_when_what_it_asks_for_was_had_and_not_b
 
 def approval(state: ApprovalState) -> NeededApproval:
     return NeededApproval(uuid4(), MARIA.group, state, inf)
+
+
+@pytest.mark.parametrize("path", ["/mcp/shop", "/mcp"])
+async def test_a_prompt_is_bound_with_what_it_is_asked_for_with(path: str) -> None:
+    async def script(message: dict[str, Any], _receive: Any, send: Any) -> None:
+        result = {"messages": [], "resultType": "complete"}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    async with running() as world, scripted(script) as (url, _):
+        world.store.register("shop", url, (MODERN, LEGACY), [TOOL])
+        name = "shop__letter" if path == "/mcp" else "letter"
+        async with world.client(world.store.issue(world.store.grant(prompts=True))) as client:
+            for arguments in ({"to": "ada"}, {}, None):
+                params = {"name": name} if arguments is None else {"name": name, "arguments": arguments}
+                answer = await post_modern(client, path, request("prompts/get", params))
+                assert answer.status_code == 200, answer.text
+    asked = [admitted.arguments for admitted in world.store.admitted("prompt.get")]
+    assert asked == [
+        {"name": "letter", "arguments": {"to": "ada"}},
+        {"name": "letter", "arguments": {}},
+        {"name": "letter"},
+    ]
