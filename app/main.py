@@ -19,6 +19,8 @@ from app.features.grants import routes as grants
 from app.features.groups import routes as groups
 from app.features.identities import routes as identities
 from app.features.identity_providers import routes as identity_providers
+from app.features.policies import publish_routes as publishing
+from app.features.policies import routes as policies
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import erase_routes as erasing
@@ -84,6 +86,8 @@ def create_api(settings: Settings) -> FastAPI:
         grants,
         tokens,
         approvals,
+        policies,
+        publishing,
         access,
         service_accounts,
         identity_providers,

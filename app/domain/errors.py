@@ -10,11 +10,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """One wrong field. ``pointer`` is an RFC 6901 JSON pointer into the request body (``/expires_at``),
-    or ``?name`` for a query parameter."""
+    or ``?name`` for a query parameter. In a text of several lines, ``line`` and ``column`` say where, from 1."""
 
     pointer: str
     code: str
     detail: str
+    line: int | None = None
+    column: int | None = None
 
 
 class DomainError(Exception):
@@ -85,6 +87,12 @@ class PreconditionFailed(DomainError):
     """``If-Match`` names a revision that is no longer the current one."""
 
     code = "revision_mismatch"
+
+
+class PreconditionRequired(DomainError):
+    """The change needs ``If-Match``: without it, it could overwrite what the caller has not seen."""
+
+    code = "precondition_required"
 
 
 class TooManyRequests(DomainError):

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from app.domain.errors import Unavailable
 from app.kit.media_types import check_media_type
 from app.kit.query_parameters import check_repeats, repeatable_names
-from app.kit.versions import notify_narrowed
+from app.kit.versions import forget_narrowed, notify_narrowed
 
 ATTEMPTS = 4
 _REPEATABLE = {"40001", "40P01"}
@@ -147,6 +147,12 @@ async def commit(session: AsyncSession) -> None:
     """Notify what was narrowed, then commit."""
     await notify_narrowed(session)
     await session.commit()
+
+
+async def undo(session: AsyncSession) -> None:
+    """Leave nothing of a transaction that was carried out to see what it would do."""
+    forget_narrowed(session)
+    await session.rollback()
 
 
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

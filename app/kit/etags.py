@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
 
-from app.domain.errors import PreconditionFailed
+from app.domain.errors import PreconditionFailed, PreconditionRequired
 
 # For the contract, on a route whose answer is not seen to have a tag by having a revision.
 TAGGED: dict[str, Any] = {"headers": {"ETag": {"$ref": "#/components/headers/ETag"}}}
@@ -72,3 +72,24 @@ async def _precondition(
 
 
 IfMatch = Annotated[Precondition, Depends(_precondition)]
+
+
+async def _required(
+    request: Request,
+    if_match: Annotated[
+        str | None,
+        Header(
+            description="The `ETag` of the object as you know it. Needed: without it the answer is 428; if the object "
+            "has changed since, nothing is done and the answer is 412.",
+            examples=['"3"'],
+        ),
+    ] = None,
+) -> Precondition:
+    if if_match is None:
+        raise PreconditionRequired(
+            "This change needs If-Match: read the object, and send its ETag, so that you overwrite only what you saw."
+        )
+    return Precondition.of(request)
+
+
+RequiredIfMatch = Annotated[Precondition, Depends(_required)]

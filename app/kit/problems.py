@@ -27,6 +27,7 @@ STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (errors.Conflict, 409, "Conflict"),
     (errors.PreconditionFailed, 412, "Precondition failed"),
     (errors.Invalid, 422, "Invalid request"),
+    (errors.PreconditionRequired, 428, "Precondition required"),
     (errors.TooManyRequests, 429, "Too many requests"),
     (errors.Unavailable, 503, "Temporarily unavailable"),
 )
@@ -50,6 +51,12 @@ class ProblemError(BaseModel):
     )
     code: str = Field(description="What is wrong, stable, snake_case.", examples=["required"])
     detail: str = Field(description="What is wrong, and how to mend it.", examples=["Field required"])
+    line: int | None = Field(
+        default=None, description="In a text of several lines, the line, from 1.", examples=[2]
+    )
+    column: int | None = Field(
+        default=None, description="In a text of several lines, the column, from 1.", examples=[14]
+    )
 
 
 class Problem(BaseModel):
@@ -94,9 +101,14 @@ def problem(
         "instance": request.url.path.encode("ascii", "backslashreplace").decode(),
         "code": code,
         "request_id": request_id,
-        "errors": [{"pointer": e.pointer, "code": e.code, "detail": e.detail} for e in errors],
+        "errors": [_shown(error) for error in errors],
     }
     return JSONResponse(body, status, headers, MEDIA_TYPE)
+
+
+def _shown(error: FieldError) -> dict[str, Any]:
+    shown = {"pointer": error.pointer, "code": error.code, "detail": error.detail}
+    return shown if error.line is None else shown | {"line": error.line, "column": error.column}
 
 
 def _domain(request: Request, error: Exception) -> JSONResponse:

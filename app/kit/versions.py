@@ -47,6 +47,11 @@ async def move_versions(session: AsyncSession, ids: Iterable[UUID], *, narrows: 
         session.info.setdefault(_NARROWED, set()).update(unique)
 
 
+def forget_narrowed(session: AsyncSession) -> None:
+    """Tell nobody of what this transaction narrowed, because it is rolled back."""
+    session.info.pop(_NARROWED, None)
+
+
 async def notify_narrowed(session: AsyncSession) -> None:
     """Send the one notification of this transaction, if it narrowed anything. Called right before commit."""
     ids = cast("set[UUID]", session.info.pop(_NARROWED, set()))

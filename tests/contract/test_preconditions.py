@@ -49,7 +49,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     for path in (f"{server}/credential", own):
         assert (await things.api.put(path, json=BEARER)).status_code == 200
     credentials = credential.rpartition("/")[0]
-    provider = await things.new_path("identity-providers")
+    provider, policy = await things.new_path("identity-providers"), await things.new_path("policies")
     digest = (await things.api.get(tool)).json()["definition_digest"]
     hook = await things.new_path("webhooks")
     delivery = await things.delivery(hook)
@@ -85,6 +85,11 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "revoke_token": ("POST", f"{token}/revoke", REASON, token),
         "update_service_account": ("PATCH", account, {"name": "x"}, account),
         "delete_service_account": ("DELETE", account, None, account),
+        "update_policy": ("PATCH", policy, {"mode": "enforce"}, policy),
+        "publish_policy": ("POST", f"{policy}/publish", None, policy),
+        "roll_back_policy": ("POST", f"{policy}/rollback", {"version": 1}, policy),
+        "unpublish_policy": ("POST", f"{policy}/unpublish", None, policy),
+        "delete_policy": ("DELETE", policy, None, policy),
         "update_identity_provider": ("PATCH", provider, {"name": "x"}, provider),
         "delete_identity_provider": ("DELETE", provider, None, provider),
         "update_webhook": ("PATCH", hook, {"name": "x"}, hook),
@@ -107,6 +112,9 @@ async def test_with_the_tag_of_the_object_it_happens(things: Things) -> None:
     first = (await calls(things)).keys()
     for name in first:
         method, path, body, shown = (await calls(things))[name]
+        if name == "roll_back_policy":
+            seen = {"If-Match": (await things.api.get(shown)).headers["ETag"]}
+            assert (await things.api.post(f"{shown}/publish", headers=seen)).status_code == 200
         tag = (await things.api.get(shown)).headers.get("ETag", '"1"')
         answer = await things.api.request(method, path, json=body, headers={"If-Match": tag})
         assert answer.status_code in {200, 204}, f"{name}: {answer.text}"
@@ -132,8 +140,9 @@ async def test_the_members_tag_is_of_this_membership_and_no_later_one(things: Th
 
 
 @pytest.mark.parametrize(
-    "kind", ["servers", "tools", "identities", "groups", "grants", "service-accounts", "identity-providers"]
-)
+    "kind",
+    ["servers", "tools", "identities", "groups", "grants", "service-accounts", "identity-providers", "policies"],
+)  # fmt: skip
 async def test_what_creates_and_what_reads_name_the_same_tag(things: Things, kind: str) -> None:
     made = await things.make(kind)
     read = await things.api.get(made.headers["Location"])

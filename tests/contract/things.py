@@ -64,6 +64,8 @@ class Things:
         elif kind == "tokens":
             body |= {"scope": {"kind": "grants"}, "expires_at": in_days(1)}
             body |= {"identity_id": await self.id("identities")}
+        elif kind == "policies":
+            body |= {"text": "forbid (principal, action, resource);", "mode": "observe"}
         elif kind == "service-accounts":
             body |= {"role": "auditor", "owner_id": await self.id("identities")}
         elif kind == "webhooks":

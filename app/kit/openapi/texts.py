@@ -45,6 +45,7 @@ _TAGS = {
     "groups": "Sets of identities that grants can be made to.",
     "grants": "Durable rights: who may use which tools of which servers, from when, until when.",
     "approvals": "Calls that wait for a person: what is asked, by whom, and who may say yes, once.",
+    "policies": "Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when.",
     "tokens": "Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own.",
     "service-accounts": "Programs that manage Scopegate itself, and their client secrets.",
     "administrators": "People with a role at this API. Disabling one ends their access at once.",
@@ -148,6 +149,11 @@ _PROBLEMS = {
     413: ("BodyTooLarge", "body_too_large", "The body is larger than the API takes."),
     415: ("UnsupportedMediaType", "unsupported_media_type", "The body is not said to be JSON."),
     422: ("Invalid", "validation_failed", "The request reads well, and a value in it is not acceptable."),
+    428: (
+        "PreconditionRequired",
+        "precondition_required",
+        "The change needs the `ETag` of the object in `If-Match`.",
+    ),
     429: ("RateLimited", "rate_limited", "Too many requests; come back after `Retry-After` seconds."),
     503: ("Unavailable", "unavailable", "The service cannot answer now. Nothing was changed; repeat it."),
 }

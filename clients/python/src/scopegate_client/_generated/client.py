@@ -17,6 +17,7 @@ from .api.identity_providers import (
 )
 from .api.me import AsyncMeResource, MeResource
 from .api.oauth import AsyncOauthResource, OauthResource
+from .api.policies import AsyncPoliciesResource, PoliciesResource
 from .api.servers import AsyncServersResource, ServersResource
 from .api.service_accounts import AsyncServiceAccountsResource, ServiceAccountsResource
 from .api.tokens import AsyncTokensResource, TokensResource
@@ -58,6 +59,11 @@ class Resources:
     def approvals(self) -> ApprovalsResource:
         """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
         return ApprovalsResource(self._driver)
+
+    @cached_property
+    def policies(self) -> PoliciesResource:
+        """Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when."""
+        return PoliciesResource(self._driver)
 
     @cached_property
     def tokens(self) -> TokensResource:
@@ -144,6 +150,11 @@ class AsyncResources:
     def approvals(self) -> AsyncApprovalsResource:
         """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
         return AsyncApprovalsResource(self._driver)
+
+    @cached_property
+    def policies(self) -> AsyncPoliciesResource:
+        """Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when."""
+        return AsyncPoliciesResource(self._driver)
 
     @cached_property
     def tokens(self) -> AsyncTokensResource:

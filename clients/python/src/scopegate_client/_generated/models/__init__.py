@@ -103,6 +103,27 @@ from .offboard_receipt import OffboardReceipt
 from .offboard_request import OffboardRequest
 from .offboard_revocations import OffboardRevocations
 from .permission import Permission
+from .policy import Policy
+from .policy_action import PolicyAction
+from .policy_change import PolicyChange
+from .policy_create import PolicyCreate
+from .policy_diff import PolicyDiff
+from .policy_mode import PolicyMode
+from .policy_order import PolicyOrder
+from .policy_page import PolicyPage
+from .policy_rollback import PolicyRollback
+from .policy_schema import PolicySchema
+from .policy_status import PolicyStatus
+from .policy_test import PolicyTest
+from .policy_test_arguments import PolicyTestArguments
+from .policy_test_client import PolicyTestClient
+from .policy_test_identity import PolicyTestIdentity
+from .policy_test_owner import PolicyTestOwner
+from .policy_test_request import PolicyTestRequest
+from .policy_update import PolicyUpdate
+from .policy_version import PolicyVersion
+from .policy_version_page import PolicyVersionPage
+from .policy_warning import PolicyWarning
 from .problem import Problem
 from .problem_error import ProblemError
 from .reached_server import ReachedServer
@@ -288,6 +309,27 @@ __all__ = (
     "OffboardRequest",
     "OffboardRevocations",
     "Permission",
+    "Policy",
+    "PolicyAction",
+    "PolicyChange",
+    "PolicyCreate",
+    "PolicyDiff",
+    "PolicyMode",
+    "PolicyOrder",
+    "PolicyPage",
+    "PolicyRollback",
+    "PolicySchema",
+    "PolicyStatus",
+    "PolicyTest",
+    "PolicyTestArguments",
+    "PolicyTestClient",
+    "PolicyTestIdentity",
+    "PolicyTestOwner",
+    "PolicyTestRequest",
+    "PolicyUpdate",
+    "PolicyVersion",
+    "PolicyVersionPage",
+    "PolicyWarning",
     "Problem",
     "ProblemError",
     "ReachedServer",

@@ -1,0 +1,234 @@
+"""REST routes of policies: drafts, their past, and what they are written in."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import StringConstraints
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.arguments import argument_types
+from app.features.policies import service, vocabulary
+from app.features.policies.models import Policy
+from app.features.policies.repository import list_versions, lock_policy, select_policies
+from app.features.policies.schemas import (
+    PolicyCreate,
+    PolicyDiff,
+    PolicyQuery,
+    PolicyUpdate,
+    PolicyVersionQuery,
+    PolicyVersionView,
+    PolicyView,
+    VocabularyView,
+)
+from app.features.policies.validation import check_text, warnings_about
+from app.features.policies.versions import DRAFT, compare, require_version
+from app.features.servers import service as server_service
+from app.features.tools import service as tool_service
+from app.kit.authorization import Caller, Permission, authorize, requires
+from app.kit.database import Session, TransactionalRoute, undo
+from app.kit.etags import RequiredIfMatch, set_etag
+from app.kit.idempotency import once
+from app.kit.ids import POLICY, PolicyId, ToolId, format_id
+from app.kit.pagination import Cursors, Page, read_page
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
+)
+
+CanRead = Annotated[Caller, requires(Permission.POLICIES_READ)]
+CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
+DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+VersionNumber = Annotated[
+    str,
+    StringConstraints(pattern=r"^(draft|[1-9][0-9]{0,8})$"),
+    Query(description="A version's number, or `draft`.", examples=["draft"]),
+]
+CHANGES = problem_responses(412, 428)
+
+
+async def answer(session: AsyncSession, response: Response, policy: Policy) -> PolicyView:
+    """The policy with all that there is to say of its draft."""
+    set_etag(response, policy.revision)
+    return PolicyView.from_row(policy, await warnings_about(session, policy.text))
+
+
+@router.get("", operation_id="list_policies", summary="List policies, newest first")
+async def list_policies(
+    query: Annotated[PolicyQuery, Query()], caller: CanRead, session: Session, runtime: CurrentRuntime
+) -> Page[PolicyView]:
+    if query.asks_for_ended():
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_policies", query.filters())
+    rows, next_cursor = await read_page(session, select_policies(query), Policy, cursors, query)
+    return Page(items=[PolicyView.from_row(row, None) for row in rows], next_cursor=next_cursor)
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_policy",
+    responses=problem_responses(409),
+    summary="Write a policy, as a draft",
+)
+@once
+async def create_policy(
+    body: PolicyCreate,
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    response: Response,
+    dry_run: DryRun = False,
+) -> PolicyView:
+    """It decides nothing until it is published. With `dry_run` the answer is what would be made, and nothing is."""
+    await check_text(session, body.text)
+    policy = await service.create_policy(session, caller, body, request.state.request_id)
+    response.headers["Location"] = f"/api/v1/policies/{format_id(POLICY, policy.id)}"
+    shown = await answer(session, response, policy)
+    if dry_run:
+        await undo(session)
+    return shown
+
+
+@router.get(
+    "/schema",
+    dependencies=[requires(Permission.POLICIES_READ)],
+    operation_id="get_policy_schema",
+    responses=problem_responses(404),
+    summary="Read what policies are written in",
+)
+async def get_policy_schema(
+    session: Session,
+    tool_id: Annotated[
+        ToolId | None, Query(description="The tool whose arguments `context.arguments` shall have.")
+    ] = None,
+) -> VocabularyView:
+    """The vocabulary as a Cedar schema, for editors and for whoever checks policies elsewhere."""
+    if tool_id is None:
+        return VocabularyView(version=vocabulary.VERSION, cedar=vocabulary.schema_text(), tool=None)
+    tool = await tool_service.require(session, tool_id)
+    server = await server_service.require(session, tool.server_id)
+    cedar = vocabulary.schema_text(argument_types(tool.input_schema))
+    return VocabularyView(version=vocabulary.VERSION, cedar=cedar, tool=f"{server.slug}/{tool.name}")
+
+
+@router.get("/{policy_id}", operation_id="get_policy", summary="Read one policy")
+async def get_policy(
+    policy_id: PolicyId,
+    caller: CanRead,
+    session: Session,
+    response: Response,
+    include: Annotated[
+        Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
+    ] = None,
+) -> PolicyView:
+    policy = await session.get(Policy, policy_id)
+    if include is not None and policy is not None:
+        authorize(caller, Permission.AUDIT_READ)
+        return await answer(session, response, policy)
+    return await answer(session, response, service.live(policy))
+
+
+@router.patch(
+    "/{policy_id}",
+    operation_id="update_policy",
+    responses=CHANGES | problem_responses(409),
+    summary="Change the draft of a policy",
+)
+async def update_policy(
+    policy_id: PolicyId,
+    body: PolicyUpdate,
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    if_match: RequiredIfMatch,
+    response: Response,
+    dry_run: DryRun = False,
+) -> PolicyView:
+    """What is published goes on deciding as it does, until the draft is published."""
+    policy = service.live(await lock_policy(session, policy_id))
+    if_match.check(policy.revision)
+    if "text" in body.model_fields_set:
+        await check_text(session, body.text)
+    policy = await service.update_policy(session, caller, policy, body, request.state.request_id)
+    shown = await answer(session, response, policy)
+    if dry_run:
+        await undo(session)
+    return shown
+
+
+@router.delete("/{policy_id}", operation_id="delete_policy", responses=CHANGES, summary="End a policy")
+async def delete_policy(
+    policy_id: PolicyId,
+    caller: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    if_match: RequiredIfMatch,
+    response: Response,
+    dry_run: DryRun = False,
+) -> PolicyView:
+    """When this has answered, it decides nothing any more. Its past stays."""
+    policy = service.live(await lock_policy(session, policy_id))
+    if_match.check(policy.revision)
+    await service.end_policy(session, caller, policy, runtime.clock(), request.state.request_id)
+    await session.refresh(policy)
+    shown = await answer(session, response, policy)
+    if dry_run:
+        await undo(session)
+    return shown
+
+
+@router.get(
+    "/{policy_id}/versions",
+    dependencies=[requires(Permission.POLICIES_READ)],
+    operation_id="list_policy_versions",
+    summary="List what was published of a policy, newest first",
+)
+async def list_policy_versions(
+    policy_id: PolicyId,
+    query: Annotated[PolicyVersionQuery, Query()],
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Page[PolicyVersionView]:
+    policy = service.live(await session.get(Policy, policy_id))
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_policy_versions", {"policy_id": policy.id})
+    position = cursors.read(query.cursor)
+    rows = list(await list_versions(session, policy.id, query.limit + 1, position[0] if position else None))
+    page = rows[: query.limit]
+    next_cursor = cursors.write([page[-1].version]) if len(rows) > query.limit else None
+    return Page(items=[PolicyVersionView.from_row(row) for row in page], next_cursor=next_cursor)
+
+
+@router.get(
+    "/{policy_id}/versions/{version}",
+    dependencies=[requires(Permission.POLICIES_READ)],
+    operation_id="get_policy_version",
+    summary="Read one version of a policy",
+)
+async def get_policy_version(
+    policy_id: PolicyId,
+    version: Annotated[str, Path(pattern=r"^[1-9][0-9]{0,8}$", description="Its number.")],
+    session: Session,
+) -> PolicyVersionView:
+    policy = service.live(await session.get(Policy, policy_id))
+    return PolicyVersionView.from_row(await require_version(session, policy.id, int(version)))
+
+
+@router.get(
+    "/{policy_id}/diff",
+    dependencies=[requires(Permission.POLICIES_READ)],
+    operation_id="diff_policy",
+    summary="Compare two versions of a policy",
+)
+async def diff_policy(
+    policy_id: PolicyId,
+    session: Session,
+    from_: Annotated[VersionNumber | None, Query(alias="from")] = None,
+    to: VersionNumber = DRAFT,
+) -> PolicyDiff:
+    """By default what was published last, and the draft."""
+    policy = service.live(await session.get(Policy, policy_id))
+    first = from_ or (DRAFT if policy.version is None else str(policy.version))
+    return await compare(session, policy, first, to)

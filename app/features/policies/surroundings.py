@@ -1,0 +1,160 @@
+"""What a policy is about, as things are: the tools that it reaches, and the names in it that nothing has."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from cedarpy import pst
+from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.arguments import argument_types
+from app.domain.objects import ToolState
+from app.domain.policy import Act
+from app.features.groups.models import Group, GroupMember
+from app.features.identities.models import Identity
+from app.features.policies.checking import KnownTool
+from app.features.policies.statement import REQUIRE_APPROVAL, Finding, Named, Statement
+from app.features.servers.models import Server
+from app.features.tools.models import Tool
+from app.kit.ids import GROUP, IDENTITY, parse_id
+
+MOST_TOOLS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTool:
+    """A tool of the fleet, its input schema as it came."""
+
+    slug: str
+    name: str
+    risk: str
+    input_schema: object
+
+    def known(self) -> KnownTool:
+        """As policies see it. Takes its time over a large schema."""
+        return KnownTool(self.slug, self.name, self.risk, argument_types(self.input_schema))
+
+
+async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[list[StoredTool], bool]:
+    """The tools that the head of a policy lets in, and whether there are more than are looked at."""
+    reach = _reach(statement.policy.resource)
+    if reach is None or Act.CALL_TOOL not in statement.acts():
+        return [], False
+    query = (
+        select(col(Server.slug), col(Tool.name), col(Tool.risk), col(Tool.input_schema))
+        .join(Server, col(Server.id) == col(Tool.server_id))
+        .where(col(Server.ended_at).is_(None), col(Tool.state) != ToolState.REMOVED.value)
+    )
+    slug, name = reach
+    if slug is not None:
+        query = query.where(col(Server.slug) == slug)
+    if name is not None:
+        query = query.where(col(Tool.name) == name)
+    rows = await session.execute(query.order_by(col(Server.slug), col(Tool.name)).limit(MOST_TOOLS + 1))
+    found = [StoredTool(*row) for row in rows]
+    return found[:MOST_TOOLS], len(found) > MOST_TOOLS
+
+
+def _reach(constraint: object) -> tuple[str | None, str | None] | None:
+    """The server and the tool that the head names; ``None``: no tool at all."""
+    match constraint:
+        case pst.ScopeIs(entity_type) if str(entity_type) != "Tool":
+            return None
+        case pst.ScopeEq(pst.EntityUid() as uid) | pst.ScopeIn(pst.EntityUid() as uid):
+            if str(uid.type) == "Tool":
+                slug, _, name = uid.id.partition("/")
+                return slug, name
+            return (uid.id, None) if isinstance(constraint, pst.ScopeIn) else None
+        case pst.ScopeIsIn(_, pst.EntityUid() as uid):
+            return uid.id, None
+    return None, None
+
+
+async def unknown_names(session: AsyncSession, statement: Statement) -> list[Finding]:
+    """Warnings about names that a policy has, and nothing else."""
+    named = statement.named()
+    groups = {
+        type: [each for each in named if each.type == type]
+        for type in ("Identity", "Group", "Server", "Tool")
+    }
+    return [
+        *_missing(groups["Identity"], await _identities(session, groups["Identity"]), "unknown_identity"),
+        *_missing(groups["Group"], await _groups(session, groups["Group"]), "unknown_group"),
+        *_missing(groups["Server"], await _servers(session, groups["Server"]), "unknown_server"),
+        *_missing(groups["Tool"], await _tools(session, groups["Tool"]), "unknown_tool"),
+        *await _approvers(session, statement),
+    ]
+
+
+def _missing(named: Sequence[Named], there: Collection[str], code: str) -> list[Finding]:
+    word = code.removeprefix("unknown_")
+    return [
+        Finding(code, f"There is no {word} {each.id}: nothing matches it.", each.offset)
+        for each in named
+        if each.id not in there
+    ]
+
+
+async def _identities(session: AsyncSession, named: Sequence[Named]) -> set[str]:
+    ids = _ids(IDENTITY, named)
+    there = select(col(Identity.id)).where(
+        col(Identity.id).in_(list(ids)), col(Identity.status) != "offboarded"
+    )
+    return {ids[found] for found in await session.scalars(there)} if ids else set()
+
+
+async def _groups(session: AsyncSession, named: Sequence[Named]) -> set[str]:
+    ids = _ids(GROUP, named)
+    there = select(col(Group.id)).where(col(Group.id).in_(list(ids)), col(Group.ended_at).is_(None))
+    return {ids[found] for found in await session.scalars(there)} if ids else set()
+
+
+def _ids(prefix: str, named: Iterable[Named]) -> dict[object, str]:
+    found: dict[object, str] = {}
+    for each in named:
+        try:
+            found[parse_id(prefix, each.id)] = each.id
+        except ValueError:
+            continue
+    return found
+
+
+async def _servers(session: AsyncSession, named: Sequence[Named]) -> set[str]:
+    slugs = [each.id for each in named if "\0" not in each.id]
+    there = select(col(Server.slug)).where(col(Server.slug).in_(slugs), col(Server.ended_at).is_(None))
+    return set(await session.scalars(there)) if slugs else set()
+
+
+async def _tools(session: AsyncSession, named: Sequence[Named]) -> set[str]:
+    pairs = [each.id.partition("/") for each in named if "\0" not in each.id]
+    if not pairs:
+        return set()
+    asked = or_(*(and_(col(Server.slug) == slug, col(Tool.name) == name) for slug, _, name in pairs))
+    there = (
+        select(col(Server.slug), col(Tool.name))
+        .join(Server, col(Server.id) == col(Tool.server_id))
+        .where(asked, col(Server.ended_at).is_(None), col(Tool.state) != ToolState.REMOVED.value)
+    )
+    return {f"{slug}/{name}" for slug, name in await session.execute(there)}
+
+
+async def _approvers(session: AsyncSession, statement: Statement) -> list[Finding]:
+    """Whether anybody could approve."""
+    name = statement.policy.annotations.get(REQUIRE_APPROVAL)
+    if name is None:
+        return []
+    members = exists().where(col(GroupMember.group_id) == col(Group.id))
+    query = select(members).where(
+        func.lower(col(Group.name)) == func.lower(name), col(Group.ended_at).is_(None)
+    )
+    inhabited = list(await session.scalars(query))
+    if any(inhabited):
+        return []
+    what = (
+        "has no members: nobody in it can approve"
+        if inhabited
+        else "does not exist: only those with the role can approve"
+    )
+    code = "empty_group" if inhabited else "unknown_group"
+    return [Finding(code, f"The group {name} {what}.", statement.where(REQUIRE_APPROVAL))]

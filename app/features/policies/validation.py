@@ -1,0 +1,71 @@
+"""Looking at the text of a policy: what forbids to keep it, and what whoever writes it should know."""
+
+import asyncio
+from collections.abc import Sequence
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import FieldError, Invalid
+from app.features.policies.checking import Report, check_types, reads_arguments
+from app.features.policies.schemas import PolicyWarning
+from app.features.policies.statement import Finding, Refused, Statement, odd, read_statement
+from app.features.policies.surroundings import MOST_TOOLS, StoredTool, reached_tools, unknown_names
+
+
+async def check_text(session: AsyncSession, text: str) -> list[PolicyWarning]:
+    """Warnings about a text that is to be kept or published. Raises ``Invalid`` where it may not be."""
+    report = await _report(session, text)
+    if report.errors:
+        raise _invalid(text, report.errors)
+    return _shown(text, report.warnings)
+
+
+async def warnings_about(session: AsyncSession, text: str) -> list[PolicyWarning]:
+    """All that there is to say of a text that is kept, as things are now."""
+    report = await _report(session, text)
+    return _shown(text, [*report.errors, *report.warnings])
+
+
+async def _report(session: AsyncSession, text: str) -> Report:
+    try:
+        statement = await asyncio.to_thread(read_statement, text)
+    except Refused as refused:
+        return Report(errors=refused.findings)
+    tools: list[StoredTool] = []
+    more = False
+    if reads_arguments(statement):
+        tools, more = await reached_tools(session, statement)
+    report = await asyncio.to_thread(_check, statement, tools)
+    if more:
+        detail = (
+            f"This reaches more than {MOST_TOOLS} tools; against the schemas of the rest it was not checked."
+        )
+        report.warnings.append(Finding("not_all_checked", detail, statement.parts.start))
+    report.warnings += await unknown_names(session, statement)
+    return report
+
+
+def _check(statement: Statement, tools: Sequence[StoredTool]) -> Report:
+    report = check_types(statement, [tool.known() for tool in tools])
+    report.warnings += odd(statement)
+    return report
+
+
+def _invalid(text: str, findings: Sequence[Finding]) -> Invalid:
+    errors = []
+    for finding in findings:
+        line, column = finding.place(text)
+        errors.append(FieldError("/text", finding.code, finding.detail, line, column))
+    first = errors[0]
+    return Invalid(
+        f"The policy does not hold, at line {first.line}, column {first.column}: {first.detail}",
+        errors=errors,
+    )
+
+
+def _shown(text: str, findings: Sequence[Finding]) -> list[PolicyWarning]:
+    shown = []
+    for finding in sorted(findings, key=lambda finding: finding.offset):
+        line, column = finding.place(text)
+        shown.append(PolicyWarning(code=finding.code, detail=finding.detail, line=line, column=column))
+    return shown

@@ -1,0 +1,715 @@
+"""The operations of policies, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.policy import Policy
+from ...models.policy_change import PolicyChange
+from ...models.policy_diff import PolicyDiff
+from ...models.policy_mode import PolicyMode
+from ...models.policy_order import PolicyOrder
+from ...models.policy_schema import PolicySchema
+from ...models.policy_status import PolicyStatus
+from ...models.policy_test import PolicyTest
+from ...models.policy_version import PolicyVersion
+from ...types import UNSET, Unset
+from . import create_policy as _create_policy
+from . import delete_policy as _delete_policy
+from . import diff_policy as _diff_policy
+from . import get_policy as _get_policy
+from . import get_policy_schema as _get_policy_schema
+from . import get_policy_version as _get_policy_version
+from . import list_policies as _list_policies
+from . import list_policy_versions as _list_policy_versions
+from . import publish_policy as _publish_policy
+from . import roll_back_policy as _roll_back_policy
+from . import unpublish_policy as _unpublish_policy
+from . import update_policy as _update_policy
+
+
+class PoliciesResource(Resource):
+    """Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        name: str | Sequence[str] | None = None,
+        status: PolicyStatus | Sequence[PolicyStatus] | None = None,
+        mode: PolicyMode | Sequence[PolicyMode] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+        sort: PolicyOrder | None = None,
+    ) -> Listing[Policy]:
+        """List policies, newest first.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            mode: Only those of which this mode is published, or drafted while nothing is.
+            q: Text in name, description or the policy itself.
+            include: `ended` shows ended ones too, to those who may read the audit.
+            sort: What policies are sorted by; `-` before it is from the top. Newest first by default.
+        """
+        return self._list(
+            lambda cursor: _list_policies.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                name=name,
+                status=status,
+                mode=mode,
+                q=q,
+                include=include,
+                sort=sort,
+                cursor=cursor,
+            )
+        )
+
+    def create(
+        self,
+        *,
+        name: str,
+        text: str,
+        description: str | None | Unset = UNSET,
+        mode: PolicyMode | Unset = UNSET,
+        tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Policy:
+        """Write a policy, as a draft.
+
+        It decides nothing until it is published. With `dry_run` the answer is what would be made, and
+        nothing is.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            name: Unique among the policies that are not ended, whatever its case.
+            text: Exactly one Cedar statement; see `docs/policy-reference.md`.
+            description: What it is for.
+            mode: `observe`: it decides nothing; events name it where it would have.
+            tests: What it is to decide; every publish runs them.
+            dry_run: Change nothing; answer what would change.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+        return self._send(
+            _create_policy.call(
+                name=name,
+                text=text,
+                description=description,
+                mode=mode,
+                tests=tests,
+                dry_run=dry_run,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def get_schema(
+        self,
+        *,
+        tool_id: str | None = None,
+    ) -> PolicySchema:
+        """Read what policies are written in.
+
+        The vocabulary as a Cedar schema, for editors and for whoever checks policies elsewhere.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            tool_id: The tool whose arguments `context.arguments` shall have.
+        """
+        return self._send(
+            _get_policy_schema.call(
+                tool_id=tool_id,
+            )
+        )
+
+    def get(
+        self,
+        policy_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Policy:
+        """Read one policy.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            include: `ended`: also when it has ended; needs `audit.read`.
+        """
+        return self._send(
+            _get_policy.call(
+                policy_id,
+                include=include,
+            )
+        )
+
+    def delete(
+        self,
+        policy_id: str,
+        *,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> Policy:
+        """End a policy.
+
+        When this has answered, it decides nothing any more. Its past stays.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _delete_policy.call(
+                policy_id,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def update(
+        self,
+        policy_id: str,
+        *,
+        name: str | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        text: str | Unset = UNSET,
+        mode: PolicyMode | Unset = UNSET,
+        tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> Policy:
+        """Change the draft of a policy.
+
+        What is published goes on deciding as it does, until the draft is published.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            name: Unique among the policies that are not ended, whatever its case.
+            description: What it is for.
+            text: The text of the draft: exactly one Cedar statement.
+            mode: `observe`: it decides nothing; events name it where it would have.
+            tests: The tests of the draft.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _update_policy.call(
+                policy_id,
+                name=name,
+                description=description,
+                text=text,
+                mode=mode,
+                tests=tests,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def diff(
+        self,
+        policy_id: str,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+    ) -> PolicyDiff:
+        """Compare two versions of a policy.
+
+        By default what was published last, and the draft.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            from_: A version's number, or `draft`.
+            to: A version's number, or `draft`.
+        """
+        return self._send(
+            _diff_policy.call(
+                policy_id,
+                from_=from_,
+                to=to,
+            )
+        )
+
+    def publish(
+        self,
+        policy_id: str,
+        *,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> PolicyChange:
+        """Let a draft decide.
+
+        When this has answered, every call that starts is decided by it.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _publish_policy.call(
+                policy_id,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def roll_back(
+        self,
+        policy_id: str,
+        *,
+        version: int,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> PolicyChange:
+        """Let an earlier version decide again.
+
+        Its text and mode get a new number. A draft that had no changes of its own goes along.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            version: A version that was published before.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _roll_back_policy.call(
+                policy_id,
+                version=version,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def unpublish(
+        self,
+        policy_id: str,
+        *,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> PolicyChange:
+        """Let a policy decide nothing any more.
+
+        Its draft and its versions stay, so that it can be published again.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _unpublish_policy.call(
+                policy_id,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def list_versions(
+        self,
+        policy_id: str,
+        *,
+        page_size: int | None = None,
+    ) -> Listing[PolicyVersion]:
+        """List what was published of a policy, newest first.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_policy_versions.call(
+                policy_id,
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    def get_version(
+        self,
+        policy_id: str,
+        version: str,
+    ) -> PolicyVersion:
+        """Read one version of a policy.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            version: Its number.
+        """
+        return self._send(
+            _get_policy_version.call(
+                policy_id,
+                version,
+            )
+        )
+
+
+class AsyncPoliciesResource(AsyncResource):
+    """Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when."""
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        name: str | Sequence[str] | None = None,
+        status: PolicyStatus | Sequence[PolicyStatus] | None = None,
+        mode: PolicyMode | Sequence[PolicyMode] | None = None,
+        q: str | None = None,
+        include: Literal["ended"] | None = None,
+        sort: PolicyOrder | None = None,
+    ) -> AsyncListing[Policy]:
+        """List policies, newest first.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            mode: Only those of which this mode is published, or drafted while nothing is.
+            q: Text in name, description or the policy itself.
+            include: `ended` shows ended ones too, to those who may read the audit.
+            sort: What policies are sorted by; `-` before it is from the top. Newest first by default.
+        """
+        return self._list(
+            lambda cursor: _list_policies.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                name=name,
+                status=status,
+                mode=mode,
+                q=q,
+                include=include,
+                sort=sort,
+                cursor=cursor,
+            )
+        )
+
+    async def create(
+        self,
+        *,
+        name: str,
+        text: str,
+        description: str | None | Unset = UNSET,
+        mode: PolicyMode | Unset = UNSET,
+        tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Policy:
+        """Write a policy, as a draft.
+
+        It decides nothing until it is published. With `dry_run` the answer is what would be made, and
+        nothing is.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            name: Unique among the policies that are not ended, whatever its case.
+            text: Exactly one Cedar statement; see `docs/policy-reference.md`.
+            description: What it is for.
+            mode: `observe`: it decides nothing; events name it where it would have.
+            tests: What it is to decide; every publish runs them.
+            dry_run: Change nothing; answer what would change.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+        return await self._send(
+            _create_policy.call(
+                name=name,
+                text=text,
+                description=description,
+                mode=mode,
+                tests=tests,
+                dry_run=dry_run,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def get_schema(
+        self,
+        *,
+        tool_id: str | None = None,
+    ) -> PolicySchema:
+        """Read what policies are written in.
+
+        The vocabulary as a Cedar schema, for editors and for whoever checks policies elsewhere.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            tool_id: The tool whose arguments `context.arguments` shall have.
+        """
+        return await self._send(
+            _get_policy_schema.call(
+                tool_id=tool_id,
+            )
+        )
+
+    async def get(
+        self,
+        policy_id: str,
+        *,
+        include: Literal["ended"] | None = None,
+    ) -> Policy:
+        """Read one policy.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            include: `ended`: also when it has ended; needs `audit.read`.
+        """
+        return await self._send(
+            _get_policy.call(
+                policy_id,
+                include=include,
+            )
+        )
+
+    async def delete(
+        self,
+        policy_id: str,
+        *,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> Policy:
+        """End a policy.
+
+        When this has answered, it decides nothing any more. Its past stays.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _delete_policy.call(
+                policy_id,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def update(
+        self,
+        policy_id: str,
+        *,
+        name: str | Unset = UNSET,
+        description: str | None | Unset = UNSET,
+        text: str | Unset = UNSET,
+        mode: PolicyMode | Unset = UNSET,
+        tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> Policy:
+        """Change the draft of a policy.
+
+        What is published goes on deciding as it does, until the draft is published.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            name: Unique among the policies that are not ended, whatever its case.
+            description: What it is for.
+            text: The text of the draft: exactly one Cedar statement.
+            mode: `observe`: it decides nothing; events name it where it would have.
+            tests: The tests of the draft.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _update_policy.call(
+                policy_id,
+                name=name,
+                description=description,
+                text=text,
+                mode=mode,
+                tests=tests,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def diff(
+        self,
+        policy_id: str,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+    ) -> PolicyDiff:
+        """Compare two versions of a policy.
+
+        By default what was published last, and the draft.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            from_: A version's number, or `draft`.
+            to: A version's number, or `draft`.
+        """
+        return await self._send(
+            _diff_policy.call(
+                policy_id,
+                from_=from_,
+                to=to,
+            )
+        )
+
+    async def publish(
+        self,
+        policy_id: str,
+        *,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> PolicyChange:
+        """Let a draft decide.
+
+        When this has answered, every call that starts is decided by it.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _publish_policy.call(
+                policy_id,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def roll_back(
+        self,
+        policy_id: str,
+        *,
+        version: int,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> PolicyChange:
+        """Let an earlier version decide again.
+
+        Its text and mode get a new number. A draft that had no changes of its own goes along.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            version: A version that was published before.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _roll_back_policy.call(
+                policy_id,
+                version=version,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    async def unpublish(
+        self,
+        policy_id: str,
+        *,
+        dry_run: bool = False,
+        if_match: int | str | None = None,
+    ) -> PolicyChange:
+        """Let a policy decide nothing any more.
+
+        Its draft and its versions stay, so that it can be published again.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            policy_id: The id of a policy.
+            dry_run: Change nothing; answer what would change.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _unpublish_policy.call(
+                policy_id,
+                dry_run=dry_run,
+                if_match=if_match,
+            )
+        )
+
+    def list_versions(
+        self,
+        policy_id: str,
+        *,
+        page_size: int | None = None,
+    ) -> AsyncListing[PolicyVersion]:
+        """List what was published of a policy, newest first.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_policy_versions.call(
+                policy_id,
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    async def get_version(
+        self,
+        policy_id: str,
+        version: str,
+    ) -> PolicyVersion:
+        """Read one version of a policy.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+            version: Its number.
+        """
+        return await self._send(
+            _get_policy_version.call(
+                policy_id,
+                version,
+            )
+        )

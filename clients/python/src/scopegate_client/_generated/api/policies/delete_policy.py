@@ -1,0 +1,34 @@
+"""DELETE /api/v1/policies/{policy_id}"""
+
+from __future__ import annotations
+
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+)
+from ...models.policy import Policy
+
+
+def call(
+    policy_id: str,
+    *,
+    dry_run: bool = False,
+    if_match: int | str | None = None,
+) -> Call[Policy]:
+    """The request."""
+    return Call(
+        operation="delete_policy",
+        method="DELETE",
+        path=path_of(
+            "/api/v1/policies/{policy_id}",
+            policy_id=policy_id,
+        ),
+        query={
+            "dry_run": dry_run,
+        },
+        headers={
+            "If-Match": entity_tag(if_match),
+        },
+        read=Policy.from_dict,
+    )

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+from ..models.policy_mode import PolicyMode, check_policy_mode
+from ..types import UNSET, Unset
+
+if TYPE_CHECKING:
+    from ..models.policy_test import PolicyTest
+
+
+@define(kw_only=True)
+class PolicyCreate:
+    """A new policy, as a draft: it decides nothing until it is published."""
+
+    name: str
+    """Unique among the policies that are not ended, whatever its case."""
+
+    text: str
+    """Exactly one Cedar statement; see `docs/policy-reference.md`."""
+
+    description: None | str | Unset = UNSET
+    """What it is for."""
+
+    mode: PolicyMode | Unset = UNSET
+    """`observe`: it decides nothing; events name it where it would have."""
+
+    tests: list[PolicyTest] | Unset = UNSET
+    """What it is to decide; every publish runs them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        name = self.name
+
+        text = self.text
+
+        description: None | str | Unset
+        if isinstance(self.description, Unset):
+            description = UNSET
+        else:
+            description = self.description
+
+        mode: str | Unset = UNSET
+        if not isinstance(self.mode, Unset):
+            mode = self.mode
+
+        tests: list[dict[str, Any]] | Unset = UNSET
+        if not isinstance(self.tests, Unset):
+            tests = []
+            for tests_item_data in self.tests:
+                tests_item = tests_item_data.to_dict()
+                tests.append(tests_item)
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "name": name,
+                "text": text,
+            }
+        )
+        if description is not UNSET:
+            field_dict["description"] = description
+        if mode is not UNSET:
+            field_dict["mode"] = mode
+        if tests is not UNSET:
+            field_dict["tests"] = tests
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.policy_test import PolicyTest
+
+        d = dict(src_dict)
+        name = d.pop("name")
+
+        text = d.pop("text")
+
+        def _parse_description(data: object) -> None | str | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            return cast(None | str | Unset, data)
+
+        description = _parse_description(d.pop("description", UNSET))
+
+        _mode = d.pop("mode", UNSET)
+        mode: PolicyMode | Unset
+        if isinstance(_mode, Unset):
+            mode = UNSET
+        else:
+            mode = check_policy_mode(_mode)
+
+        _tests = d.pop("tests", UNSET)
+        tests: list[PolicyTest] | Unset = UNSET
+        if _tests is not UNSET:
+            tests = []
+            for tests_item_data in _tests:
+                tests_item = PolicyTest.from_dict(tests_item_data)
+
+                tests.append(tests_item)
+
+        return cls(
+            name=name,
+            text=text,
+            description=description,
+            mode=mode,
+            tests=tests,
+        )
