@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as package
+from app.adapters.console import approval_routes as approval_pages
+from app.adapters.console import sign_in_routes as sign_in_pages
 from app.adapters.oauth import routes as oauth
 from app.features.access import routes as access
 from app.features.administrators import break_glass_routes as break_glass
@@ -97,6 +99,8 @@ def create_api(settings: Settings) -> FastAPI:
         break_glass,
         audit,
         oauth,
+        approval_pages,
+        sign_in_pages,
         health,
         error_pages,
         reference_page,

@@ -135,14 +135,22 @@ class LimitedAuthenticator:
     """Implements ``kit.authorization.Authenticator`` around another: so many failures an address, so many requests
     a caller."""
 
-    def __init__(self, authenticate: Authenticator, attempts: SignInAttempts, requests: Quota) -> None:
+    def __init__(
+        self,
+        authenticate: Authenticator,
+        attempts: SignInAttempts,
+        requests: Quota,
+        credential: Callable[[Request], str | None] = lambda request: request.headers.get("authorization"),
+    ) -> None:
+        """``credential`` is where the credential is that the other reads."""
         self._authenticate = authenticate
+        self._credential = credential
         self._attempts = attempts
         self._requests = requests
 
     async def __call__(self, request: Request, session: AsyncSession) -> Caller:
         """The caller. Raises ``Unauthenticated``, ``TooManyRequests`` and what the other raises."""
-        with self._attempts.attempt(request, request.headers.get("authorization")):
+        with self._attempts.attempt(request, self._credential(request)):
             caller = await self._authenticate(request, session)
         # A request that lost against another one is run again, and counts once.
         if getattr(request.state, "standing", None) is None:

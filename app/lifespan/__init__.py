@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
 import asyncpg
+from fastapi import FastAPI
+
+from app.adapters.console.console import Console
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clients import Clients
 from app.features.access.clockwork import DatabaseClock
@@ -30,6 +33,7 @@ from app.lifespan.admissions import AdmissionPort
 from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
 from app.lifespan.approvals import ApprovalNewsPort
 from app.lifespan.commands import Commands, Reach
+from app.lifespan.pages import pages
 from app.lifespan.ports import (
     EndedSessionsPort,
     InFlightPort,
@@ -41,7 +45,6 @@ from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
 from app.lifespan.sign_in import ProviderWatch, authenticator, local_administrator, provider_keys
 from app.lifespan.syncs import PeriodicSyncs, SyncRequestsPort
 from app.settings import Settings
-from fastapi import FastAPI
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 # Reads for cold tokens and refreshes, beside the API's own pool.
@@ -65,7 +68,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             reach = Reach()
-            runtime, app.state.break_glass = await _runtime(settings, stack, reach)
+            runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach)
             app.state.runtime = runtime
             app.state.gateway, app.state.access = await _gateway(settings, runtime, stack, reach)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
@@ -76,7 +79,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
     return lifespan
 
 
-async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> tuple[Runtime, BreakGlass]:
+async def _runtime(
+    settings: Settings, stack: AsyncExitStack, reach: Reach
+) -> tuple[Runtime, BreakGlass, Console]:
     engine = make_engine(_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
     stack.push_async_callback(engine.dispose)
     outbound = await stack.enter_async_context(
@@ -91,7 +96,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
     client_tokens = ClientTokens(outbound)
     stack.push_async_callback(client_tokens.aclose)
     peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)
-    keys = await provider_keys(settings, outbound, stack)
+    keys, publications = await provider_keys(settings, outbound, stack)
     watch = ProviderWatch(sessions, keys, settings.oidc_provider)
     await watch.keep_environment()
     watching = asyncio.create_task(watch.run(), name="providers")
@@ -99,6 +104,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
     break_glass = local_administrator(settings, sessions, peppers, stack)
     workers = settings.workers
     attempts = SignInAttempts(Quota("failed-sign-ins", settings.limit_failed_sign_ins, workers=workers))
+    requests = Quota("requests", settings.limit_requests, workers=workers)
     runtime = Runtime(
         sessions=sessions,
         peppers=peppers,
@@ -106,9 +112,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(
-            authenticator(sessions, peppers, keys, break_glass),
-            attempts,
-            Quota("requests", settings.limit_requests, workers=workers),
+            authenticator(sessions, peppers, keys, break_glass), attempts, requests
         ),
         attempts=attempts,
         public_url=settings.base_url,
@@ -118,7 +122,7 @@ async def _runtime(settings: Settings, stack: AsyncExitStack, reach: Reach) -> t
         approval_ttl=settings.approval_ttl,
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
-    return runtime, break_glass
+    return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -30,8 +30,10 @@ _AWAY = (SQLAlchemyError, Unavailable, Conflict, OSError)
 _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
-async def provider_keys(settings: Settings, outbound: OutboundClient, stack: AsyncExitStack) -> ProviderKeys:
-    """The keys of providers, fetched through the guarded client.
+async def provider_keys(
+    settings: Settings, outbound: OutboundClient, stack: AsyncExitStack
+) -> tuple[ProviderKeys, Publications]:
+    """The keys of providers, and what else these publish, fetched through the guarded client.
 
     The origin of the environment's issuer alone may be anywhere, on a private network too: whoever runs this service
     named it. A cloud's metadata address stays closed even then.
@@ -40,9 +42,10 @@ async def provider_keys(settings: Settings, outbound: OutboundClient, stack: Asy
     if settings.oidc_issuer is not None:
         own = await stack.enter_async_context(OutboundClient(AddressPolicy(allowed_networks=_ANYWHERE)))
     origin = None if settings.oidc_issuer is None else origin_of(settings.oidc_issuer)
-    keys = ProviderKeys(Publications(outbound, own, origin).keys_of)
+    publications = Publications(outbound, own, origin)
+    keys = ProviderKeys(publications.keys_of)
     stack.push_async_callback(keys.aclose)
-    return keys
+    return keys, publications
 
 
 def local_administrator(

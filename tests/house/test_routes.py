@@ -16,6 +16,7 @@ from app.settings import Settings
 OPEN = {
     "/.well-known/oauth-authorization-server",
     "/api/v1/break-glass",
+    "/console/pages.css",
     "/docs",
     "/docs/errors",
     "/docs/errors/{code}",
@@ -23,9 +24,13 @@ OPEN = {
     "/docs/redoc.js",
     "/docs/start.js",
     "/livez",
+    "/login",
+    "/login/callback",
+    "/logout/back-channel",
     "/oauth/token",
     "/openapi.json",
     "/readyz",
+    "/signed-out",
 }
 
 

@@ -1,8 +1,11 @@
-"""What an OpenID provider publishes: where its keys are, and the keys. Fetched guarded, read strictly."""
+"""What an OpenID provider publishes: where its keys are and where people sign in, and the keys. Fetched guarded,
+read strictly."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from joserfc.errors import JoseError
@@ -14,6 +17,7 @@ from app.kit.outbound import (
     ForbiddenUrl,
     Origin,
     OutboundClient,
+    OutboundResponse,
     Timeouts,
     UpstreamError,
     origin_of,
@@ -31,8 +35,24 @@ _RSA_BITS = range(2048, 8192 + 1)
 _PUBLIC_PARTS = frozenset({"kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y"})
 
 
+_FORM = b"application/x-www-form-urlencoded"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where people sign in and out at a provider, and how it wants to be asked."""
+
+    authorization: str
+    token: str
+    end_session: str | None = None
+    names_issuer: bool = False
+    """Its answer to a browser says whose it is (RFC 9207)."""
+    wants_secret_in_form: bool = False
+
+
 class Publications:
-    """Fetches the keys of providers.
+    """Fetches what providers publish, and redeems the codes that they give.
 
     Whoever registers a provider over the API names addresses that this service then connects to, so they are guarded
     like any upstream's. The provider of the environment is different: the operator of this service named it, often
@@ -52,36 +72,74 @@ class Publications:
 
     async def keys_of(self, issuer: str) -> tuple[Key, ...]:
         """The keys that a provider signs with, those that we can use. Raises ``ProviderFault``."""
-        try:
-            async with asyncio.timeout(_WITHIN_S):
-                document = await self._get(issuer, issuer.rstrip("/") + DISCOVERY_PATH)
-                # OpenID Connect Discovery section 4.3: or one provider could speak for another.
-                if document.get("issuer") != issuer:
-                    raise ProviderFault("its discovery document names another issuer")
-                published = await self._get(issuer, _keys_url(issuer, document))
-        except TimeoutError:
-            raise ProviderFault("it is too slow") from None
-        except ForbiddenUrl as error:
-            raise ProviderFault(error.reason) from None
-        except UpstreamError as error:
-            raise ProviderFault(error.message) from None
+        return await _in_time(self._keys_of(issuer))
+
+    async def endpoints_of(self, issuer: str) -> Endpoints:
+        """Where people sign in at a provider. Raises ``ProviderFault``."""
+        return _endpoints(issuer, await _in_time(self._document_of(issuer)))
+
+    async def redeem(self, issuer: str, url: str, form: Mapping[str, str], basic: str | None) -> JsonObject:
+        """What a token endpoint gives for a code; ``basic`` is the credential of the client. Raises ``ProviderFault``.
+
+        Sent once: a code that came twice is taken for a stolen one.
+        """
+        return await _in_time(self._redeem(issuer, url, form, basic))
+
+    async def _keys_of(self, issuer: str) -> tuple[Key, ...]:
+        published = await self._get(issuer, _keys_url(issuer, await self._document_of(issuer)))
         return usable_keys(published.get("keys"))
 
-    async def _get(self, issuer: str, url: str) -> JsonObject:
-        own = self._own if origin_of(url) == origin_of(issuer) == self._own_origin else None
-        client = own or self._guarded
-        response = await client.request("GET", url, [(b"accept", b"application/json")], timeouts=_TIMEOUTS)
-        body = await response.read(_MOST_BYTES) if response.status == 200 else b""
-        response.close()
-        if response.status != 200:
-            raise ProviderFault(f"it answers {response.status}")
-        try:
-            document = loads(body)
-        except StrictJsonError:
-            raise ProviderFault("it does not answer with JSON") from None
-        if not isinstance(document, dict):
-            raise ProviderFault("it does not answer with a JSON object")
+    async def _document_of(self, issuer: str) -> JsonObject:
+        document = await self._get(issuer, issuer.rstrip("/") + DISCOVERY_PATH)
+        # OpenID Connect Discovery section 4.3: or one provider could speak for another.
+        if document.get("issuer") != issuer:
+            raise ProviderFault("its discovery document names another issuer")
         return document
+
+    async def _redeem(self, issuer: str, url: str, form: Mapping[str, str], basic: str | None) -> JsonObject:
+        headers = [(b"accept", b"application/json"), (b"content-type", _FORM)]
+        if basic is not None:
+            headers.append((b"authorization", b"Basic " + basic.encode("ascii")))
+        body = urlencode(form).encode("ascii")
+        response = await self._client_of(issuer, url).request("POST", url, headers, body, timeouts=_TIMEOUTS)
+        return await _object(response)
+
+    async def _get(self, issuer: str, url: str) -> JsonObject:
+        headers = [(b"accept", b"application/json")]
+        return await _object(
+            await self._client_of(issuer, url).request("GET", url, headers, timeouts=_TIMEOUTS)
+        )
+
+    def _client_of(self, issuer: str, url: str) -> OutboundClient:
+        own = self._own if origin_of(url) == origin_of(issuer) == self._own_origin else None
+        return own or self._guarded
+
+
+async def _in_time(asking: Awaitable[_T]) -> _T:
+    """What a provider answers, or the one fault that says why it does not."""
+    try:
+        async with asyncio.timeout(_WITHIN_S):
+            return await asking
+    except TimeoutError:
+        raise ProviderFault("it is too slow") from None
+    except ForbiddenUrl as error:
+        raise ProviderFault(error.reason) from None
+    except UpstreamError as error:
+        raise ProviderFault(error.message) from None
+
+
+async def _object(response: OutboundResponse) -> JsonObject:
+    body = await response.read(_MOST_BYTES) if response.status == 200 else b""
+    response.close()
+    if response.status != 200:
+        raise ProviderFault(f"it answers {response.status}")
+    try:
+        document = loads(body)
+    except StrictJsonError:
+        raise ProviderFault("it does not answer with JSON") from None
+    if not isinstance(document, dict):
+        raise ProviderFault("it does not answer with a JSON object")
+    return document
 
 
 def usable_keys(entries: object) -> tuple[Key, ...]:
@@ -96,9 +154,40 @@ def _keys_url(issuer: str, document: JsonObject) -> str:
     if not isinstance(url, str):
         raise ProviderFault("its discovery document names no keys")
     # Keys over plain HTTP are whoever's is on the way; a provider on loopback may have them on itself.
-    if not url.startswith("https://") and origin_of(url) != origin_of(issuer):
+    if not _is_safe(issuer, url):
         raise ProviderFault("its keys are not at an https address")
     return url
+
+
+def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
+    found: dict[str, str | None] = {}
+    for name in ("authorization_endpoint", "token_endpoint", "end_session_endpoint"):
+        url = document.get(name)
+        if url is not None and not (isinstance(url, str) and _is_safe(issuer, url)):
+            raise ProviderFault(f"its {name} is not at an https address")
+        found[name] = url
+    authorization, token = found["authorization_endpoint"], found["token_endpoint"]
+    if authorization is None or token is None:
+        raise ProviderFault("its discovery document does not say where people sign in")
+    methods = document.get("token_endpoint_auth_methods_supported")
+    return Endpoints(
+        authorization,
+        token,
+        found["end_session_endpoint"],
+        names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+        wants_secret_in_form=isinstance(methods, list)
+        and "client_secret_basic" not in methods
+        and "client_secret_post" in methods,
+    )
+
+
+def _is_safe(issuer: str, url: str) -> bool:
+    """Over TLS, or at the origin of the issuer: on loopback, where nobody is on the way."""
+    try:
+        origin = origin_of(url)
+    except ForbiddenUrl:
+        return False
+    return url.isascii() and (origin.scheme == "https" or origin == origin_of(issuer))
 
 
 def _import(entry: object) -> Key | None:

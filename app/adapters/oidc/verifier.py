@@ -1,7 +1,5 @@
 """From the text of an access token to the provider that issued it and the claims that it makes."""
 
-import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -16,16 +14,13 @@ from app.adapters.oidc.checks import (
     key_id_of,
 )
 from app.adapters.oidc.keys import ProviderKeys
+from app.adapters.oidc.reasons import Reasons
 from app.adapters.oidc.token import Refused, read_token
 from app.features.administrators.claims import NamesNobody
 from app.features.identity_providers import repository
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Caller
-
-_SAY_EVERY_S = 60.0
-_log = logging.getLogger(__name__)
-
 
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
 """The active provider with exactly this issuer, and the time by the database's clock."""
@@ -78,9 +73,9 @@ class AccessTokens:
         self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys, sign_in: SignIn
     ) -> None:
         self._sessions = sessions
-        self._verifier = Verifier(self._find_provider, keys)
+        self._verifier = Verifier(finder(sessions), keys)
         self._sign_in = sign_in
-        self._said_at: dict[str, float] = {}
+        self._reasons = Reasons("an access token")
 
     async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
         """The caller that an access token belongs to. Raises ``Unauthenticated``, ``Forbidden``, ``Unavailable``."""
@@ -88,28 +83,23 @@ class AccessTokens:
         try:
             provider, claims = await self._verifier.verify(bearer)
         except Refused as refusal:
-            self._say(refusal.reason, request_id)
+            self._reasons.say(refusal.reason, request_id)
             raise refused() from None
         try:
             return await self._sign_in(self._sessions, provider, claims, request_id)
         except NamesNobody as refusal:
-            self._say(refusal.reason, request_id)
+            self._reasons.say(refusal.reason, request_id)
             raise
 
-    def _say(self, reason: str, request_id: str | None) -> None:
-        """Tell whoever sets up a provider why its tokens are refused; who sends one is told nothing.
 
-        Each reason once in a minute, since anybody can send tokens. Reasons are few, and never quote one.
-        """
-        now = time.monotonic()
-        if now - self._said_at.get(reason, -_SAY_EVERY_S) >= _SAY_EVERY_S:
-            self._said_at[reason] = now
-            _log.warning("request %s: an access token was refused: %s", request_id, reason)
+def finder(sessions: async_sessionmaker[AsyncSession]) -> FindProvider:
+    """Looks providers up in a session of its own: no connection to the database is held while keys are fetched."""
 
-    async def _find_provider(self, issuer: str) -> tuple[Provider, float] | None:
-        """Read in a session of its own: no connection to the database is held while keys are fetched."""
-        async with self._sessions() as session:
+    async def find_provider(issuer: str) -> tuple[Provider, float] | None:
+        async with sessions() as session:
             provider = await repository.find_provider(session, issuer)
             if provider is None:
                 return None
             return provider, (await repository.database_now(session)).timestamp()
+
+    return find_provider

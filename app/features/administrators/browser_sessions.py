@@ -6,19 +6,18 @@ gives is read from the provider's settings of now, and no role outlasts a later 
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.admit import caller_of
+from app.features.administrators.browser_sign_in import SignedIn, SignedOut
 from app.features.administrators.claims import Holder, read_holder, role_values
 from app.features.administrators.models import BrowserSession
 from app.features.administrators.repository import assignments_of, find_known, lock_administrator
@@ -45,17 +44,6 @@ class Lifetimes:
 
     idle: timedelta
     most: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """What a provider said at a sign-in. ``claims`` say who it is and what they may; the rest is of its ID token."""
-
-    provider: Provider
-    claims: Mapping[str, Any]
-    subject: str
-    provider_session: str | None
-    id_token: str
 
 
 async def open_session(
@@ -124,23 +112,22 @@ async def read_session(session: AsyncSession, peppers: Peppers, text: str, idle:
         .values(seen_at=func.clock_timestamp())
         .execution_options(synchronize_session=False)
     )
-    holder = Holder(row.link, roles, row.created_at.astimezone(UTC))
+    holder = Holder(row.link, roles, row.created_at)
     return caller_of(holder, row.identity_id, known.administrator_id)
 
 
-async def end_session(session: AsyncSession, caller: Caller, text: str, request_id: str | None) -> str | None:
-    """End the session of a cookie that was just read; the ID token that it was opened with, if it opens."""
+async def end_session(
+    session: AsyncSession, caller: Caller, text: str, request_id: str | None
+) -> tuple[Provider, str] | None:
+    """End the session of a cookie that was just read; the provider and the ID token that it was opened with."""
     credential = parse_credential(text, BROWSER_SESSION)
-    if credential is None:
-        return None
-    ended = delete(BrowserSession).where(col(BrowserSession.id) == credential.id)
-    row = (
-        await session.execute(ended.returning(col(BrowserSession.id), col(BrowserSession.id_token)))
-    ).first()
+    row = None if credential is None else await session.get(BrowserSession, credential.id)
     if row is None:
         return None
+    provider, id_token = await _provider_of(session, row), _unseal(text, row.id_token)
+    await session.delete(row)
     await record(session, caller, "session.end", KIND, row.id, request_id=request_id)
-    return _unseal(text, row.id_token)
+    return None if provider is None or id_token is None else (provider, id_token)
 
 
 async def end_replaced(session: AsyncSession, peppers: Peppers, text: str) -> None:
@@ -150,32 +137,28 @@ async def end_replaced(session: AsyncSession, peppers: Peppers, text: str) -> No
         await session.delete(row)
 
 
-async def end_at_provider(
-    session: AsyncSession,
-    provider: Provider,
-    subject: str | None,
-    provider_session: str | None,
-    said_at: datetime,
-) -> int:
+async def end_at_provider(session: AsyncSession, said: SignedOut) -> int:
     """End the sessions that a provider says are over, those opened before it said so; how many there were.
 
     A later one is another sign-in: a message that is sent again must not end it.
     """
-    named = [] if subject is None else [col(BrowserSession.subject) == subject]
     # A session of the provider says more than a person does: it is this one that is over, and no other.
-    if provider_session is not None:
-        named = [col(BrowserSession.provider_session) == provider_session]
+    named = (
+        col(BrowserSession.subject) == said.subject
+        if said.provider_session is None
+        else col(BrowserSession.provider_session) == said.provider_session
+    )
     ended = delete(BrowserSession).where(
-        col(BrowserSession.provider_id) == provider.id,
-        col(BrowserSession.created_at) < said_at + _SKEW,
-        or_(*named),
+        col(BrowserSession.provider_id) == said.provider_id,
+        col(BrowserSession.created_at) < said.said_at + _SKEW,
+        named,
     )
     found = list(
         await session.execute(ended.returning(col(BrowserSession.id), col(BrowserSession.identity_id)))
     )
     for id, identity_id in found:
         person = Caller("identity", identity_id, frozenset(), identity_id)
-        changes = {"provider_id": format_id(IDENTITY_PROVIDER, provider.id)}
+        changes = {"provider_id": format_id(IDENTITY_PROVIDER, said.provider_id)}
         await record(session, person, "session.end", KIND, id, changes=changes)
     return len(found)
 

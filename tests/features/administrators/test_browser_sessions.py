@@ -12,7 +12,8 @@ from sqlalchemy import text
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import browser_sessions
-from app.features.administrators.browser_sessions import Lifetimes, SignedIn
+from app.features.administrators.browser_sessions import Lifetimes
+from app.features.administrators.browser_sign_in import SignedIn, SignedOut
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.repository import end_browser_sessions, lock_identity
 from app.features.identity_providers.provider import Provider
@@ -181,7 +182,9 @@ async def test_a_provider_ends_the_session_or_the_person_that_it_names_and_no_la
     async def say(subject: str | None, sid: str | None, ago: int = 0) -> int:
         async with sessions() as session:
             said_at = datetime.now(UTC) - timedelta(seconds=ago)
-            ended = await browser_sessions.end_at_provider(session, provider, subject, sid, said_at)
+            ended = await browser_sessions.end_at_provider(
+                session, SignedOut(provider.id, subject, sid, said_at)
+            )
             await session.commit()
         return ended
 
@@ -196,12 +199,14 @@ async def test_a_provider_ends_the_session_or_the_person_that_it_names_and_no_la
 
 
 async def test_signing_out_gives_the_id_token_back_to_the_cookie_that_sealed_it(
-    sessions: Sessions, peppers: Peppers, open_session: Open, read: Any
+    sessions: Sessions, provider: Provider, open_session: Open, read: Any
 ) -> None:
     cookie = await open_session("ada", "sg-admins")
     caller = await read(cookie)
     async with sessions() as session:
-        assert await browser_sessions.end_session(session, caller, cookie, "req") == "the ID token of ada"
+        ended = await browser_sessions.end_session(session, caller, cookie, "req")
+        assert ended is not None
+        assert (ended[0].id, ended[1]) == (provider.id, "the ID token of ada")
         await session.commit()
     assert await read(cookie) is None
     assert [action for action, _ in await recorded(sessions, "session.end")] == ["session.end"]

@@ -1,0 +1,86 @@
+"""What the composition root hands to the pages: one frozen value on ``app.state.console``."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.adapters.console.attempts import Attempts
+from app.adapters.console.cookies import Cookies
+from app.domain.errors import Malformed
+from app.features.administrators.browser_sessions import Lifetimes, read_session
+from app.features.administrators.browser_sign_in import BrowserFlow
+from app.features.service_accounts.authenticate import refused
+from app.kit.authorization import Authenticator, Caller
+from app.kit.crypto import Peppers
+from app.kit.rate_limits import Quota
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """Shared, immutable services of the pages. ``public_url`` is where browsers reach them."""
+
+    public_url: str
+    cookies: Cookies
+    flow: BrowserFlow
+    attempts: Attempts
+    authenticate: Authenticator
+    lifetimes: Lifetimes
+    sign_ins: Quota
+
+    @property
+    def origin(self) -> str:
+        """The ``Origin`` of what these pages send."""
+        parts = urlsplit(self.public_url)
+        return f"{parts.scheme}://{parts.netloc}".lower()
+
+    def is_asked_as(self, host: str) -> bool:
+        """Whether a request came by the name that this service has, and not by one that was made to point here."""
+        parts, asked = urlsplit(self.public_url), urlsplit(f"//{host}")
+        try:
+            default = _PORTS.get(parts.scheme)
+            same_port = (asked.port or default) == (parts.port or default)
+        except ValueError:
+            return False
+        return same_port and asked.hostname == parts.hostname
+
+    def check_safe(self) -> None:
+        """Raise ``Malformed`` where a cookie could be read on its way."""
+        parts = urlsplit(self.public_url)
+        if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+            raise Malformed(
+                "People sign in here over https alone: whoever runs this service sets SCOPEGATE_PUBLIC_URL to its "
+                "https address."
+            )
+
+
+async def get_console(request: Request) -> Console:
+    console: Console = request.app.state.console
+    return console
+
+
+CurrentConsole = Annotated[Console, Depends(get_console)]
+
+
+class SessionReader:
+    """Implements ``kit.authorization.Authenticator`` for the session's cookie alone: no header opens a page."""
+
+    def __init__(self, peppers: Peppers, cookies: Cookies, lifetimes: Lifetimes) -> None:
+        self._peppers = peppers
+        self._cookies = cookies
+        self._lifetimes = lifetimes
+
+    async def __call__(self, request: Request, session: AsyncSession) -> Caller:
+        """Who is signed in. Raises ``Unauthenticated``."""
+        text = self._cookies.session(request)
+        if text is None:
+            raise refused()
+        return await read_session(session, self._peppers, text, self._lifetimes.idle)
+
+
+Sessions = async_sessionmaker[AsyncSession]

@@ -1,0 +1,214 @@
+"""Signing in with a browser and out again, at the organisation's OpenID provider."""
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from app.adapters.console.attempts import LIFETIME, Resumed, known_browser, new_browser, safe_target
+from app.adapters.console.console import CurrentConsole
+from app.adapters.console.page import HOME, PageRoute, page, sign_in_path, style
+from app.adapters.console.signed_in import Submission, read_form, submitted
+from app.domain.errors import (
+    DomainError,
+    Forbidden,
+    Malformed,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
+from app.features.administrators import browser_sessions
+from app.features.administrators.browser_sign_in import SignedIn
+from app.features.administrators.claims import NamesNobody
+from app.features.administrators.sign_in import sign_in
+from app.features.identity_providers import repository as providers
+from app.features.identity_providers.provider import Provider
+from app.kit.authorization import Caller, Permission
+from app.kit.database import Session, TransactionalRoute
+from app.kit.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
+from app.kit.outbound import origin_of
+from app.kit.rate_limits import client_address, source_of
+from app.kit.runtime import CurrentRuntime, Runtime
+
+CALLBACK = "/login/callback"
+SIGNED_OUT = "/signed-out"
+_log = logging.getLogger(__name__)
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+# What no person reads.
+told = APIRouter(include_in_schema=False, route_class=TransactionalRoute)
+
+
+@router.get("/login", operation_id="start_browser_sign_in")
+async def start_sign_in(
+    request: Request,
+    console: CurrentConsole,
+    runtime: CurrentRuntime,
+    asked: Annotated[str | None, Query(alias="next")] = None,
+    provider: IdentityProviderId | None = None,
+) -> Response:
+    """Send the browser to its provider; where there are several, let the person choose."""
+    console.check_safe()
+    _count(request, console)
+    target = safe_target(asked, HOME)
+    async with runtime.sessions() as session:
+        found = await providers.browser_providers(session)
+    chosen = [one for one in found if provider in {None, one.id}]
+    if not chosen:
+        raise NotFound("No OpenID provider is set up here for people to sign in with a browser.")
+    if len(chosen) > 1:
+        choices = [
+            (one.name, f"{sign_in_path(target)}&provider={format_id(IDENTITY_PROVIDER, one.id)}")
+            for one in chosen
+        ]
+        return page("choose.html", choices=choices)
+    browser = known_browser(console.cookies.browser(request)) or new_browser()
+    attempt = console.attempts.begin(browser, chosen[0].id, target, runtime.clock().timestamp())
+    response = RedirectResponse(await console.flow.start(chosen[0], attempt), 302)
+    console.cookies.set_browser(response, browser, LIFETIME)
+    return response
+
+
+@router.get(CALLBACK, operation_id="finish_browser_sign_in")
+async def finish_sign_in(
+    request: Request,
+    console: CurrentConsole,
+    runtime: CurrentRuntime,
+    session: Session,
+    state: str = "",
+    code: str = "",
+    iss: str | None = None,
+) -> Response:
+    """Take what the provider says of who it is, and keep them signed in."""
+    console.check_safe()
+    _count(request, console)
+    browser = known_browser(console.cookies.browser(request))
+    resumed = console.attempts.resume(browser, state, runtime.clock().timestamp())
+    if not code:
+        raise Malformed("Your provider did not sign you in: begin again, or ask whoever looks after it.")
+    signed_in = await _redeemed(request, console, runtime, resumed, code, iss)
+    caller = await _admitted(request, runtime, signed_in)
+    cookie = await browser_sessions.open_session(
+        session, runtime.peppers, signed_in, caller, console.lifetimes, request.state.request_id
+    )
+    replaced = console.cookies.session(request)
+    if replaced is not None:
+        await browser_sessions.end_replaced(session, runtime.peppers, replaced)
+    response = RedirectResponse(resumed.target, 303)
+    console.cookies.set_session(response, cookie, console.lifetimes.most)
+    return response
+
+
+@router.post("/logout", operation_id="sign_browser_out")
+async def sign_out(
+    request: Request,
+    console: CurrentConsole,
+    session: Session,
+    submission: Annotated[Submission, submitted(Permission.SELF_READ)],
+) -> Response:
+    """End the session here, and offer to end the one at the provider."""
+    viewer = submission.viewer
+    ended = await browser_sessions.end_session(
+        session, viewer.caller, viewer.cookie, request.state.request_id
+    )
+    provider, id_token = ended or (None, "")
+    address = None if provider is None else await console.flow.sign_out_address(provider)
+    response = page(
+        "signed_out.html",
+        forms_to=None if address is None else str(origin_of(address)),
+        address=address,
+        provider=provider,
+        id_token=id_token,
+        back=f"{console.public_url}{SIGNED_OUT}",
+    )
+    console.cookies.end_session(response)
+    return response
+
+
+@router.get(SIGNED_OUT, operation_id="show_signed_out")
+async def show_signed_out() -> Response:
+    """Where a provider sends people whom it has signed out."""
+    return page("signed_out.html", address=None, provider=None)
+
+
+@told.post("/logout/back-channel", operation_id="take_back_channel_logout")
+async def take_back_channel_logout(request: Request, console: CurrentConsole, session: Session) -> Response:
+    """A provider says that somebody is signed out (OpenID Connect Back-Channel Logout 1.0)."""
+    try:
+        fields = read_form(request, await request.body())
+        said = await console.flow.read_logout(fields.get("logout_token", ""), request.state.request_id)
+    except Unavailable:
+        raise
+    except DomainError as error:
+        return JSONResponse({"error": "invalid_request", "error_description": error.detail}, 400)
+    await browser_sessions.end_at_provider(session, said)
+    return Response(status_code=200)
+
+
+@told.get("/console/pages.css", operation_id="get_page_style")
+async def get_style() -> Response:
+    """The style sheet of the pages; its path changes with it."""
+    return Response(
+        style(), media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"}
+    )
+
+
+async def _redeemed(
+    request: Request, console: CurrentConsole, runtime: Runtime, resumed: Resumed, code: str, iss: str | None
+) -> SignedIn:
+    """Who signed in. Kept with the request: one that lost against another is run again, and a code is good once.
+
+    No connection to the database is held while the provider is asked.
+    """
+    kept: SignedIn | None = getattr(request.state, "signed_in", None)
+    if kept is None:
+        provider, now = await _provider(runtime, resumed)
+        kept = request.state.signed_in = await console.flow.finish(
+            provider, resumed.attempt, code=code, issuer=iss, now=now, request_id=request.state.request_id
+        )
+    return kept
+
+
+async def _provider(runtime: Runtime, resumed: Resumed) -> tuple[Provider, float]:
+    async with runtime.sessions() as session:
+        found = await providers.browser_providers(session)
+        now = await providers.database_now(session)
+    for one in found:
+        if one.id == resumed.provider_id:
+            return one, now.timestamp()
+    raise Malformed("Nobody signs in by this provider any more: begin again.")
+
+
+async def _admitted(request: Request, runtime: Runtime, signed_in: SignedIn) -> Caller:
+    """The person. Raises ``Forbidden`` for whoever is not let in; the page never says which reason it was."""
+    request_id = request.state.request_id
+    try:
+        caller = await sign_in(runtime.sessions, signed_in.provider, signed_in.claims, request_id)
+    except NamesNobody as nobody:
+        _log.warning("request %s: a sign-in with a browser names nobody: %s", request_id, nobody.reason)
+        raise _not_let_in() from None
+    except Unauthenticated:
+        raise _not_let_in() from None
+    if caller.kind not in {"administrator", "identity"}:
+        raise _not_let_in()
+    return caller
+
+
+def _not_let_in() -> Forbidden:
+    return Forbidden(
+        "Your provider knows you, and this service does not let you in: nobody here is known by your sign-in, or their "
+        "access has ended. Ask an administrator."
+    )
+
+
+def _count(request: Request, console: CurrentConsole) -> None:
+    """So many sign-ins an address: each makes the service ask the provider."""
+    source = source_of(client_address(request))
+    standing = console.sign_ins.standing(source)
+    if not console.sign_ins.take(source) and standing is not None:
+        raise TooManyRequests("Too many sign-ins came from your address.", retry_after_s=standing.reset_s)
+
+
+router.include_router(told)

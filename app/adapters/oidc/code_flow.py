@@ -1,0 +1,191 @@
+"""Signing people in with a browser: the authorization code flow with PKCE, state and nonce (RFC 9700 section 2.1)."""
+
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+from app.adapters.oidc.discovery import Endpoints, Publications
+from app.adapters.oidc.id_token import (
+    check_belongs,
+    check_id_token,
+    check_logout_token,
+    check_signed,
+    text_of,
+)
+from app.adapters.oidc.keys import ProviderFault, ProviderKeys
+from app.adapters.oidc.reasons import Reasons
+from app.adapters.oidc.token import Refused, read_token
+from app.adapters.oidc.verifier import FindProvider, Verifier
+from app.domain.errors import Malformed, Unavailable
+from app.features.administrators.browser_sign_in import Attempt, SignedIn, SignedOut
+from app.features.identity_providers.provider import Provider
+
+KNOWN_FOR_S = 300.0
+_AGAIN_AFTER_S = 5.0
+_MOST_TOKEN = 16 * 1024
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one issuer; whoever asks first asks for all who wait."""
+
+    endpoints: Endpoints | None = None
+    asked_at: float | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class CodeFlow:
+    """Implements ``BrowserFlow``: sends people to their provider and reads what they come back with."""
+
+    def __init__(
+        self,
+        publications: Publications,
+        keys: ProviderKeys,
+        find_provider: FindProvider,
+        secrets: Mapping[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``secrets`` are those of our clients, by issuer; a client without one proves itself by PKCE alone."""
+        self._publications = publications
+        self._keys = keys
+        self._find_provider = find_provider
+        self._access_tokens = Verifier(find_provider, keys)
+        self._secrets = secrets
+        self._clock = clock
+        self._known: dict[str, _Known] = {}
+        self._reasons = Reasons("a sign-in with a browser")
+
+    async def start(self, provider: Provider, attempt: Attempt) -> str:
+        """Where the browser goes. Raises ``Unavailable``."""
+        challenge = hashlib.sha256(attempt.verifier.encode("ascii")).digest()
+        endpoint = (await self._endpoints(provider.issuer)).authorization
+        query = {
+            "response_type": "code",
+            "client_id": provider.client_id or "",
+            "redirect_uri": attempt.redirect_uri,
+            "scope": " ".join(provider.scopes),
+            "state": attempt.state,
+            "nonce": attempt.nonce,
+            "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+        }
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
+
+    async def finish(
+        self,
+        provider: Provider,
+        attempt: Attempt,
+        *,
+        code: str,
+        issuer: str | None,
+        now: float,
+        request_id: str | None,
+    ) -> SignedIn:
+        """Who signed in, by the code that the browser brought. Raises ``Malformed`` and ``Unavailable``."""
+        try:
+            return await self._finish(provider, attempt, code, issuer, now)
+        except Refused as refusal:
+            self._reasons.say(refusal.reason, request_id)
+            raise Malformed("Your provider's answer is not good for this sign-in: try once more.") from None
+
+    async def read_logout(self, text: str, request_id: str | None) -> SignedOut:
+        """Whom a provider signs out by a logout token. Raises ``Malformed`` and ``Unavailable``."""
+        try:
+            return await self._read_logout(text)
+        except Refused as refusal:
+            self._reasons.say(refusal.reason, request_id)
+            raise Malformed("This is no logout token for this service.") from None
+
+    async def sign_out_address(self, provider: Provider) -> str | None:
+        """Where people sign out at the provider, None where that is not known."""
+        try:
+            return (await self._endpoints(provider.issuer)).end_session
+        except Unavailable:
+            return None
+
+    async def _finish(
+        self, provider: Provider, attempt: Attempt, code: str, issuer: str | None, now: float
+    ) -> SignedIn:
+        """The claims are those of the access token where it is one for the API, so that a person may with a browser
+        what they may with that; else those of the ID token."""
+        endpoints = await self._endpoints(provider.issuer)
+        if issuer != provider.issuer and (issuer is not None or endpoints.names_issuer):
+            raise Refused("the answer is another provider's")
+        answer = await self._redeem(provider, endpoints, attempt, code)
+        text = answer.get("id_token")
+        if not isinstance(text, str):
+            raise Refused("the provider gave no ID token")
+        token = read_token(text)
+        check_id_token(token, provider, attempt.nonce, now)
+        await check_signed(token, provider, self._keys)
+        claims = token.claims
+        access_token = answer.get("access_token")
+        if isinstance(access_token, str) and len(access_token) <= _MOST_TOKEN:
+            found = await self._for_the_api(provider, access_token)
+            check_belongs(token, access_token, token.claims["sub"] if found is None else found.get("sub"))
+            claims = token.claims if found is None else dict(found)
+        return SignedIn(provider, claims, str(token.claims["sub"]), text_of(token, "sid"), text)
+
+    async def _read_logout(self, text: str) -> SignedOut:
+        token = read_token(text)
+        issuer = token.claims.get("iss")
+        found = await self._find_provider(issuer) if isinstance(issuer, str) else None
+        if found is None:
+            raise Refused("no active provider has its issuer")
+        said = check_logout_token(token, *found)
+        await check_signed(token, found[0], self._keys)
+        return said
+
+    async def _for_the_api(self, provider: Provider, text: str) -> Mapping[str, Any] | None:
+        try:
+            issuer, claims = await self._access_tokens.verify(text)
+        except Refused:
+            return None
+        return claims if issuer.id == provider.id else None
+
+    async def _redeem(
+        self, provider: Provider, endpoints: Endpoints, attempt: Attempt, code: str
+    ) -> Mapping[str, Any]:
+        client_id = provider.client_id or ""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": attempt.redirect_uri,
+            "code_verifier": attempt.verifier,
+        }
+        secret, basic = self._secrets.get(provider.issuer), None
+        if secret is None or endpoints.wants_secret_in_form:
+            form["client_id"] = client_id
+            form |= {} if secret is None else {"client_secret": secret}
+        else:
+            # RFC 6749 section 2.3.1: each is written as in a form first.
+            pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+            basic = base64.b64encode(pair.encode("ascii")).decode()
+        try:
+            return await self._publications.redeem(provider.issuer, endpoints.token, form, basic)
+        except ProviderFault as fault:
+            raise Refused(f"the provider did not take the code: {fault.reason}") from None
+
+    async def _endpoints(self, issuer: str) -> Endpoints:
+        """Asked for once in five minutes, or in five seconds while nothing is known."""
+        known = self._known.setdefault(issuer, _Known())
+        async with known.asking:
+            fresh = _AGAIN_AFTER_S if known.endpoints is None else KNOWN_FOR_S
+            if known.asked_at is None or self._clock() - known.asked_at >= fresh:
+                known.asked_at = self._clock()
+                # Where people signed in before is where they most likely still do.
+                with suppress(ProviderFault):
+                    known.endpoints = await self._publications.endpoints_of(issuer)
+        if known.endpoints is None:
+            raise Unavailable(
+                "Your OpenID provider cannot be asked right now; try again shortly.",
+                retry_after_s=int(_AGAIN_AFTER_S),
+                code="provider_unavailable",
+            )
+        return known.endpoints
