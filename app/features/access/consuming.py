@@ -73,6 +73,17 @@ UPDATE approvals a SET asked = a.asked + t.times FROM unnest($1::uuid[], $2::int
 """
 
 
+# As the service keeps the past of a decision.
+_KEEP_VERSIONS = """
+WITH closed AS (
+    UPDATE object_versions SET valid_to = now() WHERE object_id = ANY($1) AND valid_to IS NULL
+)
+INSERT INTO object_versions (object_id, version, kind, content)
+SELECT id, coalesce((SELECT max(version) FROM object_versions WHERE object_id = a.id), 0) + 1, 'approval',
+    jsonb_build_object('state', state, 'decided_by', decided_by, 'decided_by_type', decided_by_type,
+        'expires_at', expires_at)
+FROM approvals a WHERE id = ANY($1)
+"""
 _FORGET_QUOTAS = "DELETE FROM quota_uses WHERE window_start < $1"
 _LONGEST_WINDOW = timedelta(days=2)
 """Of quotas, which are counted by the day; in a time zone of ours it may begin half a day off."""
@@ -99,6 +110,9 @@ async def settle(
         await connection.execute(_RUN_OUT, books.run_out)
     await _take(connection, settlements)
     await _ask(connection, settlements)
+    changed = [approval.id for each in settlements for approval in each.taken]
+    changed += [told.id for each in settlements for told in each.made]
+    await keep_versions(connection, [*books.run_out, *changed])
     rows = [row_of(each) for each in settlements]
     clients = clients_of(rows)
     values = arguments_of(rows, (), clients, worker_id, digest_key_id)
@@ -152,6 +166,12 @@ async def _take(connection: Connection, settlements: Sequence[Settlement]) -> No
     uses = Counter(window for each in settlements for window in each.reserved)
     if uses:
         await connection.execute(_RESERVE, *_columns([(*window, count) for window, count in uses.items()]))
+
+
+async def keep_versions(connection: Connection, approval_ids: Sequence[UUID]) -> None:
+    """Keep the past of approvals that have just been changed."""
+    if approval_ids:
+        await connection.execute(_KEEP_VERSIONS, approval_ids)
 
 
 async def _ask(connection: Connection, settlements: Sequence[Settlement]) -> None:

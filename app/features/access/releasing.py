@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.features.access.consuming import Connection, lock_quotas
+from app.features.access.consuming import Connection, keep_versions, lock_quotas
 from app.features.access.demands import QuotaWindow, Settlement
 from app.features.access.rows import STATEMENT, Outcome, arguments_of
 from app.kit.ids import new_id
@@ -18,6 +18,7 @@ UPDATE approvals a SET consumed_by = t.earlier, revision = a.revision + 1, updat
     state = CASE WHEN t.earlier IS NULL THEN 'approved' ELSE 'consumed' END,
     consumed_at = CASE WHEN t.earlier IS NULL THEN NULL ELSE a.consumed_at END
 FROM unnest($1::uuid[], $2::uuid[]) AS t(call_id, earlier) WHERE a.consumed_by = t.call_id AND a.state = 'consumed'
+RETURNING a.id
 """
 _RETURN = """
 UPDATE quota_uses q SET used = greatest(q.used - t.uses, 0)
@@ -59,9 +60,10 @@ async def release(
     due = [each for each in releases if each.outcome.call_id in written and each.outcome.id not in written]
     if not due:
         return
-    await connection.execute(
+    given = await connection.fetch(
         _GIVE_BACK, [each.outcome.call_id for each in due], [each.earlier for each in due]
     )
+    await keep_versions(connection, [row["id"] for row in given])
     uses = Counter(window for each in due for window in each.reserved)
     keys_and_starts = list(uses)
     await connection.execute(

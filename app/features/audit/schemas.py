@@ -236,7 +236,7 @@ class AuditEventView(Strict):
     object: AuditedObject | None = Field(description="The object that was changed.")
     grant_id: GrantId | None = Field(description="The grant that allowed the call.")
     policy_ids: list[PolicyId] | None = Field(description="The policies that decided.")
-    approval_id: ApprovalId | None = Field(description="The approval that let the call through.")
+    approval_id: ApprovalId | None = Field(description="The approval that let the call through, or that it waits for.")
     client: AuditedClient | None = Field(description="The program that called.")
     method: str | None = Field(
         description="The MCP method, or the method and route at this API.", examples=["tools/call"]

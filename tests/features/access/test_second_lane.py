@@ -14,6 +14,7 @@ from app.domain.access import Decision
 from app.domain.policy import Effect
 from app.features.access import own_connection
 from app.features.access.admission import AdmissionUnavailable
+from app.features.access.clockwork import DatabaseClock
 from app.features.access.demands import PENDING_PER_TOKEN, Settlement
 from app.features.access.second_lane import SecondLane
 from app.kit.ids import new_id
@@ -217,6 +218,14 @@ async def test_what_was_not_forwarded_is_given_back_once(bench: Bench) -> None:
     assert [row["outcome"] for row in rows] == ["not_forwarded"]
     assert await used(bench.connection) == 1
     assert await states(bench.connection) == ["consumed"]
+    past = await bench.connection.fetch(
+        "SELECT content ->> 'state' AS state, valid_to IS NULL AS current FROM object_versions"
+        " WHERE kind = 'approval' ORDER BY version"
+    )
+    # That it was approved is kept by whoever approves.
+    assert [tuple(row) for row in past] == [
+        ("pending", False), ("consumed", False), ("approved", False), ("consumed", True),
+    ]  # fmt: skip
 
 
 async def test_what_ran_keeps_what_it_took(bench: Bench) -> None:
@@ -274,6 +283,32 @@ async def test_a_lock_that_is_held_too_long_refuses_and_takes_nothing(bench: Ben
         with pytest.raises(AdmissionUnavailable):
             await bench.settle(ASK)
     assert await bench.effect(ASK) == APPROVED
+
+
+async def test_a_database_that_is_away_is_told_in_time_and_nothing_is_taken_when_it_is_back(
+    bench: Bench, database_url: str
+) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    reachable = asyncio.Event()
+
+    async def connect() -> Connection:
+        if not reachable.is_set():
+            raise ConnectionRefusedError
+        return await asyncpg.connect(database_url)
+
+    lane = SecondLane(connect, DatabaseClock(), new_id(), "key", 3600.0)
+    serving = asyncio.create_task(lane.run())
+    async with asyncio.timeout(2.0):
+        with pytest.raises(AdmissionUnavailable):
+            await lane.settle(demand(bench.world, bench.decided, ASK))
+    reachable.set()
+    settled = await lane.settle(demand(bench.world, bench.decided, ASK))
+    assert settled is not None
+    assert settled.admitted
+    lane.close()
+    await serving
+    assert await bench.connection.fetchval("SELECT count(*) FROM audit_events") == 2
 
 
 async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back(

@@ -64,7 +64,7 @@ class AuditEvent:
     """The policies that decided."""
 
     approval_id: None | str
-    """The approval that let the call through."""
+    """The approval that let the call through, or that it waits for."""
 
     client: AuditedClient | None
     """The program that called."""
