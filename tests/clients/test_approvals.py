@@ -35,13 +35,14 @@ async def asked(live: Live, identity_id: str, *tools: str) -> list[str]:
         await engine.dispose()
 
 
-@drives("list_approvals", "get_approval", "approve_approval", "deny_approval")
+@drives("list_approvals", "get_approval", "get_approval_arguments", "approve_approval", "deny_approval")
 def test_calls_that_wait_are_approved_and_denied(client: Client, live: Live) -> None:
     ada = client.identities.create(kind="person", user_name=name("ada"))
     first, second = asyncio.run(asked(live, ada.id, "refund", "void"))
     waiting = list(client.approvals.list(identity_id=ada.id, state="pending"))
     assert {one.id for one in waiting} == {first, second}
     assert client.approvals.get(first).reason == "Charged twice."
+    assert client.approvals.get_arguments(first).kept is False
     approved = client.approvals.approve(first, reason="Agreed with the customer.", if_match=1)
     assert (approved.state, approved.decision_reason) == ("approved", "Agreed with the customer.")
     assert client.approvals.deny(second).state == "denied"

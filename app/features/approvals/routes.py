@@ -7,10 +7,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.features.approvals.arguments import read_arguments
 from app.features.approvals.decide import Verdict, decide_approval, require_approval
 from app.features.approvals.models import Approval
 from app.features.approvals.repository import select_approvals
-from app.features.approvals.schemas import ApprovalDecision, ApprovalQuery, ApprovalView
+from app.features.approvals.schemas import (
+    ApprovalArguments,
+    ApprovalDecision,
+    ApprovalQuery,
+    ApprovalView,
+)
 from app.features.approvals.views import show_approval, show_approvals
 from app.kit.authorization import CanReadSelf
 from app.kit.database import Session, TransactionalRoute
@@ -54,6 +60,27 @@ async def get_approval(
     row = await require_approval(session, caller, approval_id)
     set_etag(response, row.revision)
     return await show_approval(session, caller, row, runtime.public_url)
+
+
+@router.get(
+    "/{approval_id}/arguments",
+    operation_id="get_approval_arguments",
+    summary="Read the arguments that are asked about",
+)
+async def get_approval_arguments(
+    approval_id: ApprovalId,
+    caller: CanReadSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> ApprovalArguments:
+    """Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the approval as a
+    member of its group. Whoever reads them is on record."""
+    row = await require_approval(session, caller, approval_id)
+    kept, arguments = await read_arguments(session, caller, row, runtime.sealer, request.state.request_id)
+    response.headers["Cache-Control"] = "no-store"
+    return ApprovalArguments(approval_id=approval_id, kept=kept, arguments=arguments)
 
 
 @router.post(

@@ -1,13 +1,13 @@
 """Request and answer models of approvals."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
-from app.features.audit.schemas import Actor
+from app.features.audit.schemas import Actor, KeptArguments
 from app.features.identities.schemas import IdentityKind
 from app.kit.ids import (
     ApprovalId,
@@ -138,7 +138,8 @@ class ApprovalView(Strict):
     arguments_kept: bool = Field(
         description="Whether the arguments are on record and can be read: see `keep_arguments` of the server."
     )
-    event_id: EventId | None = Field(description="The audit event of the call that asked.")
+    event_id: EventId | None = Field(description="The audit event of the call that asked first.")
+    asked: int = Field(description="How many calls have asked for it.", examples=[1])
     may_decide: bool = Field(description="Whether you may decide it, now.")
     void: ApprovalDefect | None = Field(description="Why no call can use it any more; none while one can.")
     expires_at: datetime | None = Field(
@@ -182,15 +183,6 @@ class ApprovalDecision(Strict):
     reason: ShortText | None = Field(default=None, description="In your own words; the caller reads it.")
 
 
-ApprovalArgumentValues = TypeAliasType(
-    "ApprovalArgumentValues",
-    Annotated[
-        dict[str, Any],
-        Field(description="The arguments, by name.", examples=[{"amount": 250, "account": "4711"}]),
-    ],
-)
-
-
 class ApprovalArguments(Strict):
     """The arguments of the call that asked: those that it will run with, since an approval is bound to them."""
 
@@ -199,4 +191,4 @@ class ApprovalArguments(Strict):
         description="Whether they are on record. They are not when the server's `keep_arguments` is `off`, "
         "or their retention is over."
     )
-    arguments: ApprovalArgumentValues | None = Field(description="None when they are not kept.")
+    arguments: KeptArguments | None = Field(description="None when they are not kept.")

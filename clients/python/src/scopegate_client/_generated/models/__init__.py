@@ -11,6 +11,7 @@ from .administrator_status import AdministratorStatus
 from .all_servers import AllServers
 from .all_tools import AllTools
 from .approval import Approval
+from .approval_arguments import ApprovalArguments
 from .approval_decision import ApprovalDecision
 from .approval_defect import ApprovalDefect
 from .approval_group import ApprovalGroup
@@ -217,6 +218,7 @@ __all__ = (
     "AllServers",
     "AllTools",
     "Approval",
+    "ApprovalArguments",
     "ApprovalDecision",
     "ApprovalDefect",
     "ApprovalGroup",

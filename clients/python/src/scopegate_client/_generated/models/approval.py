@@ -67,7 +67,10 @@ class Approval:
     """Whether the arguments are on record and can be read: see `keep_arguments` of the server."""
 
     event_id: None | str
-    """The audit event of the call that asked."""
+    """The audit event of the call that asked first."""
+
+    asked: int
+    """How many calls have asked for it."""
 
     may_decide: bool
     """Whether you may decide it, now."""
@@ -168,6 +171,8 @@ class Approval:
         event_id: None | str
         event_id = self.event_id
 
+        asked = self.asked
+
         may_decide = self.may_decide
 
         void: None | str
@@ -231,6 +236,7 @@ class Approval:
                 "arguments_digest": arguments_digest,
                 "arguments_kept": arguments_kept,
                 "event_id": event_id,
+                "asked": asked,
                 "may_decide": may_decide,
                 "void": void,
                 "expires_at": expires_at,
@@ -373,6 +379,8 @@ class Approval:
 
         event_id = _parse_event_id(d.pop("event_id"))
 
+        asked = d.pop("asked")
+
         may_decide = d.pop("may_decide")
 
         def _parse_void(data: object) -> ApprovalDefect | None:
@@ -487,6 +495,7 @@ class Approval:
             arguments_digest=arguments_digest,
             arguments_kept=arguments_kept,
             event_id=event_id,
+            asked=asked,
             may_decide=may_decide,
             void=void,
             expires_at=expires_at,

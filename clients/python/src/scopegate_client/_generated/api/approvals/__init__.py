@@ -10,11 +10,13 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.approval import Approval
+from ...models.approval_arguments import ApprovalArguments
 from ...models.approval_status import ApprovalStatus
 from ...types import UNSET, Unset
 from . import approve_approval as _approve_approval
 from . import deny_approval as _deny_approval
 from . import get_approval as _get_approval
+from . import get_approval_arguments as _get_approval_arguments
 from . import list_approvals as _list_approvals
 
 
@@ -109,6 +111,27 @@ class ApprovalsResource(Resource):
                 approval_id,
                 reason=reason,
                 if_match=if_match,
+            )
+        )
+
+    def get_arguments(
+        self,
+        approval_id: str,
+    ) -> ApprovalArguments:
+        """Read the arguments that are asked about.
+
+        Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the
+        approval as a
+        member of its group. Whoever reads them is on record.
+
+        Needs the permission `self.read`.
+
+        Args:
+            approval_id: The id of an approval.
+        """
+        return self._send(
+            _get_approval_arguments.call(
+                approval_id,
             )
         )
 
@@ -230,6 +253,27 @@ class AsyncApprovalsResource(AsyncResource):
                 approval_id,
                 reason=reason,
                 if_match=if_match,
+            )
+        )
+
+    async def get_arguments(
+        self,
+        approval_id: str,
+    ) -> ApprovalArguments:
+        """Read the arguments that are asked about.
+
+        Where the server has them kept. Needs the permission `arguments.read`, or that you can decide the
+        approval as a
+        member of its group. Whoever reads them is on record.
+
+        Needs the permission `self.read`.
+
+        Args:
+            approval_id: The id of an approval.
+        """
+        return await self._send(
+            _get_approval_arguments.call(
+                approval_id,
             )
         )
 
