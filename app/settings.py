@@ -12,8 +12,9 @@ from contextlib import suppress
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -87,6 +88,8 @@ class Settings(BaseSettings):
     encryption_key: SecretStr | None = None
     signing_key: SecretStr | None = None
     max_token_ttl: timedelta = timedelta(days=90)
+    policy_default: Literal["permit", "deny"] = "permit"
+    time_zone: ZoneInfo = ZoneInfo("UTC")
     approval_ttl: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=30))
     audit_retention: timedelta = timedelta(days=400)
     arguments_retention: timedelta = Field(default=timedelta(days=30), ge=timedelta())
@@ -122,6 +125,18 @@ class Settings(BaseSettings):
     limit_stream_time: timedelta = Field(default=timedelta(days=1), gt=timedelta())
     sync_interval: timedelta = Field(default=timedelta(minutes=15), ge=timedelta(0))
     database_pool_size: int = Field(default=10, ge=1, le=200)
+
+    @field_validator("time_zone", mode="before")
+    @classmethod
+    def _time_zone(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                "expected a name of the IANA time zone database, such as Europe/Berlin"
+            ) from None
 
     @field_validator("upstream_allowed_networks", "trusted_proxies", mode="before")
     @classmethod

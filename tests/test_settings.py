@@ -133,3 +133,20 @@ def test_commands_that_may_run_are_read_word_for_word(monkeypatch: pytest.Monkey
     monkeypatch.setenv("SCOPEGATE_STDIO_ALLOWED_COMMANDS", "npx -y anything")
     with pytest.raises(SettingsError, match="STDIO_ALLOWED_COMMANDS: each command line begins with"):
         load_settings()
+
+
+def test_policy_is_told_the_default_and_a_zone_that_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (load_settings().policy_default, load_settings().time_zone.key) == ("permit", "UTC")
+    monkeypatch.setenv("SCOPEGATE_POLICY_DEFAULT", "deny")
+    monkeypatch.setenv("SCOPEGATE_TIME_ZONE", "Europe/Berlin")
+    assert (load_settings().policy_default, load_settings().time_zone.key) == ("deny", "Europe/Berlin")
+    for name, value in (
+        ("POLICY_DEFAULT", "maybe"),
+        ("TIME_ZONE", "Mars/Olympus"),
+        ("TIME_ZONE", "../../etc/passwd"),
+    ):
+        with monkeypatch.context() as one:
+            one.setenv(f"SCOPEGATE_{name}", value)
+            with pytest.raises(SettingsError, match=f"^SCOPEGATE_{name}: ") as error:
+                load_settings()
+        assert value not in str(error.value)

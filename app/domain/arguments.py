@@ -38,6 +38,9 @@ _LONGEST_REFERENCE = 512
 _NULL = "null"
 _KINDS = {kind.value: kind for kind in ArgumentKind}
 _ANYTHING = ArgumentType(ArgumentKind.ANY)
+_PLAIN = {
+    (kind, required): ArgumentType(kind, required) for kind in ArgumentKind for required in (True, False)
+}
 
 
 def argument_types(schema: object) -> dict[str, ArgumentType]:
@@ -86,7 +89,7 @@ class _Reader:
             if self._left < 0:
                 break
             found, nullable = self._read(declared, depth)
-            properties[name] = replace(found, required=name in required and not nullable)
+            properties[name] = _shared(found, required=name in required and not nullable)
         return properties
 
     def _merged(self, schema: object, hops: int = _FEW) -> dict[str, object]:
@@ -126,6 +129,13 @@ class _Reader:
             _add(rest, kept[0] if len(kept) == 1 else _only_type(kept))
             return rest, len(kept) < len(read)
         return schema, False
+
+
+def _shared(found: ArgumentType, *, required: bool) -> ArgumentType:
+    """The type, required or not: one object for all of a kind that has no parts, since tools are many."""
+    if found.properties or found.items is not None:
+        return replace(found, required=required)
+    return _PLAIN[found.kind, required]
 
 
 def _only_type(schemas: list[dict[str, object]]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -33,6 +34,10 @@ class Runtime:
     max_token_ttl: timedelta
     approval_ttl: timedelta
     """How long an approval can be decided, and from then on used."""
+    time_zone: ZoneInfo
+    """In which policies tell the time."""
+    permits_by_default: bool
+    """Whether what is granted is allowed where no policy says so."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
     commands: AllowedCommands = field(default_factory=AllowedCommands)

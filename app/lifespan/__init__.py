@@ -17,6 +17,7 @@ from app.features.access.second_lane import SecondLane
 from app.features.access.snapshot import AccessSnapshot
 from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.epochs import ensure_epoch
+from app.features.policies.judging import Rules
 from app.features.webhooks.deliver import Deliveries
 from app.gateway import Gateway
 from app.gateway.limits import Allowance
@@ -120,6 +121,8 @@ async def _runtime(
         supervisor=SupervisorAddress.from_environment(),
         max_token_ttl=settings.max_token_ttl,
         approval_ttl=settings.approval_ttl,
+        time_zone=settings.time_zone,
+        permits_by_default=settings.policy_default == "permit",
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
     return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)
@@ -152,7 +155,15 @@ async def _gateway(
         )
     )
     worker_id, clock, peppers = new_id(), DatabaseClock(), runtime.peppers
-    snapshot = AccessSnapshot(pool, runtime.sessions, peppers, runtime.sealer, runtime.client_tokens, clock)
+    snapshot = AccessSnapshot(
+        pool,
+        runtime.sessions,
+        peppers,
+        runtime.sealer,
+        runtime.client_tokens,
+        clock,
+        Rules(runtime.time_zone, runtime.permits_by_default),
+    )
     writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
     ttl = settings.approval_ttl.total_seconds()
     lane = SecondLane(connect, clock, worker_id, peppers.current_id, ttl)

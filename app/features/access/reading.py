@@ -18,6 +18,7 @@ from uuid import UUID
 from asyncpg import Record
 
 from app.domain.access import FLEET_ID, POLICY_SET_ID
+from app.domain.arguments import argument_types
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.risk import Risk
 from app.kit.selectors import load_scope, load_server_selector, load_tool_selector
@@ -79,7 +80,8 @@ FROM chain c JOIN access_versions v ON v.id = c.id ORDER BY c.step
 """
 _SECRETS = "SELECT pepper_key_id, digest, expires_at FROM token_secrets WHERE token_id = $1"
 _IDENTITIES = """
-SELECT i.id, i.status, i.owner_id, v.version FROM identities i JOIN access_versions v ON v.id = i.id
+SELECT i.id, i.status, i.owner_id, i.kind, i.attributes, v.version
+FROM identities i JOIN access_versions v ON v.id = i.id
 WHERE i.id = ANY($1) OR i.id IN (SELECT owner_id FROM identities WHERE id = ANY($1))
 """
 _GROUPS = """
@@ -138,35 +140,36 @@ async def read_holders(connection: Any, ids: Sequence[UUID]) -> Holders:
 async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, Identity]:
     rows = {row["id"]: row for row in await connection.fetch(_IDENTITIES, ids)}
     groups: dict[UUID, list[tuple[UUID, int]]] = {}
-    for row in await connection.fetch(_GROUPS, ids):
+    for row in await connection.fetch(_GROUPS, list(rows)):
         groups.setdefault(row["identity_id"], []).append((row["id"], row["version"]))
-    group_ids = list({group for found in groups.values() for group, _ in found})
+    group_ids = list({group for id in ids for group, _ in groups.get(id, ())})
     grants = [(row, _shared(_grant(row))) for row in await connection.fetch(_GRANTS, ids, group_ids)]
 
-    def build(id: UUID, owner: Identity | None) -> Identity:
-        mine = groups.get(id, [])
-        in_groups = {group for group, _ in mine}
-        identity = Identity(
+    def build(id: UUID, owner: Identity | None, grants: tuple[Grant, ...]) -> Identity:
+        row = rows[id]
+        return Identity(
             id=id,
-            version=rows[id]["version"],
-            status=IdentityStatus(rows[id]["status"]),
+            version=row["version"],
+            status=IdentityStatus(row["status"]),
             owner=owner,
-            groups=tuple(mine),
-            grants=tuple(
-                grant for row, grant in grants if row["identity_id"] == id or row["group_id"] in in_groups
-            ),
+            groups=tuple(groups.get(id, ())),
+            grants=grants,
+            kind=_shared(row["kind"]),
+            attributes=tuple(sorted(_json(row["attributes"]).items())),
         )
-        return _shared(identity)
 
     def owner_of(id: UUID) -> Identity | None:
         owner_id = rows[id]["owner_id"]
-        if owner_id is None:
-            return None
-        # Of an owner only the status matters; its rights are not the agent's.
-        owner = rows[owner_id]
-        return Identity(owner_id, owner["version"], IdentityStatus(owner["status"]))
+        # Of an owner its grants do not matter: its rights are not the agent's.
+        return None if owner_id is None else build(owner_id, None, ())
 
-    return {id: build(id, owner_of(id)) for id in ids}
+    def grants_of(id: UUID) -> tuple[Grant, ...]:
+        in_groups = {group for group, _ in groups.get(id, ())}
+        return tuple(
+            grant for row, grant in grants if row["identity_id"] == id or row["group_id"] in in_groups
+        )
+
+    return {id: _shared(build(id, owner_of(id), grants_of(id))) for id in ids}
 
 
 def _grant(row: Record) -> Grant:
@@ -189,51 +192,75 @@ FROM servers s JOIN access_versions v ON v.id = s.id
 WHERE s.ended_at IS NULL ORDER BY s.slug
 """
 _TOOLS = """
-SELECT id, server_id, name, risk, state, approved_digest,
-       CASE WHEN input_schema::text LIKE '%"x-mcp-header"%' THEN input_schema END AS header_schema
+SELECT id, server_id, name, risk, state, approved_digest, input_schema::text AS input_schema
 FROM tools
 WHERE server_id = ANY($1) AND state <> 'removed' ORDER BY id
 """
 _SHARED = "SELECT id, version FROM access_versions WHERE id = ANY($1)"
 
 
-async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> Fleet:
+@dataclass(frozen=True, slots=True)
+class ReadFleet:
+    """The fleet as it was read: rows, and the servers that have not changed since. ``made`` takes its time."""
+
+    version: int
+    policy_version: int
+    servers: Sequence[Record]
+    tools: Sequence[Record]
+    unchanged: Mapping[UUID, Server]
+
+    def made(self) -> Fleet:
+        """The fleet itself."""
+        tools = _tools(self.tools)
+        servers = {
+            row["id"]: self.unchanged.get(row["id"])
+            or Server(
+                id=row["id"],
+                version=row["version"],
+                slug=row["slug"],
+                enabled=row["status"] == "active",
+                labels=_json(row["labels"]),
+                tools=tools.get(row["id"], {}),
+                instructions=row["instructions"],
+                keep_arguments=row["keep_arguments"],
+            )
+            for row in self.servers
+        }
+        by_slug = {server.slug: server for server in servers.values()}
+        return Fleet(self.version, self.policy_version, servers, by_slug)
+
+
+async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> ReadFleet:
     """Read the fleet, taking over servers of ``known`` whose version is still the same.
 
     Runs inside ``consistent``.
     """
     shared = {row["id"]: row["version"] for row in await connection.fetch(_SHARED, [FLEET_ID, POLICY_SET_ID])}
     rows = await connection.fetch(_SERVERS)
-    changed = [
-        row["id"] for row in rows if row["id"] not in known or known[row["id"]].version != row["version"]
-    ]
-    tools: dict[UUID, dict[str, Tool]] = {id: {} for id in changed}
-    for row in await connection.fetch(_TOOLS, changed):
-        tools[row["server_id"]][row["name"]] = Tool(
+    unchanged = {
+        row["id"]: known[row["id"]]
+        for row in rows
+        if row["id"] in known and known[row["id"]].version == row["version"]
+    }
+    changed = [row["id"] for row in rows if row["id"] not in unchanged]
+    tools = await connection.fetch(_TOOLS, changed)
+    return ReadFleet(shared[FLEET_ID], shared[POLICY_SET_ID], rows, tools, unchanged)
+
+
+def _tools(rows: Sequence[Record]) -> dict[UUID, dict[str, Tool]]:
+    tools: dict[UUID, dict[str, Tool]] = {}
+    for row in rows:
+        schema = json.loads(row["input_schema"])
+        tools.setdefault(row["server_id"], {})[row["name"]] = Tool(
             row["id"],
             row["name"],
             Risk(row["risk"]),
             ToolState(row["state"]),
             row["approved_digest"],
-            _json(row["header_schema"]),
+            schema if '"x-mcp-header"' in row["input_schema"] else None,
+            argument_types(schema),
         )
-    servers = {
-        row["id"]: known[row["id"]]
-        if row["id"] not in tools
-        else Server(
-            id=row["id"],
-            version=row["version"],
-            slug=row["slug"],
-            enabled=row["status"] == "active",
-            labels=_json(row["labels"]),
-            tools=tools[row["id"]],
-            instructions=row["instructions"],
-            keep_arguments=row["keep_arguments"],
-        )
-        for row in rows
-    }
-    by_slug = {server.slug: server for server in servers.values()}
-    return Fleet(shared[FLEET_ID], shared[POLICY_SET_ID], servers, by_slug)
+    return tools
 
 
 @lru_cache(maxsize=4096)

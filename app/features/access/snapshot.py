@@ -7,7 +7,7 @@ that begin after it was asked, so that it never returns what made it necessary.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -18,18 +18,20 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.access import Surroundings
 from app.domain.objects import Server, Token
-from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
 from app.features.access.clockwork import DatabaseClock
+from app.features.access.policy_sets import PolicySets, ReadSet
 from app.features.access.reading import (
     Fleet,
     Holders,
+    ReadFleet,
     TokenEntry,
     consistent,
     read_fleet,
     read_holders,
     read_token,
 )
+from app.features.policies.judging import Rules
 from app.features.servers.credentials import launch_of, open_credential
 from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import credential_holders
@@ -38,6 +40,7 @@ from app.kit.crypto import Peppers, Sealer
 from app.kit.stdio import Launch
 
 Result = TypeVar("Result")
+_Read = tuple[ReadFleet, ReadSet]
 DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 READ_TIMEOUT_S = 1.5
 # Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
@@ -130,14 +133,14 @@ class AccessSnapshot:
         sealer: Sealer,
         client_tokens: ClientTokens,
         clock: DatabaseClock,
-        policies: PolicyEvaluator | None = None,
+        rules: Rules | None = None,
     ) -> None:
         self._pool = pool
         self._sessions = sessions
         self._peppers = peppers
         self._sealer = sealer
         self._client_tokens = client_tokens
-        self._policies = policies or GrantedIsAllowed()
+        self.policies = PolicySets(rules or Rules())
         self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
         self._loads: dict[UUID, _FreshReads] = {}
         self._fleet: tuple[Fleet, Surroundings] | None = None
@@ -212,12 +215,12 @@ class AccessSnapshot:
         """
         known, _ = await self.fleet()
 
-        async def read(connection: Any) -> tuple[Holders, Fleet]:
-            return await read_holders(connection, ids), await read_fleet(connection, known.servers)
+        async def read(connection: Any) -> tuple[Holders, _Read]:
+            return await read_holders(connection, ids), await self._read_shared(connection, known.servers)
 
         async with _in_time(), self._holder_reads:
-            holders, fleet = await self._reading(read)
-        return holders, fleet, Surroundings(fleet.version, fleet.policy_version, self._policies)
+            holders, found = await self._reading(read)
+            return holders, *await self._made(found)
 
     async def target(self, server: Server, identity_id: UUID) -> Target:
         """Where calls of an identity go in this version of a server, with its own credential or else the server's.
@@ -307,9 +310,23 @@ class AccessSnapshot:
 
     async def _read_fleet(self) -> tuple[Fleet, Surroundings]:
         known = {} if self._fleet is None else self._fleet[0].servers
-        fleet = await self._reading(lambda connection: read_fleet(connection, known))
-        self._fleet = (fleet, Surroundings(fleet.version, fleet.policy_version, self._policies))
+        self._fleet = await self._made(
+            await self._reading(lambda connection: self._read_shared(connection, known))
+        )
         return self._fleet
+
+    async def _read_shared(self, connection: Any, known: Mapping[UUID, Server]) -> _Read:
+        fleet = await read_fleet(connection, known)
+        return fleet, await self.policies.read(connection, fleet.policy_version)
+
+    async def _made(self, found: _Read) -> tuple[Fleet, Surroundings]:
+        """What was read, as decisions take it: the very same surroundings while nothing in them has changed."""
+        # Off the loop, and with no transaction open: many tools, or policies, take a good part of a second.
+        fleet = await asyncio.to_thread(found[0].made)
+        around = Surroundings(fleet.version, fleet.policy_version, await self.policies.evaluator(found[1]))
+        if self._fleet is not None and self._fleet[1] == around:
+            around = self._fleet[1]
+        return fleet, around
 
     async def _reading(self, read: Callable[[Any], Awaitable[Result]]) -> Result:
         started = time.monotonic()

@@ -7,9 +7,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.domain.access import Question, Surroundings, decide
-from app.domain.policy import GrantedIsAllowed
+from app.domain.access import POLICY_SET_ID, Question, Surroundings, decide
+from app.domain.arguments import ArgumentKind, ArgumentType
+from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
+from app.features.access.policy_sets import PolicySets
 from app.features.access.reading import consistent, read_fleet, read_token
+from app.features.policies.evaluator import Evaluator
+from app.features.policies.judging import Rules
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, World, call_row, make_world, writer_on
 
@@ -36,6 +40,20 @@ async def quarantine(connection: Connection, world: World) -> None:
     await move(connection, world.server)
 
 
+async def forbid(connection: Connection, world: World) -> None:
+    text = f'forbid (principal, action, resource) unless {{ resource.hasTag("{world.server}") }};'
+    await publish(connection, text)
+    await move(connection, POLICY_SET_ID)
+
+
+async def publish(connection: Connection, text: str) -> None:
+    await connection.execute(
+        "INSERT INTO policies (id, name, text, status, version, published_text, published_mode)"
+        " VALUES ($1, $2, $3, 'published', 1, $3, 'enforce')",
+        new_id(), new_id().hex, text,
+    )  # fmt: skip
+
+
 async def move(connection: Connection, id: object) -> None:
     await connection.execute("UPDATE access_versions SET version = version + 1 WHERE id = $1", id)
 
@@ -57,14 +75,14 @@ class Interrupted:
         return self._inner.transaction(**options)
 
 
-@pytest.mark.parametrize("withdrawal", [end_grant, revoke_token, suspend, quarantine])
+@pytest.mark.parametrize("withdrawal", [end_grant, revoke_token, suspend, quarantine, forbid])
 async def test_a_withdrawal_between_any_two_reads_leaves_nothing_that_admission_takes(
     database_url: str, withdrawal: Withdrawal
 ) -> None:
     reader, other = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
     async with writer_on(database_url) as writer:
-        for after in range(1, 9):
-            world = await make_world(other)
+        for after in range(1, 10):
+            world, sets = await make_world(other), PolicySets(Rules())
 
             async def withdraw(world: World = world) -> None:
                 async with other.transaction():
@@ -73,9 +91,10 @@ async def test_a_withdrawal_between_any_two_reads_leaves_nothing_that_admission_
             connection = Interrupted(reader, after, withdraw)
             async with consistent(connection):
                 entry = await read_token(connection, world.token)
-                fleet = await read_fleet(connection, {})
+                fleet = (await read_fleet(connection, {})).made()
+                policies = await sets.read(connection, fleet.policy_version)
             assert entry is not None
-            around = Surroundings(fleet.version, fleet.policy_version, GrantedIsAllowed())
+            around = Surroundings(fleet.version, fleet.policy_version, await sets.evaluator(policies))
             now = entry.token.expires_at - 3600
             decided = decide(Question(entry.token, fleet.servers[world.server], "get_time"), around, now)
             assert not decided.allowed or not await writer.write(call_row(world, decided))
@@ -87,12 +106,80 @@ async def test_a_refresh_keeps_servers_that_did_not_change(database_url: str) ->
     connection = await asyncpg.connect(database_url)
     first, second = await make_world(connection), await make_world(connection)
     async with consistent(connection):
-        fleet = await read_fleet(connection, {})
+        fleet = (await read_fleet(connection, {})).made()
     await quarantine(connection, first)
     async with consistent(connection):
-        again = await read_fleet(connection, fleet.servers)
+        again = (await read_fleet(connection, fleet.servers)).made()
     assert again.servers[second.server] is fleet.servers[second.server]
     assert again.servers[first.server] is not fleet.servers[first.server]
+    await connection.close()
+
+
+async def test_what_policies_read_is_read_with_the_versions_that_move_when_it_changes(
+    database_url: str,
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    world, owner, group, schema = await make_world(connection), new_id(), new_id(), {"a": {"type": "integer"}}
+    for statement, *values in (
+        (
+            (
+                "INSERT INTO identities (id, kind, user_name, attributes)"
+                """ VALUES ($1, 'person', 'o', '{"b": "1", "a": "2"}')"""
+            ),
+            owner,
+        ),
+        ("UPDATE identities SET kind = 'agent', owner_id = $2 WHERE id = $1", world.person, owner),
+        ("INSERT INTO groups (id, name) VALUES ($1, 'leads')", group),
+        ("INSERT INTO group_members (id, group_id, identity_id) VALUES ($1, $1, $2)", group, owner),
+        (
+            (
+                "INSERT INTO grants (id, group_id, servers, tools, resources, prompts)"
+                " SELECT $1, $2, servers, tools, true, true FROM grants"
+            ),
+            owner,
+            group,
+        ),
+        ("INSERT INTO access_versions (id, version) VALUES ($1, 3), ($2, 4)", owner, group),
+        ("UPDATE tools SET input_schema = $1 WHERE name = 'get_time'", json.dumps({"properties": schema})),
+    ):
+        await connection.execute(statement, *values)
+    async with consistent(connection):
+        entry = await read_token(connection, world.token)
+        fleet = (await read_fleet(connection, {})).made()
+    assert entry is not None
+    answers_for_it = entry.token.identity.owner
+    assert answers_for_it is not None
+    assert (entry.token.identity.kind, entry.token.identity.attributes) == ("agent", ())
+    assert (answers_for_it.kind, answers_for_it.attributes) == ("person", (("a", "2"), ("b", "1")))
+    assert (answers_for_it.version, answers_for_it.groups) == (3, ((group, 4),))
+    # An agent has none of its owner's rights.
+    assert answers_for_it.grants == ()
+    assert [grant.id for grant in entry.token.identity.grants] == [world.grant]
+    parameters = fleet.servers[world.server].tools["get_time"].parameters
+    assert parameters == {"a": ArgumentType(ArgumentKind.INTEGER)}
+    await connection.close()
+
+
+async def test_a_set_is_read_again_when_its_version_has_moved_and_not_before(database_url: str) -> None:
+    connection, sets = await asyncpg.connect(database_url), PolicySets(Rules())
+
+    async def evaluator(version: int) -> PolicyEvaluator:
+        async with consistent(connection):
+            return await sets.evaluator(await sets.read(connection, version))
+
+    assert isinstance(await evaluator(1), GrantedIsAllowed)
+    await publish(connection, "permit (principal, action, resource);")
+    first = await evaluator(2)
+    await publish(connection, "no policy that this engine reads")
+    assert await evaluator(2) is first
+    second = await evaluator(3)
+    assert isinstance(first, Evaluator)
+    assert isinstance(second, Evaluator)
+    # What was compiled before is taken over.
+    assert second.policies[0] is first.policies[0]
+    assert second.policies[1].fault is not None
+    strict = PolicySets(Rules(permits_by_default=False))
+    assert isinstance(await strict.compiled(()), Evaluator)
     await connection.close()
 
 
@@ -104,7 +191,7 @@ async def test_a_schema_is_kept_in_memory_only_where_it_mirrors_arguments_into_h
     schema = '{"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}'
     await connection.execute("UPDATE tools SET input_schema = $1 WHERE name = 'get_time'", schema)
     async with consistent(connection):
-        fleet = await read_fleet(connection, {})
+        fleet = (await read_fleet(connection, {})).made()
     tools = fleet.servers[world.server].tools
     assert tools["get_time"].header_schema == json.loads(schema)
     assert tools["set_time"].header_schema is None
