@@ -76,10 +76,14 @@ class Deliveries:
         try:
             while True:
                 await self._look()
-                await self.round()
-                if loop.time() - forgotten > _FORGET_EVERY_S:
-                    forgotten = loop.time()
-                    await self._forget()
+                try:
+                    await self.round()
+                    if loop.time() - forgotten > _FORGET_EVERY_S:
+                        forgotten = loop.time()
+                        await self._forget()
+                except Exception as error:  # noqa: BLE001
+                    # Whatever it is, it must not end the loop.
+                    _log.warning("looking for deliveries failed: %s", type(error).__name__)
         finally:
             for task in self._sending:
                 task.cancel()

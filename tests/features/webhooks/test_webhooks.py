@@ -78,6 +78,16 @@ async def test_a_webhook_is_changed_disabled_and_ended_and_the_trail_has_no_path
     ]
     for none in ("event=approval.requested", "failing=true", "status=active"):
         assert (await api.get(f"{PATH}?{none}")).json()["items"] == []
+    async with sessions() as session:
+        failing = (
+            "UPDATE webhooks SET failures = 5, failing_since = now(), held_until = now() + interval '1 hour'"
+        )
+        await session.execute(text(failing))
+        await session.commit()
+    assert len((await api.get(f"{PATH}?failing=true")).json()["items"]) == 1
+    again = (await api.patch(path, json={"status": "active"})).json()
+    fares = [again[name] for name in ("disabled_reason", "failures", "failing_since", "held_until")]
+    assert fares == [None, 0, None, None]
     assert (await api.delete(path)).status_code == 204
     assert (await api.get(path)).status_code == 404
     assert (await api.get(f"{path}?include=ended")).json()["ended_at"] is not None
@@ -85,7 +95,9 @@ async def test_a_webhook_is_changed_disabled_and_ended_and_the_trail_has_no_path
         query = "SELECT action, changes::text AS changes FROM audit_events WHERE object_type = 'webhook' ORDER BY id"
         events = list(await session.execute(text(query)))
         assert (await session.execute(text("SELECT id FROM webhook_secrets"))).all() == []
-    assert [event.action for event in events] == ["webhook.create", "webhook.update", "webhook.delete"]
+    assert [event.action for event in events] == [
+        *("webhook.create", "webhook.update", "webhook.update", "webhook.delete")
+    ]
     trail = "".join(event.changes for event in events)
     assert "https://other.invalid" in trail
     assert not any(hidden in trail for hidden in ("secret-path", "hidden", "another-path"))
