@@ -1,0 +1,114 @@
+"""What a policy reads of a call, and how much of its conditions holds for every call alike."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from cedarpy import pst
+
+from app.kit.ids import GROUP, format_id, parse_id
+
+CONTEXT = pst.Var("context")
+
+
+class Part(StrEnum):
+    """A member of the context."""
+
+    ARGUMENTS = "arguments"
+    TIME = "time"
+    CLIENT = "client"
+    IP = "ip"
+    TOKEN = "token"
+
+
+_PARTS = frozenset(part.value for part in Part)
+CALL_PARTS = frozenset({Part.ARGUMENTS, Part.CLIENT, Part.IP})
+"""What may differ between two calls of one tool, by one token, in one minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """The parts of the context that are read, and the arguments: by name, or all of them (``None``)."""
+
+    parts: frozenset[Part] = frozenset()
+    arguments: frozenset[str] | None = frozenset()
+
+
+def reads_of(policy: pst.Template) -> Reads:
+    """What the conditions of a policy read of the context, in whichever way they get at it."""
+    paths = set(_paths(policy.clauses))
+    if any(not path or path[0] not in _PARTS for path in paths):
+        return Reads(frozenset(Part), None)
+    parts = frozenset(part for part in Part if any(path[0] == part for path in paths))
+    arguments = {path[1:2] for path in paths if path[0] == Part.ARGUMENTS}
+    return Reads(parts, None if () in arguments else frozenset(name for (name,) in arguments))
+
+
+def _paths(node: Any) -> Iterator[tuple[str, ...]]:
+    """The attributes after each ``context``, as far as they are spelt out; none for a bare one."""
+    if isinstance(node, tuple):
+        for each in node:
+            yield from _paths(each)
+        return
+    if not is_dataclass(node):
+        if isinstance(node, dict):
+            yield from _paths(tuple(node.values()))
+        return
+    path: tuple[str, ...] = ()
+    while isinstance(node, pst.GetAttr | pst.HasAttr):
+        path = ((node.attr,) if isinstance(node, pst.GetAttr) else node.attrs) + path
+        node = node.base
+    if node == CONTEXT:
+        yield path
+        return
+    for field in fields(node):
+        yield from _paths(getattr(node, field.name))
+
+
+def reads_context(node: pst.Expr | pst.Clause) -> bool:
+    """Whether an expression reads anything of the context."""
+    return next(_paths(node), None) is not None
+
+
+def groups_in(policy: pst.Template) -> frozenset[UUID]:
+    """The groups that a policy names: whether somebody is in another one makes no difference to it."""
+    named = (uid.id for uid in pst.entity_uids(policy) if str(uid.type) == "Group")
+    return frozenset(id for text in named if (id := exact_id(GROUP, text)) is not None)
+
+
+def exact_id(prefix: str, text: str) -> UUID | None:
+    """The id that a text is written of, letter by letter; ``None`` when it is no such id."""
+    try:
+        id = parse_id(prefix, text)
+    except ValueError:
+        return None
+    return id if format_id(prefix, id) == text else None
+
+
+def leading_conditions(policy: pst.Template) -> tuple[pst.When, ...]:
+    """The conditions before the first that reads the context.
+
+    Cedar takes conditions in their order and stops at the first that is false or fails. So where these do not hold
+    the policy does nothing for any call, and where they fail it fails for every call. Of later ones neither is true.
+    """
+    leading: list[pst.When] = []
+    for clause in policy.clauses:
+        for condition in _conjuncts(clause.expr, negated=isinstance(clause, pst.Unless)):
+            if reads_context(condition):
+                return tuple(leading)
+            leading.append(pst.When(condition))
+    return tuple(leading)
+
+
+def _conjuncts(condition: pst.Expr, *, negated: bool) -> Iterator[pst.Expr]:
+    """What must all be true for a condition (or for its negation) to be so, in the order of evaluation."""
+    match condition:
+        case pst.UnaryOp("not", inner):
+            yield from _conjuncts(inner, negated=not negated)
+        case pst.BinaryOp(op, left, right) if op == ("or" if negated else "and"):
+            yield from _conjuncts(left, negated=negated)
+            yield from _conjuncts(right, negated=negated)
+        case _:
+            yield pst.UnaryOp("not", condition) if negated else condition

@@ -1,0 +1,122 @@
+"""A published policy, taken apart once for all the calls that it may decide."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import cedarpy
+from cedarpy import pst
+
+from app.domain.policy import Act
+from app.features.policies.analysis import CALL_PARTS, Part, Reads, groups_in, leading_conditions, reads_of
+from app.features.policies.heads import Head, head_of
+from app.features.policies.published import Mode, PublishedPolicy
+
+REQUIRE_APPROVAL, QUOTA, REASON = "require_approval", "quota", "reason"
+_QUOTA = re.compile(r"([1-9][0-9]{0,8}) per day")
+_ANY_HEAD = Head()
+_NOTHING_READ = Reads()
+_CALLS = frozenset({Act.CALL_TOOL})
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPolicy:
+    """What the evaluator knows of one policy.
+
+    ``whole`` and ``leading`` are statements for the engine: all of it, and its head with what it asks before it
+    reads the context (``None``: nothing). Both are written as ``forbid``, of which the engine tells every one that
+    is satisfied; the effect is applied afterwards. ``fault``: this is no policy that can be evaluated, and whatever
+    it could have been about is denied.
+    """
+
+    published: PublishedPolicy
+    permits: bool = False
+    head: Head = _ANY_HEAD
+    reads: Reads = _NOTHING_READ
+    groups: frozenset[UUID] = frozenset()
+    whole: pst.Template | None = None
+    leading: pst.Template | None = None
+    group: str | None = None
+    quota: int | None = None
+    reason: str | None = None
+    fault: str | None = None
+
+    @property
+    def enforced(self) -> bool:
+        return self.published.mode is Mode.ENFORCE
+
+    @property
+    def denies(self) -> bool:
+        """Whether it denies outright what satisfies it."""
+        return not self.permits and self.group is None and self.quota is None
+
+    @property
+    def reads_call(self) -> bool:
+        """Whether it can find differently on two calls of one tool, by one token, in one minute."""
+        return bool(self.reads.parts & CALL_PARTS)
+
+    @property
+    def reads_arguments(self) -> bool:
+        return Part.ARGUMENTS in self.reads.parts
+
+
+def compile_policy(published: PublishedPolicy) -> CompiledPolicy:
+    """Take a policy apart. One that cannot be, whatever the cause, comes back with its ``fault``."""
+    try:
+        return _compiled(published)
+    except ValueError as error:
+        return CompiledPolicy(published, fault=f"this is no policy that can be evaluated: {error}")
+
+
+def _compiled(published: PublishedPolicy) -> CompiledPolicy:
+    parsed = cedarpy.policies_to_pst(published.text)
+    if parsed.templates or len(parsed.static_policies) != 1:
+        raise ValueError("it is not exactly one statement")
+    [policy] = parsed.static_policies.values()
+    head, reads = head_of(policy), reads_of(policy)
+    group, quota = policy.annotations.get(REQUIRE_APPROVAL), _quota(policy)
+    softened = group is not None or quota is not None
+    if softened and (
+        policy.effect != "forbid" or not head.acts <= _CALLS or (group is not None and quota is not None)
+    ):
+        raise ValueError("its annotations do not go with each other, with its effect or with its action")
+    if quota is not None:
+        # Its window is a day, so time goes into it.
+        reads = replace(reads, parts=reads.parts | {Part.TIME})
+    bare = replace(policy, effect="forbid", annotations={})
+    leading = leading_conditions(policy)
+    return CompiledPolicy(
+        published,
+        policy.effect == "permit",
+        head,
+        reads,
+        groups_in(policy),
+        _evaluable(bare),
+        _evaluable(replace(bare, clauses=leading)) if leading else None,
+        group,
+        quota,
+        policy.annotations.get(REASON),
+    )
+
+
+def _evaluable(statement: pst.Template) -> pst.Template:
+    """The statement, once the engine has taken it. Raises ``ValueError`` when it does not."""
+    engine_set({0: statement})
+    return statement
+
+
+def engine_set(statements: Mapping[int, pst.Template]) -> cedarpy.PolicySet:
+    """Statements for the engine, under numbers by which it tells of them."""
+    numbered = {str(number): replace(each, id=str(number)) for number, each in statements.items()}
+    return cedarpy.PolicySet.from_pst(pst.PolicySet({}, numbered, ()))
+
+
+def _quota(policy: pst.Template) -> int | None:
+    written = policy.annotations.get(QUOTA)
+    if written is None:
+        return None
+    found = _QUOTA.fullmatch(written)
+    if found is None:
+        raise ValueError("its quota is not a number of uses per day")
+    return int(found[1])

@@ -1,0 +1,187 @@
+"""The published policies as one evaluator: what ``decide`` asks of every request."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from app.domain.policy import Act, PolicyInput, PolicyVerdict
+from app.features.policies.analysis import Part, Reads
+from app.features.policies.compiled import CompiledPolicy
+from app.features.policies.engine import Findings
+from app.features.policies.judging import Hold, Rules, judge
+from app.features.policies.mapping import arguments_of, client_json, ip_json, time_json, token_json
+from app.features.policies.recent import Recent
+from app.features.policies.selection import Numbers, Pace, Scene, Selection, Selector
+
+_SELECTIONS = 4096
+_PACES = 64
+_READS = 512
+_MINUTE_S = 60
+_DEFAULT_RULES = Rules()
+
+
+class Outcome(StrEnum):
+    """What a policy did about a request, or what kept it from doing anything."""
+
+    PRINCIPAL = "principal"
+    ACTION = "action"
+    RESOURCE = "resource"
+    CONDITION = "condition"
+    ARGUMENTS_UNKNOWN = "arguments_unknown"
+    SATISFIED = "satisfied"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One policy of the set and what became of it. ``message`` says why it failed."""
+
+    policy: CompiledPolicy
+    outcome: Outcome
+    message: str | None = None
+
+
+class Evaluator:
+    """A compiled policy set. It answers from its input alone; what it keeps only saves asking the engine again."""
+
+    def __init__(self, policies: Iterable[CompiledPolicy], rules: Rules = _DEFAULT_RULES) -> None:
+        self.policies = tuple(policies)
+        self._rules = rules
+        self._selector = Selector(self.policies)
+        self._selections: Recent[tuple[int, int, int, Act], Selection] = Recent(_SELECTIONS)
+        self._reads: Recent[Numbers, Reads] = Recent(_READS)
+        self._minute: tuple[float, str] = (-inf, "")
+
+    def evaluate(self, request: PolicyInput) -> PolicyVerdict:
+        """Decide one request. An error inside a policy is a deny with ``policy_error``, never a permit."""
+        selection = self._selection(request)
+        findings, verdict = self._settled(selection, request)
+        if verdict is not None:
+            return verdict
+        findings += self._asked(selection.scene, selection.calling, request)
+        return self._judged(selection, findings, request)
+
+    def reads_arguments(self, request: PolicyInput) -> bool:
+        """Whether a policy that concerns a request like this one reads the arguments, whatever they are."""
+        return Part.ARGUMENTS in self._read_by(self._selection(request).calling).parts
+
+    def consider(self, request: PolicyInput) -> list[Considered]:
+        """What each policy of the set did about a request, or what kept it from doing anything."""
+        selection = self._selection(request)
+        found = self._settled(selection, request)[0]
+        found += self._asked(selection.scene, selection.calling, request)
+        outcomes = {
+            **dict.fromkeys(self._selector.concerned(request), Outcome.CONDITION),
+            **dict.fromkeys(found.aside, Outcome.ARGUMENTS_UNKNOWN),
+            **dict.fromkeys(found.satisfied, Outcome.SATISFIED),
+            **dict.fromkeys(found.failed, Outcome.FAILED),
+        }
+        return [
+            Considered(policy, outcomes.get(number) or _kept_out(policy, request), found.failed.get(number))
+            for number, policy in enumerate(self.policies)
+        ]
+
+    def _selection(self, request: PolicyInput) -> Selection:
+        key = (id(request.token.identity), id(request.server), id(request.tool), request.act)
+        selection = self._selections.get(key)
+        if selection is None or not selection.is_of(request):
+            selection = self._selector.select(request)
+            self._selections.put(key, selection)
+        return selection
+
+    def _settled(self, selection: Selection, request: PolicyInput) -> tuple[Findings, PolicyVerdict | None]:
+        """What holds in this minute for this token; the verdict, where nothing reads more than that."""
+        pace = self._pace(selection.paced, request)
+        settled = selection.by_pace.get(pace)
+        if settled is None:
+            findings = selection.settled + self._asked(selection.scene, selection.paced, request)
+            verdict = None if selection.calling else self._judged(selection, findings, request)
+            if len(selection.by_pace) >= _PACES:
+                selection.by_pace.clear()
+            settled = selection.by_pace[pace] = findings, verdict
+        return settled
+
+    def _pace(self, paced: Numbers, request: PolicyInput) -> Pace:
+        if not paced:
+            return None, None
+        parts = self._read_by(paced).parts
+        return (
+            request.at // _MINUTE_S if Part.TIME in parts else None,
+            request.token.id if Part.TOKEN in parts else None,
+        )
+
+    def _judged(self, selection: Selection, findings: Findings, request: PolicyInput) -> PolicyVerdict:
+        start, end = -inf, inf
+        if Part.TIME in self._read_by(selection.paced + selection.calling).parts:
+            start = request.at // _MINUTE_S * _MINUTE_S
+            end = start + _MINUTE_S
+        hold = Hold(bool(selection.calling), selection.reads_groups, start, end)
+        return judge(self.policies, findings, request, self._rules, hold)
+
+    def _asked(self, scene: Scene | None, numbers: Numbers, request: PolicyInput) -> Findings:
+        """What these policies find, read with as much of the context as they read."""
+        arguments = None if request.act is Act.USE_SERVER else request.arguments
+        aside: Numbers = ()
+        if arguments is None and Part.ARGUMENTS in self._read_by(numbers).parts:
+            aside = tuple(number for number in numbers if self.policies[number].reads_arguments)
+            numbers = tuple(number for number in numbers if not self.policies[number].reads_arguments)
+        reads = self._read_by(numbers)
+        mapped: Mapping[str, object] = {}
+        faults: Mapping[str, str] = {}
+        if arguments is not None and Part.ARGUMENTS in reads.parts:
+            mapped, faults = arguments_of(request.act, request.tool, arguments, reads.arguments)
+        found = self._selector.ask(scene, numbers, self._context(reads.parts, mapped, request))
+        failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
+        satisfied = tuple(number for number in found.satisfied if number not in failed)
+        return Findings(satisfied, failed, aside)
+
+    def _unreadable(self, numbers: Numbers, faults: Mapping[str, str]) -> dict[int, str]:
+        """The policies that read an argument which cannot be given to them, with why."""
+        failed = {}
+        for number in numbers:
+            policy = self.policies[number]
+            if not policy.reads_arguments:
+                continue
+            for name, fault in faults.items():
+                if policy.reads.arguments is None or name in policy.reads.arguments:
+                    failed[number] = f"it reads the argument `{name}`: {fault}"
+        return failed
+
+    def _context(self, parts: frozenset[Part], arguments: Mapping[str, object], request: PolicyInput) -> str:
+        written = []
+        if Part.ARGUMENTS in parts:
+            written.append(f'"arguments":{json.dumps(arguments)}')
+        if Part.TIME in parts:
+            written.append(f'"time":{self._time(request.at)}')
+        if Part.CLIENT in parts:
+            written.append(f'"client":{client_json(request.program)}')
+        if Part.IP in parts and request.address is not None:
+            written.append(f'"ip":{ip_json(request.address)}')
+        if Part.TOKEN in parts:
+            written.append(f'"token":{token_json(request.token)}')
+        return "{" + ",".join(written) + "}"
+
+    def _time(self, at: float) -> str:
+        minute = at // _MINUTE_S
+        if self._minute[0] != minute:
+            self._minute = minute, time_json(self._rules.local(minute * _MINUTE_S))
+        return self._minute[1]
+
+    def _read_by(self, numbers: Numbers) -> Reads:
+        """What these policies read together."""
+        reads = self._reads.get(numbers)
+        if reads is None:
+            each = [self.policies[number].reads for number in numbers]
+            names = [read.arguments for read in each]
+            known = [name for name in names if name is not None]
+            every = None if len(known) < len(names) else frozenset().union(*known)
+            reads = Reads(frozenset().union(*(read.parts for read in each)), every)
+            self._reads.put(numbers, reads)
+        return reads
+
+
+def _kept_out(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
+    found = policy.head.refuses(request.act, request.token.identity, request.server, request.tool)
+    return Outcome.CONDITION if found is None else Outcome(found)
