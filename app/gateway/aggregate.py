@@ -100,7 +100,9 @@ class Aggregate:
 
     async def _answer(self, view: View, caller: Caller) -> None:
         message, session_id = caller.message, caller.session_id
-        asked = await self.approvals.resume(caller.exchange, message, view)
+        asked = None
+        if "requestState" in message.params:
+            asked = await self.approvals.resume(caller.exchange, message, view)
         route = route_of(message)
         if route is not None:
             await self._forward(view, caller, route, asked)

@@ -11,7 +11,7 @@ from mcp_types import LOG_LEVEL_META_KEY
 
 from app.domain.objects import Server
 from app.gateway.aggregate_routes import Route
-from app.gateway.answers import Answer, dump, refuse_input, secrets_of
+from app.gateway.answers import Answer, dump, refuse_input, secrets_of, take_ours
 from app.gateway.catalogue import make_private
 from app.gateway.envelope import CAPABILITIES_KEY, Message
 from app.gateway.http import Exchange
@@ -217,6 +217,7 @@ class AggregateCall:
         }
         if error.data is not None:
             message["error"]["data"] = error.data
+            take_ours(message["error"], "data")
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if self._message.modern else 200
         body = answer.redact(dump(message), message)
         await self._exchange.answer(status, body)

@@ -15,6 +15,8 @@ from app.kit.outbound import OutboundResponse
 from app.kit.stdio import REFUSAL
 
 REDACTED = b"[redacted]"
+OURS = "io.scopegate/"
+"""How the names begin of what the gateway says in ``_meta``."""
 MINIMUM_SECRET = 8
 """A shorter credential would be found by chance in honest answers."""
 
@@ -42,10 +44,13 @@ class Answer:
         if type(id) is not type(self.id) or id != self.id or (result is None) == (error is None):
             raise bad_upstream("The server behind the gateway gave an answer that belongs to no request.")
         if error is not None:
+            if take_ours(error, "data"):
+                raw = dump(message)
             return self.redact(raw, message), "error"
         if not isinstance(result, dict):
             raise bad_upstream("The server behind the gateway gave a result that is not an object.")
-        if self.rewrite is not None and self.rewrite(result):
+        ours = "_meta" in result and take_ours(result, "_meta")
+        if (self.rewrite is not None and self.rewrite(result)) or ours:
             raw = dump(message)
         outcome = "error" if result.get("isError") is True else "success"
         return self.redact(raw, message), outcome
@@ -67,6 +72,17 @@ class Answer:
                     plain = plain.replace(secret, REDACTED)
                 return plain
         return raw
+
+
+def take_ours(holder: Any, key: str) -> bool:
+    """Take out what the gateway alone says (events, approvals and where they are decided); whether there was any."""
+    found = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(found, dict):
+        return False
+    ours = [name for name in found if name.startswith(OURS)]
+    for name in ours:
+        del found[name]
+    return bool(ours)
 
 
 def _unescaped(raw: bytes) -> bytes:
@@ -171,6 +187,7 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
     except strict_json.StrictJsonError:
         message = None
     error = message.get("error") if isinstance(message, dict) else None
+    take_ours(error, "data")
     if isinstance(error, dict):
         code, text = error.get("code"), error.get("message")
         if isinstance(code, int) and isinstance(text, str):

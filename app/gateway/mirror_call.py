@@ -81,7 +81,9 @@ class MirrorCall:
             arguments = named_by(method, message)
             self.part = part_of(method, message)
         self._declare()
-        asked = await self.mirror.approvals.resume(exchange, message, view)
+        asked = None
+        if "requestState" in message.params:
+            asked = await self.mirror.approvals.resume(exchange, message, view)
         before = open_state(message, view, self.slug, self.mirror.sealer)
         self._open_related(view)
 
