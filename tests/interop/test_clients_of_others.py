@@ -1,5 +1,6 @@
 """Clients of others use a server through the gateway as they would use it directly, and are refused in plain words."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -108,6 +109,42 @@ async def test_the_fastmcp_client(bench: Bench, mode: str, asking: str) -> None:
 async def test_the_client_of_the_first_python_sdk(bench: Bench) -> None:
     async with foreign_client("mcp1", bench.url, bench.token) as wish:
         await check(wish, bench, "test_elicitation")
+
+
+APPROVAL = """
+@require_approval("Approvers")
+forbid (principal, action == Action::"call_tool", resource == Tool::"fixture/test_simple_text");
+"""
+
+
+@pytest.mark.parametrize("arguments", [("fastmcp", "auto"), ("fastmcp", "legacy"), ("mcp1",)])
+async def test_a_client_is_walked_through_an_approval(bench: Bench, arguments: tuple[str, ...]) -> None:
+    await bench.service.publish(APPROVAL)
+    name, *mode = arguments
+    async with foreign_client(name, bench.url, bench.token, *mode) as wish:
+        call = {"name": bench.named("test_simple_text"), "arguments": {}}
+        if mode == ["auto"]:
+            calling: asyncio.Future[Any] = asyncio.ensure_future(wish("call", **call))
+            url = await approve(bench)
+            assert "This is a simple text response" in (await calling)["text"]
+            assert url in await wish("heard")
+        else:
+            with pytest.raises(Shown, match="/approvals/apr_"):
+                await wish("call", **call)
+            await approve(bench)
+            assert "This is a simple text response" in (await wish("call", **call))["text"]
+
+
+async def approve(bench: Bench) -> str:
+    """Approve what is asked for, as soon as it is; where it is done."""
+    found: list[dict[str, Any]] = []
+    async with asyncio.timeout(20):
+        while not found:
+            listed = await bench.service.api.get("/api/v1/approvals", params={"state": "pending"})
+            found = listed.json()["items"]
+    (approval,) = found
+    await bench.service.post(f"/approvals/{approval['id']}/approve", {}, 200)
+    return f"{bench.service.url}/approvals/{approval['id']}"
 
 
 async def test_mcp_remote_as_claude_desktop_runs_it(bench: Bench, tmp_path: Path) -> None:

@@ -93,6 +93,14 @@ class Service:
         assert synced["sync"]["state"] == "ok", synced
         return str(server["id"])
 
+    async def publish(self, text: str) -> None:
+        """Have a policy decide from now on."""
+        policy = await self.post("/policies", {"name": f"policy-{os.urandom(4).hex()}", "text": text})
+        path = f"/api/v1/policies/{policy['id']}"
+        etag = (await self.api.get(path)).headers["etag"]
+        answer = await self.api.post(f"{path}/publish", headers={"If-Match": etag})
+        assert answer.status_code == 200, answer.text
+
     async def issue(self, **rights: Any) -> dict[str, Any]:
         """The answer to issuing a token to a new person with a grant of these rights: everything, unless said."""
         name = f"sophie-{os.urandom(4).hex()}"

@@ -10,13 +10,17 @@ import sys
 from typing import Any
 
 from fastmcp import Client
+from fastmcp.client.elicitation import ElicitResult
 
 heard: list[str] = []
 
 
-async def answer(message: str, response_type: Any, params: Any, context: Any) -> dict[str, str]:
-    """A user who answers every question."""
+async def answer(message: str, response_type: Any, params: Any, context: Any) -> Any:
+    """A user who answers every question, and opens every page."""
     heard.append(message)
+    if params.mode == "url":
+        heard.append(params.url)
+        return ElicitResult(action="accept")
     return dict.fromkeys(params.requested_schema["properties"], "Ada")
 
 
