@@ -12,7 +12,7 @@ from app.domain.errors import Conflict, Forbidden, NotFound
 from app.features.approvals.facts import facts_of
 from app.features.approvals.models import Approval
 from app.features.approvals.news import notify_decided
-from app.features.approvals.repository import find_approval, lock_approval, lock_membership
+from app.features.approvals.repository import find_approval, lock_approval, lock_membership, member_of
 from app.features.audit.record import keep_version, record
 from app.features.webhooks.messages import WebhookEvent, approval_message
 from app.features.webhooks.outbox import tell
@@ -98,8 +98,8 @@ async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval)
         )
     if caller.may(Permission.APPROVALS_DECIDE):
         return
-    group = row.approver_group_id
-    if group is None or not await lock_membership(session, group, caller.identity_id):
+    group, member = row.approver_group_id, member_of(caller)
+    if group is None or member is None or not await lock_membership(session, group, member):
         raise Forbidden(
             f"This needs membership of the group that the policy names, {row.approver_group}, or the permission "
             f"{Permission.APPROVALS_DECIDE.value}, which {caller.lacking}."

@@ -12,7 +12,7 @@ import cedarpy
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.approvals.repository import STATE_SQL
+from app.features.approvals.repository import STATE_SQL, member_of
 from app.kit.authorization import Caller
 
 # Whose call it is: the identities of the token and of all that it was attenuated from, and whoever answers for one of
@@ -54,7 +54,7 @@ SELECT a.id, {STATE_SQL.format("a")} AS state, i.kind AS identity_kind, {_NAME.f
     s.slug AS server_slug, s.name AS server_name, tool.id AS tool_id, tool.title AS tool_title, tool.risk AS tool_risk,
     {VOID} AS void, {OWN} AS own,
     EXISTS (
-        SELECT 1 FROM group_members m WHERE m.group_id = a.approver_group_id AND m.identity_id = CAST(:me AS uuid)
+        SELECT 1 FROM group_members m WHERE m.group_id = a.approver_group_id AND m.identity_id = CAST(:member AS uuid)
     ) AS is_approver,
     EXISTS (
         SELECT 1 FROM audit_arguments kept WHERE kept.call_id = a.event_id
@@ -82,7 +82,8 @@ async def facts_of(session: AsyncSession, caller: Caller, ids: Collection[UUID])
     """The facts of several approvals, as this caller stands to them."""
     if not ids:
         return {}
-    rows = await session.execute(_FACTS, {"ids": list(ids), "me": caller.identity_id})
+    values = {"ids": list(ids), "me": caller.identity_id, "member": member_of(caller)}
+    rows = await session.execute(_FACTS, values)
     return {row.id: row for row in rows}
 
 

@@ -150,6 +150,19 @@ async def test_a_service_account_of_somebody_else_decides_and_the_local_administ
     assert (decided["state"], decided["decided_by"]["name"]) == ("approved", "decides")
 
 
+async def test_a_program_is_no_member_of_the_groups_of_whoever_answers_for_it(desk: Desk) -> None:
+    asked = await desk.asked(identity_id=desk.ada.id)
+    account = ServiceAccount(name="deploys", owner_id=desk.grace.id, role="issuer")
+    await desk.world.add(account, versioned=False)
+    issuer = Caller("service_account", account.id, frozenset({Role.ISSUER}), desk.grace.id)
+    assert (await desk.signed_in(issuer).get(path(asked))).json()["may_decide"] is False
+    assert (await desk.signed_in(issuer).get(f"{path(asked)}/arguments")).status_code == 403
+    assert await desk.refused(issuer, asked) == (403, "forbidden")
+    provisioner = Caller("service_account", account.id, frozenset({Role.PROVISIONER}), desk.grace.id)
+    assert (await desk.signed_in(provisioner).get(path(asked))).status_code == 404
+    assert (await desk.decide(a_person(desk.grace), asked)).json()["state"] == "approved"
+
+
 async def test_who_left_the_group_decides_no_more(desk: Desk) -> None:
     asked = await desk.asked(identity_id=desk.ada.id)
     await desk.world.sql("DELETE FROM group_members WHERE identity_id = :id", id=desk.grace.id)
