@@ -149,7 +149,7 @@ class Approvals:
             if each.id not in before
         }
         waits = 0 if asked is None else asked.waits + 1
-        if waits > MOST_WAITS:
+        if waits >= MOST_WAITS:
             return None
         sealed = self._sealed(exchange, message, denied.view, waits, (each.id for each in approvals))
         result: dict[str, Any] = {
