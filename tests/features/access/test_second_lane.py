@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from app.domain.policy import Effect
 from app.features.access import own_connection
 from app.features.access.admission import AdmissionUnavailable
 from app.features.access.clockwork import DatabaseClock
+from app.features.access.consuming import settle
 from app.features.access.demands import PENDING_PER_TOKEN, Settlement
 from app.features.access.second_lane import SecondLane
 from app.kit.ids import new_id
@@ -32,6 +33,9 @@ from tests.features.access.lane import (
 )
 from tests.features.access.world import Connection, World, decision, make_world
 
+WAITS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
 MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
 
 
@@ -311,29 +315,71 @@ async def test_a_database_that_is_away_is_told_in_time_and_nothing_is_taken_when
     assert await bench.connection.fetchval("SELECT count(*) FROM audit_events") == 2
 
 
-async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def lose_an_answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Has the next commit, which holds or not, end the connection without an answer."""
+
+    def lose(holds: bool) -> None:
+        execute, lost = asyncpg.Connection.execute, asyncio.Event()
+
+        async def deaf(self: Connection, query: str, *values: Any, **options: Any) -> str:
+            if query != "COMMIT" or lost.is_set():
+                return await execute(self, query, *values, **options)
+            lost.set()
+            if holds:
+                await execute(self, query)
+            raise ConnectionResetError
+
+        monkeypatch.setattr(asyncpg.Connection, "execute", deaf)
+
+    return lose
+
+
+@pytest.mark.parametrize("holds", [True, False])
+async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back_once(
+    bench: Bench, lose_an_answer: Callable[[bool], None], holds: bool
 ) -> None:
     await bench.settle(ASK)
     await approve(bench.connection)
-    committed = asyncio.Event()
-    execute = asyncpg.Connection.execute
-
-    async def deaf(self: Connection, query: str, *values: Any, **options: Any) -> str:
-        answer = await execute(self, query, *values, **options)
-        if query == "COMMIT" and not committed.is_set():
-            committed.set()
-            raise ConnectionResetError
-        return answer
-
-    monkeypatch.setattr(asyncpg.Connection, "execute", deaf)
-    lost = demand(bench.world, bench.decided, ASK, quotas=(quota(1),))
+    assert await bench.effect(quotas=(quota(2),)) == GRANTED
+    lose_an_answer(holds)
+    lost = demand(bench.world, bench.decided, ASK, quotas=(quota(2),))
     with pytest.raises(AdmissionUnavailable):
         await bench.lane.settle(lost)
-    # It is given back before the next is served.
-    assert await bench.effect(ASK, quotas=(quota(1),)) == APPROVED
-    rows = await bench.connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", lost.id)
-    assert [row["outcome"] for row in rows] == ["not_forwarded"]
+    # It is given back before the next is served: what was taken, and no more.
+    again = await bench.settle(ASK, quotas=(quota(2),))
+    assert again is not None
+    assert again.admitted
+    assert await used(bench.connection) == 2
+    # Nor twice, when that is what has no answer.
+    lose_an_answer(True)
+    assert bench.lane.finish(again.demand.id, "not_forwarded")
+    assert await bench.effect(ASK, quotas=(quota(2),)) == APPROVED
+    assert await bench.effect(quotas=(quota(2),)) == EXCEEDED
+    rows = await bench.connection.fetch(
+        "SELECT call_id FROM audit_events WHERE outcome = 'not_forwarded'"
+        " AND action = 'tool.result' ORDER BY seq"
+    )
+    assert [row["call_id"] for row in rows] == [*([lost.id] * holds), again.demand.id]
+
+
+async def test_who_comes_while_an_approval_is_being_used_up_waits_and_comes_too_late(
+    bench: Bench, database_url: str
+) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    first = await asyncpg.connect(database_url)
+    async with first.transaction():
+        [taken], _ = await settle(
+            first, [demand(bench.world, bench.decided, ASK)], ttl=60, worker_id=new_id(), digest_key_id="key"
+        )
+        assert taken.admitted
+        second = asyncio.create_task(bench.effect(ASK))
+        async with asyncio.timeout(10):
+            while not await bench.connection.fetchval(WAITS):  # noqa: ASYNC110  nothing tells of it
+                await asyncio.sleep(0.01)
+    await first.close()
+    assert await second == ASKS
 
 
 async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
