@@ -10,6 +10,7 @@ import app as package
 from app.adapters.console import approval_routes as approval_pages
 from app.adapters.console import sign_in_routes as sign_in_pages
 from app.adapters.oauth import routes as oauth
+from app.features.access import explain_routes as explaining
 from app.features.access import routes as access
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
@@ -91,6 +92,7 @@ def create_api(settings: Settings) -> FastAPI:
         policies,
         publishing,
         access,
+        explaining,
         service_accounts,
         identity_providers,
         administrators,

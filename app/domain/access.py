@@ -199,7 +199,8 @@ _STRENGTH = {Effect.ALLOW: 0, Effect.REQUIRE_APPROVAL: 1, Effect.DENY: 2}
 _PART_ACTS = {Part.RESOURCES: Act.USE_RESOURCES, Part.PROMPTS: Act.USE_PROMPTS}
 
 
-def _act(question: Question) -> Act:
+def act_of(question: Question) -> Act:
+    """What is asked for, as policies name it."""
     if question.tool is not None:
         return Act.CALL_TOOL
     return Act.USE_SERVER if question.part is None else _PART_ACTS[question.part]
@@ -212,7 +213,7 @@ def _verdict(
 
     The span is the one in which none of these verdicts changes; what any of them demands must be had.
     """
-    act = _act(question)
+    act = act_of(question)
     verdicts = [
         around.policies.evaluate(
             PolicyInput(act, link, server, tool, question.arguments, at, question.address, question.program)

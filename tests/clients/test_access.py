@@ -63,7 +63,7 @@ def test_a_server_is_registered_and_its_tools_are_found(client: Client, live: Li
         client.servers.get(server.id)
 
 
-@drives("list_identity_access", "list_tool_access")
+@drives("list_identity_access", "list_tool_access", "explain_access")
 def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client, live: Live) -> None:
     server = client.servers.create(slug=name("notes"), url=live.upstream_url)
     client.servers.sync(server.id)
@@ -81,6 +81,9 @@ def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client
     assert {tool.grant_id for tool in reached.tools} == {grant.id}
     [caller] = client.tools.list_access(reached.tools[0].tool_id)
     assert (caller.identity_id, caller.group_id) == (ada.id, team.id)
+    told = client.access.explain(identity_id=ada.id, server=server.slug, tool="write_note")
+    assert (told.reason_code, told.considered[0].grants[0].faults) == ("no_grant", ["other_tools"])
+    assert told.missing_grants[0].principal == IdentityPrincipal(id=ada.id)
     [then] = client.identities.list_access(ada.id, server_id=server.id, at=datetime.now(UTC))
     assert then == reached
     client.identities.suspend(ada.id)

@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.access import Surroundings
 from app.domain.errors import Invalid, Unavailable
-from app.domain.objects import Identity, Server
-from app.domain.policy import GrantedIsAllowed
+from app.domain.objects import Identity, Server, Token
 from app.features.access import past
 from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
+
+_UNAVAILABLE = "The database cannot serve right now; repeat the request shortly."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Scene:
 class Scenes:
     """Scenes of one moment: the past, or how things are now, judged at a moment that is now or later.
 
-    ``at`` is in Unix seconds; ``server_id`` says that one server is enough.
+    ``at`` is in Unix seconds; ``server_id`` says that one server is enough, and ``typed`` of which tools, by name, the
+    types of the arguments are wanted. ``pointer`` is where the moment was asked for.
     """
 
     def __init__(
@@ -40,12 +42,14 @@ class Scenes:
         *,
         server_id: UUID | None = None,
         typed: str | None = None,
+        pointer: str = "?at",
     ) -> None:
         now = snapshot.clock.now()
         self._session = session
         self._snapshot = snapshot
         self._server_id = server_id
         self._typed = typed
+        self._pointer = pointer
         self._moment = None if at is None or at.timestamp() >= now else at
         self._past: tuple[Mapping[UUID, Server], Surroundings] | None = None
         self.at = now if at is None else at.timestamp()
@@ -75,6 +79,19 @@ class Scenes:
         identities, group_of = await past.identities_at(self._session, ids, self._moment)
         return Scene(identities, group_of, *self._past)
 
+    async def token(self, token_id: UUID) -> tuple[Token | None, Mapping[UUID, Server], Surroundings]:
+        """A token, whoever presents it, and what decides about it. Raises as ``of`` does."""
+        if self._moment is None:
+            try:
+                token = await self._snapshot.live_token(token_id)
+                fleet, around = await self._snapshot.fleet(fresh=True)
+            except SnapshotUnavailable as error:
+                raise Unavailable(_UNAVAILABLE) from error
+            return token, fleet.servers, around
+        if self._past is None:
+            self._past = await self._read_past(self._moment)
+        return await past.token_at(self._session, token_id, self._moment), *self._past
+
     async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], Surroundings]:
         since = await past.known_since(self._session)
         if since is None or at < since:
@@ -83,4 +100,5 @@ class Scenes:
                 "?at", "before_history", f"Of the past, {known} is known; ask for a later time."
             )
         servers = await past.servers_at(self._session, at, self._server_id, self._typed)
-        return servers, Surroundings(0, 0, GrantedIsAllowed())
+        policies = await past.policies_at(self._session, at)
+        return servers, Surroundings(0, 0, await self._snapshot.policies.compiled(policies))

@@ -47,6 +47,7 @@ _TAGS = {
     "approvals": "Calls that wait for a person: what is asked, by whom, and who may say yes, once.",
     "policies": "Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when.",
     "tokens": "Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own.",
+    "access": "Why a call is decided as it is, now or on another day.",
     "service-accounts": "Programs that manage Scopegate itself, and their client secrets.",
     "administrators": "People with a role at this API. Disabling one ends their access at once.",
     "identity-providers": "The OpenID providers whose access tokens open this API, and what their claims mean here.",

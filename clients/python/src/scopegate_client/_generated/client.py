@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from .._resource import AsyncSender, Sender
+from .api.access import AccessResource, AsyncAccessResource
 from .api.administrators import AdministratorsResource, AsyncAdministratorsResource
 from .api.approvals import ApprovalsResource, AsyncApprovalsResource
 from .api.audit_events import AsyncAuditEventsResource, AuditEventsResource
@@ -69,6 +70,11 @@ class Resources:
     def tokens(self) -> TokensResource:
         """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
         return TokensResource(self._driver)
+
+    @cached_property
+    def access(self) -> AccessResource:
+        """Why a call is decided as it is, now or on another day."""
+        return AccessResource(self._driver)
 
     @cached_property
     def service_accounts(self) -> ServiceAccountsResource:
@@ -160,6 +166,11 @@ class AsyncResources:
     def tokens(self) -> AsyncTokensResource:
         """Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own."""
         return AsyncTokensResource(self._driver)
+
+    @cached_property
+    def access(self) -> AsyncAccessResource:
+        """Why a call is decided as it is, now or on another day."""
+        return AsyncAccessResource(self._driver)
 
     @cached_property
     def service_accounts(self) -> AsyncServiceAccountsResource:

@@ -1,6 +1,7 @@
 """The models of requests and answers."""
 
 from .access_decision import AccessDecision
+from .access_explanation import AccessExplanation
 from .access_reason import AccessReason
 from .access_token import AccessToken
 from .access_token_type import AccessTokenType
@@ -24,6 +25,9 @@ from .approval_server import ApprovalServer
 from .approval_status import ApprovalStatus
 from .approval_token import ApprovalToken
 from .approval_tool import ApprovalTool
+from .arguments_used import ArgumentsUsed
+from .asked_arguments import AskedArguments
+from .asking_client import AskingClient
 from .audit_actor import AuditActor
 from .audit_arguments import AuditArguments
 from .audit_changes import AuditChanges
@@ -42,14 +46,21 @@ from .caller_type import CallerType
 from .change_kind import ChangeKind
 from .connect_settings import ConnectSettings
 from .connect_snippet import ConnectSnippet
+from .considered_entry import ConsideredEntry
+from .considered_grant import ConsideredGrant
+from .considered_policy import ConsideredPolicy
+from .considered_token import ConsideredToken
+from .counted_use import CountedUse
 from .create_access_token_body import CreateAccessTokenBody
 from .credential_summary import CredentialSummary
 from .definition_change import DefinitionChange
 from .env_credential import EnvCredential
 from .environment_variables import EnvironmentVariables
+from .explain_request import ExplainRequest
 from .get_liveness_response_get_liveness import GetLivenessResponseGetLiveness
 from .grant import Grant
 from .grant_create import GrantCreate
+from .grant_fault import GrantFault
 from .grant_order import GrantOrder
 from .grant_page import GrantPage
 from .grant_status import GrantStatus
@@ -96,6 +107,7 @@ from .label_changes import LabelChanges
 from .labels import Labels
 from .listed_scope import ListedScope
 from .me import Me
+from .needed_approval import NeededApproval
 from .new_tools import NewTools
 from .no_credential import NoCredential
 from .o_auth_client_credential import OAuthClientCredential
@@ -109,8 +121,10 @@ from .policy_action import PolicyAction
 from .policy_change import PolicyChange
 from .policy_create import PolicyCreate
 from .policy_diff import PolicyDiff
+from .policy_effect import PolicyEffect
 from .policy_mode import PolicyMode
 from .policy_order import PolicyOrder
+from .policy_outcome import PolicyOutcome
 from .policy_page import PolicyPage
 from .policy_rollback import PolicyRollback
 from .policy_schema import PolicySchema
@@ -129,6 +143,7 @@ from .problem import Problem
 from .problem_error import ProblemError
 from .reached_server import ReachedServer
 from .reached_tool import ReachedTool
+from .recorded_decision import RecordedDecision
 from .revoked_tokens import RevokedTokens
 from .risk import Risk
 from .role import Role
@@ -142,6 +157,7 @@ from .server_create import ServerCreate
 from .server_instructions import ServerInstructions
 from .server_order import ServerOrder
 from .server_page import ServerPage
+from .server_part import ServerPart
 from .server_status import ServerStatus
 from .server_sync import ServerSync
 from .server_update import ServerUpdate
@@ -208,6 +224,7 @@ from .workload_claims import WorkloadClaims
 
 __all__ = (
     "AccessDecision",
+    "AccessExplanation",
     "AccessReason",
     "AccessToken",
     "AccessTokenType",
@@ -231,6 +248,9 @@ __all__ = (
     "ApprovalStatus",
     "ApprovalToken",
     "ApprovalTool",
+    "ArgumentsUsed",
+    "AskedArguments",
+    "AskingClient",
     "AuditActor",
     "AuditArguments",
     "AuditChanges",
@@ -249,14 +269,21 @@ __all__ = (
     "ChangeKind",
     "ConnectSettings",
     "ConnectSnippet",
+    "ConsideredEntry",
+    "ConsideredGrant",
+    "ConsideredPolicy",
+    "ConsideredToken",
+    "CountedUse",
     "CreateAccessTokenBody",
     "CredentialSummary",
     "DefinitionChange",
     "EnvCredential",
     "EnvironmentVariables",
+    "ExplainRequest",
     "GetLivenessResponseGetLiveness",
     "Grant",
     "GrantCreate",
+    "GrantFault",
     "GrantOrder",
     "GrantPage",
     "GrantsScope",
@@ -303,6 +330,7 @@ __all__ = (
     "Labels",
     "ListedScope",
     "Me",
+    "NeededApproval",
     "NewTools",
     "NoCredential",
     "OAuthClientCredential",
@@ -316,8 +344,10 @@ __all__ = (
     "PolicyChange",
     "PolicyCreate",
     "PolicyDiff",
+    "PolicyEffect",
     "PolicyMode",
     "PolicyOrder",
+    "PolicyOutcome",
     "PolicyPage",
     "PolicyRollback",
     "PolicySchema",
@@ -336,6 +366,7 @@ __all__ = (
     "ProblemError",
     "ReachedServer",
     "ReachedTool",
+    "RecordedDecision",
     "RevokedTokens",
     "Risk",
     "Role",
@@ -349,6 +380,7 @@ __all__ = (
     "ServerInstructions",
     "ServerOrder",
     "ServerPage",
+    "ServerPart",
     "ServersByIds",
     "ServersByLabels",
     "ServerStatus",
