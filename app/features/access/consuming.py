@@ -62,8 +62,9 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::byte
     AS m(id, identity_id, token_id, server_id, tool, arguments_digest, definition_digest, policy_ids,
         policy_versions, approver_group, binding, event_id, reason, expires_at)
 LEFT JOIN LATERAL (
-    SELECT id FROM groups WHERE lower(name) = lower(m.approver_group) AND ended_at IS NULL
-    ORDER BY name = m.approver_group DESC, id LIMIT 1
+    -- Of two groups of this name, each of a provider's, nobody could say which the policy means.
+    SELECT (array_agg(id))[1] AS id FROM groups WHERE lower(name) = lower(m.approver_group) AND ended_at IS NULL
+    HAVING count(*) = 1
 ) g ON true
 ON CONFLICT (binding) WHERE state = 'pending' DO NOTHING
 RETURNING id, approver_group_id

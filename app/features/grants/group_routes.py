@@ -15,6 +15,7 @@ from app.features.audit.record import close_versions, record
 from app.features.grants.repository import group_holds_grants, lock_grants_of_group
 from app.features.groups import service as groups
 from app.features.groups.models import Group
+from app.features.groups.named import check_may_shape
 from app.features.groups.repository import lock_group
 from app.features.groups.schemas import MemberView
 from app.kit.authorization import Caller, Permission, requires
@@ -44,6 +45,7 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
             "This group holds grants, so changing its members needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
+    await check_may_shape(session, caller, group.name, group_id=group.id)
 
 
 async def end_group(

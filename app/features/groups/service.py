@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import close_versions, keep_version, record
 from app.features.groups.models import Group, GroupMember
+from app.features.groups.named import check_may_shape
 from app.features.groups.repository import end_memberships, lock_group, membership
 from app.features.groups.schemas import GroupCreate, GroupUpdate
 from app.features.identities.repository import lock_identity
@@ -29,7 +30,8 @@ def live(group: Group | None) -> Group:
 async def create_group(
     session: AsyncSession, caller: Caller, body: GroupCreate, request_id: str | None
 ) -> Group:
-    """Make an empty group. Raises ``Invalid`` and ``Conflict``."""
+    """Make an empty group. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
+    await check_may_shape(session, caller, body.name)
     await _check_owner_group(session, body.owner_group_id)
     group = Group(**dict(body))
     session.add(group)
@@ -43,13 +45,15 @@ async def create_group(
 async def update_group(
     session: AsyncSession, caller: Caller, group: Group, body: GroupUpdate, request_id: str | None
 ) -> Group:
-    """Apply a merge patch to a group locked exclusively. Raises ``Invalid`` and ``Conflict``."""
+    """Apply a merge patch to a group locked exclusively. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
     given = body.given()
     moved = {name: value for name, value in given.items() if getattr(group, name) != value}
     if not moved:
         return group
     if moved.get("owner_group_id") == group.id:
         raise Invalid.field("/owner_group_id", "itself", "A group cannot own itself; name another group.")
+    if "name" in moved:
+        await check_may_shape(session, caller, group.name, moved["name"], group_id=group.id)
     await _check_owner_group(session, moved.get("owner_group_id"))
     changes = {
         name: {"from": _show(getattr(group, name)), "to": _show(value)} for name, value in moved.items()

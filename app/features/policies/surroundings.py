@@ -149,6 +149,9 @@ async def _approvers(session: AsyncSession, statement: Statement) -> list[Findin
         func.lower(col(Group.name)) == func.lower(name), col(Group.ended_at).is_(None)
     )
     inhabited = list(await session.scalars(query))
+    if len(inhabited) > 1:
+        detail = f"Several groups are called {name}: only those with the role can approve, whoever is in one."
+        return [Finding("ambiguous_group", detail, statement.where(REQUIRE_APPROVAL))]
     if any(inhabited):
         return []
     what = (

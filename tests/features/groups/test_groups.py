@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
+from app.features.policies.models import Policy
 from app.kit.ids import format_id, new_id
 from tests.api import ApiAs
 from tests.features.principals import (
@@ -214,6 +215,48 @@ async def test_a_provisioner_may_not_change_members_where_that_would_be_granting
         await session.commit()
     assert (await provisioner.put(member_path(scim, bob))).status_code == 201
     assert (await provisioner.delete(path)).status_code == 204
+
+
+async def test_a_provisioner_does_not_shape_a_group_that_a_policy_names(
+    api: httpx2.AsyncClient, api_as: ApiAs, sessions: Sessions
+) -> None:
+    """Neither by joining nor by making, renaming or ending one: these are ways to approve, or to be let off."""
+    provisioner = await api_as("provisioner")
+    bob, approvers, named = await person(provisioner), await group(provisioner), await group(provisioner)
+    other, loose = await group(provisioner), fresh("Nobody yet")
+    texts = [
+        f'@require_approval("{approvers["name"].upper()}") forbid (principal, action, resource);',
+        f'@require_approval("{loose}") forbid (principal, action, resource);',
+        f'forbid (principal, action, resource) unless {{ principal in Group::"{named["id"]}" }};',
+    ]
+    async with sessions() as session:
+        rows = [
+            Policy(
+                name=fresh("policy"), text=text, status="published", version=1, published_text=text,
+                published_mode="enforce",
+            )
+            for text in texts
+        ]  # fmt: skip
+        session.add_all(
+            [*rows, Policy(name=fresh("draft"), text=f'@require_approval("{other["name"]}") {texts[2]}')]
+        )
+        await session.commit()
+    refused = [
+        await provisioner.put(member_path(approvers, bob)),
+        await provisioner.put(member_path(named, bob)),
+        await provisioner.delete(f"{PATH}/{approvers['id']}"),
+        await provisioner.patch(f"{PATH}/{approvers['id']}", json={"name": fresh("x")}),
+        await provisioner.patch(f"{PATH}/{other['id']}", json={"name": loose}),
+        await provisioner.post(PATH, json={"name": loose.lower()}),
+    ]
+    for answer in refused:
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), answer.text
+        assert "policy" in answer.json()["detail"]
+    assert (await provisioner.put(member_path(other, bob))).status_code == 201
+    renamed = await provisioner.patch(f"{PATH}/{other['id']}", json={"description": "x", "name": fresh("x")})
+    assert renamed.status_code == 200
+    assert (await api.put(member_path(approvers, bob))).status_code == 201
+    assert (await api.post(PATH, json={"name": loose})).status_code == 201
 
 
 async def test_a_worker_whose_clock_is_ahead_does_not_let_a_provisioner_grant(
