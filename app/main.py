@@ -24,6 +24,7 @@ from app.features.identities import routes as identities
 from app.features.identity_providers import routes as identity_providers
 from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
+from app.features.policies import template_routes as policy_templates
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import erase_routes as erasing
@@ -89,6 +90,7 @@ def create_api(settings: Settings) -> FastAPI:
         grants,
         tokens,
         approvals,
+        policy_templates,
         policies,
         publishing,
         access,

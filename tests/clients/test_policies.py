@@ -34,6 +34,18 @@ def test_a_policy_is_drafted_published_and_taken_back(client: Client) -> None:
     assert client.policies.delete(draft.id, if_match=taken.revision).status == "ended"
 
 
+@drives("test_policy", "list_policy_templates", "render_policy_template")
+def test_a_template_is_filled_in_and_what_it_decides_is_tested(client: Client) -> None:
+    assert "daily-quota" in [template.name for template in client.policies.list_templates().items]
+    parameters = {"server": "files", "tool": "read", "argument": "path", "directories": ["/srv"]}
+    rendered = client.policies.render_template("allowed-paths", parameters=parameters)
+    request = {"server": "files", "tool": "read", "arguments": {"path": "/etc/passwd"}}
+    test = {"name": "no passwords", "request": request, "expect": "deny"}
+    draft = client.policies.create(name=name("paths"), text=rendered.text, tests=[test])
+    [result] = client.policies.test(draft.id).results
+    assert (result.passed, result.decision) == (True, "deny")
+
+
 def test_what_is_wrong_with_a_policy_is_said_with_its_place(client: Client) -> None:
     with pytest.raises(ValidationFailed) as refused:
         client.policies.create(name=name("refunds"), text=f"{TEXT}\npermit")

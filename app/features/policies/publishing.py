@@ -1,5 +1,6 @@
 """Verbs of what decides: publish a draft, publish an earlier version again, take a policy back."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,9 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.access import POLICY_SET_ID
 from app.domain.errors import NotFound
 from app.features.audit.record import keep_version, record
+from app.features.policies.judging import Rules
 from app.features.policies.models import Policy
+from app.features.policies.published import Mode, PublishedPolicy
 from app.features.policies.repository import KIND, current_content, find_version, lock_policy_set
 from app.features.policies.service import shown, withdraw
+from app.features.policies.testing import refuse_failures, run_all
 from app.features.policies.validation import check_text
 from app.kit.authorization import Caller
 from app.kit.versions import move_versions
@@ -18,19 +22,36 @@ from app.kit.versions import move_versions
 Content = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How tests are run before anything is published: at which time, and whether those that fail are put aside."""
+
+    rules: Rules
+    now: datetime
+    ignore_failures: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Whether what decides is another than before, and how many tests failed that were put aside."""
+
+    changed: bool
+    failed_tests: int = 0
+
+
 async def publish(
-    session: AsyncSession, caller: Caller, policy: Policy, now: datetime, request_id: str | None
-) -> bool:
-    """Let the draft of a locked policy decide; whether it is another one than did so far. Raises ``Invalid``."""
+    session: AsyncSession, caller: Caller, policy: Policy, trial: Trial, request_id: str | None
+) -> Outcome:
+    """Let the draft of a locked policy decide, if it holds and all tests pass. Raises ``Invalid``."""
     await lock_policy_set(session)
     content = {"name": policy.name, "text": policy.text, "mode": policy.mode, "tests": policy.tests}
     before = await current_content(session, policy.id)
     if before == content:
-        return False
-    await check_text(session, policy.text)
-    await _decide_by(session, policy, content, now)
-    await _record(session, caller, "policy.publish", policy, before, content, request_id)
-    return True
+        return Outcome(changed=False)
+    failed = await _try(session, policy, content, trial)
+    await _decide_by(session, policy, content, trial.now)
+    await _record(session, caller, "policy.publish", policy, before, content, request_id, **failed)
+    return Outcome(changed=True, **failed)
 
 
 async def roll_back(
@@ -38,9 +59,9 @@ async def roll_back(
     caller: Caller,
     policy: Policy,
     version: int,
-    now: datetime,
+    trial: Trial,
     request_id: str | None,
-) -> bool:
+) -> Outcome:
     """Let an earlier version of a locked policy decide, under a new number. Raises ``NotFound`` and ``Invalid``.
 
     A draft without changes of its own goes along, so that the next publish does not bring back what was left.
@@ -52,13 +73,14 @@ async def roll_back(
     before = await current_content(session, policy.id)
     content = {"tests": [], **kept.content, "name": policy.name}
     if before is not None and _decisive(before) == _decisive(content):
-        return False
-    await check_text(session, content["text"])
+        return Outcome(changed=False)
+    failed = await _try(session, policy, content, trial)
     if before is not None and _decisive(before) == (policy.text, policy.mode, policy.tests):
         policy.text, policy.mode, policy.tests = _decisive(content)
-    await _decide_by(session, policy, content, now)
-    await _record(session, caller, "policy.rollback", policy, before, content, request_id, to_version=version)
-    return True
+    await _decide_by(session, policy, content, trial.now)
+    more = {"to_version": version, **failed}
+    await _record(session, caller, "policy.rollback", policy, before, content, request_id, **more)
+    return Outcome(changed=True, **failed)
 
 
 async def unpublish(session: AsyncSession, caller: Caller, policy: Policy, request_id: str | None) -> bool:
@@ -75,6 +97,17 @@ async def unpublish(session: AsyncSession, caller: Caller, policy: Policy, reque
         session, caller, "policy.unpublish", "policy", policy.id, changes=changes, request_id=request_id
     )
     return True
+
+
+async def _try(session: AsyncSession, policy: Policy, content: Content, trial: Trial) -> dict[str, int]:
+    """Check what is to decide, and run its tests with everybody's; how many failed, if that is put up with."""
+    await check_text(session, content["text"])
+    candidate = PublishedPolicy(policy.id, (policy.version or 0) + 1, content["text"], Mode(content["mode"]))
+    ran = await run_all(session, trial.rules, trial.now, candidate, content["tests"])
+    if not trial.ignore_failures:
+        refuse_failures(ran, policy.id)
+    failed = sum(not one.result.passed for one in ran)
+    return {"failed_tests": failed} if failed else {}
 
 
 def _decisive(content: Content) -> tuple[str, str, list[Any]]:

@@ -165,6 +165,9 @@ class PolicyChange(Strict):
     """What became of a policy, or would."""
 
     changed: bool = Field(description="Whether what decides is now another than before.")
+    failed_tests: int = Field(
+        description="How many tests failed, and were put aside because `ignore_failed_tests` said so."
+    )
     policy: PolicyView
 
 

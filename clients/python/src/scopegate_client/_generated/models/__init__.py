@@ -129,12 +129,18 @@ from .policy_page import PolicyPage
 from .policy_rollback import PolicyRollback
 from .policy_schema import PolicySchema
 from .policy_status import PolicyStatus
+from .policy_template import PolicyTemplate
+from .policy_template_parameters import PolicyTemplateParameters
+from .policy_template_render import PolicyTemplateRender
+from .policy_templates import PolicyTemplates
 from .policy_test import PolicyTest
 from .policy_test_arguments import PolicyTestArguments
 from .policy_test_client import PolicyTestClient
 from .policy_test_identity import PolicyTestIdentity
 from .policy_test_owner import PolicyTestOwner
+from .policy_test_report import PolicyTestReport
 from .policy_test_request import PolicyTestRequest
+from .policy_test_result import PolicyTestResult
 from .policy_update import PolicyUpdate
 from .policy_version import PolicyVersion
 from .policy_version_page import PolicyVersionPage
@@ -144,6 +150,7 @@ from .problem_error import ProblemError
 from .reached_server import ReachedServer
 from .reached_tool import ReachedTool
 from .recorded_decision import RecordedDecision
+from .rendered_policy import RenderedPolicy
 from .revoked_tokens import RevokedTokens
 from .risk import Risk
 from .role import Role
@@ -352,12 +359,18 @@ __all__ = (
     "PolicyRollback",
     "PolicySchema",
     "PolicyStatus",
+    "PolicyTemplate",
+    "PolicyTemplateParameters",
+    "PolicyTemplateRender",
+    "PolicyTemplates",
     "PolicyTest",
     "PolicyTestArguments",
     "PolicyTestClient",
     "PolicyTestIdentity",
     "PolicyTestOwner",
+    "PolicyTestReport",
     "PolicyTestRequest",
+    "PolicyTestResult",
     "PolicyUpdate",
     "PolicyVersion",
     "PolicyVersionPage",
@@ -367,6 +380,7 @@ __all__ = (
     "ReachedServer",
     "ReachedTool",
     "RecordedDecision",
+    "RenderedPolicy",
     "RevokedTokens",
     "Risk",
     "Role",

@@ -16,6 +16,9 @@ class PolicyChange:
     changed: bool
     """Whether what decides is now another than before."""
 
+    failed_tests: int
+    """How many tests failed, and were put aside because `ignore_failed_tests` said so."""
+
     policy: Policy
     """A Cedar policy: its draft, and what is published of it."""
 
@@ -23,12 +26,15 @@ class PolicyChange:
         """As JSON has it, but that a secret stays a `Secret`."""
         changed = self.changed
 
+        failed_tests = self.failed_tests
+
         policy = self.policy.to_dict()
 
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
                 "changed": changed,
+                "failed_tests": failed_tests,
                 "policy": policy,
             }
         )
@@ -42,9 +48,12 @@ class PolicyChange:
         d = dict(src_dict)
         changed = d.pop("changed")
 
+        failed_tests = d.pop("failed_tests")
+
         policy = Policy.from_dict(d.pop("policy"))
 
         return cls(
             changed=changed,
+            failed_tests=failed_tests,
             policy=policy,
         )

@@ -16,8 +16,12 @@ from ...models.policy_mode import PolicyMode
 from ...models.policy_order import PolicyOrder
 from ...models.policy_schema import PolicySchema
 from ...models.policy_status import PolicyStatus
+from ...models.policy_template_parameters import PolicyTemplateParameters
+from ...models.policy_templates import PolicyTemplates
 from ...models.policy_test import PolicyTest
+from ...models.policy_test_report import PolicyTestReport
 from ...models.policy_version import PolicyVersion
+from ...models.rendered_policy import RenderedPolicy
 from ...types import UNSET, Unset
 from . import create_policy as _create_policy
 from . import delete_policy as _delete_policy
@@ -26,9 +30,12 @@ from . import get_policy as _get_policy
 from . import get_policy_schema as _get_policy_schema
 from . import get_policy_version as _get_policy_version
 from . import list_policies as _list_policies
+from . import list_policy_templates as _list_policy_templates
 from . import list_policy_versions as _list_policy_versions
 from . import publish_policy as _publish_policy
+from . import render_policy_template as _render_policy_template
 from . import roll_back_policy as _roll_back_policy
+from . import test_policy as _test_policy
 from . import unpublish_policy as _unpublish_policy
 from . import update_policy as _update_policy
 
@@ -133,6 +140,39 @@ class PoliciesResource(Resource):
         return self._send(
             _get_policy_schema.call(
                 tool_id=tool_id,
+            )
+        )
+
+    def list_templates(
+        self,
+    ) -> PolicyTemplates:
+        """List policies to be filled in.
+
+        Needs the permission `policies.read`.
+
+        """
+        return self._send(_list_policy_templates.call())
+
+    def render_template(
+        self,
+        name: str,
+        *,
+        parameters: PolicyTemplateParameters | JsonObject,
+    ) -> RenderedPolicy:
+        """Fill in a template, keeping nothing.
+
+        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            name: The name of the template.
+            parameters: What is filled in, by name: see the `parameters` of the template.
+        """
+        return self._send(
+            _render_policy_template.call(
+                name,
+                parameters=parameters,
             )
         )
 
@@ -254,23 +294,28 @@ class PoliciesResource(Resource):
         self,
         policy_id: str,
         *,
+        ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
         """Let a draft decide.
 
-        When this has answered, every call that starts is decided by it.
+        When this has answered, every call that starts is decided by it. Its tests run first, with those of
+        all others
+        that are published; if one fails, the answer is 422 `policy_tests_failed`, and nothing changes.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
             _publish_policy.call(
                 policy_id,
+                ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -281,18 +326,22 @@ class PoliciesResource(Resource):
         policy_id: str,
         *,
         version: int,
+        ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
         """Let an earlier version decide again.
 
-        Its text and mode get a new number. A draft that had no changes of its own goes along.
+        Its text, mode and tests get a new number, and are checked as any. A draft without changes of its
+        own goes
+        along.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
             version: A version that was published before.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -300,8 +349,28 @@ class PoliciesResource(Resource):
             _roll_back_policy.call(
                 policy_id,
                 version=version,
+                ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
+            )
+        )
+
+    def test(
+        self,
+        policy_id: str,
+    ) -> PolicyTestReport:
+        """Run the tests of a draft.
+
+        Against all that is published, and the draft as if it were. A draft on trial counts as enforced.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+        """
+        return self._send(
+            _test_policy.call(
+                policy_id,
             )
         )
 
@@ -477,6 +546,39 @@ class AsyncPoliciesResource(AsyncResource):
             )
         )
 
+    async def list_templates(
+        self,
+    ) -> PolicyTemplates:
+        """List policies to be filled in.
+
+        Needs the permission `policies.read`.
+
+        """
+        return await self._send(_list_policy_templates.call())
+
+    async def render_template(
+        self,
+        name: str,
+        *,
+        parameters: PolicyTemplateParameters | JsonObject,
+    ) -> RenderedPolicy:
+        """Fill in a template, keeping nothing.
+
+        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            name: The name of the template.
+            parameters: What is filled in, by name: see the `parameters` of the template.
+        """
+        return await self._send(
+            _render_policy_template.call(
+                name,
+                parameters=parameters,
+            )
+        )
+
     async def get(
         self,
         policy_id: str,
@@ -595,23 +697,28 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         policy_id: str,
         *,
+        ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
         """Let a draft decide.
 
-        When this has answered, every call that starts is decided by it.
+        When this has answered, every call that starts is decided by it. Its tests run first, with those of
+        all others
+        that are published; if one fails, the answer is 422 `policy_tests_failed`, and nothing changes.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
             _publish_policy.call(
                 policy_id,
+                ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -622,18 +729,22 @@ class AsyncPoliciesResource(AsyncResource):
         policy_id: str,
         *,
         version: int,
+        ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> PolicyChange:
         """Let an earlier version decide again.
 
-        Its text and mode get a new number. A draft that had no changes of its own goes along.
+        Its text, mode and tests get a new number, and are checked as any. A draft without changes of its
+        own goes
+        along.
 
         Needs the permission `policies.write`.
 
         Args:
             policy_id: The id of a policy.
             version: A version that was published before.
+            ignore_failed_tests: Publish even if tests fail, in an emergency; it is on record how many did.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -641,8 +752,28 @@ class AsyncPoliciesResource(AsyncResource):
             _roll_back_policy.call(
                 policy_id,
                 version=version,
+                ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
+            )
+        )
+
+    async def test(
+        self,
+        policy_id: str,
+    ) -> PolicyTestReport:
+        """Run the tests of a draft.
+
+        Against all that is published, and the draft as if it were. A draft on trial counts as enforced.
+
+        Needs the permission `policies.read`.
+
+        Args:
+            policy_id: The id of a policy.
+        """
+        return await self._send(
+            _test_policy.call(
+                policy_id,
             )
         )
 

@@ -13,6 +13,7 @@ from ...models.policy_change import PolicyChange
 def call(
     policy_id: str,
     *,
+    ignore_failed_tests: bool = False,
     dry_run: bool = False,
     if_match: int | str | None = None,
 ) -> Call[PolicyChange]:
@@ -25,6 +26,7 @@ def call(
             policy_id=policy_id,
         ),
         query={
+            "ignore_failed_tests": ignore_failed_tests,
             "dry_run": dry_run,
         },
         headers={

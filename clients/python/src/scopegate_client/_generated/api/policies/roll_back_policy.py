@@ -15,6 +15,7 @@ def call(
     policy_id: str,
     *,
     version: int,
+    ignore_failed_tests: bool = False,
     dry_run: bool = False,
     if_match: int | str | None = None,
 ) -> Call[PolicyChange]:
@@ -27,6 +28,7 @@ def call(
             policy_id=policy_id,
         ),
         query={
+            "ignore_failed_tests": ignore_failed_tests,
             "dry_run": dry_run,
         },
         headers={

@@ -1,0 +1,121 @@
+"""REST routes of templates: policies to be filled in."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import ConfigDict, Field, ValidationError
+from typing_extensions import TypeAliasType
+
+from app.domain.errors import FieldError, Invalid, NotFound
+from app.features.policies.statement import Refused, read_statement
+from app.features.policies.templates import TEMPLATES, Template
+from app.features.tools.schemas import JsonSchema
+from app.kit.authorization import Permission, requires
+from app.kit.database import TransactionalRoute
+from app.kit.problems import COMMON_PROBLEMS
+from app.kit.schemas import Strict
+
+router = APIRouter(
+    prefix="/api/v1/policies/templates",
+    tags=["policies"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+    dependencies=[requires(Permission.POLICIES_READ)],
+)
+
+PolicyTemplateParameters = TypeAliasType(
+    "PolicyTemplateParameters",
+    Annotated[
+        dict[str, Any],
+        Field(
+            description="What is filled in, by name: see the `parameters` of the template.",
+            examples=[{"approvers": "finance-leads"}],
+        ),
+    ],
+)
+
+
+class PolicyTemplateView(Strict):
+    """A policy to be filled in."""
+
+    name: str = Field(description="Its name in paths.", examples=["approve-destructive"])
+    title: str = Field(
+        description="What it does, in a few words.", examples=["Ask before something is destroyed"]
+    )
+    description: str = Field(
+        description="What is filled in.", examples=["Whom to ask before a tool destroys something."]
+    )
+    parameters: JsonSchema = Field(description="A JSON Schema of what is filled in.")
+
+
+class PolicyTemplates(Strict):
+    """All templates."""
+
+    items: list[PolicyTemplateView]
+
+
+class PolicyTemplateRender(Strict):
+    """What is to be filled in."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"parameters": {"approvers": "finance-leads"}}]}
+    )
+    parameters: PolicyTemplateParameters
+
+
+class RenderedPolicy(Strict):
+    """The text of a policy, to be looked at and kept."""
+
+    text: str = Field(
+        description="Exactly one Cedar statement.", examples=["forbid (principal, action, resource);"]
+    )
+
+
+@router.get("", operation_id="list_policy_templates", summary="List policies to be filled in")
+async def list_policy_templates() -> PolicyTemplates:
+    return PolicyTemplates(items=[_view(template) for template in TEMPLATES.values()])
+
+
+@router.post(
+    "/{name}/render", operation_id="render_policy_template", summary="Fill in a template, keeping nothing"
+)
+async def render_policy_template(
+    name: Annotated[str, Path(max_length=100, description="The name of the template.")],
+    body: PolicyTemplateRender,
+) -> RenderedPolicy:
+    """The answer is the text of a policy, for `POST /policies`. What is filled in is escaped."""
+    template = TEMPLATES.get(name)
+    if template is None:
+        raise NotFound(f"There is no such template; there are {', '.join(TEMPLATES)}.")
+    try:
+        text = template.write(template.parameters.model_validate(body.parameters))
+    except ValidationError as error:
+        raise _invalid(error) from None
+    try:
+        await asyncio.to_thread(read_statement, text)
+    except Refused as refused:
+        raise Invalid.field("/parameters", "too_complex", refused.findings[0].detail) from None
+    return RenderedPolicy(text=text)
+
+
+def _view(template: Template) -> PolicyTemplateView:
+    schema = template.parameters.model_json_schema()
+    description = str(schema.pop("description"))
+    return PolicyTemplateView(
+        name=template.name, title=template.title, description=description, parameters=schema
+    )
+
+
+def _invalid(error: ValidationError) -> Invalid:
+    errors = [
+        FieldError(
+            "".join(
+                f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in ("parameters", *line["loc"])
+            ),
+            {"extra_forbidden": "unknown_field", "missing": "required"}.get(line["type"], line["type"]),
+            line["msg"].removeprefix("Value error, "),
+        )
+        for line in error.errors(include_url=False, include_input=False)
+    ]
+    return Invalid("The template cannot be filled in like this; see errors.", errors=errors[:100])

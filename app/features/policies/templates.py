@@ -1,0 +1,271 @@
+"""Policies that people ask for, to be filled in.
+
+What is filled in is data: it goes into the text as a literal of its type, and never as Cedar.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from app.features.policies.statement import MOST_GROUP_NAME, MOST_REASON
+from app.features.policies.vocabulary import quoted
+from app.features.servers.schemas import Slug
+from app.kit.ids import GROUP, GroupId, format_id
+from app.kit.schemas import CleanText, Strict
+from app.kit.selectors import ToolName
+
+MOST_ALTERNATIVES = 40
+LARGEST_LIMIT = Decimal("922337203685477.5807")
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = frozenset(
+    "true false if then else in is like has __cedar principal action resource context".split()
+)
+_HOST = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[0-9]{1,5})?$"
+
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+_DAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+ArgumentName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("one line of text, without control characters")
+    return text
+
+
+def _directory(path: str) -> str:
+    if not path.startswith("/") or ".." in path or "//" in path:
+        raise ValueError("a directory starts with / and has neither .. nor // in it")
+    return path.rstrip("/")
+
+
+def _exact(limit: Decimal) -> Decimal:
+    if not limit.is_finite() or abs(limit) > LARGEST_LIMIT or limit != limit.quantize(Decimal("0.0001")):
+        raise ValueError("a number that Cedar can hold: at most four places, and below 922337203685478")
+    return limit
+
+
+GroupName = Annotated[
+    str, StringConstraints(min_length=1, max_length=MOST_GROUP_NAME), AfterValidator(_printable), CleanText
+]
+Directory = Annotated[
+    str, StringConstraints(min_length=1, max_length=500), AfterValidator(_directory), CleanText
+]
+Host = Annotated[str, StringConstraints(max_length=253, pattern=_HOST)]
+Limit = Annotated[Decimal, AfterValidator(_exact)]
+
+
+class Anywhere(Strict):
+    """What a policy is about: by default everybody, and every tool of every server."""
+
+    group_id: GroupId | None = Field(default=None, description="Only those in this group.")
+    server: Slug | None = Field(default=None, description="Only tools of the server with this slug.")
+    tool: ToolName | None = Field(default=None, description="Only this tool; needs `server`.")
+    reason: (
+        Annotated[str, StringConstraints(min_length=1, max_length=MOST_REASON), AfterValidator(_printable)]
+        | None
+    ) = Field(default=None, description="What whoever is denied or asked is told.")
+
+    @model_validator(mode="after")
+    def _tool_of_server(self) -> Self:
+        if self.tool is not None and self.server is None:
+            raise ValueError("a tool is named together with its server")
+        return self
+
+
+class OneTool(Anywhere):
+    """A policy about what one tool is called with."""
+
+    server: Slug = Field(description="The slug of the server.")
+    tool: ToolName = Field(description="The tool.")
+    argument: ArgumentName = Field(description="The name of the argument.")
+
+
+class ReadOnlyHours(Anywhere):
+    """Hours, by the time zone of the deployment, in which tools may only read."""
+
+    days: Annotated[list[Weekday], Field(min_length=1, max_length=7)] = Field(
+        default_factory=lambda: list(_DAYS), description="The days of the week; by default all."
+    )
+    from_hour: int = Field(ge=0, le=23, description="From this hour on.")
+    to_hour: int = Field(
+        ge=1, le=24, description="Until this hour begins; at or before `from_hour`, over midnight."
+    )
+
+
+class ArgumentLimit(OneTool):
+    """The largest value of a number that may be given. A call without it is refused too."""
+
+    limit: Limit = Field(description="The largest value that may be given.")
+    type: Literal["integer", "number"] = Field(
+        default="integer", description="What the input schema of the tool says that the argument is."
+    )
+    approvers: GroupName | None = Field(
+        default=None, description="The name of a group that may approve more; by default nobody."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.type == "integer" and self.limit != self.limit.to_integral_value():
+            raise ValueError("the limit of an integer is an integer")
+        return self
+
+
+class AllowedPaths(OneTool):
+    """Directories that a path must lie in. One with `..` in it is refused, and a call without it."""
+
+    directories: Annotated[list[Directory], Field(min_length=1, max_length=MOST_ALTERNATIVES)] = Field(
+        description="The directories, with all that is in them."
+    )
+
+
+class AllowedHosts(OneTool):
+    """Hosts that a URL must lead to, by https. Anything else is refused, and a call without it."""
+
+    hosts: Annotated[list[Host], Field(min_length=1, max_length=MOST_ALTERNATIVES)] = Field(
+        description="Each host in full, in lower case, with a port if it is not 443."
+    )
+
+
+class DailyQuota(Anywhere):
+    """How often each identity may call each tool in a day of the deployment's time zone."""
+
+    uses: int = Field(ge=1, le=999_999_999, description="So many calls of each tool by each identity.")
+
+
+class ApproveDestructive(Anywhere):
+    """Whom to ask before a tool destroys something."""
+
+    approvers: GroupName = Field(description="The name of the group whose members may approve.")
+    also_unknown: bool = Field(default=False, description="Ask too where nobody knows what the tool does.")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A policy to be filled in."""
+
+    name: str
+    title: str
+    parameters: type[Anywhere]
+    write: Callable[[Any], str]
+
+
+def _statement(asked: Anywhere, reason: str, clauses: Sequence[str], *annotations: str) -> str:
+    """A statement that forbids calls, in the form that people would write it in."""
+    principal = "principal"
+    if asked.group_id is not None:
+        principal += f" in Group::{quoted(format_id(GROUP, asked.group_id))}"
+    resource = "resource"
+    if asked.tool is not None:
+        resource += f" == Tool::{quoted(f'{asked.server}/{asked.tool}')}"
+    elif asked.server is not None:
+        resource += f" in Server::{quoted(asked.server)}"
+    lines = [f"@reason({quoted(asked.reason or reason)})", *annotations]
+    lines += ["forbid (", f"  {principal},", '  action == Action::"call_tool",', f"  {resource}", ")"]
+    return "\n".join([*lines, *clauses]) + ";\n"
+
+
+def _argument(name: str) -> tuple[str, str]:
+    """How it is asked whether an argument is there, and how it is read."""
+    if _WORD.fullmatch(name) and name not in _RESERVED:
+        return f"context.arguments has {name}", f"context.arguments.{name}"
+    return f"context.arguments has {quoted(name)}", f"context.arguments[{quoted(name)}]"
+
+
+def _like(text: str) -> str:
+    """A pattern for whatever begins with this text."""
+    return quoted(text)[:-1].replace("*", "\\*") + '*"'
+
+
+def _only(asked: OneTool, reason: str, accepted: Sequence[str], *more: str) -> str:
+    """Forbids whatever is not among what is accepted, also what says nothing of it."""
+    there, _ = _argument(asked.argument)
+    alternatives = " ||\n    ".join(accepted)
+    conditions = " &&\n  ".join([there, *more, f"(\n    {alternatives}\n  )"])
+    return _statement(asked, reason, [f"unless {{\n  {conditions}\n}}"])
+
+
+def _read_only_hours(asked: ReadOnlyHours) -> str:
+    joined = "&&" if asked.from_hour < asked.to_hour else "||"
+    hours = f"(context.time.hour >= {asked.from_hour} {joined} context.time.hour < {asked.to_hour})"
+    days = [day for day in _DAYS if day in asked.days]
+    listed = ", ".join(map(quoted, days))
+    when = hours if len(days) == len(_DAYS) else f"[{listed}].contains(context.time.weekday) && {hours}"
+    clauses = [f"when {{ {when} }}", 'unless { resource.risk == "read" }']
+    return _statement(asked, "At this time, tools may only read.", clauses)
+
+
+def _argument_limit(asked: ArgumentLimit) -> str:
+    there, read = _argument(asked.argument)
+    if asked.type == "integer":
+        within = f"{read} <= {int(asked.limit)}"
+    else:
+        within = f"{read}.lessThanOrEqual(decimal({quoted(f'{asked.limit:.4f}')}))"
+    asking = () if asked.approvers is None else (f"@require_approval({quoted(asked.approvers)})",)
+    reason = (
+        "This is above the limit." if asked.approvers is None else "Above the limit, somebody has to approve."
+    )
+    return _statement(asked, reason, [f"unless {{ {there} && {within} }}"], *asking)
+
+
+def _allowed_paths(asked: AllowedPaths) -> str:
+    _, read = _argument(asked.argument)
+    accepted = [
+        alternative
+        for directory in dict.fromkeys(asked.directories)
+        for alternative in (f"{read} == {quoted(directory or '/')}", f"{read} like {_like(directory + '/')}")
+    ]
+    return _only(
+        asked, "This path is outside of the allowed directories.", accepted, f'!({read} like "*..*")'
+    )
+
+
+def _allowed_hosts(asked: AllowedHosts) -> str:
+    _, read = _argument(asked.argument)
+    accepted = [
+        alternative
+        for host in dict.fromkeys(asked.hosts)
+        for alternative in (
+            f"{read} == {quoted(f'https://{host}')}",
+            f"{read} like {_like(f'https://{host}/')}",
+        )
+    ]
+    # Programs disagree on what a backslash in a URL is.
+    return _only(asked, "This host is not among the allowed ones.", accepted, f'!({read} like "*\\\\*")')
+
+
+def _daily_quota(asked: DailyQuota) -> str:
+    return _statement(asked, "The calls of today are used up.", [], f'@quota("{asked.uses} per day")')
+
+
+def _approve_destructive(asked: ApproveDestructive) -> str:
+    risks = (
+        '["destructive", "unknown"].contains(resource.risk)'
+        if asked.also_unknown
+        else 'resource.risk == "destructive"'
+    )
+    asking = f"@require_approval({quoted(asked.approvers)})"
+    return _statement(asked, "Somebody has to approve what destroys.", [f"when {{ {risks} }}"], asking)
+
+
+TEMPLATES = {
+    template.name: template
+    for template in (
+        Template("read-only-hours", "Only read at certain hours", ReadOnlyHours, _read_only_hours),
+        Template("argument-limit", "Limit a number", ArgumentLimit, _argument_limit),
+        Template("allowed-paths", "Only paths in certain directories", AllowedPaths, _allowed_paths),
+        Template("allowed-hosts", "Only URLs of certain hosts", AllowedHosts, _allowed_hosts),
+        Template("daily-quota", "So many calls a day", DailyQuota, _daily_quota),
+        Template(
+            "approve-destructive",
+            "Ask before something is destroyed",
+            ApproveDestructive,
+            _approve_destructive,
+        ),
+    )
+}
