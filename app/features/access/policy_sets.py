@@ -64,10 +64,6 @@ class PolicySets:
         self._kept = read.version, evaluator
         return evaluator
 
-    async def compiled(self, policies: Sequence[PublishedPolicy]) -> PolicyEvaluator:
-        """An evaluator of any policies, as if they were the published ones."""
-        return self._made_of((await asyncio.to_thread(self._taken_apart, policies)).values())
-
     def _taken_apart(self, policies: Sequence[PublishedPolicy]) -> dict[PublishedPolicy, CompiledPolicy]:
         return {policy: self._compiled.get(policy) or _compiled(policy) for policy in policies}
 

@@ -30,20 +30,30 @@ CALL_PARTS = frozenset({Part.ARGUMENTS, Part.CLIENT, Part.IP})
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """The parts of the context that are read, and the arguments: by name, or all of them (``None``)."""
+    """What is read of the context: parts, and of each the members; of those in ``whole`` all members."""
 
     parts: frozenset[Part] = frozenset()
-    arguments: frozenset[str] | None = frozenset()
+    members: frozenset[tuple[Part, str]] = frozenset()
+    whole: frozenset[Part] = frozenset()
+
+    def of(self, part: Part) -> frozenset[str] | None:
+        """The members of a part that are read; ``None``: all of them."""
+        return None if part in self.whole else frozenset(name for each, name in self.members if each is part)
+
+    def __or__(self, other: "Reads") -> "Reads":
+        return Reads(self.parts | other.parts, self.members | other.members, self.whole | other.whole)
 
 
 def reads_of(policy: pst.Template) -> Reads:
     """What the conditions of a policy read of the context, in whichever way they get at it."""
     paths = set(_paths(policy.clauses))
     if any(not path or path[0] not in _PARTS for path in paths):
-        return Reads(frozenset(Part), None)
-    parts = frozenset(part for part in Part if any(path[0] == part for path in paths))
-    arguments = {path[1:2] for path in paths if path[0] == Part.ARGUMENTS}
-    return Reads(parts, None if () in arguments else frozenset(name for (name,) in arguments))
+        return Reads(frozenset(Part), whole=frozenset(Part))
+    return Reads(
+        frozenset(Part(path[0]) for path in paths),
+        frozenset((Part(path[0]), path[1]) for path in paths if len(path) > 1),
+        frozenset(Part(path[0]) for path in paths if len(path) == 1),
+    )
 
 
 def _paths(node: Any) -> Iterator[tuple[str, ...]]:

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import reduce
 from math import inf
+from operator import or_
 
 from app.domain.policy import Act, PolicyInput, PolicyVerdict
 from app.features.policies.analysis import Part, Reads
@@ -52,7 +54,8 @@ class Evaluator:
         self._selector = Selector(self.policies)
         self._selections: Recent[tuple[int, int, int, Act], Selection] = Recent(_SELECTIONS)
         self._reads: Recent[Numbers, Reads] = Recent(_READS)
-        self._minute: tuple[float, str] = (-inf, "")
+        self._minute = -inf
+        self._times: dict[frozenset[str] | None, str] = {}
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         """Decide one request. An error inside a policy is a deny with ``policy_error``, never a permit."""
@@ -131,8 +134,8 @@ class Evaluator:
         mapped: Mapping[str, object] = {}
         faults: Mapping[str, str] = {}
         if arguments is not None and Part.ARGUMENTS in reads.parts:
-            mapped, faults = arguments_of(request.act, request.tool, arguments, reads.arguments)
-        found = self._selector.ask(scene, numbers, self._context(reads.parts, mapped, request))
+            mapped, faults = arguments_of(request.act, request.tool, arguments, reads.of(Part.ARGUMENTS))
+        found = self._selector.ask(scene, numbers, self._context(reads, mapped, request))
         failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
         satisfied = tuple(number for number in found.satisfied if number not in failed)
         return Findings(satisfied, failed, aside)
@@ -144,40 +147,41 @@ class Evaluator:
             policy = self.policies[number]
             if not policy.reads_arguments:
                 continue
+            names = policy.reads.of(Part.ARGUMENTS)
             for name, fault in faults.items():
-                if policy.reads.arguments is None or name in policy.reads.arguments:
+                if names is None or name in names:
                     failed[number] = f"it reads the argument `{name}`: {fault}"
         return failed
 
-    def _context(self, parts: frozenset[Part], arguments: Mapping[str, object], request: PolicyInput) -> str:
-        written = []
+    def _context(self, reads: Reads, arguments: Mapping[str, object], request: PolicyInput) -> str:
+        written, parts = [], reads.parts
         if Part.ARGUMENTS in parts:
             written.append(f'"arguments":{json.dumps(arguments)}')
         if Part.TIME in parts:
-            written.append(f'"time":{self._time(request.at)}')
+            written.append(f'"time":{self._time(request.at, reads.of(Part.TIME))}')
         if Part.CLIENT in parts:
-            written.append(f'"client":{client_json(request.program)}')
+            written.append(f'"client":{client_json(request.program, reads.of(Part.CLIENT))}')
         if Part.IP in parts and request.address is not None:
             written.append(f'"ip":{ip_json(request.address)}')
         if Part.TOKEN in parts:
             written.append(f'"token":{token_json(request.token)}')
         return "{" + ",".join(written) + "}"
 
-    def _time(self, at: float) -> str:
+    def _time(self, at: float, names: frozenset[str] | None) -> str:
+        """``context.time`` with the members that are read: the engine takes its time over each."""
         minute = at // _MINUTE_S
-        if self._minute[0] != minute:
-            self._minute = minute, time_json(self._rules.local(minute * _MINUTE_S))
-        return self._minute[1]
+        if self._minute != minute:
+            self._minute, self._times = minute, {}
+        written = self._times.get(names)
+        if written is None:
+            written = self._times[names] = time_json(self._rules.local(minute * _MINUTE_S), names)
+        return written
 
     def _read_by(self, numbers: Numbers) -> Reads:
         """What these policies read together."""
         reads = self._reads.get(numbers)
         if reads is None:
-            each = [self.policies[number].reads for number in numbers]
-            names = [read.arguments for read in each]
-            known = [name for name in names if name is not None]
-            every = None if len(known) < len(names) else frozenset().union(*known)
-            reads = Reads(frozenset().union(*(read.parts for read in each)), every)
+            reads = reduce(or_, (self.policies[number].reads for number in numbers), Reads())
             self._reads.put(numbers, reads)
         return reads
 

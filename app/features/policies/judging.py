@@ -48,6 +48,16 @@ def judge(
     policies: Sequence[CompiledPolicy], findings: Findings, request: PolicyInput, rules: Rules, hold: Hold
 ) -> PolicyVerdict:
     """The verdict on a request with these findings."""
+    if rules.permits_by_default and not findings.satisfied and not findings.failed:
+        return PolicyVerdict(
+            Effect.ALLOW,
+            "granted",
+            (),
+            hold.valid_from,
+            hold.valid_until,
+            hold.reads_call,
+            hold.reads_groups,
+        )
     satisfied = [policies[number] for number in findings.satisfied]
     failed = [policies[number] for number in sorted(findings.failed)]
     effect, reason_code, deciding = _decided(

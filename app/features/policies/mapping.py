@@ -107,23 +107,24 @@ def _tool_uid(server: Server, tool: Tool) -> dict[str, str]:
     return _uid("Tool", f"{server.slug}/{tool.name}")
 
 
-def time_json(local: datetime) -> str:
-    """``context.time`` at a local time."""
-    return json.dumps(
-        {
-            "hour": local.hour,
-            "minute": local.minute,
-            "minute_of_day": local.hour * 60 + local.minute,
-            "weekday": _WEEKDAYS[local.weekday()],
-            "date": _extension("datetime", local.date().isoformat()),
-        }
-    )
+def time_json(local: datetime, names: frozenset[str] | None = None) -> str:
+    """``context.time`` at a local time; of its members those of these names (``None``: all)."""
+    members = {
+        "hour": local.hour,
+        "minute": local.minute,
+        "minute_of_day": local.hour * 60 + local.minute,
+        "weekday": _WEEKDAYS[local.weekday()],
+        "date": _extension("datetime", local.date().isoformat()),
+    }
+    return json.dumps({name: value for name, value in members.items() if names is None or name in names})
 
 
-def client_json(program: CallerProgram) -> str:
-    """``context.client``."""
+def client_json(program: CallerProgram, names: frozenset[str] | None = None) -> str:
+    """``context.client``; of its members those of these names (``None``: all)."""
     said = {"name": program.name, "version": program.version}
-    return json.dumps({key: value for key, value in said.items() if value is not None})
+    return json.dumps(
+        {key: value for key, value in said.items() if value is not None and (names is None or key in names)}
+    )
 
 
 def token_json(token: Token) -> str:

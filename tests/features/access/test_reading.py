@@ -10,7 +10,7 @@ import pytest
 from app.domain.access import POLICY_SET_ID, Question, Surroundings, decide
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
-from app.features.access.policy_sets import PolicySets
+from app.features.access.policy_sets import PolicySets, ReadSet
 from app.features.access.reading import consistent, read_fleet, read_token
 from app.features.policies.evaluator import Evaluator
 from app.features.policies.judging import Rules
@@ -178,8 +178,9 @@ async def test_a_set_is_read_again_when_its_version_has_moved_and_not_before(dat
     # What was compiled before is taken over.
     assert second.policies[0] is first.policies[0]
     assert second.policies[1].fault is not None
+    # Where grants alone do not permit, no policy at all denies everything.
     strict = PolicySets(Rules(permits_by_default=False))
-    assert isinstance(await strict.compiled(()), Evaluator)
+    assert isinstance(await strict.evaluator(ReadSet(1, None)), Evaluator)
     await connection.close()
 
 
