@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
+import httpx2
 import pytest
 
 from tests import database
 from tests.faults.conftest import Pair
-from tests.faults.harness import administration, gateways, organise
+from tests.faults.harness import Organisation, administration, gateways, organise
 from tests.faults.load import Call, load
 from tests.faults.upstream import upstream
 
@@ -29,9 +30,18 @@ ROUTES: dict[str, Request] = {
     "disabled server": ("PATCH", "servers/{server}", {"status": "disabled"}),
     "end of a server": ("DELETE", "servers/{server}", None),
     "quarantined tool": ("PATCH", "tools/{echo}", {"state": "quarantined"}),
+    "policy": ("POST", "policies/{policy}/publish", None),
 }
 _THROUGH_GROUP = {"grant of a group", "membership", "end of a group"}
 _QUICK = {"token", "grant of a group"}
+
+
+async def drafted(api: httpx2.AsyncClient, organisation: Organisation) -> httpx2.Response:
+    """A policy that forbids the person everything once it is published."""
+    text = f'forbid (principal == Identity::"{organisation.person}", action, resource);'
+    answer = await api.post("/api/v1/policies", json={"name": organisation.person, "text": text})
+    assert answer.status_code == 201, answer.text
+    return answer
 
 
 async def overtaking(pair: Pair, route: str) -> list[Call]:
@@ -43,11 +53,14 @@ async def overtaking(pair: Pair, route: str) -> list[Call]:
             name: getattr(organisation, name)
             for name in ("token", "grant", "group", "person", "server", "echo")
         }
+        draft = await drafted(api, organisation)
+        ids["policy"] = draft.json()["id"]
         begun = monotonic()
         async with load(organisation.way, pair.ports) as running:
             await running.answered(pair.ports, CALLS, since=begun)
             asked_at = monotonic()
-            answer = await api.request(method, f"/api/v1/{path.format(**ids)}", json=body)
+            seen = {"If-Match": draft.headers["etag"]} if route == "policy" else None
+            answer = await api.request(method, f"/api/v1/{path.format(**ids)}", json=body, headers=seen)
             revoked_at = monotonic()
             await running.answered(pair.ports, CALLS, since=revoked_at)
         assert answer.is_success, answer.text
