@@ -18,7 +18,7 @@ from app.kit.tables import metadata
 
 FEATURES = (
     "audit", "administrators", "identity_providers", "identities", "service_accounts", "groups", "servers",
-    "tools", "approvals", "grants", "tokens", "access", "webhooks",
+    "tools", "policies", "approvals", "grants", "tokens", "access", "webhooks",
 )  # fmt: skip
 
 
