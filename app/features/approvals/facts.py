@@ -16,18 +16,20 @@ from app.features.approvals.repository import STATE_SQL, member_of
 from app.kit.authorization import Caller
 
 # Whose call it is: the identities of the token and of all that it was attenuated from, and whoever answers for one of
-# these, or did when it was asked. An agent that is handed over for a moment is still the agent of both.
+# these, or did since the first of these tokens was made. An agent that is handed over to ask is still of whoever had
+# it and may have kept its token.
 BEHIND = """
     WITH RECURSIVE link AS (
-        SELECT t.parent_id, t.identity_id FROM tokens t WHERE t.id = a.token_id
+        SELECT t.parent_id, t.identity_id, t.created_at FROM tokens t WHERE t.id = a.token_id
         UNION ALL
-        SELECT above.parent_id, above.identity_id FROM tokens above JOIN link ON above.id = link.parent_id
+        SELECT above.parent_id, above.identity_id, above.created_at
+        FROM tokens above JOIN link ON above.id = link.parent_id
     ), asking AS (SELECT a.identity_id AS id UNION SELECT identity_id FROM link)
     SELECT id FROM asking
     UNION SELECT owner_id FROM identities WHERE id IN (SELECT id FROM asking) AND owner_id IS NOT NULL
     UNION SELECT CAST(content ->> 'owner_id' AS uuid) FROM object_versions
         WHERE kind = 'identity' AND object_id IN (SELECT id FROM asking) AND content ->> 'owner_id' IS NOT NULL
-        AND (valid_to IS NULL OR valid_to >= a.created_at)
+        AND (valid_to IS NULL OR valid_to >= least(a.created_at, (SELECT min(created_at) FROM link)))
 """
 # A caller, and who answers for the caller; a service account comes as whoever answers for it.
 _MINE = "SELECT CAST(:me AS uuid) UNION SELECT owner_id FROM identities WHERE id = CAST(:me AS uuid)"
