@@ -89,7 +89,7 @@ class Evaluator:
     def _selection(self, request: PolicyInput) -> Selection:
         key = (id(request.token.identity), id(request.server), id(request.tool), request.act)
         selection = self._selections.get(key)
-        if selection is None or not selection.is_of(request):
+        if selection is None:
             selection = self._selector.select(request)
             self._selections.put(key, selection)
         return selection

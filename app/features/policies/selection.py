@@ -37,7 +37,8 @@ class Selection:
     """The policies that concern one identity, server and tool, by how often they have to be asked.
 
     ``settled`` holds for every call, ``paced`` find the same within a minute for one token, ``calling`` may find
-    otherwise on each call. The objects that it was made of are kept, so that it is never taken for others'.
+    otherwise on each call. The objects that it was made of are kept, so that no others can have their place in memory
+    while it is found by that.
     """
 
     identity: Identity
@@ -49,14 +50,6 @@ class Selection:
     calling: Numbers
     reads_groups: bool
     by_pace: dict[Pace, tuple[Findings, PolicyVerdict | None]] = field(default_factory=dict)
-
-    def is_of(self, request: PolicyInput) -> bool:
-        """Whether a request is about the very same objects."""
-        return (
-            self.identity is request.token.identity
-            and self.server is request.server
-            and self.tool is request.tool
-        )
 
 
 class Selector:

@@ -15,6 +15,7 @@ from app.features.policies.compiled import compile_policy
 from app.features.policies.evaluator import Evaluator, Outcome
 from app.features.policies.judging import Rules
 from app.features.policies.published import Mode, PublishedPolicy
+from app.features.policies.selection import Selector, scene_of
 from app.kit.ids import GROUP, TOKEN, format_id
 from tests.features.policies.oracle import found_by_cedar, reads_arguments, verdict_of
 from tests.features.policies.worlds import (
@@ -187,6 +188,9 @@ def test_an_observed_policy_never_decides_and_tells_what_it_would_have_made_stri
     ):
         verdict = tested.evaluate(call(PEOPLE[0], PAY, arguments=arguments))
         assert (verdict.effect, set(verdict.observed)) == (Effect.ALLOW, {each.id for each in observed})
+    absent = policy(f"{FORBID} unless {{ context.arguments has amount }};", Mode.OBSERVE)
+    verdict = evaluator(absent).evaluate(call(PEOPLE[0], PAY, arguments={"amount": "2"}))
+    assert (verdict.effect, verdict.observed) == (Effect.ALLOW, (absent.id,))
     # Under a denial nothing is stricter; an observed permit permits nothing.
     strict = evaluator(denying, asking, permit, permits=False).evaluate(
         call(PEOPLE[0], PAY, arguments={"amount": 2})
@@ -322,6 +326,23 @@ def test_quotas_and_days_follow_the_clock_of_the_zone_through_its_changes() -> N
             assert rules.day(end - 1) == (start, end)
             day = end
         assert lengths == hours
+
+
+def test_it_rests_on_the_groups_of_an_owner_where_a_policy_names_one_of_them() -> None:
+    agent = PEOPLE[3]
+    for number, rests in ((0, False), (1, True)):
+        group = format_id(GROUP, GROUPS[number])
+        text = f'{FORBID} when {{ principal has owner && principal.owner in Group::"{group}" }};'
+        verdict = evaluator(text).evaluate(call(agent, PAY))
+        assert (verdict.reads_groups, verdict.effect is Effect.DENY) == (rests, rests)
+
+
+def test_a_request_that_the_engine_cannot_take_fails_every_policy_it_was_asked_about() -> None:
+    compiled = [compile_policy(policy(f"{FORBID} when {{ context.x == {number} }};")) for number in range(2)]
+    selector, request = Selector(compiled), call(PEOPLE[0], PAY)
+    for context in ('{"x": null}', '{"x": 1.5}', "no json", '{"x": {"__expr": "1"}}'):
+        assert selector.ask(scene_of(request), (0, 1), context).failed.keys() == {0, 1}
+    assert selector.ask(scene_of(request), (0, 1), '{"x": 1}').satisfied == (1,)
 
 
 def test_an_attenuated_token_is_judged_by_its_own_depth_and_id() -> None:
