@@ -62,6 +62,7 @@ class OpenIdProvider:
             "SCOPEGATE_OIDC_ISSUER": self.sign_in.issuer,
             "SCOPEGATE_OIDC_AUDIENCE": AUDIENCE,
             "SCOPEGATE_OIDC_CLIENT_ID": CLIENT_ID,
+            "SCOPEGATE_OIDC_SCOPES": ",".join(SCOPES),
             "SCOPEGATE_OIDC_ROLE_MAP": json.dumps(ROLES),
             # Canaille says no more of its access tokens.
             "SCOPEGATE_OIDC_TOKEN_TYPES": "JWT",
@@ -84,10 +85,11 @@ class OpenIdProvider:
             "client_id": CLIENT_ID,
             "scopes": SCOPES,
             "redirects": [
-                f"{self._url}/console/callback",
+                f"{self._url}/login/callback",
                 f"{self._url}/docs/oauth2-redirect",
                 f"http://{LOOPBACK}/callback",
             ],
+            "signed_out": [f"{self._url}/signed-out"],
             "people": {
                 name: {"name": full, "groups": groups, "password": self.sign_in.passwords[name]}
                 for name, (full, groups) in _PEOPLE.items()

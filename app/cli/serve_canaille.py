@@ -78,6 +78,7 @@ def _register(wanted: dict[str, Any]) -> None:
         client_id_issued_at=now,
         client_uri=wanted["url"],
         redirect_uris=wanted["redirects"],
+        post_logout_redirect_uris=wanted["signed_out"],
         grant_types=_GRANTS,
         response_types=["code"],
         scope=wanted["scopes"],

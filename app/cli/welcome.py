@@ -51,7 +51,7 @@ Revoke {PERSON}'s token with it, then ask again:
   curl -s -X POST {url}/api/v1/tokens/{token_id(token)}/revoke \\
     -H "Authorization: Bearer $BEARER" -H "Content-Type: application/json" -d '{{"reason": "a trial"}}'
 
-`make demo` in another terminal plays the whole story.
+{_pages(known)}`make demo` in another terminal plays the whole story.
 """
 
 
@@ -65,3 +65,13 @@ def _bearer(known: DevFile) -> str:
 (she is an owner; grace is an admin, otto an auditor, and nora has no role):
   BEARER=$(curl -s {known.sign_in.issuer}/oauth/token -d grant_type=password -d client_id={CLIENT_ID} \\
     -d "scope={" ".join(SCOPES)}" -d username=ada -d "password=$(dev_json '["oidc"]["passwords"]["ada"]')\""""
+
+
+def _pages(known: DevFile) -> str:
+    """Where people decide approvals, where there is a provider that they can sign in at."""
+    if known.sign_in is None:
+        return ""
+    return f"""Decide calls that policy asks about, in a browser, signed in as ada:
+  {known.url}/approvals   her password: dev_json '["oidc"]["passwords"]["ada"]'
+
+"""

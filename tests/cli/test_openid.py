@@ -46,6 +46,8 @@ def test_the_service_understands_what_it_is_told_of_the_provider(
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert settings.oidc_issuer == provider.sign_in.issuer
+    # Canaille names no groups unless it is asked for them.
+    assert "groups" in settings.oidc_scopes
     assert set(settings.oidc_role_map.values()) == {Role.OWNER, Role.ADMIN, Role.AUDITOR}
 
 

@@ -24,6 +24,8 @@ API = "https://scopegate.test"
 AUDIENCE = "scopegate"
 OTHER_API = "https://wiki.test"
 ADMINS = "scopegate-admins"
+PAGES = "scopegate-pages"
+PAGES_SECRET = "secret of: pages"
 
 _HERE = Path(__file__).parent
 _CLIENT_ID = AUDIENCE  # Some providers name an API by its client: then its ID tokens have that audience too.
@@ -55,6 +57,10 @@ class OpenIdProvider:
     def set_clock(self, seconds: int) -> None:
         """Let its clock differ from the true time, so that what it issues is old or not yet."""
         self._order("clock", seconds)
+
+    def serve_pages(self, url: str) -> None:
+        """Let people sign in to the pages of a service (client ``PAGES``), and tell it when they sign out."""
+        self._order("pages", url)
 
     def set_groups(self, person: str, groups: list[str]) -> None:
         """What the next access tokens of this person say."""

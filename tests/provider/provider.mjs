@@ -23,6 +23,7 @@ const programs = ['deploy-pipeline', 'some-pipeline'];
 const now = Date.now;
 let algorithm = process.env.PROVIDER_ALGORITHM ?? 'RS256';
 let keys = [newKey('RS256'), newKey('ES256')];
+let pages; // The address of a service whose pages people sign in to.
 
 function newKey(alg) {
   const { privateKey } = alg === 'RS256'
@@ -34,6 +35,19 @@ function newKey(alg) {
 function claimsOf(id) {
   const { groups, name } = people.get(id);
   return { sub: id, preferred_username: id, name, email: `${id}@example.com`, groups };
+}
+
+function pagesClient() {
+  return {
+    client_id: 'scopegate-pages',
+    client_secret: 'secret of: pages',
+    grant_types: ['authorization_code'],
+    response_types: ['code'],
+    redirect_uris: [`${pages}/login/callback`],
+    post_logout_redirect_uris: [`${pages}/signed-out`],
+    backchannel_logout_uri: `${pages}/logout/back-channel`,
+    backchannel_logout_session_required: true,
+  };
 }
 
 function newProvider(issuer) {
@@ -49,6 +63,7 @@ function newProvider(issuer) {
         grant_types: ['authorization_code'],
         response_types: ['code'],
       },
+      ...(pages ? [pagesClient()] : []),
       ...programs.map((id) => ({
         client_id: id,
         client_secret: `secret-of-${id}`,
@@ -57,7 +72,12 @@ function newProvider(issuer) {
         response_types: [],
       })),
     ],
-    scopes: ['openid'],
+    scopes: ['openid', 'profile', 'email'],
+    // Who signs in to pages may have no access token for the API: what it would say is in the ID token.
+    claims: { openid: ['sub', 'preferred_username', 'name', 'email', 'groups'] },
+    conformIdTokenClaims: false,
+    // By itself it sends nothing to loopback.
+    fetch: (url, options) => { delete options.dispatcher; return globalThis.fetch(url, options); },
     // A day for what a browser keeps: longer than any clock here differs.
     ttl: {
       AccessToken: TOKEN_SECONDS,
@@ -70,6 +90,7 @@ function newProvider(issuer) {
     findAccount: (_ctx, id) => (people.has(id) ? { accountId: id, claims: () => claimsOf(id) } : undefined),
     extraTokenClaims: (_ctx, token) => (token.accountId ? claimsOf(token.accountId) : undefined),
     features: {
+      backchannelLogout: { enabled: true },
       clientCredentials: { enabled: true },
       devInteractions: { enabled: true }, // Its own forms for signing in and for consent.
       resourceIndicators: {
@@ -94,6 +115,11 @@ const orders = {
   algorithm: (alg) => { algorithm = alg; },
   // What its clock shows, in seconds beside the true time.
   clock: (seconds) => { Date.now = () => now() + seconds * 1000; },
+  // Let people sign in to the pages of a service, and tell it when they sign out.
+  pages: (url) => {
+    pages = url;
+    handle = newProvider(issuer).callback();
+  },
   groups: ({ person, groups }) => { people.get(person).groups = groups; },
 };
 

@@ -1,5 +1,7 @@
 """Approvals as pages: what waits, what one call asks for, and the two buttons."""
 
+import asyncio
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -8,7 +10,9 @@ from pydantic import ValidationError
 
 from app.adapters.console.page import HOME, PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.domain.errors import Malformed
+from app.adapters.console.visible import visible
+from app.domain.errors import Malformed, Unavailable
+from app.features.approvals.arguments import may_read_arguments, read_arguments
 from app.features.approvals.decide import Verdict, decide_approval, require_approval
 from app.features.approvals.models import Approval
 from app.features.approvals.repository import select_approvals
@@ -23,6 +27,8 @@ from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+# More than is read at a glance.
+_LONG = 2_000
 _ERASED = "somebody who was erased"
 _STATES = {
     "pending": "◷ waits for a decision",
@@ -66,11 +72,13 @@ async def show_one(
     viewer: Annotated[Viewer, signed_in(Permission.SELF_READ)],
     session: Session,
     runtime: CurrentRuntime,
+    request: Request,
 ) -> Response:
     """What one call asks for, and the form that decides it."""
     row = await require_approval(session, viewer.caller, approval_id)
     view = await show_approval(session, viewer.caller, row, runtime.public_url)
-    return page("approval.html", viewer=viewer, it=view, **_words(view))
+    arguments = await _arguments(session, runtime, viewer, row, request.state.request_id)
+    return page("approval.html", viewer=viewer, it=view, arguments=arguments, **_words(view))
 
 
 @router.post(f"{HOME}/{{approval_id}}/approve", operation_id="approve_on_page")
@@ -117,6 +125,25 @@ async def _decide(
         ttl=runtime.approval_ttl, request_id=request.state.request_id,
     )  # fmt: skip
     return RedirectResponse(f"{HOME}/{format_id(APPROVAL, approval_id)}", 303)
+
+
+async def _arguments(
+    session: Session, runtime: Runtime, viewer: Viewer, row: Approval, request_id: str | None
+) -> dict[str, Any]:
+    """The arguments as text, or why they are not shown. That they were looked at is on record."""
+    shown: dict[str, Any] = {"text": None, "length": 0, "why": None}
+    if not await may_read_arguments(session, viewer.caller, row):
+        return shown | {"why": "You may not see them: whoever decides does, while it waits."}
+    try:
+        kept, values = await read_arguments(session, viewer.caller, row, runtime.sealer, request_id)
+    except Unavailable as unavailable:
+        return shown | {"why": unavailable.detail}
+    if not kept:
+        return shown | {"why": "They are not kept: the server's setting keep_arguments says so."}
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    # A megabyte takes its time, and others wait meanwhile.
+    made = await asyncio.to_thread(visible, text) if len(text) > _LONG else visible(text)
+    return shown | {"text": made, "length": len(text) if len(text) > _LONG else 0}
 
 
 def _card(view: ApprovalView) -> dict[str, Any]:

@@ -28,10 +28,11 @@ from app.kit.problems import STATUS
 HOME = "/approvals"
 _STYLE = Path(__file__).with_name("static") / "pages.css"
 _POLICY = (
-    "default-src 'none'; style-src 'self'; img-src data:; form-action {forms}; frame-ancestors 'none'; "
+    "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; "
     "base-uri 'none'"
 )
 _HEADERS = {
+    "Content-Security-Policy": _POLICY,
     "Cache-Control": "no-store",
     # With none at all, a browser would not say which page a form came from.
     "Referrer-Policy": "same-origin",
@@ -62,18 +63,11 @@ class PageRoute(TransactionalRoute):
 
 
 def page(
-    name: str,
-    *,
-    status: int = 200,
-    forms_to: str | None = None,
-    headers: dict[str, str] | None = None,
-    **values: Any,
+    name: str, *, status: int = 200, headers: dict[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
-    """A page of a template. ``forms_to`` is another origin that its forms may be sent to."""
+    """A page of a template."""
     text = _templates().get_template(name).render(style=style_path(), **values)
-    forms = "'self'" if forms_to is None else f"'self' {forms_to}"
-    policy = {"Content-Security-Policy": _POLICY.format(forms=forms)}
-    return HTMLResponse(text, status, {**_HEADERS, **policy, **(headers or {})})
+    return HTMLResponse(text, status, {**_HEADERS, **(headers or {})})
 
 
 def error_page(request: Request, error: DomainError) -> HTMLResponse:

@@ -28,7 +28,6 @@ from app.features.identity_providers.provider import Provider
 from app.kit.authorization import Caller, Permission
 from app.kit.database import Session, TransactionalRoute
 from app.kit.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
-from app.kit.outbound import origin_of
 from app.kit.rate_limits import client_address, source_of
 from app.kit.runtime import CurrentRuntime, Runtime
 
@@ -113,16 +112,11 @@ async def sign_out(
     ended = await browser_sessions.end_session(
         session, viewer.caller, viewer.cookie, request.state.request_id
     )
-    provider, id_token = ended or (None, "")
-    address = None if provider is None else await console.flow.sign_out_address(provider)
-    response = page(
-        "signed_out.html",
-        forms_to=None if address is None else str(origin_of(address)),
-        address=address,
-        provider=provider,
-        id_token=id_token,
-        back=f"{console.public_url}{SIGNED_OUT}",
-    )
+    provider, onward = None, None
+    if ended is not None:
+        provider, id_token = ended
+        onward = await console.flow.sign_out_address(provider, id_token, f"{console.public_url}{SIGNED_OUT}")
+    response = page("signed_out.html", onward=onward, provider=provider)
     console.cookies.end_session(response)
     return response
 
@@ -130,7 +124,7 @@ async def sign_out(
 @router.get(SIGNED_OUT, operation_id="show_signed_out")
 async def show_signed_out() -> Response:
     """Where a provider sends people whom it has signed out."""
-    return page("signed_out.html", address=None, provider=None)
+    return page("signed_out.html", onward=None, provider=None)
 
 
 @told.post("/logout/back-channel", operation_id="take_back_channel_logout")

@@ -4,7 +4,9 @@ An approver decides on what they see. An argument that reads ``refund 10`` with 
 or written backwards by a control character, would have something else approved than was read.
 """
 
+import re
 import unicodedata
+from collections.abc import Iterator
 
 from markupsafe import Markup, escape
 
@@ -21,19 +23,32 @@ _INVISIBLE = frozenset(
 _MOST_MARKS = 4
 
 
+# Letters and digits of any script, but for those that show nothing, need no second look.
+_PLAIN = re.compile("(?:[ -~\n]|(?![\u115f\u1160\u3164\uffa0])\\w)+")
+
+
 def visible(text: str) -> Markup:
     """The text, escaped, with each odd character as its code; ends of lines stay."""
     parts: list[str] = []
+    at = 0
+    while at < len(text):
+        plain = _PLAIN.match(text, at)
+        if plain is not None:
+            parts.append(str(escape(plain[0])))
+            at = plain.end()
+            continue
+        after = _PLAIN.search(text, at)
+        end = len(text) if after is None else after.start()
+        parts.extend(_each(text[at:end]))
+        at = end
+    return Markup("".join(parts))  # noqa: S704 - each part is escaped, or made of digits
+
+
+def _each(text: str) -> Iterator[str]:
+    """Characters that are not plain, one by one."""
     marks = 0
     for char in text:
         category = unicodedata.category(char)
         marks = marks + 1 if category.startswith("M") else 0
-        if (
-            marks > _MOST_MARKS
-            or (category in _ODD_CATEGORIES and char not in " \n")
-            or ord(char) in _INVISIBLE
-        ):
-            parts.append(f'<span class="odd">U+{ord(char):04X}</span>')
-        else:
-            parts.append(str(escape(char)))
-    return Markup("".join(parts))  # noqa: S704 - each part is escaped, or made of digits
+        odd = category in _ODD_CATEGORIES or ord(char) in _INVISIBLE or marks > _MOST_MARKS
+        yield f'<span class="odd">U+{ord(char):04X}</span>' if odd else str(escape(char))

@@ -75,7 +75,7 @@ class CodeFlow:
             "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
         }
-        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"
+        return _with_query(endpoint, query)
 
     async def finish(
         self,
@@ -102,12 +102,21 @@ class CodeFlow:
             self._reasons.say(refusal.reason, request_id)
             raise Malformed("This is no logout token for this service.") from None
 
-    async def sign_out_address(self, provider: Provider) -> str | None:
-        """Where people sign out at the provider, None where that is not known."""
+    async def sign_out_address(self, provider: Provider, id_token: str, back: str) -> str | None:
+        """Where people sign out at the provider (RP-Initiated Logout 1.0), None where that is not known.
+
+        By an address, since not every provider takes a form. The ID token in it opens nothing, here or there.
+        """
         try:
-            return (await self._endpoints(provider.issuer)).end_session
+            endpoint = (await self._endpoints(provider.issuer)).end_session
         except Unavailable:
             return None
+        query = {
+            "id_token_hint": id_token,
+            "client_id": provider.client_id or "",
+            "post_logout_redirect_uri": back,
+        }
+        return None if endpoint is None else _with_query(endpoint, query)
 
     async def _finish(
         self, provider: Provider, attempt: Attempt, code: str, issuer: str | None, now: float
@@ -189,3 +198,7 @@ class CodeFlow:
                 code="provider_unavailable",
             )
         return known.endpoints
+
+
+def _with_query(endpoint: str, query: Mapping[str, str]) -> str:
+    return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}"

@@ -61,5 +61,5 @@ class BrowserFlow(Protocol):
     async def read_logout(self, text: str, request_id: str | None) -> SignedOut:
         """Whom a provider signs out by a logout token."""
 
-    async def sign_out_address(self, provider: Provider) -> str | None:
-        """Where people sign out at the provider; None where it does not say."""
+    async def sign_out_address(self, provider: Provider, id_token: str, back: str) -> str | None:
+        """Where people sign out at the provider, which sends them ``back``; None where it does not say."""
