@@ -20,10 +20,12 @@ __all__ = ["CHANNEL", "ApprovalNewsPort"]
 LOOK_EVERY_S = 2.0
 """A withdrawn right ends its approvals, and a wait for them has to end with it."""
 
-# What is not there, or ran out, is not given any more.
+# What is not there, or ran out, is not given any more; nor is anything while somebody whose call it is may not call.
 _STANDING = text("""
-SELECT id, state = 'pending' AS waits FROM approvals
-WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('pending', 'approved') AND expires_at > clock_timestamp()
+SELECT a.id, a.state = 'pending' AS waits
+FROM approvals a JOIN identities i ON i.id = a.identity_id LEFT JOIN identities o ON o.id = i.owner_id
+WHERE a.id = ANY(CAST(:ids AS uuid[])) AND a.state IN ('pending', 'approved') AND a.expires_at > clock_timestamp()
+  AND i.status = 'active' AND coalesce(o.status, 'active') = 'active'
 """)
 _WHOSE = text(
     "SELECT id, token_id FROM approvals WHERE id = ANY(CAST(:ids AS uuid[])) AND token_id IS NOT NULL"

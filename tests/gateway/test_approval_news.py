@@ -31,9 +31,11 @@ async def working(sessions: Sessions) -> AsyncIterator[ApprovalNewsPort]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def made(sessions: Sessions, *states: str, left: timedelta = timedelta(hours=1)) -> list[UUID]:
+async def made(
+    sessions: Sessions, *states: str, left: timedelta = timedelta(hours=1), status: str = "active"
+) -> list[UUID]:
     async with sessions() as session:
-        person = Identity(kind="person", user_name=f"person-{uuid4().hex}")
+        person = Identity(kind="person", user_name=f"person-{uuid4().hex}", status=status)
         session.add(person)
         await session.flush()
         expires_at = datetime.now(UTC) + left
@@ -57,6 +59,7 @@ async def test_a_wait_ends_when_all_is_decided_or_one_will_not_be_given(sessions
         sessions, "pending", "approved", "denied", "cancelled", "consumed"
     )
     (expired,) = await made(sessions, "pending", left=-timedelta(seconds=1))
+    (stopped,) = await made(sessions, "pending", status="suspended")
     async with working(sessions) as news:
         waiting = [
             asyncio.create_task(news.settled(ids)) for ids in ([pending], [approved, pending], [pending])
@@ -68,6 +71,7 @@ async def test_a_wait_ends_when_all_is_decided_or_one_will_not_be_given(sessions
             [cancelled],
             [consumed],
             [expired, pending],
+            [stopped],
             [uuid4()],
             [],
         )

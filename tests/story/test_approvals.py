@@ -1,6 +1,7 @@
 """Somebody has to approve a call: the real client of each era, from its call to the one run that it gets."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from app.gateway import relay
 from app.kit.stdio.wire import VARIABLE
 from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
-from tests.gateway.messages import call, modern, post_modern
+from tests.gateway.messages import LEGACY, call, initialize, modern, post_modern
+from tests.gateway.test_approvals import take
 from tests.gateway.test_real_clients_parts import fill_in
 from tests.story.service import Service, listener, notes_server, serving, whole_service
 from tests.supervisor.world import ALLOWED, PLAIN, PYTHON, supervising
@@ -137,6 +139,27 @@ async def test_a_client_that_leads_nobody_is_told_and_repeats_its_call(office: O
             assert not (await office.call(client, path, f"{path} {mode}")).is_error
             asked_anew = await office.call(client, path, f"{path} {mode}")
             assert asked_anew.meta["io.scopegate/approvals"][0]["url"] != asked["url"]
+
+
+@pytest.mark.slow
+async def test_a_legacy_session_hears_that_its_approval_is_decided(office: Office) -> None:
+    hello = initialize()
+    hello["params"]["capabilities"] = {"elicitation": {"url": {}}}
+    headers = {"authorization": f"Bearer {office.token}", "accept": "application/json, text/event-stream"}
+    async with httpx2.AsyncClient(base_url=office.service.url, headers=headers) as client:
+        for path in ("/mcp/notes", "/mcp"):
+            session = (await client.post(path, json=hello)).headers["mcp-session-id"]
+            own = {"mcp-session-id": session, "mcp-protocol-version": LEGACY}
+            async with asyncio.timeout(10), client.stream("GET", path, headers=own) as stream:
+                message = call(office.named(path), {"name": "hello", "text": path})
+                asked = await client.post(path, json=message, headers=own)
+                (elicitation,) = asked.json()["error"]["data"]["elicitations"]
+                office.answers.append(("approve", {}))
+                await office.opened(elicitation["url"])
+                told = [line async for line in take(stream.aiter_lines())]
+            (said,) = [json.loads(line[6:]) for line in told if line.startswith("data: ")]
+            assert said["method"] == "notifications/elicitation/complete"
+            assert said["params"] == {"elicitationId": elicitation["elicitationId"]}
 
 
 @pytest.mark.slow
