@@ -98,16 +98,17 @@ def _completion(message: Message) -> Route:
     reference = message.params["ref"]
     if part is Part.PROMPTS:
         slug, own = split_name(_text(message, reference, "name"))
-        ref = {**reference, "name": own}
+        named = {"name": own}
     else:
         uri = _text(message, reference, "uri")
         slug, own = split_uri(uri) or (NOWHERE, uri)
-        ref = {**reference, "uri": own}
+        named = {"uri": own}
     return Route(
         slug,
         "completion.complete",
-        {**message.params, "ref": ref},
+        {**message.params, "ref": {**reference, **named}},
         part=part,
+        arguments=named,
     )
 
 

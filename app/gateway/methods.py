@@ -78,23 +78,33 @@ TASK_NOTIFICATIONS: Mapping[str, bool] = {"notifications/tasks/status": False, "
 """Those that tell of a task, and whether each is of the modern era."""
 
 _CLIENT_CAPABILITIES = ("roots", "sampling", "elicitation")
-_REFERENCES = {"ref/prompt": Part.PROMPTS, "ref/resource": Part.RESOURCES}
+_REFERENCES = {"ref/prompt": (Part.PROMPTS, "name"), "ref/resource": (Part.RESOURCES, "uri")}
 
 
 def part_of(method: Method, message: Message) -> Part | None:
     """Which part of a server a message uses. Raises ``Refused`` for a reference that is none."""
-    if message.method != "completion/complete":
-        return method.part
-    reference = message.params.get("ref")
-    kind = reference.get("type") if isinstance(reference, dict) else None
-    part = _REFERENCES.get(kind) if isinstance(kind, str) else None
-    if part is None:
+    return method.part if message.method != "completion/complete" else _referred(message)[0]
+
+
+def _referred(message: Message) -> tuple[Part, dict[str, Any]]:
+    """The part that a completion is about, and what of it. Raises ``Refused``."""
+    ref = message.params.get("ref")
+    reference = ref if isinstance(ref, dict) else {}
+    kind = reference.get("type")
+    found = _REFERENCES.get(kind) if isinstance(kind, str) else None
+    if found is None:
         raise invalid_params("ref must be of the type ref/prompt or ref/resource.", message.modern)
-    return part
+    part, key = found
+    value = reference.get(key)
+    if not isinstance(value, str):
+        raise invalid_params(f"{key} must be a string.", message.modern)
+    return part, {key: value}
 
 
 def named_by(method: Method, message: Message) -> dict[str, Any] | None:
-    """What of the part is meant, for the record."""
+    """What of the part is meant, for policy and the record. Raises ``Refused`` for a reference that is none."""
+    if message.method == "completion/complete":
+        return _referred(message)[1]
     value = None if method.names is None else message.params.get(method.names)
     return {method.names: value} if method.names is not None and isinstance(value, str) else None
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from app.domain.policy import PolicyInput, PolicyVerdict
+from app.domain.policy import Act, PolicyInput, PolicyVerdict
 from app.kit import strict_json
-from tests.gateway.messages import LEGACY, MODERN, call, modern
+from tests.gateway.messages import LEGACY, MODERN, call, modern, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import Policies, running
 
@@ -65,6 +65,39 @@ async def test_policy_sees_to_the_last_digit_what_the_server_gets(path: str) -> 
                 assert answer.status_code == 200, answer.text
                 ((_, forwarded),) = seen.of("tools/call")
                 check(policies.inputs, forwarded["params"], arguments)
+
+
+@pytest.mark.parametrize(
+    ("path", "prompt", "uri"), [("/mcp/shop", "p", "r://{x}"), ("/mcp", "shop__p", "mcp+shop+r://{x}")]
+)
+async def test_policy_sees_what_a_completion_is_about_as_it_sees_the_use(
+    path: str, prompt: str, uri: str
+) -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        result = {"completion": {"values": []}, "resultType": "complete"}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    references = {
+        Act.USE_PROMPTS: ({"type": "ref/prompt", "name": prompt}, {"name": "p"}),
+        Act.USE_RESOURCES: ({"type": "ref/resource", "uri": uri}, {"uri": "r://{x}"}),
+    }
+    async with running() as world, scripted(script) as (url, seen):
+        world.store.policies = policies = Asked()
+        world.store.register("shop", url, (MODERN, LEGACY), TOOLS)
+        token = world.store.issue(world.store.grant(None, prompts=True, resources=True))
+        async with world.client(token) as client:
+            for act, (reference, known) in references.items():
+                policies.inputs.clear()
+                params = {"ref": reference, "argument": {"name": "x", "value": "b"}}
+                answer = await post_modern(client, path, request("completion/complete", params))
+                assert answer.status_code == 200, answer.text
+                asked = [each.arguments for each in policies.inputs if each.act is act]
+                assert asked, "policy was asked"
+                assert all(arguments == known for arguments in asked)
+                wrong = {**params, "ref": {**reference, **{key: ["p"] for key in known}}}
+                refused = await post_modern(client, path, request("completion/complete", wrong))
+                assert refused.json()["error"]["code"] == -32602
+        assert len(seen.of("completion/complete")) == len(references)
 
 
 def check(inputs: list[PolicyInput], params: dict[str, Any], arguments: str | None) -> None:
