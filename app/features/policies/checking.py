@@ -65,6 +65,7 @@ class Report:
 
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+    permits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from app.domain.policy import Act
 from app.features.policies.analysis import CALL_PARTS, Part, Reads, groups_in, leading_conditions, reads_of
 from app.features.policies.heads import Head, head_of
 from app.features.policies.published import Mode, PublishedPolicy
+from app.features.policies.source import tokens_of, too_deep
 
 REQUIRE_APPROVAL, QUOTA, REASON = "require_approval", "quota", "reason"
 _QUOTA = re.compile(r"([1-9][0-9]{0,8}) per day")
@@ -70,6 +71,9 @@ def compile_policy(published: PublishedPolicy) -> CompiledPolicy:
 
 
 def _compiled(published: PublishedPolicy) -> CompiledPolicy:
+    if too_deep(tokens_of(published.text)) is not None:
+        # It would end the process.
+        raise ValueError("it nests too deeply")
     parsed = cedarpy.policies_to_pst(published.text)
     if parsed.templates or len(parsed.static_policies) != 1:
         raise ValueError("it is not exactly one statement")

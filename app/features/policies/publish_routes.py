@@ -36,12 +36,18 @@ def _rules(runtime: Runtime) -> Rules:
 
 
 async def _shown(
-    session: AsyncSession, response: Response, policy: Policy, outcome: Outcome, *, dry_run: bool
+    session: AsyncSession,
+    runtime: Runtime,
+    response: Response,
+    policy: Policy,
+    outcome: Outcome,
+    *,
+    dry_run: bool,
 ) -> PolicyChange:
     shown = PolicyChange(
         changed=outcome.changed,
         failed_tests=outcome.failed_tests,
-        policy=await answer(session, response, policy),
+        policy=await answer(session, runtime, response, policy),
     )
     if dry_run:
         await undo(session)
@@ -69,7 +75,7 @@ async def publish_policy(
     if_match.check(policy.revision)
     trial = Trial(_rules(runtime), runtime.clock(), ignore_failed_tests)
     outcome = await publishing.publish(session, caller, policy, trial, request.state.request_id)
-    return await _shown(session, response, policy, outcome, dry_run=dry_run)
+    return await _shown(session, runtime, response, policy, outcome, dry_run=dry_run)
 
 
 @router.post(
@@ -114,7 +120,7 @@ async def roll_back_policy(
     outcome = await publishing.roll_back(
         session, caller, policy, body.version, trial, request.state.request_id
     )
-    return await _shown(session, response, policy, outcome, dry_run=dry_run)
+    return await _shown(session, runtime, response, policy, outcome, dry_run=dry_run)
 
 
 @router.post(
@@ -127,6 +133,7 @@ async def unpublish_policy(
     policy_id: PolicyId,
     caller: CanWrite,
     session: Session,
+    runtime: CurrentRuntime,
     request: Request,
     if_match: RequiredIfMatch,
     response: Response,
@@ -136,4 +143,4 @@ async def unpublish_policy(
     policy = service.live(await lock_policy(session, policy_id))
     if_match.check(policy.revision)
     changed = await publishing.unpublish(session, caller, policy, request.state.request_id)
-    return await _shown(session, response, policy, Outcome(changed), dry_run=dry_run)
+    return await _shown(session, runtime, response, policy, Outcome(changed), dry_run=dry_run)

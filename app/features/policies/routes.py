@@ -31,7 +31,7 @@ from app.kit.idempotency import once
 from app.kit.ids import POLICY, PolicyId, ToolId, format_id
 from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(
     prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
@@ -48,10 +48,11 @@ VersionNumber = Annotated[
 CHANGES = problem_responses(412, 428)
 
 
-async def answer(session: AsyncSession, response: Response, policy: Policy) -> PolicyView:
+async def answer(session: AsyncSession, runtime: Runtime, response: Response, policy: Policy) -> PolicyView:
     """The policy with all that there is to say of its draft."""
     set_etag(response, policy.revision)
-    return PolicyView.from_row(policy, await warnings_about(session, policy.text))
+    default = runtime.permits_by_default
+    return PolicyView.from_row(policy, await warnings_about(session, policy.text, permits_by_default=default))
 
 
 @router.get("", operation_id="list_policies", summary="List policies, newest first")
@@ -77,6 +78,7 @@ async def create_policy(
     body: PolicyCreate,
     caller: CanWrite,
     session: Session,
+    runtime: CurrentRuntime,
     request: Request,
     response: Response,
     dry_run: DryRun = False,
@@ -85,7 +87,7 @@ async def create_policy(
     await check_text(session, body.text)
     policy = await service.create_policy(session, caller, body, request.state.request_id)
     response.headers["Location"] = f"/api/v1/policies/{format_id(POLICY, policy.id)}"
-    shown = await answer(session, response, policy)
+    shown = await answer(session, runtime, response, policy)
     if dry_run:
         await undo(session)
     return shown
@@ -118,6 +120,7 @@ async def get_policy(
     policy_id: PolicyId,
     caller: CanRead,
     session: Session,
+    runtime: CurrentRuntime,
     response: Response,
     include: Annotated[
         Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
@@ -126,8 +129,8 @@ async def get_policy(
     policy = await session.get(Policy, policy_id)
     if include is not None and policy is not None:
         authorize(caller, Permission.AUDIT_READ)
-        return await answer(session, response, policy)
-    return await answer(session, response, service.live(policy))
+        return await answer(session, runtime, response, policy)
+    return await answer(session, runtime, response, service.live(policy))
 
 
 @router.patch(
@@ -141,9 +144,11 @@ async def update_policy(
     body: PolicyUpdate,
     caller: CanWrite,
     session: Session,
+    runtime: CurrentRuntime,
     request: Request,
     if_match: RequiredIfMatch,
     response: Response,
+    *,
     dry_run: DryRun = False,
 ) -> PolicyView:
     """What is published goes on deciding as it does, until the draft is published."""
@@ -152,7 +157,7 @@ async def update_policy(
     if "text" in body.model_fields_set:
         await check_text(session, body.text)
     policy = await service.update_policy(session, caller, policy, body, request.state.request_id)
-    shown = await answer(session, response, policy)
+    shown = await answer(session, runtime, response, policy)
     if dry_run:
         await undo(session)
     return shown
@@ -174,7 +179,7 @@ async def delete_policy(
     if_match.check(policy.revision)
     await service.end_policy(session, caller, policy, runtime.clock(), request.state.request_id)
     await session.refresh(policy)
-    shown = await answer(session, response, policy)
+    shown = await answer(session, runtime, response, policy)
     if dry_run:
         await undo(session)
     return shown

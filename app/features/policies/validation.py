@@ -12,17 +12,21 @@ from app.features.policies.statement import Finding, Refused, Statement, odd, re
 from app.features.policies.surroundings import MOST_TOOLS, StoredTool, reached_tools, unknown_names
 
 
-async def check_text(session: AsyncSession, text: str) -> list[PolicyWarning]:
-    """Warnings about a text that is to be kept or published. Raises ``Invalid`` where it may not be."""
+async def check_text(session: AsyncSession, text: str) -> None:
+    """Raise ``Invalid`` for a text that may not be kept or published."""
     report = await _report(session, text)
     if report.errors:
         raise _invalid(text, report.errors)
-    return _shown(text, report.warnings)
 
 
-async def warnings_about(session: AsyncSession, text: str) -> list[PolicyWarning]:
+async def warnings_about(
+    session: AsyncSession, text: str, *, permits_by_default: bool
+) -> list[PolicyWarning]:
     """All that there is to say of a text that is kept, as things are now."""
     report = await _report(session, text)
+    if permits_by_default and report.permits:
+        detail = "Grants permit by themselves, so this changes nothing: SCOPEGATE_POLICY_DEFAULT is permit."
+        report.warnings.append(Finding("permit_without_effect", detail, 0))
     return _shown(text, [*report.errors, *report.warnings])
 
 
@@ -47,6 +51,7 @@ async def _report(session: AsyncSession, text: str) -> Report:
 
 def _check(statement: Statement, tools: Sequence[StoredTool]) -> Report:
     report = check_types(statement, [tool.known() for tool in tools])
+    report.permits = statement.policy.effect == "permit"
     report.warnings += odd(statement)
     return report
 

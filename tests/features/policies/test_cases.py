@@ -140,8 +140,8 @@ async def test_a_test_that_says_no_request_is_refused(api: httpx2.AsyncClient) -
         assert any(where.startswith(pointer) for where, _ in found), (request, found)
     deep = '{"a": ' + "[" * 70 + "]" * 70 + "}"
     for bad in ('{"a": NaN}', '{"a": 1e400}', deep):
-        request = '{"server": "shop", "tool": "x", "arguments": ' + bad + "}"
-        tests = '[{"name": "t", "expect": "deny", "request": ' + request + "}]"
+        asked = '{"server": "shop", "tool": "x", "arguments": ' + bad + "}"
+        tests = '[{"name": "t", "expect": "deny", "request": ' + asked + "}]"
         content = f'{{"name": "x", "text": {json.dumps(EVERYTHING)}, "tests": {tests}}}'
         answer = await api.post(PATH, content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code == 422, bad

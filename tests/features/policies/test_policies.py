@@ -315,6 +315,11 @@ async def test_the_list_is_filtered_and_shows_what_ended_to_those_who_audit(
         assert (await api.post(PATH, json=bad)).status_code == 422
 
 
+async def test_a_permit_is_told_that_it_changes_nothing(api: httpx2.AsyncClient) -> None:
+    written = await policy(api, "permit (principal, action, resource);")
+    assert [warning["code"] for warning in written["warnings"]] == ["permit_without_effect"]
+
+
 async def test_the_vocabulary_is_shown_with_the_arguments_of_a_tool(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:

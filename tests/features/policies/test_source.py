@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.features.policies.checking import KnownTool, Report, check_types, reads_arguments
+from app.features.policies.compiled import compile_policy
+from app.features.policies.published import PublishedPolicy
 from app.features.policies.source import tokens_of, too_deep, unescaped
 from app.features.policies.statement import Refused, odd, read_statement
 from app.features.policies.vocabulary import quoted
+from app.kit.ids import new_id
 
 CALL = 'forbid (principal, action == Action::"call_tool", resource)'
 STRING, LONG = ArgumentType(ArgumentKind.STRING), ArgumentType(ArgumentKind.INTEGER)
@@ -231,3 +234,8 @@ def test_schemas_are_needed_only_where_arguments_are_read() -> None:
         "context.arguments == {}",
     ):
         assert reads_arguments(read_statement(f"{CALL} when {{ {read} }};")), read
+
+
+def test_a_deep_text_that_came_past_the_api_is_a_fault_and_no_crash() -> None:
+    text = f"{CALL} when {{ {'(' * 5000}true{')' * 5000} }};"
+    assert compile_policy(PublishedPolicy(new_id(), 1, text)).fault is not None
