@@ -19,10 +19,12 @@ from app.kit.crypto import Peppers
 from app.kit.database import make_engine, make_sessions
 from app.kit.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.kit.migrations import upgrade
+from bench import policies
 from bench.processes import CannotMeasure, Cores, Running, child, free_port, parent_of, python
-from bench.seed import Seeded, seed
+from bench.seed import SLUG, Seeded, seed
 
-_DATABASE, _OWNER, _SERVING_ROLE = "bench", "postgres", "scopegate"
+DATABASE = "bench"
+_OWNER, _SERVING_ROLE = "postgres", "scopegate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +78,13 @@ class Ground:
 
 
 @contextlib.contextmanager
-def laid(cores: Cores, tokens: int) -> Iterator[Ground]:
-    """Start it, with as many tokens, and take it down at the end. Raises ``CannotMeasure``."""
+def laid(cores: Cores, tokens: int, published: int = 0) -> Iterator[Ground]:
+    """Start it, with as many tokens and policies, and take it down at the end. Raises ``CannotMeasure``."""
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scopegate-bench-")))
         # Started from here, the cluster runs on our cores, which leave out that of the system under test.
         cluster = _cluster(stack, place)
-        owner = cluster.url(_DATABASE, _OWNER)
+        owner = cluster.url(DATABASE, _OWNER)
         postmaster = asyncio.run(_prepare(owner))
         port = free_port()
         upstream = stack.enter_context(
@@ -99,15 +101,17 @@ def laid(cores: Cores, tokens: int) -> Iterator[Ground]:
         }
         pepper = keys["SCOPEGATE_TOKEN_PEPPER"].encode()
         seeded = asyncio.run(seed(owner, pepper, f"http://127.0.0.1:{port}/mcp", tokens))
+        if published:
+            asyncio.run(policies.publish(owner, policies.others(published, SLUG, seeded.groups)))
         signs_in = asyncio.run(_bootstrap(owner, pepper))
-        serving = cluster.url(_DATABASE, _SERVING_ROLE)
+        serving = cluster.url(DATABASE, _SERVING_ROLE)
         yield Ground(place, cores, owner, serving, postmaster, seeded, upstream, keys, signs_in)
 
 
 def _cluster(stack: contextlib.ExitStack, place: Path) -> EmbeddedPostgres:
     try:
         cluster = stack.enter_context(EmbeddedPostgres(place / "data"))
-        cluster.ensure_database(_DATABASE)
+        cluster.ensure_database(DATABASE)
     except EmbeddedPostgresError as error:
         raise CannotMeasure(str(error)) from error
     return cluster

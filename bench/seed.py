@@ -38,6 +38,7 @@ class Seeded:
     """What was written: ids, and the secret of each token in ``credentials``."""
 
     server: UUID
+    groups: list[UUID]
     identities: list[UUID]
     tokens: list[UUID]
     credentials: list[str] = field(repr=False)
@@ -88,7 +89,7 @@ async def seed(owner_url: str, pepper: bytes, upstream_url: str, tokens: int) ->
         await connection.execute("VACUUM ANALYZE")
     finally:
         await connection.close()
-    return Seeded(server, identity_ids, [row[0] for row in token_rows], texts)
+    return Seeded(server, group_ids, identity_ids, [row[0] for row in token_rows], texts)
 
 
 _TOOL_COLUMNS = (

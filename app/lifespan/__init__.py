@@ -164,6 +164,7 @@ async def _gateway(
         clock,
         Rules(runtime.time_zone, runtime.permits_by_default),
     )
+    await snapshot.prepare()
     writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
     ttl = settings.approval_ttl.total_seconds()
     lane = SecondLane(connect, clock, worker_id, peppers.current_id, ttl)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench import report
 from bench.ground import laid
-from bench.more import cuts, issuing, listing, memory, workers
+from bench.more import cuts, issuing, listing, memory, policy, workers
 from bench.processes import Cores
 from bench.rounds import Plan
 from bench.targets import Figure, figures_table
@@ -57,6 +57,11 @@ def _workers(cores: Cores, size: Size) -> list[Figure]:
         return workers.measure(ground, size.plan)
 
 
+def _policy(cores: Cores, size: Size) -> list[Figure]:
+    with laid(cores, min(size.tokens, policy.TOKENS)) as ground:
+        return policy.measure(ground, size.plan)
+
+
 def _issuing(cores: Cores, size: Size) -> list[Figure]:
     with laid(cores, 1) as ground:
         return issuing.measure(ground, size.plan)
@@ -77,6 +82,7 @@ def _listing(cores: Cores, size: Size) -> list[Figure]:
 
 
 PARTS: dict[str, Part] = {
+    "policy": _policy,
     "workers": _workers,
     "issuing": _issuing,
     "cuts": _cuts,

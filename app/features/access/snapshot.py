@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from uuid import UUID
@@ -43,6 +43,7 @@ Result = TypeVar("Result")
 _Read = tuple[ReadFleet, ReadSet]
 DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 READ_TIMEOUT_S = 1.5
+PREPARE_S = 30
 # Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
 COLD_LOOKUPS = 3
 COLD_QUEUE = 500
@@ -151,6 +152,15 @@ class AccessSnapshot:
         self._cold_waiting = 0
         self._holder_reads = asyncio.Semaphore(HOLDER_READS)
         self.clock = clock
+
+    async def prepare(self) -> None:
+        """Read the fleet, and compile the policies, before a call has to wait for it.
+
+        Calls find out for themselves that the database is away.
+        """
+        with suppress(SnapshotUnavailable, TimeoutError):
+            async with asyncio.timeout(PREPARE_S):
+                await self._fleet_reads.result()
 
     def warm(self, credential: Credential) -> tuple[Token, Fleet, Surroundings] | None:
         """What ``token`` and ``fleet`` give, when that takes no read."""

@@ -1,7 +1,7 @@
 """What a policy reads of a call, and how much of its conditions holds for every call alike."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -62,9 +62,10 @@ def _paths(node: Any) -> Iterator[tuple[str, ...]]:
         for each in node:
             yield from _paths(each)
         return
+    if isinstance(node, dict):
+        yield from _paths(tuple(node.values()))
+        return
     if not is_dataclass(node):
-        if isinstance(node, dict):
-            yield from _paths(tuple(node.values()))
         return
     path: tuple[str, ...] = ()
     while isinstance(node, pst.GetAttr | pst.HasAttr):
@@ -73,8 +74,8 @@ def _paths(node: Any) -> Iterator[tuple[str, ...]]:
     if node == CONTEXT:
         yield path
         return
-    for field in fields(node):
-        yield from _paths(getattr(node, field.name))
+    for name in node.__slots__:
+        yield from _paths(getattr(node, name))
 
 
 def reads_context(node: pst.Expr | pst.Clause) -> bool:

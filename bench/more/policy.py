@@ -1,0 +1,74 @@
+"""What policies cost a call: none published beside a hundred and a thousand, with and without some that read it."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from statistics import median
+
+import asyncpg
+import uvloop
+
+from bench import policies, report, rounds
+from bench.ground import DATABASE, Ground
+from bench.processes import CannotMeasure
+from bench.rounds import Measured, Plan
+from bench.seed import SLUG
+from bench.systems import System, mirror
+from bench.targets import Figure, at_most
+
+TOKENS = 500
+COUNTS = (100, 1_000)
+_NONE = "no policy"
+_APART, _READING = "none reads the call", "three read the call"
+_BOUNDS = {_APART: 5, _READING: 100}
+
+
+def measure(ground: Ground, plan: Plan) -> list[Figure]:
+    """All under the same load, in turns, each gateway on a copy of the database. Raises ``CannotMeasure``."""
+    sets = {_NONE: list[str]()}
+    for count in COUNTS:
+        apart = policies.others(count, SLUG, ground.seeded.groups)
+        sets[_named(count, _APART)] = apart
+        sets[_named(count, _READING)] = apart + policies.reading(SLUG)
+    with ExitStack() as stack:
+        systems = [_system(stack, ground, number, *each) for number, each in enumerate(sets.items())]
+        measured = uvloop.run(rounds.measure(systems, ground.postmaster, plan))
+    if failed := report.errors(measured):
+        raise CannotMeasure("\n".join(failed))
+    return [
+        _figure(measured, _named(count, kind), bound, max(plan.callers))
+        for count in COUNTS
+        for kind, bound in _BOUNDS.items()
+    ]
+
+
+def _named(count: int, kind: str) -> str:
+    return f"{count:,} policies, {kind}"
+
+
+def _system(stack: ExitStack, ground: Ground, number: int, name: str, texts: Sequence[str]) -> System:
+    database = f"policy{number}"
+    asyncio.run(_copied(ground, database, texts))
+    url = ground.serving_url.replace(f"/{DATABASE}", f"/{database}")
+    cores = {ground.cores.system}
+    gateway = stack.enter_context(ground.gateway(database, cores, SCOPEGATE_DATABASE_URL=url))
+    return mirror(ground, gateway, name)
+
+
+async def _copied(ground: Ground, database: str, texts: Sequence[str]) -> None:
+    connection = await asyncpg.connect(ground.owner_url.replace(f"/{DATABASE}", "/postgres"))
+    try:
+        await connection.execute(f'CREATE DATABASE "{database}" TEMPLATE "{DATABASE}"')
+    finally:
+        await connection.close()
+    await policies.publish(ground.owner_url.replace(f"/{DATABASE}", f"/{database}"), texts)
+
+
+def _figure(measured: Sequence[Sequence[Measured]], name: str, bound: float, callers: int) -> Figure:
+    """The processor time of a call more than without policy: within each round, then the median."""
+    more = []
+    for one in measured:
+        cpu = {each.system: each.cpu for each in one if each.sample.callers == callers}
+        more.append(cpu[name] - cpu[_NONE])
+    spread = f"CPU of a call over none published; rounds from {min(more):.1f} to {max(more):.1f}"
+    return Figure(name, median(more), "µs", at_most(bound), spread)
