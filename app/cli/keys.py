@@ -5,9 +5,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.features.audit.reseal import reseal_arguments
 from app.features.servers.reseal import Resealed, reseal
 from app.features.webhooks.secrets import reseal_secrets
 from app.kit.crypto import Peppers, Sealer
@@ -17,6 +19,8 @@ from app.settings import Settings
 Result = TypeVar("Result")
 
 ENCRYPTION, PEPPER = "SCOPEGATE_ENCRYPTION_KEY", "SCOPEGATE_TOKEN_PEPPER"
+
+ARGUMENTS = "arguments of calls"
 
 _CREDENTIALS = "SELECT key_id, count(*) FROM server_credentials GROUP BY key_id"
 _SIGNING = "SELECT key_id, count(*) FROM webhook_secrets GROUP BY key_id"
@@ -43,7 +47,7 @@ _RESTS_ON = {
     ENCRYPTION: {
         "upstream credentials": _CREDENTIALS,
         "signing secrets of webhooks": _SIGNING,
-        "arguments of calls": _ARGUMENTS,
+        ARGUMENTS: _ARGUMENTS,
     },
     PEPPER: {
         "secrets of tokens": _TOKENS,
@@ -89,6 +93,11 @@ class Standing:
                 found.append(f"What rests on {key.id} is lost until that key is in {key.setting} again.")
             elif key.place > 0 and not key.rests:
                 found.append(f"Nothing rests on {key.id} any more: it may be taken out of {key.setting}.")
+            elif key.place > 0 and key.setting == ENCRYPTION and key.rests.keys() == {ARGUMENTS}:
+                found.append(
+                    f"Arguments of calls leave {key.id} with their retention, or when scopegate keys rotate is given "
+                    "SCOPEGATE_MIGRATION_DATABASE_URL."
+                )
             elif key.place > 0 and key.setting == ENCRYPTION:
                 found.append(f"scopegate keys rotate takes what rests on {key.id} to the newest key.")
             elif key.place > 0:
@@ -117,9 +126,13 @@ def rotate(settings: Settings) -> tuple[Resealed, Standing]:
         sealer = Sealer(settings.keys("encryption_key"))
         done = await reseal(sessions, sealer)
         secrets, unopened = await reseal_secrets(sessions, sealer)
-        both = Resealed(done.done + secrets, done.unopened + unopened)
-        return both, await _standing(settings, sessions)
+        all_of_it = Resealed(done.done + secrets + arguments[0], done.unopened + unopened + arguments[1])
+        return all_of_it, await _standing(settings, sessions)
 
+    async def run_as_owner(sessions: async_sessionmaker[AsyncSession]) -> tuple[int, int]:
+        return await reseal_arguments(sessions, Sealer(settings.keys("encryption_key")))
+
+    arguments = _at_the_database(settings, run_as_owner, settings.migration_database_url)
     return _at_the_database(settings, run)
 
 
@@ -140,12 +153,15 @@ async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSessio
 
 
 def _at_the_database(
-    settings: Settings, run: Callable[[async_sessionmaker[AsyncSession]], Awaitable[Result]]
+    settings: Settings,
+    run: Callable[[async_sessionmaker[AsyncSession]], Awaitable[Result]],
+    url: SecretStr | None = None,
 ) -> Result:
     async def connected() -> Result:
-        if settings.database_url is None:
+        chosen = url or settings.database_url
+        if chosen is None:
             raise ValueError("the settings must come from usable_database")
-        engine = make_engine(settings.database_url.get_secret_value(), pool_size=1, name="scopegate keys")
+        engine = make_engine(chosen.get_secret_value(), pool_size=1, name="scopegate keys")
         try:
             return await run(make_sessions(engine))
         finally:

@@ -7,11 +7,14 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.cli.commands import main
+from app.features.audit import reseal as resealing_arguments
+from app.features.audit.arguments import arguments_place, kept_arguments
+from app.features.audit.models import AuditArguments, AuditEvent
 from app.features.servers import reseal as resealing
 from app.features.servers.credentials import credential_place, open_credential
 from app.features.servers.models import Server, ServerCredential
@@ -19,6 +22,7 @@ from app.features.servers.reseal import reseal
 from app.features.webhooks.models import Webhook
 from app.features.webhooks.secrets import add_secret
 from app.kit.crypto import Peppers, Sealed, Sealer, UnsealingFault, key_id
+from app.kit.ids import new_id
 from tests.api import KEY, make_account
 
 OLD, NEW = "old-key-of-more-than-thirty-two-characters", "new-key-of-more-than-thirty-two-characters"
@@ -103,6 +107,33 @@ async def test_a_key_is_changed_step_by_step_and_every_credential_opens_at_each(
     assert await command(NEW, "keys", "list") == 0
     assert f"{new}  seals    3 upstream credentials, 1 signing secrets of webhooks" in capsys.readouterr().out
     assert OLD not in shown + rotated
+
+
+async def test_arguments_of_calls_go_along_where_the_owner_of_the_tables_rotates(
+    sessions: Sessions, command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing_arguments, "_PAGE", 2)
+    calls = [new_id() for _ in range(5)]
+    async with sessions() as session:
+        for call in calls:
+            sealed = sealer(OLD).seal(b'{"amount":1}', arguments_place(call))
+            row = AuditArguments(
+                call_id=call, time=datetime.now(UTC), key_id=sealed.key_id, sealed=sealed.data
+            )
+            session.add_all([row, AuditEvent(id=call, action="tool.call", actor_type="identity")])
+        await session.commit()
+    with monkeypatch.context() as patched:
+        patched.setattr(resealing_arguments, "_MAY", text("SELECT false"))
+        assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
+        assert (
+            "or when scopegate keys rotate is given SCOPEGATE_MIGRATION_DATABASE_URL"
+            in capsys.readouterr().out
+        )
+    assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
+    assert "Sealed anew: 5" in capsys.readouterr().out
+    async with sessions() as session:
+        for call in calls:
+            assert await kept_arguments(session, sealer(NEW), call) == (True, {"amount": 1})
 
 
 async def test_what_no_key_opens_is_told_and_left_as_it_is(

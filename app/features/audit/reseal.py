@@ -1,0 +1,55 @@
+"""Sealing kept arguments anew with the newest key. The service itself may add to them and change none."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.features.audit.arguments import arguments_place
+from app.features.audit.models import AuditArguments
+from app.kit.crypto import Sealed, Sealer, UnsealingFault
+
+_PAGE = 200
+_MAY = text("SELECT has_table_privilege('audit_arguments', 'UPDATE')")
+
+
+async def reseal_arguments(sessions: async_sessionmaker[AsyncSession], sealer: Sealer) -> tuple[int, int]:
+    """Bring all arguments to the newest key; how many that were, and how many no key opens.
+
+    It may be broken off and repeated. Nothing is done where these sessions are not those of the owner of the tables.
+    """
+    async with sessions() as session:
+        if not await session.scalar(_MAY):
+            return 0, 0
+    done, unopened, after = 0, 0, UUID(int=0)
+    while page := await _older(sessions, sealer.current_id, after):
+        async with sessions() as session:
+            for row in page:
+                after, place = row.call_id, arguments_place(row.call_id)
+                try:
+                    contents = sealer.unseal(Sealed(row.key_id, row.sealed), place)
+                except UnsealingFault:
+                    unopened += 1
+                    continue
+                sealed = sealer.seal(contents, place)
+                of_row = (col(AuditArguments.call_id) == row.call_id, col(AuditArguments.time) == row.time)
+                statement = update(AuditArguments).where(*of_row)
+                await session.execute(statement.values(key_id=sealed.key_id, sealed=sealed.data))
+                done += 1
+            await session.commit()
+    return done, unopened
+
+
+async def _older(
+    sessions: async_sessionmaker[AsyncSession], newest: str, after: UUID
+) -> Sequence[AuditArguments]:
+    query = (
+        select(AuditArguments)
+        .where(col(AuditArguments.key_id) != newest, col(AuditArguments.call_id) > after)
+        .order_by(col(AuditArguments.call_id))
+        .limit(_PAGE)
+    )
+    async with sessions() as session:
+        return list(await session.scalars(query))
