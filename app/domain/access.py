@@ -9,6 +9,7 @@ which no clock rule that it read changes, so that admission can prove the answer
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
+from operator import is_
 from typing import TypeVar
 from uuid import UUID
 
@@ -90,7 +91,13 @@ class Decision:
     quotas: tuple[QuotaDemand, ...] = ()
     observed: tuple[UUID, ...] = ()
     for_any_call: bool = False
+    verdicts: tuple[PolicyVerdict, ...] = ()
     reasons: tuple[str, ...] = ()
+
+    @property
+    def recurs(self) -> bool:
+        """Whether it is the answer to other calls too."""
+        return self.for_any_call or bool(self.verdicts)
 
     @property
     def allowed(self) -> bool:
@@ -160,9 +167,16 @@ def _apply_policy(
     question: Question, around: Surroundings, at: float, server: Server, tool: Tool | None, used: list[Grant]
 ) -> Decision:
     token = question.token
-    verdict = _verdict(question, around, at, server, tool)
+    verdicts = _verdicts(question, around, at, server, tool)
+    verdict = _strictest(verdicts)
     if verdict.effect is Effect.DENY:
         return _deny(question, around, at, verdict.reason_code, tool, verdict)
+    # Nothing but policy makes a difference between calls, then.
+    alike = (
+        verdict.effect is Effect.ALLOW
+        and not verdict.quotas
+        and not any(link.ip_allow for link in token.chain())
+    )
     valid_from = max(verdict.valid_from, *(grant.not_before for grant in used))
     valid_until = min(
         verdict.valid_until,
@@ -187,10 +201,8 @@ def _apply_policy(
         asks=verdict.asks,
         quotas=verdict.quotas,
         observed=verdict.observed,
-        for_any_call=verdict.effect is Effect.ALLOW
-        and not verdict.reads_call
-        and not verdict.quotas
-        and not any(link.ip_allow for link in token.chain()),
+        for_any_call=alike and not verdict.reads_call,
+        verdicts=verdicts if alike and verdict.reads_call else (),
         reasons=verdict.reasons,
     )
 
@@ -206,20 +218,36 @@ def act_of(question: Question) -> Act:
     return Act.USE_SERVER if question.part is None else _PART_ACTS[question.part]
 
 
-def _verdict(
+def judged_alike(decision: Decision, question: Question, around: Surroundings, at: float) -> bool:
+    """Whether policy gives of this call the very verdicts that a decision about the same objects rests on."""
+    if question.server is None or decision.tool is None:
+        return False
+    verdicts = _verdicts(question, around, at, question.server, decision.tool)
+    return len(verdicts) == len(decision.verdicts) and all(map(is_, verdicts, decision.verdicts))
+
+
+def _verdicts(
     question: Question, around: Surroundings, at: float, server: Server, tool: Tool | None
-) -> PolicyVerdict:
-    """What policy says of the token and of each ancestor: the strictest holds, or attenuating would widen.
+) -> tuple[PolicyVerdict, ...]:
+    """What policy says of the token and of each ancestor."""
+    act = act_of(question)
+    return tuple(
+        [
+            around.policies.evaluate(
+                PolicyInput(
+                    act, link, server, tool, question.arguments, at, question.address, question.program
+                )
+            )
+            for link in question.token.chain()
+        ]
+    )
+
+
+def _strictest(verdicts: tuple[PolicyVerdict, ...]) -> PolicyVerdict:
+    """The verdict that holds of those about a token and its ancestors: the strictest, or attenuating would widen.
 
     The span is the one in which none of these verdicts changes; what any of them demands must be had.
     """
-    act = act_of(question)
-    verdicts = [
-        around.policies.evaluate(
-            PolicyInput(act, link, server, tool, question.arguments, at, question.address, question.program)
-        )
-        for link in question.token.chain()
-    ]
     if len(verdicts) == 1:
         return verdicts[0]
     strictest = max(verdicts, key=lambda verdict: _STRENGTH[verdict.effect])

@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from app.domain.access import Decision, Question, Surroundings, decide, everything_read, liveness
+from app.domain.access import (
+    Decision,
+    Question,
+    Surroundings,
+    decide,
+    everything_read,
+    judged_alike,
+    liveness,
+)
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect
 from app.domain.visibility import visible_parts, visible_tools
@@ -54,9 +62,15 @@ class Ask:
         """The decision, and the names of tools, for a list, or of parts that may be seen."""
         names = _NO_NAMES
         decision = None if known is None or self.tool is None else known.find(view, self.slug, self.tool, at)
+        if (
+            decision is not None
+            and decision.verdicts
+            and not judged_alike(decision, self._question(view, self.slug), view.around, at)
+        ):
+            decision = None
         if decision is None:
             decision, names = self._decide(view, at)
-            if known is not None and self.tool is not None and decision.for_any_call:
+            if known is not None and self.tool is not None and decision.recurs:
                 known.keep(view, self.slug, self.tool, decision)
         if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
             decision = self._demanding(decision)
@@ -67,6 +81,7 @@ class Ask:
                 reason_code=self.refused,
                 grant_id=None,
                 for_any_call=False,
+                verdicts=(),
                 asks=(),
                 quotas=(),
                 reasons=(),
@@ -74,28 +89,24 @@ class Ask:
         if self.session_id is not None:
             # One for this call alone: to keep it would only take the place of one that comes again.
             rests_on = (*decision.rests_on, (self.session_id, 0))
-            decision = replace(decision, rests_on=rests_on, for_any_call=False)
+            decision = replace(decision, rests_on=rests_on, for_any_call=False, verdicts=())
         return decision, names
 
     def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
         if self.slug is None:
             return decide_presence(view, at, self.address), _NO_NAMES
-        # A call without arguments has none; a question without a call does not know them.
-        arguments = {} if self.arguments is None and self.action == "tool.call" else self.arguments
-        question = Question(
-            view.token,
-            view.servers.get(self.slug),
-            self.tool,
-            arguments,
-            self.address,
-            self.part,
-            self.program,
-        )
+        question = self._question(view, self.slug)
         if self.lists:
             return visible_tools(question, view.around, at)
         if self.parts:
             return visible_parts(question, view.around, at)
         return decide(question, view.around, at), _NO_NAMES
+
+    def _question(self, view: View, slug: str | None) -> Question:
+        # A call without arguments has none; a question without a call does not know them.
+        arguments = {} if self.arguments is None and self.action == "tool.call" else self.arguments
+        server = None if slug is None else view.servers.get(slug)
+        return Question(view.token, server, self.tool, arguments, self.address, self.part, self.program)
 
     def _demanding(self, decision: Decision) -> Decision:
         """The decision with what it demands of this request: of one that is no use of its own, nothing."""
@@ -133,7 +144,8 @@ class Ask:
 
 
 class KnownDecisions:
-    """Decisions that are the answer again: to any call of the same tool, by what is known of the same token.
+    """Decisions that are the answer again to calls of the same tool, by what is known of the same token: to any call,
+    or to those that policy, asked again, gives the same verdict of.
 
     One is found for the very objects that it was made of and inside its span alone, so it is what ``decide`` would
     say; that nothing has changed meanwhile is found out by the admission, as ever.
@@ -158,7 +170,7 @@ class KnownDecisions:
         return None
 
     def keep(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
-        """Keep one that is ``for_any_call``."""
+        """Keep one that ``recurs``."""
         if len(self._kept) >= MAX_KNOWN:
             del self._kept[next(iter(self._kept))]
         server = view.servers.get(slug or "")

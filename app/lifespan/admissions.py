@@ -147,7 +147,7 @@ class AdmissionPort:
     def _cells(self, call: Call, client_id: UUID) -> Sequence[str]:
         """The cells that all calls with this decision have in common: of a known one, as they were."""
         decision = call.decision
-        if not decision.for_any_call:
+        if not decision.recurs:
             return cells_of(self._values(call, client_id))
         known = self._known.get((id(decision), call.method))
         # The decision is kept along, so that no other can come to have its address.

@@ -15,6 +15,9 @@ from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdi
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
+from app.features.policies.compiled import compile_policy
+from app.features.policies.evaluator import Evaluator
+from app.features.policies.published import PublishedPolicy
 from app.gateway.asking import MAX_KNOWN, Ask, KnownDecisions
 from app.gateway.ports import View
 
@@ -104,3 +107,36 @@ def test_no_more_is_kept_than_there_is_room_for_and_the_oldest_goes() -> None:
     assert known.find(here, "files", "0", 1.0) is None
     assert known.find(here, "files", "1", 1.0) is decision
     assert known.find(here, "files", str(MAX_KNOWN), 1.0) is decision
+
+
+def _judging(*texts: str) -> Surroundings:
+    policies = [compile_policy(PublishedPolicy(uuid4(), 1, text)) for text in texts]
+    return Surroundings(1, 1, Evaluator(policies))
+
+
+def test_where_policy_reads_the_call_it_is_asked_of_each_and_the_rest_is_found_again() -> None:
+    etc = 'forbid (principal, action, resource) when { context.arguments.path like "/etc/*" };'
+    unseen = 'permit (principal, action, resource) when { context.arguments.path like "/tmp/*" };'
+    known, here = KnownDecisions(), view(around=_judging(etc, unseen))
+    first, _ = ASK.answer(here, 1.0, known)
+    assert first.allowed
+    assert not first.for_any_call
+    assert replace(ASK, arguments={"path": "/home"}).answer(here, 2.0, known)[0] is first
+    denied, _ = replace(ASK, arguments={"path": "/etc/x"}).answer(here, 2.0, known)
+    assert denied.reason_code == "policy_denied"
+    failed, _ = replace(ASK, arguments={"path": 5}).answer(here, 2.0, known)
+    assert failed.reason_code == "policy_error"
+    # Another policy decides this one, so its row is another's too.
+    permitted, _ = replace(ASK, arguments={"path": "/tmp/x"}).answer(here, 2.0, known)
+    assert len(permitted.policy_ids) == 1
+    assert replace(ASK, arguments={"path": "/home"}).answer(here, 3.0, known)[0].policy_ids == ()
+
+
+def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
+    quota = '@quota("2 per day") forbid (principal, action == Action::"call_tool", resource);'
+    known, here = KnownDecisions(), view(around=_judging(quota))
+    first, _ = ASK.answer(here, 1.0, known)
+    again, _ = ASK.answer(here, 1.0, known)
+    assert first.allowed
+    assert first.quotas
+    assert again is not first

@@ -116,12 +116,21 @@ class Evaluator:
         )
 
     def _judged(self, selection: Selection, findings: Findings, request: PolicyInput) -> PolicyVerdict:
+        """The verdict: the very same one for calls of which the same was found, so that more need not be compared."""
         start, end = -inf, inf
         if Part.TIME in self._read_by(selection.paced + selection.calling).parts:
             start = request.at // _MINUTE_S * _MINUTE_S
             end = start + _MINUTE_S
-        hold = Hold(bool(selection.calling), selection.reads_groups, start, end)
-        return judge(self.policies, findings, request, self._rules, hold)
+        found = start, findings.satisfied, findings.aside
+        verdict = None if findings.failed else selection.verdicts.get(found)
+        if verdict is None:
+            hold = Hold(bool(selection.calling), selection.reads_groups, start, end)
+            verdict = judge(self.policies, findings, request, self._rules, hold)
+            if not findings.failed:
+                if len(selection.verdicts) >= _PACES:
+                    selection.verdicts.clear()
+                selection.verdicts[found] = verdict
+        return verdict
 
     def _asked(self, scene: Scene | None, numbers: Numbers, request: PolicyInput) -> Findings:
         """What these policies find, read with as much of the context as they read."""

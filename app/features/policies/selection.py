@@ -50,6 +50,7 @@ class Selection:
     calling: Numbers
     reads_groups: bool
     by_pace: dict[Pace, tuple[Findings, PolicyVerdict | None]] = field(default_factory=dict)
+    verdicts: dict[tuple[float, Numbers, Numbers], PolicyVerdict] = field(default_factory=dict)
 
 
 class Selector:
