@@ -12,6 +12,7 @@ from app.adapters.console import sign_in_routes as sign_in_pages
 from app.adapters.oauth import routes as oauth
 from app.features.access import explain_routes as explaining
 from app.features.access import routes as access
+from app.features.access import simulate_routes as simulating
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
 from app.features.administrators import routes as administrators
@@ -95,6 +96,7 @@ def create_api(settings: Settings) -> FastAPI:
         publishing,
         access,
         explaining,
+        simulating,
         service_accounts,
         identity_providers,
         administrators,

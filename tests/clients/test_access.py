@@ -18,6 +18,7 @@ from scopegate_client.models import (
     ListedScope,
     ScopeEntry,
     ServersByIds,
+    SimulatedChange,
     TokenBulkRevokeFilter,
     ToolsByRisk,
 )
@@ -91,6 +92,13 @@ def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client
     assert page.items == []
     assert isinstance(page, IdentityAccess)
     assert page.stopped == "identity_suspended"
+
+
+@drives("simulate_policies")
+def test_what_a_policy_would_have_done_is_told_before_it_is_published(client: Client) -> None:
+    nobody = 'forbid (principal, action == Action::"call_tool", resource);'
+    found = client.policies.simulate(changes=[SimulatedChange(text=nobody)], days=1)
+    assert (found.newly_denied.calls, found.not_replayable.calls, found.calls) == (0, 0, [])
 
 
 @drives("create_tool", "get_tool_changes", "approve_tool", "delete_tool")
@@ -192,7 +200,7 @@ def followed(
     return actions, after or ""
 
 
-@drives("list_audit_events", "get_audit_event", "get_audit_arguments")
+@drives("list_audit_events", "get_audit_event", "get_audit_event_arguments")
 def test_the_trail_is_searched_and_followed(client: Client) -> None:
     begun = datetime.now(UTC) - timedelta(seconds=5)
     ada = client.identities.create(kind="person", user_name=name("ada"), display_name="Ada")

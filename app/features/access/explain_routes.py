@@ -81,6 +81,8 @@ async def _arguments(
     """The arguments of a call, where they were kept and the caller may know what they do to policies."""
     if not call.is_call:
         return None, "none"
+    if call.event.arguments_digest is None:
+        return {}, "none"
     if not caller.may(Permission.ARGUMENTS_READ):
         return None, "not_permitted"
     kept, arguments = await kept_arguments(session, runtime.sealer, call.event.id)

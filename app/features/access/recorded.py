@@ -51,7 +51,7 @@ def recorded(event: AuditEvent, client: AuditClient | None) -> RecordedCall | No
     if client is None:
         return RecordedCall(event, event.token_id, None, CallerProgram())
     program = CallerProgram(client.name, client.version)
-    return RecordedCall(event, event.token_id, _address(client.ip), program)
+    return RecordedCall(event, event.token_id, address_of(client.ip), program)
 
 
 async def find_recorded(session: AsyncSession, event_id: UUID) -> RecordedCall:
@@ -74,7 +74,8 @@ async def find_recorded(session: AsyncSession, event_id: UUID) -> RecordedCall:
     return found
 
 
-def _address(text: str | None) -> Address | None:
+def address_of(text: str | None) -> Address | None:
+    """The address that a client was recorded with; ``None`` where that is none, or cut."""
     try:
         return None if text is None else ip_address(text)
     except ValueError:

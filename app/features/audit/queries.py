@@ -6,7 +6,20 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, case, false, func, or_, select, true, tuple_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    Uuid,
+    and_,
+    case,
+    false,
+    func,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import cast, literal, literal_column
@@ -231,6 +244,12 @@ def _matches(
     if query.request_id:
         conditions.append(_is_of_request(event, query.request_id))
     conditions += _is_in(event.arguments_digest, [bytes.fromhex(digest) for digest in query.arguments_digest])
+    for column, policies in (
+        (event.policy_ids, query.policy_id),
+        (event.observed_policy_ids, query.observed_policy_id),
+    ):
+        if policies:
+            conditions.append(col(column).op("&&", is_comparison=True)(literal(policies, ARRAY(Uuid))))
     if query.client_ip or query.client_name:
         clients = select(col(AuditClient.id)).where(
             *_is_in(AuditClient.ip, query.client_ip), *_is_in(AuditClient.name, query.client_name)

@@ -131,7 +131,8 @@ def _view(
     columns = event.model_dump(
         include={
             "id", "time", "action", "decision", "reason_code", "on_behalf_of", "token_id", "tool", "grant_id",
-            "policy_ids", "approval_id", "method", "changes", "call_id", "request_id", "trace_id",
+            "policy_ids", "observed_policy_ids", "approval_id", "method", "changes", "call_id",
+            "request_id", "trace_id",
         }
     )  # fmt: skip
     actor_id = event.actor_id if event.actor_id != UUID(int=0) else None

@@ -46,7 +46,7 @@ async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView
     return await reading.read(session, event_id)
 
 
-@router.get("/{event_id}/arguments", operation_id="get_audit_arguments")
+@router.get("/{event_id}/arguments", operation_id="get_audit_event_arguments")
 async def get_audit_arguments(
     request: Request, session: Session, runtime: CurrentRuntime, event_id: EventId, caller: CanReadArguments
 ) -> AuditArgumentsView:

@@ -122,6 +122,11 @@ class AuditQuery(Strict):
     server_id: list[ServerId] = Field(default_factory=list)
     tool: list[ShortText] = Field(default_factory=list)
     object_id: list[ObjectId] = Field(default_factory=list)
+    policy_id: list[PolicyId] = Field(default_factory=list, description="Policies that decided.")
+    observed_policy_id: list[PolicyId] = Field(
+        default_factory=list,
+        description="Policies in the mode `observe` that would have decided otherwise.",
+    )
     client_ip: list[ShortText] = Field(default_factory=list)
     client_name: list[ShortText] = Field(default_factory=list)
     arguments_digest: list[Digest] = Field(default_factory=list)
@@ -236,7 +241,12 @@ class AuditEventView(Strict):
     object: AuditedObject | None = Field(description="The object that was changed.")
     grant_id: GrantId | None = Field(description="The grant that allowed the call.")
     policy_ids: list[PolicyId] | None = Field(description="The policies that decided.")
-    approval_id: ApprovalId | None = Field(description="The approval that let the call through, or that it waits for.")
+    observed_policy_ids: list[PolicyId] | None = Field(
+        description="Policies in the mode `observe` that would have decided otherwise."
+    )
+    approval_id: ApprovalId | None = Field(
+        description="The approval that let the call through, or that it waits for."
+    )
     client: AuditedClient | None = Field(description="The program that called.")
     method: str | None = Field(
         description="The MCP method, or the method and route at this API.", examples=["tools/call"]

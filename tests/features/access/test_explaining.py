@@ -5,14 +5,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import text
 
-from app.features.audit.arguments import arguments_place
-from app.kit import strict_json
 from app.kit.authorization import Role
-from app.kit.crypto import Sealer
 from app.kit.ids import EVENT, TOKEN, format_id, new_id
-from tests.api import KEY, ApiAs
+from tests.api import ApiAs
+from tests.features.access.recorded import record_call
 from tests.features.principals import Json, Sessions, grant, group, made, member_path, person, plain
 
 V1 = "/api/v1"
@@ -163,27 +160,6 @@ async def test_each_policy_is_told_with_what_it_did_and_what_an_approval_is_need
     assert reached[0]["tools"][0]["decision"] == "allow", "its arguments are not known yet"
 
 
-async def record_call(sessions: Sessions, event: Json, arguments: Json | None) -> str:
-    """An event as the gateway writes it, its arguments sealed as it seals them; the id of it."""
-    id = new_id()
-    columns = {"id": id, "action": "tool.call", "actor_type": "identity", "method": "tools/call", **event}
-    names = ", ".join(columns)
-    async with sessions() as session:
-        await session.execute(
-            text(f"INSERT INTO audit_events ({names}) VALUES ({', '.join(':' + name for name in columns)})"),
-            columns,
-        )
-        if arguments is not None:
-            sealed = Sealer([KEY.encode()]).seal(strict_json.dumps(arguments), arguments_place(id))
-            await session.execute(
-                text("INSERT INTO audit_arguments (call_id, time, key_id, sealed)"
-                     " SELECT id, time, :key_id, :sealed FROM audit_events WHERE id = :id"),
-                {"id": id, "key_id": sealed.key_id, "sealed": sealed.data},
-            )  # fmt: skip
-        await session.commit()
-    return format_id(EVENT, id)
-
-
 async def test_a_past_event_is_decided_again_as_of_its_time_with_its_arguments_where_they_were_kept(
     api: httpx2.AsyncClient, api_as: ApiAs, sessions: Sessions
 ) -> None:
@@ -193,12 +169,11 @@ async def test_a_past_event_is_decided_again_as_of_its_time_with_its_arguments_w
     ours = await grant(api, team)
     token = await token_of(api, ada)
     asking = await published(api, "Large refunds", REFUNDS)
-    event = {
-        "decision": "require_approval", "reason_code": "approval_required", "actor_id": plain(ada),
-        "token_id": plain(token), "server_id": plain(server), "tool": "refund", "policy_ids": [plain(asking)],
+    asked = {
+        "decision": "require_approval", "reason_code": "approval_required", "policy_ids": [plain(asking)],
     }  # fmt: skip
-    kept = await record_call(sessions, event, {"amount": 250})
-    bare = await record_call(sessions, event, None)
+    kept = await record_call(sessions, token, server, "refund", {"amount": 250}, **asked)
+    bare = await record_call(sessions, token, server, "refund", {"amount": 250}, kept=False, **asked)
     # Then all of it changes.
     assert (await api.delete(member_path(team, ada))).status_code == 204
     assert (

@@ -43,6 +43,7 @@ from .bearer_credential import BearerCredential
 from .break_glass_sign_in import BreakGlassSignIn
 from .break_glass_token import BreakGlassToken
 from .caller_type import CallerType
+from .calls_and_people import CallsAndPeople
 from .change_kind import ChangeKind
 from .connect_settings import ConnectSettings
 from .connect_snippet import ConnectSnippet
@@ -110,6 +111,7 @@ from .me import Me
 from .needed_approval import NeededApproval
 from .new_tools import NewTools
 from .no_credential import NoCredential
+from .not_replayable import NotReplayable
 from .o_auth_client_credential import OAuthClientCredential
 from .o_auth_error import OAuthError
 from .offboard_receipt import OffboardReceipt
@@ -128,6 +130,7 @@ from .policy_outcome import PolicyOutcome
 from .policy_page import PolicyPage
 from .policy_rollback import PolicyRollback
 from .policy_schema import PolicySchema
+from .policy_simulation import PolicySimulation
 from .policy_status import PolicyStatus
 from .policy_template import PolicyTemplate
 from .policy_template_parameters import PolicyTemplateParameters
@@ -180,6 +183,10 @@ from .service_account_status import ServiceAccountStatus
 from .service_account_update import ServiceAccountUpdate
 from .settable_tool_state import SettableToolState
 from .signing_algorithm import SigningAlgorithm
+from .simulate_request import SimulateRequest
+from .simulated_call import SimulatedCall
+from .simulated_change import SimulatedChange
+from .simulated_decision import SimulatedDecision
 from .source import Source
 from .sync_state import SyncState
 from .token import Token
@@ -273,6 +280,7 @@ __all__ = (
     "BreakGlassSignIn",
     "BreakGlassToken",
     "CallerType",
+    "CallsAndPeople",
     "ChangeKind",
     "ConnectSettings",
     "ConnectSnippet",
@@ -340,6 +348,7 @@ __all__ = (
     "NeededApproval",
     "NewTools",
     "NoCredential",
+    "NotReplayable",
     "OAuthClientCredential",
     "OAuthError",
     "OffboardReceipt",
@@ -358,6 +367,7 @@ __all__ = (
     "PolicyPage",
     "PolicyRollback",
     "PolicySchema",
+    "PolicySimulation",
     "PolicyStatus",
     "PolicyTemplate",
     "PolicyTemplateParameters",
@@ -410,6 +420,10 @@ __all__ = (
     "ServiceAccountUpdate",
     "SettableToolState",
     "SigningAlgorithm",
+    "SimulatedCall",
+    "SimulatedChange",
+    "SimulatedDecision",
+    "SimulateRequest",
     "Source",
     "SyncState",
     "Token",

@@ -63,6 +63,9 @@ class AuditEvent:
     policy_ids: list[str] | None
     """The policies that decided."""
 
+    observed_policy_ids: list[str] | None
+    """Policies in the mode `observe` that would have decided otherwise."""
+
     approval_id: None | str
     """The approval that let the call through, or that it waits for."""
 
@@ -154,6 +157,13 @@ class AuditEvent:
         else:
             policy_ids = self.policy_ids
 
+        observed_policy_ids: list[str] | None
+        if isinstance(self.observed_policy_ids, list):
+            observed_policy_ids = self.observed_policy_ids
+
+        else:
+            observed_policy_ids = self.observed_policy_ids
+
         approval_id: None | str
         approval_id = self.approval_id
 
@@ -207,6 +217,7 @@ class AuditEvent:
                 "object": object_,
                 "grant_id": grant_id,
                 "policy_ids": policy_ids,
+                "observed_policy_ids": observed_policy_ids,
                 "approval_id": approval_id,
                 "client": client,
                 "method": method,
@@ -349,6 +360,21 @@ class AuditEvent:
 
         policy_ids = _parse_policy_ids(d.pop("policy_ids"))
 
+        def _parse_observed_policy_ids(data: object) -> list[str] | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, list):
+                    raise TypeError()
+                observed_policy_ids_type_0 = cast(list[str], data)
+
+                return observed_policy_ids_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(list[str] | None, data)
+
+        observed_policy_ids = _parse_observed_policy_ids(d.pop("observed_policy_ids"))
+
         def _parse_approval_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -450,6 +476,7 @@ class AuditEvent:
             object=object_,
             grant_id=grant_id,
             policy_ids=policy_ids,
+            observed_policy_ids=observed_policy_ids,
             approval_id=approval_id,
             client=client,
             method=method,

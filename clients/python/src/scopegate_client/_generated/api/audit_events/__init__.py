@@ -14,8 +14,8 @@ from ...models.audit_decision import AuditDecision
 from ...models.audit_event import AuditEvent
 from ...models.audit_outcome import AuditOutcome
 from ...types import UNSET, Unset
-from . import get_audit_arguments as _get_audit_arguments
 from . import get_audit_event as _get_audit_event
+from . import get_audit_event_arguments as _get_audit_event_arguments
 from . import list_audit_events as _list_audit_events
 
 
@@ -39,6 +39,8 @@ class AuditEventsResource(Resource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
@@ -55,6 +57,8 @@ class AuditEventsResource(Resource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._list(
@@ -73,6 +77,8 @@ class AuditEventsResource(Resource):
                 server_id=server_id,
                 tool=tool,
                 object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
                 arguments_digest=arguments_digest,
@@ -102,6 +108,8 @@ class AuditEventsResource(Resource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
@@ -120,6 +128,8 @@ class AuditEventsResource(Resource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._follow(
@@ -137,6 +147,8 @@ class AuditEventsResource(Resource):
                 server_id=server_id,
                 tool=tool,
                 object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
                 arguments_digest=arguments_digest,
@@ -167,7 +179,7 @@ class AuditEventsResource(Resource):
             )
         )
 
-    def get_audit_arguments(
+    def get_arguments(
         self,
         event_id: str,
     ) -> AuditArguments:
@@ -181,7 +193,7 @@ class AuditEventsResource(Resource):
             event_id: The id of an audit event.
         """
         return self._send(
-            _get_audit_arguments.call(
+            _get_audit_event_arguments.call(
                 event_id,
             )
         )
@@ -207,6 +219,8 @@ class AsyncAuditEventsResource(AsyncResource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
@@ -223,6 +237,8 @@ class AsyncAuditEventsResource(AsyncResource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._list(
@@ -241,6 +257,8 @@ class AsyncAuditEventsResource(AsyncResource):
                 server_id=server_id,
                 tool=tool,
                 object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
                 arguments_digest=arguments_digest,
@@ -270,6 +288,8 @@ class AsyncAuditEventsResource(AsyncResource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
@@ -288,6 +308,8 @@ class AsyncAuditEventsResource(AsyncResource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._follow(
@@ -305,6 +327,8 @@ class AsyncAuditEventsResource(AsyncResource):
                 server_id=server_id,
                 tool=tool,
                 object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
                 arguments_digest=arguments_digest,
@@ -335,7 +359,7 @@ class AsyncAuditEventsResource(AsyncResource):
             )
         )
 
-    async def get_audit_arguments(
+    async def get_arguments(
         self,
         event_id: str,
     ) -> AuditArguments:
@@ -349,7 +373,7 @@ class AsyncAuditEventsResource(AsyncResource):
             event_id: The id of an audit event.
         """
         return await self._send(
-            _get_audit_arguments.call(
+            _get_audit_event_arguments.call(
                 event_id,
             )
         )

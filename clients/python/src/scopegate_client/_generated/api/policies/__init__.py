@@ -15,6 +15,7 @@ from ...models.policy_diff import PolicyDiff
 from ...models.policy_mode import PolicyMode
 from ...models.policy_order import PolicyOrder
 from ...models.policy_schema import PolicySchema
+from ...models.policy_simulation import PolicySimulation
 from ...models.policy_status import PolicyStatus
 from ...models.policy_template_parameters import PolicyTemplateParameters
 from ...models.policy_templates import PolicyTemplates
@@ -22,6 +23,7 @@ from ...models.policy_test import PolicyTest
 from ...models.policy_test_report import PolicyTestReport
 from ...models.policy_version import PolicyVersion
 from ...models.rendered_policy import RenderedPolicy
+from ...models.simulated_change import SimulatedChange
 from ...types import UNSET, Unset
 from . import create_policy as _create_policy
 from . import delete_policy as _delete_policy
@@ -35,6 +37,7 @@ from . import list_policy_versions as _list_policy_versions
 from . import publish_policy as _publish_policy
 from . import render_policy_template as _render_policy_template
 from . import roll_back_policy as _roll_back_policy
+from . import simulate_policies as _simulate_policies
 from . import test_policy as _test_policy
 from . import unpublish_policy as _unpublish_policy
 from . import update_policy as _update_policy
@@ -140,6 +143,42 @@ class PoliciesResource(Resource):
         return self._send(
             _get_policy_schema.call(
                 tool_id=tool_id,
+            )
+        )
+
+    def simulate(
+        self,
+        *,
+        changes: Sequence[SimulatedChange | JsonObject],
+        days: int | None | Unset = UNSET,
+        since: datetime.datetime | None | Unset = UNSET,
+        limit: int | Unset = UNSET,
+    ) -> PolicySimulation:
+        """Replay recorded calls against other policies.
+
+        Decides the newest calls of the span twice: by the policies that are published, and with the
+        changes. Nothing is
+        published, and nothing is called.
+
+        Who and what the calls are about is taken as it is now; time, client, address and arguments as they
+        were recorded. A
+        call of which a policy reads arguments that were not kept (`keep_arguments` of its server) is not
+        replayable.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            changes: The changes, all at once.
+            days: Replay the calls of so many days.
+            since: Replay the calls since this time, at most 31 days ago; in place of `days`.
+            limit: How many of the calls that change are listed, newest first.
+        """
+        return self._send(
+            _simulate_policies.call(
+                changes=changes,
+                days=days,
+                since=since,
+                limit=limit,
             )
         )
 
@@ -543,6 +582,42 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _get_policy_schema.call(
                 tool_id=tool_id,
+            )
+        )
+
+    async def simulate(
+        self,
+        *,
+        changes: Sequence[SimulatedChange | JsonObject],
+        days: int | None | Unset = UNSET,
+        since: datetime.datetime | None | Unset = UNSET,
+        limit: int | Unset = UNSET,
+    ) -> PolicySimulation:
+        """Replay recorded calls against other policies.
+
+        Decides the newest calls of the span twice: by the policies that are published, and with the
+        changes. Nothing is
+        published, and nothing is called.
+
+        Who and what the calls are about is taken as it is now; time, client, address and arguments as they
+        were recorded. A
+        call of which a policy reads arguments that were not kept (`keep_arguments` of its server) is not
+        replayable.
+
+        Needs the permission `policies.write`.
+
+        Args:
+            changes: The changes, all at once.
+            days: Replay the calls of so many days.
+            since: Replay the calls since this time, at most 31 days ago; in place of `days`.
+            limit: How many of the calls that change are listed, newest first.
+        """
+        return await self._send(
+            _simulate_policies.call(
+                changes=changes,
+                days=days,
+                since=since,
+                limit=limit,
             )
         )
 

@@ -14,7 +14,7 @@ def call(
 ) -> Call[AuditArguments]:
     """The request."""
     return Call(
-        operation="get_audit_arguments",
+        operation="get_audit_event_arguments",
         method="GET",
         path=path_of(
             "/api/v1/audit-events/{event_id}/arguments",

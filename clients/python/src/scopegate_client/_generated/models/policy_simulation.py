@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from attrs import define
+
+if TYPE_CHECKING:
+    from ..models.calls_and_people import CallsAndPeople
+    from ..models.not_replayable import NotReplayable
+    from ..models.simulated_call import SimulatedCall
+
+
+@define(kw_only=True)
+class PolicySimulation:
+    """What the changes would have done to the calls that were made."""
+
+    summary: str
+    """The figures in words."""
+
+    complete: bool
+    """Whether all calls of the span were looked at; otherwise the newest that there was time for."""
+
+    since: datetime.datetime
+    """The span that was asked for."""
+
+    first: datetime.datetime | None
+    """When the oldest call was made that was looked at."""
+
+    last: datetime.datetime | None
+    """When the newest call was made that was looked at."""
+
+    replayed: int
+    """Calls that were decided again."""
+
+    not_replayable: NotReplayable
+    """Calls that could not be decided again."""
+
+    newly_denied: CallsAndPeople
+    """How many calls, and of how many people and agents."""
+
+    newly_allowed: CallsAndPeople
+    """How many calls, and of how many people and agents."""
+
+    newly_asking: CallsAndPeople
+    """How many calls, and of how many people and agents."""
+
+    calls: list[SimulatedCall]
+    """The calls that are answered differently, newest first."""
+
+    not_listed: int
+    """How many more of these there are."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        summary = self.summary
+
+        complete = self.complete
+
+        since = self.since.isoformat()
+
+        first: None | str
+        if isinstance(self.first, datetime.datetime):
+            first = self.first.isoformat()
+        else:
+            first = self.first
+
+        last: None | str
+        if isinstance(self.last, datetime.datetime):
+            last = self.last.isoformat()
+        else:
+            last = self.last
+
+        replayed = self.replayed
+
+        not_replayable = self.not_replayable.to_dict()
+
+        newly_denied = self.newly_denied.to_dict()
+
+        newly_allowed = self.newly_allowed.to_dict()
+
+        newly_asking = self.newly_asking.to_dict()
+
+        calls = []
+        for calls_item_data in self.calls:
+            calls_item = calls_item_data.to_dict()
+            calls.append(calls_item)
+
+        not_listed = self.not_listed
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "summary": summary,
+                "complete": complete,
+                "since": since,
+                "first": first,
+                "last": last,
+                "replayed": replayed,
+                "not_replayable": not_replayable,
+                "newly_denied": newly_denied,
+                "newly_allowed": newly_allowed,
+                "newly_asking": newly_asking,
+                "calls": calls,
+                "not_listed": not_listed,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.calls_and_people import CallsAndPeople
+        from ..models.not_replayable import NotReplayable
+        from ..models.simulated_call import SimulatedCall
+
+        d = dict(src_dict)
+        summary = d.pop("summary")
+
+        complete = d.pop("complete")
+
+        since = datetime.datetime.fromisoformat(d.pop("since"))
+
+        def _parse_first(data: object) -> datetime.datetime | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                first_type_0 = datetime.datetime.fromisoformat(data)
+
+                return first_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None, data)
+
+        first = _parse_first(d.pop("first"))
+
+        def _parse_last(data: object) -> datetime.datetime | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                last_type_0 = datetime.datetime.fromisoformat(data)
+
+                return last_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None, data)
+
+        last = _parse_last(d.pop("last"))
+
+        replayed = d.pop("replayed")
+
+        not_replayable = NotReplayable.from_dict(d.pop("not_replayable"))
+
+        newly_denied = CallsAndPeople.from_dict(d.pop("newly_denied"))
+
+        newly_allowed = CallsAndPeople.from_dict(d.pop("newly_allowed"))
+
+        newly_asking = CallsAndPeople.from_dict(d.pop("newly_asking"))
+
+        calls = []
+        _calls = d.pop("calls")
+        for calls_item_data in _calls:
+            calls_item = SimulatedCall.from_dict(calls_item_data)
+
+            calls.append(calls_item)
+
+        not_listed = d.pop("not_listed")
+
+        return cls(
+            summary=summary,
+            complete=complete,
+            since=since,
+            first=first,
+            last=last,
+            replayed=replayed,
+            not_replayable=not_replayable,
+            newly_denied=newly_denied,
+            newly_allowed=newly_allowed,
+            newly_asking=newly_asking,
+            calls=calls,
+            not_listed=not_listed,
+        )
