@@ -88,6 +88,8 @@ def test_there_is_no_openid_provider_unless_one_is_named() -> None:
         ("ALGORITHMS", ""),
         ("TOKEN_TYPES", "Bearer"),
         ("TOKEN_TYPES", ""),
+        ("SCOPES", "profile,email"),
+        ("SCOPES", "openid,two words"),
         ("ROLE_CLAIM", ""),
         ("ROLE_MAP", '{"admins": "king"}'),
         ("ROLE_MAP", '["admins"]'),

@@ -86,6 +86,9 @@ def _register(wanted: dict[str, Any]) -> None:
         audience=[api],
     )
     Backend.instance.save(client)
+    # Its ID tokens have the audiences of its access tokens, and are for the client; which has to be there first.
+    client.audience = [client, api]
+    Backend.instance.save(client)
 
 
 def _let_loopback_ports_vary() -> None:

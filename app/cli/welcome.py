@@ -71,7 +71,7 @@ def _pages(known: DevFile) -> str:
     """Where people decide approvals, where there is a provider that they can sign in at."""
     if known.sign_in is None:
         return ""
-    return f"""Decide calls that policy asks about, in a browser, signed in as ada:
-  {known.url}/approvals   her password: dev_json '["oidc"]["passwords"]["ada"]'
+    return f"""Decide calls that policy asks about at {known.url}/approvals, signed in as ada with this password:
+  dev_json '["oidc"]["passwords"]["ada"]'
 
 """

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "app.cli"]
@@ -111,6 +112,27 @@ def follow(document: str, port: str, directory: Path) -> str:
     return followed.stdout
 
 
+def page_of(first: dict[str, Any], person: str) -> str:
+    """What the first page says to somebody who signs in to it at the provider, in the browser of this machine."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("pages are tried in a browser: apt-get install chromium")
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        ) as browser,
+    ):
+        page = browser.new_page()
+        page.goto(first["console_url"])
+        page.fill("input[name=login]", person)
+        page.click("button[type=submit]:visible")
+        page.fill("input[name=password]", first["oidc"]["passwords"][person])
+        page.click("button[type=submit]:visible")
+        page.wait_for_url(f"{first['url']}/**")
+        return page.inner_text("body")
+
+
 def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
     tmp_path: Path, data_dir: Path, environment: dict[str, str]
 ) -> None:
@@ -146,6 +168,8 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         assert (json.loads(owner)["type"], json.loads(owner)["role"]) == ("administrator", "owner")
         assert json.loads(auditor)["role"] == "auditor"
         assert json.loads(nobody)["status"] == 403
+        assert "Nothing waits for you" in page_of(first, "ada")
+        assert "does not let you in" in page_of(first, "nora")
 
         second = subprocess.run(
             [*COMMAND, "dev"],

@@ -38,10 +38,12 @@ def check_id_token(token: Unverified, provider: Provider, nonce: str, now: float
     """It says who signed in, to us, in answer to the very attempt. Raises ``Refused``."""
     _check_kind(token, _ID_TOKEN_TYPES)
     check_standing(token, provider, _ours(provider), now)
-    authorized = token.claims.get("azp", provider.client_id)
-    alone = token.claims["aud"] in (provider.client_id, [provider.client_id])
-    if authorized != provider.client_id or not (alone or "azp" in token.claims):
+    if token.claims.get("azp", provider.client_id) != provider.client_id:
         raise Refused("the ID token is for another client")
+    audience, ours = token.claims["aud"], {provider.client_id, *provider.audiences}
+    shared = isinstance(audience, list) and not ours.issuperset(map(str, audience))
+    if shared and "azp" not in token.claims:
+        raise Refused("the ID token is for others too, and does not say that it was given to us")
     if "events" in token.claims:
         raise Refused("it is a logout token")
     said = token.claims.get("nonce")

@@ -23,6 +23,7 @@ from tests.adapters.console.provider import (
     half_hash,
     sign_in,
 )
+from tests.adapters.oidc.tokens import AUDIENCE
 from tests.features.approvals.desk import Desk
 
 COOKIE = "scopegate-session"
@@ -170,7 +171,7 @@ async def test_an_access_token_for_the_api_says_what_they_may_if_it_came_with_th
 
     # Nobody knows this subject: the group alone lets them in, as an administrator.
     admin = provider.access_token(sub="nora", groups=["admins"])
-    assert await by(admin, sub="nora") == 303
+    assert await by(admin, sub="nora", aud=[CLIENT, AUDIENCE]) == 303
     assert (await browser.get("/approvals")).status_code == 200
     # Somebody else's, with more rights, beside an ID token of one's own.
     assert await by(admin, sub="grace") == 400
