@@ -1,5 +1,6 @@
 """What policies demand beside a decision: of which requests, and what counts while a call runs."""
 
+import asyncio
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -21,6 +22,7 @@ from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
 from app.gateway.asking import Ask
+from app.gateway.pipeline import Flight
 from app.gateway.ports import ApprovalState, Call, NeededApproval, View, Withheld
 from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
@@ -168,3 +170,40 @@ async def test_a_prompt_is_bound_with_what_it_is_asked_for_with(path: str) -> No
         {"name": "letter", "arguments": {}},
         {"name": "letter"},
     ]
+
+
+async def test_an_approved_call_runs_on_until_somebody_else_has_to_approve_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flights: list[Flight] = []
+    cut = Flight.cut
+
+    def noted(flight: Flight) -> None:
+        flights.append(flight)
+        cut(flight)
+
+    monkeypatch.setattr(Flight, "cut", noted)
+    has_it, left = asyncio.Event(), asyncio.Event()
+
+    async def script(_message: dict[str, Any], receive: Any, _send: Any) -> None:
+        has_it.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    async with running() as world, scripted(script) as (url, _):
+        store, asks = world.store, world.store.policies.asks
+        store.register("shop", url, (MODERN, LEGACY), [TOOL])
+        asks["refund"] = (MARIA,)
+        async with world.client(store.issue(store.grant())) as client, asyncio.timeout(10):
+            answer = asyncio.create_task(post_modern(client, "/mcp/shop", call("refund", {})))
+            await has_it.wait()
+            await store.look_again()
+            del asks["refund"]
+            await store.look_again()
+            assert not flights
+            asks["refund"] = (MARIA, LEGAL)
+            await store.look_again()
+            await left.wait()
+            assert "access was withdrawn" in (await answer).text
+    assert list(store.outcomes.values()) == ["cancelled"]
