@@ -47,7 +47,7 @@ async def get_audit_event(session: Session, event_id: EventId) -> AuditEventView
 
 
 @router.get("/{event_id}/arguments", operation_id="get_audit_event_arguments")
-async def get_audit_arguments(
+async def get_audit_event_arguments(
     request: Request, session: Session, runtime: CurrentRuntime, event_id: EventId, caller: CanReadArguments
 ) -> AuditArgumentsView:
     """The arguments of a call, where its server has them kept. Who looks at them is an event of its own."""

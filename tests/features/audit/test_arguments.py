@@ -76,9 +76,9 @@ async def test_maintenance_deletes_arguments_past_their_retention_and_quotas_of_
     for key, start in (("past", now - timedelta(days=3)), ("today", now)):
         await connection.execute("INSERT INTO quota_uses VALUES ($1, $2, 4)", key, start)
     assert await forget_arguments(database_url, keep=timedelta(days=1), now=now + timedelta(days=3)) == 1
-    key = SecretStr(KEY)
+    secret = SecretStr(KEY)
     settings = Settings(
-        database_url=SecretStr(database_url), token_pepper=key, encryption_key=key, signing_key=key
+        database_url=SecretStr(database_url), token_pepper=secret, encryption_key=secret, signing_key=secret
     )
     await asyncio.to_thread(maintain, settings)
     left = await connection.fetch("SELECT call_id FROM audit_arguments")
