@@ -1,5 +1,6 @@
 """Test cases that are stored beside a policy, and what came of running them."""
 
+from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +20,7 @@ from app.kit.selectors import Labels, ToolName
 MOST_BYTES = 16_384
 MOST_GROUPS = 100
 DEEPEST_TOKEN = 5
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 PolicyAction = TypeAliasType(
     "PolicyAction",
@@ -49,6 +51,15 @@ PolicyTestArguments = TypeAliasType(
         Field(description="The arguments of the call.", examples=[{"amount": 250}]),
     ],
 )
+
+
+def _of_our_days(time: datetime) -> datetime:
+    """A time with a day before and after it in any zone."""
+    if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
+        raise ValueError(f"a time in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    return time
+
+
 PolicyTestSchema = Annotated[JsonSchema, AfterValidator(_storable)]
 IpAddress = Annotated[
     IPv4Address | IPv6Address,
@@ -114,7 +125,9 @@ class PolicyTestRequest(Strict):
         default=None, description="An input schema in place of that of the tool."
     )
     arguments: PolicyTestArguments = Field(default_factory=dict)
-    time: Time | None = Field(default=None, description="When; by default, when the test runs.")
+    time: Annotated[Time, AfterValidator(_of_our_days)] | None = Field(
+        default=None, description="When; by default, when the test runs."
+    )
     ip: IpAddress | None = Field(default=None, description="The address that it comes from.")
     client: PolicyTestClient = Field(
         default_factory=PolicyTestClient, description="The program that asks; by default one without a name."

@@ -13,12 +13,12 @@ import cedarpy
 
 from app.domain.arguments import ArgumentType
 from app.domain.policy import Act
-from app.features.policies.locating import Edits, Locator, edited
+from app.features.policies.locating import Budget, Edits, Locator, edited
 from app.features.policies.source import Node
 from app.features.policies.statement import Finding, Statement
 from app.features.policies.vocabulary import quoted, schema_text, untyped_arguments
 
-MOST_VARIANTS = 200
+MOST_VARIANTS = 100
 MOST_ERRORS = 20
 
 _PREFIX = re.compile(r"^for policy `policy0`, ")
@@ -92,7 +92,7 @@ class _Engine:
 
 @lru_cache(maxsize=64)
 def _parsed(schema: str) -> cedarpy.Schema:
-    return cedarpy.Schema.from_str(schema)
+    return cedarpy.Schema.from_str(schema, release_gil=True)
 
 
 def reads_arguments(statement: Statement) -> bool:
@@ -111,6 +111,10 @@ def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
     report = Report(warnings=_odd_values(statement))
     variants = _variants(statement, tools)
     matched = _check_variants(statement, variants, report)
+    looked_at = sum(map(len, variants.values()))
+    if reads_arguments(statement) and Act.CALL_TOOL in statement.acts() and looked_at < len(tools):
+        detail = f"The tools that this reaches differ in more than {MOST_VARIANTS} ways; the rest were not checked."
+        report.warnings.append(Finding("not_all_checked", detail, statement.parts.start))
     unknown = _unchecked_arguments(statement, tools)
     if report.errors:
         return report
@@ -123,7 +127,7 @@ def check_types(statement: Statement, tools: Sequence[KnownTool]) -> Report:
 
 def _check_variants(statement: Statement, variants: Mapping[_Variant, Sequence[str]], report: Report) -> bool:
     """Whether the statement can match in any variant; what is wrong in any goes into the report, each once."""
-    matched = False
+    matched, budget = False, Budget()
     failing: dict[str, tuple[_Variant, list[str]]] = {}
     for variant, paths in variants.items():
         marked = _Engine(variant.schema)(_written(statement, variant, f' when {{ context["{_MARKER}"] }}'))
@@ -134,7 +138,7 @@ def _check_variants(statement: Statement, variants: Mapping[_Variant, Sequence[s
                 failing.setdefault(message, (variant, []))[1].extend(paths)
     for message, (variant, paths) in sorted(failing.items())[:MOST_ERRORS]:
         engine = _Engine(variant.schema)
-        locator = Locator(statement.text, statement.parts, variant.head, engine, variant.edits)
+        locator = Locator(statement.text, statement.parts, variant.head, engine, variant.edits, budget)
         report.errors.append(_error(message, locator.find(message), paths))
     report.errors.sort(key=lambda finding: finding.offset)
     return matched
@@ -156,11 +160,9 @@ def _variants(statement: Statement, tools: Sequence[KnownTool]) -> dict[_Variant
     for tool in tools:
         read = tool.parameters if names is None else {k: v for k, v in tool.parameters.items() if k in names}
         edits = tuple(_settled(statement, tool))
-        found.setdefault(_Variant(head, schema_text(read), edits, untyped_arguments(read)), []).append(
-            tool.path
-        )
-        if len(found) >= MOST_VARIANTS:
-            break
+        variant = _Variant(head, schema_text(read), edits, untyped_arguments(read))
+        if variant in found or len(found) < MOST_VARIANTS:
+            found.setdefault(variant, []).append(tool.path)
     if not tools:
         found[_Variant(head, schema_text(), lenient=None)] = []
     return found

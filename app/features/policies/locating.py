@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import cedarpy
 
 from app.features.policies.source import Node, Outline, Token
 
-MOST_QUESTIONS = 300
+MOST_QUESTIONS = 400
 LARGEST_LONG = 2**63 - 1
 
 _SIGNS = frozenset("@ ( ) { } [ ] ; , . < > ! + - * ? : :: == != <= >= && || =".split())
@@ -61,13 +62,21 @@ def _complaint(text: str) -> str | None:
     return None
 
 
+@dataclass(slots=True)
+class Budget:
+    """How many questions may still be asked of the engine, about all errors of a text together."""
+
+    left: int = MOST_QUESTIONS
+
+
 class Locator:
     """Finds where in a statement an error about types is. ``edits`` are what was put in place of parts of the text."""
 
-    def __init__(self, text: str, parts: Outline, head: str, engine: Engine, edits: Edits = ()) -> None:
+    def __init__(
+        self, text: str, parts: Outline, head: str, engine: Engine, edits: Edits, budget: Budget
+    ) -> None:
         self._text, self._parts, self._head, self._engine = text, parts, head, engine
-        self._edits = edits
-        self._questions = 0
+        self._edits, self._budget = edits, budget
 
     def find(self, message: str) -> int:
         """The offset of the smallest part that has this error, or of the head when none is found."""
@@ -94,8 +103,8 @@ class Locator:
 
     def _has(self, node: Node, guards: str, message: str) -> bool:
         """Whether a part has the error, where what stands before it holds. Of any type, it equals itself."""
-        self._questions += 1
-        if self._questions > MOST_QUESTIONS:
+        self._budget.left -= 1
+        if self._budget.left < 0:
             return False
         part = self._written(node)
         return message in self._engine(self._statement(f"{guards} when {{ ({part}) == ({part}) }}"))
@@ -103,10 +112,12 @@ class Locator:
     def _parts_of(self, node: Node, guards: str) -> Iterator[tuple[Node, str]]:
         if node.kind == "operator" and node.name in {"has", "is", "like"}:
             yield node.parts[0], guards
-        elif node.kind == "operator" and node.name == "&&":
-            left, right = node.parts
-            yield left, guards
-            yield right, f"{guards} when {{ {self._written(left)} }}"
+        elif node.kind == "operator" and node.name in {"&&", "||"}:
+            # The operands of a chain one by one: each is a short question.
+            for operand in _operands(node):
+                yield operand, guards
+                if node.name == "&&":
+                    guards += f" when {{ {self._written(operand)} }}"
         elif node.kind == "if":
             condition, then, otherwise = node.parts
             yield condition, guards
@@ -121,6 +132,16 @@ class Locator:
 
     def _written(self, node: Node) -> str:
         return edited(self._text, node.start, node.end, self._edits)
+
+
+def _operands(node: Node) -> list[Node]:
+    """What a chain of one operator joins, from the left."""
+    found: list[Node] = []
+    left = node
+    while left.kind == "operator" and left.name == node.name:
+        found.append(left.parts[1])
+        left = left.parts[0]
+    return [left, *reversed(found)]
 
 
 def edited(text: str, start: int, end: int, edits: Edits) -> str:

@@ -1,6 +1,7 @@
 """REST routes of policies: drafts, their past, and what they are written in."""
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import StringConstraints
@@ -40,6 +41,9 @@ router = APIRouter(
 CanRead = Annotated[Caller, requires(Permission.POLICIES_READ)]
 CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
 DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
+IncludeEnded = Annotated[
+    Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
+]
 VersionNumber = Annotated[
     str,
     StringConstraints(pattern=r"^(draft|[1-9][0-9]{0,8})$"),
@@ -53,6 +57,17 @@ async def answer(session: AsyncSession, runtime: Runtime, response: Response, po
     set_etag(response, policy.revision)
     default = runtime.permits_by_default
     return PolicyView.from_row(policy, await warnings_about(session, policy.text, permits_by_default=default))
+
+
+async def readable(
+    session: AsyncSession, caller: Caller, policy_id: UUID, include: Literal["ended"] | None
+) -> Policy:
+    """A policy, also an ended one to those who audit. Raises ``NotFound`` and ``Forbidden``."""
+    policy = await session.get(Policy, policy_id)
+    if include is None or policy is None:
+        return service.live(policy)
+    authorize(caller, Permission.AUDIT_READ)
+    return policy
 
 
 @router.get("", operation_id="list_policies", summary="List policies, newest first")
@@ -122,15 +137,9 @@ async def get_policy(
     session: Session,
     runtime: CurrentRuntime,
     response: Response,
-    include: Annotated[
-        Literal["ended"] | None, Query(description="`ended`: also when it has ended; needs `audit.read`.")
-    ] = None,
+    include: IncludeEnded = None,
 ) -> PolicyView:
-    policy = await session.get(Policy, policy_id)
-    if include is not None and policy is not None:
-        authorize(caller, Permission.AUDIT_READ)
-        return await answer(session, runtime, response, policy)
-    return await answer(session, runtime, response, service.live(policy))
+    return await answer(session, runtime, response, await readable(session, caller, policy_id, include))
 
 
 @router.patch(
@@ -187,17 +196,17 @@ async def delete_policy(
 
 @router.get(
     "/{policy_id}/versions",
-    dependencies=[requires(Permission.POLICIES_READ)],
     operation_id="list_policy_versions",
     summary="List what was published of a policy, newest first",
 )
 async def list_policy_versions(
     policy_id: PolicyId,
     query: Annotated[PolicyVersionQuery, Query()],
+    caller: CanRead,
     session: Session,
     runtime: CurrentRuntime,
 ) -> Page[PolicyVersionView]:
-    policy = service.live(await session.get(Policy, policy_id))
+    policy = await readable(session, caller, policy_id, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_policy_versions", {"policy_id": policy.id})
     position = cursors.read(query.cursor)
     rows = list(await list_versions(session, policy.id, query.limit + 1, position[0] if position else None))
@@ -208,16 +217,17 @@ async def list_policy_versions(
 
 @router.get(
     "/{policy_id}/versions/{version}",
-    dependencies=[requires(Permission.POLICIES_READ)],
     operation_id="get_policy_version",
     summary="Read one version of a policy",
 )
 async def get_policy_version(
     policy_id: PolicyId,
     version: Annotated[str, Path(pattern=r"^[1-9][0-9]{0,8}$", description="Its number.")],
+    caller: CanRead,
     session: Session,
+    include: IncludeEnded = None,
 ) -> PolicyVersionView:
-    policy = service.live(await session.get(Policy, policy_id))
+    policy = await readable(session, caller, policy_id, include)
     return PolicyVersionView.from_row(await require_version(session, policy.id, int(version)))
 
 

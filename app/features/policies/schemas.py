@@ -205,6 +205,9 @@ class PolicyQuery(ListQuery):
 class PolicyVersionQuery(Strict):
     """Which page of a policy's versions."""
 
+    include: Literal["ended"] | None = Field(
+        default=None, description="`ended`: also when the policy has ended; needs `audit.read`."
+    )
     limit: Limit = 50
     cursor: CursorParameter = None
 

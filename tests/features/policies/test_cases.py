@@ -129,6 +129,8 @@ async def test_a_test_that_says_no_request_is_refused(api: httpx2.AsyncClient) -
         ({**REFUND, "arguments": {"a": "\x00"}}, "/tests/0/request/arguments"),
         ({**REFUND, "arguments": {"a": "x" * 20_000}}, "/tests/0/request/arguments"),
         ({**REFUND, "ip": "10.0.0.0/8"}, "/tests/0/request/ip"),
+        ({**REFUND, "time": "9999-12-31T23:59:59Z"}, "/tests/0/request/time"),
+        ({**REFUND, "time": "0001-01-01T00:00:00Z"}, "/tests/0/request/time"),
         ({**REFUND, "token_depth": 6}, "/tests/0/request/token_depth"),
     ):
         body = {

@@ -117,7 +117,9 @@ async def test_a_policy_decides_from_its_publishing_to_its_end_and_keeps_its_pas
     ended = await api.delete(path, headers=tag(8))
     assert (ended.status_code, ended.json()["status"], ended.json()["version"]) == (200, "ended", 4)
     assert await set_version(sessions) == start + 6
-    assert (await api.get(path)).status_code == 404
+    for gone_path in (path, f"{path}/versions", f"{path}/versions/1"):
+        assert (await api.get(gone_path)).status_code == 404
+        assert (await api.get(gone_path, params={"include": "ended"})).status_code == 200
 
     texts = [
         (content["text"], content["mode"], current) for content, current in await history(sessions, "policy")

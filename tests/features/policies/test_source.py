@@ -202,6 +202,14 @@ def test_what_may_not_be_meant_is_a_warning(text: str, codes: list[str]) -> None
     assert warned(text) == codes
 
 
+def test_of_many_tools_that_are_unlike_some_are_checked_and_it_is_said() -> None:
+    unlike = [KnownTool("many", f"t{number}", "read", {f"a{number}": STRING}) for number in range(150)]
+    whole = read_statement(f"{CALL} when {{ context.arguments == {{}} }};")
+    assert "not_all_checked" in {finding.code for finding in check_types(whole, unlike).warnings}
+    alike = [KnownTool("many", f"t{number}", "read", {"a": STRING}) for number in range(150)]
+    assert check_types(whole, alike).warnings == []
+
+
 @pytest.mark.parametrize(
     "annotations",
     [

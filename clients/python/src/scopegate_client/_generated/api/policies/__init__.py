@@ -443,6 +443,7 @@ class PoliciesResource(Resource):
         self,
         policy_id: str,
         *,
+        include: Literal["ended"] | None = None,
         page_size: int | None = None,
     ) -> Listing[PolicyVersion]:
         """List what was published of a policy, newest first.
@@ -451,11 +452,13 @@ class PoliciesResource(Resource):
 
         Args:
             policy_id: The id of a policy.
+            include: `ended`: also when the policy has ended; needs `audit.read`.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
             lambda cursor: _list_policy_versions.call(
                 policy_id,
+                include=include,
                 limit=page_size,
                 cursor=cursor,
             )
@@ -465,6 +468,8 @@ class PoliciesResource(Resource):
         self,
         policy_id: str,
         version: str,
+        *,
+        include: Literal["ended"] | None = None,
     ) -> PolicyVersion:
         """Read one version of a policy.
 
@@ -473,11 +478,13 @@ class PoliciesResource(Resource):
         Args:
             policy_id: The id of a policy.
             version: Its number.
+            include: `ended`: also when it has ended; needs `audit.read`.
         """
         return self._send(
             _get_policy_version.call(
                 policy_id,
                 version,
+                include=include,
             )
         )
 
@@ -882,6 +889,7 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         policy_id: str,
         *,
+        include: Literal["ended"] | None = None,
         page_size: int | None = None,
     ) -> AsyncListing[PolicyVersion]:
         """List what was published of a policy, newest first.
@@ -890,11 +898,13 @@ class AsyncPoliciesResource(AsyncResource):
 
         Args:
             policy_id: The id of a policy.
+            include: `ended`: also when the policy has ended; needs `audit.read`.
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
             lambda cursor: _list_policy_versions.call(
                 policy_id,
+                include=include,
                 limit=page_size,
                 cursor=cursor,
             )
@@ -904,6 +914,8 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         policy_id: str,
         version: str,
+        *,
+        include: Literal["ended"] | None = None,
     ) -> PolicyVersion:
         """Read one version of a policy.
 
@@ -912,10 +924,12 @@ class AsyncPoliciesResource(AsyncResource):
         Args:
             policy_id: The id of a policy.
             version: Its number.
+            include: `ended`: also when it has ended; needs `audit.read`.
         """
         return await self._send(
             _get_policy_version.call(
                 policy_id,
                 version,
+                include=include,
             )
         )

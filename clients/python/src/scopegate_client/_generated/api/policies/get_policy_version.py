@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ...._call import (
     Call,
     path_of,
@@ -12,6 +14,8 @@ from ...models.policy_version import PolicyVersion
 def call(
     policy_id: str,
     version: str,
+    *,
+    include: Literal["ended"] | None = None,
 ) -> Call[PolicyVersion]:
     """The request."""
     return Call(
@@ -22,5 +26,8 @@ def call(
             policy_id=policy_id,
             version=version,
         ),
+        query={
+            "include": include,
+        },
         read=PolicyVersion.from_dict,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ...._call import (
     Call,
     path_of,
@@ -12,6 +14,7 @@ from ...models.policy_version_page import PolicyVersionPage
 def call(
     policy_id: str,
     *,
+    include: Literal["ended"] | None = None,
     limit: int | None = None,
     cursor: str | None = None,
 ) -> Call[PolicyVersionPage]:
@@ -24,6 +27,7 @@ def call(
             policy_id=policy_id,
         ),
         query={
+            "include": include,
             "limit": limit,
             "cursor": cursor,
         },
