@@ -83,7 +83,7 @@ client-check: $(GENERATOR)/.installed ## Check that clients/python is that of op
 bench: $(STAMP) ## Measure a tools/call through the gateway against the upstream alone
 	$(BIN)/python -m bench
 
-bench-more: $(STAMP) ## Measure what else has a target: workers, issuing, cuts, memory, lists
+bench-more: $(STAMP) ## Measure what else has a target: policies, workers, issuing, cuts, memory, lists
 	$(BIN)/python -m bench more
 
 bench-peers: $(STAMP) ## Measure a tools/call through the gateway against other gateways
@@ -110,7 +110,7 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
 clean: ## Remove the environment and the caches; the data in .scopegate stays
-	rm -rf $(VENV) tests/provider/node_modules tests/conformance/node_modules tests/interop/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) tests/adapters/console/node_modules tests/provider/node_modules tests/conformance/node_modules tests/interop/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 $(GENERATOR)/.installed: clients/python/generator/requirements.lock | $(STAMP)
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(GENERATOR)

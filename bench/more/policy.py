@@ -1,7 +1,7 @@
 """What policies cost a call: none published beside a hundred and a thousand, with and without some that read it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from statistics import median
 
@@ -10,6 +10,7 @@ import uvloop
 
 from bench import policies, report, rounds
 from bench.ground import DATABASE, Ground
+from bench.more import deciding
 from bench.processes import CannotMeasure
 from bench.rounds import Measured, Plan
 from bench.seed import SLUG
@@ -30,15 +31,20 @@ def measure(ground: Ground, plan: Plan) -> list[Figure]:
         apart = policies.others(count, SLUG, ground.seeded.groups)
         sets[_named(count, _APART)] = apart
         sets[_named(count, _READING)] = apart + policies.reading(SLUG)
+    spent = deciding.measure(sets, ground.seeded.groups, 5 * plan.rounds)
     with ExitStack() as stack:
         systems = [_system(stack, ground, number, *each) for number, each in enumerate(sets.items())]
         measured = uvloop.run(rounds.measure(systems, ground.postmaster, plan))
     if failed := report.errors(measured):
         raise CannotMeasure("\n".join(failed))
     return [
-        _figure(measured, _named(count, kind), bound, max(plan.callers))
+        figure
         for count in COUNTS
         for kind, bound in _BOUNDS.items()
+        for figure in (
+            _decision(spent, _named(count, kind), bound),
+            _call(measured, _named(count, kind), bound, max(plan.callers)),
+        )
     ]
 
 
@@ -64,11 +70,17 @@ async def _copied(ground: Ground, database: str, texts: Sequence[str]) -> None:
     await policies.publish(ground.owner_url.replace(f"/{DATABASE}", f"/{database}"), texts)
 
 
-def _figure(measured: Sequence[Sequence[Measured]], name: str, bound: float, callers: int) -> Figure:
-    """The processor time of a call more than without policy: within each round, then the median."""
-    more = []
+def _decision(spent: Mapping[str, Sequence[float]], name: str, bound: float) -> Figure:
+    whole = f"CPU of a decision over none published, of {median(spent[_NONE]):.1f}"
+    return Figure(name, deciding.more(spent, name, _NONE), "µs", at_most(bound), whole)
+
+
+def _call(measured: Sequence[Sequence[Measured]], name: str, bound: float, callers: int) -> Figure:
+    """The processor time of a whole call more than without policy: within each round, then the median."""
+    base, more = [], []
     for one in measured:
         cpu = {each.system: each.cpu for each in one if each.sample.callers == callers}
+        base.append(cpu[_NONE])
         more.append(cpu[name] - cpu[_NONE])
-    spread = f"CPU of a call over none published; rounds from {min(more):.1f} to {max(more):.1f}"
-    return Figure(name, median(more), "µs", at_most(bound), spread)
+    detail = f"CPU of a call over none published, of {median(base):.0f}; {min(more):.0f} to {max(more):.0f} by round"
+    return Figure("", median(more), "µs", at_most(bound), detail)

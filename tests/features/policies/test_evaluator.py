@@ -264,6 +264,7 @@ def test_a_policy_that_does_not_compile_denies_whatever_it_could_be_about() -> N
                  "permit (principal, action, resource);" * 2,
                  '@quota("many") forbid (principal, action == Action::"call_tool", resource);',
                  '@require_approval("x") permit (principal, action == Action::"call_tool", resource);',
+                 f"{FORBID} when {{ {'(' * 3000}true{')' * 3000} }};", f"{FORBID} when {{ {'!' * 4000}true }};",
                  "forbid (principal == ?principal, action, resource);"):  # fmt: skip
         tested = evaluator(text, "permit (principal, action, resource);")
         for request in (call(PEOPLE[0], PAY), call(PEOPLE[0], PAY, act=Act.USE_SERVER, tool=None)):
