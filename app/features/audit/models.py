@@ -170,7 +170,16 @@ class ObjectVersion(SQLModel, table=True):
     """The past of grants, memberships, scopes, definitions: one closed or current version each."""
 
     __tablename__ = "object_versions"
-    __table_args__ = (Index("ix_object_versions_kind_valid_from", "kind", "valid_from"),)
+    __table_args__ = (
+        Index("ix_object_versions_kind_valid_from", "kind", "valid_from"),
+        # What was whose, for answers about the past.
+        Index("ix_object_versions_identity", text("(content ->> 'identity_id')"),
+              postgresql_where=text("kind IN ('grant', 'membership')")),
+        Index("ix_object_versions_group", text("(content ->> 'group_id')"),
+              postgresql_where=text("kind = 'grant'")),
+        Index("ix_object_versions_server", text("(content ->> 'server_id')"),
+              postgresql_where=text("kind = 'tool_definition'")),
+    )  # fmt: skip
 
     object_id: UUID = Field(primary_key=True)
     version: int = Field(primary_key=True)

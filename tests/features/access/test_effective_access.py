@@ -82,7 +82,13 @@ async def test_each_server_and_tool_comes_with_the_grant_and_the_group_that_give
     shown = await access(api, ada)
     assert (shown["identity_id"], shown["stopped"], shown["next_cursor"]) == (ada["id"], None, None)
     assert [item["slug"] for item in shown["items"]] == [fleet.slugs["books"], fleet.slugs["notes"]]
-    because = {"decision": "allow", "reason_code": "granted", "policy_ids": [], "approver_groups": []}
+    because = {
+        "decision": "allow",
+        "reason_code": "granted",
+        "policy_ids": [],
+        "any_call": True,
+        "approver_groups": [],
+    }
     by_team = because | {"grant_id": ours["id"], "group_id": team["id"]}
     by_own = because | {"grant_id": own["id"], "group_id": None}
     books, notes = shown["items"]

@@ -27,6 +27,10 @@ class AccessReason:
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
+    any_call: bool
+    """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
+    or asks: then some calls may be denied, or have to be approved."""
+
     approver_groups: list[str]
     """The groups of which somebody has to approve each call; of each group one."""
 
@@ -43,6 +47,8 @@ class AccessReason:
 
         policy_ids = self.policy_ids
 
+        any_call = self.any_call
+
         approver_groups = self.approver_groups
 
         field_dict: dict[str, Any] = {}
@@ -53,6 +59,7 @@ class AccessReason:
                 "grant_id": grant_id,
                 "group_id": group_id,
                 "policy_ids": policy_ids,
+                "any_call": any_call,
                 "approver_groups": approver_groups,
             }
         )
@@ -77,6 +84,8 @@ class AccessReason:
 
         policy_ids = cast(list[str], d.pop("policy_ids"))
 
+        any_call = d.pop("any_call")
+
         approver_groups = cast(list[str], d.pop("approver_groups"))
 
         return cls(
@@ -85,5 +94,6 @@ class AccessReason:
             grant_id=grant_id,
             group_id=group_id,
             policy_ids=policy_ids,
+            any_call=any_call,
             approver_groups=approver_groups,
         )

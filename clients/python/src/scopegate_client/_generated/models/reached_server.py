@@ -31,6 +31,10 @@ class ReachedServer:
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
+    any_call: bool
+    """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
+    or asks: then some calls may be denied, or have to be approved."""
+
     approver_groups: list[str]
     """The groups of which somebody has to approve each call; of each group one."""
 
@@ -64,6 +68,8 @@ class ReachedServer:
 
         policy_ids = self.policy_ids
 
+        any_call = self.any_call
+
         approver_groups = self.approver_groups
 
         server_id = self.server_id
@@ -95,6 +101,7 @@ class ReachedServer:
                 "grant_id": grant_id,
                 "group_id": group_id,
                 "policy_ids": policy_ids,
+                "any_call": any_call,
                 "approver_groups": approver_groups,
                 "server_id": server_id,
                 "slug": slug,
@@ -126,6 +133,8 @@ class ReachedServer:
         group_id = _parse_group_id(d.pop("group_id"))
 
         policy_ids = cast(list[str], d.pop("policy_ids"))
+
+        any_call = d.pop("any_call")
 
         approver_groups = cast(list[str], d.pop("approver_groups"))
 
@@ -176,6 +185,7 @@ class ReachedServer:
             grant_id=grant_id,
             group_id=group_id,
             policy_ids=policy_ids,
+            any_call=any_call,
             approver_groups=approver_groups,
             server_id=server_id,
             slug=slug,

@@ -28,6 +28,10 @@ class ToolCaller:
     policy_ids: list[str]
     """The policies that decided, if any did."""
 
+    any_call: bool
+    """Whether every call is allowed, whatever it says. False where a policy reads what it says, counts it
+    or asks: then some calls may be denied, or have to be approved."""
+
     approver_groups: list[str]
     """The groups of which somebody has to approve each call; of each group one."""
 
@@ -53,6 +57,8 @@ class ToolCaller:
 
         policy_ids = self.policy_ids
 
+        any_call = self.any_call
+
         approver_groups = self.approver_groups
 
         identity_id = self.identity_id
@@ -69,6 +75,7 @@ class ToolCaller:
                 "grant_id": grant_id,
                 "group_id": group_id,
                 "policy_ids": policy_ids,
+                "any_call": any_call,
                 "approver_groups": approver_groups,
                 "identity_id": identity_id,
                 "user_name": user_name,
@@ -96,6 +103,8 @@ class ToolCaller:
 
         policy_ids = cast(list[str], d.pop("policy_ids"))
 
+        any_call = d.pop("any_call")
+
         approver_groups = cast(list[str], d.pop("approver_groups"))
 
         identity_id = d.pop("identity_id")
@@ -110,6 +119,7 @@ class ToolCaller:
             grant_id=grant_id,
             group_id=group_id,
             policy_ids=policy_ids,
+            any_call=any_call,
             approver_groups=approver_groups,
             identity_id=identity_id,
             user_name=user_name,
