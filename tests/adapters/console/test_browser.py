@@ -14,6 +14,7 @@ from tests.adapters.console.test_approval_pages import BACKWARDS, EVIL, keep
 from tests.api import Account
 from tests.features.approvals.desk import Desk
 from tests.features.tokens.world import World
+from tests.npm import install
 from tests.provider.openid import ADMINS, AUDIENCE, PAGES, PAGES_SECRET, OpenIdProvider, openid_provider
 from tests.story.service import Service, whole_service
 
@@ -22,6 +23,8 @@ _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+HERE = Path(__file__).parent
+AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = ViewportSize(width=390, height=844)
 
 
@@ -31,6 +34,7 @@ async def browser() -> AsyncIterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("pages are tried in a browser: apt-get install chromium")
+    install(HERE, "looking whether everybody can use the pages")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
         yield browser
@@ -59,6 +63,17 @@ async def sign_in(page: Page, person: str) -> None:
     await page.fill("input[name=password]", "any")
     await page.click("button[type=submit]")
     await page.click("button[type=submit]")  # Consent.
+
+
+async def check_for_everybody(page: Page) -> None:
+    """Nothing on the page keeps anybody from using it, as far as a program can tell (WCAG 2.2 AA)."""
+    # As a browser's own debugger does: the page's policy lets nothing in.
+    session = await page.context.new_cdp_session(page)
+    await session.send("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
+    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    found = await page.evaluate("(rules) => axe.run(document, {runOnly: rules})", rules)
+    assert len(found["passes"]) > 10
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
 
 
 async def overflow(page: Page) -> float:
@@ -92,12 +107,16 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     await page.reload()
     await page.screenshot(path=tmp_path / "phone.png", full_page=True)
     assert await overflow(page) <= 0
+    await check_for_everybody(page)
     assert await page.inner_text("pre .odd >> nth=0") == "U+202E"
     await page.fill("textarea", "Agreed on the phone.")
     await page.click("text=Approve this call once")
     assert page.url == address
     assert "approved" in await page.inner_text(".state")
     assert await desk.state(first) == "approved"
+    await check_for_everybody(page)
+    await page.goto(f"{service.url}/approvals")
+    await check_for_everybody(page)
     assert complaints == []
 
     # Nothing of it is a script's work.
