@@ -41,13 +41,13 @@ class Console:
 
     def is_asked_as(self, host: str) -> bool:
         """Whether a request came by the name that this service has, and not by one that was made to point here."""
-        parts, asked = urlsplit(self.public_url), urlsplit(f"//{host}")
+        parts = urlsplit(self.public_url)
+        default = _PORTS.get(parts.scheme)
         try:
-            default = _PORTS.get(parts.scheme)
-            same_port = (asked.port or default) == (parts.port or default)
+            asked = urlsplit(f"//{host}")
+            return (asked.hostname, asked.port or default) == (parts.hostname, parts.port or default)
         except ValueError:
             return False
-        return same_port and asked.hostname == parts.hostname
 
     def check_safe(self) -> None:
         """Raise ``Malformed`` where a cookie could be read on its way."""

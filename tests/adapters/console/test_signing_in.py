@@ -251,9 +251,12 @@ async def test_a_page_goes_on_to_this_service_alone_and_is_served_under_its_name
         answer = await sign_in(new_browser(), provider, target)
         assert answer.headers["location"] == "/approvals", target
     for path in ("/login", "/approvals", "/signed-out"):
-        assert (await new_browser().get(path, headers={"Host": "evil.example.com"})).status_code == 400
+        for host in ("evil.example.com", "127.0.0.1", "127.0.0.1:8081", "[", "127.0.0.1:x", ""):
+            answer = await new_browser().get(path, headers={"Host": host})
+            assert answer.status_code == 400, host
 
 
+@pytest.mark.slow
 async def test_several_providers_are_offered_and_those_without_a_client_are_not(
     new_browser: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Any
 ) -> None:
