@@ -34,13 +34,13 @@ BEHIND = """
 # A caller, and who answers for the caller; a service account comes as whoever answers for it.
 _MINE = "SELECT CAST(:me AS uuid) UNION SELECT owner_id FROM identities WHERE id = CAST(:me AS uuid)"
 OWN = f"EXISTS (SELECT 1 FROM ({BEHIND}) behind WHERE behind.id IN ({_MINE}))"  # noqa: S608 - constants of ours
-# Nothing of these comes back: the approval is bound to what was.
+# An approval is bound to what was. Of these a definition alone may come back, and is then worth approving again.
 VOID = """CASE
     WHEN t.revoked_at IS NOT NULL OR t.expires_at <= clock_timestamp() THEN 'token_ended'
     WHEN i.status = 'offboarded' THEN 'identity_offboarded'
-    WHEN a.definition_digest IS NOT NULL AND (
+    WHEN s.ended_at IS NOT NULL OR (a.definition_digest IS NOT NULL AND (
         tool.state IS DISTINCT FROM 'active' OR tool.approved_digest IS DISTINCT FROM a.definition_digest
-    ) THEN 'definition_changed'
+    )) THEN 'definition_changed'
     WHEN EXISTS (
         SELECT 1 FROM unnest(a.policy_ids, a.policy_versions) AS asked (id, version)
         WHERE NOT EXISTS (

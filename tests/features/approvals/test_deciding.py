@@ -5,11 +5,13 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
 from app.features.identities.models import Identity
 from app.features.service_accounts.models import ServiceAccount
 from app.kit.authorization import Caller, Role
 from app.kit.ids import APPROVAL, format_id, new_id
+from tests.features.administrators.people import until_waiting
 from tests.features.approvals.desk import PATH, Desk, a_person, path, shown
 
 
@@ -170,8 +172,14 @@ async def test_a_program_is_no_member_of_the_groups_of_whoever_answers_for_it(de
 
 
 async def test_who_left_the_group_decides_no_more(desk: Desk) -> None:
-    asked = await desk.asked(identity_id=desk.ada.id)
-    await desk.world.sql("DELETE FROM group_members WHERE identity_id = :id", id=desk.grace.id)
+    """Nor who leaves it in the very moment: the decision waits for it."""
+    asked, leave = await desk.asked(), text("DELETE FROM group_members WHERE identity_id = :id")
+    async with desk.world.sessions() as session:
+        await session.execute(leave, {"id": desk.grace.id})
+        deciding = asyncio.create_task(desk.refused(a_person(desk.grace), asked))
+        await until_waiting(desk.world.sessions)
+        await session.commit()
+    assert await deciding == (403, "forbidden")
     assert await desk.refused(a_person(desk.grace), asked) == (404, "not_found")
 
 
@@ -207,6 +215,7 @@ async def test_what_no_call_can_use_any_more_is_told_and_not_approved(desk: Desk
         ("UPDATE tools SET state = 'quarantined'", "UPDATE tools SET state = 'active'", "definition_changed"),
         ("UPDATE tools SET approved_digest = 'x'", "UPDATE tools SET approved_digest = definition_digest",
          "definition_changed"),
+        ("UPDATE servers SET ended_at = now()", "UPDATE servers SET ended_at = NULL", "definition_changed"),
         ("UPDATE tokens SET revoked_at = now()", "UPDATE tokens SET revoked_at = NULL", "token_ended"),
         ("UPDATE tokens SET expires_at = now()", "UPDATE tokens SET expires_at = now() + interval '1 day'",
          "token_ended"),
