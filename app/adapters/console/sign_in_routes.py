@@ -21,7 +21,7 @@ from app.domain.errors import (
 )
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sign_in import SignedIn
-from app.features.administrators.claims import NamesNobody
+from app.features.administrators.claims import NamesNobody, workload_account
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import repository as providers
 from app.features.identity_providers.provider import Provider
@@ -179,13 +179,16 @@ async def _admitted(request: Request, runtime: Runtime, signed_in: SignedIn) -> 
     """The person. Raises ``Forbidden`` for whoever is not let in; the page never says which reason it was."""
     request_id = request.state.request_id
     try:
+        if workload_account(signed_in.provider, signed_in.claims) is not None:
+            # A program's claims: it has no browser, and whoever has one is not the program.
+            raise _not_let_in()
         caller = await sign_in(runtime.sessions, signed_in.provider, signed_in.claims, request_id)
     except NamesNobody as nobody:
         _log.warning("request %s: a sign-in with a browser names nobody: %s", request_id, nobody.reason)
         raise _not_let_in() from None
     except Unauthenticated:
         raise _not_let_in() from None
-    if caller.kind not in {"administrator", "identity"}:
+    if caller.identity_id is None:
         raise _not_let_in()
     return caller
 

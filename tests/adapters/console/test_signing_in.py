@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import time
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from joserfc.jwk import ECKey
 from sqlalchemy import text
 
-from app.kit.ids import IDENTITY, format_id
+from app.kit.ids import IDENTITY, SERVICE_ACCOUNT, format_id
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import (
     CLIENT,
@@ -24,6 +25,7 @@ from tests.adapters.console.provider import (
     sign_in,
 )
 from tests.adapters.oidc.tokens import AUDIENCE
+from tests.api import Account
 from tests.features.approvals.desk import Desk
 
 COOKIE = "scopegate-session"
@@ -179,10 +181,22 @@ async def test_an_access_token_for_the_api_says_what_they_may_if_it_came_with_th
 
 
 async def test_who_is_unknown_or_stopped_here_is_told_so_and_is_not_signed_in(
-    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, api: httpx2.AsyncClient
+    new_browser: NewBrowser,
+    provider: SigningProvider,
+    desk: Desk,
+    api: httpx2.AsyncClient,
+    owner: Account,
 ) -> None:
     browser = new_browser()
     assert (await sign_in(browser, provider, sub="stranger")).status_code == 403
+    program = {"service_account_id": format_id(SERVICE_ACCOUNT, owner.id), "claims": {"sub": "robot"}}
+    await desk.world.sql(
+        "UPDATE identity_providers SET settings = jsonb_set(settings, '{workloads}', CAST(:it AS jsonb)) RETURNING id",
+        it=json.dumps([program]),
+    )
+    assert (await sign_in(browser, provider, sub="robot")).status_code == 403
+    as_program = "SELECT 1 FROM audit_events WHERE action = 'service_account.sign_in'"
+    assert await desk.world.sql(as_program) == []
     await api.post(f"/api/v1/identities/{format_id(IDENTITY, desk.grace.id)}/suspend")
     refused = await sign_in(browser, provider, sub="grace")
     assert refused.status_code == 403
