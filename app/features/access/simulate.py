@@ -69,24 +69,49 @@ class Tally:
         return len(calls), len(set(calls))
 
 
+_Key = tuple[UUID, UUID, str]
+"""Token, server and tool."""
+
+
 class _Judge:
-    """One of the two sets, with the uses that its quotas have counted."""
+    """One of the two sets, with the uses that its quotas have counted.
+
+    What it says of every call of a tool by a token is worked out once, as long as it holds.
+    """
 
     def __init__(self, policies: PolicyEvaluator) -> None:
         self._around = Surroundings(0, 0, policies)
         self._policies = policies
         self._used: Counter[tuple[str, float]] = Counter()
+        self._reads: dict[_Key, bool] = {}
+        self._known: dict[_Key, Decision] = {}
 
-    def reads_arguments(self, requests: Sequence[PolicyInput]) -> bool:
-        policies = self._policies
-        return isinstance(policies, Evaluator) and any(map(policies.reads_arguments, requests))
+    def reads_arguments(self, question: Question, at: float) -> bool:
+        """Whether a policy reads what a call of this tool by this token says, whatever that is."""
+        key = _key(question)
+        if key not in self._reads:
+            policies = self._policies
+            self._reads[key] = isinstance(policies, Evaluator) and any(
+                map(policies.reads_arguments, _requests(question, at))
+            )
+        return self._reads[key]
 
     def judge(self, question: Question, at: float) -> Judged:
-        decision = decide(question, self._around, at)
+        decision = self._decision(question, at)
         spent = None if decision.effect is not Effect.ALLOW else self._spent(decision)
         if spent is not None:
             return Judged(Effect.DENY, "quota_exceeded", (spent.policy_id,))
         return Judged(decision.effect, decision.reason_code, decision.policy_ids)
+
+    def _decision(self, question: Question, at: float) -> Decision:
+        key = _key(question)
+        known = self._known.get(key)
+        if known is not None and known.valid_from <= at < known.valid_until:
+            return known
+        decision = decide(question, self._around, at)
+        if decision.for_any_call:
+            self._known[key] = decision
+        return decision
 
     def _spent(self, decision: Decision) -> QuotaDemand | None:
         """The quota of which nothing is left; otherwise one use of each is counted."""
@@ -170,8 +195,8 @@ class Simulation:
             question = self._question(call, {})
             if question is None or call.bare:
                 continue
-            requests = _requests(question, call.time.timestamp())
-            if any(judge.reads_arguments(requests) for judge in self._judges):
+            at = call.time.timestamp()
+            if any(judge.reads_arguments(question, at) for judge in self._judges):
                 found.append(call)
         return found
 
@@ -200,6 +225,13 @@ class Simulation:
             return None
         program = CallerProgram(call.name, call.version)
         return Question(token, server, call.tool, arguments, address_of(call.ip), program=program)
+
+
+def _key(question: Question) -> _Key:
+    server = question.server
+    if server is None or question.tool is None:
+        raise AssertionError("a call is of a tool of a server")
+    return question.token.id, server.id, question.tool
 
 
 def _requests(question: Question, at: float) -> list[PolicyInput]:
