@@ -221,6 +221,17 @@ async def organise(
     )
 
 
+async def count_calls(api: httpx2.AsyncClient, here: Organisation) -> None:
+    """Have a policy count the person's calls, and forbid none of them: each goes the second lane from now on."""
+    text = f"""@quota("1000000 per day")
+    forbid (principal == Identity::"{here.person}", action == Action::"call_tool", resource);"""
+    draft = await api.post("/api/v1/policies", json={"name": f"counting {here.person}", "text": text})
+    assert draft.status_code == 201, draft.text
+    seen = {"If-Match": draft.headers["etag"]}
+    answer = await api.post(f"/api/v1/policies/{draft.json()['id']}/publish", headers=seen)
+    assert answer.is_success, answer.text
+
+
 async def fetch(database_url: str, statement: str, *values: object) -> list[asyncpg.Record]:
     """Run one statement beside the gateways."""
     connection = await asyncpg.connect(database_url)

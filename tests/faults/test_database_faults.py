@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from tests.faults.database_proxy import Fault, database_proxy
-from tests.faults.harness import Gateway, administration, organise
+from tests.faults.harness import Gateway, administration, count_calls, organise
 from tests.faults.load import Call, load
 from tests.faults.upstream import upstream
 
@@ -24,8 +24,11 @@ def _is_refusal(call: Call) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("counted", [False, True], ids=["first lane", "second lane"])
 @pytest.mark.parametrize("fault", list(Fault))
-async def test_calls_are_refused_soon_and_service_resumes(database_url: str, fault: Fault) -> None:
+async def test_calls_are_refused_soon_and_service_resumes(
+    database_url: str, fault: Fault, counted: bool
+) -> None:
     with tempfile.TemporaryDirectory(prefix="sg-faults-", dir="/tmp") as place:
         async with database_proxy(database_url) as proxy, upstream() as server:
             gateway = Gateway(proxy.url, Path(place))
@@ -33,6 +36,8 @@ async def test_calls_are_refused_soon_and_service_resumes(database_url: str, fau
                 await gateway.start()
                 async with administration(database_url, gateway) as api:
                     organisation = await organise(api, server.url)
+                    if counted:
+                        await count_calls(api, organisation)
                 port = gateway.port
                 async with load(organisation.way, [port], CALLERS) as running:
                     await running.answered([port], 50, since=monotonic())

@@ -9,7 +9,7 @@ import pytest
 
 from tests import database
 from tests.faults.conftest import Pair
-from tests.faults.harness import Organisation, administration, gateways, organise
+from tests.faults.harness import Organisation, administration, count_calls, gateways, organise
 from tests.faults.load import Call, load
 from tests.faults.upstream import upstream
 
@@ -44,7 +44,7 @@ async def drafted(api: httpx2.AsyncClient, organisation: Organisation) -> httpx2
     return answer
 
 
-async def overtaking(pair: Pair, route: str) -> list[Call]:
+async def overtaking(pair: Pair, route: str, *, counted: bool = False) -> list[Call]:
     """Revoke under load; the calls that started after the answer and were received upstream all the same."""
     async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
         organisation = await organise(api, server.url, through_group=route in _THROUGH_GROUP)
@@ -54,6 +54,8 @@ async def overtaking(pair: Pair, route: str) -> list[Call]:
             for name in ("token", "grant", "group", "person", "server", "echo")
         }
         draft = await drafted(api, organisation)
+        if counted:
+            await count_calls(api, organisation)
         ids["policy"] = draft.json()["id"]
         begun = monotonic()
         async with load(organisation.way, pair.ports) as running:
@@ -76,6 +78,12 @@ async def overtaking(pair: Pair, route: str) -> list[Call]:
 )
 async def test_no_call_that_starts_after_the_answer_reaches_the_upstream(pair: Pair, route: str) -> None:
     assert await overtaking(pair, route) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("route", ["token", "policy"])
+async def test_nor_does_one_that_uses_something_up(pair: Pair, route: str) -> None:
+    assert await overtaking(pair, route, counted=True) == []
 
 
 @pytest.fixture
