@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -78,7 +79,7 @@ def _paths(node: Any) -> Iterator[tuple[str, ...]]:
         yield from _paths(getattr(node, name))
 
 
-def reads_context(node: pst.Expr | pst.Clause) -> bool:
+def reads_context(node: pst.Expr) -> bool:
     """Whether an expression reads anything of the context."""
     return next(_paths(node), None) is not None
 
@@ -98,19 +99,20 @@ def exact_id(prefix: str, text: str) -> UUID | None:
     return id if format_id(prefix, id) == text else None
 
 
-def leading_conditions(policy: pst.Template) -> tuple[pst.When, ...]:
-    """The conditions before the first that reads the context.
+def conditions_of(policy: pst.Template) -> tuple[list[pst.Expr], list[pst.Expr]]:
+    """What a policy asks in turn: before the first that reads the context, and from that on.
 
-    Cedar takes conditions in their order and stops at the first that is false or fails. So where these do not hold
-    the policy does nothing for any call, and where they fail it fails for every call. Of later ones neither is true.
+    Cedar takes conditions in their order and stops at the first that is false or fails. So where the leading ones do
+    not hold the policy does nothing for any call, and where they fail it fails for every call. Of later ones neither
+    is true.
     """
-    leading: list[pst.When] = []
-    for clause in policy.clauses:
-        for condition in _conjuncts(clause.expr, negated=isinstance(clause, pst.Unless)):
-            if reads_context(condition):
-                return tuple(leading)
-            leading.append(pst.When(condition))
-    return tuple(leading)
+    every = [
+        condition
+        for clause in policy.clauses
+        for condition in _conjuncts(clause.expr, negated=isinstance(clause, pst.Unless))
+    ]
+    leading = list(takewhile(lambda condition: not reads_context(condition), every))
+    return leading, every[len(leading) :]
 
 
 def _conjuncts(condition: pst.Expr, *, negated: bool) -> Iterator[pst.Expr]:

@@ -9,7 +9,8 @@ import cedarpy
 from cedarpy import pst
 
 from app.domain.policy import Act
-from app.features.policies.analysis import CALL_PARTS, Part, Reads, groups_in, leading_conditions, reads_of
+from app.features.policies.analysis import CALL_PARTS, Part, Reads, conditions_of, groups_in, reads_of
+from app.features.policies.foreseen import Check, checks_of
 from app.features.policies.heads import Head, head_of
 from app.features.policies.published import Mode, PublishedPolicy
 from app.features.policies.source import tokens_of, too_deep
@@ -27,7 +28,8 @@ class CompiledPolicy:
 
     ``whole`` and ``leading`` are statements for the engine: all of it, and its head with what it asks before it
     reads the context (``None``: nothing). Both are written as ``forbid``, of which the engine tells every one that
-    is satisfied; the effect is applied afterwards. ``fault``: this is no policy that can be evaluated, and whatever
+    is satisfied; the effect is applied afterwards. ``checks`` are those of its other conditions that can be told
+    without the engine. ``fault``: this is no policy that can be evaluated, and whatever
     it could have been about is denied.
     """
 
@@ -38,6 +40,7 @@ class CompiledPolicy:
     groups: frozenset[UUID] = frozenset()
     whole: pst.Template | None = None
     leading: pst.Template | None = None
+    checks: tuple[Check, ...] = ()
     group: str | None = None
     quota: int | None = None
     reason: str | None = None
@@ -89,7 +92,7 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
         # Its window is a day, so time goes into it.
         reads = replace(reads, parts=reads.parts | {Part.TIME})
     bare = replace(policy, effect="forbid", annotations={})
-    leading = leading_conditions(policy)
+    leading, later = conditions_of(policy)
     return CompiledPolicy(
         published,
         policy.effect == "permit",
@@ -97,7 +100,8 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
         reads,
         groups_in(policy),
         _evaluable(bare),
-        _evaluable(replace(bare, clauses=leading)) if leading else None,
+        _evaluable(replace(bare, clauses=tuple(map(pst.When, leading)))) if leading else None,
+        checks_of(later),
         group,
         quota,
         policy.annotations.get(REASON),

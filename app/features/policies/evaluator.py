@@ -12,8 +12,9 @@ from app.domain.policy import Act, PolicyInput, PolicyVerdict
 from app.features.policies.analysis import Part, Reads
 from app.features.policies.compiled import CompiledPolicy
 from app.features.policies.engine import Findings
+from app.features.policies.foreseen import ruled_out
 from app.features.policies.judging import Hold, Rules, judge
-from app.features.policies.mapping import arguments_of, client_json, ip_json, time_json, token_json
+from app.features.policies.mapping import arguments_of, client_of, ip_of, time_of, token_of
 from app.features.policies.recent import Recent
 from app.features.policies.selection import Numbers, Pace, Scene, Selection, Selector
 
@@ -55,7 +56,7 @@ class Evaluator:
         self._selections: Recent[tuple[int, int, int, Act], Selection] = Recent(_SELECTIONS)
         self._reads: Recent[Numbers, Reads] = Recent(_READS)
         self._minute = -inf
-        self._times: dict[frozenset[str] | None, str] = {}
+        self._times: dict[frozenset[str] | None, dict[str, object]] = {}
 
     def evaluate(self, request: PolicyInput) -> PolicyVerdict:
         """Decide one request. An error inside a policy is a deny with ``policy_error``, never a permit."""
@@ -144,7 +145,11 @@ class Evaluator:
         faults: Mapping[str, str] = {}
         if arguments is not None and Part.ARGUMENTS in reads.parts:
             mapped, faults = arguments_of(request.act, request.tool, arguments, reads.of(Part.ARGUMENTS))
-        found = self._selector.ask(scene, numbers, self._context(reads, mapped, request))
+        context = self._context(reads, mapped, request)
+        asked = numbers
+        if all(ruled_out(self.policies[number].checks, context) for number in numbers):
+            asked = ()
+        found = self._selector.ask(scene, asked, json.dumps(context) if asked else "")
         failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
         satisfied = tuple(number for number in found.satisfied if number not in failed)
         return Findings(satisfied, failed, aside)
@@ -162,29 +167,32 @@ class Evaluator:
                     failed[number] = f"it reads the argument `{name}`: {fault}"
         return failed
 
-    def _context(self, reads: Reads, arguments: Mapping[str, object], request: PolicyInput) -> str:
-        written, parts = [], reads.parts
+    def _context(
+        self, reads: Reads, arguments: Mapping[str, object], request: PolicyInput
+    ) -> dict[str, object]:
+        parts = reads.parts
+        context: dict[str, object] = {}
         if Part.ARGUMENTS in parts:
-            written.append(f'"arguments":{json.dumps(arguments)}')
+            context["arguments"] = arguments
         if Part.TIME in parts:
-            written.append(f'"time":{self._time(request.at, reads.of(Part.TIME))}')
+            context["time"] = self._time(request.at, reads.of(Part.TIME))
         if Part.CLIENT in parts:
-            written.append(f'"client":{client_json(request.program, reads.of(Part.CLIENT))}')
+            context["client"] = client_of(request.program, reads.of(Part.CLIENT))
         if Part.IP in parts and request.address is not None:
-            written.append(f'"ip":{ip_json(request.address)}')
+            context["ip"] = ip_of(request.address)
         if Part.TOKEN in parts:
-            written.append(f'"token":{token_json(request.token)}')
-        return "{" + ",".join(written) + "}"
+            context["token"] = token_of(request.token)
+        return context
 
-    def _time(self, at: float, names: frozenset[str] | None) -> str:
+    def _time(self, at: float, names: frozenset[str] | None) -> dict[str, object]:
         """``context.time`` with the members that are read: the engine takes its time over each."""
         minute = at // _MINUTE_S
         if self._minute != minute:
             self._minute, self._times = minute, {}
-        written = self._times.get(names)
-        if written is None:
-            written = self._times[names] = time_json(self._rules.local(minute * _MINUTE_S), names)
-        return written
+        found = self._times.get(names)
+        if found is None:
+            found = self._times[names] = time_of(self._rules.local(minute * _MINUTE_S), names)
+        return found
 
     def _read_by(self, numbers: Numbers) -> Reads:
         """What these policies read together."""

@@ -107,7 +107,7 @@ def _tool_uid(server: Server, tool: Tool) -> dict[str, str]:
     return _uid("Tool", f"{server.slug}/{tool.name}")
 
 
-def time_json(local: datetime, names: frozenset[str] | None = None) -> str:
+def time_of(local: datetime, names: frozenset[str] | None = None) -> dict[str, object]:
     """``context.time`` at a local time; of its members those of these names (``None``: all)."""
     members = {
         "hour": local.hour,
@@ -116,27 +116,27 @@ def time_json(local: datetime, names: frozenset[str] | None = None) -> str:
         "weekday": _WEEKDAYS[local.weekday()],
         "date": _extension("datetime", local.date().isoformat()),
     }
-    return json.dumps({name: value for name, value in members.items() if names is None or name in names})
+    return {name: value for name, value in members.items() if names is None or name in names}
 
 
-def client_json(program: CallerProgram, names: frozenset[str] | None = None) -> str:
+def client_of(program: CallerProgram, names: frozenset[str] | None = None) -> dict[str, object]:
     """``context.client``; of its members those of these names (``None``: all)."""
     said = {"name": program.name, "version": program.version}
-    return json.dumps(
-        {key: value for key, value in said.items() if value is not None and (names is None or key in names)}
-    )
+    return {
+        key: value for key, value in said.items() if value is not None and (names is None or key in names)
+    }
 
 
-def token_json(token: Token) -> str:
+def token_of(token: Token) -> dict[str, object]:
     """``context.token``. Its depth is the number of tokens that it was attenuated from, one out of the other."""
-    return json.dumps({"id": format_id(TOKEN, token.id), "depth": sum(1 for _ in token.chain()) - 1})
+    return {"id": format_id(TOKEN, token.id), "depth": sum(1 for _ in token.chain()) - 1}
 
 
-def ip_json(address: Address) -> str:
+def ip_of(address: Address) -> dict[str, object]:
     """``context.ip``. Cedar knows neither zones nor IPv4 inside IPv6."""
     if isinstance(address, IPv6Address):
         address = address.ipv4_mapped or IPv6Address(int(address))
-    return json.dumps(_extension("ip", address.exploded))
+    return _extension("ip", address.exploded)
 
 
 def arguments_of(

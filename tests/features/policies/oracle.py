@@ -12,12 +12,12 @@ import cedarpy
 from app.domain.policy import Act, Effect, PolicyInput
 from app.features.policies.mapping import (
     arguments_of,
-    client_json,
+    client_of,
     entities_json,
-    ip_json,
+    ip_of,
     named,
-    time_json,
-    token_json,
+    time_of,
+    token_of,
 )
 from app.features.policies.published import Mode, PublishedPolicy
 
@@ -27,14 +27,14 @@ Found = dict[PublishedPolicy, str]
 def found_by_cedar(policies: Sequence[PublishedPolicy], request: PolicyInput, zone: ZoneInfo) -> Found:
     """Of each policy ``satisfied``, ``failed`` or nothing, as the engine finds it alone."""
     context: dict[str, Any] = {
-        "time": json.loads(time_json(datetime.fromtimestamp(request.at, zone))),
-        "client": json.loads(client_json(request.program)),
-        "token": json.loads(token_json(request.token)),
+        "time": time_of(datetime.fromtimestamp(request.at, zone)),
+        "client": client_of(request.program),
+        "token": token_of(request.token),
     }
     if request.arguments is not None and request.act is not Act.USE_SERVER:
         context["arguments"] = arguments_of(request.act, request.tool, request.arguments, None)[0]
     if request.address is not None:
-        context["ip"] = json.loads(ip_json(request.address))
+        context["ip"] = ip_of(request.address)
     identity, server, tool = request.token.identity, request.server, request.tool
     asked = named(request.act, identity, server, tool).request(json.dumps(context))
     entities = entities_json(identity, server, tool)

@@ -115,6 +115,10 @@ OF_CALLS = (
     "context.time.hour < 12",
     'context.time.weekday == "sunday" || context.time.minute_of_day == 720',
     'context.time.date == datetime("2026-03-29")',
+    '["/tmp/x", "y"].contains(context.arguments.path)',
+    'context.arguments.path like "*x*\\"*" || 100 < context.arguments.amount',
+    'context.arguments.fee has fn || context.arguments.fee["__extn"]["fn"] == "x"',
+    'context.arguments.to.iban != "FR"',
     "context.token.depth > 0",
     'context.token.id == "{token}"',
 )
