@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.adapters.console.page import HOME, PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.adapters.console.visible import visible
-from app.domain.errors import Malformed, Unavailable
+from app.domain.errors import Malformed, PreconditionFailed, Unavailable
 from app.features.approvals.arguments import may_read_arguments, read_arguments
 from app.features.approvals.decide import Verdict, decide_approval, require_approval
 from app.features.approvals.models import Approval
@@ -120,10 +120,15 @@ async def _decide(
     except ValidationError:
         raise Malformed("A reason has at most 500 characters.") from None
     shown = Precondition(f'"{fields.get("revision", "")}"')
-    await decide_approval(
-        session, submission.viewer.caller, approval_id, verdict, decision.reason, shown,
-        ttl=runtime.approval_ttl, request_id=request.state.request_id,
-    )  # fmt: skip
+    try:
+        await decide_approval(
+            session, submission.viewer.caller, approval_id, verdict, decision.reason, shown,
+            ttl=runtime.approval_ttl, request_id=request.state.request_id,
+        )  # fmt: skip
+    except PreconditionFailed:
+        raise PreconditionFailed(
+            "It has changed since this page was shown, perhaps by a decision: look at it again."
+        ) from None
     return RedirectResponse(f"{HOME}/{format_id(APPROVAL, approval_id)}", 303)
 
 

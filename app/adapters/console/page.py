@@ -84,7 +84,8 @@ def error_page(request: Request, error: DomainError) -> HTMLResponse:
         detail=error.detail,
         code=error.code,
         request_id=request.state.request_id,
-        back=_page_of(request),
+        # A page that is not there is no way on.
+        back=HOME if request.method == "GET" else _page_of(request),
     )
 
 

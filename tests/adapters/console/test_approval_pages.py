@@ -87,6 +87,7 @@ async def test_a_member_of_the_group_sees_what_is_asked_as_it_is_and_approves_it
     assert str(2**60 + 1) not in after.text
     again = await grace.post(path(approval, "/deny"), data=said)
     assert again.status_code == 412
+    assert "changed since this page was shown" in again.text
     assert await desk.state(approval) == "approved"
     events = await desk.world.sql(
         "SELECT action FROM audit_events WHERE on_behalf_of = :id AND action <> 'session.open' ORDER BY seq",
