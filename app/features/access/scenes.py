@@ -15,6 +15,8 @@ from app.features.access import past
 from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.features.policies.compiling import evaluator_of
 
+# Calendars end, and policies read local days.
+_FURTHEST_S = 100 * 365 * 86_400.0
 _UNAVAILABLE = "The database cannot serve right now; repeat the request shortly."
 
 
@@ -33,7 +35,8 @@ class Scenes:
     """Scenes of one moment: the past, or how things are now, judged at a moment that is now or later.
 
     ``at`` is in Unix seconds; ``server_id`` says that one server is enough, and ``typed`` of which tools, by name, the
-    types of the arguments are wanted. ``pointer`` is where the moment was asked for.
+    types of the arguments are wanted. ``pointer`` is where the moment was asked for. Raises ``Invalid`` for one that is
+    too far ahead.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Scenes:
         pointer: str = "?at",
     ) -> None:
         now = snapshot.clock.now()
+        if at is not None and at.timestamp() > now + _FURTHEST_S:
+            raise Invalid.field(pointer, "too_late", "Of what lies so far ahead, nothing can be told.")
         self._session = session
         self._snapshot = snapshot
         self._server_id = server_id

@@ -17,6 +17,8 @@ REFUNDS = """@reason("Ask before a refund over 100.")
 @require_approval("finance leads")
 forbid (principal, action == Action::"call_tool", resource == Tool::"billing/refund")
 when { context.arguments.amount > 100 };"""
+ODD = """forbid (principal, action == Action::"call_tool", resource)
+when { context.time.hour < 0 || context.arguments.amount == 7 };"""
 SCHEMA = {
     "type": "object",
     "properties": {"amount": {"type": "integer"}},
@@ -208,6 +210,41 @@ async def test_a_question_that_cannot_be_answered_is_refused(
     api: httpx2.AsyncClient, body: Json, status: int
 ) -> None:
     assert (await api.post(f"{V1}/access/explain", json=body)).status_code == status
+
+
+async def test_arguments_that_no_gateway_lets_through_are_refused_or_fail_the_policies_that_read_them(
+    api: httpx2.AsyncClient,
+) -> None:
+    await billing(api)
+    ada = await person(api)
+    await grant(api, ada)
+    await published(api, "Large refunds", REFUNDS)
+    await published(api, "All of it", ODD)
+    body = (
+        '{"identity_id": "'
+        + ada["id"]
+        + '", "server": "billing", "tool": "refund", "arguments": {"amount": %s}'
+    )
+    for odd in (
+        "NaN",
+        "1e400",
+        "-Infinity",
+        r'"\ud800"',
+        r'{"\ud800": 1}',
+        "1" * 500,
+        "[" * 80 + "]" * 80,
+        "1.5e300",
+    ):
+        answer = await api.post(
+            f"{V1}/access/explain",
+            content=(body % odd + "}").encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        told = answer.json()
+        assert answer.status_code in {400, 422} or told["reason_code"] == "policy_error", (odd, answer.text)
+    far = {"identity_id": ada["id"], "server": "billing", "tool": "refund", "at": "9999-12-31T23:59:59Z"}
+    late = await api.post(f"{V1}/access/explain", json=far)
+    assert (late.status_code, late.json()["errors"][0]["code"]) == (422, "too_late")
 
 
 async def test_it_needs_the_permission_to_explain(api: httpx2.AsyncClient, api_as: ApiAs) -> None:
