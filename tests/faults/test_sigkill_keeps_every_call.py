@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.kit.ids import EVENT, format_id
-from tests.faults.harness import Gateway, administration, fetch, gateways, organise
+from tests.faults.harness import Gateway, administration, count_calls, fetch, gateways, organise
 from tests.faults.load import Load, load
 from tests.faults.upstream import Upstream, upstream
 
@@ -17,6 +17,7 @@ ROUNDS = 12
 # A call whose worker is lost shows ``unknown`` within a minute of the loss.
 AT_MOST_S = 60
 _CALLS = "SELECT id, trace_id FROM audit_events WHERE action = 'tool.call' AND decision = 'allow'"
+_GIVEN_BACK = "SELECT DISTINCT call_id FROM audit_events WHERE outcome = 'not_forwarded'"
 _WITHOUT_OUTCOME = """
 SELECT e.id FROM audit_events e WHERE e.action = 'tool.call'
 AND NOT EXISTS (SELECT FROM audit_events r WHERE r.action = 'tool.result' AND r.call_id = e.id)
@@ -46,13 +47,20 @@ async def _outcome(api: httpx2.AsyncClient, id: UUID) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-async def test_every_call_that_was_received_is_in_the_audit(database_url: str, two: list[Gateway]) -> None:
+@pytest.mark.parametrize(
+    ("counted", "rounds"), [(False, ROUNDS), (True, ROUNDS // 3)], ids=["first lane", "second lane"]
+)
+async def test_every_call_that_was_received_is_in_the_audit(
+    database_url: str, two: list[Gateway], counted: bool, rounds: int
+) -> None:
     random = Random(12)
     async with upstream(delay=0.02) as server:
         async with administration(database_url, two[0]) as api:
             organisation = await organise(api, server.url)
+            if counted:
+                await count_calls(api, organisation)
         async with load(organisation.way, [gateway.port for gateway in two]) as running:
-            for number in range(ROUNDS):
+            for number in range(rounds):
                 victim = two[number % 2]
                 await _strike(running, server, victim, holding=number % 3 != 0, after=random.randrange(1, 60))
                 await victim.start()
@@ -61,11 +69,16 @@ async def test_every_call_that_was_received_is_in_the_audit(database_url: str, t
             running.stop()
     calls = await fetch(database_url, _CALLS)
     audited = {row["trace_id"] for row in calls}
-    assert len(server.received) > ROUNDS
+    assert len(server.received) > rounds
     assert server.received.keys() <= audited
+    if counted:
+        [row] = await fetch(database_url, "SELECT sum(used) AS used FROM quota_uses")
+        given_back = await fetch(database_url, _GIVEN_BACK)
+        told = {row["call_id"] for row in given_back} & {row["id"] for row in calls}
+        assert row["used"] == len(calls) - len(told)
     # The kills struck calls that were running, else this would have shown nothing.
     lost = [row["id"] for row in await fetch(database_url, _WITHOUT_OUTCOME)]
-    assert len(lost) >= ROUNDS // 2
+    assert len(lost) >= rounds // 2
     assert any(call.answer is None for call in running.history)
 
     await fetch(database_url, f"UPDATE worker_leases SET renewed_at = renewed_at - interval '{AT_MOST_S} s'")
