@@ -153,6 +153,8 @@ def test_an_operation_promises_what_follows_from_what_it_takes_and_no_more(contr
         names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
         assert ({"413", "415"} <= statuses) == ("requestBody" in operation), where
         assert ("412" in statuses) == ("if-match" in names), where
+        needed = {each["name"].lower() for each in operation.get("parameters", ()) if each["required"]}
+        assert ("428" in statuses) == ("if-match" in needed), where
         assert "404" in statuses or "{" not in where, where
         assert "409" in statuses or "idempotency-key" not in names, where
         if where.startswith("GET"):

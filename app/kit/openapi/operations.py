@@ -39,6 +39,7 @@ def finish(found: dict[str, Any], api: FastAPI) -> None:
             if method == "patch" and JSON in body:
                 body[MERGE_PATCH] = body[JSON]
             operation["responses"] = _answers(operation, path, known_caller=permission is not None)
+            _require_tag(operation)
             _add_headers(operation, schemas)
     found["components"]["responses"] = texts.problem_responses()
     found["components"]["headers"] = texts.HEADERS
@@ -111,6 +112,13 @@ def _answers(operation: Operation, path: str, *, known_caller: bool) -> dict[str
     answers = {status: answer for status, answer in declared.items() if int(status) not in problems}
     answers |= {str(status): texts.problem_reference(status) for status in statuses}
     return dict(sorted(answers.items()))
+
+
+def _require_tag(operation: Operation) -> None:
+    """What answers 428 needs If-Match. To FastAPI it is optional, or whoever leaves it out would get a 422."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"].lower() == "if-match" and "428" in operation["responses"]:
+            parameter["required"] = True
 
 
 def _add_headers(operation: Operation, schemas: dict[str, Any]) -> None:
