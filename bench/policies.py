@@ -23,7 +23,13 @@ READING = (
         ' when {{ context.time.hour > 23 && context.arguments.text == "" }};'
     ),
 )
-"""Three that read each call of the measured tool, and let it pass."""
+"""Three that read each call of the measured tool, and let it pass by what is told without the engine."""
+
+ASKING = (
+    'forbid (principal, action == Action::"call_tool", resource in Server::"{slug}")'
+    ' unless {{ context has ip && context.ip.isInRange(ip("127.0.0.0/8")) }};'
+)
+"""One that lets it pass as well, of which the engine has to be asked."""
 
 
 def others(count: int, slug: str, groups: Sequence[UUID]) -> list[str]:
@@ -56,8 +62,13 @@ def _other(number: int, slug: str, group: str) -> str:
 
 
 def reading(slug: str) -> list[str]:
-    """Those that read each call of the measured tool."""
+    """Those that read each call of the measured tool, in plain ways."""
     return [text.format(slug=slug, tool=f"{slug}/{TOOL}") for text in READING]
+
+
+def asking(slug: str) -> list[str]:
+    """Those and one more, for which the engine is asked at each call."""
+    return [*reading(slug), ASKING.format(slug=slug)]
 
 
 async def publish(owner_url: str, texts: Sequence[str]) -> None:

@@ -20,8 +20,8 @@ from bench.targets import Figure, at_most
 TOKENS = 500
 COUNTS = (100, 1_000)
 _NONE = "no policy"
-_APART, _READING = "none reads the call", "three read the call"
-_BOUNDS = {_APART: 5, _READING: 100}
+_APART, _PLAIN, _ASKING = "none reads the call", "three read the call", "the engine is asked"
+_BOUNDS = {_APART: 5, _PLAIN: 100, _ASKING: 100}
 
 
 def measure(ground: Ground, plan: Plan) -> list[Figure]:
@@ -30,7 +30,8 @@ def measure(ground: Ground, plan: Plan) -> list[Figure]:
     for count in COUNTS:
         apart = policies.others(count, SLUG, ground.seeded.groups)
         sets[_named(count, _APART)] = apart
-        sets[_named(count, _READING)] = apart + policies.reading(SLUG)
+        sets[_named(count, _PLAIN)] = apart + policies.reading(SLUG)
+        sets[_named(count, _ASKING)] = apart + policies.asking(SLUG)
     spent = deciding.measure(sets, ground.seeded.groups, 5 * plan.rounds)
     with ExitStack() as stack:
         systems = [_system(stack, ground, number, *each) for number, each in enumerate(sets.items())]

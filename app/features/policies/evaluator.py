@@ -21,6 +21,7 @@ from app.features.policies.selection import Numbers, Pace, Scene, Selection, Sel
 _SELECTIONS = 4096
 _PACES = 64
 _READS = 512
+_FEW = 4
 _MINUTE_S = 60
 _DEFAULT_RULES = Rules()
 
@@ -146,10 +147,12 @@ class Evaluator:
         if arguments is not None and Part.ARGUMENTS in reads.parts:
             mapped, faults = arguments_of(request.act, request.tool, arguments, reads.of(Part.ARGUMENTS))
         context = self._context(reads, mapped, request)
-        asked = numbers
-        if all(ruled_out(self.policies[number].checks, context) for number in numbers):
-            asked = ()
-        found = self._selector.ask(scene, asked, json.dumps(context) if asked else "")
+        left = tuple(number for number in numbers if not ruled_out(self.policies[number].checks, context))
+        if 0 < len(left) < len(numbers):
+            # A few alone; of more there would be too many sets to keep.
+            left = left if len(left) <= _FEW else numbers
+            context = self._part_of(context, self._read_by(left))
+        found = self._selector.ask(scene, left, json.dumps(context) if left else "")
         failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
         satisfied = tuple(number for number in found.satisfied if number not in failed)
         return Findings(satisfied, failed, aside)
@@ -183,6 +186,15 @@ class Evaluator:
         if Part.TOKEN in parts:
             context["token"] = token_of(request.token)
         return context
+
+    def _part_of(self, context: Mapping[str, object], reads: Reads) -> dict[str, object]:
+        """As much of a context as is read: the engine takes its time over each member."""
+        part = {name: context[name] for name in reads.parts if name in context}
+        names = reads.of(Part.ARGUMENTS)
+        arguments = part.get(Part.ARGUMENTS)
+        if names is not None and isinstance(arguments, dict):
+            part[Part.ARGUMENTS] = {name: value for name, value in arguments.items() if name in names}
+        return {str(name): value for name, value in part.items()}
 
     def _time(self, at: float, names: frozenset[str] | None) -> dict[str, object]:
         """``context.time`` with the members that are read: the engine takes its time over each."""
