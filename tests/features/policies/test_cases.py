@@ -1,5 +1,6 @@
 """Test cases beside policies: run on every publish, with those of all that is published."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -72,6 +73,19 @@ async def test_a_publish_runs_the_tests_of_all_and_changes_nothing_when_one_fail
     await api.post(f"{other}/publish", headers=tag(6))
     back = await api.post(f"{other}/rollback", json={"version": 1}, headers=tag(7))
     assert [test["name"] for test in back.json()["policy"]["tests"]] == ["deny 0"]
+
+
+async def test_of_two_that_are_published_at_once_none_breaks_what_the_other_promises(
+    api: httpx2.AsyncClient,
+) -> None:
+    """Each passes all tests without the other."""
+    promises = await policy(
+        api, EVERYTHING.replace("resource)", 'resource == Tool::"a/b")'), tests=[case("allow")]
+    )
+    breaks = await policy(api)
+    paths = [f"{PATH}/{each['id']}/publish" for each in (promises, breaks)]
+    answers = await asyncio.gather(*(api.post(path, headers=tag(1)) for path in paths))
+    assert sorted(answer.status_code for answer in answers) == [200, 422]
 
 
 async def test_a_request_of_a_test_is_what_policies_read(api: httpx2.AsyncClient, sessions: Sessions) -> None:
