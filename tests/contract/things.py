@@ -9,6 +9,7 @@ import httpx2
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.definitions import text_digest
+from app.features.approvals.models import Approval
 from app.features.servers.models import Server
 from app.features.webhooks.models import WebhookDelivery
 from app.kit.ids import format_id, parse_id
@@ -43,6 +44,15 @@ class Things:
             session.add(row)
             await session.commit()
         return f"{webhook}/deliveries/{format_id('dlv', row.id)}"
+
+    async def asked(self) -> str:
+        """The path of an approval that a call waits for."""
+        identity = parse_id("idn", await self.id("identities"))
+        row = Approval(kind="call", identity_id=identity, expires_at=datetime.now(UTC) + timedelta(hours=1))
+        async with self.sessions() as session:
+            session.add(row)
+            await session.commit()
+        return f"/api/v1/approvals/{format_id('apr', row.id)}"
 
     async def order(self, kind: str) -> tuple[str, Json | None]:
         """The path and the body that make one object of a kind."""
