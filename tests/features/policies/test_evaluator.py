@@ -152,6 +152,18 @@ def test_a_value_of_another_type_than_the_schema_declares_denies(name: str, valu
         ('context.arguments.path == "a\\u{0}\\"\\u{1F600}"', {"path": 'a\0"\U0001f600'}, "met"),
         ("context.arguments has amount", {"amount": 1, "free": 1.5}, "met"),
         ('context.ip == ip("10.0.0.1")', {}, "error"),
+        # Told without the engine, where it is false.
+        ('context.arguments.path like "*aa*aa*"', {"path": "aaa"}, "not met"),
+        ('context.arguments.path like "*aa*aa*"', {"path": "aaaa"}, "met"),
+        ('context.arguments.path like "a*a"', {"path": "a"}, "not met"),
+        ('context.arguments.path like "*"', {"path": ""}, "met"),
+        ('context.arguments.path like "a\\*b*"', {"path": "axb"}, "not met"),
+        ('context.arguments.path like "a\\*b*"', {"path": "a*b"}, "met"),
+        ('context.arguments.fee["__extn"]["fn"] == "x"', {"fee": 1}, "error"),
+        ("context.arguments.fee has fn", {"fee": 1}, "error"),
+        ("context.arguments.free == 1", {"free": True}, "not met"),
+        ("context.arguments.free == 1 || context.arguments.amount > 1", {"free": "1"}, "error"),
+        ("false && context.arguments.amount > 1 || context.arguments.path < 1", {"path": "x"}, "error"),
     ],
 )
 def test_arguments_are_read_exactly_as_they_were_sent(condition: str, arguments: Any, seen: str) -> None:
