@@ -33,20 +33,19 @@ def measure(ground: Ground, plan: Plan) -> list[Figure]:
         sets[_named(count, _PLAIN)] = apart + policies.reading(SLUG)
         sets[_named(count, _ASKING)] = apart + policies.asking(SLUG)
     spent = deciding.measure(sets, ground.seeded.groups, 5 * plan.rounds)
+    # A gateway for each would be more than two cores have room for: the most policies, at both ends.
+    whole = [_NONE, *(_named(max(COUNTS), kind) for kind in (_APART, _ASKING))]
     with ExitStack() as stack:
-        systems = [_system(stack, ground, number, *each) for number, each in enumerate(sets.items())]
+        systems = [_system(stack, ground, number, name, sets[name]) for number, name in enumerate(whole)]
         measured = uvloop.run(rounds.measure(systems, ground.postmaster, plan))
     if failed := report.errors(measured):
         raise CannotMeasure("\n".join(failed))
-    return [
-        figure
-        for count in COUNTS
-        for kind, bound in _BOUNDS.items()
-        for figure in (
-            _decision(spent, _named(count, kind), bound),
-            _call(measured, _named(count, kind), bound, max(plan.callers)),
-        )
+    decisions = [
+        _decision(spent, _named(count, kind), bound) for count in COUNTS for kind, bound in _BOUNDS.items()
     ]
+    bounds = (_BOUNDS[_APART], _BOUNDS[_ASKING])
+    calls = [_call(measured, *each, max(plan.callers)) for each in zip(whole[1:], bounds, strict=True)]
+    return [*decisions, *calls]
 
 
 def _named(count: int, kind: str) -> str:
@@ -72,8 +71,8 @@ async def _copied(ground: Ground, database: str, texts: Sequence[str]) -> None:
 
 
 def _decision(spent: Mapping[str, Sequence[float]], name: str, bound: float) -> Figure:
-    whole = f"CPU of a decision over none published, of {median(spent[_NONE]):.1f}"
-    return Figure(name, deciding.more(spent, name, _NONE), "µs", at_most(bound), whole)
+    detail = f"CPU over none published, of {median(spent[_NONE]):.1f}"
+    return Figure(f"decision: {name}", deciding.more(spent, name, _NONE), "µs", at_most(bound), detail)
 
 
 def _call(measured: Sequence[Sequence[Measured]], name: str, bound: float, callers: int) -> Figure:
@@ -83,5 +82,5 @@ def _call(measured: Sequence[Sequence[Measured]], name: str, bound: float, calle
         cpu = {each.system: each.cpu for each in one if each.sample.callers == callers}
         base.append(cpu[_NONE])
         more.append(cpu[name] - cpu[_NONE])
-    detail = f"CPU of a call over none published, of {median(base):.0f}; {min(more):.0f} to {max(more):.0f} by round"
-    return Figure("", median(more), "µs", at_most(bound), detail)
+    detail = f"CPU over none published, of {median(base):.0f}; {min(more):.0f} to {max(more):.0f} by round"
+    return Figure(f"call: {name}", median(more), "µs", at_most(bound), detail)
