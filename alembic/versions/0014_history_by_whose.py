@@ -24,7 +24,6 @@ STATEMENTS = (
 )
 
 
-
 def upgrade() -> None:
     for statement in STATEMENTS:
         op.get_bind().exec_driver_sql(statement)
