@@ -5,9 +5,6 @@ explains it to those who write policies.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
-
-import cedarpy
 
 from app.domain.arguments import ArgumentKind, ArgumentType
 
@@ -98,17 +95,6 @@ def schema_text(arguments: Mapping[str, ArgumentType] | None = None) -> str:
     Arguments without a type of their own are left out, since Cedar has none for them: see ``untyped_arguments``.
     """
     return _SCHEMA.replace("ARGUMENTS", _record(arguments or {}))
-
-
-@lru_cache(maxsize=1)
-def base_schema() -> cedarpy.Schema:
-    """The vocabulary without any tool's arguments, parsed."""
-    return cedarpy.Schema.from_str(schema_text())
-
-
-def tool_schema(arguments: Mapping[str, ArgumentType]) -> cedarpy.Schema:
-    """The vocabulary with the arguments of one tool, parsed."""
-    return cedarpy.Schema.from_str(schema_text(arguments))
 
 
 def untyped_arguments(arguments: Mapping[str, ArgumentType]) -> frozenset[str]:
