@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -101,13 +102,16 @@ class InFlightTable:
                 self._drop()
             if time.monotonic() - self._last_good > BLIND_AFTER_S:
                 self._cut(list(self._watched))
-            self._wake.clear()
-            try:
+            await self._pause()
+        self._drop()
+
+    async def _pause(self) -> None:
+        self._wake.clear()
+        # Whoever closed while it looked is not kept waiting.
+        if not self._closing:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_EVERY_S):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
-        self._drop()
 
     async def _check(self) -> None:
         async with asyncio.timeout(_TIMEOUT_S):

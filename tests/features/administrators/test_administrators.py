@@ -231,10 +231,10 @@ async def test_the_trail_names_administrators_and_finds_them_by_name(
 
 
 async def test_no_name_or_link_of_a_person_stands_in_the_trail(client: ClientOf, sessions: Sessions) -> None:
-    await entered(client, "link-of-ada", "sg-admins", preferred_username="name-of-ada", email="mail@ada")
-    await entered(client, "link-of-ada", "sg-owners", iat=NOW + 60)
+    await entered(client, "link-of-zoya", "sg-admins", preferred_username="name-of-zoya", email="mail@zoya")
+    await entered(client, "link-of-zoya", "sg-owners", iat=NOW + 60)
     for row in await rows(sessions, "SELECT to_jsonb(e)::text AS line FROM audit_events e"):
-        assert "ada" not in row.line
+        assert "zoya" not in row.line
 
 
 async def test_a_suspended_person_is_out_and_in_again_when_reinstated(
