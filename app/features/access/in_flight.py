@@ -95,6 +95,8 @@ class InFlightTable:
     async def run(self) -> None:
         """Compare, cut and renew the lease until ``close``; the composition root runs this as a task."""
         while not self._closing:
+            # Before the look: what is heard while it looks is looked into at once.
+            self._wake.clear()
             try:
                 await self._check()
                 self._last_good = time.monotonic()
@@ -102,16 +104,10 @@ class InFlightTable:
                 self._drop()
             if time.monotonic() - self._last_good > BLIND_AFTER_S:
                 self._cut(list(self._watched))
-            await self._pause()
-        self._drop()
-
-    async def _pause(self) -> None:
-        self._wake.clear()
-        # Whoever closed while it looked is not kept waiting.
-        if not self._closing:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_EVERY_S):
                     await self._wake.wait()
+        self._drop()
 
     async def _check(self) -> None:
         async with asyncio.timeout(_TIMEOUT_S):
