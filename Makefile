@@ -33,7 +33,7 @@ demo: $(STAMP) ## Play the story of a token against the running service
 	@$(BIN)/scopegate demo
 
 test: $(STAMP) ## Run the tests, but the slow ones
-	$(BIN)/pytest -q -n 3 -m "not slow"
+	$(BIN)/pytest -q -n 2 -m "not slow"
 
 slow: $(STAMP) ## Run the slow tests
 	$(BIN)/pytest -q -m slow
