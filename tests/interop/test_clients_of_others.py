@@ -130,24 +130,24 @@ async def test_a_client_is_walked_through_an_approval(bench: Bench, arguments: t
             assert "This is a simple text response" in (await calling)["text"]
             assert url in await wish("heard")
         else:
-            await repeat(wish, bench)
+            assert "This is a simple text response" in await repeat(wish, bench)
 
 
 async def test_mcp_remote_is_walked_through_an_approval(bench: Bench, tmp_path: Path) -> None:
     await bench.service.publish(APPROVAL)
     async with by_mcp_remote(bench, tmp_path) as wish:
-        await repeat(wish, bench)
+        assert "This is a simple text response" in await repeat(wish, bench)
 
 
-async def repeat(wish: Wish, bench: Bench) -> None:
-    """Call, be told, and call again when it is approved."""
+async def repeat(wish: Wish, bench: Bench) -> str:
+    """Call, be told where to approve it, and call again when it is; what that said."""
     call = {"name": bench.named("test_simple_text"), "arguments": {}}
     try:
         told = (await wish("call", **call))["text"]
     except Shown as shown:
         told = str(shown)
     assert await approve(bench) in told
-    assert "This is a simple text response" in (await wish("call", **call))["text"]
+    return str((await wish("call", **call))["text"])
 
 
 async def approve(bench: Bench) -> str:

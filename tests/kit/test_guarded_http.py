@@ -25,6 +25,8 @@ class Seen:
 
     paths: list[str] = field(default_factory=list)
     headers: list[list[tuple[bytes, bytes]]] = field(default_factory=list)
+    begun: int = 0
+    """Answers that ``endless`` has begun."""
     left: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
 
@@ -106,6 +108,7 @@ def endless(seen: Seen) -> Asgi:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
+        seen.begun += 1
         await send({"type": "http.response.start", "status": 200, "headers": []})
         left = asyncio.ensure_future(receive())
         while not left.done():
@@ -273,6 +276,7 @@ async def test_whoever_leaves_with_requests_waiting_is_known_to_have_left_the_fi
             await reader.read(1000)
         async with asyncio.timeout(10):
             await seen.left.acquire()
+        assert seen.begun == 1, "it was the first, and the second was never begun"
 
 
 async def test_a_client_that_reads_nothing_of_its_answer_is_cut() -> None:
@@ -280,7 +284,7 @@ async def test_a_client_that_reads_nothing_of_its_answer_is_cut() -> None:
     async with serving(endless(seen), write=0.1) as port, connected(port) as (reader, writer):
         writer.write(GET)
         await seen.left.acquire()
-        await rest(reader)
+        assert not (await rest(reader)).endswith(b"0\r\n\r\n"), "it was cut, and did not end"
 
 
 async def test_a_client_that_reads_nothing_of_the_last_answer_is_cut() -> None:
@@ -303,9 +307,10 @@ async def test_a_client_that_reads_nothing_of_the_last_answer_is_cut() -> None:
     server = await loop.create_server(
         lambda: Watched(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
-    async with server, connected(server.sockets[0].getsockname()[1]) as (_, writer):
+    async with server, connected(server.sockets[0].getsockname()[1]) as (reader, writer):
         writer.write(GET)
         await left.wait()
+        assert len(await rest(reader)) < 20_000_000
 
 
 async def test_a_slow_reader_that_does_read_gets_all_of_it() -> None:

@@ -120,6 +120,7 @@ async def test_a_call_whose_caller_has_left_keeps_no_session_from_ending(tmp_pat
         message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "silent"}}
         (await worker.send("POST", message, session.session_id)).close()
         await until(lambda: not alive(pid))
+        assert not alive(pid)
 
 
 @pytest.mark.parametrize("tool", ["flood", "long_line"])
@@ -142,6 +143,7 @@ async def test_a_program_that_does_not_read_is_ended(tmp_path: Path) -> None:
         for _ in range(6):
             await (await worker.send("POST", message, session.session_id)).read()
         await until(lambda: not alive(pid))
+        assert not alive(pid)
 
 
 async def test_a_client_that_does_not_read_slows_its_own_program_alone(tmp_path: Path) -> None:

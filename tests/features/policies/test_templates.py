@@ -136,7 +136,9 @@ def test_as_many_alternatives_as_can_be_given_can_be_kept() -> None:
         ("allowed-paths", {"directories": [f"/{n}" for n in names]}),
     ):
         for argument in ("path", 'a "name" of words'):
-            read_statement(written(name, argument=argument, **values))
+            text = written(name, argument=argument, **values)
+            assert read_statement(text).text == text
+            assert all(each in text for each in next(iter(values.values())))
 
 
 async def test_templates_are_listed_and_filled_in(api: httpx2.AsyncClient) -> None:
