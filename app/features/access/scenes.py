@@ -77,9 +77,7 @@ class Scenes:
             try:
                 holders, fleet, around = await self._snapshot.holders(ids)
             except SnapshotUnavailable as error:
-                raise Unavailable(
-                    "The database cannot serve right now; repeat the request shortly."
-                ) from error
+                raise Unavailable(_UNAVAILABLE) from error
             return Scene(holders.identities, holders.group_of, fleet.servers, around)
         if self._past is None:
             self._past = await self._read_past(self._moment)
@@ -103,9 +101,8 @@ class Scenes:
         since = await past.known_since(self._session)
         if since is None or at < since:
             known = "nothing yet" if since is None else f"what was from {since.isoformat()} on"
-            raise Invalid.field(
-                "?at", "before_history", f"Of the past, {known} is known; ask for a later time."
-            )
+            detail = f"Of the past, {known} is known; ask for a later time."
+            raise Invalid.field(self._pointer, "before_history", detail)
         servers = await past.servers_at(self._session, at, self._server_id, self._typed)
         published = await past.policies_at(self._session, at)
         # Off the loop: a thousand policies take a good part of a second.

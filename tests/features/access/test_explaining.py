@@ -10,7 +10,7 @@ from app.kit.authorization import Role
 from app.kit.ids import EVENT, TOKEN, format_id, new_id
 from tests.api import ApiAs
 from tests.features.access.recorded import record_call
-from tests.features.principals import Json, Sessions, grant, group, made, member_path, person, plain
+from tests.features.principals import Json, Sessions, grant, group, made, member_path, person, plain, pointers
 
 V1 = "/api/v1"
 REFUNDS = """@reason("Ask before a refund over 100.")
@@ -242,9 +242,10 @@ async def test_arguments_that_no_gateway_lets_through_are_refused_or_fail_the_po
         )
         told = answer.json()
         assert answer.status_code in {400, 422} or told["reason_code"] == "policy_error", (odd, answer.text)
-    far = {"identity_id": ada["id"], "server": "billing", "tool": "refund", "at": "9999-12-31T23:59:59Z"}
-    late = await api.post(f"{V1}/access/explain", json=far)
-    assert (late.status_code, late.json()["errors"][0]["code"]) == (422, "too_late")
+    question = {"identity_id": ada["id"], "server": "billing", "tool": "refund"}
+    for at, code in (("9999-12-31T23:59:59Z", "too_late"), ("2020-01-01T00:00:00Z", "before_history")):
+        answer = await api.post(f"{V1}/access/explain", json=question | {"at": at})
+        assert (answer.status_code, pointers(answer)) == (422, {("/at", code)})
 
 
 async def test_it_needs_the_permission_to_explain(api: httpx2.AsyncClient, api_as: ApiAs) -> None:
