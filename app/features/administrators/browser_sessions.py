@@ -57,13 +57,15 @@ async def open_session(
     """A session for a person who just signed in: the text of its cookie. The caller commits.
 
     The locks are those of a sign-in, so that one that races an offboarding, a suspension or a disabling is over before
-    it and ended by it, or finds the person stopped. Raises ``Unauthenticated``.
+    it and ended by it, or finds the person or the provider stopped. Raises ``Unauthenticated``.
     """
     provider, holder = signed_in.provider, read_holder(signed_in.provider, signed_in.claims)
     if caller.identity_id is None:
         raise refused()
     await lock_identity(session, caller.identity_id, share=True)
     await lock_administrator(session, caller.identity_id)
+    if await providers.hold_link_claim(session, provider.id) != provider.link_claim:
+        raise refused()
     known = await find_known(session, provider.id, holder.link)
     if known is None or not known.may_enter or known.identity_id != caller.identity_id:
         raise refused()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, column, func, or_, select, table
+from sqlalchemy import Select, Uuid, column, delete, func, or_, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -20,6 +20,7 @@ from app.kit.pagination import Sorts, caseless
 _ACCOUNTS = table("service_accounts", column("id", Uuid), column("role"), column("ended_at"))
 # So are people, whose links are what a provider's link claim is for.
 _LINKS = table("identity_links", column("provider_id", Uuid), column("kind"))
+_BROWSER_SESSIONS = table("browser_sessions", column("provider_id", Uuid))
 _ENVIRONMENT_LOCK = 0x5C09E1DB
 
 
@@ -142,6 +143,11 @@ async def lock_environments(
         col(IdentityProvider.ended_at).is_(None),
     )
     return (await session.scalars(query.order_by(col(IdentityProvider.id)).with_for_update())).all()
+
+
+async def end_browser_sessions(session: AsyncSession, provider_id: UUID) -> None:
+    """Sign everybody out who signed in by a locked provider, so that none is signed in again when it is back."""
+    await session.execute(delete(_BROWSER_SESSIONS).where(_BROWSER_SESSIONS.c.provider_id == provider_id))
 
 
 async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> dict[UUID, Role]:

@@ -171,6 +171,8 @@ async def _change(
     row.settings = row.settings | {name: value for name, value in changed.items() if name not in _OWN_COLUMNS}
     row.revision += 1
     await session.flush()
+    if changed.get("status") == "disabled":
+        await repository.end_browser_sessions(session, row.id)
     await keep_version(session, _KIND, row.id, _content(row))
     changes = {name: {"from": before.get(name), "to": changed[name]} for name in sorted(changed)}
     await _record(session, caller, "identity_provider.update", row, changes, request_id)

@@ -16,10 +16,12 @@ from app.features.administrators.browser_sessions import Lifetimes
 from app.features.administrators.browser_sign_in import SignedIn, SignedOut
 from app.features.administrators.sign_in import sign_in
 from app.features.identities.repository import end_browser_sessions, lock_identity
+from app.features.identity_providers import service
 from app.features.identity_providers.provider import Provider
+from app.features.identity_providers.schemas import IdentityProviderUpdate
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY_PROVIDER, format_id
+from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
 from tests.features.administrators.people import (
     NOW,
     Sessions,
@@ -170,6 +172,30 @@ async def test_a_sign_in_that_races_a_suspension_leaves_no_session(
         await stopping.commit()
     with pytest.raises(Unauthenticated):
         await late
+    assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []
+
+
+async def test_a_provider_that_was_disabled_brings_no_session_back(
+    sessions: Sessions, provider: Provider, open_session: Open, read: Any
+) -> None:
+    """Nor one of a sign-in that began before it was disabled."""
+    cookie, owner = (
+        await open_session("ada", "sg-admins"),
+        Caller("administrator", new_id(), frozenset({Role.OWNER})),
+    )
+    async with sessions() as session:
+        row = await service.require_locked(session, provider.id)
+        late = asyncio.create_task(open_session("ada", "sg-admins"))
+        await until_waiting(sessions)
+        await service.update(session, row, IdentityProviderUpdate(status="disabled"), owner, None)
+        await session.commit()
+    with pytest.raises(Unauthenticated):
+        await late
+    async with sessions() as session:
+        row = await service.require_locked(session, provider.id)
+        await service.update(session, row, IdentityProviderUpdate(status="active"), owner, None)
+        await session.commit()
+    assert await read(cookie) is None
     assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []
 
 
