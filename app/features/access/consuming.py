@@ -163,10 +163,10 @@ async def lock_quotas(connection: Connection, windows: set[QuotaWindow]) -> Coun
 async def _take(connection: Connection, settlements: Sequence[Settlement]) -> None:
     taken = [(approval.id, each.demand.id) for each in settlements for approval in each.taken]
     if taken:
-        await connection.execute(_TAKE, *_columns(taken))
+        await connection.execute(_TAKE, *columns(taken))
     uses = Counter(window for each in settlements for window in each.reserved)
     if uses:
-        await connection.execute(_RESERVE, *_columns([(*window, count) for window, count in uses.items()]))
+        await connection.execute(_RESERVE, *columns([(*window, count) for window, count in uses.items()]))
 
 
 async def keep_versions(connection: Connection, approval_ids: Sequence[UUID]) -> None:
@@ -178,7 +178,7 @@ async def keep_versions(connection: Connection, approval_ids: Sequence[UUID]) ->
 async def _ask(connection: Connection, settlements: Sequence[Settlement]) -> None:
     made = [(each.demand, told) for each in settlements for told in each.made]
     if made:
-        rows = await connection.fetch(_MAKE, *_columns([_approval(demand, told) for demand, told in made]))
+        rows = await connection.fetch(_MAKE, *columns([_approval(demand, told) for demand, told in made]))
         groups = {row["id"]: row["approver_group_id"] for row in rows}
         if len(groups) != len(made):
             raise Collided
@@ -187,7 +187,7 @@ async def _ask(connection: Connection, settlements: Sequence[Settlement]) -> Non
     waiting = (told for each in settlements for told in each.told)
     times = Counter(told.id for told in waiting if told.standing is Standing.PENDING)
     if times:
-        await connection.execute(_ASKED_ONCE_MORE, *_columns(list(times.items())))
+        await connection.execute(_ASKED_ONCE_MORE, *columns(list(times.items())))
 
 
 def _approval(demand: Demand, told: Told) -> tuple[Any, ...]:
@@ -223,7 +223,8 @@ def row_of(settlement: Settlement) -> Row:
     return Row(demand.id, cells_of(values), demand.rests_on, demand.span, demand.client, arguments)
 
 
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Rows as the arrays that ``unnest`` takes."""
     return [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -5,19 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.features.access.consuming import Connection, keep_versions, lock_quotas
+from app.features.access.consuming import Connection, columns, keep_versions, lock_quotas
 from app.features.access.demands import QuotaWindow, Settlement
 from app.features.access.rows import STATEMENT, Outcome, arguments_of
 from app.kit.ids import new_id
 
-_LOCK = "SELECT id FROM approvals WHERE consumed_by = ANY($1) ORDER BY id FOR UPDATE"
+# By their ids: a transaction whose commit had no answer may hold them yet, and is waited for.
+_LOCK = "SELECT id FROM approvals WHERE id = ANY($1) ORDER BY id FOR UPDATE"
 # By key within a day: the id alone would be looked for in every month.
 _WRITTEN = "SELECT id FROM audit_events WHERE id = ANY($1) AND time > clock_timestamp() - interval '1 day'"
 _GIVE_BACK = """
 UPDATE approvals a SET consumed_by = t.earlier, revision = a.revision + 1, updated_at = clock_timestamp(),
     state = CASE WHEN t.earlier IS NULL THEN 'approved' ELSE 'consumed' END,
     consumed_at = CASE WHEN t.earlier IS NULL THEN NULL ELSE a.consumed_at END
-FROM unnest($1::uuid[], $2::uuid[]) AS t(call_id, earlier) WHERE a.consumed_by = t.call_id AND a.state = 'consumed'
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS t(id, call_id, earlier)
+WHERE a.id = t.id AND a.consumed_by = t.call_id AND a.state = 'consumed'
 RETURNING a.id
 """
 _RETURN = """
@@ -33,14 +35,14 @@ class Release:
 
     outcome: Outcome
     reserved: tuple[QuotaWindow, ...]
-    earlier: UUID | None
-    """The call of which it was the next round, which has the approvals back then."""
+    taken: tuple[tuple[UUID, UUID | None], ...]
+    """Each approval, and the call of which this was the next round, which has it back then."""
 
     @classmethod
     def of(cls, settlement: Settlement) -> "Release":
         """Of all that a call took."""
-        earlier = next((approval.consumed_by for approval in settlement.taken), None)
-        return cls(Outcome(new_id(), settlement.demand.id, "not_forwarded", 0), settlement.reserved, earlier)
+        taken = tuple((approval.id, approval.consumed_by) for approval in settlement.taken)
+        return cls(Outcome(new_id(), settlement.demand.id, "not_forwarded", 0), settlement.reserved, taken)
 
 
 async def release(
@@ -52,7 +54,7 @@ async def release(
     May be repeated when its answer is lost.
     """
     call_ids = [each.outcome.call_id for each in releases]
-    await connection.fetch(_LOCK, call_ids)
+    await connection.fetch(_LOCK, [id for each in releases for id, _ in each.taken])
     await lock_quotas(connection, {window for each in releases for window in each.reserved})
     # Read under the locks, which an earlier attempt may have held.
     asked = [*call_ids, *(each.outcome.id for each in releases)]
@@ -60,17 +62,12 @@ async def release(
     due = [each for each in releases if each.outcome.call_id in written and each.outcome.id not in written]
     if not due:
         return
-    given = await connection.fetch(
-        _GIVE_BACK, [each.outcome.call_id for each in due], [each.earlier for each in due]
-    )
-    await keep_versions(connection, [row["id"] for row in given])
+    taken = [(id, each.outcome.call_id, earlier) for each in due for id, earlier in each.taken]
+    if taken:
+        given = await connection.fetch(_GIVE_BACK, *columns(taken))
+        await keep_versions(connection, [row["id"] for row in given])
     uses = Counter(window for each in due for window in each.reserved)
-    keys_and_starts = list(uses)
-    await connection.execute(
-        _RETURN,
-        [key for key, _ in keys_and_starts],
-        [start for _, start in keys_and_starts],
-        [uses[window] for window in keys_and_starts],
-    )
+    if uses:
+        await connection.execute(_RETURN, *columns([(*window, count) for window, count in uses.items()]))
     outcomes = [each.outcome for each in due]
     await connection.fetch(STATEMENT, *arguments_of((), outcomes, (), worker_id, digest_key_id))

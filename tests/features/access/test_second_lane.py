@@ -17,6 +17,7 @@ from app.features.access.admission import AdmissionUnavailable
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.consuming import settle
 from app.features.access.demands import PENDING_PER_TOKEN, Settlement
+from app.features.access.releasing import Release, release
 from app.features.access.second_lane import SecondLane
 from app.kit.ids import new_id
 from tests.features.access.lane import (
@@ -254,6 +255,27 @@ async def test_the_next_round_of_a_call_goes_on_with_its_approval_once(bench: Be
     assert await states(bench.connection) == ["consumed", "pending"]
 
 
+async def test_a_round_that_was_not_forwarded_gives_each_approval_back_to_whoever_had_it(
+    bench: Bench,
+) -> None:
+    other = replace(ASK, group="Auditors")
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    first = await bench.settle(ASK)
+    assert first is not None
+    # From here on somebody else has to approve it too.
+    assert await bench.effect(ASK, other, continues=first.demand.id) == ASKS
+    await approve(bench.connection)
+    second = await bench.settle(ASK, other, continues=first.demand.id)
+    assert second is not None
+    assert second.admitted
+    assert bench.lane.finish(second.demand.id, "not_forwarded")
+    # What the first round ran with is of no use to a call that is none of its rounds.
+    assert await bench.effect(ASK) == ASKS
+    assert await states(bench.connection) == ["consumed", "approved", "pending"]
+    assert await bench.effect(ASK, other, continues=first.demand.id) == APPROVED
+
+
 async def test_an_agent_gone_wild_does_not_bury_those_who_decide(bench: Bench) -> None:
     asked = [await bench.effect(ASK, digest=bytes([n]) * 32) for n in range(PENDING_PER_TOKEN + 2)]
     assert asked == [ASKS] * PENDING_PER_TOKEN + [("deny", "too_many_approvals")] * 2
@@ -361,6 +383,26 @@ async def test_a_commit_without_an_answer_counts_as_spent_until_it_is_given_back
         " AND action = 'tool.result' ORDER BY seq"
     )
     assert [row["call_id"] for row in rows] == [*([lost.id] * holds), again.demand.id]
+
+
+async def test_what_is_given_back_while_its_commit_is_under_way_waits_for_it(
+    bench: Bench, database_url: str
+) -> None:
+    await bench.settle(ASK)
+    await approve(bench.connection)
+    by = {"worker_id": new_id(), "digest_key_id": "key"}
+    first, second = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    transaction = first.transaction()
+    await transaction.start()
+    [taken], _ = await settle(first, [demand(bench.world, bench.decided, ASK)], ttl=60, **by)
+    giving_back = asyncio.create_task(release(second, [Release.of(taken)], **by))
+    async with asyncio.timeout(10):
+        while not giving_back.done() and not await bench.connection.fetchval(WAITS):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await transaction.commit()
+    await giving_back
+    assert await states(bench.connection) == ["approved"]
+    await asyncio.gather(first.close(), second.close())
 
 
 async def test_who_comes_while_an_approval_is_being_used_up_waits_and_comes_too_late(
