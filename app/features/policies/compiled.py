@@ -1,6 +1,5 @@
 """A published policy, taken apart once for all the calls that it may decide."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -8,18 +7,15 @@ from uuid import UUID
 import cedarpy
 from cedarpy import pst
 
-from app.domain.policy import Act
 from app.features.policies.analysis import CALL_PARTS, Part, Reads, conditions_of, groups_in, reads_of
+from app.features.policies.annotations import annotations_of
 from app.features.policies.foreseen import Check, checks_of
 from app.features.policies.heads import Head, head_of
 from app.features.policies.published import Mode, PublishedPolicy
 from app.features.policies.source import tokens_of, too_deep
 
-REQUIRE_APPROVAL, QUOTA, REASON = "require_approval", "quota", "reason"
-_QUOTA = re.compile(r"([1-9][0-9]{0,8}) per day")
 _ANY_HEAD = Head()
 _NOTHING_READ = Reads()
-_CALLS = frozenset({Act.CALL_TOOL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +77,8 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
     if parsed.templates or len(parsed.static_policies) != 1:
         raise ValueError("it is not exactly one statement")
     [policy] = parsed.static_policies.values()
-    head, reads = head_of(policy), reads_of(policy)
-    group, quota = policy.annotations.get(REQUIRE_APPROVAL), _quota(policy)
-    softened = group is not None or quota is not None
-    if softened and (
-        policy.effect != "forbid" or not head.acts <= _CALLS or (group is not None and quota is not None)
-    ):
-        raise ValueError("its annotations do not go with each other, with its effect or with its action")
-    if quota is not None:
+    head, reads, annotations = head_of(policy), reads_of(policy), annotations_of(policy)
+    if annotations.quota is not None:
         # Its window is a day, so time goes into it.
         reads = replace(reads, parts=reads.parts | {Part.TIME})
     bare = replace(policy, effect="forbid", annotations={})
@@ -102,9 +92,9 @@ def _compiled(published: PublishedPolicy) -> CompiledPolicy:
         _evaluable(bare),
         _evaluable(replace(bare, clauses=tuple(map(pst.When, leading)))) if leading else None,
         checks_of(later),
-        group,
-        quota,
-        policy.annotations.get(REASON),
+        annotations.group,
+        annotations.quota,
+        annotations.reason,
     )
 
 
@@ -118,13 +108,3 @@ def engine_set(statements: Mapping[int, pst.Template]) -> cedarpy.PolicySet:
     """Statements for the engine, under numbers by which it tells of them."""
     numbered = {str(number): replace(each, id=str(number)) for number, each in statements.items()}
     return cedarpy.PolicySet.from_pst(pst.PolicySet({}, numbered, ()))
-
-
-def _quota(policy: pst.Template) -> int | None:
-    written = policy.annotations.get(QUOTA)
-    if written is None:
-        return None
-    found = _QUOTA.fullmatch(written)
-    if found is None:
-        raise ValueError("its quota is not a number of uses per day")
-    return int(found[1])

@@ -53,10 +53,11 @@ def head_of(policy: pst.Template) -> Head:
     """The head of a policy, taken as Cedar takes it. Raises ``ValueError`` for one with a slot."""
     somebody, principal = _principal(policy.principal)
     done_to, resource = _resource(policy.resource)
-    return Head(_acts(policy.action), principal, not somebody, resource, done_to)
+    return Head(acts_of(policy.action), principal, not somebody, resource, done_to)
 
 
-def _acts(constraint: pst.ActionConstraint) -> frozenset[Act]:
+def acts_of(constraint: pst.ActionConstraint) -> frozenset[Act]:
+    """The actions that a head lets in, whatever it says of the resource."""
     if isinstance(constraint, pst.ScopeAny):
         return frozenset(Act)
     uids = (constraint.entity,) if isinstance(constraint, pst.ActionEq) else constraint.entities

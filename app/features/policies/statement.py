@@ -8,18 +8,13 @@ import cedarpy
 from cedarpy import pst
 
 from app.domain.policy import Act
+from app.features.policies.annotations import KNOWN, faults_of
+from app.features.policies.heads import acts_of
 from app.features.policies.locating import syntax_error
 from app.features.policies.source import Node, Outline, Token, outline, place, tokens_of, too_deep, unescaped
 
-MOST_REASON = 500
-MOST_GROUP_NAME = 200
-REQUIRE_APPROVAL, QUOTA, REASON = "require_approval", "quota", "reason"
-
-_KNOWN = frozenset({REQUIRE_APPROVAL, QUOTA, REASON})
-_QUOTA = re.compile(r"[1-9][0-9]{0,8} per day")
 # What shows nothing and can turn text round, so that a reader sees another policy than the engine (UTS 39, 55).
 _UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]")
-_COUNTED_ACTS = frozenset({Act.CALL_TOOL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +58,7 @@ class Statement:
 
     def acts(self) -> frozenset[Act]:
         """The actions that its head lets in."""
-        constraint = self.policy.action
-        if isinstance(constraint, pst.ScopeAny):
-            return frozenset(Act)
-        uids = constraint.entities if isinstance(constraint, pst.ActionIn) else (constraint.entity,)
-        names = {uid.id for uid in uids}
-        return frozenset(act for act in Act if act.value in names)
+        return acts_of(self.policy.action)
 
     def named(self) -> list[Named]:
         """The entities that it names, each once."""
@@ -107,7 +97,9 @@ def read_statement(text: str) -> Statement:
         detail = f"A policy is exactly one Cedar statement, and this text has {len(policies)}: make a policy of each."
         raise Refused([Finding("not_one_statement", detail, offset)])
     statement = Statement(text, tokens, outline(tokens), policies[0])
-    errors = _annotation_errors(statement)
+    errors = [
+        Finding("bad_annotation", fault, statement.where(name)) for name, fault in faults_of(statement.policy)
+    ]
     if errors:
         raise Refused(errors)
     return statement
@@ -118,7 +110,7 @@ def odd(statement: Statement) -> list[Finding]:
     found = [
         Finding("unknown_annotation", f"Scopegate knows no annotation @{name}; it has no effect.", offset)
         for name, offset in statement.parts.annotations.items()
-        if name not in _KNOWN
+        if name not in KNOWN
     ]
     unseen = _UNSEEN.search(statement.text)
     if unseen is not None:
@@ -146,48 +138,3 @@ def _second_statement(tokens: list[Token]) -> int:
         if token.text == ";" and depth == 0:
             return after.start
     return 0
-
-
-def _annotation_errors(statement: Statement) -> list[Finding]:
-    given = statement.policy.annotations
-    found = []
-    if REQUIRE_APPROVAL in given:
-        found += _approval_errors(statement, given[REQUIRE_APPROVAL])
-    if QUOTA in given and not _QUOTA.fullmatch(given[QUOTA]):
-        detail = '@quota is a number of uses a day, as in @quota("20 per day").'
-        found.append(Finding("bad_annotation", detail, statement.where(QUOTA)))
-    if QUOTA in given and REQUIRE_APPROVAL in given:
-        detail = "A policy has @quota or @require_approval, not both: make two policies of it."
-        found.append(Finding("bad_annotation", detail, statement.where(QUOTA)))
-    for name in (REQUIRE_APPROVAL, QUOTA):
-        if name in given:
-            found += _misplaced(statement, name)
-    if REASON in given:
-        found += _reason_errors(statement, given[REASON])
-    return found
-
-
-def _approval_errors(statement: Statement, group: str) -> list[Finding]:
-    if 0 < len(group) <= MOST_GROUP_NAME and group.isprintable():
-        return []
-    detail = 'Name the group whose members may approve, as in @require_approval("finance-leads").'
-    return [Finding("bad_annotation", detail, statement.where(REQUIRE_APPROVAL))]
-
-
-def _misplaced(statement: Statement, name: str) -> list[Finding]:
-    offset = statement.where(name)
-    if statement.policy.effect != "forbid":
-        return [Finding("bad_annotation", f"@{name} goes with forbid: it softens a denial.", offset)]
-    if statement.acts() <= _COUNTED_ACTS:
-        return []
-    detail = f'@{name} is about tool calls: write action == Action::"call_tool" in the head.'
-    return [Finding("bad_annotation", detail, offset)]
-
-
-def _reason_errors(statement: Statement, reason: str) -> list[Finding]:
-    if 0 < len(reason) <= MOST_REASON and reason.isprintable():
-        return []
-    detail = (
-        f"@reason is one line of text for whoever is denied or asked, of at most {MOST_REASON} characters."
-    )
-    return [Finding("bad_annotation", detail, statement.where(REASON))]

@@ -13,8 +13,9 @@ from app.domain.objects import ToolState
 from app.domain.policy import Act
 from app.features.groups.models import Group, GroupMember
 from app.features.identities.models import Identity
+from app.features.policies.annotations import REQUIRE_APPROVAL
 from app.features.policies.checking import KnownTool
-from app.features.policies.statement import REQUIRE_APPROVAL, Finding, Named, Statement
+from app.features.policies.statement import Finding, Named, Statement
 from app.features.servers.models import Server
 from app.features.tools.models import Tool
 from app.kit.ids import GROUP, IDENTITY, parse_id

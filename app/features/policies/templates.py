@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from app.features.policies.statement import MOST_GROUP_NAME, MOST_REASON
+from app.features.policies.annotations import MOST_GROUP_NAME, MOST_REASON
 from app.features.policies.vocabulary import quoted
 from app.features.servers.schemas import Slug
 from app.kit.ids import GROUP, GroupId, format_id

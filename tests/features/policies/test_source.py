@@ -32,6 +32,11 @@ def checked(text: str) -> Report:
     return check_types(read_statement(text), TOOLS)
 
 
+def fault(text: str) -> str | None:
+    """Why a text that came past the API could not be evaluated."""
+    return compile_policy(PublishedPolicy(new_id(), 1, text)).fault
+
+
 def places(text: str) -> list[tuple[str, int, int]]:
     """(code, line, column) of the errors in a text."""
     try:
@@ -224,14 +229,17 @@ def test_of_many_tools_that_are_unlike_some_are_checked_and_it_is_said() -> None
 )
 def test_our_annotations_say_what_they_can_mean(annotations: str) -> None:
     assert {code for code, _, _ in places(f"{annotations} {CALL};")} == {"bad_annotation"}
+    assert fault(f"{annotations} {CALL};") is not None
 
 
 @pytest.mark.parametrize("annotation", ['@require_approval("g")', '@quota("5 per day")'])
 def test_asking_and_counting_is_for_what_forbids_calls(annotation: str) -> None:
     assert places(f"{annotation} {CALL};") == []
+    assert fault(f"{annotation} {CALL};") is None
     for head in ("permit (principal, action, resource)", "forbid (principal, action, resource)",
                  'forbid (principal, action == Action::"use_server", resource)'):  # fmt: skip
         assert {code for code, _, _ in places(f"{annotation} {head};")} == {"bad_annotation"}
+        assert fault(f"{annotation} {head};") is not None
 
 
 def test_schemas_are_needed_only_where_arguments_are_read() -> None:
@@ -246,4 +254,4 @@ def test_schemas_are_needed_only_where_arguments_are_read() -> None:
 
 def test_a_deep_text_that_came_past_the_api_is_a_fault_and_no_crash() -> None:
     text = f"{CALL} when {{ {'(' * 5000}true{')' * 5000} }};"
-    assert compile_policy(PublishedPolicy(new_id(), 1, text)).fault is not None
+    assert fault(text) is not None
