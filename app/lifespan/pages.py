@@ -5,7 +5,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.adapters.console.attempts import Attempts
 from app.adapters.console.console import Console, SessionReader
 from app.adapters.console.cookies import Cookies
-from app.adapters.console.sign_in_routes import CALLBACK
 from app.adapters.oidc.code_flow import CodeFlow
 from app.adapters.oidc.discovery import Publications
 from app.adapters.oidc.keys import ProviderKeys
@@ -33,7 +32,7 @@ def pages(
         public_url=url,
         cookies=cookies,
         flow=CodeFlow(publications, keys, finder(sessions), _secrets(settings)),
-        attempts=Attempts(sealer.derived_keys("browser sign-ins"), url + CALLBACK),
+        attempts=Attempts(sealer.derived_keys("browser sign-ins"), url),
         authenticate=LimitedAuthenticator(
             SessionReader(peppers, cookies, lifetimes), attempts, requests, cookies.session
         ),

@@ -26,6 +26,7 @@ OPEN = {
     "/livez",
     "/login",
     "/login/callback",
+    "/login/callback/{provider}",
     "/logout/back-channel",
     "/oauth/token",
     "/openapi.json",

@@ -1,7 +1,8 @@
 """Sign-ins that are under way. Nothing of them is stored here: a flood of them costs no more than its answers.
 
-What has to come back is sealed into ``state``, bound to a cookie of the browser that began. So an answer that somebody
-else's browser began opens nothing (login CSRF), several may be under way at once, and any worker takes the answer.
+What has to come back is sealed into ``state``, bound to a cookie of the browser that began and to the address that the
+answer comes to. So an answer that somebody else's browser began opens nothing (login CSRF), nor does one that comes to
+the address of another provider (mix-up); several may be under way at once, and any worker takes the answer.
 """
 
 import base64
@@ -43,35 +44,34 @@ class Resumed:
 class Attempts:
     """Begins sign-ins, and knows them again. ``keys`` are newest first: the first seals, all of them open."""
 
-    def __init__(self, keys: Sequence[bytes], redirect_uri: str) -> None:
+    def __init__(self, keys: Sequence[bytes], public_url: str) -> None:
         self._sealers = [AESGCM(key) for key in keys]
-        self._redirect_uri = redirect_uri
+        self._public_url = public_url
 
-    def begin(self, browser: str, provider_id: UUID, target: str, now: float) -> Attempt:
-        """A new one for this browser, which goes on to ``target`` when it is signed in."""
+    def begin(self, browser: str, provider_id: UUID, callback: str, target: str, now: float) -> Attempt:
+        """A new one for this browser, which comes back to ``callback`` and goes on to ``target`` when signed in."""
         id = os.urandom(16)
         plain = _HEAD.pack(id, provider_id.bytes, now) + target.encode("ascii")
         nonce = os.urandom(_NONCE)
-        state = nonce + self._sealers[0].encrypt(nonce, plain, _bound_to(browser))
-        return self._attempt(browser, id, base64.urlsafe_b64encode(state).decode())
+        state = nonce + self._sealers[0].encrypt(nonce, plain, _bound_to(browser, callback))
+        return self._attempt(browser, callback, id, base64.urlsafe_b64encode(state).decode())
 
-    def resume(self, browser: str | None, state: str, now: float) -> Resumed:
-        """The one that an answer is of. Raises ``Malformed``."""
-        plain = None if browser is None else self._open(browser, state)
+    def resume(self, browser: str | None, callback: str, state: str, now: float) -> Resumed:
+        """The one that an answer at this address is of. Raises ``Malformed``."""
+        plain = None if browser is None else self._open(browser, callback, state)
         if browser is None or plain is None:
             raise Malformed("This browser has not begun this sign-in, or too long ago: begin again.")
         id, provider, begun_at = _HEAD.unpack_from(plain)
         if not 0 <= now - begun_at + 60 <= LIFETIME.total_seconds() + 60:
             raise Malformed("This sign-in was begun too long ago: begin again.")
         target = plain[_HEAD.size :].decode("ascii")
-        return Resumed(self._attempt(browser, id, state), UUID(bytes=provider), target)
+        return Resumed(self._attempt(browser, callback, id, state), UUID(bytes=provider), target)
 
-    def _attempt(self, browser: str, id: bytes, state: str) -> Attempt:
-        return Attempt(
-            self._redirect_uri, state, _made_of(browser, b"nonce", id), _made_of(browser, b"pkce", id)
-        )
+    def _attempt(self, browser: str, callback: str, id: bytes, state: str) -> Attempt:
+        redirect_uri = self._public_url + callback
+        return Attempt(redirect_uri, state, _made_of(browser, b"nonce", id), _made_of(browser, b"pkce", id))
 
-    def _open(self, browser: str, state: str) -> bytes | None:
+    def _open(self, browser: str, callback: str, state: str) -> bytes | None:
         if len(state) > _LONGEST_STATE or not state.isascii():
             return None
         try:
@@ -80,7 +80,7 @@ class Attempts:
             return None
         for sealer in self._sealers:
             try:
-                return sealer.decrypt(sealed[:_NONCE], sealed[_NONCE:], _bound_to(browser))
+                return sealer.decrypt(sealed[:_NONCE], sealed[_NONCE:], _bound_to(browser, callback))
             except (InvalidTag, ValueError):
                 continue
         return None
@@ -101,8 +101,9 @@ def safe_target(asked: str | None, otherwise: str) -> str:
     return asked if asked is not None and _TARGET.fullmatch(asked) else otherwise
 
 
-def _bound_to(browser: str) -> bytes:
-    return hashlib.sha256(browser.encode()).digest()
+def _bound_to(browser: str, callback: str) -> bytes:
+    # The first has a length of its own, so no two pairs are one text.
+    return hashlib.sha256((browser + callback).encode()).digest()
 
 
 def _made_of(browser: str, purpose: bytes, id: bytes) -> str:

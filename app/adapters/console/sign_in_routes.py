@@ -64,13 +64,15 @@ async def start_sign_in(
         ]
         return page("choose.html", choices=choices)
     browser = known_browser(console.cookies.browser(request)) or new_browser()
-    attempt = console.attempts.begin(browser, chosen[0].id, target, runtime.clock().timestamp())
+    callback = _callback_of(chosen[0])
+    attempt = console.attempts.begin(browser, chosen[0].id, callback, target, runtime.clock().timestamp())
     response = RedirectResponse(await console.flow.start(chosen[0], attempt), 302)
     console.cookies.set_browser(response, browser, LIFETIME)
     return response
 
 
 @router.get(CALLBACK, operation_id="finish_browser_sign_in")
+@router.get(f"{CALLBACK}/{{provider}}", operation_id="finish_browser_sign_in_at")
 async def finish_sign_in(
     request: Request,
     console: CurrentConsole,
@@ -84,7 +86,7 @@ async def finish_sign_in(
     console.check_safe()
     _count(request, console)
     browser = known_browser(console.cookies.browser(request))
-    resumed = console.attempts.resume(browser, state, runtime.clock().timestamp())
+    resumed = console.attempts.resume(browser, request.url.path, state, runtime.clock().timestamp())
     if not code:
         raise Malformed("Your provider did not sign you in: begin again, or ask whoever looks after it.")
     signed_in = await _redeemed(request, console, runtime, resumed, code, iss)
@@ -147,6 +149,12 @@ async def get_style() -> Response:
     return Response(
         style(), media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"}
     )
+
+
+def _callback_of(provider: Provider) -> str:
+    """Where its answers come: at each provider another address, or one could have the answer of another sent to it as
+    its own (RFC 9700 section 4.4). That of the environment's is known before it is registered here."""
+    return CALLBACK if provider.environment else f"{CALLBACK}/{format_id(IDENTITY_PROVIDER, provider.id)}"
 
 
 async def _redeemed(

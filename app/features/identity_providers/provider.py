@@ -50,6 +50,7 @@ class Provider:
     ``token_types`` are the accepted ``typ`` headers, without ``application/`` and in lower case; ``""`` accepts a
     token without one. ``role_claim`` and ``link_claim`` are the name of a claim, or a path through objects with
     dots between. An empty ``role_map`` gives nobody a role. Without a ``client_id`` nobody signs in with a browser.
+    ``environment``: it is set by ``SCOPEGATE_OIDC_*``, and there is one of it.
     """
 
     id: UUID
@@ -64,3 +65,4 @@ class Provider:
     name: str = ""
     client_id: str | None = None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
+    environment: bool = False

@@ -174,6 +174,7 @@ def provider_of(row: IdentityProvider) -> Provider:
         name=row.name,
         client_id=stored.get("client_id"),
         scopes=tuple(stored.get("scopes", DEFAULT_SCOPES)),
+        environment=row.source == "environment",
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from joserfc.jwk import ECKey
 from sqlalchemy import text
 
-from app.kit.ids import IDENTITY, SERVICE_ACCOUNT, format_id
+from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import (
     CLIENT,
@@ -138,6 +138,25 @@ WRONG: dict[str, dict[str, Any]] = {
     "without a subject": {"sub": ...},
     "with the hash of another access token": {"at_hash": half_hash("another")},
 }
+
+
+async def test_an_answer_that_comes_to_another_providers_address_is_refused(
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
+) -> None:
+    """Or a provider could send people on to another one, and be given the code that is for that one (mix-up)."""
+    browser = new_browser()
+    provider.publish_all(authorization_response_iss_parameter_supported=False)
+    [row] = await desk.world.sql("UPDATE identity_providers SET source = 'api' RETURNING id")
+    own = f"/login/callback/{format_id(IDENTITY_PROVIDER, row.id)}"
+    theirs = await begin(browser)
+    assert theirs["redirect_uri"] == f"http://127.0.0.1:8080{own}"
+    ours = {"state": theirs["state"], "code": "the code"}
+    for elsewhere in ("/login/callback", f"/login/callback/{format_id(IDENTITY_PROVIDER, desk.ada.id)}"):
+        assert (await browser.get(elsewhere, params=ours)).status_code == 400
+    assert provider.redeemed == []
+    provider.answer = {}
+    await browser.get(own, params=ours)
+    assert [form["redirect_uri"] for _, form in provider.redeemed] == [theirs["redirect_uri"]]
 
 
 async def test_an_id_token_that_is_not_for_us_and_now_signs_nobody_in(
