@@ -16,12 +16,13 @@ STATEMENTS = (
     INSERT INTO object_versions (object_id, version, kind, content)
     SELECT id, 1, 'identity',
            jsonb_build_object('attributes', attributes, 'kind', kind, 'owner_id', owner_id, 'status', status)
-    FROM identities WHERE id NOT IN (SELECT object_id FROM object_versions)
+    FROM identities WHERE NOT EXISTS (SELECT FROM object_versions WHERE object_id = identities.id)
     """,
     """
     INSERT INTO object_versions (object_id, version, kind, content)
     SELECT id, 1, 'server', jsonb_build_object('labels', labels, 'slug', slug, 'status', status)
-    FROM servers WHERE ended_at IS NULL AND id NOT IN (SELECT object_id FROM object_versions)
+    FROM servers
+    WHERE ended_at IS NULL AND NOT EXISTS (SELECT FROM object_versions WHERE object_id = servers.id)
     """,
 )
 

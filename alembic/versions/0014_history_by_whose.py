@@ -11,19 +11,22 @@ from alembic import op
 revision = "0014"
 down_revision = "0013"
 
-STATEMENTS = (
-    """
-    CREATE INDEX ix_object_versions_identity ON object_versions ((content ->> 'identity_id'))
-    WHERE kind IN ('grant', 'membership')
-    """,
-    "CREATE INDEX ix_object_versions_group ON object_versions ((content ->> 'group_id')) WHERE kind = 'grant'",
-    """
-    CREATE INDEX ix_object_versions_server ON object_versions ((content ->> 'server_id'))
-    WHERE kind = 'tool_definition'
-    """,
-)
+INDEXES = {
+    "ix_object_versions_identity": "((content ->> 'identity_id')) WHERE kind IN ('grant', 'membership')",
+    "ix_object_versions_group": "((content ->> 'group_id')) WHERE kind = 'grant'",
+    "ix_object_versions_server": "((content ->> 'server_id')) WHERE kind = 'tool_definition'",
+}
 
 
 def upgrade() -> None:
-    for statement in STATEMENTS:
-        op.get_bind().exec_driver_sql(statement)
+    # The history may be long, and every change writes to it: nobody waits for this, and it may wait for everybody.
+    with op.get_context().autocommit_block():
+        connection = op.get_bind()
+        connection.exec_driver_sql("SET lock_timeout = 0")
+        try:
+            for name, what in INDEXES.items():
+                # What was broken off leaves an index that is of no use.
+                connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+                connection.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON object_versions {what}")
+        finally:
+            connection.exec_driver_sql("RESET lock_timeout")

@@ -16,11 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from app.kit.database import async_url
+from app.kit.database import async_url, sqlstate
 
 # Moves by one when older code could no longer work correctly on a newer schema.
 GENERATION = 2
 _LOCK = 0x5C09E6A7E
+# Whoever waits for a table keeps all who come later waiting, calls too: so a migration waits shortly, and often.
+_WAITS_FOR_TABLES_S = 1.0
+_TRIES = 60
+_PAUSE_S = 1.0
+_IN_THE_WAY = {"55P03", "40P01"}
 _APPEND_ONLY = (
     "audit_events", "audit_arguments", "audit_checkpoints", "audit_tree_nodes", "log_epochs",
 )  # fmt: skip
@@ -58,16 +63,17 @@ def head() -> str:
 async def upgrade(url: str, *, serving_role: str | None = None) -> None:
     """Run all migrations as the owner, then give the serving role just what it needs.
 
-    Raises ``DatabaseFault`` when the database cannot be reached.
+    Raises ``DatabaseFault`` when the database cannot be reached, or its tables are not to be had.
     """
-    engine = create_async_engine(async_url(url), poolclass=NullPool, connect_args={"timeout": 10})
+    waits = {"lock_timeout": f"{_WAITS_FOR_TABLES_S * 1000:.0f}"}
+    engine = create_async_engine(
+        async_url(url), poolclass=NullPool, connect_args={"timeout": 10, "server_settings": waits}
+    )
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
-            await connection.commit()
+            await _take_turn(connection)
             try:
-                await connection.run_sync(_run)
-                await connection.commit()
+                await _run_all(connection)
                 await _allow(connection, serving_role)
             finally:
                 await connection.rollback()
@@ -77,6 +83,31 @@ async def upgrade(url: str, *, serving_role: str | None = None) -> None:
         raise DatabaseFault(f"The database cannot be reached: {_one_line(error)}") from error
     finally:
         await engine.dispose()
+
+
+async def _take_turn(connection: AsyncConnection) -> None:
+    # A statement that waits would have a snapshot, which the building of an index waits for in turn.
+    while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+        await connection.commit()
+        await asyncio.sleep(0.1)
+    await connection.commit()
+
+
+async def _run_all(connection: AsyncConnection) -> None:
+    """Each migration is a transaction of its own: what is done stays done when a later one has to be repeated."""
+    for _ in range(_TRIES):
+        try:
+            await connection.run_sync(_run)
+            await connection.commit()
+            return
+        except DBAPIError as error:
+            if sqlstate(error) not in _IN_THE_WAY:
+                raise
+            await connection.rollback()
+            await asyncio.sleep(_PAUSE_S)
+    raise DatabaseFault(
+        "Long transactions hold the tables that are to be changed; end these, then run: scopegate migrate"
+    )
 
 
 def _run(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from alembic import command
 from app.kit import migrations
 from app.kit.database import async_url, plain_url
 from app.kit.migrations import DatabaseFault, check_compatible, upgrade
@@ -44,16 +45,68 @@ async def test_the_migrations_make_just_the_tables_of_the_code(database_url: str
     await engine.dispose()
 
 
-async def test_an_index_of_the_code_exists_in_the_database(database_url: str) -> None:
-    connection = await asyncpg.connect(plain_url(database_url))
-    existing = {row["indexname"] for row in await connection.fetch("SELECT indexname FROM pg_indexes")}
-    await connection.close()
-    assert {index.name for table in metadata.tables.values() for index in table.indexes} <= existing
+async def test_the_indexes_of_the_code_are_those_of_the_database(
+    database_url: str, empty_database_url: str
+) -> None:
+    migrated = await asyncpg.connect(plain_url(database_url))
+    made = await asyncpg.connect(plain_url(empty_database_url))
+    # What tables of the code rest on and is none.
+    await made.execute("CREATE FUNCTION scopegate_epoch() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    await made.execute("CREATE SEQUENCE audit_events_seq")
+    engine = create_async_engine(async_url(empty_database_url))
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    await engine.dispose()
+    of_tables = (
+        "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = ANY($1) ORDER BY 1"
+    )
+    in_code, in_database = [
+        [row["indexdef"] for row in await each.fetch(of_tables, [*metadata.tables])]
+        for each in (made, migrated)
+    ]
+    broken_off = await migrated.fetch("SELECT FROM pg_index WHERE NOT indisvalid")
+    await migrated.close()
+    await made.close()
+    assert in_code == in_database
+    assert broken_off == []
 
 
 async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> None:
     await asyncio.gather(upgrade(empty_database_url), upgrade(empty_database_url))
     await check_compatible(empty_database_url)
+
+
+async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = command.upgrade
+    with monkeypatch.context() as before:
+        before.setattr(command, "upgrade", lambda config, _: run(config, "0007"))
+        await upgrade(empty_database_url)
+    monkeypatch.setattr(migrations, "_WAITS_FOR_TABLES_S", 0.2)
+    monkeypatch.setattr(migrations, "_PAUSE_S", 0.05)
+    reader = await asyncpg.connect(plain_url(empty_database_url))
+    caller = await asyncpg.connect(plain_url(empty_database_url))
+    long = reader.transaction()
+    await long.start()
+    await reader.execute("SELECT FROM audit_events")
+    migrating = asyncio.create_task(upgrade(empty_database_url))
+    async with asyncio.timeout(20):
+        while not await caller.fetch("SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"):
+            pass
+        await caller.execute(
+            "INSERT INTO audit_events (id, action, actor_type) VALUES (gen_random_uuid(), 'x', 'y')"
+        )
+        assert not migrating.done()
+        await long.rollback()
+        await migrating
+    await check_compatible(empty_database_url)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(migrations, "_TRIES", 0)
+        with pytest.raises(DatabaseFault, match="scopegate migrate"):
+            await upgrade(empty_database_url)
+    await reader.close()
+    await caller.close()
 
 
 async def test_a_database_without_the_schema_says_what_to_run(empty_database_url: str) -> None:
