@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import httpx2
+import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.cli.maintenance import maintain
+from app.features.audit import arguments as audit_arguments
 from app.features.audit.arguments import arguments_place, forget_arguments
 from app.features.audit.models import AuditArguments, AuditEvent
 from app.kit.crypto import Sealed, Sealer
@@ -66,16 +68,17 @@ async def test_kept_arguments_are_read_at_their_call_by_permission_and_that_is_o
 
 
 async def test_maintenance_deletes_arguments_past_their_retention_and_quotas_of_days_gone_by(
-    database_url: str,
+    database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(audit_arguments, "_AT_ONCE", 2)
     connection = await asyncpg.connect(database_url)
     now = datetime.now(UTC)
-    old, recent = new_id(), new_id()
-    for id, at in ((old, now + timedelta(days=1)), (recent, now + timedelta(days=3))):
+    old, recent = [new_id() for _ in range(5)], new_id()
+    for id, at in (*((id, now + timedelta(days=1)) for id in old), (recent, now + timedelta(days=3))):
         await connection.execute("INSERT INTO audit_arguments VALUES ($1, $2, 'key', 'sealed')", id, at)
     for key, start in (("past", now - timedelta(days=3)), ("today", now)):
         await connection.execute("INSERT INTO quota_uses VALUES ($1, $2, 4)", key, start)
-    assert await forget_arguments(database_url, keep=timedelta(days=1), now=now + timedelta(days=3)) == 1
+    assert await forget_arguments(database_url, keep=timedelta(days=1), now=now + timedelta(days=3)) == 5
     secret = SecretStr(KEY)
     settings = Settings(
         database_url=SecretStr(database_url), token_pepper=secret, encryption_key=secret, signing_key=secret
