@@ -390,7 +390,7 @@ async def test_what_is_given_back_while_its_commit_is_under_way_waits_for_it(
 ) -> None:
     await bench.settle(ASK)
     await approve(bench.connection)
-    by = {"worker_id": new_id(), "digest_key_id": "key"}
+    by: dict[str, Any] = {"worker_id": new_id(), "digest_key_id": "key"}
     first, second = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
     transaction = first.transaction()
     await transaction.start()
