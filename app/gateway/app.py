@@ -21,18 +21,7 @@ from app.gateway.mirror import Mirror, refuse_http_method
 from app.gateway.mirrored import Mirrored
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
-from app.gateway.ports import (
-    Admissions,
-    ApprovalNews,
-    EndedSessions,
-    InFlight,
-    Neighbours,
-    SessionNotes,
-    Snapshots,
-    StoreUnavailable,
-    SyncRequests,
-    View,
-)
+from app.gateway.ports import Ports, StoreUnavailable, View
 from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
@@ -54,16 +43,9 @@ class Gateway:
 
     def __init__(
         self,
-        snapshots: Snapshots,
-        admissions: Admissions,
-        in_flight: InFlight,
-        ended_sessions: EndedSessions,
-        sync_requests: SyncRequests,
+        ports: Ports,
         outbound: OutboundClient,
         *,
-        approval_news: ApprovalNews,
-        session_notes: SessionNotes,
-        neighbours: Neighbours,
         session_keys: Sequence[bytes],
         public_url: str,
         allowed_hosts: Collection[str] = (),
@@ -78,43 +60,48 @@ class Gateway:
         self._alarms = Alarms()
         self._proxies = tuple(trusted_proxies)
         hosts = frozenset(host.lower() for host in allowed_hosts) or hosts_of(self._public_url)
-        self._door = Door(snapshots, admissions, self._public_url, hosts)
-        pipeline = Pipeline(snapshots, admissions, in_flight, ended_sessions, self._door)
+        self._door = Door(ports.snapshots, ports.admissions, self._public_url, hosts)
+        pipeline = Pipeline(
+            ports.snapshots, ports.admissions, ports.in_flight, ports.ended_sessions, self._door
+        )
         sealer = SessionSealer(session_keys)
         self._upstreams = UpstreamSessions(outbound, times.call)
-        requests, tasks = ServerRequests(sealer), Tasks(sealer)
-        self._limits = CallLimits(admissions, per_token, per_identity)
-        streams = OpenStreams(admissions, per_token, per_identity)
-        self._notebook = Notebook(session_notes)
+        self._limits = CallLimits(ports.admissions, per_token, per_identity)
+        streams = OpenStreams(ports.admissions, per_token, per_identity)
+        self._notebook = Notebook(ports.session_notes)
         self._sessions = AggregateSessions(
-            sealer, ended_sessions, self._notebook, neighbours, self._upstreams
+            sealer, ports.ended_sessions, self._notebook, ports.neighbours, self._upstreams
         )
         self._running = RunningCalls(self._alarms, self._sessions.tell_cancelled)
-        approvals = self._approvals = Approvals(sealer, approval_news, self._public_url)
+        self._approvals = Approvals(sealer, ports.approval_news, self._public_url)
         mirrored = Mirrored(
             pipeline,
             outbound,
             sealer,
-            sync_requests,
-            requests,
-            tasks,
+            ports.sync_requests,
+            ServerRequests(sealer),
+            Tasks(sealer),
             streams,
             times,
             self._running,
-            approvals,
+            self._approvals,
         )
         self._mirror = Mirror(mirrored, body_limit)
-        self._aggregate = Aggregate(
-            pipeline,
-            sealer,
-            sync_requests,
+        self._aggregate = self._aggregate_beside(mirrored, body_limit)
+
+    def _aggregate_beside(self, mirrored: Mirrored, body_limit: int) -> Aggregate:
+        """The endpoint of the whole fleet, on what the mirrors have too."""
+        return Aggregate(
+            mirrored.pipeline,
+            mirrored.sealer,
+            mirrored.sync_requests,
             self._upstreams,
             self._sessions,
             self._notebook,
-            streams,
-            approvals,
+            mirrored.streams,
+            mirrored.approvals,
             self._limits,
-            times,
+            mirrored.times,
             body_limit,
         )
 

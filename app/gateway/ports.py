@@ -287,3 +287,17 @@ class SyncRequests(Protocol):
     def request_sync(self, server_id: UUID) -> None:
         """A live definition differed from the approved one; at most one sync per server waits."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All of them, as the composition root wires them."""
+
+    snapshots: Snapshots
+    admissions: Admissions
+    in_flight: InFlight
+    ended_sessions: EndedSessions
+    sync_requests: SyncRequests
+    approval_news: ApprovalNews
+    session_notes: SessionNotes
+    neighbours: Neighbours

@@ -33,6 +33,7 @@ from app.gateway.ports import (
     Client,
     CredentialUnavailable,
     Notes,
+    Ports,
     Stale,
     StoreUnavailable,
     UpstreamTarget,
@@ -365,17 +366,15 @@ async def running(store: Store | None = None, /, **options: Any) -> AsyncIterato
     """A gateway with an empty store, or this one, on loopback, served as in earnest unless ``http`` is another."""
     store, http = store or Store(), options.pop("http", GuardedHttp)
     outbound = OutboundClient(AddressPolicy((LOOPBACK,)))
+    notes, neighbours = (
+        options.pop("session_notes", store.sessions),
+        options.pop("neighbours", store.sessions),
+    )
+    ports = Ports(store, store, store, store, store, store.approvals, notes, neighbours)
     gateway = Gateway(
-        store,
-        store,
-        store,
-        store,
-        store,
+        ports,
         outbound,
         **{
-            "approval_news": store.approvals,
-            "session_notes": store.sessions,
-            "neighbours": store.sessions,
             "session_keys": [b"k" * 32],
             "public_url": "http://127.0.0.1:8080",
             **options,

@@ -1,0 +1,115 @@
+"""The gateway of one worker: its ports, on what features keep, and the loops behind them."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from app.features.access.admission import AdmissionWriter
+from app.features.access.clients import Clients
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.in_flight import InFlightTable
+from app.features.access.refusals import Refusals
+from app.features.access.second_lane import SecondLane
+from app.features.access.snapshot import AccessSnapshot
+from app.features.policies.judging import Rules
+from app.gateway import Gateway
+from app.gateway.limits import Allowance
+from app.gateway.ports import Ports
+from app.gateway.times import CallTimes
+from app.kit.ids import new_id
+from app.kit.runtime import Runtime
+from app.lifespan.admissions import AdmissionPort
+from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
+from app.lifespan.approvals import ApprovalNewsPort
+from app.lifespan.background import cancelled, run_in_background
+from app.lifespan.commands import Commands, Reach
+from app.lifespan.database import connector, direct_url, reading_pool
+from app.lifespan.ports import (
+    EndedSessionsPort,
+    InFlightPort,
+    RefusedSignIns,
+    SnapshotPort,
+    TokenUses,
+)
+from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
+from app.lifespan.syncs import PeriodicSyncs, SyncRequestsPort
+from app.settings import Settings
+
+
+async def serving_gateway(
+    settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach
+) -> tuple[Gateway, AccessSnapshot]:
+    """The gateway with all that it runs on, until ``stack`` is closed; and what it reads of access."""
+    url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
+    connect, sessions = connector(url), runtime.sessions
+    snapshot = await _snapshot(url, runtime, clock, stack)
+    writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
+    ttl = settings.approval_ttl.total_seconds()
+    lane = SecondLane(connect, clock, worker_id, peppers.current_id, ttl)
+    neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
+    heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
+    table = InFlightTable(connect, clock, worker_id, snapshot.forget, heard)
+    uses, refusals = TokenUses(sessions), Refusals(writer.write_later)
+    clients = Clients(peppers.derive("clients"))
+    runtime.attempts.tell = RefusedSignIns(refusals, clients).count
+    syncs = SyncRequestsPort(runtime)
+    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
+    snapshots = SnapshotPort(snapshot, commands)
+    others = (syncs, commands, neighbours, approvals)
+    await run_in_background(stack, (writer, lane), table, refusals, uses, others)
+    ports = Ports(
+        snapshots,
+        AdmissionPort(writer, lane, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer),
+        InFlightPort(table, snapshots),
+        EndedSessionsPort(sessions),
+        syncs,
+        approvals,
+        SessionNotesPort(sessions),
+        neighbours,
+    )
+    gateway = neighbours.gateway = approvals.gateway = _gateway(settings, runtime, ports)
+    stack.push_async_callback(gateway.aclose)
+    periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
+    stack.push_async_callback(cancelled, periodic)
+    return gateway, snapshot
+
+
+async def _snapshot(
+    url: str, runtime: Runtime, clock: DatabaseClock, stack: AsyncExitStack
+) -> AccessSnapshot:
+    snapshot = AccessSnapshot(
+        await reading_pool(url, stack),
+        runtime.sessions,
+        runtime.peppers,
+        runtime.sealer,
+        runtime.client_tokens,
+        clock,
+        Rules(runtime.time_zone, runtime.permits_by_default),
+    )
+    await snapshot.prepare()
+    return snapshot
+
+
+def _gateway(settings: Settings, runtime: Runtime, ports: Ports) -> Gateway:
+    per_token, per_identity = _allowances(settings)
+    return Gateway(
+        ports,
+        runtime.outbound,
+        session_keys=runtime.sealer.derived_keys("mcp sessions"),
+        public_url=settings.base_url,
+        trusted_proxies=settings.trusted_proxies,
+        per_token=per_token.share(settings.workers),
+        per_identity=per_identity.share(settings.workers),
+        times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
+    )
+
+
+def _allowances(settings: Settings) -> tuple[Allowance, Allowance]:
+    """What a token and an identity may ask of all workers together."""
+    return (
+        Allowance(settings.limit_calls, settings.limit_calls_at_once, settings.limit_streams),
+        Allowance(
+            settings.limit_calls_per_identity,
+            settings.limit_calls_at_once_per_identity,
+            settings.limit_streams_per_identity,
+        ),
+    )

@@ -1,0 +1,64 @@
+"""A worker does not go on without what admits, cuts and records."""
+
+import asyncio
+import logging
+import os
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+import pytest
+
+from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_of
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.demands import Demand
+from app.features.access.in_flight import InFlightTable
+from app.features.access.refusals import Refusals
+from app.features.access.rows import Values
+from app.features.access.second_lane import SecondLane
+from app.kit.ids import new_id
+from app.lifespan.background import run_in_background
+from app.lifespan.ports import TokenUses
+
+SENT = "what a client sent"
+
+
+async def away() -> Any:
+    """A database that cannot be reached, which is no fault of the worker's."""
+    raise ConnectionRefusedError
+
+
+async def broken() -> Any:
+    """What nobody thought of."""
+    raise RuntimeError(SENT)
+
+
+@pytest.mark.parametrize("which", ["AdmissionWriter", "SecondLane", "InFlightTable"])
+async def test_a_worker_ends_at_once_and_says_so_when_one_of_its_loops_fails(
+    which: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended, codes = asyncio.Event(), []
+
+    def end(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    monkeypatch.setattr(os, "_exit", end)
+    opens = dict.fromkeys(["AdmissionWriter", "SecondLane", "InFlightTable"], away) | {which: broken}
+    clock = DatabaseClock()
+    writer = AdmissionWriter(opens["AdmissionWriter"], clock, new_id(), "key")
+    lane = SecondLane(opens["SecondLane"], clock, new_id(), "key", 60.0)
+    table = InFlightTable(opens["InFlightTable"], clock, new_id(), lambda _ids: None)
+    uses = TokenUses(cast("Any", None))
+    demand = Demand(Values(id=new_id(), action="tool.call", actor_type="identity"), (), (0.0, 1.0))
+    writer.write_later(outcome_of(new_id(), "success", 1))
+    async with AsyncExitStack() as stack:
+        await run_in_background(stack, (writer, lane), table, Refusals(writer.write_later), uses, ())
+        settling = asyncio.create_task(lane.settle(demand))
+        async with asyncio.timeout(5):
+            await ended.wait()
+    with pytest.raises(AdmissionUnavailable):
+        await settling
+    assert codes == [1]
+    [record] = [each for each in caplog.records if each.levelno == logging.CRITICAL]
+    assert record.getMessage().startswith(f"{which} of this worker failed: RuntimeError\n")
+    assert SENT not in caplog.text
