@@ -155,7 +155,8 @@ class PolicySimulation(Strict):
         ],
     )
     complete: bool = Field(
-        description="Whether all calls of the span were looked at; otherwise the newest that there was time for."
+        description="Whether all calls of the span were looked at; otherwise those from `first` to `last`: of the "
+        "newest 20,000 as many, from the oldest on, as there was time for."
     )
     since: datetime = Field(description="The span that was asked for.")
     first: datetime | None = Field(description="When the oldest call was made that was looked at.")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import httpx2
 import pytest
@@ -161,6 +162,12 @@ async def test_its_figures_are_those_of_a_recount_by_hand(
     part = await simulated(api, {"policy_id": draft["id"]})
     assert (part["complete"], part["replayed"] + part["not_replayable"]["calls"]) == (False, 4)
     assert part["first"] > found["first"]
+    # Nor for longer than may be, the oldest first.
+    monkeypatch.setattr(simulate, "_AT_ONCE", 2)
+    monkeypatch.setattr(simulate, "monotonic", count(step=simulate.LONGEST_S * 0.6).__next__)
+    short = await simulated(api, {"policy_id": draft["id"]})
+    assert (short["complete"], short["first"]) == (False, part["first"])
+    assert short["replayed"] + short["not_replayable"]["calls"] == 2
 
 
 async def test_a_change_that_could_not_be_published_is_refused_where_it_stands(

@@ -20,7 +20,8 @@ class PolicySimulation:
     """The figures in words."""
 
     complete: bool
-    """Whether all calls of the span were looked at; otherwise the newest that there was time for."""
+    """Whether all calls of the span were looked at; otherwise those from `first` to `last`: of the newest
+    20,000 as many, from the oldest on, as there was time for."""
 
     since: datetime.datetime
     """The span that was asked for."""
