@@ -1,20 +1,22 @@
 """What a token may see of one server: the names of its tools, and which parts it has beside them.
 
-Each answer comes with the one decision that stands for it, which rests on everything that could make it different.
+Each answer comes with the one decision that stands for it, which rests on everything that could make it different. It
+is found in steps, of a decision each: a server may have thousands of tools.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import replace
 
 from app.domain.access import Decision, Question, Surroundings, decide, everything_read
 from app.domain.objects import Address, Part, Server, Token, ToolState
 from app.domain.policy import Effect
 
+Seen = Generator[None, None, tuple[Decision, frozenset[str]]]
 EVERY_TOOL = "every tool"
 """Stands among the parts of a server where the token may use all of its tools."""
 
 
-def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[Decision, frozenset[str]]:
+def visible_tools(question: Question, around: Surroundings, at: float) -> Seen:
     """The names a token may see of one server, with the decision that stands for the list.
 
     A tool is visible when a call of it, without arguments, would not be denied. The decision is a deny when the
@@ -24,14 +26,14 @@ def visible_tools(question: Question, around: Surroundings, at: float) -> tuple[
     server = question.server
     if reach.effect is Effect.DENY or server is None:
         return reach, frozenset()
-    decisions = {
-        name: decide(replace(question, tool=name, arguments=None, part=None), around, at)
-        for name in server.tools
-    }
+    decisions = {}
+    for name in server.tools:
+        yield
+        decisions[name] = decide(replace(question, tool=name, arguments=None, part=None), around, at)
     return _filtered(question, around, at, reach, decisions.values()), _not_denied(decisions)
 
 
-def visible_parts(question: Question, around: Surroundings, at: float) -> tuple[Decision, frozenset[str]]:
+def visible_parts(question: Question, around: Surroundings, at: float) -> Seen:
     """The parts of one server that a token reaches, with the decision that stands for what is shown of them.
 
     ``EVERY_TOOL`` is among them when none of the approved tools is hidden. The decision is a deny when the server
@@ -44,11 +46,11 @@ def visible_parts(question: Question, around: Surroundings, at: float) -> tuple[
     decisions = {
         part.value: decide(replace(question, arguments=None, part=part), around, at) for part in Part
     }
-    tools = [
-        decide(replace(question, tool=name, arguments=None, part=None), around, at)
-        for name, tool in server.tools.items()
-        if tool.state is ToolState.ACTIVE
-    ]
+    tools = []
+    for name, tool in server.tools.items():
+        if tool.state is ToolState.ACTIVE:
+            yield
+            tools.append(decide(replace(question, tool=name, arguments=None, part=None), around, at))
     names = _not_denied(decisions)
     if all(each.effect is not Effect.DENY for each in tools):
         names |= {EVERY_TOOL}

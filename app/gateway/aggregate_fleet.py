@@ -71,16 +71,16 @@ class FleetAsk(Ask):
 
     look: Callable[[View, float], None] | None = None
 
-    def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+    def _decide(self, view: View, at: float) -> Decision:
         stopped = liveness(view.token, at, self.address)
         servers = tuple(view.servers.values())
         versions, valid_from, valid_until = everything_read(view.token, servers, view.around, at)
         effect = Effect.ALLOW if stopped is None else Effect.DENY
-        return Decision(effect, stopped or "token_live", versions, valid_from, valid_until), frozenset()
+        return Decision(effect, stopped or "token_live", versions, valid_from, valid_until)
 
     def redecide(self, view: View, at: float) -> Decision:
         """The same question on a newer view."""
-        decision = self.answer(view, at)[0]
+        decision = self.answer(view, at)
         if decision.allowed and self.look is not None:
             self.look(view, at)
         return decision

@@ -18,13 +18,14 @@ from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect
 from app.domain.visibility import visible_parts, visible_tools
 from app.gateway.ports import View
+from app.kit.slices import in_slices
 
 MAX_KNOWN = 10_000
 """Decisions that are kept for calls to come."""
 USES = frozenset({"tool.call", "resource.read", "prompt.get"})
 """What approvals are asked for and quotas count. Reaching a server, lists, and what follows on a call need neither."""
 
-_NO_NAMES: frozenset[str] = frozenset()
+NO_NAMES: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -56,11 +57,22 @@ class Ask:
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
-    def answer(
-        self, view: View, at: float, known: "KnownDecisions | None" = None
-    ) -> tuple[Decision, frozenset[str]]:
-        """The decision, and the names of tools, for a list, or of parts that may be seen."""
-        names = _NO_NAMES
+    @property
+    def shows(self) -> bool:
+        """Whether it asks what may be seen of a server."""
+        return self.slug is not None and (self.lists or self.parts)
+
+    async def seen(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+        """The names of tools, for a list, or of parts that may be seen, and the decision that stands for them.
+
+        Others go on in between: each tool is decided.
+        """
+        show = visible_tools if self.lists else visible_parts
+        decision, names = await in_slices(show(self._question(view, self.slug), view.around, at))
+        return self._as_asked(decision), names
+
+    def answer(self, view: View, at: float, known: "KnownDecisions | None" = None) -> Decision:
+        """The decision. What may be seen of a server stands and falls with the reach of it, so of that alone."""
         decision = None if known is None or self.tool is None else known.find(view, self.slug, self.tool, at)
         if (
             decision is not None
@@ -69,9 +81,13 @@ class Ask:
         ):
             decision = None
         if decision is None:
-            decision, names = self._decide(view, at)
+            decision = self._decide(view, at)
             if known is not None and self.tool is not None and decision.recurs:
                 known.keep(view, self.slug, self.tool, decision)
+        return self._as_asked(decision)
+
+    def _as_asked(self, decision: Decision) -> Decision:
+        """The decision with what this request brings along."""
         if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
             decision = self._demanding(decision)
         if self.refused is not None and decision.attainable:
@@ -90,17 +106,12 @@ class Ask:
             # One for this call alone: to keep it would only take the place of one that comes again.
             rests_on = (*decision.rests_on, (self.session_id, 0))
             decision = replace(decision, rests_on=rests_on, for_any_call=False, verdicts=())
-        return decision, names
+        return decision
 
-    def _decide(self, view: View, at: float) -> tuple[Decision, frozenset[str]]:
+    def _decide(self, view: View, at: float) -> Decision:
         if self.slug is None:
-            return decide_presence(view, at, self.address), _NO_NAMES
-        question = self._question(view, self.slug)
-        if self.lists:
-            return visible_tools(question, view.around, at)
-        if self.parts:
-            return visible_parts(question, view.around, at)
-        return decide(question, view.around, at), _NO_NAMES
+            return decide_presence(view, at, self.address)
+        return decide(self._question(view, self.slug), view.around, at)
 
     def _question(self, view: View, slug: str | None) -> Question:
         # A call without arguments has none; a question without a call does not know them.
@@ -126,7 +137,7 @@ class Ask:
 
     def redecide(self, view: View, at: float) -> Decision:
         """The same question on a newer view."""
-        return self.answer(view, at)[0]
+        return self.answer(view, at)
 
     def redecide_with(self, had: Decision) -> Callable[[View, float], Decision]:
         """The same question of a call that runs: approvals that it had count still, and no others."""

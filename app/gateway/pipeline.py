@@ -14,7 +14,7 @@ from uuid import UUID
 from app.domain.access import Decision, Question, decide, liveness
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import CallerProgram, Effect
-from app.gateway.asking import Ask, KnownDecisions
+from app.gateway.asking import NO_NAMES, Ask, KnownDecisions
 from app.gateway.authenticate import Door
 from app.gateway.http import Exchange
 from app.gateway.ports import (
@@ -178,7 +178,10 @@ class Pipeline:
             ask.program = CallerProgram(client.name, client.version)
         for _ in range(MAX_ROUNDS):
             at = self.snapshots.now()
-            decision, names = ask.answer(view, at, self.known)
+            if ask.shows:
+                decision, names = await ask.seen(view, at)
+            else:
+                decision, names = ask.answer(view, at, self.known), NO_NAMES
             server = None if ask.slug is None else view.servers.get(ask.slug)
             call = _call(exchange, view.token, server, ask, decision, client)
             if not decision.attainable:

@@ -56,7 +56,7 @@ def more(spent: Mapping[str, Sequence[float]], one: str, other: str) -> float:
 def _decide(views: Sequence[View], known: KnownDecisions) -> None:
     at = time()
     for view in views:
-        decision, _ = _ASK.answer(view, at, known)
+        decision = _ASK.answer(view, at, known)
         if not decision.allowed:
             raise AssertionError("the measured call is allowed")
 

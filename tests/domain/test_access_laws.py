@@ -40,6 +40,7 @@ from tests.domain.worlds import (
     TOOL_NAMES,
     TimedRule,
     World,
+    at_once,
     entries,
     open_worlds,
     scopes,
@@ -245,11 +246,11 @@ def test_an_answer_holds_all_through_its_span(world: World) -> None:
 @given(any_world)
 def test_a_list_holds_all_through_its_span(world: World) -> None:
     question = replace(world.question, tool=None)
-    now, names = visible_tools(question, world.around, world.at)
+    now, names = at_once(visible_tools(question, world.around, world.at))
     assert now.valid_from <= world.at < now.valid_until
     for moment in MOMENTS:
         if now.valid_from <= moment < now.valid_until:
-            then, names_then = visible_tools(question, world.around, moment)
+            then, names_then = at_once(visible_tools(question, world.around, moment))
             assert (then.effect, then.reason_code, names_then) == (now.effect, now.reason_code, names)
 
 
@@ -258,7 +259,7 @@ def test_the_visible_tools_are_those_whose_call_is_not_denied(world: World) -> N
     server = world.question.server
     assume(server is not None)
     assert server is not None
-    decision, names = visible_tools(replace(world.question, tool=None), world.around, world.at)
+    decision, names = at_once(visible_tools(replace(world.question, tool=None), world.around, world.at))
     callable_names = {name for name in server.tools if answer(world, tool=name).effect is not Effect.DENY}
     assert names == (callable_names if decision.allowed else set())
 

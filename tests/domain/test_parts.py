@@ -11,7 +11,7 @@ from app.domain.objects import Identity, Part, Token, ToolState
 from app.domain.policy import Effect
 from app.domain.scopes import ListedScope, Scope
 from app.domain.visibility import EVERY_TOOL, visible_parts
-from tests.domain.worlds import LATEST, World, open_worlds, worlds
+from tests.domain.worlds import LATEST, World, at_once, open_worlds, worlds
 
 any_world = st.one_of(worlds(), open_worlds(), open_worlds(bare=True))
 parts = st.sampled_from(tuple(Part))
@@ -81,7 +81,7 @@ def test_a_grant_without_the_part_never_gives_it(world: World, part: Part) -> No
 @given(any_world)
 def test_the_visible_parts_are_those_not_denied_all_through_the_span(world: World) -> None:
     server_asked = asked(world, None)
-    decision, seen = visible_parts(server_asked.question, world.around, world.at)
+    decision, seen = at_once(visible_parts(server_asked.question, world.around, world.at))
     assert decision.allowed is (effect(server_asked) is not Effect.DENY)
     for moment in (number / 2 for number in range(2 * LATEST + 2)):
         if decision.valid_from <= moment < decision.valid_until:

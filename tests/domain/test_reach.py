@@ -11,6 +11,7 @@ from app.domain.reach import Reach, reach, stopped
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, ToolsByNames
 from app.kit.ids import new_id
+from tests.domain.worlds import at_once
 
 NOW = 1_000.0
 
@@ -51,13 +52,7 @@ def ask(identity: Identity, policies: GrantedIsAllowed | Cautious, at: float = N
 def found(
     identity: Identity, of: Server, policies: GrantedIsAllowed | Cautious, at: float = NOW
 ) -> Reach | None:
-    steps = reach(identity, of, Surroundings(1, 1, policies), at)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Reach | None = end.value
-            return result
+    return at_once(reach(identity, of, Surroundings(1, 1, policies), at))
 
 
 def test_policy_decides_as_for_a_call() -> None:

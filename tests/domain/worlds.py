@@ -4,10 +4,12 @@ Times are small integers, so that windows, questions and their edges coincide; t
 tools, so that selectors overlap.
 """
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from math import inf
+from typing import TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -31,6 +33,7 @@ from app.domain.scopes import (
     ToolSelector,
 )
 
+Result = TypeVar("Result")
 LATEST = 12
 SERVER_IDS = tuple(UUID(int=number) for number in (1, 2, 3))
 TOOL_NAMES = ("get_it", "put_it", "drop_it", "it")
@@ -207,3 +210,13 @@ def open_worlds(draw: st.DrawFn, *, bare: bool = False) -> World:
 
     question = Question(opened(world.question.token), server, draw(st.sampled_from((tool, None))))
     return World(question, world.around, world.at)
+
+
+def at_once(steps: Generator[None, None, Result]) -> Result:
+    """What comes of something that is made in steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result

@@ -3,13 +3,14 @@
 import asyncio
 from dataclasses import replace
 from math import inf
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from app.domain.access import Decision, Surroundings
-from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
+from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool, ToolState
 from app.domain.policy import (
     ApprovalDemand,
     CallerProgram,
@@ -24,6 +25,7 @@ from app.domain.token_format import Credential
 from app.gateway.asking import Ask
 from app.gateway.pipeline import Flight
 from app.gateway.ports import ApprovalState, Call, NeededApproval, View, Withheld
+from app.kit.slices import SLICE_S
 from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running
@@ -57,7 +59,7 @@ def view(says: Says) -> View:
 
 
 def answered(ask: Ask, says: Says) -> Decision:
-    return ask.answer(view(says), 1.0)[0]
+    return ask.answer(view(says), 1.0)
 
 
 def test_a_call_says_what_it_needs() -> None:
@@ -207,3 +209,36 @@ async def test_an_approved_call_runs_on_until_somebody_else_has_to_approve_it(
             await left.wait()
             assert "access was withdrawn" in (await answer).text
     assert list(store.outcomes.values()) == ["cancelled"]
+
+
+class Slow(Says):
+    """Takes longer over each question than the event loop may be held."""
+
+    def evaluate(self, request: PolicyInput) -> PolicyVerdict:
+        until = monotonic() + 2 * SLICE_S
+        while monotonic() < until:
+            pass
+        return super().evaluate(request)
+
+
+@pytest.mark.parametrize("shown", [{"lists": True}, {"parts": True}])
+async def test_others_go_on_while_it_is_found_out_which_of_many_tools_are_seen(
+    shown: dict[str, bool],
+) -> None:
+    says = Slow(Effect.ALLOW)
+    here = view(says)
+    tool = here.servers["shop"].tools["refund"]
+    tools = {f"tool-{number}": replace(tool, name=f"tool-{number}") for number in range(9)}
+    here = replace(here, servers={"shop": replace(here.servers["shop"], tools=tools)})
+    ask = Ask("server.list", "tools/list", "shop", None, **shown)  # type: ignore[arg-type]
+    seeing = asyncio.create_task(ask.seen(here, 1.0))
+    turns = 0
+    while not seeing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > len(tools)
+    assert len(says.programs) == 1 + len(tools) + (len(Part) if ask.parts else 0)
+    # Whether a list may still be carried is asked of the server alone.
+    says.programs.clear()
+    assert ask.redecide(here, 1.0).allowed
+    assert len(says.programs) == 1

@@ -12,7 +12,7 @@ from app.domain.access import Decision
 from app.domain.policy import Effect
 from app.domain.reach import call_of
 from app.features.access.scenes import Scene, Scenes
-from app.features.access.slices import in_slices
+from app.kit.slices import in_slices
 
 # A page ends when so many identities were looked at, however few of them can call the tool.
 LOOKED_AT_A_PAGE = 2_000

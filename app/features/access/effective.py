@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable
 from app.domain.access import Surroundings
 from app.domain.objects import Identity, Server
 from app.domain.reach import Reach, reach
-from app.features.access.slices import in_slices
+from app.kit.slices import in_slices
 
 # A page ends when it is past so many tools, however many servers it was asked for.
 TOOLS_A_PAGE = 2_000

@@ -23,9 +23,9 @@ from app.domain.replay import open_server, open_token, unhindered
 from app.features.access import calls_log
 from app.features.access.recorded import address_of
 from app.features.access.scenes import Scenes
-from app.features.access.slices import in_slices
 from app.features.policies.evaluator import Evaluator
 from app.kit.crypto import Sealer
+from app.kit.slices import in_slices
 
 MOST_CALLS = 20_000
 LONGEST_S = 15.0

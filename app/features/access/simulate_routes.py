@@ -16,7 +16,7 @@ from app.features.access.scenes import Scenes
 from app.features.access.simulate import Simulation
 from app.features.access.simulate_schemas import LONGEST, PolicySimulation, SimulatedChange, SimulateRequest
 from app.features.audit.record import record
-from app.features.policies.compiling import changed_set, evaluator_of
+from app.features.policies.compiling import compile_with, evaluator_of
 from app.features.policies.models import Policy
 from app.features.policies.published import Mode, PublishedPolicy
 from app.features.policies.repository import published_policies
@@ -76,7 +76,7 @@ async def simulate_policies(
         published = await published_policies(session)
         rules = snapshot.policies.rules
         before = await asyncio.to_thread(evaluator_of, published, rules)
-        after = await asyncio.to_thread(evaluator_of, changed_set(published, changes.published), rules)
+        after = await asyncio.to_thread(compile_with, published, changes.published, rules)
         sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
         tally = await Simulation(session, scenes, sealer, before, after).run(since, until)
     found = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)

@@ -4,13 +4,16 @@ database while it sends.
 
 import asyncio
 import logging
+import traceback
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from uuid import UUID
 
 from sqlalchemy import update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -23,6 +26,7 @@ from app.features.webhooks.send import TIMEOUTS, Attempt, send
 from app.features.webhooks.service import KIND
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Sealer, UnsealingFault
+from app.kit.ids import DELIVERY, format_id
 from app.kit.outbound import OutboundClient, Timeouts
 
 _log = logging.getLogger(__name__)
@@ -44,7 +48,8 @@ _LOOK_EVERY_S = 1.0
 _FORGET_EVERY_S = 600.0
 # What waits to be noted must not take the connections of those who wait for answers.
 _CONNECTIONS = 2
-_AWAY = (SQLAlchemyError, Unavailable, OSError, TimeoutError)
+# Nothing else that the database says: a table that may not be read, say, is no outage that ends by itself.
+_AWAY = (Unavailable, PoolTimeout, InterfaceError, OSError)
 _spread = SystemRandom()
 
 
@@ -83,7 +88,7 @@ class Deliveries:
                         await self._forget()
                 except Exception as error:  # noqa: BLE001
                     # Whatever it is, it must not end the loop.
-                    _log.warning("looking for deliveries failed: %s", type(error).__name__)
+                    _say("looking for deliveries", error)
         finally:
             for task in self._sending:
                 task.cancel()
@@ -91,11 +96,9 @@ class Deliveries:
 
     async def _look(self) -> None:
         """Wait until it is time to look: now and then, or when there is room again."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0)):
                 await self._wake.wait()
-        except TimeoutError:
-            pass
         self._wake.clear()
 
     async def round(self) -> int:
@@ -132,8 +135,9 @@ class Deliveries:
             # Sent, perhaps, and not noted: it is sent again when its lease is over.
             return
         except Exception as error:  # noqa: BLE001
-            # One message must not end the loop of all.
-            _log.warning("delivery of a webhook failed: %s", type(error).__name__)
+            # A fault of ours, since an attempt has a result whatever the endpoint does. Nobody waits for this task, so
+            # it would go unseen; the message is sent again when its lease is over.
+            _say(f"the delivery {format_id(DELIVERY, claimed.id)}", error)
         finally:
             self._at[claimed.webhook_id] -= 1
             if not self._at[claimed.webhook_id]:
@@ -157,6 +161,12 @@ class Deliveries:
                 await session.commit()
         except _AWAY:
             return
+
+
+def _say(what: str, error: Exception) -> None:
+    """Where it failed, without the message, which could hold what was to be sent or stored."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s failed: %s\n%s", what, type(error).__name__, where)
 
 
 async def note(session: AsyncSession, claimed: Claimed, attempt: Attempt) -> None:

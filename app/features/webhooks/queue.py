@@ -111,8 +111,9 @@ WHERE id = :webhook_id AND url = :url
 
 async def note_delivered(session: AsyncSession, claimed: Claimed, status_code: int) -> None:
     """The endpoint took it; whatever else happened to it meanwhile, this is true."""
-    await session.execute(_DELIVERED, {"id": claimed.id, "status_code": status_code})
+    # The webhook first, as whoever asks for a delivery anew locks them.
     await session.execute(_WELL, _webhook_of(claimed))
+    await session.execute(_DELIVERED, {"id": claimed.id, "status_code": status_code})
 
 
 async def note_failed(
@@ -129,8 +130,8 @@ async def note_failed(
     The webhook itself rests for ``pause`` at least.
     """
     values = {"id": claimed.id, "lease": claimed.lease, "status_code": status_code, "error": error}
-    await session.execute(_FAILED, values | {"delay": delay})
     await session.execute(_UNWELL, _webhook_of(claimed) | {"pause": pause, "fails_from": FAILS_FROM})
+    await session.execute(_FAILED, values | {"delay": delay})
 
 
 def _webhook_of(claimed: Claimed) -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from standardwebhooks import WebhookVerificationError
 
-from app.features.webhooks.deliver import DELAYS
+from app.features.webhooks import deliver, service
+from app.features.webhooks.deliver import DELAYS, SYSTEM
 from app.features.webhooks.queue import AT_ONCE, FAILS_FROM, KEPT, claim, forget
 from app.features.webhooks.secrets import add_secret, end_secrets, reseal_secrets
 from app.kit.crypto import Sealer
 from app.kit.ids import DELIVERY, format_id
 from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
 from tests.api import KEY
+from tests.features.administrators.people import until_waiting
 from tests.features.webhooks.conftest import PUBLIC_URL, World, connections_in_use
 from tests.features.webhooks.receiver import receiver
 
@@ -167,6 +171,64 @@ async def test_what_a_lost_worker_had_taken_is_sent_by_another_when_its_lease_is
         await world.make_due()
         await world.delivered()
         assert len(endpoint.arrived) == 1
+
+
+async def test_noting_a_delivery_and_asking_for_it_anew_meet_without_a_deadlock(world: World) -> None:
+    async with receiver() as endpoint:
+        webhook_id, _ = await world.webhook(endpoint.url)
+        await world.tell()
+        [told] = await world.deliveries()
+        async with world.sessions() as session:
+            webhook = await service.load(session, webhook_id, lock=True)
+            worker = world.worker()
+            assert await worker.round() == 1
+            await until_waiting(world.sessions)
+            delivery = await service.load_delivery(session, webhook, told.id, lock=True)
+            await service.retry(session, webhook, delivery, SYSTEM, None)
+            await session.commit()
+        await worker.idle()
+    [row] = await world.deliveries()
+    assert (row.state, row.status_code) == ("delivered", 204)
+
+
+async def test_a_fault_that_is_no_outage_is_told_with_its_place_alone_and_ends_nothing(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_once(name: str, fault: Exception) -> asyncio.Event:
+        real, failed = getattr(deliver, name), asyncio.Event()
+
+        async def broken_once(*args: Any) -> Any:
+            if failed.is_set():
+                return await real(*args)
+            failed.set()
+            raise fault
+
+        monkeypatch.setattr(deliver, name, broken_once)
+        return failed
+
+    fail_once("claim", ProgrammingError("the statement", None, Exception("the words")))
+    sending = fail_once("send", ValueError("the words"))
+    async with receiver() as endpoint:
+        await world.webhook(endpoint.url)
+        await world.tell()
+        worker = world.worker()
+        running = asyncio.create_task(worker.run())
+        await sending.wait()
+        await worker.idle()
+        await world.make_due()
+        await endpoint.until(lambda arrived: len(arrived) == 1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    [row] = await world.deliveries()
+    told = [record.getMessage() for record in caplog.records if record.name == deliver.__name__]
+    first_lines = [line.partition("\n")[0] for line in told]
+    assert first_lines == [
+        "looking for deliveries failed: ProgrammingError",
+        f"the delivery {format_id(DELIVERY, row.id)} failed: ValueError",
+    ]
+    assert all("broken_once" in line for line in told)
+    assert "the statement" not in caplog.text
+    assert "the words" not in caplog.text
 
 
 async def test_an_endpoint_that_hangs_holds_up_nobody_and_no_connection_to_the_database(
