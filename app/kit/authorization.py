@@ -176,11 +176,15 @@ def authorize_giving(caller: Caller, role: Role) -> None:
         )
 
 
-def requires(permission: Permission) -> Any:
-    """The dependency that authenticates the caller and demands a permission. Its value is the ``Caller``."""
+def requires(permission: Permission, *, machine: bool = False) -> Any:
+    """The dependency that authenticates the caller and demands a permission. Its value is the ``Caller``.
+
+    ``machine``: a client secret itself is taken as a bearer too, from those who can keep one bearer and no more.
+    """
 
     async def check(request: Request, session: Session) -> Caller:
-        authenticate: Authenticator = request.app.state.runtime.authenticate
+        runtime = request.app.state.runtime
+        authenticate: Authenticator = runtime.authenticate_machine if machine else runtime.authenticate
         caller = await authenticate(request, session)
         request.state.caller = caller
         authorize(caller, permission)

@@ -29,6 +29,8 @@ class Runtime:
     outbound: OutboundClient
     client_tokens: ClientTokens
     authenticate: Authenticator
+    authenticate_machine: Authenticator
+    """The same, and takes the client secret of a service account as a bearer too."""
     attempts: SignInAttempts
     public_url: str
     max_token_ttl: timedelta

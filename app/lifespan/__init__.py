@@ -21,7 +21,7 @@ from app.lifespan.commands import Reach
 from app.lifespan.database import database_url
 from app.lifespan.gateway import serving_gateway
 from app.lifespan.pages import pages
-from app.lifespan.sign_in import ProviderWatch, authenticator, local_administrator, provider_keys
+from app.lifespan.sign_in import ProviderWatch, authenticators, local_administrator, provider_keys
 from app.settings import Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -71,15 +71,15 @@ async def _runtime(
     workers = settings.workers
     attempts = SignInAttempts(Quota("failed-sign-ins", settings.limit_failed_sign_ins, workers=workers))
     requests = Quota("requests", settings.limit_requests, workers=workers)
+    people, machines = authenticators(sessions, peppers, keys, break_glass)
     runtime = Runtime(
         sessions=sessions,
         peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
         outbound=outbound,
         client_tokens=client_tokens,
-        authenticate=LimitedAuthenticator(
-            authenticator(sessions, peppers, keys, break_glass), attempts, requests
-        ),
+        authenticate=LimitedAuthenticator(people, attempts, requests),
+        authenticate_machine=LimitedAuthenticator(machines, attempts, requests),
         attempts=attempts,
         public_url=settings.base_url,
         commands=settings.stdio_allowed_commands,

@@ -7,12 +7,12 @@ from ipaddress import ip_network
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.oauth.authenticator import ApiAuthenticator, ServiceAccountBearers
+from app.adapters.oauth.authenticator import ApiAuthenticator, ClientSecrets, ServiceAccountBearers
 from app.adapters.oidc.discovery import Publications
 from app.adapters.oidc.keys import ProviderKeys
 from app.adapters.oidc.verifier import AccessTokens
 from app.domain.errors import Conflict, Unavailable
-from app.domain.token_format import API_BEARER, BREAK_GLASS
+from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
 from app.features.access.clients import Clients
 from app.features.administrators.break_glass import BreakGlass
 from app.features.administrators.sign_in import sign_in
@@ -67,15 +67,14 @@ def local_administrator(
     return made
 
 
-def authenticator(
+def authenticators(
     sessions: async_sessionmaker[AsyncSession], peppers: Peppers, keys: ProviderKeys, break_glass: BreakGlass
-) -> ApiAuthenticator:
-    """Reads every bearer that opens the API."""
-    ours: dict[str, BearerReader] = {
-        API_BEARER: ServiceAccountBearers(peppers),
-        BREAK_GLASS: break_glass.read_bearer,
-    }
-    return ApiAuthenticator(ours, AccessTokens(sessions, keys, sign_in))
+) -> tuple[ApiAuthenticator, ApiAuthenticator]:
+    """What reads every bearer that opens the API, and what reads those of machines that provision."""
+    bearers, access_tokens = ServiceAccountBearers(peppers), AccessTokens(sessions, keys, sign_in)
+    ours: dict[str, BearerReader] = {API_BEARER: bearers, BREAK_GLASS: break_glass.read_bearer}
+    machines: dict[str, BearerReader] = {API_BEARER: bearers, CLIENT_SECRET: ClientSecrets(peppers)}
+    return ApiAuthenticator(ours, access_tokens), ApiAuthenticator(machines, access_tokens)
 
 
 class ProviderWatch:

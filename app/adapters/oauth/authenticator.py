@@ -6,7 +6,7 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Malformed
-from app.features.service_accounts.authenticate import authenticate_bearer, refused
+from app.features.service_accounts.authenticate import authenticate_bearer, authenticate_secret, refused
 from app.kit.authorization import BearerReader, Caller
 from app.kit.crypto import Peppers
 
@@ -47,6 +47,18 @@ class ServiceAccountBearers:
     async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
         """The service account of a bearer. Raises ``Unauthenticated``."""
         return await authenticate_bearer(session, self._peppers, bearer)
+
+
+class ClientSecrets:
+    """Implements ``kit.authorization.BearerReader`` for the ``sgc_`` secrets of service accounts, on surfaces whose
+    callers can keep one bearer and no more."""
+
+    def __init__(self, peppers: Peppers) -> None:
+        self._peppers = peppers
+
+    async def __call__(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
+        """The service account of a secret. Raises ``Unauthenticated``."""
+        return await authenticate_secret(session, self._peppers, bearer)
 
 
 def bearer_text(request: Request) -> str:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import CheckConstraint, DateTime, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlmodel import Field
+from sqlmodel import Field, SQLModel
 
 from app.kit.tables import ObjectRow
 
@@ -30,3 +30,20 @@ class Grant(ObjectRow, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     reason: str | None = None
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class GrantUse(SQLModel, table=True):
+    """Who used a grant for what, and when last: written at most once a minute, and kept however long the log is."""
+
+    __tablename__ = "grant_uses"
+
+    grant_id: UUID = Field(primary_key=True)
+    server_id: UUID = Field(primary_key=True)
+    tool: str = Field(primary_key=True)
+    identity_id: UUID = Field(primary_key=True)
+    first_used_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    last_used_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )

@@ -74,3 +74,30 @@ class OffboardingReceipt(SQLModel, table=True):
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
     body: dict[str, Any] = Field(sa_type=JSONB)
+    signed: str | None = None
+    """What an auditor keeps: a JWS (RFC 7515) of the receipt, without anything personal."""
+    key_id: str | None = None
+
+
+class ScimUser(SQLModel, table=True):
+    """What SCIM says of an identity that a provider provisions; the identity has what the rest of us reads."""
+
+    __tablename__ = "scim_users"
+    __table_args__ = (
+        Index("uq_scim_users_user_name", "provider_id", text("lower(user_name)"),
+              unique=True, postgresql_where=text("deleted_at IS NULL")),
+        Index("uq_scim_users_external_id", "provider_id", "external_id",
+              unique=True, postgresql_where=text("deleted_at IS NULL AND external_id IS NOT NULL")),
+        Index("ix_scim_users_provider_id_identity_id", "provider_id", "identity_id"),
+    )  # fmt: skip
+
+    identity_id: UUID = Field(primary_key=True, foreign_key="identities.id")
+    provider_id: UUID = Field(foreign_key=_PROVIDERS)
+    user_name: str
+    external_id: str | None = None
+    profile: dict[str, Any] = Field(
+        default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
+    )
+    """The attributes that SCIM has beyond those of an identity."""
+    deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """Since when SCIM does not know it any more; the identity stays, offboarded."""

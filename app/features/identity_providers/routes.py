@@ -88,12 +88,13 @@ async def update_identity_provider(
     session: Session,
     request: Request,
     if_match: IfMatch,
+    runtime: CurrentRuntime,
     response: Response,
 ) -> IdentityProviderView:
     """Change a provider (merge patch). What it no longer gives is gone at the next request."""
     row = await service.require_locked(session, identity_provider_id)
     if_match.check(row.revision)
-    await service.update(session, row, body, caller, request.state.request_id)
+    await service.update(session, runtime.outbound.policy, row, body, caller, request.state.request_id)
     return _shown(row, response)
 
 

@@ -13,6 +13,12 @@ from app.features.identity_providers.provider import (
     AccessTokenType,
     SigningAlgorithm,
 )
+from app.features.identity_providers.provisioning_schemas import (
+    ScimSettings,
+    ScimSettingsUpdate,
+    SignalsSettings,
+    SignalsSettingsUpdate,
+)
 from app.kit.authorization import Role
 from app.kit.ids import IdentityProviderId, ServiceAccountId
 from app.kit.pagination import ListQuery
@@ -30,6 +36,8 @@ _EXAMPLE: dict[str, Any] = {
     "client_id": "scopegate",
     "scopes": ["openid", "profile", "email", "groups"],
     "workloads": [],
+    "scim": None,
+    "signals": None,
     "status": "active",
 }
 _WORKLOAD_EXAMPLE: dict[str, Any] = {
@@ -160,6 +168,10 @@ class IdentityProviderView(Strict):
     )
     scopes: list[str] = Field(description="What such a sign-in asks for.")
     workloads: list[WorkloadView] = Field(description="Programs that sign in without a secret of ours.")
+    scim: ScimSettings | None = Field(
+        default=None, description="Who provisions its people and groups, if anybody."
+    )
+    signals: SignalsSettings | None = Field(default=None, description="Who tells of its people, if anybody.")
     status: IdentityProviderStatus = Field(description="Nobody signs in by a disabled one.")
     source: IdentityProviderSource = Field(
         description="`environment`: set by `SCOPEGATE_OIDC_*`, and read-only here."
@@ -216,6 +228,12 @@ class IdentityProviderCreate(Strict):
     workloads: Workloads = Field(
         default_factory=list, description="Programs that sign in without a secret of ours."
     )
+    scim: ScimSettings | None = Field(
+        default=None, description="Who provisions its people and groups by SCIM."
+    )
+    signals: SignalsSettings | None = Field(
+        default=None, description="Who tells of its people by Shared Signals."
+    )
     status: IdentityProviderStatus = Field(default="active", description="Nobody signs in by a disabled one.")
 
 
@@ -239,6 +257,8 @@ class IdentityProviderUpdate(Patch):
     )
     scopes: Scopes = absent("The whole list anew.")
     workloads: Workloads = absent("The whole list anew.")
+    scim: ScimSettingsUpdate | None = Field(default=None, description="Merged; null: nobody provisions.")
+    signals: SignalsSettingsUpdate | None = Field(default=None, description="Merged; null: nobody tells.")
     status: IdentityProviderStatus = absent("`disabled` ends sign-ins by it at once.")
 
 

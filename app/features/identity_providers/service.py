@@ -12,6 +12,7 @@ from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
 from app.features.identity_providers import repository
 from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers.provisioning import Surface, check_settings, merge_settings
 from app.features.identity_providers.schemas import (
     IdentityProviderCreate,
     IdentityProviderUpdate,
@@ -27,6 +28,7 @@ ENVIRONMENT = "environment"
 _KIND = "identity_provider"
 _SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))
 _OWN_COLUMNS = frozenset({"name", "issuer", "status", "source"})
+_BESIDE_ENVIRONMENT = frozenset({surface.value for surface in Surface})
 _MOST_ROLES = 200
 # What each accepted token says alike: many issuers give tokens to anybody, for any audience.
 _ANYBODYS = frozenset({"iss", "aud"})
@@ -47,22 +49,28 @@ async def create(
     _check_issuer(policy, new.issuer)
     _check_roles(caller, new.role_map.values())
     await _check_workloads(session, caller, new.workloads)
-    return await _insert(session, {**new.model_dump(mode="json"), "source": API}, caller, request_id)
+    wanted = new.model_dump(mode="json")
+    await check_settings(session, policy, caller, None, wanted)
+    return await _insert(session, {**wanted, "source": API}, caller, request_id)
 
 
 async def update(
     session: AsyncSession,
+    policy: AddressPolicy,
     row: IdentityProvider,
     patch: IdentityProviderUpdate,
     caller: Caller,
     request_id: str | None,
 ) -> None:
-    """Change a locked provider by a merge patch. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
-    if row.source == ENVIRONMENT:
+    """Change a locked provider by a merge patch. Raises ``Invalid``, ``Forbidden`` and ``Conflict``.
+
+    Of the environment's, what the environment says nothing of: who provisions, and who tells.
+    """
+    if row.source == ENVIRONMENT and patch.model_fields_set - _BESIDE_ENVIRONMENT:
         raise _set_by_environment()
     # Whoever may not give a role may not bend what gives it either.
     _check_roles(caller, (Role(role) for role in row.settings["role_map"].values()))
-    wanted = patch.model_dump(mode="json", include=patch.model_fields_set)
+    wanted = patch.model_dump(mode="json", exclude_unset=True)
     if "role_map" in wanted:
         merged = {**row.settings["role_map"], **wanted["role_map"]}
         wanted["role_map"] = {value: role for value, role in merged.items() if role is not None}
@@ -73,6 +81,12 @@ async def update(
         await _check_workloads(session, caller, patch.workloads)
     if wanted.get("link_claim", row.settings["link_claim"]) != row.settings["link_claim"]:
         await _check_no_links(session, row)
+    for surface in Surface:
+        if surface.value in wanted:
+            wanted[surface.value] = merge_settings(
+                surface, row.settings.get(surface.value), wanted[surface.value]
+            )
+    await check_settings(session, policy, caller, row.id, wanted)
     await _change(session, row, wanted, caller, request_id)
 
 
@@ -105,7 +119,7 @@ async def keep_environment(session: AsyncSession, configured: IdentityProviderCr
             await _change(session, row, {"status": "disabled"}, _SYSTEM, None)
     if configured is None:
         return
-    wanted = {**configured.model_dump(mode="json"), "source": ENVIRONMENT}
+    wanted = {**configured.model_dump(mode="json", exclude=set(_BESIDE_ENVIRONMENT)), "source": ENVIRONMENT}
     if mine is None:
         await _insert(session, wanted, _SYSTEM, None)
     else:

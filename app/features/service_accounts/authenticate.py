@@ -70,6 +70,18 @@ async def authenticate_bearer(session: AsyncSession, peppers: Peppers, text: str
     return _caller(row)
 
 
+async def authenticate_secret(session: AsyncSession, peppers: Peppers, text: str) -> Caller:
+    """The service account whose client secret this is, for those who cannot trade it. Raises ``Unauthenticated``."""
+    credential = parse_credential(text, CLIENT_SECRET)
+    if credential is None:
+        raise refused()
+    query = _live_accounts(ServiceAccountCredential).where(col(ServiceAccountCredential.id) == credential.id)
+    row = (await session.execute(query)).one_or_none()
+    if not _matches(peppers, row, credential) or row is None:
+        raise refused()
+    return _caller(row)
+
+
 async def sign_in(
     session: AsyncSession, peppers: Peppers, client_id: str, client_secret: str, request_id: str | None
 ) -> IssuedBearer:

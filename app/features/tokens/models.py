@@ -56,3 +56,38 @@ class TokenUse(SQLModel, table=True):
 
     token_id: UUID = Field(primary_key=True)
     last_used_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class ScheduledOffboarding(ObjectRow, table=True):
+    """An offboarding that takes effect later, by whoever asked for it."""
+
+    __tablename__ = "scheduled_offboardings"
+    __table_args__ = (
+        Index("uq_scheduled_offboardings_pending", "identity_id",
+              unique=True, postgresql_where=text("status = 'pending'")),
+        Index("ix_scheduled_offboardings_due", "effective_at", postgresql_where=text("status = 'pending'")),
+    )  # fmt: skip
+
+    identity_id: UUID = Field(foreign_key="identities.id", index=True)
+    effective_at: datetime = Field(sa_type=DateTime(timezone=True))
+    reason: str
+    transfer_agents_to: UUID | None = None
+    status: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
+    requested_by_kind: str
+    requested_by_id: UUID
+    on_behalf_of: UUID | None = None
+    finished_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    receipt_id: UUID | None = None
+    error: str | None = None
+
+
+class ExpiryNotice(SQLModel, table=True):
+    """That somebody was told of the end of a token or grant: once for each end that it was given."""
+
+    __tablename__ = "expiry_notices"
+
+    object_id: UUID = Field(primary_key=True)
+    expires_at: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    told_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )

@@ -22,6 +22,18 @@ class WebhookEvent(StrEnum):
     APPROVAL_REQUESTED = "approval.requested"
     APPROVAL_APPROVED = "approval.approved"
     APPROVAL_DENIED = "approval.denied"
+    IDENTITY_CREATED = "identity.created"
+    IDENTITY_SUSPENDED = "identity.suspended"
+    IDENTITY_REINSTATED = "identity.reinstated"
+    IDENTITY_OFFBOARDING_SCHEDULED = "identity.offboarding_scheduled"
+    IDENTITY_OFFBOARDED = "identity.offboarded"
+    TOKEN_ISSUED = "token.issued"
+    TOKEN_ROTATED = "token.rotated"
+    TOKEN_EXPIRING = "token.expiring"
+    TOKEN_REVOKED = "token.revoked"
+    GRANT_CREATED = "grant.created"
+    GRANT_EXPIRING = "grant.expiring"
+    GRANT_ENDED = "grant.ended"
 
 
 _PREFIXES = {

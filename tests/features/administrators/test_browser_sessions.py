@@ -22,6 +22,7 @@ from app.features.identity_providers.schemas import IdentityProviderUpdate
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Peppers
 from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.kit.outbound import AddressPolicy
 from tests.features.administrators.people import (
     NOW,
     Sessions,
@@ -187,13 +188,17 @@ async def test_a_provider_that_was_disabled_brings_no_session_back(
         row = await service.require_locked(session, provider.id)
         late = asyncio.create_task(open_session("ada", "sg-admins"))
         await until_waiting(sessions)
-        await service.update(session, row, IdentityProviderUpdate(status="disabled"), owner, None)
+        await service.update(
+            session, AddressPolicy(), row, IdentityProviderUpdate(status="disabled"), owner, None
+        )
         await session.commit()
     with pytest.raises(Unauthenticated):
         await late
     async with sessions() as session:
         row = await service.require_locked(session, provider.id)
-        await service.update(session, row, IdentityProviderUpdate(status="active"), owner, None)
+        await service.update(
+            session, AddressPolicy(), row, IdentityProviderUpdate(status="active"), owner, None
+        )
         await session.commit()
     assert await read(cookie) is None
     assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []

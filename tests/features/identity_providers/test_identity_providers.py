@@ -305,7 +305,9 @@ async def test_nobody_has_a_provider_give_out_more_than_they_may(
 
     async def update(session: AsyncSession, **fields: Any) -> None:
         row = await service.require_locked(session, plain(provider))
-        await service.update(session, row, IdentityProviderUpdate.model_validate(fields), admin, None)
+        await service.update(
+            session, AddressPolicy(), row, IdentityProviderUpdate.model_validate(fields), admin, None
+        )
 
     async with sessions() as session:
         for refused in (

@@ -160,6 +160,11 @@ from .role import Role
 from .role_assignment import RoleAssignment
 from .role_map import RoleMap
 from .role_map_changes import RoleMapChanges
+from .scim_attribute_changes import ScimAttributeChanges
+from .scim_attributes import ScimAttributes
+from .scim_link_attribute import ScimLinkAttribute
+from .scim_settings import ScimSettings
+from .scim_settings_update import ScimSettingsUpdate
 from .scope_entry import ScopeEntry
 from .secret import Secret
 from .server import Server
@@ -182,6 +187,9 @@ from .service_account_page import ServiceAccountPage
 from .service_account_status import ServiceAccountStatus
 from .service_account_update import ServiceAccountUpdate
 from .settable_tool_state import SettableToolState
+from .signals_delivery import SignalsDelivery
+from .signals_settings import SignalsSettings
+from .signals_settings_update import SignalsSettingsUpdate
 from .signing_algorithm import SigningAlgorithm
 from .simulate_request import SimulateRequest
 from .simulated_call import SimulatedCall
@@ -397,6 +405,11 @@ __all__ = (
     "RoleAssignment",
     "RoleMap",
     "RoleMapChanges",
+    "ScimAttributeChanges",
+    "ScimAttributes",
+    "ScimLinkAttribute",
+    "ScimSettings",
+    "ScimSettingsUpdate",
     "ScopeEntry",
     "Secret",
     "Server",
@@ -419,6 +432,9 @@ __all__ = (
     "ServiceAccountStatus",
     "ServiceAccountUpdate",
     "SettableToolState",
+    "SignalsDelivery",
+    "SignalsSettings",
+    "SignalsSettingsUpdate",
     "SigningAlgorithm",
     "SimulatedCall",
     "SimulatedChange",

@@ -16,9 +16,12 @@ from ..models.identity_provider_status import (
     check_identity_provider_status,
 )
 from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
+from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.role_map import RoleMap
+    from ..models.scim_settings import ScimSettings
+    from ..models.signals_settings import SignalsSettings
     from ..models.workload import Workload
 
 
@@ -80,8 +83,17 @@ class IdentityProvider:
     revision: int
     """Moves with each change; the `ETag`."""
 
+    scim: None | ScimSettings | Unset = UNSET
+    """Who provisions its people and groups, if anybody."""
+
+    signals: None | SignalsSettings | Unset = UNSET
+    """Who tells of its people, if anybody."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.scim_settings import ScimSettings
+        from ..models.signals_settings import SignalsSettings
+
         id = self.id
 
         name = self.name
@@ -132,6 +144,22 @@ class IdentityProvider:
 
         revision = self.revision
 
+        scim: dict[str, Any] | None | Unset
+        if isinstance(self.scim, Unset):
+            scim = UNSET
+        elif isinstance(self.scim, ScimSettings):
+            scim = self.scim.to_dict()
+        else:
+            scim = self.scim
+
+        signals: dict[str, Any] | None | Unset
+        if isinstance(self.signals, Unset):
+            signals = UNSET
+        elif isinstance(self.signals, SignalsSettings):
+            signals = self.signals.to_dict()
+        else:
+            signals = self.signals
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
@@ -155,12 +183,18 @@ class IdentityProvider:
                 "revision": revision,
             }
         )
+        if scim is not UNSET:
+            field_dict["scim"] = scim
+        if signals is not UNSET:
+            field_dict["signals"] = signals
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.role_map import RoleMap
+        from ..models.scim_settings import ScimSettings
+        from ..models.signals_settings import SignalsSettings
         from ..models.workload import Workload
 
         d = dict(src_dict)
@@ -233,6 +267,40 @@ class IdentityProvider:
 
         revision = d.pop("revision")
 
+        def _parse_scim(data: object) -> None | ScimSettings | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                scim_type_0 = ScimSettings.from_dict(data)
+
+                return scim_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | ScimSettings | Unset, data)
+
+        scim = _parse_scim(d.pop("scim", UNSET))
+
+        def _parse_signals(data: object) -> None | SignalsSettings | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                signals_type_0 = SignalsSettings.from_dict(data)
+
+                return signals_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | SignalsSettings | Unset, data)
+
+        signals = _parse_signals(d.pop("signals", UNSET))
+
         return cls(
             id=id,
             name=name,
@@ -252,4 +320,6 @@ class IdentityProvider:
             updated_at=updated_at,
             ended_at=ended_at,
             revision=revision,
+            scim=scim,
+            signals=signals,
         )

@@ -15,6 +15,8 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.role_map import RoleMap
+    from ..models.scim_settings import ScimSettings
+    from ..models.signals_settings import SignalsSettings
     from ..models.workload import Workload
 
 
@@ -58,11 +60,20 @@ class IdentityProviderCreate:
     workloads: list[Workload] | Unset = UNSET
     """Programs that sign in without a secret of ours."""
 
+    scim: None | ScimSettings | Unset = UNSET
+    """Who provisions its people and groups by SCIM."""
+
+    signals: None | SignalsSettings | Unset = UNSET
+    """Who tells of its people by Shared Signals."""
+
     status: IdentityProviderStatus | Unset = UNSET
     """Nobody signs in by a `disabled` one."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.scim_settings import ScimSettings
+        from ..models.signals_settings import SignalsSettings
+
         name = self.name
 
         issuer = self.issuer
@@ -108,6 +119,22 @@ class IdentityProviderCreate:
                 workloads_item = workloads_item_data.to_dict()
                 workloads.append(workloads_item)
 
+        scim: dict[str, Any] | None | Unset
+        if isinstance(self.scim, Unset):
+            scim = UNSET
+        elif isinstance(self.scim, ScimSettings):
+            scim = self.scim.to_dict()
+        else:
+            scim = self.scim
+
+        signals: dict[str, Any] | None | Unset
+        if isinstance(self.signals, Unset):
+            signals = UNSET
+        elif isinstance(self.signals, SignalsSettings):
+            signals = self.signals.to_dict()
+        else:
+            signals = self.signals
+
         status: str | Unset = UNSET
         if not isinstance(self.status, Unset):
             status = self.status
@@ -136,6 +163,10 @@ class IdentityProviderCreate:
             field_dict["scopes"] = scopes
         if workloads is not UNSET:
             field_dict["workloads"] = workloads
+        if scim is not UNSET:
+            field_dict["scim"] = scim
+        if signals is not UNSET:
+            field_dict["signals"] = signals
         if status is not UNSET:
             field_dict["status"] = status
         return field_dict
@@ -144,6 +175,8 @@ class IdentityProviderCreate:
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.role_map import RoleMap
+        from ..models.scim_settings import ScimSettings
+        from ..models.signals_settings import SignalsSettings
         from ..models.workload import Workload
 
         d = dict(src_dict)
@@ -202,6 +235,40 @@ class IdentityProviderCreate:
 
                 workloads.append(workloads_item)
 
+        def _parse_scim(data: object) -> None | ScimSettings | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                scim_type_0 = ScimSettings.from_dict(data)
+
+                return scim_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | ScimSettings | Unset, data)
+
+        scim = _parse_scim(d.pop("scim", UNSET))
+
+        def _parse_signals(data: object) -> None | SignalsSettings | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                signals_type_0 = SignalsSettings.from_dict(data)
+
+                return signals_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | SignalsSettings | Unset, data)
+
+        signals = _parse_signals(d.pop("signals", UNSET))
+
         _status = d.pop("status", UNSET)
         status: IdentityProviderStatus | Unset
         if isinstance(_status, Unset):
@@ -221,5 +288,7 @@ class IdentityProviderCreate:
             client_id=client_id,
             scopes=scopes,
             workloads=workloads,
+            scim=scim,
+            signals=signals,
             status=status,
         )

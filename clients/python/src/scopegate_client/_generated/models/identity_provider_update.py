@@ -15,6 +15,8 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.role_map_changes import RoleMapChanges
+    from ..models.scim_settings_update import ScimSettingsUpdate
+    from ..models.signals_settings_update import SignalsSettingsUpdate
     from ..models.workload import Workload
 
 
@@ -52,11 +54,20 @@ class IdentityProviderUpdate:
     workloads: list[Workload] | Unset = UNSET
     """The whole list anew."""
 
+    scim: None | ScimSettingsUpdate | Unset = UNSET
+    """Merged; null: nobody provisions."""
+
+    signals: None | SignalsSettingsUpdate | Unset = UNSET
+    """Merged; null: nobody tells."""
+
     status: IdentityProviderStatus | Unset = UNSET
     """Nobody signs in by a `disabled` one."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.scim_settings_update import ScimSettingsUpdate
+        from ..models.signals_settings_update import SignalsSettingsUpdate
+
         name = self.name
 
         audiences: list[str] | Unset = UNSET
@@ -102,6 +113,22 @@ class IdentityProviderUpdate:
                 workloads_item = workloads_item_data.to_dict()
                 workloads.append(workloads_item)
 
+        scim: dict[str, Any] | None | Unset
+        if isinstance(self.scim, Unset):
+            scim = UNSET
+        elif isinstance(self.scim, ScimSettingsUpdate):
+            scim = self.scim.to_dict()
+        else:
+            scim = self.scim
+
+        signals: dict[str, Any] | None | Unset
+        if isinstance(self.signals, Unset):
+            signals = UNSET
+        elif isinstance(self.signals, SignalsSettingsUpdate):
+            signals = self.signals.to_dict()
+        else:
+            signals = self.signals
+
         status: str | Unset = UNSET
         if not isinstance(self.status, Unset):
             status = self.status
@@ -128,6 +155,10 @@ class IdentityProviderUpdate:
             field_dict["scopes"] = scopes
         if workloads is not UNSET:
             field_dict["workloads"] = workloads
+        if scim is not UNSET:
+            field_dict["scim"] = scim
+        if signals is not UNSET:
+            field_dict["signals"] = signals
         if status is not UNSET:
             field_dict["status"] = status
         return field_dict
@@ -136,6 +167,8 @@ class IdentityProviderUpdate:
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.role_map_changes import RoleMapChanges
+        from ..models.scim_settings_update import ScimSettingsUpdate
+        from ..models.signals_settings_update import SignalsSettingsUpdate
         from ..models.workload import Workload
 
         d = dict(src_dict)
@@ -192,6 +225,40 @@ class IdentityProviderUpdate:
 
                 workloads.append(workloads_item)
 
+        def _parse_scim(data: object) -> None | ScimSettingsUpdate | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                scim_type_0 = ScimSettingsUpdate.from_dict(data)
+
+                return scim_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | ScimSettingsUpdate | Unset, data)
+
+        scim = _parse_scim(d.pop("scim", UNSET))
+
+        def _parse_signals(data: object) -> None | SignalsSettingsUpdate | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                signals_type_0 = SignalsSettingsUpdate.from_dict(data)
+
+                return signals_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | SignalsSettingsUpdate | Unset, data)
+
+        signals = _parse_signals(d.pop("signals", UNSET))
+
         _status = d.pop("status", UNSET)
         status: IdentityProviderStatus | Unset
         if isinstance(_status, Unset):
@@ -210,5 +277,7 @@ class IdentityProviderUpdate:
             client_id=client_id,
             scopes=scopes,
             workloads=workloads,
+            scim=scim,
+            signals=signals,
             status=status,
         )

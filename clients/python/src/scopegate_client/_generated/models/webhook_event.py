@@ -1,6 +1,22 @@
 from typing import Literal, cast
 
-WebhookEvent = Literal["approval.approved", "approval.denied", "approval.requested"]
+WebhookEvent = Literal[
+    "approval.approved",
+    "approval.denied",
+    "approval.requested",
+    "grant.created",
+    "grant.ended",
+    "grant.expiring",
+    "identity.created",
+    "identity.offboarded",
+    "identity.offboarding_scheduled",
+    "identity.reinstated",
+    "identity.suspended",
+    "token.expiring",
+    "token.issued",
+    "token.revoked",
+    "token.rotated",
+]
 
 
 def check_webhook_event(value: str) -> WebhookEvent:

@@ -16,6 +16,10 @@ from ...models.identity_provider_source import IdentityProviderSource
 from ...models.identity_provider_status import IdentityProviderStatus
 from ...models.role_map import RoleMap
 from ...models.role_map_changes import RoleMapChanges
+from ...models.scim_settings import ScimSettings
+from ...models.scim_settings_update import ScimSettingsUpdate
+from ...models.signals_settings import SignalsSettings
+from ...models.signals_settings_update import SignalsSettingsUpdate
 from ...models.signing_algorithm import SigningAlgorithm
 from ...models.workload import Workload
 from ...types import UNSET, Unset
@@ -86,6 +90,8 @@ class IdentityProvidersResource(Resource):
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
+        scim: ScimSettings | JsonObject | None | Unset = UNSET,
+        signals: SignalsSettings | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IdentityProvider:
@@ -109,6 +115,8 @@ class IdentityProvidersResource(Resource):
                 One without a secret, which PKCE takes the place of.
             scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
             workloads: Programs that sign in without a secret of ours.
+            scim: Who provisions its people and groups by SCIM.
+            signals: Who tells of its people by Shared Signals.
             status: Nobody signs in by a `disabled` one.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -125,6 +133,8 @@ class IdentityProvidersResource(Resource):
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,
+                scim=scim,
+                signals=signals,
                 status=status,
                 idempotency_key=idempotency_key,
             )
@@ -188,6 +198,8 @@ class IdentityProvidersResource(Resource):
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
+        scim: ScimSettingsUpdate | JsonObject | None | Unset = UNSET,
+        signals: SignalsSettingsUpdate | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IdentityProvider:
@@ -209,6 +221,8 @@ class IdentityProvidersResource(Resource):
             client_id: The client that Scopegate is at the provider.
             scopes: The whole list anew.
             workloads: The whole list anew.
+            scim: Merged; null: nobody provisions.
+            signals: Merged; null: nobody tells.
             status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -225,6 +239,8 @@ class IdentityProvidersResource(Resource):
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,
+                scim=scim,
+                signals=signals,
                 status=status,
                 if_match=if_match,
             )
@@ -291,6 +307,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
+        scim: ScimSettings | JsonObject | None | Unset = UNSET,
+        signals: SignalsSettings | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IdentityProvider:
@@ -314,6 +332,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 One without a secret, which PKCE takes the place of.
             scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
             workloads: Programs that sign in without a secret of ours.
+            scim: Who provisions its people and groups by SCIM.
+            signals: Who tells of its people by Shared Signals.
             status: Nobody signs in by a `disabled` one.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
@@ -330,6 +350,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,
+                scim=scim,
+                signals=signals,
                 status=status,
                 idempotency_key=idempotency_key,
             )
@@ -393,6 +415,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
+        scim: ScimSettingsUpdate | JsonObject | None | Unset = UNSET,
+        signals: SignalsSettingsUpdate | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> IdentityProvider:
@@ -414,6 +438,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
             client_id: The client that Scopegate is at the provider.
             scopes: The whole list anew.
             workloads: The whole list anew.
+            scim: Merged; null: nobody provisions.
+            signals: Merged; null: nobody tells.
             status: Nobody signs in by a `disabled` one.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -430,6 +456,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,
+                scim=scim,
+                signals=signals,
                 status=status,
                 if_match=if_match,
             )

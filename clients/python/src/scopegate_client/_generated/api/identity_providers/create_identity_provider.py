@@ -13,6 +13,8 @@ from ...models.access_token_type import AccessTokenType
 from ...models.identity_provider import IdentityProvider
 from ...models.identity_provider_status import IdentityProviderStatus
 from ...models.role_map import RoleMap
+from ...models.scim_settings import ScimSettings
+from ...models.signals_settings import SignalsSettings
 from ...models.signing_algorithm import SigningAlgorithm
 from ...models.workload import Workload
 from ...types import UNSET, Unset
@@ -31,6 +33,8 @@ def call(
     client_id: str | None | Unset = UNSET,
     scopes: Sequence[str] | Unset = UNSET,
     workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
+    scim: ScimSettings | JsonObject | None | Unset = UNSET,
+    signals: SignalsSettings | JsonObject | None | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[IdentityProvider]:
@@ -54,6 +58,8 @@ def call(
                 "client_id": client_id,
                 "scopes": scopes,
                 "workloads": workloads,
+                "scim": scim,
+                "signals": signals,
                 "status": status,
             }
         ),

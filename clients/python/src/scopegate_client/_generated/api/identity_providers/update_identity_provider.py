@@ -15,6 +15,8 @@ from ...models.access_token_type import AccessTokenType
 from ...models.identity_provider import IdentityProvider
 from ...models.identity_provider_status import IdentityProviderStatus
 from ...models.role_map_changes import RoleMapChanges
+from ...models.scim_settings_update import ScimSettingsUpdate
+from ...models.signals_settings_update import SignalsSettingsUpdate
 from ...models.signing_algorithm import SigningAlgorithm
 from ...models.workload import Workload
 from ...types import UNSET, Unset
@@ -33,6 +35,8 @@ def call(
     client_id: str | None | Unset = UNSET,
     scopes: Sequence[str] | Unset = UNSET,
     workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
+    scim: ScimSettingsUpdate | JsonObject | None | Unset = UNSET,
+    signals: SignalsSettingsUpdate | JsonObject | None | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[IdentityProvider]:
@@ -59,6 +63,8 @@ def call(
                 "client_id": client_id,
                 "scopes": scopes,
                 "workloads": workloads,
+                "scim": scim,
+                "signals": signals,
                 "status": status,
             }
         ),

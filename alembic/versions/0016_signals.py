@@ -1,0 +1,57 @@
+"""The events of Shared Signals that were taken, and the streams that they come by.
+
+Expands alone: what code before it reads and writes stays as it was.
+
+Revision ID: 0016
+Revises: 0015
+"""
+
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+
+STATEMENTS = (
+    """
+    CREATE TABLE signal_events (
+        issuer VARCHAR NOT NULL,
+        jti VARCHAR NOT NULL,
+        provider_id UUID NOT NULL,
+        event_type VARCHAR NOT NULL,
+        event_id UUID NOT NULL,
+        received_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        CONSTRAINT pk_signal_events PRIMARY KEY (issuer, jti)
+    )
+    """,
+    """
+    CREATE TABLE signal_streams (
+        id UUID NOT NULL,
+        created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        revision INTEGER DEFAULT 1 NOT NULL,
+        provider_id UUID NOT NULL,
+        stream_id VARCHAR,
+        poll_url VARCHAR,
+        status VARCHAR DEFAULT 'unknown' NOT NULL,
+        key_id VARCHAR,
+        sealed BYTEA,
+        verification_state VARCHAR,
+        verification_asked_at TIMESTAMP WITH TIME ZONE,
+        verified_at TIMESTAMP WITH TIME ZONE,
+        received_at TIMESTAMP WITH TIME ZONE,
+        polled_at TIMESTAMP WITH TIME ZONE,
+        poll_at TIMESTAMP WITH TIME ZONE,
+        failures INTEGER DEFAULT 0 NOT NULL,
+        error VARCHAR,
+        CONSTRAINT pk_signal_streams PRIMARY KEY (id),
+        CONSTRAINT fk_signal_streams_provider_id FOREIGN KEY (provider_id) REFERENCES identity_providers (id)
+    )
+    """,
+    "CREATE UNIQUE INDEX uq_signal_streams_provider_id ON signal_streams (provider_id)",
+    "CREATE INDEX ix_signal_streams_poll_at ON signal_streams (poll_at) WHERE poll_at IS NOT NULL",
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.get_bind().exec_driver_sql(statement)

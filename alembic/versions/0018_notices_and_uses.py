@@ -1,0 +1,39 @@
+"""Notices of what is about to expire, each given once, and what grants are used for.
+
+Expands alone: what code before it reads and writes stays as it was.
+
+Revision ID: 0018
+Revises: 0017
+"""
+
+from alembic import op
+
+revision = "0018"
+down_revision = "0017"
+
+STATEMENTS = (
+    """
+    CREATE TABLE expiry_notices (
+        object_id UUID NOT NULL,
+        expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+        told_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        CONSTRAINT pk_expiry_notices PRIMARY KEY (object_id, expires_at)
+    )
+    """,
+    """
+    CREATE TABLE grant_uses (
+        grant_id UUID NOT NULL,
+        server_id UUID NOT NULL,
+        tool VARCHAR NOT NULL,
+        identity_id UUID NOT NULL,
+        first_used_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        last_used_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+        CONSTRAINT pk_grant_uses PRIMARY KEY (grant_id, server_id, tool, identity_id)
+    )
+    """,
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.get_bind().exec_driver_sql(statement)

@@ -1,0 +1,132 @@
+"""Who provisions for a provider, and who tells of its people: what is checked when that is set, and who a caller is."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Conflict, FieldError, Forbidden, Invalid
+from app.features.identity_providers import repository
+from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers.provisioning_schemas import ScimSettings, SignalsSettings
+from app.kit.authorization import ROLE_PERMISSIONS, Caller, Permission, authorize_giving
+from app.kit.ids import SERVICE_ACCOUNT, format_id, parse_id
+from app.kit.outbound import AddressPolicy, ForbiddenUrl
+
+
+class Surface(StrEnum):
+    """What a service account does for a provider; the name of its settings."""
+
+    SCIM = "scim"
+    SIGNALS = "signals"
+
+
+_SCHEMAS: dict[Surface, type[ScimSettings] | type[SignalsSettings]] = {
+    Surface.SCIM: ScimSettings,
+    Surface.SIGNALS: SignalsSettings,
+}
+_NEEDED = {
+    Surface.SCIM: {Permission.IDENTITIES_WRITE, Permission.IDENTITIES_OFFBOARD, Permission.GROUPS_WRITE},
+    Surface.SIGNALS: {Permission.IDENTITIES_OFFBOARD},
+}
+
+
+async def provider_served(session: AsyncSession, surface: Surface, caller: Caller) -> IdentityProvider:
+    """The active provider that this service account serves. Raises ``Forbidden`` when there is none."""
+    account = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
+    query = select(IdentityProvider).where(
+        account == format_id(SERVICE_ACCOUNT, caller.id),
+        col(IdentityProvider.status) == "active",
+        col(IdentityProvider.ended_at).is_(None),
+    )
+    row = await session.scalar(query)
+    if caller.kind != "service_account" or row is None:
+        raise Forbidden(
+            f"No active identity provider names this service account in its {surface.value} settings: set it there."
+        )
+    return row
+
+
+def merge_settings(surface: Surface, old: Mapping[str, Any] | None, patch: Mapping[str, Any] | None) -> Any:
+    """The settings that a merge patch leaves, ready to store. Raises ``Invalid`` where something is missing."""
+    if patch is None:
+        return None
+    wanted = dict(old or {}) | dict(patch)
+    if "attributes" in patch:
+        attributes = dict((old or {}).get("attributes", {})) | dict(patch["attributes"])
+        wanted["attributes"] = {name: path for name, path in attributes.items() if path is not None}
+    try:
+        return _SCHEMAS[surface].model_validate(wanted).model_dump(mode="json")
+    except ValidationError as error:
+        errors = [
+            FieldError("/" + "/".join([surface.value, *map(str, one["loc"])]), one["type"], one["msg"])
+            for one in error.errors()
+        ]
+        raise Invalid("These settings are not complete.", errors=errors) from None
+
+
+async def check_settings(
+    session: AsyncSession,
+    policy: AddressPolicy,
+    caller: Caller,
+    provider_id: UUID | None,
+    wanted: Mapping[str, Any],
+) -> None:
+    """Check what is to be stored of either surface. Raises ``Invalid``, ``Forbidden`` and ``Conflict``."""
+    for surface in Surface:
+        settings = wanted.get(surface.value)
+        if settings is None:
+            continue
+        if settings["service_account_id"] is not None:
+            await _check_account(session, caller, provider_id, surface, settings["service_account_id"])
+        elif settings.get("delivery") == "push":
+            raise Invalid.field(
+                "/signals/service_account_id", "required", "Who pushes needs a service account to do it as."
+            )
+        for name in ("issuer", "jwks_uri"):
+            if settings.get(name) is not None:
+                _check_address(policy, f"/{surface.value}/{name}", settings[name])
+
+
+async def _check_account(
+    session: AsyncSession, caller: Caller, provider_id: UUID | None, surface: Surface, account: str
+) -> None:
+    pointer = f"/{surface.value}/service_account_id"
+    id = parse_id(SERVICE_ACCOUNT, account)
+    role = (await repository.account_roles(session, [id])).get(id)
+    if role is None:
+        raise Invalid.field(pointer, "unknown_service_account", "There is no such service account.")
+    authorize_giving(caller, role)
+    if not ROLE_PERMISSIONS[role] >= _NEEDED[surface]:
+        raise Invalid.field(
+            pointer,
+            "role_too_narrow",
+            f"The role {role.value} may not do this; give it the role provisioner.",
+        )
+    named = col(IdentityProvider.settings)[surface.value]["service_account_id"].astext
+    query = select(col(IdentityProvider.id)).where(
+        named == account, col(IdentityProvider.ended_at).is_(None), col(IdentityProvider.id) != provider_id
+    )
+    if (await session.execute(query.limit(1))).first() is not None:
+        raise Conflict(
+            "Another provider names this service account: whose users it owns would not be clear. Make one for each.",
+            code="service_account_in_use",
+            errors=[FieldError(pointer, "service_account_in_use", "another provider names it")],
+        )
+
+
+def _check_address(policy: AddressPolicy, pointer: str, url: str) -> None:
+    """An https address that may be connected to; plain http to this machine alone."""
+    try:
+        origin = policy.check_url(url)
+    except ForbiddenUrl as error:
+        raise Invalid.field(
+            pointer, "forbidden_url", f"{error.reason[:1].upper()}{error.reason[1:]}."
+        ) from None
+    if origin.scheme != "https" and origin.host not in {"localhost", "127.0.0.1", "::1"}:
+        raise Invalid.field(pointer, "forbidden_url", "This has to be an https address.")

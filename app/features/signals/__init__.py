@@ -1,0 +1,1 @@
+"""What Shared Signals tell of identities, and what becomes of it."""
