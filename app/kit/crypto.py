@@ -39,7 +39,8 @@ def key_id(key: bytes) -> str:
     return hmac.new(key, b"scopegate key id", hashlib.sha256).hexdigest()[:12]
 
 
-def _ring(keys: Sequence[bytes]) -> dict[str, bytes]:
+def key_ring(keys: Sequence[bytes]) -> dict[str, bytes]:
+    """The keys by their ids, in their order. Raises ``KeyFault``."""
     if not keys:
         raise KeyFault("at least one key is needed")
     if any(len(key) < MINIMUM_KEY_BYTES for key in keys):
@@ -51,7 +52,7 @@ class Peppers:
     """HMAC-SHA256 digests of credentials under the server's pepper. ``ids`` are those of its keys, newest first."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = _ring(keys)
+        self._keys = key_ring(keys)
         self.ids = tuple(self._keys)
         self.current_id = self.ids[0]
 
@@ -86,7 +87,7 @@ class Sealer:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = _ring(keys)
+        self._keys = key_ring(keys)
         self.ids = tuple(self._keys)
         self.current_id = self.ids[0]
         self._wrappers = {id: AESGCM(derive_key(key, "wrap data keys")) for id, key in self._keys.items()}

@@ -16,6 +16,7 @@ from app.kit.crypto import Peppers, Sealer
 from app.kit.horizon import LogHorizon
 from app.kit.outbound import OutboundClient
 from app.kit.rate_limits import SignInAttempts
+from app.kit.signing import Signer
 from app.kit.stdio import AllowedCommands, SupervisorAddress
 
 
@@ -26,6 +27,8 @@ class Runtime:
     sessions: async_sessionmaker[AsyncSession]
     peppers: Peppers
     sealer: Sealer
+    signer: Signer
+    """Of what people keep as proof."""
     outbound: OutboundClient
     client_tokens: ClientTokens
     authenticate: Authenticator

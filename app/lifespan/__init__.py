@@ -15,6 +15,7 @@ from app.kit.database import make_engine, make_sessions
 from app.kit.outbound import AddressPolicy, Limits, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
+from app.kit.signing import Signer
 from app.kit.stdio import SupervisorAddress
 from app.lifespan.background import cancelled
 from app.lifespan.commands import Reach
@@ -76,6 +77,7 @@ async def _runtime(
         sessions=sessions,
         peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
+        signer=Signer(settings.keys("signing_key")),
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(people, attempts, requests),
