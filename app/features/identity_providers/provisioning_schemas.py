@@ -58,7 +58,7 @@ ScimAttributeChanges = TypeAliasType(
         Field(max_length=20),
         Field(
             description="Attributes to set by name; a null takes one out.",
-            examples=[{"department": None}],
+            examples=[{"department": "userType", "site": None}],
         ),
     ],
 )
