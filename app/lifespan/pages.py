@@ -7,10 +7,10 @@ from app.adapters.console.console import Console, SessionReader
 from app.adapters.console.cookies import Cookies
 from app.adapters.oidc.code_flow import CodeFlow
 from app.adapters.oidc.discovery import Publications
-from app.adapters.oidc.keys import ProviderKeys
 from app.adapters.oidc.verifier import finder
 from app.features.administrators.browser_sessions import Lifetimes
 from app.kit.crypto import Peppers, Sealer
+from app.kit.jose.keys import ProviderKeys
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.settings import Settings
 
@@ -18,7 +18,7 @@ from app.settings import Settings
 def pages(
     settings: Settings,
     sessions: async_sessionmaker[AsyncSession],
-    keys: ProviderKeys,
+    keys: ProviderKeys[str],
     publications: Publications,
     attempts: SignInAttempts,
     requests: Quota,

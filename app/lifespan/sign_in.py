@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.oauth.authenticator import ApiAuthenticator, ClientSecrets, ServiceAccountBearers
 from app.adapters.oidc.discovery import Publications
-from app.adapters.oidc.keys import ProviderKeys
 from app.adapters.oidc.verifier import AccessTokens
 from app.domain.errors import Conflict, Unavailable
 from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
@@ -21,6 +20,7 @@ from app.features.identity_providers.schemas import IdentityProviderCreate
 from app.kit.authorization import BearerReader
 from app.kit.crypto import Peppers
 from app.kit.database import commit
+from app.kit.jose.keys import ProviderKeys
 from app.kit.outbound import AddressPolicy, OutboundClient, origin_of
 from app.settings import Settings
 
@@ -32,7 +32,7 @@ _ANYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 async def provider_keys(
     settings: Settings, outbound: OutboundClient, stack: AsyncExitStack
-) -> tuple[ProviderKeys, Publications]:
+) -> tuple[ProviderKeys[str], Publications]:
     """The keys of providers, and what else these publish, fetched through the guarded client.
 
     The origin of the environment's issuer alone may be anywhere, on a private network too: whoever runs this service
@@ -68,7 +68,10 @@ def local_administrator(
 
 
 def authenticators(
-    sessions: async_sessionmaker[AsyncSession], peppers: Peppers, keys: ProviderKeys, break_glass: BreakGlass
+    sessions: async_sessionmaker[AsyncSession],
+    peppers: Peppers,
+    keys: ProviderKeys[str],
+    break_glass: BreakGlass,
 ) -> tuple[ApiAuthenticator, ApiAuthenticator]:
     """What reads every bearer that opens the API, and what reads those of machines that provision."""
     bearers, access_tokens = ServiceAccountBearers(peppers), AccessTokens(sessions, keys, sign_in)
@@ -83,7 +86,7 @@ class ProviderWatch:
     def __init__(
         self,
         sessions: async_sessionmaker[AsyncSession],
-        keys: ProviderKeys,
+        keys: ProviderKeys[str],
         configured: IdentityProviderCreate | None,
     ) -> None:
         self._sessions = sessions

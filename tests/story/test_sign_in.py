@@ -12,7 +12,7 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
-from app.adapters.oidc import keys as provider_keys
+from app.kit.jose import keys as provider_keys
 from app.lifespan import sign_in as watch
 from tests.api import Account
 from tests.provider.openid import ADMINS, AUDIENCE, OTHER_API, OpenIdProvider, openid_provider

@@ -18,13 +18,13 @@ from app.adapters.oidc.id_token import (
     check_signed,
     text_of,
 )
-from app.adapters.oidc.keys import ProviderFault, ProviderKeys
-from app.adapters.oidc.reasons import Reasons
-from app.adapters.oidc.token import Refused, read_token
 from app.adapters.oidc.verifier import FindProvider, Verifier
 from app.domain.errors import Malformed, Unavailable
 from app.features.administrators.browser_sign_in import Attempt, SignedIn, SignedOut
 from app.features.identity_providers.provider import Provider
+from app.kit.jose.keys import ProviderFault, ProviderKeys
+from app.kit.jose.token import Refused, read_token
+from app.kit.reasons import Reasons
 
 KNOWN_FOR_S = 300.0
 _AGAIN_AFTER_S = 5.0
@@ -46,7 +46,7 @@ class CodeFlow:
     def __init__(
         self,
         publications: Publications,
-        keys: ProviderKeys,
+        keys: ProviderKeys[str],
         find_provider: FindProvider,
         secrets: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,

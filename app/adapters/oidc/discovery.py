@@ -1,42 +1,17 @@
 """What an OpenID provider publishes: where its keys are and where people sign in, and the keys. Fetched guarded,
 read strictly."""
 
-import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from joserfc.errors import JoseError
-from joserfc.jwk import JWKRegistry, OctKey
-from joserfc.util import urlsafe_b64decode
-
-from app.adapters.oidc.keys import Key, ProviderFault
-from app.kit.outbound import (
-    ForbiddenUrl,
-    Origin,
-    OutboundClient,
-    OutboundResponse,
-    Timeouts,
-    UpstreamError,
-    origin_of,
-)
-from app.kit.strict_json import JsonObject, StrictJsonError, loads
+from app.kit.jose.keys import Key, ProviderFault
+from app.kit.jose.published import TIMEOUTS, in_time, is_safe, read_object, usable_keys
+from app.kit.outbound import Origin, OutboundClient, origin_of
+from app.kit.strict_json import JsonObject
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
-_TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=8.0)
-_WITHIN_S = 10.0
-_MOST_BYTES = 512 * 1024
-_MOST_KEYS = 100
-# Shorter ones are weak (NIST SP 800-131A); longer ones cost whoever has to check with them.
-_RSA_BITS = range(2048, 8192 + 1)
-# A secret part that somebody published by mistake is left where it is, and shared secrets are no key of ours.
-_PUBLIC_PARTS = frozenset({"kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y"})
-
-
 _FORM = b"application/x-www-form-urlencoded"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +47,18 @@ class Publications:
 
     async def keys_of(self, issuer: str) -> tuple[Key, ...]:
         """The keys that a provider signs with, those that we can use. Raises ``ProviderFault``."""
-        return await _in_time(self._keys_of(issuer))
+        return await in_time(self._keys_of(issuer))
 
     async def endpoints_of(self, issuer: str) -> Endpoints:
         """Where people sign in at a provider. Raises ``ProviderFault``."""
-        return _endpoints(issuer, await _in_time(self._document_of(issuer)))
+        return _endpoints(issuer, await in_time(self._document_of(issuer)))
 
     async def redeem(self, issuer: str, url: str, form: Mapping[str, str], basic: str | None) -> JsonObject:
         """What a token endpoint gives for a code; ``basic`` is the credential of the client. Raises ``ProviderFault``.
 
         Sent once: a code that came twice is taken for a stolen one.
         """
-        return await _in_time(self._redeem(issuer, url, form, basic))
+        return await in_time(self._redeem(issuer, url, form, basic))
 
     async def _keys_of(self, issuer: str) -> tuple[Key, ...]:
         published = await self._get(issuer, _keys_url(issuer, await self._document_of(issuer)))
@@ -101,13 +76,13 @@ class Publications:
         if basic is not None:
             headers.append((b"authorization", b"Basic " + basic.encode("ascii")))
         body = urlencode(form).encode("ascii")
-        response = await self._client_of(issuer, url).request("POST", url, headers, body, timeouts=_TIMEOUTS)
-        return await _object(response)
+        response = await self._client_of(issuer, url).request("POST", url, headers, body, timeouts=TIMEOUTS)
+        return await read_object(response)
 
     async def _get(self, issuer: str, url: str) -> JsonObject:
         headers = [(b"accept", b"application/json")]
-        return await _object(
-            await self._client_of(issuer, url).request("GET", url, headers, timeouts=_TIMEOUTS)
+        return await read_object(
+            await self._client_of(issuer, url).request("GET", url, headers, timeouts=TIMEOUTS)
         )
 
     def _client_of(self, issuer: str, url: str) -> OutboundClient:
@@ -115,46 +90,12 @@ class Publications:
         return own or self._guarded
 
 
-async def _in_time(asking: Awaitable[_T]) -> _T:
-    """What a provider answers, or the one fault that says why it does not."""
-    try:
-        async with asyncio.timeout(_WITHIN_S):
-            return await asking
-    except TimeoutError:
-        raise ProviderFault("it is too slow") from None
-    except ForbiddenUrl as error:
-        raise ProviderFault(error.reason) from None
-    except UpstreamError as error:
-        raise ProviderFault(error.message) from None
-
-
-async def _object(response: OutboundResponse) -> JsonObject:
-    body = await response.read(_MOST_BYTES) if response.status == 200 else b""
-    response.close()
-    if response.status != 200:
-        raise ProviderFault(f"it answers {response.status}")
-    try:
-        document = loads(body)
-    except StrictJsonError:
-        raise ProviderFault("it does not answer with JSON") from None
-    if not isinstance(document, dict):
-        raise ProviderFault("it does not answer with a JSON object")
-    return document
-
-
-def usable_keys(entries: object) -> tuple[Key, ...]:
-    """The keys of a set (RFC 7517) that can check a signature. Raises ``ProviderFault`` when it is no set."""
-    if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
-        raise ProviderFault("its key set cannot be read")
-    return tuple(key for entry in entries if (key := _import(entry)) is not None)
-
-
 def _keys_url(issuer: str, document: JsonObject) -> str:
     url = document.get("jwks_uri")
     if not isinstance(url, str):
         raise ProviderFault("its discovery document names no keys")
     # Keys over plain HTTP are whoever's is on the way; a provider on loopback may have them on itself.
-    if not _is_safe(issuer, url):
+    if not is_safe(issuer, url):
         raise ProviderFault("its keys are not at an https address")
     return url
 
@@ -163,7 +104,7 @@ def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
     found: dict[str, str | None] = {}
     for name in ("authorization_endpoint", "token_endpoint", "end_session_endpoint"):
         url = document.get(name)
-        if url is not None and not (isinstance(url, str) and _is_safe(issuer, url)):
+        if url is not None and not (isinstance(url, str) and is_safe(issuer, url)):
             raise ProviderFault(f"its {name} is not at an https address")
         found[name] = url
     authorization, token = found["authorization_endpoint"], found["token_endpoint"]
@@ -179,30 +120,3 @@ def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
         and "client_secret_basic" not in methods
         and "client_secret_post" in methods,
     )
-
-
-def _is_safe(issuer: str, url: str) -> bool:
-    """Over TLS, or at the origin of the issuer: on loopback, where nobody is on the way."""
-    try:
-        origin = origin_of(url)
-    except ForbiddenUrl:
-        return False
-    return url.isascii() and (origin.scheme == "https" or origin == origin_of(issuer))
-
-
-def _import(entry: object) -> Key | None:
-    """One key of a set. RFC 7517 section 5: what is not understood is left out, the others serve."""
-    if not isinstance(entry, dict):
-        return None
-    public: Mapping[str, Any] = {name: value for name, value in entry.items() if name in _PUBLIC_PARTS}
-    try:
-        if public["kty"] == "RSA" and _bits(public["n"]) not in _RSA_BITS:
-            return None
-        key = JWKRegistry.import_key(dict(public))
-    except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return None if isinstance(key, OctKey) else key
-
-
-def _bits(number: str) -> int:
-    return int.from_bytes(urlsafe_b64decode(number.encode("ascii"))).bit_length()

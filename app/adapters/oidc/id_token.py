@@ -10,11 +10,12 @@ import hashlib
 import hmac
 from datetime import UTC, datetime
 
-from app.adapters.oidc.checks import algorithm_of, check_signature, check_standing, key_id_of
-from app.adapters.oidc.keys import ProviderKeys
-from app.adapters.oidc.token import Refused, Unverified
+from app.adapters.oidc.checks import check_standing
 from app.features.administrators.browser_sign_in import SignedOut
 from app.features.identity_providers.provider import Provider
+from app.kit.jose.keys import ProviderKeys
+from app.kit.jose.signatures import algorithm_of, check_signature, key_id_of
+from app.kit.jose.token import Refused, Unverified
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})
@@ -26,12 +27,12 @@ _LOGOUT_SAID_WITHIN_S = 600
 _HASHES = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 
 
-async def check_signed(token: Unverified, provider: Provider, keys: ProviderKeys) -> None:
+async def check_signed(token: Unverified, provider: Provider, keys: ProviderKeys[str]) -> None:
     """The provider signed it, with an algorithm of its list. Raises ``Refused`` and ``Unavailable``."""
-    key = await keys.find(provider.issuer, key_id_of(token), algorithm_of(token, provider))
+    key = await keys.find(provider.issuer, key_id_of(token), algorithm_of(token, provider.algorithms))
     if key is None:
         raise Refused("no key of the provider fits")
-    check_signature(token, provider, key)
+    check_signature(token, provider.algorithms, key)
 
 
 def check_id_token(token: Unverified, provider: Provider, nonce: str, now: float) -> None:

@@ -6,21 +6,16 @@ from typing import Any, Protocol
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.adapters.oidc.checks import (
-    algorithm_of,
-    check_claims,
-    check_header,
-    check_signature,
-    key_id_of,
-)
-from app.adapters.oidc.keys import ProviderKeys
-from app.adapters.oidc.reasons import Reasons
-from app.adapters.oidc.token import Refused, read_token
+from app.adapters.oidc.checks import check_claims, check_header
 from app.features.administrators.claims import NamesNobody
 from app.features.identity_providers import repository
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Caller
+from app.kit.jose.keys import ProviderKeys
+from app.kit.jose.signatures import algorithm_of, check_signature, key_id_of
+from app.kit.jose.token import Refused, read_token
+from app.kit.reasons import Reasons
 
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
 """The active provider with exactly this issuer, and the time by the database's clock."""
@@ -41,7 +36,7 @@ class SignIn(Protocol):
 class Verifier:
     """Checks access tokens. The provider is looked up for each, so that one that is disabled opens nothing more."""
 
-    def __init__(self, find_provider: FindProvider, keys: ProviderKeys) -> None:
+    def __init__(self, find_provider: FindProvider, keys: ProviderKeys[str]) -> None:
         self._find_provider = find_provider
         self._keys = keys
 
@@ -56,13 +51,13 @@ class Verifier:
         if found is None:
             raise Refused("no active provider has its issuer")
         provider, now = found
-        algorithm, key_id = algorithm_of(token, provider), key_id_of(token)
+        algorithm, key_id = algorithm_of(token, provider.algorithms), key_id_of(token)
         check_header(token, provider)
         check_claims(token, provider, now)
         key = await self._keys.find(provider.issuer, key_id, algorithm)
         if key is None:
             raise Refused("no key of the provider fits")
-        check_signature(token, provider, key)
+        check_signature(token, provider.algorithms, key)
         return provider, token.claims
 
 
@@ -70,7 +65,7 @@ class AccessTokens:
     """Implements ``kit.authorization.BearerReader`` for the access tokens of the registered providers."""
 
     def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys, sign_in: SignIn
+        self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys[str], sign_in: SignIn
     ) -> None:
         self._sessions = sessions
         self._verifier = Verifier(finder(sessions), keys)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from app.adapters.oidc.discovery import Publications, usable_keys
-from app.adapters.oidc.keys import ProviderFault
+from app.adapters.oidc.discovery import Publications
+from app.kit.jose.keys import ProviderFault
+from app.kit.jose.published import usable_keys
 from app.kit.outbound import AddressPolicy, OutboundClient, origin_of
 from tests.adapters.oidc.publisher import DISCOVERY, Publisher, publisher
 from tests.adapters.oidc.tokens import public

@@ -12,8 +12,8 @@ from joserfc.jwk import ECKey
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.adapters.oidc import keys as provider_keys
 from app.adapters.oidc.discovery import Publications
+from app.kit.jose import keys as provider_keys
 from app.lifespan import sign_in as watching
 from app.main import Scopegate, create_app
 from app.settings import Settings

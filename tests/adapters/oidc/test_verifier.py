@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from app.adapters.oidc.discovery import usable_keys
-from app.adapters.oidc.keys import Key, ProviderKeys
-from app.adapters.oidc.token import MOST_CHARACTERS, Refused
 from app.adapters.oidc.verifier import Verifier
 from app.features.identity_providers.provider import ALGORITHMS, Provider
+from app.kit.jose.keys import Key, ProviderKeys
+from app.kit.jose.published import usable_keys
+from app.kit.jose.token import MOST_CHARACTERS, Refused
 from tests.adapters.oidc.tokens import (
     AUDIENCE,
     ISSUER,

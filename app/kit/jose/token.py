@@ -1,4 +1,4 @@
-"""Reading the text of an access token, before anything in it is trusted."""
+"""Reading the text of a signed token, before anything in it is trusted."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ _DEEPEST = 16
 
 
 class Refused(Exception):
-    """This is no access token for us. ``reason`` is for our own log; callers are told the same whatever it was."""
+    """This is no token for us. ``reason`` is for our own log; callers are told the same whatever it was."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

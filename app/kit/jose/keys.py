@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from joserfc.errors import JoseError
 from joserfc.jwa import JWSAlgModel
@@ -16,7 +17,8 @@ _log = logging.getLogger(__name__)
 
 Algorithm = JWSAlgModel
 Key = RSAKey | ECKey | OKPKey
-Fetch = Callable[[str], Awaitable[tuple[Key, ...]]]
+Issuer = TypeVar("Issuer", bound=Hashable)
+"""What is asked for its keys: an issuer by its address, or what else says where they are. ``str`` of it names it."""
 
 REFRESH_S = 300.0
 """Keys are fetched again after this, so that one that the provider has withdrawn ends here too."""
@@ -38,7 +40,7 @@ class ProviderFault(Exception):
 
 @dataclass(slots=True)
 class _Known:
-    """What is known of one issuer."""
+    """What is known of one issuer's keys."""
 
     keys: tuple[Key, ...] = ()
     fetched_at: float | None = None
@@ -48,15 +50,25 @@ class _Known:
     fetching: asyncio.Task[None] | None = None
 
 
-class ProviderKeys:
+class ProviderKeys(Generic[Issuer]):
     """Finds the key of a token. Make it inside the event loop that uses it; close it with ``aclose``."""
 
-    def __init__(self, fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[Issuer], Awaitable[tuple[Key, ...]]],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        whose: str = "OpenID provider",
+        lost: str = "nobody signs in by it",
+    ) -> None:
+        """``whose`` says in warnings what the issuers are, ``lost`` what does not go on without their keys."""
         self._fetch = fetch
         self._clock = clock
-        self._issuers: dict[str, _Known] = {}
+        self._whose = whose
+        self._lost = lost
+        self._issuers: dict[Issuer, _Known] = {}
 
-    async def find(self, issuer: str, kid: str | None, algorithm: Algorithm) -> Key | None:
+    async def find(self, issuer: Issuer, kid: str | None, algorithm: Algorithm) -> Key | None:
         """The issuer's key of this name that fits the algorithm; without a name, the only one that fits.
 
         Raises ``Unavailable`` when there are no keys to choose from, because the provider cannot be asked.
@@ -70,13 +82,13 @@ class ProviderKeys:
             key = _choose(self._trusted(known), kid, algorithm)
         if key is None and not self._has_trusted(known):
             raise Unavailable(
-                "The keys of your OpenID provider cannot be fetched right now; repeat the request shortly.",
+                f"The keys of your {self._whose} cannot be fetched right now; repeat the request shortly.",
                 retry_after_s=int(RETRY_S),
                 code="provider_unavailable",
             )
         return key
 
-    async def keep_fresh(self, issuers: Collection[str]) -> None:
+    async def keep_fresh(self, issuers: Collection[Issuer]) -> None:
         """Fetch what is due of these issuers, and forget all others. One that fails keeps no other from it."""
         for issuer in [issuer for issuer in self._issuers if issuer not in issuers]:
             if self._issuers[issuer].fetching is None:
@@ -94,14 +106,12 @@ class ProviderKeys:
         found = []
         for issuer, known in self._issuers.items():
             if known.fault is not None:
-                serve = (
-                    "the keys fetched before serve" if self._has_trusted(known) else "nobody signs in by it"
-                )
+                serve = "the keys fetched before serve" if self._has_trusted(known) else self._lost
                 found.append(
-                    f"the OpenID provider {issuer} cannot be asked for its keys: {known.fault}; {serve}"
+                    f"the {self._whose} {issuer} cannot be asked for its keys: {known.fault}; {serve}"
                 )
             elif known.fetched_at is not None and not known.keys:
-                found.append(f"the OpenID provider {issuer} publishes no key that can be used")
+                found.append(f"the {self._whose} {issuer} publishes no key that can be used")
         return found
 
     async def aclose(self) -> None:
@@ -133,13 +143,13 @@ class ProviderKeys:
     def _is_past(self, then: float | None, gap: float) -> bool:
         return then is None or self._clock() - then >= gap
 
-    async def _refetch(self, issuer: str, known: _Known) -> None:
+    async def _refetch(self, issuer: Issuer, known: _Known) -> None:
         """Fetch, or wait for the fetch that is under way. A caller who goes away does not end it for the others."""
         if known.fetching is None:
             known.fetching = asyncio.create_task(self._fetch_into(issuer, known), name="provider keys")
         await asyncio.shield(known.fetching)
 
-    async def _fetch_into(self, issuer: str, known: _Known) -> None:
+    async def _fetch_into(self, issuer: Issuer, known: _Known) -> None:
         known.attempted_at = self._clock()
         try:
             known.keys = await self._fetch(issuer)
