@@ -1,9 +1,10 @@
 """The composition root: one ASGI application that serves the REST API and the gateway."""
 
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as package
@@ -30,7 +31,9 @@ from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.tokens import erase_routes as erasing
 from app.features.tokens import offboard_routes as offboarding
+from app.features.tokens import receipt_routes as receipts
 from app.features.tokens import routes as tokens
+from app.features.tokens import schedule_routes as scheduled_offboardings
 from app.features.tools import routes as tools
 from app.features.webhooks import routes as webhooks
 from app.kit import error_pages, health, problems, reference_page
@@ -72,6 +75,7 @@ def create_api(settings: Settings) -> FastAPI:
         title="Scopegate",
         version=package.__version__,
         summary="Scoped, revocable, audited access to MCP servers for each person and agent.",
+        routes=[*_routes()],
         lifespan=make_lifespan(settings),
         docs_url=None,
         redoc_url=None,
@@ -79,10 +83,20 @@ def create_api(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(api)
+    api.openapi = partial(_openapi, api)  # type: ignore[method-assign]
+    return api
+
+
+@cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """What the API answers, put together once in a process: most of what a start costs, whatever the settings."""
+    everything = APIRouter()
     # Offboarding first: its fixed paths would otherwise read as identity ids.
     for feature in (
         offboarding,
         erasing,
+        scheduled_offboardings,
+        receipts,
         servers,
         tools,
         identities,
@@ -111,9 +125,8 @@ def create_api(settings: Settings) -> FastAPI:
         error_pages,
         reference_page,
     ):
-        api.include_router(cast("Any", feature).router)
-    api.openapi = partial(_openapi, api)  # type: ignore[method-assign]
-    return api
+        everything.include_router(cast("Any", feature).router)
+    return tuple(everything.routes)
 
 
 def create_app(settings: Settings) -> Scopegate:
