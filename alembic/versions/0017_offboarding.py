@@ -20,7 +20,7 @@ STATEMENTS = (
         revision INTEGER DEFAULT 1 NOT NULL,
         identity_id UUID NOT NULL,
         effective_at TIMESTAMP WITH TIME ZONE NOT NULL,
-        reason VARCHAR NOT NULL,
+        reason VARCHAR,
         transfer_agents_to UUID,
         status VARCHAR DEFAULT 'pending' NOT NULL,
         requested_by_kind VARCHAR NOT NULL,
@@ -28,7 +28,6 @@ STATEMENTS = (
         on_behalf_of UUID,
         finished_at TIMESTAMP WITH TIME ZONE,
         receipt_id UUID,
-        error VARCHAR,
         CONSTRAINT pk_scheduled_offboardings PRIMARY KEY (id),
         CONSTRAINT fk_scheduled_offboardings_identity_id FOREIGN KEY (identity_id) REFERENCES identities (id)
     )

@@ -26,6 +26,7 @@ ADMINISTRATOR = "adm"
 IDENTITY_PROVIDER = "idp"
 WEBHOOK = "whk"
 DELIVERY = "dlv"
+SCHEDULED_OFFBOARDING = "off"
 EVENT = "evt"
 KEY = "key"
 
@@ -92,5 +93,6 @@ AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR, "an administrator")]
 IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER, "an identity provider")]
 WebhookId = Annotated[UUID, *_typed(WEBHOOK, "a webhook")]
 DeliveryId = Annotated[UUID, *_typed(DELIVERY, "a delivery of a message to a webhook")]
+ScheduledOffboardingId = Annotated[UUID, *_typed(SCHEDULED_OFFBOARDING, "an offboarding that is set for later")]
 EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
 KeyId = Annotated[UUID, *_typed(KEY, "a credential")]

@@ -35,10 +35,11 @@ class SignedText:
 
 
 class Signer:
-    """Signs with the newest of some keys. ``ids`` are those of the keys, newest first."""
+    """Signs with the newest of some keys, as ``issuer``. ``ids`` are those of the keys, newest first."""
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], issuer: str) -> None:
         ring = key_ring(keys)
+        self.issuer = issuer
         self.ids = tuple(ring)
         self.current_id = self.ids[0]
         self._keys = {
@@ -47,9 +48,10 @@ class Signer:
         }
 
     def sign(self, claims: Mapping[str, Any], *, type: str) -> SignedText:
-        """Sign JSON. ``type`` says what it is (``typ``), so that it is never taken for anything else."""
+        """Sign JSON, and that it is ours (``iss``). ``type`` says what it is (``typ``), so that it is never taken for
+        anything else."""
         header = {"alg": ALGORITHM, "kid": self.current_id, "typ": type}
-        signed = f"{_part(header)}.{_part(claims)}"
+        signed = f"{_part(header)}.{_part({'iss': self.issuer, **claims})}"
         signature = self._keys[self.current_id].sign(signed.encode())
         return SignedText(self.current_id, f"{signed}.{_encode(signature)}")
 
@@ -108,7 +110,7 @@ def _part(value: Mapping[str, Any]) -> str:
 def _object(part: str, what: str) -> dict[str, Any]:
     try:
         value = json.loads(_decode(part))
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise SignatureFault(f"its {what} cannot be read")

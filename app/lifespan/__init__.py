@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app.adapters.console.console import Console
 from app.features.administrators.break_glass import BreakGlass
+from app.features.tokens.schedule_loop import ScheduledOffboardings
 from app.features.webhooks.deliver import Deliveries
 from app.kit.client_tokens import ClientTokens
 from app.kit.crypto import Peppers, Sealer
@@ -41,6 +42,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
             delivering = asyncio.create_task(deliveries.run(), name="webhooks")
             stack.push_async_callback(cancelled, delivering)
+            scheduled = ScheduledOffboardings(runtime.sessions, runtime.signer)
+            offboarding = asyncio.create_task(scheduled.run(), name="scheduled offboardings")
+            stack.push_async_callback(cancelled, offboarding)
             yield
 
     return lifespan
@@ -77,7 +81,7 @@ async def _runtime(
         sessions=sessions,
         peppers=peppers,
         sealer=Sealer(settings.keys("encryption_key")),
-        signer=Signer(settings.keys("signing_key")),
+        signer=Signer(settings.keys("signing_key"), settings.base_url),
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(people, attempts, requests),

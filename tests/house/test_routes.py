@@ -14,6 +14,7 @@ from app.main import create_api
 from app.settings import Settings
 
 OPEN = {
+    "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/api/v1/break-glass",
     "/console/pages.css",

@@ -85,6 +85,11 @@ async def lock_identity(session: AsyncSession, identity_id: UUID, *, share: bool
     return await session.get(Identity, identity_id, with_for_update=mode, populate_existing=True)
 
 
-async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> None:
-    """Sign a locked identity out of every browser, so that none is signed in again by a reinstatement."""
-    await session.execute(delete(_BROWSER_SESSIONS).where(_BROWSER_SESSIONS.c.identity_id == identity_id))
+async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> int:
+    """Sign a locked identity out of every browser, so that none is signed in again by a reinstatement; how many."""
+    ended = await session.execute(
+        delete(_BROWSER_SESSIONS)
+        .where(_BROWSER_SESSIONS.c.identity_id == identity_id)
+        .returning(_BROWSER_SESSIONS.c.identity_id)
+    )
+    return len(ended.all())

@@ -41,6 +41,10 @@ UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision 
 WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
 """)
 _RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE identity_id = :id")
+_SCHEDULES = text("""
+UPDATE scheduled_offboardings SET reason = NULL, revision = revision + 1, updated_at = now()
+WHERE identity_id = :id AND reason IS NOT NULL
+""")
 _ENDED = text("""
 SELECT ended #>> '{}' FROM offboarding_receipts, jsonb_array_elements(body -> 'revoked' -> 'tokens') ended
 WHERE identity_id = :id
@@ -74,8 +78,9 @@ async def erase_approvals(session: AsyncSession, identity_id: UUID) -> None:
 
 
 async def erase_receipts(session: AsyncSession, identity_id: UUID) -> None:
-    """Why it left; what ended then stays, by id."""
+    """Why it left, or was to leave; what ended then stays, by id."""
     await session.execute(_RECEIPTS, {"id": identity_id})
+    await session.execute(_SCHEDULES, {"id": identity_id})
 
 
 async def remove_credentials(session: AsyncSession, identity_id: UUID) -> None:

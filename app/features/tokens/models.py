@@ -59,7 +59,7 @@ class TokenUse(SQLModel, table=True):
 
 
 class ScheduledOffboarding(ObjectRow, table=True):
-    """An offboarding that takes effect later, by whoever asked for it."""
+    """An offboarding that takes effect later, by whoever asked for it last. An erasure takes the reason."""
 
     __tablename__ = "scheduled_offboardings"
     __table_args__ = (
@@ -70,7 +70,7 @@ class ScheduledOffboarding(ObjectRow, table=True):
 
     identity_id: UUID = Field(foreign_key="identities.id", index=True)
     effective_at: datetime = Field(sa_type=DateTime(timezone=True))
-    reason: str
+    reason: str | None = None
     transfer_agents_to: UUID | None = None
     status: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
     requested_by_kind: str
@@ -78,7 +78,6 @@ class ScheduledOffboarding(ObjectRow, table=True):
     on_behalf_of: UUID | None = None
     finished_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     receipt_id: UUID | None = None
-    error: str | None = None
 
 
 class ExpiryNotice(SQLModel, table=True):

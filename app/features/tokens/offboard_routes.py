@@ -9,12 +9,15 @@ from app.features.identities.repository import links_of
 from app.features.identities.schemas import IdentityView
 from app.features.identities.service import find_identity
 from app.features.tokens.offboard import Offboarded, find_to_offboard, offboard_identity
-from app.features.tokens.offboard_schemas import Offboard, OffboardAnswer, Reason
+from app.features.tokens.offboard_schemas import Offboard, OffboardAnswer, OffboardRequest, Reason
+from app.features.tokens.schedule import offboard_when_asked
+from app.features.tokens.schedule_schemas import ScheduledOffboardingView
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import IdentityId
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
 from app.kit.schemas import ShortText
 
 router = APIRouter(
@@ -37,7 +40,9 @@ async def _answer(session: AsyncSession, response: Response, outcome: Offboarded
         identity=IdentityView.from_row(identity, links[identity.id]),
         changed=outcome.changed,
         revoked=outcome.things,
+        transferred=outcome.transferred,
         receipt_id=outcome.receipt_id,
+        scheduled=None if outcome.scheduled is None else ScheduledOffboardingView.from_row(outcome.scheduled),
     )
 
 
@@ -48,9 +53,10 @@ async def _answer(session: AsyncSession, response: Response, outcome: Offboarded
     summary="Offboard by external id or user name",
 )
 async def offboard_identity_by_name(
-    body: Offboard,
+    body: OffboardRequest,
     caller: CanOffboard,
     session: Session,
+    runtime: CurrentRuntime,
     request: Request,
     if_match: IfMatch,
     response: Response,
@@ -62,8 +68,8 @@ async def offboard_identity_by_name(
     """The same as by id, for whoever knows only `external_id` or `user_name`."""
     id = await find_to_offboard(session, external_id=external_id, user_name=user_name)
     request_id = request.state.request_id
-    outcome = await offboard_identity(
-        session, caller, id, body, if_match, dry_run=dry_run, request_id=request_id
+    outcome = await offboard_when_asked(
+        session, caller, id, body, if_match, signer=runtime.signer, dry_run=dry_run, request_id=request_id
     )
     return await _answer(session, response, outcome)
 
@@ -71,18 +77,30 @@ async def offboard_identity_by_name(
 @router.post("/{identity_id}/offboard", operation_id="offboard_identity", summary="Offboard an identity")
 async def post_offboard(
     identity_id: IdentityId,
-    body: Offboard,
+    body: OffboardRequest,
     caller: CanOffboard,
     session: Session,
+    runtime: CurrentRuntime,
     request: Request,
     if_match: IfMatch,
     response: Response,
+    *,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
-    """Everything that it and its agents can do ends in one transaction. A repeat answers the first receipt."""
+    """Everything that it and its agents can do ends in one transaction. A repeat answers the first receipt.
+
+    With `effective_at` nothing ends yet: `changed` is false, and `scheduled` says what will happen, and when.
+    """
     request_id = request.state.request_id
-    outcome = await offboard_identity(
-        session, caller, identity_id, body, if_match, dry_run=dry_run, request_id=request_id
+    outcome = await offboard_when_asked(
+        session,
+        caller,
+        identity_id,
+        body,
+        if_match,
+        signer=runtime.signer,
+        dry_run=dry_run,
+        request_id=request_id,
     )
     return await _answer(session, response, outcome)
 
@@ -94,9 +112,11 @@ async def delete_identity(
     identity_id: IdentityId,
     caller: CanOffboard,
     session: Session,
+    runtime: CurrentRuntime,
     request: Request,
     if_match: IfMatch,
     response: Response,
+    *,
     reason: Annotated[Reason, Query(description="Why; it is kept with the receipt.")] = "deleted",
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
@@ -108,6 +128,7 @@ async def delete_identity(
         identity_id,
         Offboard(reason=reason),
         if_match,
+        signer=runtime.signer,
         dry_run=dry_run,
         request_id=request_id,
     )

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 
 from app.features.identities.schemas import IdentityView
+from app.features.tokens.schedule_schemas import ScheduledOffboardingView
 from app.kit.ids import EventId, IdentityId, TokenId
-from app.kit.schemas import ShortText, Strict
+from app.kit.schemas import ShortText, Strict, Time
 
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
 Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])]
@@ -15,17 +16,31 @@ Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])
 class Offboard(Strict):
     """Why somebody leaves, and who answers for their agents from now on."""
 
-    model_config = ConfigDict(
-        title="OffboardRequest",
-        extra="forbid",
-        json_schema_extra={"examples": [{"reason": "left the company", "transfer_agents_to": _IDENTITY}]},
-    )
     reason: Reason = Field(
-        description="Why; it is kept with the receipt and with the tokens that end, not in the audit trail."
+        description="Why; it is kept beside the receipt and with the tokens that end, not in the audit trail."
     )
     transfer_agents_to: IdentityId | None = Field(
         default=None,
         description="An active person. Without one, the agents are suspended and their tokens end.",
+    )
+
+
+class OffboardRequest(Offboard):
+    """Why somebody leaves, who answers for their agents from then on, and when."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"reason": "left the company", "transfer_agents_to": _IDENTITY},
+                {"reason": "leaves the company", "effective_at": "2026-01-31T17:00:00Z"},
+            ]
+        },
+    )
+    effective_at: Time | None = Field(
+        default=None,
+        description="When it shall happen, at most a year ahead. At once without one, or when the time has passed. "
+        "An offboarding that is set for later already is replaced.",
     )
 
 
@@ -45,9 +60,29 @@ class OffboardedThings(Strict):
     administrator: bool = Field(description="Whether an administrator record was disabled.")
 
     @classmethod
+    def none(cls) -> "OffboardedThings":
+        """Nothing."""
+        return cls(tokens=[], agents=[], approvals=0, in_flight=0, administrator=False)
+
+    @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "OffboardedThings":
         """Read what a receipt keeps."""
         return cls.model_validate(body["revoked"])
+
+
+class TransferredAgents(Strict):
+    """Agents that were handed over, or would be under `dry_run`."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardTransfer")
+
+    to: IdentityId | None = Field(description="Who answers for them from now on.")
+    agents: list[IdentityId]
+
+    @classmethod
+    def from_receipt(cls, body: dict[str, Any]) -> "TransferredAgents":
+        """Read what a receipt keeps; those of older code do not say."""
+        agents = body.get("receipt", {}).get("agents", {})
+        return cls(to=agents.get("transferred_to"), agents=agents.get("transferred", []))
 
 
 class OffboardAnswer(Strict):
@@ -56,8 +91,12 @@ class OffboardAnswer(Strict):
     model_config = ConfigDict(extra="forbid", title="OffboardReceipt")
 
     identity: IdentityView
-    changed: bool = Field(description="Whether this request did it.")
+    changed: bool = Field(description="Whether this request offboarded the identity.")
     revoked: OffboardedThings
+    transferred: TransferredAgents
     receipt_id: EventId | None = Field(
-        description="The audit event of the offboarding; none under `dry_run`."
+        description="The audit event of the offboarding; none under `dry_run`, nor before it has happened."
+    )
+    scheduled: ScheduledOffboardingView | None = Field(
+        description="What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."
     )

@@ -1,0 +1,100 @@
+"""Carrying out offboardings when their time has come: every worker looks, each is done once.
+
+Whoever takes one holds its row until the transaction that offboards ends, so a worker that is lost leaves it to the
+next, and what came due while nobody ran is done at once by whoever starts.
+"""
+
+import asyncio
+import logging
+import traceback
+from random import SystemRandom
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.domain.errors import Unavailable
+from app.features.tokens.models import ScheduledOffboarding
+from app.features.tokens.offboard import offboard_identity
+from app.features.tokens.offboard_schemas import Offboard
+from app.features.tokens.schedule_queries import claim_due
+from app.kit.authorization import Caller, Role
+from app.kit.database import commit, sqlstate
+from app.kit.etags import Precondition
+from app.kit.ids import SCHEDULED_OFFBOARDING, format_id
+from app.kit.signing import Signer
+
+_log = logging.getLogger(__name__)
+_LOOK_EVERY_S = 0.6
+_REST_S = 5.0
+"""How long one that could not be carried out is left alone, so that others come in between."""
+_COLLISIONS = {"40001", "40P01"}
+_AWAY = (Unavailable, PoolTimeout, InterfaceError, OSError)
+_spread = SystemRandom()
+
+
+class ScheduledOffboardings:
+    """One worker's share of what is due."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], signer: Signer) -> None:
+        self._sessions = sessions
+        self._signer = signer
+        self._resting: dict[UUID, float] = {}
+
+    async def run(self) -> None:
+        """Carry out what is due until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
+            try:
+                while await self.next():
+                    pass
+            except _AWAY:
+                # Others say that the database is away; what is due stays due.
+                continue
+            except Exception as error:  # noqa: BLE001
+                # Whatever it is, it must not end the loop.
+                _say("looking for scheduled offboardings", error)
+
+    async def next(self) -> bool:
+        """Carry out one that is due; whether there was one."""
+        now = asyncio.get_running_loop().time()
+        self._resting = {id: until for id, until in self._resting.items() if until > now}
+        async with self._sessions() as session:
+            row = await claim_due(session, self._resting.keys())
+            if row is None:
+                return False
+            try:
+                await carry_out(session, self._signer, row)
+                await commit(session)
+            except Exception as error:
+                if not (isinstance(error, DBAPIError) and sqlstate(error) in _COLLISIONS):
+                    # A collision is repeated at once; whatever else it was, later.
+                    self._resting[row.id] = now + _REST_S
+                if isinstance(error, _AWAY):
+                    raise
+                if row.id in self._resting:
+                    _say(f"the scheduled offboarding {format_id(SCHEDULED_OFFBOARDING, row.id)}", error)
+            return True
+
+
+async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboarding) -> None:
+    """Offboard the identity of a locked schedule, as the system, on behalf of whoever asked."""
+    system = Caller("system", UUID(int=0), frozenset({Role.ADMIN}), row.on_behalf_of)
+    await offboard_identity(
+        session,
+        system,
+        row.identity_id,
+        Offboard(reason=row.reason or "", transfer_agents_to=row.transfer_agents_to),
+        Precondition(None),
+        signer=signer,
+        via="schedule",
+        dry_run=False,
+        request_id=None,
+    )
+
+
+def _say(what: str, error: Exception) -> None:
+    """Where it failed, without the message, which could hold what was to be stored."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s failed: %s\n%s", what, type(error).__name__, where)
