@@ -70,15 +70,17 @@ async def record_made(
     object_type: str,
     object_id: UUID,
     *,
+    event_id: UUID,
     kind: str,
     content: dict[str, Any],
     changes: dict[str, Any],
     request_id: str | None,
     token_id: UUID,
 ) -> None:
-    """``record`` and ``keep_version`` for an object that was just made, in one round trip."""
+    """``record`` (with the id that the caller has chosen for the event) and ``keep_version`` for an object that was
+    just made, in one round trip."""
     values = {
-        "id": new_id(),
+        "id": event_id,
         "action": action,
         "actor_type": caller.kind,
         "actor_id": caller.id,
@@ -104,9 +106,9 @@ async def record_each(
     request_id: str | None = None,
     id_column: str,
     changes: dict[str, Any] | None = None,
-) -> None:
-    """Append one event for each of many objects at once. Their id also goes to ``id_column``, as ``token_id``;
-    ``changes`` is what each of them says."""
+) -> dict[UUID, UUID]:
+    """Append one event for each of many objects at once; the ids of the events, by object. The object's id also goes
+    to ``id_column``, as ``token_id``; ``changes`` is what each of them says."""
     event = {
         "action": action,
         "actor_type": caller.kind,
@@ -117,9 +119,11 @@ async def record_each(
         "changes": changes,
         "request_id": request_id,
     }
-    rows = [event | {"id": new_id(), "object_id": id, id_column: id} for id in object_ids]
+    events = {id: new_id() for id in object_ids}
+    rows = [event | {"id": event_id, "object_id": id, id_column: id} for id, event_id in events.items()]
     if rows:
         await session.execute(insert(AuditEvent), rows)
+    return events
 
 
 async def keep_version(

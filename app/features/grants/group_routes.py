@@ -13,11 +13,14 @@ from app.features.approvals.models import Approval
 from app.features.approvals.repository import open_approvals
 from app.features.audit.record import close_versions, record
 from app.features.grants.repository import group_holds_grants, lock_grants_of_group
+from app.features.grants.service import told
 from app.features.groups import service as groups
 from app.features.groups.models import Group
 from app.features.groups.named import check_may_shape
 from app.features.groups.repository import lock_group
 from app.features.groups.schemas import MemberView
+from app.features.webhooks.messages import WebhookEvent
+from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import TAGGED, IfMatch, set_etag
@@ -67,7 +70,10 @@ async def end_group(
         "ended_grants": [format_id(GRANT, grant.id) for grant in grants],
         "removed_members": [format_id(IDENTITY, id) for id in members],
     }
-    await record(session, caller, "group.end", "group", group.id, changes=changes, request_id=request_id)
+    event_id = await record(
+        session, caller, "group.end", "group", group.id, changes=changes, request_id=request_id
+    )
+    await tell(session, *(told(WebhookEvent.GRANT_ENDED, grant, event_id) for grant in grants))
 
 
 @router.delete(

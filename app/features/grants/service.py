@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +13,8 @@ from app.features.grants.repository import unknown_servers
 from app.features.grants.schemas import GrantCreate, GrantUpdate, GroupPrincipal, Principal, principal_of
 from app.features.groups.repository import lock_group
 from app.features.identities.repository import lock_identity
+from app.features.webhooks.messages import Message, WebhookEvent, grant_message
+from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
 from app.kit.selectors import (
     ServerSelectorModel,
@@ -58,7 +61,10 @@ async def create_grant(
     changes |= {name: {"from": None, "to": value} for name, value in _shown(grant).items()}
     if grant.reason is not None:
         changes |= _PERSONAL
-    await record(session, caller, "grant.create", "grant", grant.id, changes=changes, request_id=request_id)
+    event_id = await record(
+        session, caller, "grant.create", "grant", grant.id, changes=changes, request_id=request_id
+    )
+    await tell(session, told(WebhookEvent.GRANT_CREATED, grant, event_id))
     return grant
 
 
@@ -97,7 +103,10 @@ async def update_grant(
     }
     if "reason" in moved:
         changes |= _PERSONAL
-    await record(session, caller, "grant.update", "grant", grant.id, changes=changes, request_id=request_id)
+    event_id = await record(
+        session, caller, "grant.update", "grant", grant.id, changes=changes, request_id=request_id
+    )
+    await tell(session, told(WebhookEvent.GRANT_UPDATED, grant, event_id))
     return grant
 
 
@@ -111,7 +120,15 @@ async def end_grant(
     await move_versions(session, [grant.id], narrows=True)
     await keep_version(session, "grant", grant.id, None)
     changes = {"principal": principal_of(grant).model_dump(mode="json")}
-    await record(session, caller, "grant.end", "grant", grant.id, changes=changes, request_id=request_id)
+    event_id = await record(
+        session, caller, "grant.end", "grant", grant.id, changes=changes, request_id=request_id
+    )
+    await tell(session, told(WebhookEvent.GRANT_ENDED, grant, event_id))
+
+
+def told(type: WebhookEvent, grant: Grant, event_id: UUID) -> Message:
+    """The message that something happened to a grant."""
+    return grant_message(type, grant.id, event_id, identity_id=grant.identity_id, group_id=grant.group_id)
 
 
 def live(grant: Grant | None) -> Grant:

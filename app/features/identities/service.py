@@ -18,6 +18,8 @@ from app.features.identities.repository import (
     name_is_resting,
 )
 from app.features.identities.schemas import MOST_ATTRIBUTES, IdentityCreate, IdentityUpdate
+from app.features.webhooks.messages import WebhookEvent, identity_message
+from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
 from app.kit.clock import Clock
 from app.kit.ids import IDENTITY, format_id
@@ -65,9 +67,10 @@ async def create_identity(
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
     changes = _changes({name: (None, value) for name, value in body if value not in (None, {})})
-    await record(
+    event_id = await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
+    await tell(session, identity_message(WebhookEvent.IDENTITY_CREATED, identity.id, event_id))
     return identity
 
 
@@ -128,10 +131,11 @@ async def update_identity(
     await move_versions(session, [identity.id], narrows=True)
     if not DECISIVE.isdisjoint(moved):
         await keep_identity(session, identity)
-    await record(
+    event_id = await record(
         session, caller, "identity.update", "identity", identity.id,
         changes=_changes(moved), request_id=request_id,
     )  # fmt: skip
+    await tell(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
     return identity
 
 
@@ -153,9 +157,10 @@ async def suspend_identity(
     changes = _changes({"status": ("active", "suspended")})
     if agents:
         changes["stopped_agents"] = [format_id(IDENTITY, id) for id in agents]
-    await record(
+    event_id = await record(
         session, caller, "identity.suspend", "identity", identity.id, changes=changes, request_id=request_id
     )
+    await tell(session, identity_message(WebhookEvent.IDENTITY_SUSPENDED, identity.id, event_id))
     return identity
 
 
@@ -194,10 +199,11 @@ async def reinstate_identity(
     await _set_status(session, identity, "active")
     agents = await agents_of(session, identity.id)
     await move_versions(session, [identity.id, *agents], narrows=False)
-    await record(
+    event_id = await record(
         session, caller, "identity.reinstate", "identity", identity.id,
         changes=_changes({"status": (before, "active")}), request_id=request_id,
     )  # fmt: skip
+    await tell(session, identity_message(WebhookEvent.IDENTITY_REINSTATED, identity.id, event_id))
     return identity
 
 

@@ -17,6 +17,8 @@ from app.features.identities.models import Identity
 from app.features.identities.repository import links_of
 from app.features.identities.service import PERSONAL_FIELDS
 from app.features.tokens import erase_queries as queries
+from app.features.webhooks.messages import WebhookEvent, identity_message
+from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
 from app.kit.idempotency import erase_answers
 from app.kit.ids import IDENTITY, format_id
@@ -60,7 +62,9 @@ async def erase_identity(
     await erase_answers(session, shown_id)
     # A policy may read any attribute.
     await move_versions(session, [identity.id], narrows=True)
-    await record(
+    event_id = await record(
         session, caller, "identity.erase", "identity", identity.id, changes=changes, request_id=request_id
     )
+    # Whoever keeps a copy of what the API said of this person is to take it out, too.
+    await tell(session, identity_message(WebhookEvent.IDENTITY_ERASED, identity.id, event_id))
     await session.refresh(identity)

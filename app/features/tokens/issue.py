@@ -21,6 +21,7 @@ from app.features.tokens import issue_queries, repository
 from app.features.tokens.models import Token, TokenSecret
 from app.features.tokens.repository import TokenReading
 from app.features.tokens.schemas import TokenCreate, TokenView
+from app.features.webhooks.messages import WebhookEvent, token_message
 from app.kit.authorization import Caller
 from app.kit.crypto import Peppers
 from app.kit.ids import IDENTITY, TOKEN, format_id, new_id
@@ -64,9 +65,13 @@ async def issue_token(
         ip_allow=list(dict.fromkeys(body.ip_allow)),
     )
     secret, secret_row = new_secret(runtime.peppers, token.id)
-    await issue_queries.add(session, token, secret_row)
+    event_id = new_id()
+    message = token_message(
+        WebhookEvent.TOKEN_ISSUED, token.id, token.identity_id, event_id, parent_id=token.parent_id
+    )
+    await issue_queries.add(session, token, secret_row, message)
     await record_made(
-        session, caller, "token.issue", "token", token.id,
+        session, caller, "token.issue", "token", token.id, event_id=event_id,
         kind="token_scope", content=scope_content(token), changes=_issued(token),
         request_id=request_id, token_id=token.id,
     )  # fmt: skip

@@ -9,6 +9,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.tokens.models import Token, TokenSecret
+from app.features.webhooks.messages import Message
+from app.features.webhooks.outbox import TELL_ONE, values_of
 
 # Rows are locked in id order, as everywhere.
 _HOLD = text("""
@@ -21,8 +23,9 @@ ORDER BY id FOR SHARE OF identities
 _TOKEN = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
 _SECRET = {"digest", "pepper_key_id"}
 # Nothing can rest on the token yet, so its version begins here and moves nobody's.
-_ADD = text("""
-WITH secret AS (
+_ADD = text(f"""
+WITH told AS ({TELL_ONE}),
+secret AS (
     INSERT INTO token_secrets (id, token_id, digest, pepper_key_id)
     VALUES (:secret_id, :id, :digest, :pepper_key_id)
 ),
@@ -30,7 +33,7 @@ version AS (INSERT INTO access_versions (id, version) VALUES (:id, 1))
 INSERT INTO tokens (id, identity_id, parent_id, depth, name, scope, expires_at, ip_allow)
 VALUES (:id, :identity_id, :parent_id, :depth, :name, CAST(:scope AS jsonb), :expires_at, :ip_allow)
 RETURNING created_at, updated_at, revision
-""")
+""")  # noqa: S608 - the one value is a constant of ours
 
 
 async def hold(session: AsyncSession, identity_id: UUID, servers: Collection[UUID]) -> Sequence[Row[Any]]:
@@ -41,9 +44,9 @@ async def hold(session: AsyncSession, identity_id: UUID, servers: Collection[UUI
     return (await session.execute(_HOLD, {"id": identity_id, "servers": list(servers)})).all()
 
 
-async def add(session: AsyncSession, token: Token, secret: TokenSecret) -> None:
-    """Add a token with its secret, and read its times."""
-    values = token.model_dump(include=_TOKEN) | secret.model_dump(include=_SECRET)
+async def add(session: AsyncSession, token: Token, secret: TokenSecret, message: Message) -> None:
+    """Add a token with its secret, tell of it, and read its times."""
+    values = token.model_dump(include=_TOKEN) | secret.model_dump(include=_SECRET) | values_of(message)
     values |= {"secret_id": secret.id, "scope": json.dumps(token.scope)}
     row = (await session.execute(_ADD, values)).one()
     token.created_at, token.updated_at, token.revision = row

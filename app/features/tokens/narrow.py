@@ -14,6 +14,8 @@ from app.features.tokens.issue import check_scope_servers, scope_content
 from app.features.tokens.models import Token
 from app.features.tokens.repository import TokenReading
 from app.features.tokens.schemas import TokenUpdate
+from app.features.webhooks.messages import WebhookEvent, token_message
+from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
 from app.kit.etags import Precondition
 from app.kit.selectors import load_scope, scope_to_domain, store_scope
@@ -65,14 +67,21 @@ async def narrow_token(
         return
     row.revision += 1
     await session.flush()
+    holders = {row.id: row.identity_id}
     for id in moved:
         reading = await repository.find_reading(session, id)
         if reading is not None:
+            holders[id] = reading.row.identity_id
             await keep_version(session, "token_scope", id, scope_content(reading.row))
-    await record(
+    event_id = await record(
         session, caller, "token.update", "token", row.id,
         changes=changes, request_id=request_id, token_id=row.id,
     )  # fmt: skip
+    # Those that got its expiry have changed as well, by the one event.
+    updated = (
+        token_message(WebhookEvent.TOKEN_UPDATED, id, holder, event_id) for id, holder in holders.items()
+    )
+    await tell(session, *updated)
     await move_versions(session, moved, narrows=True)
 
 

@@ -196,6 +196,12 @@ async def lock_living_family(session: AsyncSession, roots: Iterable[ColumnElemen
         locked.update(found)
 
 
+async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Whose these tokens are."""
+    query = select(col(Token.id), col(Token.identity_id)).where(among(col(Token.id), ids))
+    return dict((await session.execute(query)).tuples().all())
+
+
 async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> None:
     """End these tokens and close their current scope versions."""
     ended: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Revocation: tokens end with everything attenuated from them, in one transaction, at once."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +13,8 @@ from app.features.approvals.models import Approval
 from app.features.approvals.repository import open_approvals
 from app.features.audit.record import record_each
 from app.features.tokens import repository
+from app.features.webhooks.messages import WebhookEvent, token_message
+from app.features.webhooks.outbox import is_wanted, tell
 from app.kit.authorization import Caller
 from app.kit.versions import move_versions
 
@@ -48,17 +50,27 @@ async def revoke_tokens(
 async def end_tokens(
     session: AsyncSession, caller: Caller, ids: Collection[UUID], reason: str, request_id: str | None
 ) -> None:
-    """End these locked tokens and the approvals that calls with them asked for, with an event for each. The reason,
-    which people word, stays out of the events.
+    """End these locked tokens and the approvals that calls with them asked for, with an event and a message for each.
+    The reason, which people word, stays out of both.
 
     Moving their versions is left to the caller, who moves all of a transaction's at once.
     """
     if not ids:
         return
     await repository.mark_revoked(session, ids, reason)
-    await record_each(
+    events = await record_each(
         session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
     )
+    await _tell(session, events)
     asked_with = repository.among(col(Approval.token_id), ids)
     approvals = await open_approvals(session, asked_with, lock=True)
     await cancel_approvals(session, caller, approvals, "token_revoked", request_id)
+
+
+async def _tell(session: AsyncSession, events: Mapping[UUID, UUID]) -> None:
+    """Tell of each token that ended, given the events of that. Of many as of one: they are made when somebody wants
+    them, and written by one statement."""
+    type = WebhookEvent.TOKEN_REVOKED
+    if await is_wanted(session, type):
+        holders = await repository.holders_of(session, events)
+        await tell(session, *(token_message(type, id, holders[id], event) for id, event in events.items()))

@@ -9,6 +9,8 @@ from app.features.audit.record import record
 from app.features.tokens import repository
 from app.features.tokens.issue import new_secret
 from app.features.tokens.narrow import living_token
+from app.features.webhooks.messages import WebhookEvent, token_message
+from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
 from app.kit.etags import Precondition
 from app.kit.runtime import Runtime
@@ -37,9 +39,10 @@ async def rotate_token(
     session.add(secret_row)
     row.revision += 1
     await session.flush()
-    await record(
+    event_id = await record(
         session, caller, "token.rotate", "token", token_id,
         changes={"overlap_until": until.isoformat()}, request_id=request_id, token_id=token_id,
     )  # fmt: skip
+    await tell(session, token_message(WebhookEvent.TOKEN_ROTATED, token_id, row.identity_id, event_id))
     await move_versions(session, [token_id], narrows=True)
     return secret

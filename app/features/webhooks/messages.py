@@ -1,16 +1,17 @@
 """What webhooks can be told: the types of messages, all of them registered here, and what each one holds.
 
-A message holds ids alone, by their names: no name of a person, no argument, no secret. Whoever wants to know more
-follows its link and signs in.
+A message holds ids alone, by their names, and times: no name of a person, no reason, no argument, no secret. Whoever
+wants to know more follows its link or asks the API, and signs in.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from app.kit.ids import APPROVAL, EVENT, GROUP, IDENTITY, SERVER, TOKEN, WEBHOOK, format_id
+from app.kit.ids import APPROVAL, EVENT, GRANT, GROUP, IDENTITY, SERVER, TOKEN, WEBHOOK, format_id
 
 TEST = "webhook.test"
 """The type of the message that ``POST /webhooks/{id}/test`` sends; nobody subscribes to it."""
@@ -23,15 +24,19 @@ class WebhookEvent(StrEnum):
     APPROVAL_APPROVED = "approval.approved"
     APPROVAL_DENIED = "approval.denied"
     IDENTITY_CREATED = "identity.created"
+    IDENTITY_UPDATED = "identity.updated"
     IDENTITY_SUSPENDED = "identity.suspended"
     IDENTITY_REINSTATED = "identity.reinstated"
     IDENTITY_OFFBOARDING_SCHEDULED = "identity.offboarding_scheduled"
     IDENTITY_OFFBOARDED = "identity.offboarded"
+    IDENTITY_ERASED = "identity.erased"
     TOKEN_ISSUED = "token.issued"
+    TOKEN_UPDATED = "token.updated"
     TOKEN_ROTATED = "token.rotated"
     TOKEN_EXPIRING = "token.expiring"
     TOKEN_REVOKED = "token.revoked"
     GRANT_CREATED = "grant.created"
+    GRANT_UPDATED = "grant.updated"
     GRANT_EXPIRING = "grant.expiring"
     GRANT_ENDED = "grant.ended"
 
@@ -39,8 +44,11 @@ class WebhookEvent(StrEnum):
 _PREFIXES = {
     "approval_id": APPROVAL,
     "event_id": EVENT,
+    "grant_id": GRANT,
     "group_id": GROUP,
     "identity_id": IDENTITY,
+    "parent_id": TOKEN,
+    "receipt_id": EVENT,
     "server_id": SERVER,
     "token_id": TOKEN,
     "webhook_id": WEBHOOK,
@@ -51,17 +59,19 @@ _PAGES = {"approval": ("approvals", "approval_id")}
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something that happened, told by ids: ``ids`` by the names that ``data`` has, without those that are ``None``."""
+    """Something that happened, told by ids and times by the names that ``data`` has, without those that are
+    ``None``."""
 
     type: str
     ids: Mapping[str, UUID | None]
+    times: Mapping[str, datetime | None] = field(default_factory=dict)
 
     @property
     def data(self) -> str:
-        """The ids as JSON, in the form that the API has them."""
-        return json.dumps(
-            {name: format_id(_PREFIXES[name], id) for name, id in self.ids.items() if id is not None}
-        )
+        """The ids and times as JSON, in the form that the API has them."""
+        shown = {name: format_id(_PREFIXES[name], id) for name, id in self.ids.items() if id is not None}
+        times = {name: _time(at) for name, at in self.times.items() if at is not None}
+        return json.dumps(shown | times)
 
 
 def approval_message(
@@ -86,9 +96,54 @@ def approval_message(
     return Message(type.value, ids)
 
 
+def identity_message(
+    type: WebhookEvent,
+    identity_id: UUID,
+    event_id: UUID,
+    *,
+    receipt_id: UUID | None = None,
+    effective_at: datetime | None = None,
+) -> Message:
+    """What happened to an identity: ``event_id`` is the audit event, which says who did it."""
+    ids = {"identity_id": identity_id, "event_id": event_id, "receipt_id": receipt_id}
+    return Message(type.value, ids, {"effective_at": effective_at})
+
+
+def token_message(
+    type: WebhookEvent,
+    token_id: UUID,
+    identity_id: UUID,
+    event_id: UUID | None,
+    *,
+    parent_id: UUID | None = None,
+    expires_at: datetime | None = None,
+) -> Message:
+    """What happened to a token of this identity, or is about to: that has no event."""
+    ids = {"token_id": token_id, "identity_id": identity_id, "parent_id": parent_id, "event_id": event_id}
+    return Message(type.value, ids, {"expires_at": expires_at})
+
+
+def grant_message(
+    type: WebhookEvent,
+    grant_id: UUID,
+    event_id: UUID | None,
+    *,
+    identity_id: UUID | None,
+    group_id: UUID | None,
+    expires_at: datetime | None = None,
+) -> Message:
+    """What happened to a grant of this identity or group, or is about to: that has no event."""
+    ids = {"grant_id": grant_id, "identity_id": identity_id, "group_id": group_id, "event_id": event_id}
+    return Message(type.value, ids, {"expires_at": expires_at})
+
+
 def link_of(type: str, data: Mapping[str, str], public_url: str) -> str | None:
     """The page to go to from a message, whose address holds an id and nothing else."""
     page = _PAGES.get(type.partition(".")[0])
     if page is None or page[1] not in data:
         return None
     return f"{public_url}/{page[0]}/{data[page[1]]}"
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
