@@ -11,6 +11,7 @@ import app as package
 from app.adapters.console import approval_routes as approval_pages
 from app.adapters.console import sign_in_routes as sign_in_pages
 from app.adapters.oauth import routes as oauth
+from app.adapters.scim import routes as scim
 from app.features.access import explain_routes as explaining
 from app.features.access import routes as access
 from app.features.access import simulate_routes as simulating
@@ -119,6 +120,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         break_glass,
         audit,
         oauth,
+        scim,
         approval_pages,
         sign_in_pages,
         health,

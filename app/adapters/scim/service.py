@@ -1,0 +1,108 @@
+"""The SCIM protocol as we speak it, over ``scim2-server``: who may do what, and how our errors are told."""
+
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+
+from scim2_models import (
+    Context,
+    Error,
+    ForbiddenException,
+    PatchOp,
+    Resource,
+    ResourceType,
+    ResponseParameters,
+    SCIMException,
+)
+from scim2_server.conditions import Conditions
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import ScimResponse
+from scim2_server.routing import Operation, Target
+from scim2_server.service import ScimService
+
+from app.adapters.scim.errors import error_of
+from app.adapters.scim.models import DirectoryUser, make_provider
+from app.domain.errors import DomainError
+from app.kit.authorization import Caller, Permission
+
+_READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
+_NEEDED = {
+    "User": (Permission.IDENTITIES_READ, Permission.IDENTITIES_WRITE),
+    "Group": (Permission.GROUPS_READ, Permission.GROUPS_WRITE),
+}
+
+
+class Service(ScimService):
+    """Validates, applies and answers; the subject of a request is its ``Caller``."""
+
+    @property
+    def etag_supported(self) -> bool:
+        """Always, for whoever uses entity tags.
+
+        The configuration says no all the same. A client that is told of them may send a tag of its own making as
+        ``If-Match`` (Canaille does, with its own of the person), and would be refused each change for ever: a leaver
+        would never be deactivated. Who is not told sends none, and who sends ours is heard.
+        """
+        return True
+
+    def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
+        """Raise ``ForbiddenException`` for what the role of the caller does not give."""
+        caller: Caller = request.subject
+        read, write = _NEEDED[str(resource_type.name)]
+        needed = {read if target.operation in _READS else write}
+        if target.operation is Operation.delete and resource_type.name == "User":
+            needed.add(Permission.IDENTITIES_OFFBOARD)
+        for permission in sorted(needed):
+            if not caller.may(permission):
+                raise ForbiddenException(
+                    detail=f"This needs the permission {permission.value}, which {caller.lacking}."
+                )
+
+    def apply_replacement(
+        self, current: Resource[Any], replacement: Resource[Any], conditions: Conditions
+    ) -> Resource[Any] | None:
+        """The state that a PUT wants, always: whether it changes anything the storage knows."""
+        super().apply_replacement(current, replacement, conditions)
+        return replacement
+
+    def apply_patch(
+        self, current: Resource[Any], patch_op: "PatchOp[Any]", conditions: Conditions
+    ) -> Resource[Any] | None:
+        """The state that a PATCH wants. ``active`` of a user is None in it unless the PATCH names it: nobody's status
+        changes by the way."""
+        if isinstance(current, DirectoryUser):
+            current.active = None  # type: ignore[attr-defined]
+        super().apply_patch(current, patch_op, conditions)
+        return current
+
+    def patch_response(
+        self, base_url: str, resource: Resource[Any], response_parameters: ResponseParameters[Any]
+    ) -> ScimResponse:
+        """Of a user the whole, so that a directory sees what became of it; of a group, which may be large, 204."""
+        if isinstance(resource, DirectoryUser):
+            shown = self.publish(base_url, resource)
+            context = Context.RESOURCE_REPLACEMENT_RESPONSE
+            return self.resource_response(shown, context, response_parameters)
+        return super().patch_response(base_url, resource, response_parameters)
+
+    @staticmethod
+    def error_of(exception: Exception) -> Error:
+        """Our errors too. A fault, which is nobody's mistake, goes on up: the whole request is run again or fails."""
+        if isinstance(exception, SCIMException | DomainError):
+            return error_of(exception)
+        raise exception
+
+    def www_authenticate(self, exception: SCIMException) -> str | None:
+        """As everywhere else here."""
+        return 'Bearer realm="scopegate"'
+
+
+@lru_cache(maxsize=4)
+def make_service(secret: bytes) -> Service:
+    """The service of a process; ``secret`` seals its cursors, and every replica has the same."""
+    return Service(make_provider(), secret=secret)
+
+
+def is_success(response: ScimResponse) -> bool:
+    """Whether the request was carried out."""
+    return response.status < HTTPStatus.BAD_REQUEST
