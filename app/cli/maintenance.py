@@ -10,6 +10,7 @@ from app.features.access.clients import forget_clients
 from app.features.access.consuming import forget_quotas
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.arguments import forget_arguments
+from app.features.grants.uses import forget_uses
 from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
 from app.kit.partitions import Maintained, maintain_partitions
@@ -19,8 +20,8 @@ from app.settings import Settings
 def maintain(settings: Settings) -> Maintained:
     """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
     break-glass sessions and clients of that time, delete the arguments of calls that are past
-    ``SCOPEGATE_ARGUMENTS_RETENTION`` and the quotas of days gone by, and forget the answers that were kept for
-    idempotency keys.
+    ``SCOPEGATE_ARGUMENTS_RETENTION``, the quotas of days gone by and the uses of grants that no report asks for, and
+    forget the answers that were kept for idempotency keys.
 
     Raises:
         CannotStart: the role may not do it.
@@ -43,6 +44,7 @@ async def _maintain(owner_url: str, settings: Settings) -> Maintained:
     await forget_answers(owner_url)
     await forget_arguments(owner_url, keep=settings.arguments_retention, now=now)
     await forget_quotas(owner_url, now=now)
+    await forget_uses(owner_url, now=now)
     await forget_sessions(owner_url, keep=keep, now=now)
     await forget_clients(owner_url, keep=keep, now=now)
     return done

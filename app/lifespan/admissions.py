@@ -36,9 +36,9 @@ LONGEST_REASON = 500
 
 
 class Uses(Protocol):
-    """Takes note of tokens that are used."""
+    """Takes note of what is used by calls that are on record."""
 
-    def note(self, token_id: UUID) -> None: ...
+    def note(self, call: Call, *, runs: bool) -> None: ...
 
 
 class AdmissionPort:
@@ -78,7 +78,7 @@ class AdmissionPort:
             return Stale()
         if client_row is not None:
             self._clients.written(client_row)
-        self._uses.note(call.token.id)
+        self._uses.note(call, runs=decision.allowed)
         return Admitted(time.monotonic())
 
     async def _settle(self, call: Call) -> Admitted | Stale | Withheld:
@@ -91,7 +91,7 @@ class AdmissionPort:
             return Stale()
         if demand.client is not None:
             self._clients.written(demand.client)
-        self._uses.note(call.token.id)
+        self._uses.note(call, runs=settlement.admitted)
         if settlement.admitted:
             return Admitted(time.monotonic())
         return _withheld(call.decision, settlement)

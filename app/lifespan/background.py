@@ -13,7 +13,6 @@ from typing import Protocol
 
 from app.features.access.in_flight import InFlightTable
 from app.features.access.refusals import Refusals
-from app.lifespan.ports import TokenUses
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +31,12 @@ class Lane(Loop, Protocol):
     def close(self) -> None: ...
 
 
+class Noted(Loop, Protocol):
+    """What is noted in memory and written now and then."""
+
+    async def flush(self) -> None: ...
+
+
 async def cancelled(task: asyncio.Task[None]) -> None:
     """Cancel a task and wait for its end."""
     task.cancel()
@@ -43,7 +48,7 @@ async def run_in_background(
     lanes: Sequence[Lane],
     table: InFlightTable,
     refusals: Refusals,
-    uses: TokenUses,
+    uses: Noted,
     others: Sequence[Loop],
 ) -> None:
     """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""

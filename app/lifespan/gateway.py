@@ -23,12 +23,12 @@ from app.lifespan.approvals import ApprovalNewsPort
 from app.lifespan.background import cancelled, run_in_background
 from app.lifespan.commands import Commands, Reach
 from app.lifespan.database import connector, direct_url, reading_pool
+from app.lifespan.grant_uses import uses_of
 from app.lifespan.ports import (
     EndedSessionsPort,
     InFlightPort,
     RefusedSignIns,
     SnapshotPort,
-    TokenUses,
 )
 from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
 from app.lifespan.syncs import PeriodicSyncs, SyncRequestsPort
@@ -48,7 +48,7 @@ async def serving_gateway(
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
     table = InFlightTable(connect, clock, worker_id, snapshot.forget, heard)
-    uses, refusals = TokenUses(sessions), Refusals(writer.write_later)
+    uses, refusals = uses_of(sessions, clock), Refusals(writer.write_later)
     clients = Clients(peppers.derive("clients"))
     runtime.attempts.tell = RefusedSignIns(refusals, clients).count
     syncs = SyncRequestsPort(runtime)

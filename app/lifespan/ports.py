@@ -157,10 +157,17 @@ class TokenUses:
         self._used.add(token_id)
 
     async def flush(self) -> None:
-        """Write what was noted."""
+        """Write what was noted. Raises what the database raises; nothing is lost then."""
         used, self._used = sorted(self._used), set()
         if not used:
             return
+        try:
+            await self._write(used)
+        except BaseException:
+            self._used.update(used)
+            raise
+
+    async def _write(self, used: list[UUID]) -> None:
         from_tokens = select(col(TokenRow.id), func.clock_timestamp()).where(col(TokenRow.id).in_(used))
         statement = insert(TokenUse).from_select(["token_id", "last_used_at"], from_tokens)
         async with self._sessions() as session:

@@ -33,17 +33,34 @@ class Grant(ObjectRow, table=True):
 
 
 class GrantUse(SQLModel, table=True):
-    """Who used a grant for what, and when last: written at most once a minute, and kept however long the log is."""
+    """When something was last used that a grant gives: a tool of a server, or its resources or prompts (``part``, then
+    without a tool). Written at most once a minute, and kept however long the log is."""
 
     __tablename__ = "grant_uses"
 
     grant_id: UUID = Field(primary_key=True)
     server_id: UUID = Field(primary_key=True)
+    part: str = Field(primary_key=True)
     tool: str = Field(primary_key=True)
+    last_used_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class GrantUser(SQLModel, table=True):
+    """When somebody last used anything that a grant gives."""
+
+    __tablename__ = "grant_users"
+
+    grant_id: UUID = Field(primary_key=True)
     identity_id: UUID = Field(primary_key=True)
-    first_used_at: datetime = Field(
-        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
-    )
-    last_used_at: datetime = Field(
+    last_used_at: datetime = Field(sa_type=DateTime(timezone=True))
+
+
+class UseWatch(SQLModel, table=True):
+    """Since when uses are written down, of ``grants``."""
+
+    __tablename__ = "use_watches"
+
+    subject: str = Field(primary_key=True)
+    since: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )

@@ -28,7 +28,7 @@ ARGUMENTS = {"account": "4711", "amount": 9007199254740993}
 
 
 class NoUses:
-    def note(self, token_id: UUID) -> None:
+    def note(self, call: Call, *, runs: bool) -> None:
         """Nothing: it is not about these."""
 
 

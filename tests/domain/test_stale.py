@@ -1,0 +1,176 @@
+"""A grant that is narrowed by its use gives nothing that it did not give before, and all that was used of it."""
+
+from collections.abc import Mapping
+from math import inf
+from uuid import UUID
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from app.domain.access import Question, decide
+from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Tool, ToolState
+from app.domain.risk import Risk
+from app.domain.scopes import (
+    AllServers,
+    AllTools,
+    ListedScope,
+    ScopeEntry,
+    ServersByIds,
+    ServersByLabels,
+    ToolsByNames,
+    ToolsByRisk,
+    scope_within,
+)
+from app.domain.stale import Kept, Note, givers, narrowed, notes_on, reach_of, right_of
+from app.kit.ids import new_id
+from tests.domain.worlds import (
+    SERVER_IDS,
+    TOOL_NAMES,
+    World,
+    at_once,
+    entries,
+    open_worlds,
+    servers,
+    worlds,
+)
+
+MOST = 1_000
+Fleet = Mapping[UUID, Server]
+fleets = st.lists(servers(), max_size=3).map(lambda found: {one.id: one for one in found})
+kept = st.dictionaries(
+    st.sampled_from(SERVER_IDS),
+    st.builds(
+        Kept,
+        st.frozensets(st.sampled_from((*TOOL_NAMES, "gone"))),
+        st.booleans(),
+        st.booleans(),
+        st.sampled_from((False, False, True)),
+    ),
+)
+limits = st.sampled_from((MOST, 2, 1, 0))
+
+
+def right(right: ScopeEntry, fleet: Fleet) -> set[tuple[UUID, str]]:
+    """All that a right gives of a fleet, of tools in whatever state, and of the parts beside them."""
+    found = set()
+    for server in fleet.values():
+        if not right.servers.matches(server.id, server.labels):
+            continue
+        found |= {
+            (server.id, name) for name, tool in server.tools.items() if right.tools.matches(name, tool.risk)
+        }
+        found |= {(server.id, "/resources")} if right.resources else set()
+        found |= {(server.id, "/prompts")} if right.prompts else set()
+    return found
+
+
+def wanted(kept: Mapping[UUID, Kept]) -> set[tuple[UUID, str]]:
+    found = set()
+    for id, one in kept.items():
+        found |= {(id, name) for name in (TOOL_NAMES if one.whole else one.tools)}
+        found |= {(id, "/resources")} if one.resources or one.whole else set()
+        found |= {(id, "/prompts")} if one.prompts or one.whole else set()
+    return found
+
+
+@given(entries, fleets, kept, limits)
+def test_what_is_proposed_gives_no_more_than_before_and_all_that_was_used(
+    before: ScopeEntry, fleet: Fleet, used: dict[UUID, Kept], most: int
+) -> None:
+    after = narrowed(before, at_once(reach_of(before, fleet.values())), used, fleet, most)
+    if after is None:
+        assert not right(before, fleet) & wanted(used)
+        return
+    assert right(after, fleet) <= right(before, fleet)
+    assert right(before, fleet) & wanted(used) <= right(after, fleet)
+    if isinstance(after.servers, ServersByIds) and after.servers != before.servers:
+        assert len(after.servers.ids) <= most
+    if isinstance(after.tools, ToolsByNames) and after.tools != before.tools:
+        assert len(after.tools.names) <= most
+
+
+@given(entries, fleets, kept)
+def test_where_nothing_follows_labels_or_risk_it_gives_no_more_in_any_fleet_to_come(
+    before: ScopeEntry, fleet: Fleet, used: dict[UUID, Kept]
+) -> None:
+    assume(not isinstance(before.servers, ServersByLabels) and not isinstance(before.tools, ToolsByRisk))
+    after = narrowed(before, at_once(reach_of(before, fleet.values())), used, fleet, MOST)
+    if after is not None:
+        assert scope_within(ListedScope((after,)), ListedScope((before,)))
+
+
+@given(entries, fleets, kept)
+def test_what_was_narrowed_is_not_narrowed_again_by_the_same_use(
+    before: ScopeEntry, fleet: Fleet, used: dict[UUID, Kept]
+) -> None:
+    after = narrowed(before, at_once(reach_of(before, fleet.values())), used, fleet, MOST)
+    if after is not None:
+        assert narrowed(after, at_once(reach_of(after, fleet.values())), used, fleet, MOST) == after
+
+
+@given(st.one_of(worlds(), open_worlds()), st.sampled_from((None, *Part)))
+def test_a_use_counts_for_every_grant_that_gives_it_the_first_of_which_decides(
+    world: World, part: Part | None
+) -> None:
+    question = world.question
+    question = Question(
+        question.token, question.server, None if part else question.tool, None, question.address, part
+    )
+    decision = decide(question, world.around, world.at)
+    if not decision.allowed or question.server is None:
+        return
+    for place, link in enumerate(question.token.chain()):
+        found = givers(link.identity, question.server, question.tool, part, world.at)
+        live = [
+            grant.id for grant in link.identity.grants if grant.id in found and world.at < grant.expires_at
+        ]
+        assert live
+        assert place or live[0] == decision.grant_id
+
+
+def tool(name: str, risk: Risk = Risk.READ) -> Tool:
+    return Tool(new_id(), name, risk, ToolState.ACTIVE, b"digest")
+
+
+def server(*tools: Tool, **labels: str) -> Server:
+    return Server(new_id(), 1, "notes", True, labels, {one.name: one for one in tools})
+
+
+def proposed(before: ScopeEntry, used: Mapping[UUID, Kept], *fleet: Server) -> ScopeEntry | None:
+    by_id = {one.id: one for one in fleet}
+    return narrowed(before, at_once(reach_of(before, fleet)), used, by_id, MOST)
+
+
+def test_names_that_would_give_a_dangerous_namesake_are_not_proposed() -> None:
+    one = server(tool("get"), tool("put", Risk.WRITE))
+    other = server(tool("get", Risk.DESTRUCTIVE), tool("list"), tool("put", Risk.WRITE))
+    before = ScopeEntry(AllServers(), ToolsByRisk(frozenset({Risk.READ, Risk.WRITE})))
+    used = {one.id: Kept(frozenset({"get"})), other.id: Kept(frozenset({"list"}))}
+    after = proposed(before, used, one, other)
+    assert after == ScopeEntry(AllServers(), ToolsByRisk(frozenset({Risk.READ})))
+    # Alone, its own name says as much.
+    alone = proposed(before, {one.id: used[one.id]}, one, other)
+    assert alone == ScopeEntry(ServersByIds(frozenset({one.id})), ToolsByNames(frozenset({"get"})))
+    assert notes_on(before, alone) == (Note.NEW_SERVERS_LEFT_OUT, Note.RISKS_NO_LONGER_READ)
+
+
+def test_a_selector_that_loses_nothing_of_today_goes_on_following_what_comes() -> None:
+    one, other = server(tool("get"), env="prod"), server(tool("get"), env="prod")
+    before = ScopeEntry(ServersByLabels(frozenset({("env", "prod")})), AllTools(), True, True)
+    all_used = {id: Kept(frozenset({"get"}), True, True) for id in (one.id, other.id)}
+    assert proposed(before, all_used, one, other) == before
+    after = proposed(before, {one.id: Kept(frozenset({"get"}))}, one, other)
+    assert after == ScopeEntry(ServersByIds(frozenset({one.id})), AllTools(), False, False)
+    assert notes_on(before, after) == (Note.LABELS_NO_LONGER_READ,)
+    assert proposed(before, {}, one, other) is None
+
+
+def test_a_grant_that_gives_the_same_as_another_is_of_use_too() -> None:
+    here = server(tool("get"))
+    first, second = (Grant(new_id(), 1, AllServers(), AllTools(), True, False) for _ in range(2))
+    later = Grant(new_id(), 1, AllServers(), AllTools(), True, True, not_before=9.0, expires_at=inf)
+    ada = Identity(new_id(), 1, IdentityStatus.ACTIVE, grants=(first, second, later))
+    assert givers(ada, here, "get", None, 5.0) == [first.id, second.id]
+    assert givers(ada, here, None, Part.PROMPTS, 5.0) == []
+    assert givers(ada, here, None, Part.PROMPTS, 9.0) == [later.id]
+    assert right_of(first) == ScopeEntry(AllServers(), AllTools(), True, False)
