@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.features.identity_providers.provisioning_schemas import ScimSettings
 from app.kit.authorization import Caller
 from app.kit.clock import Clock
+from app.kit.signing import Signer
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class Work:
     provider_id: UUID
     settings: ScimSettings
     clock: Clock
+    signer: Signer
     request_id: str | None
     effects: list[str] = field(default_factory=list)
 

@@ -21,11 +21,10 @@ from app.features.administrators.repository import (
     assignments_of,
     find_known,
     lock_administrator,
-    lock_first_sign_in,
 )
 from app.features.audit.record import keep_version, record
 from app.features.identities.models import IdentityLink
-from app.features.identities.repository import lock_identity
+from app.features.identities.repository import lock_first_sign_in, lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identity_providers.provider import Provider

@@ -38,7 +38,6 @@ LEFT JOIN identities person ON person.id = link.identity_id
 LEFT JOIN administrators ON administrators.identity_id = person.id
 WHERE asked.id = :provider AND asked.status = 'active' AND asked.ended_at IS NULL
 """)  # noqa: S608 - the one value is a constant of ours
-_FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
 
 
 SORTS: Sorts = {
@@ -103,11 +102,6 @@ async def is_active_provider(session: AsyncSession, provider_id: UUID) -> bool:
         col(IdentityProvider.ended_at).is_(None),
     )
     return (await session.execute(query)).first() is not None
-
-
-async def lock_first_sign_in(session: AsyncSession, provider_id: UUID, link: str) -> None:
-    """Wait for whoever else makes an identity for this link, until this transaction ends."""
-    await session.execute(_FIRST_SIGN_IN, {"provider": str(provider_id), "link": link})
 
 
 async def lock_administrator(session: AsyncSession, identity_id: UUID) -> Administrator | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, delete, func, or_, select, table
+from sqlalchemy import Select, Uuid, delete, func, or_, select, table, text
 from sqlalchemy import column as named
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
@@ -15,6 +15,8 @@ from app.kit.pagination import Sorts, caseless
 
 # What is signed in with a browser is of a higher feature; that it ends is all that is wanted here.
 _BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
+
+_FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
 
 SORTS: Sorts = {
     "user_name": caseless(col(Identity.user_name)),
@@ -83,6 +85,11 @@ async def lock_identity(session: AsyncSession, identity_id: UUID, *, share: bool
     """
     mode = {"read": True} if share else {"key_share": True}
     return await session.get(Identity, identity_id, with_for_update=mode, populate_existing=True)
+
+
+async def lock_first_sign_in(session: AsyncSession, provider_id: UUID, link: str) -> None:
+    """Wait for whoever else makes an identity for this link, until this transaction ends."""
+    await session.execute(_FIRST_SIGN_IN, {"provider": str(provider_id), "link": link})
 
 
 async def end_browser_sessions(session: AsyncSession, identity_id: UUID) -> int:

@@ -7,9 +7,9 @@ import httpx2
 import pytest
 
 from app.domain.errors import Unauthenticated
-from app.features.administrators.repository import lock_administrator, lock_first_sign_in
+from app.features.administrators.repository import lock_administrator
 from app.features.administrators.sign_in import sign_in
-from app.features.identities.repository import lock_identity
+from app.features.identities.repository import lock_first_sign_in, lock_identity
 from app.features.identity_providers.provider import Provider
 from app.features.identity_providers.repository import lock
 from app.kit.authorization import Caller
