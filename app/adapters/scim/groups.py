@@ -1,26 +1,242 @@
 """SCIM groups of a provider: groups of ours that the provider keeps."""
 
-from scim2_models import NotImplementedException
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+from uuid import UUID
 
-from app.adapters.scim.models import Group
+from pydantic import TypeAdapter, ValidationError
+from scim2_models import (
+    InvalidValueException,
+    Meta,
+    NotFoundException,
+    Path,
+    PreconditionFailedException,
+    Reference,
+    ResponseParameters,
+)
+from sqlalchemy import ARRAY, Uuid, any_, literal, select
+
+from app.adapters.scim.columns import GROUPS, MEMBERS, USERS, live_groups, shown_name
+from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
+from app.features.grants.group_routes import end_group
+from app.features.groups import models, provision
+from app.features.groups.provision_queries import find_provided
+from app.features.identity_providers.scim_schema import UserGroup
+from app.kit.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
+from app.kit.schemas import Name
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
-async def get(work: Work, group_id: str, *, lock: bool) -> Group:
-    """A group. Raises ``NotFoundException``."""
-    raise NotImplementedException
+async def get(
+    work: Work, group_id: str, *, lock: bool, shown: ResponseParameters[Any] | None = None
+) -> Group:
+    """A group, without its members where ``shown`` does without them. Raises ``NotFoundException``."""
+    row = await find(work, group_id, lock=lock)
+    (group,) = await present(work, [row], shown)
+    return group
 
 
 async def create(work: Work, resource: Group) -> Group:
-    """Make a group."""
-    raise NotImplementedException
+    """Make a group. Raises ``InvalidValueException`` and domain errors."""
+    name, external_id = read_names(resource)
+    row, event = await provision.create_provided(work.session, _directory(work), name, external_id)
+    _tell(work, row, event)
+    members = read_members(resource.members or [])
+    if members:
+        change = await provision.change_members(work.session, _directory(work), row, add=members)
+        _tell(work, row, *change.events)
+    (group,) = await present(work, [row])
+    return group
 
 
 async def update(work: Work, resource: Group, expected_version: str | None) -> Group:
-    """Give a group this whole state."""
-    raise NotImplementedException
+    """Give a group this whole state. Raises ``NotFoundException`` and as ``create`` does."""
+    row = await find(work, str(resource.id), lock=True)
+    check_version(row, expected_version)
+    await rename(work, row, resource)
+    members = read_members(resource.members or [])
+    change = await provision.set_members(work.session, _directory(work), row, members)
+    _tell(work, row, *change.events)
+    (group,) = await present(work, [row])
+    return group
 
 
 async def delete(work: Work, group_id: str, expected_version: str | None) -> None:
-    """End a group."""
-    raise NotImplementedException
+    """End a group, with what it was granted and what it was to decide. Raises ``NotFoundException``."""
+    row = await find(work, group_id, lock=True)
+    check_version(row, expected_version)
+    await end_group(work.session, work.caller, row, work.clock(), work.request_id)
+    _tell(work, row)
+
+
+async def find(work: Work, group_id: str, *, lock: bool) -> models.Group:
+    """The row of a group that the provider keeps. Raises ``NotFoundException``."""
+    row = None
+    id = _id(GROUP, group_id)
+    if id is not None:
+        row = await find_provided(work.session, work.provider_id, id, lock=lock)
+    if row is None:
+        raise NotFoundException(detail="There is no such group.")
+    return row
+
+
+async def rename(work: Work, row: models.Group, wanted: Group) -> None:
+    """Give a locked group the name and the external id of ``wanted``."""
+    name, external_id = read_names(wanted)
+    event = await provision.change_provided(work.session, _directory(work), row, name, external_id)
+    if event is not None:
+        _tell(work, row, event)
+
+
+async def change_members(
+    work: Work, row: models.Group, *, everybody: bool, add: Collection[UUID], remove: Collection[UUID]
+) -> None:
+    """Add members to a locked group and take others out; ``everybody`` first takes out who is in it."""
+    directory = _directory(work)
+    if everybody:
+        change = await provision.set_members(work.session, directory, row, add)
+    else:
+        change = await provision.change_members(work.session, directory, row, add=add, remove=remove)
+    _tell(work, row, *change.events)
+
+
+async def present(
+    work: Work, rows: Sequence[models.Group], shown: ResponseParameters[Any] | None = None
+) -> list[Group]:
+    """These groups as SCIM shows them; their members only where ``shown`` leaves them in."""
+    members: dict[UUID, list[GroupMember]] = {}
+    if shown is None or _shows(shown, "members"):
+        members = await _members(work, [row.id for row in rows])
+    return [_present(row, members.get(row.id)) for row in rows]
+
+
+def bare(rows: Iterable[models.Group]) -> list[Group]:
+    """These groups without their members, for who only changes them."""
+    return [_present(row, None) for row in rows]
+
+
+async def of_users(work: Work, identity_ids: Iterable[UUID]) -> dict[UUID, list[UserGroup]]:
+    """The groups of the provider that each of these users is in, by user."""
+    query = (
+        select(MEMBERS.c.identity_id, GROUPS.c.id, GROUPS.c.name)
+        .join(GROUPS, GROUPS.c.id == MEMBERS.c.group_id)
+        .where(MEMBERS.c.identity_id == any_(_array(identity_ids)), live_groups(GROUPS, work.provider_id))
+        .order_by(GROUPS.c.id)
+    )
+    found: dict[UUID, list[UserGroup]] = defaultdict(list)
+    for identity_id, group_id, name in await work.session.execute(query):
+        id = format_id(GROUP, group_id)
+        found[identity_id].append(
+            UserGroup(value=id, ref=Reference(f"Groups/{id}"), display=name, type="direct")
+        )
+    return found
+
+
+def read_names(resource: Group) -> tuple[str, str | None]:
+    """The name and external id that are wanted. Raises ``InvalidValueException``."""
+    try:
+        name = _NAME.validate_python(resource.display_name)
+        external_id = None if resource.external_id is None else _NAME.validate_python(resource.external_id)
+    except ValidationError:
+        raise InvalidValueException(
+            detail="displayName and externalId have 1 to 200 characters, and no NUL among them."
+        ) from None
+    return name, external_id
+
+
+def read_members(values: Iterable[object]) -> set[UUID]:
+    """The ids of members, each said as an object with a ``value``. Raises ``InvalidValueException``."""
+    return {_member_id(value) for value in values}
+
+
+def known_ids(text: object) -> set[UUID]:
+    """The id of the user that a text names; nothing for one that is nobody's."""
+    id = _id(IDENTITY, text) if isinstance(text, str) else None
+    return set() if id is None else {id}
+
+
+def check_version(row: models.Group, expected: str | None) -> None:
+    """Raise ``PreconditionFailedException`` when a group has changed since."""
+    if expected is not None and expected != _version(row):
+        raise PreconditionFailedException
+
+
+def _member_id(value: object) -> UUID:
+    if isinstance(value, GroupMember):
+        text: object = value.value
+    elif isinstance(value, dict):
+        text = next((item for key, item in value.items() if str(key).lower() == "value"), None)
+    else:
+        text = None
+    for id in known_ids(text):
+        return id
+    raise InvalidValueException(
+        detail="A member is an object whose value is the id of a user, as it was given here; groups in groups are "
+        "not kept."
+    )
+
+
+def _id(prefix: str, text: str) -> UUID | None:
+    try:
+        return parse_id(prefix, text)
+    except ValueError:
+        return None
+
+
+def _shows(shown: ResponseParameters[Any], name: str) -> bool:
+    paths: Any = Path[Group].iter_paths(
+        include_subattributes=False,
+        attributes=shown.attributes or [],
+        excluded_attributes=shown.excluded_attributes or [],
+    )
+    return any(str(path) == name for path in paths)
+
+
+async def _members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, list[GroupMember]]:
+    query = (
+        select(MEMBERS.c.group_id, MEMBERS.c.identity_id, shown_name(USERS))
+        .join(USERS, USERS.c.identity_id == MEMBERS.c.identity_id)
+        .where(
+            MEMBERS.c.group_id == any_(_array(group_ids)),
+            USERS.c.provider_id == work.provider_id,
+            USERS.c.deleted_at.is_(None),
+        )
+        .order_by(MEMBERS.c.group_id, MEMBERS.c.identity_id)
+    )
+    found: dict[UUID, list[GroupMember]] = defaultdict(list)
+    for group_id, identity_id, name in await work.session.execute(query):
+        id = format_id(IDENTITY, identity_id)
+        # Read from where it was checked when it was written: checking it again costs more than reading it.
+        member = GroupMember.model_construct(
+            value=id, ref=Reference(f"Users/{id}"), type="User", display=name
+        )
+        found[group_id].append(member)
+    return found
+
+
+def _array(ids: Iterable[UUID]) -> Any:
+    return literal(list(ids), ARRAY(Uuid))
+
+
+def _present(row: models.Group, members: list[GroupMember] | None) -> Group:
+    meta = Meta(
+        resource_type="Group", created=row.created_at, last_modified=row.updated_at, version=_version(row)
+    )
+    shown = Group(id=format_id(GROUP, row.id), external_id=row.external_id, display_name=row.name, meta=meta)
+    shown.members = members
+    return shown
+
+
+def _version(row: models.Group) -> str:
+    return f'W/"{row.revision}"'
+
+
+def _directory(work: Work) -> provision.Directory:
+    return provision.Directory(work.caller, work.provider_id, work.request_id)
+
+
+def _tell(work: Work, row: models.Group, *events: UUID) -> None:
+    work.effects.extend([format_id(GROUP, row.id), *(format_id(EVENT, event) for event in events)])

@@ -10,15 +10,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from scim2_models import Error, SCIMException
-from scim2_server.handler import AsyncScimHandler
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
 
 from app.adapters.scim.errors import answer, error_of, headers_of
+from app.adapters.scim.handler import Handler
 from app.adapters.scim.journal import Asked, note
 from app.adapters.scim.leniency import tolerate
 from app.adapters.scim.service import make_service
-from app.adapters.scim.storage import Storage
 from app.adapters.scim.work import Work
 from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
@@ -80,11 +79,12 @@ async def serve(
         provider_id=provider.id,
         settings=ScimSettings.model_validate(provider.settings[Surface.SCIM.value]),
         clock=runtime.clock,
+        signer=runtime.signer,
         request_id=request.state.request_id,
     )
     asked.body = tolerate(asked.method, asked.path, asked.body)
     service = make_service(runtime.peppers.derive(_SECRET))
-    response = await AsyncScimHandler(service, Storage(work)).handle(asked)
+    response = await Handler(service, work).handle(asked)
     made = (response.body or {}).get("id")
     await note(
         session, caller, provider.id, Asked.of(asked, made), response.status, work.effects, work.request_id

@@ -13,6 +13,7 @@ from scim2_models import (
     ResourceType,
     ResponseParameters,
     SCIMException,
+    SearchRequest,
 )
 from scim2_server.conditions import Conditions
 from scim2_server.requests import ScimRequest
@@ -21,6 +22,7 @@ from scim2_server.routing import Operation, Target
 from scim2_server.service import ScimService
 
 from app.adapters.scim.errors import error_of
+from app.adapters.scim.filters import check_length
 from app.adapters.scim.models import DirectoryUser, make_provider
 from app.domain.errors import DomainError
 from app.kit.authorization import Caller, Permission
@@ -57,6 +59,13 @@ class Service(ScimService):
                 raise ForbiddenException(
                     detail=f"This needs the permission {permission.value}, which {caller.lacking}."
                 )
+
+    def read_search(
+        self, resource_types: list[ResourceType], payload: Any
+    ) -> tuple[SearchRequest[Any], Any]:
+        """A search that is fit to be parsed. Raises ``InvalidFilterException``."""
+        check_length(payload)
+        return super().read_search(resource_types, payload)
 
     def apply_replacement(
         self, current: Resource[Any], replacement: Resource[Any], conditions: Conditions

@@ -38,7 +38,7 @@ class Storage(AsyncScimStorage):
         lock = response_parameters is None
         if resource_type.name == USER:
             return await users.get(self._work, resource_id, lock=lock)
-        return await groups.get(self._work, resource_id, lock=lock)
+        return await groups.get(self._work, resource_id, lock=lock, shown=response_parameters)
 
     async def search(
         self,

@@ -1,0 +1,308 @@
+"""Where the attributes of SCIM stand in the database: an SQL expression for each, of users and of groups.
+
+What SCIM alone knows of a user is a JSON document, named as SCIM names it; the rest are columns. A type of resource is
+a ``Source``: it reads an attribute that is bound to its model as a ``Value``, ``Complex`` or ``Many``. Only names that
+our schemas have are written into the SQL; all that a client sends are parameters.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import isclass
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import EmailStr
+from scim2_models import ComplexAttribute, Extension, InvalidFilterException, Resource
+from scim2_models.path import AttributeBinding
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Text,
+    and_,
+    case,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import BIT, JSONB, aggregate_order_by
+
+from app.features.groups.models import Group, GroupMember
+from app.features.identities.models import Identity, ScimUser
+from app.kit.ids import GROUP, IDENTITY
+from app.kit.tables import metadata
+
+Kind = Literal["text", "id", "bool", "time"]
+
+# Resources of several types are ordered by the texts of their ids: grp_ is before idn_.
+GROUP_RANK = 0
+USER_RANK = 1
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID_LETTERS = 26
+USERS = metadata.tables[ScimUser.__tablename__]
+IDENTITIES = metadata.tables[Identity.__tablename__]
+GROUPS = metadata.tables[Group.__tablename__]
+MEMBERS = metadata.tables[GroupMember.__tablename__]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An attribute with one plain value. For an id, ``uuid`` is the column that it is the text of."""
+
+    expression: ColumnElement[Any]
+    kind: Kind
+    uuid: ColumnElement[Any] | None = None
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Complex:
+    """An attribute with sub-attributes, and whether a resource has it."""
+
+    exists: ColumnElement[bool]
+    parts: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """The values of a multi-valued attribute: a row each, as long as ``where`` holds.
+
+    ``parts`` are the sub-attributes by their names; the value of a plain one is its part ``value``. ``order`` says
+    which of them is the first. ``equal`` finds by an index the resources that have a value with this text.
+    """
+
+    rows: FromClause
+    parts: Mapping[str, Value]
+    order: tuple[ColumnElement[Any], ...]
+    where: ColumnElement[bool] = field(default_factory=true)
+    equal: Callable[[str], ColumnElement[bool]] | None = None
+
+
+Attribute = Value | Complex | Many
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A type of resource: the rows of one provider, and where the attributes of its model stand."""
+
+    model: type[Resource[Any]]
+    rank: int
+    """Its place among the types when resources are ordered by id."""
+    rows: FromClause
+    id: ColumnElement[Any]
+    where: ColumnElement[bool]
+    read: Callable[[AttributeBinding], Attribute]
+
+
+def users(provider_id: UUID, model: type[Resource[Any]]) -> Source:
+    """The users that a provider provisioned and did not delete."""
+    rows = USERS.join(IDENTITIES, IDENTITIES.c.id == USERS.c.identity_id)
+    where = and_(USERS.c.provider_id == provider_id, USERS.c.deleted_at.is_(None))
+    return Source(
+        model, USER_RANK, rows, USERS.c.identity_id, where, lambda bound: _read_user(bound, provider_id)
+    )
+
+
+def groups(provider_id: UUID, model: type[Resource[Any]]) -> Source:
+    """The groups that a provider provisioned and did not delete."""
+    where = live_groups(GROUPS, provider_id)
+    return Source(
+        model, GROUP_RANK, GROUPS, GROUPS.c.id, where, lambda bound: _read_group(bound, provider_id)
+    )
+
+
+def live_groups(table: FromClause, provider_id: UUID) -> ColumnElement[bool]:
+    """Which rows of ``groups`` (or of an alias of it) this provider keeps."""
+    return and_(
+        table.c.provider_id == provider_id,
+        # The same once more, as the index over the names has it.
+        func.coalesce(cast(table.c.provider_id, Text), literal_column("''")) == str(provider_id),
+        table.c.source == literal_column("'scim'"),
+        table.c.ended_at.is_(None),
+    )
+
+
+def shown_name(table: FromClause) -> ColumnElement[str]:
+    """What a user is called where others refer to it, by a row of ``scim_users`` (or of an alias of it)."""
+    profile = table.c.profile
+    return func.coalesce(
+        _text_in(profile, "displayName"), _text_in(_in(profile, "name"), "formatted"), table.c.user_name
+    )
+
+
+def id_value(prefix: str, id: ColumnElement[Any]) -> Value:
+    """An id. Its text (Crockford's base32 of 128 bits) is worked out where a comparison cannot be one of UUIDs."""
+    digits = func.replace(cast(id, Text), "-", "")
+    bits = literal_column("B'00'").op("||")(cast(func.concat("x", digits), BIT(128)))
+    letter = func.generate_series(0, _ID_LETTERS - 1).column_valued()
+    five = func.substring(bits, letter * 5 + 1, 5)
+    character = func.substr(_ALPHABET, cast(five, Integer) + 1, 1)
+    letters = select(func.string_agg(character, aggregate_order_by(literal_column("''"), letter)))
+    return Value(literal(f"{prefix}_").op("||")(letters.scalar_subquery()), "id", id, prefix)
+
+
+def _read_user(binding: AttributeBinding, provider_id: UUID) -> Attribute:
+    if issubclass(binding.model, Extension):
+        return _in_document(binding, _in(USERS.c.profile, str(binding.model.__schema__)))
+    columns: dict[str, Callable[[], Attribute]] = {
+        "id": lambda: id_value(IDENTITY, USERS.c.identity_id),
+        "external_id": lambda: Value(USERS.c.external_id, "text"),
+        "user_name": lambda: Value(USERS.c.user_name, "text"),
+        "active": lambda: Value(IDENTITIES.c.status == "active", "bool"),
+        "meta": lambda: _meta(IDENTITIES, "User"),
+        "schemas": lambda: _schemas(binding.model, USERS.c.profile),
+        "groups": lambda: _groups_of_user(provider_id),
+    }
+    read = columns.get(binding.field_name)
+    return _in_document(binding, USERS.c.profile) if read is None else read()
+
+
+def _read_group(binding: AttributeBinding, provider_id: UUID) -> Attribute:
+    columns: dict[str, Callable[[], Attribute]] = {
+        "id": lambda: id_value(GROUP, GROUPS.c.id),
+        "external_id": lambda: Value(GROUPS.c.external_id, "text"),
+        "display_name": lambda: Value(GROUPS.c.name, "text"),
+        "meta": lambda: _meta(GROUPS, "Group"),
+        "schemas": lambda: _schemas(binding.model, None),
+        "members": lambda: _members_of_group(provider_id),
+    }
+    read = columns.get(binding.field_name)
+    if read is None:
+        raise InvalidFilterException(detail=f"Filters and sorting cannot use '{binding.urn}'")
+    return read()
+
+
+def _members_of_group(provider_id: UUID) -> Many:
+    """The users of the provider that are in the group of a row of ``groups``."""
+    members, people = MEMBERS.alias(), USERS.alias()
+    rows = members.join(people, people.c.identity_id == members.c.identity_id)
+    where = and_(
+        members.c.group_id == GROUPS.c.id,
+        people.c.provider_id == provider_id,
+        people.c.deleted_at.is_(None),
+    )
+    id = id_value(IDENTITY, members.c.identity_id)
+    parts = {
+        "value": id,
+        "display": Value(shown_name(people), "text"),
+        "type": _constant("User"),
+        "$ref": _reference("Users", id),
+    }
+    return Many(rows, parts, (members.c.identity_id,), where)
+
+
+def _groups_of_user(provider_id: UUID) -> Many:
+    members, theirs = MEMBERS.alias(), GROUPS.alias()
+    rows = members.join(theirs, theirs.c.id == members.c.group_id)
+    where = and_(members.c.identity_id == USERS.c.identity_id, live_groups(theirs, provider_id))
+    id = id_value(GROUP, theirs.c.id)
+    parts = {
+        "value": id,
+        "display": Value(theirs.c.name, "text"),
+        "type": _constant("direct"),
+        "$ref": _reference("Groups", id),
+    }
+    return Many(rows, parts, (theirs.c.id,), where)
+
+
+def _meta(table: FromClause, name: str) -> Complex:
+    parts = {
+        "resourceType": _constant(name),
+        "created": Value(table.c.created_at, "time"),
+        "lastModified": Value(table.c.updated_at, "time"),
+        "version": Value(func.concat('W/"', table.c.revision, '"'), "text"),
+        # Where a resource is, only those know who publish it.
+        "location": Value(cast(null(), Text), "text"),
+    }
+    return Complex(true(), parts)
+
+
+def _schemas(model: type[Any], profile: ColumnElement[Any] | None) -> Many:
+    own = literal([str(model.__schema__)], ARRAY(Text))
+    urns: ColumnElement[Any] = own
+    if profile is not None:
+        for urn in model.get_extension_models():
+            more = func.array_append(urns, urn)
+            urns = case((_in(profile, urn).is_not(None), more), else_=urns)
+    rows = func.unnest(urns).table_valued("value", with_ordinality="place").render_derived()
+    return Many(rows, {"value": Value(rows.c.value, "text")}, (rows.c.place,))
+
+
+def _in_document(binding: AttributeBinding, document: ColumnElement[Any]) -> Attribute:
+    name = binding.urn.rpartition(":")[2].partition(".")[0]
+    kinds = _kinds_of_parts(binding)
+    if binding.is_multivalued and kinds:
+        rows = func.jsonb_array_elements(_in(document, name)).table_valued(
+            column("value", JSONB), with_ordinality="place"
+        )
+        rows = rows.render_derived()
+        parts = {part: _value(rows.c.value, part, kind) for part, kind in kinds.items()}
+        order: tuple[ColumnElement[Any], ...] = (rows.c.place,)
+        if "primary" in parts:
+            order = (func.coalesce(parts["primary"].expression, literal_column("false")).desc(), *order)
+        return Many(rows, parts, order, equal=_has_email if name == "emails" else None)
+    if kinds:
+        inside = _in(document, name)
+        return Complex(
+            inside.is_not(None), {part: _value(inside, part, kind) for part, kind in kinds.items()}
+        )
+    kind = _kind(binding.field_type)
+    if kind is None or binding.is_multivalued:
+        raise InvalidFilterException(detail=f"Filters and sorting cannot use '{binding.urn}'")
+    return _value(document, name, kind)
+
+
+def _has_email(address: str) -> ColumnElement[bool]:
+    addresses = func.jsonb_path_query_array(USERS.c.profile, literal_column("'$.emails[*].value'"))
+    lowered = cast(func.lower(cast(addresses, Text)), JSONB)
+    return lowered.op("@>", is_comparison=True)(func.jsonb_build_array(func.lower(literal(address, Text))))
+
+
+def _kinds_of_parts(binding: AttributeBinding) -> dict[str, Kind]:
+    """What the sub-attributes of a complex attribute are, by their names; those of other types are left out."""
+    model = binding.field_type
+    if not (isclass(model) and issubclass(model, ComplexAttribute)):
+        return {}
+    kinds = {
+        field.serialization_alias or name: _kind(model.get_field_root_type(name))
+        for name, field in model.model_fields.items()
+    }
+    return {name: kind for name, kind in kinds.items() if kind is not None}
+
+
+def _value(document: ColumnElement[Any], name: str, kind: Kind) -> Value:
+    text = _text_in(document, name)
+    return Value(cast(text, Boolean) if kind == "bool" else text, kind)
+
+
+def _in(document: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    # Written out and not a parameter: an index over it could not be found else.
+    return document.op("->", return_type=JSONB())(literal_column(f"'{name}'"))
+
+
+def _text_in(document: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    return document.op("->>", return_type=Text())(literal_column(f"'{name}'"))
+
+
+def _constant(value: str) -> Value:
+    return Value(literal(value, Text), "text")
+
+
+def _reference(endpoint: str, id: Value) -> Value:
+    return Value(literal(f"{endpoint}/").op("||")(id.expression), "text")
+
+
+def _kind(type: Any) -> Kind | None:
+    if not isclass(type):
+        return None
+    if issubclass(type, bool):
+        return "bool"
+    return "text" if issubclass(type, str | EmailStr) else None

@@ -1,0 +1,333 @@
+"""SCIM filters (RFC 7644 section 3.4.2.2) as conditions of SQL.
+
+A condition agrees with what ``scim2_models`` finds in memory, but that the database's ``lower`` says which letters are
+one whatever their case, and that a time without a zone is in UTC. All that a client sends are parameters.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+from scim2_models import InvalidFilterException, ScimFilter
+from scim2_models.path import (
+    STRING_OPERATORS,
+    AttributeBinding,
+    AttrPath,
+    CompareOperator,
+    Comparison,
+    FilterNode,
+    FilterVisitor,
+    LogicalExpr,
+    LogicalOperator,
+    Not,
+    Present,
+    ValuePath,
+    coerce_value,
+)
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Integer,
+    Text,
+    and_,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    true,
+)
+from sqlalchemy import select as sql_select
+
+from app.adapters.scim.columns import Complex, Many, Source, Value
+from app.kit.ids import parse_id
+
+MOST_TERMS = 200
+"""Of one filter: comparisons and presence tests."""
+LONGEST_FILTER = 8_000
+"""Characters of one filter, which is told before it is parsed."""
+
+Condition = ColumnElement[bool]
+
+_ORDERS: dict[CompareOperator, Callable[[ColumnElement[Any], Any], Condition]] = {
+    CompareOperator.gt: lambda left, right: left > right,
+    CompareOperator.ge: lambda left, right: left >= right,
+    CompareOperator.lt: lambda left, right: left < right,
+    CompareOperator.le: lambda left, right: left <= right,
+}
+
+
+def check_length(payload: Any) -> None:
+    """Raise ``InvalidFilterException`` for a search whose filter is too long to be parsed while others wait."""
+    given = payload.items() if isinstance(payload, Mapping) else ()
+    if any(str(key).lower() == "filter" and len(str(value)) > LONGEST_FILTER for key, value in given):
+        raise InvalidFilterException(detail=f"A filter has at most {LONGEST_FILTER} characters")
+
+
+def condition(source: Source, wanted: ScimFilter[Any]) -> Condition:
+    """What the rows of a source have to meet. Raises ``InvalidFilterException`` for what cannot be evaluated."""
+    if _terms(wanted.ast) > MOST_TERMS:
+        raise InvalidFilterException(
+            detail=f"A filter has at most {MOST_TERMS} terms: ask in several requests"
+        )
+    return _ResourceVisitor(source).visit(wanted.ast)
+
+
+def value_condition(source: Source, wanted: ValuePath) -> tuple[Many, Condition]:
+    """The values of a multi-valued attribute, and which of them a selection means.
+
+    Raises ``InvalidFilterException`` for what cannot be evaluated.
+    """
+    visitor = _ResourceVisitor(source)
+    bound = visitor.bind(wanted.attr_path)
+    many = None if bound is None else source.read(bound)
+    if not isinstance(many, Many) or _terms(wanted.val_filter) > MOST_TERMS:
+        raise InvalidFilterException(detail=f"'{wanted}' selects no values that there are")
+    return many, _ValueVisitor(visitor, wanted.attr_path, many).visit(wanted.val_filter)
+
+
+def _terms(node: FilterNode) -> int:
+    if isinstance(node, LogicalExpr):
+        return sum(_terms(term) for term in node.terms)
+    if isinstance(node, Not):
+        return _terms(node.expr)
+    return _terms(node.val_filter) if isinstance(node, ValuePath) else 1
+
+
+class _Visitor(FilterVisitor[Condition]):
+    """The logic: NULL counts as false, so it is made false before it is negated."""
+
+    def visit_not(self, node: Not) -> Condition:
+        return not_(func.coalesce(self.visit(node.expr), false()))
+
+    def visit_logical_expr(self, node: LogicalExpr) -> Condition:
+        terms = [self.visit(term) for term in node.terms]
+        return and_(*terms) if node.op == LogicalOperator.and_ else or_(*terms)
+
+
+class _ResourceVisitor(_Visitor):
+    """A filter of resources. An attribute that their model does not have matches none of them."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        # Only to bind paths: what it filters is of no account.
+        model: Any = source.model
+        self._binder: ScimFilter[Any] = ScimFilter[model]("id pr")
+
+    def bind(self, path: AttrPath, *, compared: bool = False) -> AttributeBinding | None:
+        """The attribute of a path, or None when there is none; a comparison of ``emails`` is one of their values."""
+        resolve = self._binder.resolve_comparison if compared else self._binder.resolve
+        return resolve(path, strict=False)
+
+    def visit_comparison(self, node: Comparison) -> Condition:
+        bound = self.bind(node.attr_path, compared=True)
+        if bound is None:
+            return false()
+        wanted = _operand(bound, node)
+        attribute = self.source.read(bound)
+        part = _part(bound)
+        if isinstance(attribute, Many):
+            return _compare_many(attribute, part or "value", node.op, wanted, bound)
+        if isinstance(attribute, Complex):
+            if part is None:
+                return _compare_complex(attribute, node.op, wanted)
+            attribute = _known(attribute.parts, part, bound)
+        return _compare(attribute, node.op, wanted, exact=bound.case_exact)
+
+    def visit_present(self, node: Present) -> Condition:
+        bound = self.bind(node.attr_path)
+        if bound is None:
+            return false()
+        attribute = self.source.read(bound)
+        part = _part(bound)
+        if isinstance(attribute, Value):
+            return _present(attribute)
+        parts = attribute.parts if part is None else {part: _known(attribute.parts, part, bound)}
+        present = or_(*(_present(value) for value in parts.values()))
+        return _any(attribute, present) if isinstance(attribute, Many) else present
+
+    def visit_value_path(self, node: ValuePath) -> Condition:
+        bound = self.bind(node.attr_path)
+        if bound is None:
+            return false()
+        many = self.source.read(bound)
+        if not isinstance(many, Many):
+            raise InvalidFilterException(detail=f"'{bound.urn}' has no values to select from")
+        inner = _ValueVisitor(self, node.attr_path, many)
+        found = _any(many, inner.visit(node.val_filter))
+        return and_(*inner.looked_up(node.val_filter), found)
+
+
+class _ValueVisitor(_Visitor):
+    """A filter between brackets, of one value of a multi-valued attribute."""
+
+    def __init__(self, outer: _ResourceVisitor, attribute: AttrPath, many: Many) -> None:
+        self.outer = outer
+        self.attribute = attribute
+        self.many = many
+
+    def _part(self, path: AttrPath) -> tuple[AttributeBinding, Value] | None:
+        if path.sub_attr is not None or path.uri is not None:
+            return None
+        if path.attr.lower() == "value" and "value" in self.many.parts:
+            bound = self.outer.bind(self.attribute, compared=True)
+        else:
+            inner = AttrPath(self.attribute.attr, path.attr, self.attribute.uri)
+            bound = self.outer.bind(inner)
+        if bound is None:
+            return None
+        return bound, _known(self.many.parts, _part(bound) or "value", bound)
+
+    def visit_comparison(self, node: Comparison) -> Condition:
+        found = self._part(node.attr_path)
+        if found is None:
+            return false()
+        bound, value = found
+        return _compare(value, node.op, _operand(bound, node), exact=bound.case_exact)
+
+    def visit_present(self, node: Present) -> Condition:
+        found = self._part(node.attr_path)
+        return false() if found is None else _present(found[1])
+
+    def visit_value_path(self, node: ValuePath) -> Condition:
+        raise InvalidFilterException(detail="A selection of values cannot hold another one")
+
+    def looked_up(self, node: FilterNode) -> list[Condition]:
+        """What an index can say of a selection: that there is a value with a text that each has to have."""
+        if self.many.equal is None:
+            return []
+        every = isinstance(node, LogicalExpr) and node.op == LogicalOperator.and_
+        terms = node.terms if every and isinstance(node, LogicalExpr) else (node,)
+        values = [
+            _operand(found[0], term)
+            for term in terms
+            if isinstance(term, Comparison)
+            and term.op == CompareOperator.eq
+            and term.attr_path.attr.lower() == "value"
+            and (found := self._part(term.attr_path)) is not None
+        ]
+        return [self.many.equal(value) for value in values if isinstance(value, str)]
+
+
+def _part(bound: AttributeBinding) -> str | None:
+    """The name of the sub-attribute that is meant, as the schema spells it."""
+    return bound.urn.rpartition(":")[2].partition(".")[2] or None
+
+
+def _known(parts: Any, part: str, bound: AttributeBinding) -> Value:
+    value = parts.get(part)
+    if not isinstance(value, Value):
+        raise InvalidFilterException(detail=f"Filters cannot use '{bound.urn}'")
+    return value
+
+
+def _operand(bound: AttributeBinding, node: Comparison) -> Any:
+    """The value to compare with, of the attribute's type and fit for the database."""
+    value = coerce_value(bound, node.value, node.op)
+    if isinstance(value, datetime):
+        return _in_utc(value)
+    return _clean(value.value if isinstance(value, Enum) else value)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str) and (
+        "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value)
+    ):
+        raise InvalidFilterException(detail="A value holds characters that no attribute can have")
+    return value
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        known = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise InvalidFilterException(detail="A time is out of range") from None
+    # The driver writes the first and the last of all times as infinities.
+    if known.year in {1, 9999}:
+        raise InvalidFilterException(detail="A time is out of range")
+    return known
+
+
+def _present(value: Value) -> Condition:
+    if value.uuid is not None:
+        return value.uuid.is_not(None)
+    there = value.expression.is_not(None)
+    return and_(there, value.expression != "") if value.kind == "text" else there
+
+
+def _compare_many(
+    many: Many, part: str, op: CompareOperator, wanted: Any, bound: AttributeBinding
+) -> Condition:
+    value = _known(many.parts, part, bound)
+    if wanted is None:
+        # An attribute without values is one without a value.
+        without = _any(many, value.expression.is_(None))
+        some = _any(many, true())
+        return (
+            or_(not_(some), without) if op == CompareOperator.eq else _only_ne(op, and_(some, not_(without)))
+        )
+    if op == CompareOperator.ne:
+        return not_(_any(many, _compare(value, CompareOperator.eq, wanted, exact=bound.case_exact)))
+    if op == CompareOperator.eq and part == "value" and many.equal is not None and isinstance(wanted, str):
+        return many.equal(wanted)
+    return _any(many, _compare(value, op, wanted, exact=bound.case_exact))
+
+
+def _compare_complex(attribute: Complex, op: CompareOperator, wanted: Any) -> Condition:
+    """A whole node equals nothing that a filter can say but ``null``."""
+    if op == CompareOperator.eq:
+        return not_(attribute.exists) if wanted is None else false()
+    return _only_ne(op, attribute.exists if wanted is None else true())
+
+
+def _only_ne(op: CompareOperator, wanted: Condition) -> Condition:
+    return wanted if op == CompareOperator.ne else false()
+
+
+def _compare(value: Value, op: CompareOperator, wanted: Any, *, exact: bool) -> Condition:
+    """A comparison of one value: NULL or false when it does not hold."""
+    left = value.expression
+    if wanted is None:
+        return left.is_(None) if op == CompareOperator.eq else _only_ne(op, left.is_not(None))
+    if value.kind == "id" and op in {CompareOperator.eq, CompareOperator.ne}:
+        return _compare_id(value, op, wanted)
+    textual = value.kind in {"text", "id"}
+    if textual != isinstance(wanted, str) or (op in STRING_OPERATORS and not textual):
+        return _only_ne(op, true())
+    right: Any = literal(wanted, Text) if textual else literal(wanted)
+    if textual and not exact:
+        left, right = func.lower(left), func.lower(right)
+    if op == CompareOperator.eq:
+        return left.op("=", is_comparison=True)(right)
+    if op == CompareOperator.ne:
+        return left.is_distinct_from(right)
+    if op in STRING_OPERATORS:
+        return _within(op, left, right)
+    if textual:
+        # By code points, whatever language the database sorts by.
+        left = left.collate("C")
+    return _ORDERS[op](left, right)
+
+
+def _within(op: CompareOperator, left: ColumnElement[str], right: ColumnElement[str]) -> Condition:
+    if op == CompareOperator.co:
+        return func.strpos(left, right, type_=Integer()) > 0
+    if op == CompareOperator.sw:
+        return func.starts_with(left, right, type_=Boolean())
+    return func.right(left, func.length(right), type_=Text()) == right
+
+
+def _compare_id(value: Value, op: CompareOperator, wanted: Any) -> Condition:
+    try:
+        id = parse_id(value.prefix, wanted) if isinstance(wanted, str) and wanted == wanted.lower() else None
+    except ValueError:
+        id = None
+    if id is None or value.uuid is None:
+        return _only_ne(op, true())
+    return value.uuid == id if op == CompareOperator.eq else value.uuid.is_distinct_from(id)
+
+
+def _any(many: Many, wanted: Condition) -> Condition:
+    return exists(sql_select(1).select_from(many.rows).where(many.where, wanted))

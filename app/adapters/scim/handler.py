@@ -1,0 +1,86 @@
+"""The steps of a SCIM request, but that a group is not read whole to be changed: it may have many thousand members."""
+
+from typing import Any, cast
+
+from scim2_models import PatchOp, Resource, ResourceType
+from scim2_server.conditions import Conditions
+from scim2_server.handler import AsyncScimHandler
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import ScimResponse
+from scim2_server.routing import Operation
+from scim2_server.service import ScimService
+
+from app.adapters.scim import group_patch, groups
+from app.adapters.scim.models import Group
+from app.adapters.scim.storage import Storage
+from app.adapters.scim.work import Work
+
+_GROUP = "Group"
+
+
+class Handler(AsyncScimHandler):
+    """Carries out one request."""
+
+    def __init__(self, service: ScimService, work: Work) -> None:
+        super().__init__(service, Storage(work))
+        self._work = work
+        self._query: dict[str, str] = {}
+
+    async def patch(self, request: ScimRequest) -> ScimResponse:
+        """Modify a resource; a group is shown only when the query says what of it."""
+        self._query = dict(request.query)
+        return await super().patch(request)
+
+    async def replace(self, request: ScimRequest) -> ScimResponse:
+        """Replace a resource."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.replace)
+            resource_type = self.service.resource_type_at(cast("str", target.endpoint))
+            if resource_type.name != _GROUP:
+                return await super().replace(request)
+            self.service.authorize(request, target, resource_type)
+            shown = self.service.read_response_parameters(resource_type, request.query)
+            replacement = self.service.read_replacement(
+                resource_type, request.body, request.header("Content-Type")
+            )
+            async with self.storage.operation():
+                current = await self._bare(str(target.resource_id))
+                conditions = self.service.read_conditions(request)
+                resource = await self.replace_resource(resource_type, current, replacement, conditions)
+            return self.service.replacement_response(request.base_url, resource, shown)
+
+    async def patch_resource(
+        self,
+        resource_type: ResourceType,
+        resource_id: str,
+        patch_op: "PatchOp[Any]",
+        conditions: Conditions,
+    ) -> Resource[Any]:
+        """Apply a PATCH; of a group, to the rows of those members alone that it is about."""
+        if resource_type.name != _GROUP:
+            return await super().patch_resource(resource_type, resource_id, patch_op, conditions)
+        rest, edits = group_patch.split(patch_op)
+        row = await groups.find(self._work, resource_id, lock=True)
+        (wanted,) = groups.bare([row])
+        patched = self.service.apply_patch(wanted, rest, conditions)
+        await groups.rename(self._work, row, cast("Group", patched or wanted))
+        await group_patch.apply_edits(self._work, row, edits)
+        if not {"attributes", "excludedAttributes"} & self._query.keys():
+            return groups.bare([row])[0]
+        shown = self.service.read_response_parameters(resource_type, self._query)
+        return (await groups.present(self._work, [row], shown))[0]
+
+    async def delete_resource(
+        self, resource_type: ResourceType, resource_id: str, conditions: Conditions
+    ) -> None:
+        """Delete a resource, once its conditions are met."""
+        if resource_type.name != _GROUP:
+            await super().delete_resource(resource_type, resource_id, conditions)
+            return
+        current = await self._bare(resource_id)
+        self.service.check_deletion(current, conditions)
+        await self.storage.delete(resource_type, resource_id)
+
+    async def _bare(self, group_id: str) -> Group:
+        (group,) = groups.bare([await groups.find(self._work, group_id, lock=True)])
+        return group

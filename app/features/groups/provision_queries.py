@@ -1,0 +1,104 @@
+"""Queries of groups that a directory keeps: each in one statement, however many members it is about."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, literal, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.groups.models import Group, GroupMember
+from app.features.identities.models import Identity, ScimUser
+from app.kit.ids import new_id
+
+_IDS = ARRAY(Uuid)
+_JOIN = text("""
+WITH joined AS (
+    INSERT INTO group_members (id, group_id, identity_id)
+    SELECT membership, :group_id, identity FROM unnest(:ids, :identity_ids) AS new (membership, identity)
+    RETURNING id, identity_id
+)
+INSERT INTO object_versions (object_id, version, kind, content)
+SELECT id, 1, 'membership', jsonb_build_object('group_id', CAST(:group_id AS text), 'identity_id', identity_id::text)
+FROM joined
+""").bindparams(
+    bindparam("group_id", type_=Uuid()), bindparam("ids", type_=_IDS), bindparam("identity_ids", type_=_IDS)
+)
+_LEAVE = text("""
+WITH gone AS (
+    DELETE FROM group_members WHERE group_id = :group_id AND identity_id = ANY(:identity_ids)
+    RETURNING id, identity_id
+), closed AS (
+    UPDATE object_versions SET valid_to = now() FROM gone
+    WHERE object_versions.object_id = gone.id AND object_versions.valid_to IS NULL
+)
+SELECT identity_id FROM gone ORDER BY identity_id
+""").bindparams(bindparam("group_id", type_=Uuid()), bindparam("identity_ids", type_=_IDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody whom a directory keeps, as far as a membership depends on it."""
+
+    id: UUID
+    ended: bool
+
+
+async def find_provided(
+    session: AsyncSession, provider_id: UUID, group_id: UUID, *, lock: bool
+) -> Group | None:
+    """A group that this provider keeps; ``lock`` holds it exclusively, so that of two changes one is after the
+    other."""
+    mode = {"key_share": True} if lock else None
+    group = await session.get(Group, group_id, with_for_update=mode, populate_existing=True)
+    if group is None or group.ended_at is not None or group.source != "scim":
+        return None
+    return group if group.provider_id == provider_id else None
+
+
+async def members_among(session: AsyncSession, group_id: UUID, ids: Collection[UUID]) -> set[UUID]:
+    """Which of these are in the group."""
+    wanted = literal(list(ids), _IDS)
+    query = select(col(GroupMember.identity_id)).where(
+        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == any_(wanted)
+    )
+    return set(await session.scalars(query))
+
+
+async def provided_members(session: AsyncSession, provider_id: UUID, group_id: UUID) -> set[UUID]:
+    """The members of a group whom the provider knows: who was put there by hand is not its to take out."""
+    query = (
+        select(col(GroupMember.identity_id))
+        .join(ScimUser, col(ScimUser.identity_id) == col(GroupMember.identity_id))
+        .where(
+            col(GroupMember.group_id) == group_id,
+            col(ScimUser.provider_id) == provider_id,
+            col(ScimUser.deleted_at).is_(None),
+        )
+    )
+    return set(await session.scalars(query))
+
+
+async def lock_people(session: AsyncSession, provider_id: UUID, ids: Collection[UUID]) -> dict[UUID, Person]:
+    """Lock those of these identities whom the provider keeps or kept, in id order."""
+    query = (
+        select(col(Identity.id), col(Identity.status), col(ScimUser.deleted_at))
+        .join(ScimUser, col(ScimUser.identity_id) == col(Identity.id))
+        .where(col(ScimUser.provider_id) == provider_id, col(Identity.id) == any_(literal(list(ids), _IDS)))
+        .order_by(col(Identity.id))
+        .with_for_update(of=Identity, key_share=True)
+    )
+    rows = await session.execute(query)
+    return {id: Person(id, status == "offboarded" or deleted is not None) for id, status, deleted in rows}
+
+
+async def join(session: AsyncSession, group_id: UUID, identity_ids: Sequence[UUID]) -> None:
+    """Put identities into a group that they are not in, and write down since when."""
+    ids = [new_id() for _ in identity_ids]
+    await session.execute(_JOIN, {"group_id": group_id, "ids": ids, "identity_ids": list(identity_ids)})
+
+
+async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> list[UUID]:
+    """Take identities out of a group and close their memberships; returns those that were in it."""
+    return list(await session.scalars(_LEAVE, {"group_id": group_id, "identity_ids": list(identity_ids)}))
