@@ -24,6 +24,7 @@ from app.kit.embedded_postgres import EmbeddedPostgres
 
 _SHARED_DIR = "SG_TEST_SHARED_DIR"
 _EXTERNAL = "SCOPEGATE_TEST_DATABASE_URL"
+_ROOM = 2 * 1024**3
 _SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "256MB"}
 
 _cluster: EmbeddedPostgres | None = None
@@ -31,9 +32,16 @@ _cluster: EmbeddedPostgres | None = None
 
 def open_session() -> None:
     """In the controller, before the workers: make the directory that the session shares."""
-    shared = Path(tempfile.mkdtemp(prefix="sg-tests-", dir="/tmp"))
+    shared = Path(tempfile.mkdtemp(prefix="sg-tests-", dir=_fast_directory()))
     shared.chmod(0o711)
     os.environ[_SHARED_DIR] = str(shared)
+
+
+def _fast_directory() -> str:
+    """In memory where there is room: a copy of the template is hundreds of files, which disks are slow to make."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
+    return str(memory) if roomy else "/tmp"
 
 
 def close_session() -> None:
