@@ -15,6 +15,7 @@ from app.adapters.scim import routes as scim
 from app.features.access import explain_routes as explaining
 from app.features.access import routes as access
 from app.features.access import simulate_routes as simulating
+from app.features.access import stale_routes as stale_access
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
 from app.features.administrators import routes as administrators
@@ -51,7 +52,7 @@ class Scopegate:
 
     def __init__(self, api: FastAPI) -> None:
         self.api = api
-        self._limited: ASGIApp = RequestLimits(api)
+        self._limited: ASGIApp = RequestLimits(api, {scim.PREFIX: scim.tell_error})
         # Starlette's ``state`` is looked up in Python, each time anew.
         self._gateway: ASGIApp | None = None
 
@@ -112,6 +113,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         access,
         explaining,
         simulating,
+        stale_access,
         service_accounts,
         identity_providers,
         administrators,

@@ -1,14 +1,14 @@
 """RFC 9457 problem documents, and the one map from domain errors to HTTP statuses."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from app.domain import errors
 from app.domain.errors import DomainError, FieldError
@@ -82,6 +82,10 @@ class Problem(BaseModel):
     )
 
 
+ErrorForm: TypeAlias = Callable[[int, str, Mapping[str, str]], Response]
+"""How a foreign protocol tells an error: its status, what is wrong, and headers."""
+
+
 def problem(
     request: Request,
     status: int,
@@ -90,8 +94,14 @@ def problem(
     detail: str,
     errors: Sequence[FieldError] = (),
     headers: dict[str, str] | None = None,
-) -> JSONResponse:
-    """A problem answer; ``instance`` is the path alone, since a query could hold what must not be repeated."""
+) -> Response:
+    """A problem answer; ``instance`` is the path alone, since a query could hold what must not be repeated.
+
+    Below the path of a foreign protocol it has that protocol's form.
+    """
+    form: ErrorForm | None = getattr(request.state, "error_form", None)
+    if form is not None:
+        return form(status, detail, headers or {})
     request_id = getattr(request.state, "request_id", "")
     body = {
         "type": DOCS + code,
@@ -111,7 +121,7 @@ def _shown(error: FieldError) -> dict[str, Any]:
     return shown if error.line is None else shown | {"line": error.line, "column": error.column}
 
 
-def _domain(request: Request, error: Exception) -> JSONResponse:
+def _domain(request: Request, error: Exception) -> Response:
     error = cast("DomainError", error)
     status, title = next((s, t) for kind, s, t in STATUS if isinstance(error, kind))
     headers = {}
@@ -132,7 +142,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
 
 
-def _validation(request: Request, error: Exception) -> JSONResponse:
+def _validation(request: Request, error: Exception) -> Response:
     items = cast("RequestValidationError", error).errors()
     # A body can have tens of thousands of wrong fields, and whoever sends it need not have signed in.
     found = [
@@ -150,7 +160,7 @@ def _validation(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 422, "Invalid request", "validation_failed", detail, found)
 
 
-def _http(request: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> Response:
     error = cast("HTTPException", error)
     status, words = error.status_code, str(error.detail)
     code, title, detail = _HTTP.get(status, (f"http_{status}", words, None))

@@ -2,13 +2,14 @@
 
 import logging
 import re
+from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.kit.ids import new_id
-from app.kit.problems import problem
+from app.kit.problems import ErrorForm, problem
 
 BODY_LIMIT = 1 << 20
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -16,13 +17,17 @@ _log = logging.getLogger(__name__)
 
 
 class RequestLimits:
-    """ASGI middleware around the API."""
+    """ASGI middleware around the API. ``forms`` are those in which foreign protocols tell errors, by their paths."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, forms: Mapping[str, ErrorForm] | None = None) -> None:
         self._app = app
+        self._forms = dict(forms or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send)
+        for path, form in self._forms.items():
+            if scope["path"] == path or scope["path"].startswith(path + "/"):
+                scope["state"]["error_form"] = form
         if exchange.declared() > BODY_LIMIT:
             await exchange.too_large()
             return

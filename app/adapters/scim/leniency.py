@@ -1,6 +1,167 @@
-"""What real directories send, brought into the shape that RFC 7643 and 7644 give it. Pure."""
+"""What real directories send, brought into the shape that RFC 7643 and 7644 give it, before it is read. Pure.
+
+Entra ID writes booleans as texts ("False"), and a manager as a text. Okta sends a whole user back, with what only we
+may write. Either sends a password where it is told to. Whatever is dropped here is not looked at, kept or logged. What
+``scim2-server`` bears by itself (the case of ``op``, attributes that are unknown, members named by a value) is not
+touched.
+"""
+
+from typing import Any
+
+from scim2_models import InvalidSyntaxException
+
+from app.kit.strict_json import JsonValue, StrictJsonError, dumps, loads
+
+_BOOLEANS = {"true": True, "false": False}
+_TRUTHS = frozenset({"active", "primary"})
+_WHOLE = frozenset({"POST", "PUT"})
+_CORE = {
+    "users": "urn:ietf:params:scim:schemas:core:2.0:User",
+    "groups": "urn:ietf:params:scim:schemas:core:2.0:Group",
+}
+_PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+_SECRET = "password"
+# What only we write, and a PATCH without a path brings along all the same.
+_OURS = frozenset({"id", "meta", "schemas", "groups"})
+_MOST_OPERATIONS = 1_000
 
 
 def tolerate(method: str, path: str, body: bytes) -> bytes:
-    """The body of a request as the standard would have it."""
-    return body
+    """The body of a request as the standard would have it. Raises ``InvalidSyntaxException``."""
+    if not body or method not in {"POST", "PUT", "PATCH"}:
+        return body
+    value = _read(body)
+    endpoint, _, rest = path.strip("/").partition("/")
+    if endpoint == "Bulk":
+        _tolerate_bulk(value)
+    elif rest != ".search":
+        _tolerate_data(method, endpoint.casefold(), value)
+    return dumps(value)
+
+
+def _read(body: bytes) -> JsonValue:
+    try:
+        value = loads(body)
+    except StrictJsonError as error:
+        raise InvalidSyntaxException(detail=error.message) from None
+    _check_keys(value)
+    return value
+
+
+def _check_keys(value: JsonValue) -> None:
+    """Names are the same whatever their case, so of two such one would be dropped without a word."""
+    if isinstance(value, dict):
+        if len({key.casefold() for key in value}) != len(value):
+            raise InvalidSyntaxException(detail="An object has the same attribute twice, in another case.")
+        for inner in value.values():
+            _check_keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_keys(inner)
+
+
+def _tolerate_bulk(value: JsonValue) -> None:
+    for operation in _members(value, "operations"):
+        method, path = _get(operation, "method"), _get(operation, "path")
+        if isinstance(method, str) and isinstance(path, str):
+            endpoint = path.strip("/").partition("/")[0].casefold()
+            _tolerate_data(method.upper(), endpoint, _get(operation, "data"))
+
+
+def _tolerate_data(method: str, endpoint: str, value: JsonValue) -> None:
+    if endpoint not in _CORE or not isinstance(value, dict):
+        return
+    if method in _WHOLE:
+        _name_schemas(value, _CORE[endpoint])
+        _clean(value)
+    elif method == "PATCH":
+        _name_schemas(value, _PATCH)
+        operations = _members(value, "operations")
+        if len(operations) > _MOST_OPERATIONS:
+            raise InvalidSyntaxException(detail=f"A PATCH has at most {_MOST_OPERATIONS} operations.")
+        for operation in operations:
+            _tolerate_operation(operation)
+
+
+def _tolerate_operation(operation: dict[str, JsonValue]) -> None:
+    """One operation of a PATCH, with a path or without."""
+    key = _key(operation, "value")
+    path = _get(operation, "path")
+    if isinstance(path, str):
+        last = _last(path)
+        if last == _SECRET:
+            # An attribute that we do not have, so nothing becomes of it.
+            operation["value" if key is None else key] = ""
+            return
+        if key is None:
+            return
+        operation[key] = _shaped(last, operation[key])
+        if last == "members" and str(_get(operation, "op")).lower() == "remove":
+            operation[key] = _by_value(operation[key])
+    elif key is not None and isinstance(inner := operation[key], dict):
+        for name in [name for name in inner if name.casefold() in _OURS]:
+            del inner[name]
+    if key is not None:
+        _clean(operation[key])
+
+
+def _clean(value: JsonValue) -> None:
+    """Drop the password of a resource or of what a PATCH writes, and shape each value below."""
+    if isinstance(value, list):
+        for inner in value:
+            _clean(inner)
+    if not isinstance(value, dict):
+        return
+    for name in list(value):
+        if _last(name) == _SECRET:
+            del value[name]
+            continue
+        value[name] = _shaped(_last(name), value[name])
+        _clean(value[name])
+
+
+def _shaped(name: str, value: JsonValue) -> JsonValue:
+    """The value of an attribute in the type that it has."""
+    if name in _TRUTHS and isinstance(value, str):
+        return _BOOLEANS.get(value.strip().lower(), value)
+    if name == "manager" and isinstance(value, str):
+        return {"value": value} if value else None
+    return value
+
+
+def _by_value(value: JsonValue) -> JsonValue:
+    """Members to remove, named by their ids alone: what else is sent of them may be out of date."""
+    if isinstance(value, list):
+        return [_by_value(one) for one in value]
+    if isinstance(value, dict) and (key := _key(value, "value")) is not None:
+        return {key: value[key]}
+    return value
+
+
+def _name_schemas(value: dict[str, Any], schema: str) -> None:
+    """Say which schema a body has that does not say it."""
+    if not _get(value, "schemas"):
+        value[_key(value, "schemas") or "schemas"] = [schema]
+
+
+def _last(path: str) -> str:
+    """The name at the end of a path or of a key: without its schema, its filter and what it is below."""
+    head, bracket, tail = path.rpartition("]")
+    if bracket:
+        path = tail.lstrip(".") or head.partition("[")[0]
+    return path.rpartition(":")[2].rpartition(".")[2].casefold()
+
+
+def _key(value: dict[str, JsonValue], name: str) -> str | None:
+    return next((key for key in value if key.casefold() == name), None)
+
+
+def _get(value: dict[str, JsonValue], name: str) -> JsonValue:
+    key = _key(value, name)
+    return None if key is None else value[key]
+
+
+def _members(value: JsonValue, name: str) -> list[dict[str, JsonValue]]:
+    """The objects in a list of an object."""
+    found = _get(value, name) if isinstance(value, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []

@@ -5,11 +5,12 @@ transaction, limits, the id) stands around it here. Errors are SCIM errors, neve
 """
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from scim2_models import Error, SCIMException
+from scim2_server.errors import UnsupportedMediaTypeException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
 
@@ -17,7 +18,7 @@ from app.adapters.scim.errors import answer, error_of, headers_of
 from app.adapters.scim.handler import Handler
 from app.adapters.scim.journal import Asked, note
 from app.adapters.scim.leniency import tolerate
-from app.adapters.scim.service import make_service
+from app.adapters.scim.service import Service, make_service
 from app.adapters.scim.work import Work
 from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
@@ -43,8 +44,6 @@ class ScimRoute(TransactionalRoute):
                 return await handle(request)
             except (SCIMException, DomainError) as error:
                 told, headers = error_of(error), headers_of(error)
-            except HTTPException as error:
-                told, headers = Error(status=error.status_code, detail=str(error.detail)), {}
             await _note_refusal(request, told.status or 500)
             return answer(told, headers)
 
@@ -56,6 +55,11 @@ class ScimRoute(TransactionalRoute):
                 return answer(error_of(error), headers_of(error))
 
         return handled
+
+
+def tell_error(status: int, detail: str, headers: Mapping[str, str]) -> Response:
+    """An error from outside of the route, as all others here are told."""
+    return answer(Error(status=status, detail=detail), dict(headers))
 
 
 router = APIRouter(include_in_schema=False, route_class=ScimRoute)
@@ -82,8 +86,9 @@ async def serve(
         signer=runtime.signer,
         request_id=request.state.request_id,
     )
-    asked.body = tolerate(asked.method, asked.path, asked.body)
     service = make_service(runtime.peppers.derive(_SECRET))
+    _check_media_type(request, service)
+    asked.body = tolerate(asked.method, asked.path, asked.body)
     response = await Handler(service, work).handle(asked)
     made = (response.body or {}).get("id")
     await note(
@@ -102,6 +107,14 @@ async def _read(request: Request, runtime: Runtime, caller: Caller) -> ScimReque
         body=await request.body(),
         subject=caller,
     )
+
+
+def _check_media_type(request: Request, service: Service) -> None:
+    """Raise ``UnsupportedMediaTypeException`` for what is not JSON, or is compressed."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaTypeException(detail="Compressed bodies are not taken.")
+    if request.method in {"POST", "PUT", "PATCH"}:
+        service.ensure_json(request.headers.get("content-type"))
 
 
 def _sent(response: ScimResponse) -> Response:
