@@ -14,6 +14,7 @@ from app.domain.errors import Conflict, FieldError, Forbidden, Invalid
 from app.features.identity_providers import repository
 from app.features.identity_providers.models import IdentityProvider
 from app.features.identity_providers.provisioning_schemas import ScimSettings, SignalsSettings
+from app.features.identity_providers.scim_schema import names_value
 from app.kit.authorization import ROLE_PERMISSIONS, Caller, Permission, authorize_giving
 from app.kit.ids import SERVICE_ACCOUNT, format_id, parse_id
 from app.kit.outbound import AddressPolicy, ForbiddenUrl
@@ -82,6 +83,8 @@ async def check_settings(
         settings = wanted.get(surface.value)
         if settings is None:
             continue
+        for name, path in settings.get("attributes", {}).items():
+            _check_path(f"/{surface.value}/attributes/{name}", path)
         if settings["service_account_id"] is not None:
             await _check_account(session, caller, provider_id, surface, settings["service_account_id"])
         elif settings.get("delivery") == "push":
@@ -98,6 +101,8 @@ async def _check_account(
 ) -> None:
     pointer = f"/{surface.value}/service_account_id"
     id = parse_id(SERVICE_ACCOUNT, account)
+    # Of two providers that name it at once, the second sees the first.
+    await repository.lock_account(session, id)
     role = (await repository.account_roles(session, [id])).get(id)
     if role is None:
         raise Invalid.field(pointer, "unknown_service_account", "There is no such service account.")
@@ -117,6 +122,15 @@ async def _check_account(
             "Another provider names this service account: whose users it owns would not be clear. Make one for each.",
             code="service_account_in_use",
             errors=[FieldError(pointer, "service_account_in_use", "another provider names it")],
+        )
+
+
+def _check_path(pointer: str, path: str) -> None:
+    if not names_value(path):
+        raise Invalid.field(
+            pointer,
+            "unknown_path",
+            "This is not the path of a text of a SCIM user here: GET /scim/v2/Schemas lists the attributes.",
         )
 
 

@@ -158,6 +158,12 @@ async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> d
     return {id: Role(role) for id, role in await session.execute(query)}
 
 
+async def lock_account(session: AsyncSession, account_id: UUID) -> None:
+    """Have whoever else wants to name this service account wait until this transaction ends."""
+    query = select(_ACCOUNTS.c.id).where(_ACCOUNTS.c.id == account_id)
+    await session.execute(query.with_for_update(key_share=True))
+
+
 def provider_of(row: IdentityProvider) -> Provider:
     """What signing in needs to know of a row that has an issuer."""
     stored = row.settings

@@ -58,6 +58,7 @@ async def erase_identity(
     await queries.erase_tokens(session, identity.id)
     await queries.erase_approvals(session, identity.id)
     await queries.erase_receipts(session, identity.id)
+    await queries.erase_scim_user(session, identity.id, shown_id)
     await queries.remove_credentials(session, identity.id)
     await erase_answers(session, shown_id)
     # A policy may read any attribute.

@@ -53,6 +53,11 @@ _HISTORY = text("""
 UPDATE object_versions SET content = jsonb_set(content, '{attributes}', '{}')
 WHERE object_id = :id AND kind = 'identity'
 """)
+_SCIM_USER = text("""
+UPDATE scim_users
+SET user_name = :shown_id, external_id = NULL, profile = '{}', deleted_at = coalesce(deleted_at, now())
+WHERE identity_id = :id
+""")
 _CREDENTIALS = text("DELETE FROM server_credentials WHERE identity_id = :id")
 
 
@@ -81,6 +86,11 @@ async def erase_receipts(session: AsyncSession, identity_id: UUID) -> None:
     """Why it left, or was to leave; what ended then stays, by id."""
     await session.execute(_RECEIPTS, {"id": identity_id})
     await session.execute(_SCHEDULES, {"id": identity_id})
+
+
+async def erase_scim_user(session: AsyncSession, identity_id: UUID, shown_id: str) -> None:
+    """All that its directory said of it, which knows nobody by it any more; ``shown_id`` stands for its name."""
+    await session.execute(_SCIM_USER, {"id": identity_id, "shown_id": shown_id})
 
 
 async def remove_credentials(session: AsyncSession, identity_id: UUID) -> None:
