@@ -123,6 +123,7 @@ class Settings(BaseSettings):
     limit_silence: timedelta = Field(default=timedelta(minutes=5), gt=timedelta())
     limit_call_time: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     limit_stream_time: timedelta = Field(default=timedelta(days=1), gt=timedelta())
+    expiry_notice: timedelta = Field(default=timedelta(days=7), ge=timedelta(), le=timedelta(days=365))
     sync_interval: timedelta = Field(default=timedelta(minutes=15), ge=timedelta(0))
     database_pool_size: int = Field(default=10, ge=1, le=200)
 

@@ -17,7 +17,7 @@ STATEMENTS = (
         object_id UUID NOT NULL,
         expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
         told_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-        CONSTRAINT pk_expiry_notices PRIMARY KEY (object_id, expires_at)
+        CONSTRAINT pk_expiry_notices PRIMARY KEY (expires_at, object_id)
     )
     """,
     # By grant and thing used, and by grant and who used it: of a large group, each tool with each member would be

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app.adapters.console.console import Console
 from app.features.administrators.break_glass import BreakGlass
+from app.features.tokens.expiring import ExpiryNotices
 from app.features.tokens.schedule_loop import ScheduledOffboardings
 from app.features.webhooks.deliver import Deliveries
 from app.kit.client_tokens import ClientTokens
@@ -45,6 +46,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
             scheduled = ScheduledOffboardings(runtime.sessions, runtime.signer)
             offboarding = asyncio.create_task(scheduled.run(), name="scheduled offboardings")
             stack.push_async_callback(cancelled, offboarding)
+            notices = ExpiryNotices(runtime.sessions, settings.expiry_notice)
+            noticing = asyncio.create_task(notices.run(), name="expiry notices")
+            stack.push_async_callback(cancelled, noticing)
             yield
 
     return lifespan

@@ -85,8 +85,9 @@ class ExpiryNotice(SQLModel, table=True):
 
     __tablename__ = "expiry_notices"
 
-    object_id: UUID = Field(primary_key=True)
+    # In the order of the index that they are looked for by.
     expires_at: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    object_id: UUID = Field(primary_key=True)
     told_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )

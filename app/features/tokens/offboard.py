@@ -22,7 +22,7 @@ from app.features.tokens.receipts import add_receipt, named
 from app.features.tokens.revoke import end_tokens
 from app.features.tokens.schedule_queries import lock_pending, settle
 from app.features.tokens.schedule_schemas import asked_by
-from app.features.webhooks.messages import WebhookEvent, identity_message
+from app.features.webhooks.messages import WebhookEvent, grant_message, identity_message
 from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
 from app.kit.etags import Precondition
@@ -102,10 +102,14 @@ async def offboard_identity(
     await settle(session, pending, receipt_id)
     people = [identity.id, *(agent.id for agent in affected.agents)]
     await move_versions(session, [*people, *affected.grants, *affected.tokens], narrows=True)
-    await tell(
-        session,
-        identity_message(WebhookEvent.IDENTITY_OFFBOARDED, identity.id, receipt_id, receipt_id=receipt_id),
+    offboarded = identity_message(
+        WebhookEvent.IDENTITY_OFFBOARDED, identity.id, receipt_id, receipt_id=receipt_id
     )
+    ended = (
+        grant_message(WebhookEvent.GRANT_ENDED, id, receipt_id, identity_id=identity.id, group_id=None)
+        for id in affected.grants
+    )
+    await tell(session, offboarded, *ended)
     return Offboarded(identity.id, True, things, transferred, receipt_id)
 
 
@@ -177,6 +181,7 @@ async def _end_people(
     """Stop or hand over the agents, and end the identity itself; how many browsers were signed out."""
     suspended = affected.suspended
     moving = affected.agents if affected.heir else suspended
+    told = []
     for agent in moving:
         before = {"owner_id": format_id(IDENTITY, affected.identity.id), "status": agent.status}
         if affected.heir is not None:
@@ -188,7 +193,12 @@ async def _end_people(
             agent.suspended_with_owner = True
         agent.revision += 1
         changes = {name: {"from": before[name], "to": after}}
-        await record(session, caller, action, "identity", agent.id, changes=changes, request_id=request_id)
+        event_id = await record(
+            session, caller, action, "identity", agent.id, changes=changes, request_id=request_id
+        )
+        type = WebhookEvent.IDENTITY_SUSPENDED if affected.heir is None else WebhookEvent.IDENTITY_UPDATED
+        told.append(identity_message(type, agent.id, event_id))
+    await tell(session, *told)
     if affected.administrator is not None:
         affected.administrator.status = "disabled"
         affected.administrator.revision += 1

@@ -31,9 +31,7 @@ from app.features.identities.models import Identity
 from app.features.servers.models import Server
 from app.features.tokens.models import Token, TokenSecret, TokenUse
 
-# As `domain.access.liveness` sees it: the token and every ancestor, their identities and those identities' owners.
-_STATUS: ColumnElement[str] = literal_column(
-    """CASE
+STATUS_SQL = """CASE
     WHEN tokens.revoked_at IS NOT NULL THEN 'revoked'
     WHEN tokens.expires_at <= now() THEN 'expired'
     WHEN EXISTS (
@@ -47,9 +45,9 @@ _STATUS: ColumnElement[str] = literal_column(
         LEFT JOIN identities owner ON owner.id = holder.owner_id
         WHERE holder.status <> 'active' OR owner.status <> 'active'
     ) THEN 'suspended'
-    ELSE 'active' END""",
-    String,
-)
+    ELSE 'active' END"""
+"""As `domain.access.liveness` sees it: the token and every ancestor, their identities and those identities' owners."""
+_STATUS: ColumnElement[str] = literal_column(STATUS_SQL, String)
 
 _IN_FLIGHT = text(
     """SELECT count(*) FROM audit_events call
@@ -199,7 +197,7 @@ async def lock_living_family(session: AsyncSession, roots: Iterable[ColumnElemen
 async def holders_of(session: AsyncSession, ids: Collection[UUID]) -> dict[UUID, UUID]:
     """Whose these tokens are."""
     query = select(col(Token.id), col(Token.identity_id)).where(among(col(Token.id), ids))
-    return dict((await session.execute(query)).tuples().all())
+    return {row.id: row.identity_id for row in await session.execute(query)}
 
 
 async def mark_revoked(session: AsyncSession, ids: Collection[UUID], reason: str) -> None:

@@ -155,10 +155,12 @@ async def cancel_scheduled(
     _check_not_own(caller, row)
     await finish(session, row, "cancelled")
     changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)}
-    await record(
+    event_id = await record(
         session, caller, "identity.cancel_offboarding", "identity", row.identity_id,
         changes=changes, request_id=request_id,
     )  # fmt: skip
+    cancelled = WebhookEvent.IDENTITY_OFFBOARDING_CANCELLED
+    await tell(session, identity_message(cancelled, row.identity_id, event_id))
     return row
 
 

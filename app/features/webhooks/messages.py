@@ -28,6 +28,7 @@ class WebhookEvent(StrEnum):
     IDENTITY_SUSPENDED = "identity.suspended"
     IDENTITY_REINSTATED = "identity.reinstated"
     IDENTITY_OFFBOARDING_SCHEDULED = "identity.offboarding_scheduled"
+    IDENTITY_OFFBOARDING_CANCELLED = "identity.offboarding_cancelled"
     IDENTITY_OFFBOARDED = "identity.offboarded"
     IDENTITY_ERASED = "identity.erased"
     TOKEN_ISSUED = "token.issued"

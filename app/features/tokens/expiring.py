@@ -1,0 +1,151 @@
+"""Notices of what is about to end: each token and grant is told of once for each end that it was given.
+
+A notice is a row, written in the transaction of its messages; so no restart and no other replica gives it again. It
+comes when as much time is left as is set, but not before two thirds of the life are over, and never of what lives for a
+day or less: whoever issues that renews it by itself.
+"""
+
+import asyncio
+import logging
+import traceback
+from datetime import UTC, datetime, timedelta
+from random import SystemRandom
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.domain.errors import Unavailable
+from app.features.tokens.repository import STATUS_SQL
+from app.features.webhooks.messages import Message, WebhookEvent, grant_message, token_message
+from app.features.webhooks.outbox import is_wanted, tell
+
+SHORTEST = timedelta(days=1)
+"""What lives no longer than this ends without a notice."""
+LOOK_EVERY_S = 300.0
+_FIRST_LOOK_S = 4.0
+_AT_ONCE = 500
+_log = logging.getLogger(__name__)
+# Of its own: a generator that others seed would bring workers together again.
+_spread = SystemRandom()
+_BEGINNING = (datetime.fromtimestamp(0, UTC), UUID(int=0))
+
+# Locked as whoever ends or changes them locks them, so nobody is told of the end of what has ended; without waiting, so
+# the order of locks is free, and another worker takes others.
+_NEAR = """
+WITH near AS MATERIALIZED (
+    SELECT {holder}, o.id, o.expires_at FROM {table} o
+    WHERE {end} > now() AND {end} <= now() + :lead AND ({end}, o.id) > (:after, :after_id)
+        AND o.expires_at - {begin} > :shortest AND o.expires_at - (o.expires_at - {begin}) / 3 <= now()
+        AND o.{ended} IS NULL AND NOT EXISTS (
+            SELECT 1 FROM expiry_notices n WHERE n.expires_at = o.expires_at AND n.object_id = o.id
+        )
+    ORDER BY {end}, o.id LIMIT :most FOR NO KEY UPDATE OF o SKIP LOCKED
+), noted AS (
+    INSERT INTO expiry_notices (object_id, expires_at)
+    {live}
+    ON CONFLICT DO NOTHING RETURNING object_id
+)
+SELECT near.*, noted.object_id IS NOT NULL AS is_new FROM near LEFT JOIN noted ON noted.object_id = near.id
+ORDER BY near.expires_at, near.id
+"""
+# What is suspended waits: it is told of when it is reinstated in time.
+_BOUNDS = (
+    bindparam("lead", type_=Interval),
+    bindparam("shortest", type_=Interval),
+    bindparam("after", type_=DateTime(timezone=True)),
+    bindparam("after_id", type_=Uuid),
+)
+_TOKENS = text(
+    _NEAR.format(
+        table="tokens",
+        holder="o.identity_id",
+        begin="o.created_at",
+        end="o.expires_at",
+        ended="revoked_at",
+        live=f"""SELECT near.id, near.expires_at FROM near JOIN tokens ON tokens.id = near.id
+        WHERE {STATUS_SQL} = 'active'""",  # noqa: S608 - the one value is a constant of ours
+    )
+).bindparams(*_BOUNDS)
+_GRANTS = text(
+    _NEAR.format(
+        table="grants",
+        holder="o.identity_id, o.group_id",
+        begin="greatest(o.created_at, o.not_before)",
+        # As it is indexed.
+        end="coalesce(o.expires_at, 'infinity')",
+        ended="ended_at",
+        live="""SELECT near.id, near.expires_at FROM near
+        LEFT JOIN identities holder ON holder.id = near.identity_id
+        LEFT JOIN identities owner ON owner.id = holder.owner_id
+        WHERE coalesce(holder.status, 'active') = 'active' AND coalesce(owner.status, 'active') = 'active'""",
+    )
+).bindparams(*_BOUNDS)
+# An end that has come is told of no more, noted or not.
+_FORGET = text("""
+DELETE FROM expiry_notices WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM expiry_notices WHERE expires_at < now() ORDER BY expires_at LIMIT :most FOR UPDATE SKIP LOCKED
+))
+""")
+
+
+class ExpiryNotices:
+    """One worker's share of the notices."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], lead: timedelta) -> None:
+        self._sessions = sessions
+        self._lead = lead
+
+    async def run(self) -> None:
+        """Look now and then, and soon after the start, until cancelled; with a lead time of nothing, never."""
+        longest = _FIRST_LOOK_S
+        while self._lead:
+            await asyncio.sleep(longest * _spread.uniform(0.5, 1.0))
+            longest = LOOK_EVERY_S
+            try:
+                await self.round()
+            except (Unavailable, SQLAlchemyError, OSError) as error:
+                # What is due stays due; that the database is away is said by others.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                _log.warning("looking for what is about to end failed: %s\n%s", type(error).__name__, where)
+
+    async def round(self) -> int:
+        """Give the notices that are due; how many these were."""
+        given = await self._give(WebhookEvent.TOKEN_EXPIRING, _TOKENS, _of_token)
+        given += await self._give(WebhookEvent.GRANT_EXPIRING, _GRANTS, _of_grant)
+        async with self._sessions() as session:
+            await session.execute(_FORGET, {"most": _AT_ONCE})
+            await session.commit()
+        return given
+
+    async def _give(self, type: WebhookEvent, near: TextClause, message_of: Any) -> int:
+        given, (after, after_id) = 0, _BEGINNING
+        while True:
+            async with self._sessions() as session:
+                if not await is_wanted(session, type):
+                    # Whoever wants them later is told then of what is near.
+                    return given
+                values = {"lead": self._lead, "shortest": SHORTEST, "most": _AT_ONCE}
+                rows = (await session.execute(near, values | {"after": after, "after_id": after_id})).all()
+                messages = [message_of(row) for row in rows if row.is_new]
+                await tell(session, *messages)
+                await session.commit()
+            given += len(messages)
+            if len(rows) < _AT_ONCE:
+                return given
+            after, after_id = rows[-1].expires_at, rows[-1].id
+
+
+def _of_token(row: Row[Any]) -> Message:
+    return token_message(
+        WebhookEvent.TOKEN_EXPIRING, row.id, row.identity_id, None, expires_at=row.expires_at
+    )
+
+
+def _of_grant(row: Row[Any]) -> Message:
+    return grant_message(
+        WebhookEvent.GRANT_EXPIRING, row.id, None,
+        identity_id=row.identity_id, group_id=row.group_id, expires_at=row.expires_at,
+    )  # fmt: skip
