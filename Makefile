@@ -12,7 +12,7 @@ COMPILE := $(UV) pip compile --system-certs --quiet --universal --python-version
 # uv takes the index and trusts the certificates that pip does here.
 USE_INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
-INSTALL := $(UV) pip install --system-certs --quiet --python $(BIN)/python
+INSTALL := $(UV) pip install --system-certs --quiet --compile-bytecode --python $(BIN)/python
 COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --upgrade
 IMAGE ?= scopegate
