@@ -179,6 +179,25 @@ def rotate() -> None:
         raise typer.Exit(1)
 
 
+receipt = typer.Typer(help="The receipts of offboardings.", no_args_is_help=True)
+app.add_typer(receipt, name="receipt")
+
+
+@receipt.command("verify")
+def verify_receipt(
+    file: Annotated[
+        str, typer.Argument(help="The receipt: its `signed` text, or the API's answer; - reads it.")
+    ],
+    keys: Annotated[str | None, typer.Option(help="The public keys, kept as a file.")] = None,
+    url: Annotated[str | None, typer.Option(help="The service, whose public keys are fetched.")] = None,
+) -> None:
+    """Check a receipt against the public keys, and say what it says. Needs no settings and no database."""
+    from app.cli.receipts import verify_receipt as run
+
+    for line in run(file, keys, url):
+        typer.echo(line)
+
+
 @app.command()
 def doctor() -> None:
     """Look whether the service can start here: settings, keys, database, schema, port."""

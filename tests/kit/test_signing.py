@@ -3,6 +3,7 @@
 import base64
 import json
 import warnings
+from typing import Any
 
 import pytest
 from joserfc.jwk import KeySet
@@ -22,13 +23,12 @@ def part(value: object) -> str:
 def test_anybody_can_check_it_with_the_public_keys() -> None:
     signer = Signer([NEW, OLD], "https://gate.example.com")
     signed = signer.sign(CLAIMS, type=TYPE)
+    key_set: Any = {"keys": signer.public_keys()}
     said, key_id = verify(signed.text, signer.public_keys(), type=TYPE)
     assert (said, key_id) == (CLAIMS | {"iss": "https://gate.example.com"}, signer.ids[0])
     # And with somebody else's library, which knows that a newer name for the algorithm is coming.
     with warnings.catch_warnings(action="ignore"):
-        theirs = deserialize_compact(
-            signed.text, KeySet.import_key_set({"keys": signer.public_keys()}), algorithms=["EdDSA"]
-        )
+        theirs = deserialize_compact(signed.text, KeySet.import_key_set(key_set), algorithms=["EdDSA"])
     assert json.loads(theirs.payload) == said
     assert theirs.headers() == {"alg": "EdDSA", "kid": signed.key_id, "typ": TYPE}
 

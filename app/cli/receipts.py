@@ -1,0 +1,127 @@
+"""``scopegate receipt verify``: whether a receipt is what it was when it was signed, and what it says.
+
+It needs the receipt and the public keys, and neither settings nor a database: an auditor checks
+it on a machine of theirs.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+from pydantic import ValidationError
+
+from app.cli.errors import CannotStart
+from app.features.tokens.receipt_schemas import Receipt
+from app.features.tokens.receipts import TYPE
+from app.kit.signing import SignatureFault, verify
+
+KEYS_PATH = "/.well-known/jwks.json"
+NOT_GENUINE = 1
+_LARGEST = 64 * 1024 * 1024
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
+    """What a genuine receipt says, a line each. ``file`` and ``keys`` are paths, ``-`` is the standard input.
+
+    Raises ``CannotStart``: exit code 1 for a receipt that is not genuine, 2 when that cannot be found out.
+    """
+    if (keys is None) == (url is None):
+        raise CannotStart("give the public keys: --keys FILE, or --url URL of the service, one of them")
+    public = _keys(_read(keys) if keys is not None else _fetch(url or ""))
+    text, beside = _receipt(_read(file))
+    try:
+        claims, key_id = verify(text, public, type=TYPE)
+        receipt = Receipt.model_validate(claims.get("receipt"))
+    except SignatureFault as fault:
+        raise CannotStart(f"NOT GENUINE: {fault}", NOT_GENUINE) from None
+    except ValidationError:
+        raise CannotStart(
+            "signed, but this version does not know what it says: check it with a newer one"
+        ) from None
+    if beside is not None and beside != claims["receipt"]:
+        raise CannotStart(
+            "NOT GENUINE: `signed` is in order, and says something else than the `receipt` beside it",
+            NOT_GENUINE,
+        )
+    return _summary(claims, receipt, key_id)
+
+
+def _read(path: str) -> str:
+    try:
+        text = sys.stdin.read(_LARGEST) if path == "-" else Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        raise CannotStart(f"{path} cannot be read") from None
+    return text.strip()
+
+
+def _fetch(url: str) -> str:
+    """The keys of a service, by its address or that of its keys."""
+    parts = urlsplit(url)
+    if not parts.hostname or not (parts.scheme == "https" or parts.hostname in _LOOPBACK):
+        # Whoever stands between could give us keys of their own.
+        raise CannotStart("give --url as https://host[/path]; plain http proves nothing")
+    place = url if parts.path.endswith(".json") else url.rstrip("/") + KEYS_PATH
+    try:
+        answer = httpx2.get(place, timeout=30)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise CannotStart(f"{place} does not answer: {type(error).__name__}") from None
+    if answer.status_code != 200:
+        raise CannotStart(f"{place} answers {answer.status_code}")
+    return answer.text
+
+
+def _keys(text: str) -> list[Mapping[str, Any]]:
+    try:
+        keys = json.loads(text)["keys"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        keys = None
+    if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
+        raise CannotStart(f"the keys are no JSON Web Key Set, as {KEYS_PATH} of the service answers")
+    return keys
+
+
+def _receipt(text: str) -> tuple[str, object]:
+    """The signed text of a file, and what stands beside it there: the API's answer is taken as well."""
+    if not text.startswith("{"):
+        return text, None
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        raise CannotStart("the receipt is neither a signed text nor the API's answer") from None
+    signed = answer.get("signed")
+    if not isinstance(signed, str):
+        raise CannotStart("NOT GENUINE: it has no signature (`signed`)", NOT_GENUINE)
+    return signed, answer.get("receipt")
+
+
+def _summary(claims: Mapping[str, Any], receipt: Receipt, key_id: str) -> list[str]:
+    said = claims["receipt"]
+    by = said["by"]["id"] or said["by"]["type"]
+    behalf = said["by"]["on_behalf_of"]
+    agents = receipt.agents
+    to = said["agents"]["transferred_to"]
+    counts = {
+        "tokens ended": len(receipt.tokens),
+        "agents suspended": len(agents.suspended),
+        f"agents transferred{f' to {to}' if to else ''}": len(agents.transferred),
+        "approvals cancelled": len(receipt.approvals),
+        "grants ended": len(receipt.grants),
+        "groups left": len(receipt.groups),
+        "service accounts flagged": len(receipt.service_accounts),
+        "administrator records disabled": int(receipt.administrator_id is not None),
+        "browsers signed out": receipt.browser_sessions,
+        "calls cut": receipt.in_flight,
+    }
+    return [
+        f"genuine        signed by the key {key_id} of {claims.get('iss')}",
+        f"receipt        {claims.get('jti')}",
+        f"identity       {said['identity_id']} ({receipt.kind})",
+        f"offboarded at  {receipt.offboarded_at.isoformat()}",
+        f"asked by       {by}{f' on behalf of {behalf}' if behalf else ''}, via {receipt.via}",
+        *(f"{count:>13}  {what}" for what, count in counts.items()),
+    ]
