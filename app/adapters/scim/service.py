@@ -1,5 +1,6 @@
 """The SCIM protocol as we speak it, over ``scim2-server``: who may do what, and how our errors are told."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -46,6 +47,16 @@ class Service(ScimService):
         would never be deactivated. Who is not told sends none, and who sends ours is heard.
         """
         return True
+
+    def service_provider_config(self, location: str, query: Mapping[str, str]) -> ScimResponse:
+        """What is announced, without ``pagination`` (RFC 9865 section 4), which came after RFC 7643.
+
+        Clients of before that (scim2-models up to 0.7, which Canaille speaks) refuse a configuration that has a member
+        more than they know, and provision nobody. Whoever asks with a cursor is served.
+        """
+        response = super().service_provider_config(location, query)
+        (response.body or {}).pop("pagination", None)
+        return response
 
     def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
         """Raise ``ForbiddenException`` for what the role of the caller does not give."""
