@@ -210,15 +210,15 @@ def _groups_of_user(provider_id: UUID) -> Many:
         "type": _constant("direct"),
         "$ref": _reference("Groups", id),
     }
-    return Many(rows, parts, (theirs.c.id,), where)
+    return Many(rows, parts, (theirs.c.name, theirs.c.id), where)
 
 
 def _meta(table: FromClause, name: str) -> Complex:
+    # A version is worked out of more than a row, and is for If-Match alone.
     parts = {
         "resourceType": _constant(name),
         "created": Value(table.c.created_at, "time"),
         "lastModified": Value(table.c.updated_at, "time"),
-        "version": Value(func.concat('W/"', table.c.revision, '"'), "text"),
         # Where a resource is, only those know who publish it.
         "location": Value(cast(null(), Text), "text"),
     }

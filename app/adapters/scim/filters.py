@@ -300,7 +300,8 @@ def _compare(value: Value, op: CompareOperator, wanted: Any, *, exact: bool) -> 
     if textual and not exact:
         left, right = func.lower(left), func.lower(right)
     if op == CompareOperator.eq:
-        return left.op("=", is_comparison=True)(right)
+        equal: Condition = left == right
+        return equal
     if op == CompareOperator.ne:
         return left.is_distinct_from(right)
     if op in STRING_OPERATORS:

@@ -17,13 +17,12 @@ from scim2_models import (
 )
 from sqlalchemy import ARRAY, Uuid, any_, literal, select
 
-from app.adapters.scim.columns import GROUPS, MEMBERS, USERS, live_groups, shown_name
+from app.adapters.scim.columns import MEMBERS, USERS, shown_name
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
 from app.features.grants.group_routes import end_group
 from app.features.groups import models, provision
 from app.features.groups.provision_queries import find_provided
-from app.features.identity_providers.scim_schema import UserGroup
 from app.kit.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
 from app.kit.schemas import Name
 
@@ -116,23 +115,6 @@ async def present(
 def bare(rows: Iterable[models.Group]) -> list[Group]:
     """These groups without their members, for who only changes them."""
     return [_present(row, None) for row in rows]
-
-
-async def of_users(work: Work, identity_ids: Iterable[UUID]) -> dict[UUID, list[UserGroup]]:
-    """The groups of the provider that each of these users is in, by user."""
-    query = (
-        select(MEMBERS.c.identity_id, GROUPS.c.id, GROUPS.c.name)
-        .join(GROUPS, GROUPS.c.id == MEMBERS.c.group_id)
-        .where(MEMBERS.c.identity_id == any_(_array(identity_ids)), live_groups(GROUPS, work.provider_id))
-        .order_by(GROUPS.c.id)
-    )
-    found: dict[UUID, list[UserGroup]] = defaultdict(list)
-    for identity_id, group_id, name in await work.session.execute(query):
-        id = format_id(GROUP, group_id)
-        found[identity_id].append(
-            UserGroup(value=id, ref=Reference(f"Groups/{id}"), display=name, type="direct")
-        )
-    return found
 
 
 def read_names(resource: Group) -> tuple[str, str | None]:
