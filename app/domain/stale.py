@@ -92,8 +92,9 @@ def narrowed(
     }
     if not stays:
         return None
+    parts = right.resources or right.prompts
     chosen = right.servers
-    if len(stays) < len(reach) and len(stays) <= most:
+    if any(id not in stays and (reach[id] or parts) for id in reach) and len(stays) <= most:
         chosen = ServersByIds(frozenset(stays))
     left = stays.keys() if chosen is not right.servers else reach.keys()
     names = frozenset[str]().union(*(found.tools for found in stays.values()))

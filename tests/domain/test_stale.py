@@ -163,6 +163,11 @@ def test_a_selector_that_loses_nothing_of_today_goes_on_following_what_comes() -
     assert after == ScopeEntry(ServersByIds(frozenset({one.id})), AllTools(), False, False)
     assert notes_on(before, after) == (Note.LABELS_NO_LONGER_READ,)
     assert proposed(before, {}, one, other) is None
+    # A server of which it gives nothing is no reason to name the others.
+    empty = server(env="prod")
+    bare = ScopeEntry(before.servers, AllTools())
+    assert proposed(bare, all_used, one, other, empty) == bare
+    assert proposed(before, all_used, one, other, empty) != before
 
 
 def test_a_grant_that_gives_the_same_as_another_is_of_use_too() -> None:

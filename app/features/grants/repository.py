@@ -31,6 +31,11 @@ def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
     return and_(_not_expired(now), or_(col(Grant.not_before).is_(None), col(Grant.not_before) <= now))
 
 
+def is_active(now: datetime) -> ColumnElement[bool]:
+    """Whether a grant gives its right at a moment."""
+    return _has_status("active", now)
+
+
 SORTS: Sorts = {
     "expires_at": func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz")),
 }
@@ -57,6 +62,15 @@ def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
 async def lock_grant(session: AsyncSession, grant_id: UUID) -> Grant | None:
     """Read a grant under an exclusive row lock (order: group, identities, grants, tokens)."""
     return await session.get(Grant, grant_id, with_for_update=True, populate_existing=True)
+
+
+async def lock_grants(session: AsyncSession, ids: Iterable[UUID]) -> dict[UUID, Grant]:
+    """Those of these grants that there are, locked in id order."""
+    statement = select(Grant).where(col(Grant.id).in_(set(ids))).order_by(col(Grant.id)).with_for_update()
+    return {
+        grant.id: grant
+        for grant in await session.scalars(statement.execution_options(populate_existing=True))
+    }
 
 
 async def lock_grants_of_group(session: AsyncSession, group_id: UUID) -> list[Grant]:

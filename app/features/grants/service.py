@@ -1,5 +1,6 @@
 """Verbs of grants: create, change, end."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -75,8 +76,10 @@ async def update_grant(
     body: GrantUpdate,
     now: datetime,
     request_id: str | None,
+    because: Mapping[str, Any] | None = None,
 ) -> Grant:
-    """Apply a merge patch to a locked grant. Raises ``Invalid``."""
+    """Apply a merge patch to a locked grant; ``because`` is what its event says beside the change. Raises
+    ``Invalid``."""
     given = body.given()
     not_before = given.get("not_before", grant.not_before)
     expires_at = given.get("expires_at", grant.expires_at)
@@ -103,6 +106,7 @@ async def update_grant(
     }
     if "reason" in moved:
         changes |= _PERSONAL
+    changes |= because or {}
     event_id = await record(
         session, caller, "grant.update", "grant", grant.id, changes=changes, request_id=request_id
     )
@@ -111,15 +115,20 @@ async def update_grant(
 
 
 async def end_grant(
-    session: AsyncSession, caller: Caller, grant: Grant, now: datetime, request_id: str | None
+    session: AsyncSession,
+    caller: Caller,
+    grant: Grant,
+    now: datetime,
+    request_id: str | None,
+    because: Mapping[str, Any] | None = None,
 ) -> None:
-    """End a locked grant: from the commit on no call rests on it."""
+    """End a locked grant: from the commit on no call rests on it. ``because`` is what its event says beside that."""
     grant.ended_at = now
     grant.revision += 1
     await session.flush()
     await move_versions(session, [grant.id], narrows=True)
     await keep_version(session, "grant", grant.id, None)
-    changes = {"principal": principal_of(grant).model_dump(mode="json")}
+    changes = {"principal": principal_of(grant).model_dump(mode="json")} | dict(because or {})
     event_id = await record(
         session, caller, "grant.end", "grant", grant.id, changes=changes, request_id=request_id
     )
