@@ -34,9 +34,31 @@ STATEMENTS = (
     WHERE deleted_at IS NULL AND external_id IS NOT NULL
     """,
     "CREATE INDEX ix_scim_users_provider_id_identity_id ON scim_users (provider_id, identity_id)",
+    """
+    CREATE INDEX ix_scim_users_display_name ON scim_users (provider_id, lower(profile ->> 'displayName'))
+    WHERE deleted_at IS NULL
+    """,
+    """
+    CREATE INDEX ix_scim_users_emails ON scim_users
+    USING gin ((lower(jsonb_path_query_array(profile, '$.emails[*].value')::text)::jsonb) jsonb_path_ops)
+    """,
 )
+GROUPS = "ix_groups_provider_id_external_id"
 
 
 def upgrade() -> None:
     for statement in STATEMENTS:
         op.get_bind().exec_driver_sql(statement)
+    # Groups may be many already: nobody waits for this, and it may wait for everybody.
+    with op.get_context().autocommit_block():
+        connection = op.get_bind()
+        connection.exec_driver_sql("SET lock_timeout = 0")
+        try:
+            # What was broken off leaves an index that is of no use.
+            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {GROUPS}")
+            connection.exec_driver_sql(
+                f"CREATE INDEX CONCURRENTLY {GROUPS} ON groups (provider_id, external_id) "
+                "WHERE ended_at IS NULL AND provider_id IS NOT NULL"
+            )
+        finally:
+            connection.exec_driver_sql("RESET lock_timeout")

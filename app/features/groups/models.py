@@ -18,6 +18,8 @@ class Group(ObjectRow, table=True):
         Index("ix_groups_lower_name_id", text("lower(name)"), "id"),
         Index("uq_groups_name", text("coalesce(provider_id::text, '')"), text("lower(name)"),
               unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index("ix_groups_provider_id_external_id", "provider_id", "external_id",
+              postgresql_where=text("ended_at IS NULL AND provider_id IS NOT NULL")),
     )  # fmt: skip
 
     name: str

@@ -89,6 +89,12 @@ class ScimUser(SQLModel, table=True):
         Index("uq_scim_users_external_id", "provider_id", "external_id",
               unique=True, postgresql_where=text("deleted_at IS NULL AND external_id IS NOT NULL")),
         Index("ix_scim_users_provider_id_identity_id", "provider_id", "identity_id"),
+        # What directories look people up by, besides both names.
+        Index("ix_scim_users_display_name", "provider_id", text("lower(profile ->> 'displayName')"),
+              postgresql_where=text("deleted_at IS NULL")),
+        Index("ix_scim_users_emails",
+              text("(lower(jsonb_path_query_array(profile, '$.emails[*].value')::text)::jsonb) jsonb_path_ops"),
+              postgresql_using="gin"),
     )  # fmt: skip
 
     identity_id: UUID = Field(primary_key=True, foreign_key="identities.id")
