@@ -12,6 +12,7 @@ from app.adapters.console import approval_routes as approval_pages
 from app.adapters.console import sign_in_routes as sign_in_pages
 from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
+from app.adapters.ssf import push_routes as signal_pushes
 from app.features.access import explain_routes as explaining
 from app.features.access import routes as access
 from app.features.access import simulate_routes as simulating
@@ -31,6 +32,7 @@ from app.features.policies import routes as policies
 from app.features.policies import template_routes as policy_templates
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
+from app.features.signals import routes as signals
 from app.features.tokens import erase_routes as erasing
 from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import receipt_routes as receipts
@@ -116,12 +118,14 @@ def _routes() -> tuple[BaseRoute, ...]:
         stale_access,
         service_accounts,
         identity_providers,
+        signals,
         administrators,
         webhooks,
         me,
         break_glass,
         audit,
         oauth,
+        signal_pushes,
         scim,
         approval_pages,
         sign_in_pages,

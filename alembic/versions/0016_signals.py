@@ -14,13 +14,13 @@ down_revision = "0015"
 STATEMENTS = (
     """
     CREATE TABLE signal_events (
+        provider_id UUID NOT NULL,
         issuer VARCHAR NOT NULL,
         jti VARCHAR NOT NULL,
-        provider_id UUID NOT NULL,
         event_type VARCHAR NOT NULL,
         event_id UUID NOT NULL,
         received_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
-        CONSTRAINT pk_signal_events PRIMARY KEY (issuer, jti)
+        CONSTRAINT pk_signal_events PRIMARY KEY (provider_id, issuer, jti)
     )
     """,
     """
@@ -30,7 +30,9 @@ STATEMENTS = (
         updated_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         revision INTEGER DEFAULT 1 NOT NULL,
         provider_id UUID NOT NULL,
+        issuer VARCHAR NOT NULL,
         stream_id VARCHAR,
+        delivery VARCHAR,
         poll_url VARCHAR,
         status VARCHAR DEFAULT 'unknown' NOT NULL,
         key_id VARCHAR,
@@ -42,6 +44,7 @@ STATEMENTS = (
         polled_at TIMESTAMP WITH TIME ZONE,
         poll_at TIMESTAMP WITH TIME ZONE,
         failures INTEGER DEFAULT 0 NOT NULL,
+        failing_since TIMESTAMP WITH TIME ZONE,
         error VARCHAR,
         CONSTRAINT pk_signal_streams PRIMARY KEY (id),
         CONSTRAINT fk_signal_streams_provider_id FOREIGN KEY (provider_id) REFERENCES identity_providers (id)

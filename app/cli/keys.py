@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit.reseal import reseal_arguments
 from app.features.servers.reseal import Resealed, reseal
+from app.features.signals.reseal import reseal_access
 from app.features.webhooks.secrets import reseal_secrets
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions
@@ -24,6 +25,7 @@ ARGUMENTS = "arguments of calls"
 
 _CREDENTIALS = "SELECT key_id, count(*) FROM server_credentials GROUP BY key_id"
 _SIGNING = "SELECT key_id, count(*) FROM webhook_secrets GROUP BY key_id"
+_SIGNALS = "SELECT key_id, count(*) FROM signal_streams WHERE key_id IS NOT NULL GROUP BY key_id"
 _ARGUMENTS = "SELECT key_id, count(*) FROM audit_arguments GROUP BY key_id"
 # Of what is digested only that which still opens something counts.
 _TOKENS = """
@@ -47,6 +49,7 @@ _RESTS_ON = {
     ENCRYPTION: {
         "upstream credentials": _CREDENTIALS,
         "signing secrets of webhooks": _SIGNING,
+        "access tokens of signal streams": _SIGNALS,
         ARGUMENTS: _ARGUMENTS,
     },
     PEPPER: {
@@ -125,9 +128,14 @@ def rotate(settings: Settings) -> tuple[Resealed, Standing]:
     async def run(sessions: async_sessionmaker[AsyncSession]) -> tuple[Resealed, Standing]:
         sealer = Sealer(settings.keys("encryption_key"))
         done = await reseal(sessions, sealer)
-        secrets, unopened = await reseal_secrets(sessions, sealer)
-        all_of_it = Resealed(done.done + secrets + arguments[0], done.unopened + unopened + arguments[1])
-        return all_of_it, await _standing(settings, sessions)
+        for more, unopened in (
+            await reseal_secrets(sessions, sealer),
+            await reseal_access(sessions, sealer),
+            arguments,
+        ):
+            done.done += more
+            done.unopened += unopened
+        return done, await _standing(settings, sessions)
 
     async def run_as_owner(sessions: async_sessionmaker[AsyncSession]) -> tuple[int, int]:
         return await reseal_arguments(sessions, Sealer(settings.keys("encryption_key")))

@@ -17,9 +17,15 @@ _CHECK = text(
     "to_regclass('audit_events_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', '\"y\"YYYY\"m\"MM')) "
     "IS NOT NULL AS ahead, pg_is_in_recovery() AS standby, current_setting('synchronous_standby_names') <> '' "
     "AS synchronous, (SELECT count(*) FROM server_credentials WHERE key_id <> ALL(:keys)) "
-    "+ (SELECT count(*) FROM webhook_secrets WHERE key_id <> ALL(:keys)) AS sealed_away, "
+    "+ (SELECT count(*) FROM webhook_secrets WHERE key_id <> ALL(:keys)) "
+    "+ (SELECT count(*) FROM signal_streams WHERE key_id <> ALL(:keys)) AS sealed_away, "
     "(SELECT count(*) FROM webhooks WHERE status = 'active' AND ended_at IS NULL "
-    "AND failing_since < now() - interval '5 minutes') AS unheard"
+    "AND failing_since < now() - interval '5 minutes') AS unheard, "
+    "(SELECT count(*) FROM signal_streams s JOIN identity_providers p ON p.id = s.provider_id "
+    "WHERE p.status = 'active' AND p.ended_at IS NULL AND jsonb_typeof(p.settings -> 'signals') = 'object' "
+    "AND s.stream_id IS NOT NULL AND (s.status IN ('paused', 'disabled') "
+    "OR s.failing_since < now() - interval '5 minutes' OR s.error = 'verification' "
+    "OR (s.verification_state IS NOT NULL AND s.verification_asked_at < now() - interval '5 minutes'))) AS silent"
 )
 
 
@@ -50,6 +56,10 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
         )
     if row.unheard:
         warnings.append(f"{row.unheard} webhooks fail; GET /api/v1/webhooks?failing=true names them")
+    if row.silent:
+        warnings.append(
+            f"{row.silent} streams of signals are not alive; GET /api/v1/identity-providers/{{id}}/signals says how"
+        )
     warnings.extend(runtime.warnings())
     ready = str(row.revision) >= head() and row.recording and not row.standby
     body = {

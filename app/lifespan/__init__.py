@@ -25,6 +25,7 @@ from app.lifespan.database import database_url
 from app.lifespan.gateway import serving_gateway
 from app.lifespan.pages import pages
 from app.lifespan.sign_in import ProviderWatch, authenticators, local_administrator, provider_keys
+from app.lifespan.signals import receiving_signals
 from app.settings import Settings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -38,6 +39,8 @@ def make_lifespan(settings: Settings) -> Lifespan:
         async with AsyncExitStack() as stack:
             reach = Reach()
             runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach)
+            runtime, app.state.signals = receiving_signals(runtime, stack)
+            app.state.transmitters = app.state.signals.transmitters
             app.state.runtime = runtime
             app.state.gateway, app.state.access = await serving_gateway(settings, runtime, stack, reach)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)

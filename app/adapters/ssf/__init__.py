@@ -1,1 +1,1 @@
-"""Shared Signals (SSF 1.0, CAEP 1.0, RISC 1.0): what transmitters tell of people, and what we do then."""
+"""Shared Signals (SSF 1.0): event tokens, pushed (RFC 8935) or polled (RFC 8936), and streams at transmitters."""

@@ -1,0 +1,219 @@
+"""Asking for events where they are not pushed (RFC 8936): every worker looks, one asks each transmitter at a time.
+
+An event is acknowledged once it is committed, and not before, so a worker that is lost leaves it to the next.
+"""
+
+import asyncio
+import logging
+import traceback
+from contextlib import suppress
+from datetime import timedelta
+from random import SystemRandom
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.adapters.ssf.receiver import Receiver
+from app.domain.errors import Unavailable
+from app.features.identity_providers import repository as providers
+from app.features.signals import repository
+from app.features.signals.effects import Acting
+from app.features.signals.errors import Unacceptable
+from app.features.signals.ports import Access, TransmitterFault
+from app.features.signals.receive import receive
+from app.features.signals.streams import Configured, access_of, all_configured, configured, stream_at
+from app.kit.authorization import Caller, Role
+from app.kit.crypto import Sealer, UnsealingFault
+from app.kit.database import ATTEMPTS, commit, sqlstate
+from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.kit.signing import Signer
+from app.kit.strict_json import JsonObject
+
+SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+POLL_EVERY = timedelta(seconds=5)
+"""Between two polls of one transmitter; doubled with each failure in a row, up to ``LONGEST_PAUSE``."""
+LONGEST_PAUSE = timedelta(minutes=5)
+MOST_EVENTS = 25
+"""How many events one poll asks for."""
+_MOST_ROUNDS = 40
+_AT_ONCE = 4
+_LOOK_EVERY_S = 1.0
+_UPKEEP_EVERY_S = 5.0
+# Longer than one poll and taking what it brings.
+_LEASE = timedelta(seconds=60)
+_COLLISIONS = {"40001", "40P01"}
+_AWAY = (Unavailable, PoolTimeout, InterfaceError, OSError)
+_log = logging.getLogger(__name__)
+_spread = SystemRandom()
+
+
+class Failed(Exception):
+    """A poll did not come to its end; ``error`` is what the stream shows."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class Polling:
+    """One worker's share of asking, and the upkeep of what it knows of transmitters."""
+
+    def __init__(
+        self, sessions: async_sessionmaker[AsyncSession], sealer: Sealer, signer: Signer, receiver: Receiver
+    ) -> None:
+        self._sessions = sessions
+        self._sealer = sealer
+        self._signer = signer
+        self._receiver = receiver
+        self._polling: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Ask until cancelled. What is being taken then is asked for again by somebody."""
+        kept = 0.0
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    await self.look()
+                    if loop.time() - kept > _UPKEEP_EVERY_S:
+                        kept = loop.time()
+                        await self.upkeep()
+                except _AWAY:
+                    # Others say that the database is away; what is due stays due.
+                    pass
+                except Exception as error:  # noqa: BLE001
+                    # Whatever it is, it must not end the loop.
+                    _say("looking for events", error)
+                await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
+        finally:
+            for task in self._polling:
+                task.cancel()
+            await asyncio.gather(*self._polling, return_exceptions=True)
+            with suppress(Exception):
+                await self._receiver.refused.flush(all=True)
+
+    async def upkeep(self) -> None:
+        """Keep keys fresh, and write down what was refused in minutes that are over."""
+        async with self._sessions() as session:
+            transmitters = {found.transmitter for found in await all_configured(session)}
+        await self._receiver.keys.keep_fresh(transmitters)
+        self._receiver.transmitters.forget(transmitters)
+        await self._receiver.refused.flush()
+
+    async def look(self) -> None:
+        """Begin to ask those that are due, as far as there is room."""
+        while len(self._polling) < _AT_ONCE:
+            async with self._sessions() as session:
+                provider_id = await repository.claim_poll(session, _LEASE)
+                await session.commit()
+            if provider_id is None:
+                return
+            task = asyncio.create_task(self.poll(provider_id), name="poll for events")
+            self._polling.add(task)
+            task.add_done_callback(self._polling.discard)
+
+    async def idle(self) -> None:
+        """Wait until nobody is being asked."""
+        while self._polling:
+            await asyncio.wait(self._polling)
+
+    async def poll(self, provider_id: UUID) -> None:
+        """Ask one transmitter for all that waits, and note how that went."""
+        error: str | None = None
+        try:
+            await self._poll(provider_id)
+        except Failed as failed:
+            error = failed.error
+        except _AWAY:
+            return
+        except Exception as fault:  # noqa: BLE001
+            # A fault of ours, which nobody who waits would see; it is tried again later.
+            _say(f"polling for {format_id(IDENTITY_PROVIDER, provider_id)}", fault)
+            error = "unreachable"
+        with suppress(*_AWAY):
+            async with self._sessions() as session:
+                if error is None:
+                    await repository.note_polled(session, provider_id, POLL_EVERY)
+                else:
+                    await repository.note_failed(session, provider_id, error, POLL_EVERY, LONGEST_PAUSE)
+                await session.commit()
+
+    async def _poll(self, provider_id: UUID) -> None:
+        taken: list[str] = []
+        refused: dict[str, JsonObject] = {}
+        for _ in range(_MOST_ROUNDS):
+            found, access, url, now = await self._state(provider_id)
+            try:
+                polled = await self._receiver.transmitters.poll(access, url, MOST_EVENTS, taken, refused)
+            except TransmitterFault as fault:
+                raise Failed("refused" if fault.refused else "unreachable") from None
+            taken, refused, new = [], {}, False
+            for jti, text in polled.sets.items():
+                try:
+                    new = await self._take(found, jti, text, now) or new
+                    taken.append(jti)
+                except Unacceptable as error:
+                    refused[jti] = {"err": error.code, "description": error.description}
+                    await self._receiver.refused.note(SYSTEM, provider_id, error.code, None)
+            if not new:
+                # Nothing, or the same again: whoever sends that for ever is asked in its turn and no oftener.
+                break
+        if taken or refused:
+            with suppress(TransmitterFault):
+                # What it sends along waits until it is asked for.
+                await self._receiver.transmitters.poll(access, url, 0, taken, refused)
+
+    async def _state(self, provider_id: UUID) -> tuple[Configured, Access, str, float]:
+        """What to ask and with what, as it is now; the lease begins anew. Raises ``Failed``."""
+        async with self._sessions() as session:
+            found, stream = await self._found(session, provider_id), None
+            if found is not None and found.delivery == "poll":
+                stream = await stream_at(session, provider_id, found.issuer)
+            now = (await repository.database_now(session)).timestamp()
+            await repository.hold_poll(session, provider_id, _LEASE)
+            await session.commit()
+        if found is None or stream is None or stream.poll_url is None:
+            raise Failed("refused")
+        try:
+            access = access_of(self._sealer, found, stream)
+        except UnsealingFault:
+            access = None
+        if access is None:
+            raise Failed("unsealed")
+        return found, access, stream.poll_url, now
+
+    async def _found(self, session: AsyncSession, provider_id: UUID) -> Configured | None:
+        row = await providers.find(session, provider_id)
+        return None if row is None or row.status != "active" else configured(row)
+
+    async def _take(self, found: Configured, jti: str, text: str, now: float) -> bool:
+        """Take one event; whether it is a new one. Raises ``Unacceptable`` and ``Failed``."""
+        try:
+            event, critical = await self._receiver.check(found, text, now)
+        except Unavailable:
+            raise Failed("keys") from None
+        if event.jti != jti:
+            raise Unacceptable("invalid_request", "It came under another jti than its own.")
+        request_id = f"req_{new_id().hex}"
+        for attempt in range(ATTEMPTS):
+            try:
+                async with self._sessions() as session:
+                    provider = await providers.find(session, found.provider_id)
+                    if provider is None or provider.status != "active" or configured(provider) != found:
+                        raise Failed("refused")
+                    acting = Acting(session, SYSTEM, self._signer, request_id)
+                    new = await receive(acting, provider, event, critical)
+                    await commit(session)
+                    return new
+            except DBAPIError as error:
+                if sqlstate(error) not in _COLLISIONS or attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+
+def _say(what: str, error: Exception) -> None:
+    """Where it failed, without the message, which could hold what was sent."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s failed: %s\n%s", what, type(error).__name__, where)

@@ -1,0 +1,139 @@
+"""``POST /ssf/events``: events as transmitters push them (RFC 8935)."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.ssf.event_token import MEDIA_TYPE
+from app.adapters.ssf.receiver import CurrentReceiver, Receiver
+from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
+from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers.provisioning import Surface, provider_served
+from app.features.signals import repository
+from app.features.signals.effects import Acting
+from app.features.signals.errors import Unacceptable
+from app.features.signals.manage import PUSH_PATH
+from app.features.signals.receive import receive
+from app.features.signals.streams import Configured, configured
+from app.kit.authorization import Caller, Permission, requires
+from app.kit.database import Session, TransactionalRoute, undo
+from app.kit.jose.token import MOST_CHARACTERS
+from app.kit.runtime import CurrentRuntime, Runtime
+
+_TAKEN = f"application/{MEDIA_TYPE}"
+_SAID = "signal_provider"
+
+
+class _NotAnEvent(Unacceptable):
+    """A request that cannot hold an event token, whatever is in it."""
+
+    def __init__(self, status: int, description: str) -> None:
+        super().__init__("invalid_request", description)
+        self.status = status
+
+
+class SignalRoute(TransactionalRoute):
+    """Answers every error in the form of RFC 8935 section 2.3, and puts refusals on record."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await _recorded(request, handle)
+            except (Unacceptable, DomainError) as error:
+                return _answer(error)
+
+        return answer
+
+
+async def _recorded(request: Request, handle: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
+    """The answer to a request; that it was refused, if its caller is known, is on record before it is told."""
+    try:
+        return await handle(request)
+    except (Unacceptable, Forbidden) as error:
+        caller: Caller | None = getattr(request.state, "caller", None)
+        if caller is not None:
+            receiver: Receiver = request.app.state.signals
+            provider_id: UUID | None = getattr(request.state, _SAID, None)
+            code = error.code if isinstance(error, Unacceptable) else "access_denied"
+            await receiver.refused.note(caller, provider_id, code, request.state.request_id)
+        raise
+
+
+def _answer(error: Unacceptable | DomainError) -> JSONResponse:
+    if isinstance(error, Unacceptable):
+        status = error.status if isinstance(error, _NotAnEvent) else 400
+        return _error(status, error.code, error.description)
+    if isinstance(error, Unauthenticated):
+        headers = {"WWW-Authenticate": 'Bearer realm="scopegate"'}
+        return _error(401, "authentication_failed", error.detail, headers)
+    if isinstance(error, Forbidden):
+        return _error(403, "access_denied", error.detail)
+    if isinstance(error, TooManyRequests | Unavailable):
+        status = 429 if isinstance(error, TooManyRequests) else 503
+        return _error(status, "access_denied", error.detail, {"Retry-After": str(error.retry_after_s)})
+    return _error(400, "invalid_request", error.detail)
+
+
+def _error(status: int, code: str, description: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    sent = {"Content-Language": "en", **(headers or {})}
+    return JSONResponse({"err": code, "description": description}, status, sent)
+
+
+router = APIRouter(include_in_schema=False, route_class=SignalRoute)
+Pusher = Annotated[Caller, requires(Permission.IDENTITIES_OFFBOARD, machine=True)]
+
+
+@router.post(PUSH_PATH, operation_id="take_event")
+async def take_event(
+    request: Request, caller: Pusher, session: Session, runtime: CurrentRuntime, receiver: CurrentReceiver
+) -> Response:
+    """Take an event. The answer is 202 once all that follows from it is committed, and for a repeat as well."""
+    try:
+        await _take(request, caller, session, runtime, receiver)
+    except BaseException:
+        # Our own answer to it would else look like success, and half of an event be committed.
+        await undo(session)
+        raise
+    return Response(status_code=202)
+
+
+async def _take(
+    request: Request, caller: Caller, session: AsyncSession, runtime: Runtime, receiver: Receiver
+) -> None:
+    provider, found = await _served(session, caller)
+    setattr(request.state, _SAID, provider.id)
+    text = await _token_of(request)
+    now = (await repository.database_now(session)).timestamp()
+    # No connection to the database is held while the transmitter is asked for its keys.
+    await session.commit()
+    event, critical = await receiver.check(found, text, now)
+    provider, still = await _served(session, caller)
+    if still != found:
+        raise Unavailable("The settings of this provider have just changed; repeat the request.")
+    acting = Acting(session, caller, runtime.signer, request.state.request_id)
+    await receive(acting, provider, event, critical)
+
+
+async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, Configured]:
+    provider = await provider_served(session, Surface.SIGNALS, caller)
+    found = configured(provider)
+    if found is None:
+        raise Forbidden("The signals settings of this provider name no issuer.")
+    return provider, found
+
+
+async def _token_of(request: Request) -> str:
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise _NotAnEvent(415, "Compressed bodies are not taken.")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TAKEN:
+        raise _NotAnEvent(415, f"Send the event token as {_TAKEN}.")
+    body = (await request.body()).strip()
+    if len(body) > MOST_CHARACTERS:
+        raise _NotAnEvent(413, f"An event token has at most {MOST_CHARACTERS} characters.")
+    return body.decode("ascii", "replace")

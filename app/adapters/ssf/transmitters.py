@@ -1,0 +1,272 @@
+"""Transmitters as we ask them: their configuration and keys, their API for streams, and the events that wait there."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
+
+from app.domain.security_events import STREAM_STATUSES
+from app.features.signals.ports import Access, MadeStream, Transmitter, TransmitterFault, WantedStream
+from app.kit.jose.keys import Key, ProviderFault
+from app.kit.jose.published import TIMEOUTS, in_time, is_safe, read_object, usable_keys
+from app.kit.outbound import OutboundClient, Timeouts
+from app.kit.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
+
+WELL_KNOWN = "/.well-known/ssf-configuration"
+PUSH, POLL = "urn:ietf:rfc:8935", "urn:ietf:rfc:8936"
+_METHODS = {"push": PUSH, "poll": POLL}
+_MOST_BYTES = 1024 * 1024
+_LONGEST_ID = 255
+_POLL_TIMEOUTS = Timeouts(connect=3.0, first_byte=10.0, idle=5.0, total=15.0)
+_POLL_WITHIN_S = 20.0
+_ENDPOINTS = ("jwks_uri", "configuration_endpoint", "status_endpoint", "verification_endpoint")
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a transmitter says of itself (SSF 1.0 section 7)."""
+
+    jwks_uri: str | None
+    configuration_endpoint: str | None
+    status_endpoint: str | None
+    verification_endpoint: str | None
+    methods: frozenset[str] = frozenset()
+    critical: frozenset[str] = frozenset()
+    """Members of complex subjects that a receiver has to go by, or leave the event alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought: event tokens by their ``jti``, and whether more wait."""
+
+    sets: Mapping[str, str] = field(repr=False)
+    more: bool
+
+
+class Transmitters:
+    """Implements ``TransmitterApi``, and fetches keys and events."""
+
+    def __init__(self, outbound: OutboundClient) -> None:
+        self._outbound = outbound
+        self._known: dict[Transmitter, Configuration] = {}
+
+    async def keys_of(self, transmitter: Transmitter) -> tuple[Key, ...]:
+        """The keys that it signs with, those that we can use. Raises ``ProviderFault``."""
+        return await in_time(self._keys_of(transmitter))
+
+    def critical_of(self, transmitter: Transmitter) -> frozenset[str]:
+        """The members of subjects that it called critical when its keys were fetched last."""
+        known = self._known.get(transmitter)
+        return frozenset() if known is None else known.critical
+
+    def forget(self, all_but: Collection[Transmitter]) -> None:
+        """Forget those that nobody has set any more."""
+        self._known = {one: known for one, known in self._known.items() if one in all_but}
+
+    async def set_stream(self, access: Access, stream_id: str | None, wanted: WantedStream) -> MadeStream:
+        """Make a stream, or bring the one that is there to what is wanted (SSF 1.0 section 8.1.1)."""
+        configuration = await self._asked(access)
+        endpoint = _has(configuration.configuration_endpoint, "stream management")
+        method = _METHODS[wanted.delivery]
+        if configuration.methods and method not in configuration.methods:
+            raise TransmitterFault(f"it does not deliver by {wanted.delivery}", refused=True)
+        body = _stream_body(method, wanted)
+        if stream_id is None:
+            stream_id = await self._find_stream(access, endpoint, method, wanted)
+        if stream_id is not None:
+            status, answer = await self._ask(
+                access, "PATCH", endpoint, {"stream_id": stream_id, **body}, {200, 404}
+            )
+            if status == 404:
+                # Ended over there, by somebody else.
+                stream_id = None
+        if stream_id is None:
+            _, answer = await self._ask(access, "POST", endpoint, body, {200, 201})
+        made = _made(access.transmitter.issuer, method, wanted, answer)
+        return MadeStream(made.id, made.poll_url, await self._status(access, configuration, made.id))
+
+    async def delete_stream(self, access: Access, stream_id: str) -> None:
+        """End a stream; one that is gone already is no fault."""
+        configuration = await self._asked(access)
+        endpoint = _has(configuration.configuration_endpoint, "stream management")
+        await self._ask(access, "DELETE", _of_stream(endpoint, stream_id), None, {200, 204, 404})
+
+    async def ask_verification(self, access: Access, stream_id: str, state: str) -> str:
+        """Have a verification event with this state sent; the status of the stream."""
+        configuration = await self._asked(access)
+        endpoint = _has(configuration.verification_endpoint, "verification")
+        await self._ask(access, "POST", endpoint, {"stream_id": stream_id, "state": state}, {200, 202, 204})
+        return await self._status(access, configuration, stream_id)
+
+    async def poll(
+        self, access: Access, url: str, most: int, taken: Sequence[str], refused: Mapping[str, JsonObject]
+    ) -> Polled:
+        """Ask for events (RFC 8936 section 2), saying which of those before were taken. Raises ``TransmitterFault``."""
+        body: JsonObject = {"maxEvents": most, "returnImmediately": True}
+        if taken:
+            body["ack"] = list(taken)
+        if refused:
+            body["setErrs"] = dict(refused)
+        _, answer = await self._ask(access, "POST", url, body, {200}, _POLL_TIMEOUTS, _POLL_WITHIN_S)
+        sets = answer.get("sets", {}) if isinstance(answer, dict) else None
+        if not isinstance(answer, dict) or not isinstance(sets, dict):
+            raise TransmitterFault("it does not answer with events")
+        texts = {jti: text for jti, text in sets.items() if isinstance(text, str)}
+        if len(texts) != len(sets):
+            raise TransmitterFault("it answers with events that are no text")
+        return Polled(dict(list(texts.items())[:most]), answer.get("moreAvailable") is True)
+
+    async def _keys_of(self, transmitter: Transmitter) -> tuple[Key, ...]:
+        if transmitter.jwks_uri is None:
+            self._known[transmitter] = configuration = await self._configuration(transmitter.issuer)
+            if configuration.jwks_uri is None:
+                raise ProviderFault("its configuration names no keys")
+            return await self._keys_at(configuration.jwks_uri)
+        keys, _ = await asyncio.gather(self._keys_at(transmitter.jwks_uri), self._learn(transmitter))
+        return keys
+
+    async def _learn(self, transmitter: Transmitter) -> None:
+        """Its keys are known without; what else it says matters all the same."""
+        with suppress(ProviderFault):
+            self._known[transmitter] = await in_time(self._configuration(transmitter.issuer))
+
+    async def _keys_at(self, url: str) -> tuple[Key, ...]:
+        return usable_keys((await self._get(url)).get("keys"))
+
+    async def _configuration(self, issuer: str) -> Configuration:
+        document = await self._get(configuration_url(issuer))
+        # SSF 1.0 section 7.2.4: or one transmitter could speak for another.
+        if document.get("issuer") != issuer:
+            raise ProviderFault("its configuration names another issuer")
+        endpoints: dict[str, str | None] = {}
+        for name in _ENDPOINTS:
+            url = document.get(name)
+            if url is not None and not (isinstance(url, str) and is_safe(issuer, url)):
+                raise ProviderFault(f"its {name} is not at an https address")
+            endpoints[name] = url
+        return Configuration(
+            **endpoints,
+            methods=_texts(document.get("delivery_methods_supported")),
+            critical=_texts(document.get("critical_subject_members")),
+        )
+
+    async def _get(self, url: str) -> JsonObject:
+        headers = [(b"accept", b"application/json")]
+        return await read_object(await self._outbound.request("GET", url, headers, timeouts=TIMEOUTS))
+
+    async def _asked(self, access: Access) -> Configuration:
+        try:
+            return await in_time(self._configuration(access.transmitter.issuer))
+        except ProviderFault as fault:
+            raise TransmitterFault(fault.reason) from None
+
+    async def _find_stream(
+        self, access: Access, endpoint: str, method: str, wanted: WantedStream
+    ) -> str | None:
+        """The stream that is ours already: made by an attempt whose answer was lost, or by hand."""
+        status, answer = await self._ask(access, "GET", endpoint, None, {200, 403, 404, 405})
+        for one in (answer if isinstance(answer, list) else [answer]) if status == 200 else []:
+            if not isinstance(one, dict):
+                continue
+            id, delivery = one.get("stream_id"), one.get("delivery")
+            if not isinstance(id, str) or not isinstance(delivery, dict) or delivery.get("method") != method:
+                continue
+            if method == POLL or delivery.get("endpoint_url") == wanted.push_url:
+                return id
+        return None
+
+    async def _status(self, access: Access, configuration: Configuration, stream_id: str) -> str:
+        if configuration.status_endpoint is None:
+            return "unknown"
+        url = _of_stream(configuration.status_endpoint, stream_id)
+        _, answer = await self._ask(access, "GET", url, None, {200})
+        status = answer.get("status") if isinstance(answer, dict) else None
+        return str(status) if status in STREAM_STATUSES else "unknown"
+
+    async def _ask(
+        self,
+        access: Access,
+        method: str,
+        url: str,
+        body: JsonObject | None,
+        statuses: Collection[int],
+        timeouts: Timeouts = TIMEOUTS,
+        within_s: float = 10.0,
+    ) -> tuple[int, JsonValue]:
+        """The status of an answer, one of ``statuses``, and its JSON if there is any. Raises ``TransmitterFault``."""
+        headers = [
+            (b"accept", b"application/json"),
+            (b"authorization", b"Bearer " + access.token.encode("ascii")),
+        ]
+        if body is not None:
+            headers.append((b"content-type", b"application/json"))
+        sent = b"" if body is None else dumps(body)
+
+        async def ask() -> tuple[int, bytes]:
+            response = await self._outbound.request(method, url, headers, sent, timeouts=timeouts)
+            try:
+                return response.status, await response.read(_MOST_BYTES)
+            finally:
+                response.close()
+
+        try:
+            status, content = await in_time(ask(), within_s)
+        except ProviderFault as fault:
+            raise TransmitterFault(fault.reason) from None
+        if status not in statuses:
+            raise TransmitterFault(f"it answers {status}", refused=400 <= status < 500)
+        try:
+            return status, loads(content) if content else None
+        except StrictJsonError:
+            raise TransmitterFault("it does not answer with JSON") from None
+
+
+def configuration_url(issuer: str) -> str:
+    """Where a transmitter's configuration is: the well-known path goes before that of the issuer (SSF 1.0 section
+    7.2.1)."""
+    parts = urlsplit(issuer)
+    return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path.rstrip('/')}"
+
+
+def _has(endpoint: str | None, what: str) -> str:
+    if endpoint is None:
+        raise TransmitterFault(f"its configuration names no address for {what}", refused=True)
+    return endpoint
+
+
+def _of_stream(endpoint: str, stream_id: str) -> str:
+    return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}stream_id={quote(stream_id, safe='')}"
+
+
+def _stream_body(method: str, wanted: WantedStream) -> JsonObject:
+    delivery: JsonObject = {"method": method}
+    if method == PUSH:
+        delivery["endpoint_url"] = wanted.push_url
+        if wanted.authorization is not None:
+            delivery["authorization_header"] = wanted.authorization
+    return {"delivery": delivery, "events_requested": list(wanted.events), "description": "Scopegate"}
+
+
+def _made(issuer: str, method: str, wanted: WantedStream, answer: JsonValue) -> MadeStream:
+    if not isinstance(answer, dict):
+        raise TransmitterFault("it does not say what stream it made")
+    id, delivery, said = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
+    if not isinstance(id, str) or not 0 < len(id) <= _LONGEST_ID or not id.isprintable():
+        raise TransmitterFault("it does not name the stream that it made")
+    if answer.get("iss", issuer) != issuer:
+        raise TransmitterFault("its stream is of another issuer", refused=True)
+    if said is not None and wanted.audiences.isdisjoint(said if isinstance(said, list) else [said]):
+        raise TransmitterFault("its stream is for an audience that the settings do not name", refused=True)
+    if not isinstance(delivery, dict) or delivery.get("method") != method:
+        raise TransmitterFault("its stream is not delivered as it was asked to be", refused=True)
+    url = delivery.get("endpoint_url")
+    if method == PUSH:
+        return MadeStream(id, None, "unknown")
+    if not isinstance(url, str) or not is_safe(issuer, url):
+        raise TransmitterFault("it does not say at which https address its events wait")
+    return MadeStream(id, url, "unknown")
+
+
+def _texts(value: JsonValue) -> frozenset[str]:
+    return frozenset(one for one in value if isinstance(one, str)) if isinstance(value, list) else frozenset()
