@@ -119,6 +119,10 @@ class GrantQuery(ListQuery):
     )
     group_id: list[GroupId] = Field(default_factory=list, description="Grants made to these groups.")
     status: list[GrantStatusName] = Field(default_factory=list)
+    expires_after: Time | None = Field(
+        default=None, description="Only those that expire after this time, or never."
+    )
+    expires_before: Time | None = Field(default=None, description="Only those that expire before this time.")
     q: ShortText | None = Field(default=None, description="Text in the reason.")
     include: Literal["ended"] | None = Field(
         default=None, description="`ended` shows ended ones too, to those who may read the audit."

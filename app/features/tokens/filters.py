@@ -27,6 +27,10 @@ def select_tokens(query: TokenQuery) -> Select[Token]:
         statement = statement.where(repository.can_reach(query.server_id))
     if query.status:
         statement = statement.where(repository.has_status([status.value for status in query.status]))
+    if query.expires_after is not None:
+        statement = statement.where(col(Token.expires_at) > query.expires_after)
+    if query.expires_before is not None:
+        statement = statement.where(col(Token.expires_at) < query.expires_before)
     if query.q:
         statement = statement.where(col(Token.name).icontains(query.q, autoescape=True))
     return statement

@@ -77,6 +77,8 @@ class TokenQuery(ListQuery):
     parent_id: list[TokenId] = Field(default_factory=list)
     server_id: ServerId | None = Field(default=None, description="Tokens whose scope can reach this server.")
     status: list[TokenStatus] = Field(default_factory=list)
+    expires_after: Time | None = Field(default=None, description="Only those that expire after this time.")
+    expires_before: Time | None = Field(default=None, description="Only those that expire before this time.")
     q: ShortText | None = Field(default=None, description="Text in the name.")
     sort: TokenOrder = Field(default="-created_at", description="What the list is sorted by.")
 

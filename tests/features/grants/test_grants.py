@@ -191,6 +191,14 @@ async def test_the_status_follows_the_clock_and_filters_lists(
         found = (await api.get(PATH, params={"status": status})).json()["items"]
         assert [(item["id"], item["status"]) for item in found] == [(right["id"], status)]
     assert len((await api.get(PATH, params={"identity_id": ada["id"]})).json()["items"]) == 3
+    for params, expected in (
+        ({"expires_before": at(1800)}, ["expired"]),
+        ({"expires_after": at(1800), "expires_before": at(7200)}, ["active"]),
+        # What holds until it is ended is among those that expire last.
+        ({"expires_after": at(1800), "sort": "expires_at"}, ["active", "scheduled"]),
+    ):
+        found = (await api.get(PATH, params=params)).json()["items"]
+        assert [item["status"] for item in found] == expected
     everything = {"identity_id": ada["id"], "include": "ended"}
     assert len((await api.get(PATH, params=everything)).json()["items"]) == 4
     issuer = await api_as("issuer")

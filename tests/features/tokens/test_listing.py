@@ -88,6 +88,10 @@ async def test_filters_find_by_holder_parent_name_and_server(world: World) -> No
     assert set(await ids(world, server_id=other)) == {grants["id"], child["id"], to_all["id"]}
     assert await ids(world, created_after=in_days(1)) == []
     assert set(await ids(world, created_before=in_days(1))) == everyone
+    assert await ids(world, expires_before=in_days(3)) == [child["id"]]
+    assert set(await ids(world, expires_after=in_days(3))) == everyone - {child["id"]}
+    within = {"expires_after": in_days(0), "expires_before": in_days(3), "sort": "expires_at"}
+    assert await ids(world, **within) == [child["id"]]
 
 
 @pytest.mark.parametrize(
