@@ -1,5 +1,7 @@
 """The client and the real service: identities, groups, and who leaves."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from scopegate_client import Client
 from scopegate_client.errors import Conflict, InvalidArgument, NotFound, PreconditionFailed, ValidationFailed
@@ -44,6 +46,28 @@ def test_a_leaver_is_found_by_whichever_name_one_has(client: Client) -> None:
         client.identities.offboard(grace.id, reason="left"),
     ):
         assert (again.changed, again.receipt_id) == (False, receipt.receipt_id)
+
+
+@drives(
+    *("list_scheduled_offboardings", "get_scheduled_offboarding", "cancel_scheduled_offboarding"),
+    *("list_offboarding_receipts", "get_offboarding_receipt", "get_public_keys"),
+)
+def test_a_leaver_is_set_for_later_and_their_receipt_is_kept(client: Client) -> None:
+    grace = client.identities.create(kind="person", user_name=name("grace"))
+    last_day = datetime.now(UTC) + timedelta(days=30)
+    answer = client.identities.offboard(grace.id, reason="leaves", effective_at=last_day)
+    assert (answer.changed, answer.scheduled and answer.scheduled.effective_at) == (False, last_day)
+    [waits] = client.scheduled_offboardings.list(identity_id=grace.id, status="pending")
+    assert client.scheduled_offboardings.get(waits.id) == waits
+    with pytest.raises(PreconditionFailed):
+        client.scheduled_offboardings.cancel(waits.id, if_match=waits.revision + 1)
+    assert client.scheduled_offboardings.cancel(waits.id, if_match=waits.revision).status == "cancelled"
+    receipt_id = client.identities.offboard(grace.id, reason="left").receipt_id
+    assert receipt_id is not None
+    receipt = client.offboarding_receipts.get(receipt_id)
+    assert [found.id for found in client.offboarding_receipts.list(identity_id=grace.id)] == [receipt_id]
+    keys = client.offboarding_receipts.get_public_keys().keys
+    assert receipt.key_id in [key.kid for key in keys]
 
 
 @drives("erase_identity")

@@ -213,6 +213,19 @@ def test_offboarding_previews_and_prints_the_receipt(sg: Sg, owner: Client, by: 
     assert (again["changed"], again["receipt_id"]) == (False, receipt["receipt_id"])
 
 
+def test_an_offboarding_can_be_set_for_later(sg: Sg, owner: Client) -> None:
+    leaver = owner.identities.create(kind="person", user_name=name("leaver"))
+    words = ("offboard", leaver.user_name, "--reason", "leaves", "--at", "30d")
+    assert "this is what would end" in sg(*words, "--dry-run")[2]
+    code, out, err = sg(*words)
+    assert code == 0, err
+    [scheduled] = owner.scheduled_offboardings.list(identity_id=leaver.id)
+    assert scheduled.id in out + err
+    assert "Nothing has ended yet" in out + err
+    assert owner.identities.get(leaver.id).status == "active"
+    assert sg("offboard", leaver.id, "--reason", "leaves", "--at", "some day")[0] == 2
+
+
 def test_an_identity_is_suspended_and_reinstated_by_its_user_name(sg: Sg, owner: Client) -> None:
     user_name = name("ada")
     ada = owner.identities.create(kind="person", user_name=user_name, display_name="Ada \x9b31m\u202e")

@@ -16,7 +16,7 @@ from app.kit.problems import COMMON_PROBLEMS
 from app.kit.runtime import CurrentRuntime
 from app.kit.schemas import Strict
 
-router = APIRouter(tags=["identities"], route_class=TransactionalRoute)
+router = APIRouter(tags=["offboarding-receipts"], route_class=TransactionalRoute)
 _PREFIX = "/api/v1/offboarding-receipts"
 _KEYS_MAX_AGE_S = 300
 

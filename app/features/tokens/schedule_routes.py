@@ -18,7 +18,7 @@ from app.kit.runtime import CurrentRuntime
 
 router = APIRouter(
     prefix="/api/v1/scheduled-offboardings",
-    tags=["identities"],
+    tags=["scheduled-offboardings"],
     route_class=TransactionalRoute,
     responses=COMMON_PROBLEMS,
 )

@@ -42,6 +42,8 @@ _TAGS = {
     "servers": "MCP servers: where they are, the credential that calls to them carry, and which of their tools exist.",
     "tools": "The tools that syncing found on the servers, their risk, and the definitions that were approved.",
     "identities": "People, and the agents that they answer for. Offboarding ends all that one and its agents can do.",
+    "scheduled-offboardings": "Offboardings that are set for later: when, why, and what became of them.",
+    "offboarding-receipts": "What each offboarding ended, signed, to be kept as proof; and the keys to check it with.",
     "groups": "Sets of identities that grants can be made to.",
     "grants": "Durable rights: who may use which tools of which servers, from when, until when.",
     "approvals": "Calls that wait for a person: what is asked, by whom, and who may say yes, once.",

@@ -1,5 +1,7 @@
 """The resources that read better with a word more than the contract has for them."""
 
+from datetime import datetime
+
 from scopegate_client._call import Call
 from scopegate_client._generated.api.identities import AsyncIdentitiesResource as _AsyncIdentitiesResource
 from scopegate_client._generated.api.identities import IdentitiesResource as _IdentitiesResource
@@ -20,6 +22,7 @@ class IdentitiesResource(_IdentitiesResource):
         user_name: str | None = None,
         reason: str,
         transfer_agents_to: str | Unset | None = UNSET,
+        effective_at: datetime | Unset | None = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
@@ -33,6 +36,8 @@ class IdentitiesResource(_IdentitiesResource):
             user_name: Whom, by user name.
             reason: Why; it is kept with the receipt.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            effective_at: When it shall happen, at most a year ahead; at once without one. Nothing ends before:
+                `scheduled` of the answer says what will.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: nothing is done if there is another by now.
         """
@@ -43,6 +48,7 @@ class IdentitiesResource(_IdentitiesResource):
                 user_name,
                 reason,
                 transfer_agents_to,
+                effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -60,6 +66,7 @@ class AsyncIdentitiesResource(_AsyncIdentitiesResource):
         user_name: str | None = None,
         reason: str,
         transfer_agents_to: str | Unset | None = UNSET,
+        effective_at: datetime | Unset | None = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
@@ -73,6 +80,8 @@ class AsyncIdentitiesResource(_AsyncIdentitiesResource):
             user_name: Whom, by user name.
             reason: Why; it is kept with the receipt.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            effective_at: When it shall happen, at most a year ahead; at once without one. Nothing ends before:
+                `scheduled` of the answer says what will.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: nothing is done if there is another by now.
         """
@@ -83,6 +92,7 @@ class AsyncIdentitiesResource(_AsyncIdentitiesResource):
                 user_name,
                 reason,
                 transfer_agents_to,
+                effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -95,6 +105,7 @@ def _offboard(
     user_name: str | None,
     reason: str,
     transfer_agents_to: str | Unset | None,
+    effective_at: datetime | Unset | None,
     *,
     dry_run: bool,
     if_match: int | str | None,
@@ -109,6 +120,7 @@ def _offboard(
             identity_id,
             reason=reason,
             transfer_agents_to=transfer_agents_to,
+            effective_at=effective_at,
             dry_run=dry_run,
             if_match=if_match,
         )
@@ -117,6 +129,7 @@ def _offboard(
         user_name=user_name,
         reason=reason,
         transfer_agents_to=transfer_agents_to,
+        effective_at=effective_at,
         dry_run=dry_run,
         if_match=if_match,
     )

@@ -18,7 +18,15 @@ from .api.identity_providers import (
 )
 from .api.me import AsyncMeResource, MeResource
 from .api.oauth import AsyncOauthResource, OauthResource
+from .api.offboarding_receipts import (
+    AsyncOffboardingReceiptsResource,
+    OffboardingReceiptsResource,
+)
 from .api.policies import AsyncPoliciesResource, PoliciesResource
+from .api.scheduled_offboardings import (
+    AsyncScheduledOffboardingsResource,
+    ScheduledOffboardingsResource,
+)
 from .api.servers import AsyncServersResource, ServersResource
 from .api.service_accounts import AsyncServiceAccountsResource, ServiceAccountsResource
 from .api.tokens import AsyncTokensResource, TokensResource
@@ -45,6 +53,16 @@ class Resources:
     def identities(self) -> IdentitiesResource:
         """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
         return IdentitiesResource(self._driver)
+
+    @cached_property
+    def scheduled_offboardings(self) -> ScheduledOffboardingsResource:
+        """Offboardings that are set for later: when, why, and what became of them."""
+        return ScheduledOffboardingsResource(self._driver)
+
+    @cached_property
+    def offboarding_receipts(self) -> OffboardingReceiptsResource:
+        """What each offboarding ended, signed, to be kept as proof; and the keys to check it with."""
+        return OffboardingReceiptsResource(self._driver)
 
     @cached_property
     def groups(self) -> GroupsResource:
@@ -141,6 +159,16 @@ class AsyncResources:
     def identities(self) -> AsyncIdentitiesResource:
         """People, and the agents that they answer for. Offboarding ends all that one and its agents can do."""
         return AsyncIdentitiesResource(self._driver)
+
+    @cached_property
+    def scheduled_offboardings(self) -> AsyncScheduledOffboardingsResource:
+        """Offboardings that are set for later: when, why, and what became of them."""
+        return AsyncScheduledOffboardingsResource(self._driver)
+
+    @cached_property
+    def offboarding_receipts(self) -> AsyncOffboardingReceiptsResource:
+        """What each offboarding ended, signed, to be kept as proof; and the keys to check it with."""
+        return AsyncOffboardingReceiptsResource(self._driver)
 
     @cached_property
     def groups(self) -> AsyncGroupsResource:

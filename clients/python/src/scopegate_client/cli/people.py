@@ -5,13 +5,13 @@ from typing import Annotated, Any
 import typer
 
 from scopegate_client import UNSET
-from scopegate_client.cli import asking
+from scopegate_client.cli import asking, values
 from scopegate_client.cli.choices import choice
 from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.failing import usage
 from scopegate_client.cli.finding import find_identity, is_id
 from scopegate_client.cli.listing import LimitOption, answer_list, page_size
-from scopegate_client.cli.output import Column
+from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import Identity, IdentityKind, IdentityStatus, OffboardReceipt
 
 app = typer.Typer(help="People and agents.", no_args_is_help=True)
@@ -44,6 +44,7 @@ _RECEIPT: list[Column[OffboardReceipt]] = [
     Column("CALLS CUT", lambda receipt: receipt.revoked.in_flight),
     Column("APPROVALS WITHDRAWN", lambda receipt: receipt.revoked.approvals),
     Column("ADMINISTRATOR DISABLED", lambda receipt: receipt.revoked.administrator),
+    Column("SCHEDULED FOR", lambda receipt: receipt.scheduled.effective_at if receipt.scheduled else None),
 ]
 
 
@@ -120,35 +121,45 @@ def offboard(
             "--transfer-agents-to", help="Who answers for the agents from now on: a user name or idn_..."
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="WHEN",
+            help="Later: in a span as 12h or 30d, or at a time as 2026-12-31T17:00:00Z.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would end.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """End all that a leaver can do, and print the receipt.
 
-    Their tokens, those of their agents, calls in flight and an administrator's access end at once. On a terminal
-    it shows what would end, and asks.
+    Their tokens, those of their agents, calls in flight and an administrator's access end at once, or all of it at
+    the time that --at says. On a terminal it shows what would end, and asks.
     """
     if sum(each is not None for each in (identity, external_id, user_name)) != 1:
         raise usage("Say whom to offboard: IDENTITY, or --external-id, or --user-name, and one of them only.")
     if identity is not None and not is_id(identity, "idn"):
         identity, user_name = None, identity
+    effective_at = values.later(at) if at is not None else UNSET
     with session.client() as client:
         heir = find_identity(client, transfer_agents_to).id if transfer_agents_to is not None else None
 
-        def ask(*, dry_run: bool, if_match: int | None = None) -> OffboardReceipt:
+        def ask(*, dry_run: bool, if_match: int | None = None, now: bool = False) -> OffboardReceipt:
             return client.identities.offboard(
                 identity,
                 external_id=external_id,
                 user_name=user_name,
                 reason=reason,
                 transfer_agents_to=heir if heir is not None else UNSET,
+                effective_at=UNSET if now else effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
             )
 
         seen: int | None = None
         if not dry_run and not yes and asking.someone_is_there():
-            preview = ask(dry_run=True)
+            preview = ask(dry_run=True, now=True)
             seen = _agree(preview) if preview.changed else None
         receipt = ask(dry_run=dry_run, if_match=seen)
     if session.output.is_json:
@@ -157,6 +168,10 @@ def offboard(
         session.output.fields(receipt, _RECEIPT)
     if dry_run:
         session.output.remark("Nothing was changed: this is what would end.")
+    elif receipt.scheduled is not None:
+        session.output.remark(
+            f"Nothing has ended yet: it is set for {shown(receipt.scheduled.effective_at)} ({receipt.scheduled.id})."
+        )
     elif not receipt.changed:
         session.output.remark("They were offboarded before: this is the first receipt.")
 

@@ -11,6 +11,9 @@ from .administrator_page import AdministratorPage
 from .administrator_status import AdministratorStatus
 from .all_servers import AllServers
 from .all_tools import AllTools
+from .applied import Applied
+from .applied_outcome import AppliedOutcome
+from .applied_proposal import AppliedProposal
 from .approval import Approval
 from .approval_arguments import ApprovalArguments
 from .approval_decision import ApprovalDecision
@@ -55,6 +58,8 @@ from .counted_use import CountedUse
 from .create_access_token_body import CreateAccessTokenBody
 from .credential_summary import CredentialSummary
 from .definition_change import DefinitionChange
+from .end_proposal import EndProposal
+from .ended_token import EndedToken
 from .env_credential import EnvCredential
 from .environment_variables import EnvironmentVariables
 from .explain_request import ExplainRequest
@@ -102,12 +107,16 @@ from .issued_credential import IssuedCredential
 from .issued_token import IssuedToken
 from .issued_webhook_secret import IssuedWebhookSecret
 from .json_schema import JsonSchema
+from .json_web_key import JsonWebKey
+from .json_web_key_set import JsonWebKeySet
 from .keep_arguments import KeepArguments
 from .kept_arguments import KeptArguments
 from .label_changes import LabelChanges
 from .labels import Labels
 from .listed_scope import ListedScope
 from .me import Me
+from .narrow_proposal import NarrowProposal
+from .narrowing_note import NarrowingNote
 from .needed_approval import NeededApproval
 from .new_tools import NewTools
 from .no_credential import NoCredential
@@ -117,6 +126,12 @@ from .o_auth_error import OAuthError
 from .offboard_receipt import OffboardReceipt
 from .offboard_request import OffboardRequest
 from .offboard_revocations import OffboardRevocations
+from .offboard_transfer import OffboardTransfer
+from .offboarded_by import OffboardedBy
+from .offboarded_via import OffboardedVia
+from .offboarding_receipt import OffboardingReceipt
+from .offboarding_receipt_content import OffboardingReceiptContent
+from .offboarding_receipt_page import OffboardingReceiptPage
 from .permission import Permission
 from .policy import Policy
 from .policy_action import PolicyAction
@@ -152,6 +167,8 @@ from .problem import Problem
 from .problem_error import ProblemError
 from .reached_server import ReachedServer
 from .reached_tool import ReachedTool
+from .receipt_agents import ReceiptAgents
+from .receipt_schedule import ReceiptSchedule
 from .recorded_decision import RecordedDecision
 from .rendered_policy import RenderedPolicy
 from .revoked_tokens import RevokedTokens
@@ -160,6 +177,9 @@ from .role import Role
 from .role_assignment import RoleAssignment
 from .role_map import RoleMap
 from .role_map_changes import RoleMapChanges
+from .scheduled_offboarding import ScheduledOffboarding
+from .scheduled_offboarding_page import ScheduledOffboardingPage
+from .scheduled_offboarding_status import ScheduledOffboardingStatus
 from .scim_attribute_changes import ScimAttributeChanges
 from .scim_attributes import ScimAttributes
 from .scim_link_attribute import ScimLinkAttribute
@@ -187,6 +207,11 @@ from .service_account_page import ServiceAccountPage
 from .service_account_status import ServiceAccountStatus
 from .service_account_update import ServiceAccountUpdate
 from .settable_tool_state import SettableToolState
+from .signal_credential_request import SignalCredentialRequest
+from .signal_stream import SignalStream
+from .signal_stream_error import SignalStreamError
+from .signal_stream_request import SignalStreamRequest
+from .signal_stream_status import SignalStreamStatus
 from .signals_delivery import SignalsDelivery
 from .signals_settings import SignalsSettings
 from .signals_settings_update import SignalsSettingsUpdate
@@ -196,6 +221,13 @@ from .simulated_call import SimulatedCall
 from .simulated_change import SimulatedChange
 from .simulated_decision import SimulatedDecision
 from .source import Source
+from .stale_access_page import StaleAccessPage
+from .stale_applied import StaleApplied
+from .stale_apply import StaleApply
+from .stale_grant import StaleGrant
+from .stale_kind import StaleKind
+from .stale_state import StaleState
+from .stale_token import StaleToken
 from .sync_state import SyncState
 from .token import Token
 from .token_bulk_revocation import TokenBulkRevocation
@@ -205,6 +237,7 @@ from .token_create import TokenCreate
 from .token_endpoint_auth_method import TokenEndpointAuthMethod
 from .token_order import TokenOrder
 from .token_page import TokenPage
+from .token_proposal import TokenProposal
 from .token_revocation import TokenRevocation
 from .token_revoke import TokenRevoke
 from .token_rotate import TokenRotate
@@ -225,8 +258,11 @@ from .tool_update import ToolUpdate
 from .tools_by_names import ToolsByNames
 from .tools_by_risk import ToolsByRisk
 from .transport import Transport
+from .unused_tool import UnusedTool
 from .upstream_credential import UpstreamCredential
 from .upstream_credential_kind import UpstreamCredentialKind
+from .used_part import UsedPart
+from .used_thing import UsedThing
 from .webhook import Webhook
 from .webhook_create import WebhookCreate
 from .webhook_delivery import WebhookDelivery
@@ -256,6 +292,9 @@ __all__ = (
     "AdministratorStatus",
     "AllServers",
     "AllTools",
+    "Applied",
+    "AppliedOutcome",
+    "AppliedProposal",
     "Approval",
     "ApprovalArguments",
     "ApprovalDecision",
@@ -300,6 +339,8 @@ __all__ = (
     "CreateAccessTokenBody",
     "CredentialSummary",
     "DefinitionChange",
+    "EndedToken",
+    "EndProposal",
     "EnvCredential",
     "EnvironmentVariables",
     "ExplainRequest",
@@ -347,21 +388,31 @@ __all__ = (
     "IssuedToken",
     "IssuedWebhookSecret",
     "JsonSchema",
+    "JsonWebKey",
+    "JsonWebKeySet",
     "KeepArguments",
     "KeptArguments",
     "LabelChanges",
     "Labels",
     "ListedScope",
     "Me",
+    "NarrowingNote",
+    "NarrowProposal",
     "NeededApproval",
     "NewTools",
     "NoCredential",
     "NotReplayable",
     "OAuthClientCredential",
     "OAuthError",
+    "OffboardedBy",
+    "OffboardedVia",
+    "OffboardingReceipt",
+    "OffboardingReceiptContent",
+    "OffboardingReceiptPage",
     "OffboardReceipt",
     "OffboardRequest",
     "OffboardRevocations",
+    "OffboardTransfer",
     "Permission",
     "Policy",
     "PolicyAction",
@@ -397,6 +448,8 @@ __all__ = (
     "ProblemError",
     "ReachedServer",
     "ReachedTool",
+    "ReceiptAgents",
+    "ReceiptSchedule",
     "RecordedDecision",
     "RenderedPolicy",
     "RevokedTokens",
@@ -405,6 +458,9 @@ __all__ = (
     "RoleAssignment",
     "RoleMap",
     "RoleMapChanges",
+    "ScheduledOffboarding",
+    "ScheduledOffboardingPage",
+    "ScheduledOffboardingStatus",
     "ScimAttributeChanges",
     "ScimAttributes",
     "ScimLinkAttribute",
@@ -432,15 +488,27 @@ __all__ = (
     "ServiceAccountStatus",
     "ServiceAccountUpdate",
     "SettableToolState",
+    "SignalCredentialRequest",
     "SignalsDelivery",
     "SignalsSettings",
     "SignalsSettingsUpdate",
+    "SignalStream",
+    "SignalStreamError",
+    "SignalStreamRequest",
+    "SignalStreamStatus",
     "SigningAlgorithm",
     "SimulatedCall",
     "SimulatedChange",
     "SimulatedDecision",
     "SimulateRequest",
     "Source",
+    "StaleAccessPage",
+    "StaleApplied",
+    "StaleApply",
+    "StaleGrant",
+    "StaleKind",
+    "StaleState",
+    "StaleToken",
     "SyncState",
     "Token",
     "TokenBulkRevocation",
@@ -450,6 +518,7 @@ __all__ = (
     "TokenEndpointAuthMethod",
     "TokenOrder",
     "TokenPage",
+    "TokenProposal",
     "TokenRevocation",
     "TokenRevoke",
     "TokenRotate",
@@ -470,8 +539,11 @@ __all__ = (
     "ToolState",
     "ToolUpdate",
     "Transport",
+    "UnusedTool",
     "UpstreamCredential",
     "UpstreamCredentialKind",
+    "UsedPart",
+    "UsedThing",
     "Webhook",
     "WebhookCreate",
     "WebhookDelivery",

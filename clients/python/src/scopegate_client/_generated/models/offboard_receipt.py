@@ -8,6 +8,8 @@ from attrs import define
 if TYPE_CHECKING:
     from ..models.identity import Identity
     from ..models.offboard_revocations import OffboardRevocations
+    from ..models.offboard_transfer import OffboardTransfer
+    from ..models.scheduled_offboarding import ScheduledOffboarding
 
 
 @define(kw_only=True)
@@ -18,24 +20,40 @@ class OffboardReceipt:
     """A person or agent that can hold tokens."""
 
     changed: bool
-    """Whether this request did it."""
+    """Whether this request offboarded the identity."""
 
     revoked: OffboardRevocations
     """What ended with the identity, or would end under `dry_run`."""
 
+    transferred: OffboardTransfer
+    """Agents that were handed over, or would be under `dry_run`."""
+
     receipt_id: None | str
-    """The audit event of the offboarding; none under `dry_run`."""
+    """The audit event of the offboarding; none under `dry_run`, nor before it has happened."""
+
+    scheduled: None | ScheduledOffboarding
+    """What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.scheduled_offboarding import ScheduledOffboarding
+
         identity = self.identity.to_dict()
 
         changed = self.changed
 
         revoked = self.revoked.to_dict()
 
+        transferred = self.transferred.to_dict()
+
         receipt_id: None | str
         receipt_id = self.receipt_id
+
+        scheduled: dict[str, Any] | None
+        if isinstance(self.scheduled, ScheduledOffboarding):
+            scheduled = self.scheduled.to_dict()
+        else:
+            scheduled = self.scheduled
 
         field_dict: dict[str, Any] = {}
         field_dict.update(
@@ -43,7 +61,9 @@ class OffboardReceipt:
                 "identity": identity,
                 "changed": changed,
                 "revoked": revoked,
+                "transferred": transferred,
                 "receipt_id": receipt_id,
+                "scheduled": scheduled,
             }
         )
         return field_dict
@@ -53,6 +73,8 @@ class OffboardReceipt:
         """From what JSON has."""
         from ..models.identity import Identity
         from ..models.offboard_revocations import OffboardRevocations
+        from ..models.offboard_transfer import OffboardTransfer
+        from ..models.scheduled_offboarding import ScheduledOffboarding
 
         d = dict(src_dict)
         identity = Identity.from_dict(d.pop("identity"))
@@ -61,6 +83,8 @@ class OffboardReceipt:
 
         revoked = OffboardRevocations.from_dict(d.pop("revoked"))
 
+        transferred = OffboardTransfer.from_dict(d.pop("transferred"))
+
         def _parse_receipt_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -68,9 +92,26 @@ class OffboardReceipt:
 
         receipt_id = _parse_receipt_id(d.pop("receipt_id"))
 
+        def _parse_scheduled(data: object) -> None | ScheduledOffboarding:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                scheduled_type_0 = ScheduledOffboarding.from_dict(data)
+
+                return scheduled_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | ScheduledOffboarding, data)
+
+        scheduled = _parse_scheduled(d.pop("scheduled"))
+
         return cls(
             identity=identity,
             changed=changed,
             revoked=revoked,
+            transferred=transferred,
             receipt_id=receipt_id,
+            scheduled=scheduled,
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
@@ -10,13 +11,17 @@ from ..types import UNSET, Unset
 
 @define(kw_only=True)
 class OffboardRequest:
-    """Why somebody leaves, and who answers for their agents from now on."""
+    """Why somebody leaves, who answers for their agents from then on, and when."""
 
     reason: str
-    """Why; it is kept with the receipt and with the tokens that end, not in the audit trail."""
+    """Why; it is kept beside the receipt and with the tokens that end, not in the audit trail."""
 
     transfer_agents_to: None | str | Unset = UNSET
     """An active person. Without one, the agents are suspended and their tokens end."""
+
+    effective_at: datetime.datetime | None | Unset = UNSET
+    """When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
+    offboarding that is set for later already is replaced."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -28,6 +33,14 @@ class OffboardRequest:
         else:
             transfer_agents_to = self.transfer_agents_to
 
+        effective_at: None | str | Unset
+        if isinstance(self.effective_at, Unset):
+            effective_at = UNSET
+        elif isinstance(self.effective_at, datetime.datetime):
+            effective_at = self.effective_at.isoformat()
+        else:
+            effective_at = self.effective_at
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
@@ -36,6 +49,8 @@ class OffboardRequest:
         )
         if transfer_agents_to is not UNSET:
             field_dict["transfer_agents_to"] = transfer_agents_to
+        if effective_at is not UNSET:
+            field_dict["effective_at"] = effective_at
         return field_dict
 
     @classmethod
@@ -53,7 +68,25 @@ class OffboardRequest:
 
         transfer_agents_to = _parse_transfer_agents_to(d.pop("transfer_agents_to", UNSET))
 
+        def _parse_effective_at(data: object) -> datetime.datetime | None | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, str):
+                    raise TypeError()
+                effective_at_type_0 = datetime.datetime.fromisoformat(data)
+
+                return effective_at_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(datetime.datetime | None | Unset, data)
+
+        effective_at = _parse_effective_at(d.pop("effective_at", UNSET))
+
         return cls(
             reason=reason,
             transfer_agents_to=transfer_agents_to,
+            effective_at=effective_at,
         )

@@ -33,7 +33,7 @@ class WebhookDelivery:
     """What the message tells of."""
 
     data: WebhookMessageData
-    """The ids of what it is about, by their names."""
+    """The ids of what it is about, and times, by their names."""
 
     state: WebhookDeliveryState
     """`pending` waits for its first or next attempt; `failed` is not tried again by itself: three days

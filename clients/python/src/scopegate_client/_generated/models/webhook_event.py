@@ -7,15 +7,20 @@ WebhookEvent = Literal[
     "grant.created",
     "grant.ended",
     "grant.expiring",
+    "grant.updated",
     "identity.created",
+    "identity.erased",
     "identity.offboarded",
+    "identity.offboarding_cancelled",
     "identity.offboarding_scheduled",
     "identity.reinstated",
     "identity.suspended",
+    "identity.updated",
     "token.expiring",
     "token.issued",
     "token.revoked",
     "token.rotated",
+    "token.updated",
 ]
 
 

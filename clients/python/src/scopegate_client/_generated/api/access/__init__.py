@@ -10,11 +10,19 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.access_explanation import AccessExplanation
+from ...models.applied_proposal import AppliedProposal
 from ...models.asked_arguments import AskedArguments
 from ...models.asking_client import AskingClient
 from ...models.server_part import ServerPart
+from ...models.stale_applied import StaleApplied
+from ...models.stale_grant import StaleGrant
+from ...models.stale_kind import StaleKind
+from ...models.stale_state import StaleState
+from ...models.stale_token import StaleToken
 from ...types import UNSET, Unset
+from . import apply_stale_access as _apply_stale_access
 from . import explain_access as _explain_access
+from . import list_stale_access as _list_stale_access
 
 
 class AccessResource(Resource):
@@ -72,6 +80,80 @@ class AccessResource(Resource):
             )
         )
 
+    def list_stale(
+        self,
+        *,
+        unused_for_days: int | None = None,
+        kind: StaleKind | Sequence[StaleKind] | None = None,
+        state: StaleState | Sequence[StaleState] | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        group_id: str | Sequence[str] | None = None,
+        server_id: str | None = None,
+        page_size: int | None = None,
+    ) -> Listing[StaleGrant | StaleToken]:
+        """List rights that nobody used, and what they could be narrowed to.
+
+        The grants that are in force and the tokens that live, of which nothing or not all was used in the
+        window. Uses
+        are written down within a minute, and only since `observed_since` is anything known of them.
+
+        Grants come first, newest first, then tokens. Where few of many are stale, a page may hold fewer
+        than `limit`, or
+        none, and still have a `next_cursor`.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            unused_for_days: How many days back the window goes.
+            state: By default what could be narrowed. Of tokens only those that are unused are told of.
+            identity_id: Grants made to these identities themselves, and their tokens.
+            group_id: Grants made to these groups, and tokens of their members.
+            server_id: What reaches this server now.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_stale_access.call(
+                unused_for_days=unused_for_days,
+                kind=kind,
+                state=state,
+                identity_id=identity_id,
+                group_id=group_id,
+                server_id=server_id,
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    def apply_stale(
+        self,
+        *,
+        unused_for_days: int,
+        items: Sequence[AppliedProposal | JsonObject],
+        dry_run: bool = False,
+    ) -> StaleApplied:
+        """Narrow or end grants as the report proposes.
+
+        Works each proposal out again, and applies it if it is still the one whose `digest` was sent: not if
+        the grant
+        was changed, or more of it was used. From then on, calls of what it no longer gives are refused,
+        with tokens in use
+        too.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            unused_for_days: How many days back the window goes.
+            items: The items of this page.
+            dry_run: Change nothing; answer what would change.
+        """
+        return self._send(
+            _apply_stale_access.call(
+                unused_for_days=unused_for_days,
+                items=items,
+                dry_run=dry_run,
+            )
+        )
+
 
 class AsyncAccessResource(AsyncResource):
     """Why a call is decided as it is, now or on another day."""
@@ -125,5 +207,79 @@ class AsyncAccessResource(AsyncResource):
                 at=at,
                 ip=ip,
                 client=client,
+            )
+        )
+
+    def list_stale(
+        self,
+        *,
+        unused_for_days: int | None = None,
+        kind: StaleKind | Sequence[StaleKind] | None = None,
+        state: StaleState | Sequence[StaleState] | None = None,
+        identity_id: str | Sequence[str] | None = None,
+        group_id: str | Sequence[str] | None = None,
+        server_id: str | None = None,
+        page_size: int | None = None,
+    ) -> AsyncListing[StaleGrant | StaleToken]:
+        """List rights that nobody used, and what they could be narrowed to.
+
+        The grants that are in force and the tokens that live, of which nothing or not all was used in the
+        window. Uses
+        are written down within a minute, and only since `observed_since` is anything known of them.
+
+        Grants come first, newest first, then tokens. Where few of many are stale, a page may hold fewer
+        than `limit`, or
+        none, and still have a `next_cursor`.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            unused_for_days: How many days back the window goes.
+            state: By default what could be narrowed. Of tokens only those that are unused are told of.
+            identity_id: Grants made to these identities themselves, and their tokens.
+            group_id: Grants made to these groups, and tokens of their members.
+            server_id: What reaches this server now.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_stale_access.call(
+                unused_for_days=unused_for_days,
+                kind=kind,
+                state=state,
+                identity_id=identity_id,
+                group_id=group_id,
+                server_id=server_id,
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    async def apply_stale(
+        self,
+        *,
+        unused_for_days: int,
+        items: Sequence[AppliedProposal | JsonObject],
+        dry_run: bool = False,
+    ) -> StaleApplied:
+        """Narrow or end grants as the report proposes.
+
+        Works each proposal out again, and applies it if it is still the one whose `digest` was sent: not if
+        the grant
+        was changed, or more of it was used. From then on, calls of what it no longer gives are refused,
+        with tokens in use
+        too.
+
+        Needs the permission `grants.write`.
+
+        Args:
+            unused_for_days: How many days back the window goes.
+            items: The items of this page.
+            dry_run: Change nothing; answer what would change.
+        """
+        return await self._send(
+            _apply_stale_access.call(
+                unused_for_days=unused_for_days,
+                items=items,
+                dry_run=dry_run,
             )
         )

@@ -40,6 +40,8 @@ class GrantsResource(Resource):
         identity_id: str | Sequence[str] | None = None,
         group_id: str | Sequence[str] | None = None,
         status: GrantStatus | Sequence[GrantStatus] | None = None,
+        expires_after: datetime.datetime | None = None,
+        expires_before: datetime.datetime | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
         sort: GrantOrder | None = None,
@@ -54,6 +56,8 @@ class GrantsResource(Resource):
             created_before: Only those made before this time.
             identity_id: Grants made to these identities themselves.
             group_id: Grants made to these groups.
+            expires_after: Only those that expire after this time, or never.
+            expires_before: Only those that expire before this time.
             q: Text in the reason.
             include: `ended` shows ended ones too, to those who may read the audit.
             sort: What grants are sorted by; `-` before it is from the top. Newest first by default.
@@ -66,6 +70,8 @@ class GrantsResource(Resource):
                 identity_id=identity_id,
                 group_id=group_id,
                 status=status,
+                expires_after=expires_after,
+                expires_before=expires_before,
                 q=q,
                 include=include,
                 sort=sort,
@@ -212,6 +218,8 @@ class AsyncGrantsResource(AsyncResource):
         identity_id: str | Sequence[str] | None = None,
         group_id: str | Sequence[str] | None = None,
         status: GrantStatus | Sequence[GrantStatus] | None = None,
+        expires_after: datetime.datetime | None = None,
+        expires_before: datetime.datetime | None = None,
         q: str | None = None,
         include: Literal["ended"] | None = None,
         sort: GrantOrder | None = None,
@@ -226,6 +234,8 @@ class AsyncGrantsResource(AsyncResource):
             created_before: Only those made before this time.
             identity_id: Grants made to these identities themselves.
             group_id: Grants made to these groups.
+            expires_after: Only those that expire after this time, or never.
+            expires_before: Only those that expire before this time.
             q: Text in the reason.
             include: `ended` shows ended ones too, to those who may read the audit.
             sort: What grants are sorted by; `-` before it is from the top. Newest first by default.
@@ -238,6 +248,8 @@ class AsyncGrantsResource(AsyncResource):
                 identity_id=identity_id,
                 group_id=group_id,
                 status=status,
+                expires_after=expires_after,
+                expires_before=expires_before,
                 q=q,
                 include=include,
                 sort=sort,

@@ -267,6 +267,7 @@ class IdentitiesResource(Resource):
         *,
         reason: str,
         transfer_agents_to: str | None | Unset = UNSET,
+        effective_at: datetime.datetime | None | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
@@ -275,12 +276,17 @@ class IdentitiesResource(Resource):
         Everything that it and its agents can do ends in one transaction. A repeat answers the first
         receipt.
 
+        With `effective_at` nothing ends yet: `changed` is false, and `scheduled` says what will happen, and
+        when.
+
         Needs the permission `identities.offboard`.
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it is kept with the receipt and with the tokens that end, not in the audit trail.
+            reason: Why; it is kept beside the receipt and with the tokens that end, not in the audit trail.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            effective_at: When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
+                offboarding that is set for later already is replaced.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -289,6 +295,7 @@ class IdentitiesResource(Resource):
                 identity_id,
                 reason=reason,
                 transfer_agents_to=transfer_agents_to,
+                effective_at=effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
             )
@@ -577,6 +584,7 @@ class AsyncIdentitiesResource(AsyncResource):
         *,
         reason: str,
         transfer_agents_to: str | None | Unset = UNSET,
+        effective_at: datetime.datetime | None | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
     ) -> OffboardReceipt:
@@ -585,12 +593,17 @@ class AsyncIdentitiesResource(AsyncResource):
         Everything that it and its agents can do ends in one transaction. A repeat answers the first
         receipt.
 
+        With `effective_at` nothing ends yet: `changed` is false, and `scheduled` says what will happen, and
+        when.
+
         Needs the permission `identities.offboard`.
 
         Args:
             identity_id: The id of an identity.
-            reason: Why; it is kept with the receipt and with the tokens that end, not in the audit trail.
+            reason: Why; it is kept beside the receipt and with the tokens that end, not in the audit trail.
             transfer_agents_to: An active person. Without one, the agents are suspended and their tokens end.
+            effective_at: When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
+                offboarding that is set for later already is replaced.
             dry_run: Change nothing; answer what would change.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
@@ -599,6 +612,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 identity_id,
                 reason=reason,
                 transfer_agents_to=transfer_agents_to,
+                effective_at=effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
             )

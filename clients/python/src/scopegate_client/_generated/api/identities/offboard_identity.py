@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from ...._call import (
     Call,
     entity_tag,
@@ -17,6 +19,7 @@ def call(
     *,
     reason: str,
     transfer_agents_to: str | None | Unset = UNSET,
+    effective_at: datetime.datetime | None | Unset = UNSET,
     dry_run: bool = False,
     if_match: int | str | None = None,
 ) -> Call[OffboardReceipt]:
@@ -38,6 +41,7 @@ def call(
             {
                 "reason": reason,
                 "transfer_agents_to": transfer_agents_to,
+                "effective_at": effective_at,
             }
         ),
         read=OffboardReceipt.from_dict,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 from ...._call import (
     Call,
     entity_tag,
@@ -15,6 +17,7 @@ def call(
     *,
     reason: str,
     transfer_agents_to: str | None | Unset = UNSET,
+    effective_at: datetime.datetime | None | Unset = UNSET,
     external_id: str | None = None,
     user_name: str | None = None,
     dry_run: bool = False,
@@ -37,6 +40,7 @@ def call(
             {
                 "reason": reason,
                 "transfer_agents_to": transfer_agents_to,
+                "effective_at": effective_at,
             }
         ),
         read=OffboardReceipt.from_dict,

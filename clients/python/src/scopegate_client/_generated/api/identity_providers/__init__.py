@@ -18,6 +18,8 @@ from ...models.role_map import RoleMap
 from ...models.role_map_changes import RoleMapChanges
 from ...models.scim_settings import ScimSettings
 from ...models.scim_settings_update import ScimSettingsUpdate
+from ...models.secret import Secret
+from ...models.signal_stream import SignalStream
 from ...models.signals_settings import SignalsSettings
 from ...models.signals_settings_update import SignalsSettingsUpdate
 from ...models.signing_algorithm import SigningAlgorithm
@@ -25,9 +27,14 @@ from ...models.workload import Workload
 from ...types import UNSET, Unset
 from . import create_identity_provider as _create_identity_provider
 from . import delete_identity_provider as _delete_identity_provider
+from . import delete_signal_stream as _delete_signal_stream
 from . import get_identity_provider as _get_identity_provider
+from . import get_signal_stream as _get_signal_stream
 from . import list_identity_providers as _list_identity_providers
+from . import set_signal_credential as _set_signal_credential
+from . import set_signal_stream as _set_signal_stream
 from . import update_identity_provider as _update_identity_provider
+from . import verify_signal_stream as _verify_signal_stream
 
 
 class IdentityProvidersResource(Resource):
@@ -246,6 +253,117 @@ class IdentityProvidersResource(Resource):
             )
         )
 
+    def get_signal_stream(
+        self,
+        identity_provider_id: str,
+    ) -> SignalStream:
+        """How the signals of a provider fare: whether its stream is alive, and when something came last.
+
+        Needs the permission `identity_providers.read`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+        """
+        return self._send(
+            _get_signal_stream.call(
+                identity_provider_id,
+            )
+        )
+
+    def set_signal_credential(
+        self,
+        identity_provider_id: str,
+        *,
+        access_token: Secret | str,
+        if_match: int | str | None = None,
+    ) -> SignalStream:
+        """Store the access token for the transmitter's API.
+
+        It goes to that transmitter alone, and is never shown.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _set_signal_credential.call(
+                identity_provider_id,
+                access_token=access_token,
+                if_match=if_match,
+            )
+        )
+
+    def set_signal_stream(
+        self,
+        identity_provider_id: str,
+        *,
+        push_secret: Secret | str | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> SignalStream:
+        """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _set_signal_stream.call(
+                identity_provider_id,
+                push_secret=push_secret,
+                if_match=if_match,
+            )
+        )
+
+    def delete_signal_stream(
+        self,
+        identity_provider_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End the stream at the transmitter.
+
+        What it pushes all the same is still taken: its settings say that.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _delete_signal_stream.call(
+                identity_provider_id,
+                if_match=if_match,
+            )
+        )
+
+    def verify_signal_stream(
+        self,
+        identity_provider_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> SignalStream:
+        """Ask the transmitter for a verification event.
+
+        `verified_at` says when it came.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _verify_signal_stream.call(
+                identity_provider_id,
+                if_match=if_match,
+            )
+        )
+
 
 class AsyncIdentityProvidersResource(AsyncResource):
     """The OpenID providers whose access tokens open this API, and what their claims mean here."""
@@ -459,6 +577,117 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 scim=scim,
                 signals=signals,
                 status=status,
+                if_match=if_match,
+            )
+        )
+
+    async def get_signal_stream(
+        self,
+        identity_provider_id: str,
+    ) -> SignalStream:
+        """How the signals of a provider fare: whether its stream is alive, and when something came last.
+
+        Needs the permission `identity_providers.read`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+        """
+        return await self._send(
+            _get_signal_stream.call(
+                identity_provider_id,
+            )
+        )
+
+    async def set_signal_credential(
+        self,
+        identity_provider_id: str,
+        *,
+        access_token: Secret | str,
+        if_match: int | str | None = None,
+    ) -> SignalStream:
+        """Store the access token for the transmitter's API.
+
+        It goes to that transmitter alone, and is never shown.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _set_signal_credential.call(
+                identity_provider_id,
+                access_token=access_token,
+                if_match=if_match,
+            )
+        )
+
+    async def set_signal_stream(
+        self,
+        identity_provider_id: str,
+        *,
+        push_secret: Secret | str | Unset = UNSET,
+        if_match: int | str | None = None,
+    ) -> SignalStream:
+        """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _set_signal_stream.call(
+                identity_provider_id,
+                push_secret=push_secret,
+                if_match=if_match,
+            )
+        )
+
+    async def delete_signal_stream(
+        self,
+        identity_provider_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> None:
+        """End the stream at the transmitter.
+
+        What it pushes all the same is still taken: its settings say that.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _delete_signal_stream.call(
+                identity_provider_id,
+                if_match=if_match,
+            )
+        )
+
+    async def verify_signal_stream(
+        self,
+        identity_provider_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> SignalStream:
+        """Ask the transmitter for a verification event.
+
+        `verified_at` says when it came.
+
+        Needs the permission `identity_providers.write`.
+
+        Args:
+            identity_provider_id: The id of an identity provider.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _verify_signal_stream.call(
+                identity_provider_id,
                 if_match=if_match,
             )
         )

@@ -41,6 +41,8 @@ class TokensResource(Resource):
         parent_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         status: TokenStatus | Sequence[TokenStatus] | None = None,
+        expires_after: datetime.datetime | None = None,
+        expires_before: datetime.datetime | None = None,
         q: str | None = None,
         sort: TokenOrder | None = None,
     ) -> Listing[Token]:
@@ -53,6 +55,8 @@ class TokensResource(Resource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
             server_id: Tokens whose scope can reach this server.
+            expires_after: Only those that expire after this time.
+            expires_before: Only those that expire before this time.
             q: Text in the name.
             sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
         """
@@ -65,6 +69,8 @@ class TokensResource(Resource):
                 parent_id=parent_id,
                 server_id=server_id,
                 status=status,
+                expires_after=expires_after,
+                expires_before=expires_before,
                 q=q,
                 sort=sort,
                 cursor=cursor,
@@ -255,6 +261,8 @@ class AsyncTokensResource(AsyncResource):
         parent_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         status: TokenStatus | Sequence[TokenStatus] | None = None,
+        expires_after: datetime.datetime | None = None,
+        expires_before: datetime.datetime | None = None,
         q: str | None = None,
         sort: TokenOrder | None = None,
     ) -> AsyncListing[Token]:
@@ -267,6 +275,8 @@ class AsyncTokensResource(AsyncResource):
             created_after: Only those made after this time.
             created_before: Only those made before this time.
             server_id: Tokens whose scope can reach this server.
+            expires_after: Only those that expire after this time.
+            expires_before: Only those that expire before this time.
             q: Text in the name.
             sort: What tokens are sorted by; `-` before it is from the top. Newest first by default.
         """
@@ -279,6 +289,8 @@ class AsyncTokensResource(AsyncResource):
                 parent_id=parent_id,
                 server_id=server_id,
                 status=status,
+                expires_after=expires_after,
+                expires_before=expires_before,
                 q=q,
                 sort=sort,
                 cursor=cursor,

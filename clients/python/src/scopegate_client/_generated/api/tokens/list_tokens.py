@@ -23,6 +23,8 @@ def call(
     parent_id: str | Sequence[str] | None = None,
     server_id: str | None = None,
     status: TokenStatus | Sequence[TokenStatus] | None = None,
+    expires_after: datetime.datetime | None = None,
+    expires_before: datetime.datetime | None = None,
     q: str | None = None,
     sort: TokenOrder | None = None,
 ) -> Call[TokenPage]:
@@ -40,6 +42,8 @@ def call(
             "parent_id": parent_id,
             "server_id": server_id,
             "status": status,
+            "expires_after": expires_after,
+            "expires_before": expires_before,
             "q": q,
             "sort": sort,
         },

@@ -1,0 +1,39 @@
+"""POST /api/v1/identity-providers/{identity_provider_id}/signals/stream"""
+
+from __future__ import annotations
+
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
+from ...models.secret import Secret
+from ...models.signal_stream import SignalStream
+from ...types import UNSET, Unset
+
+
+def call(
+    identity_provider_id: str,
+    *,
+    push_secret: Secret | str | Unset = UNSET,
+    if_match: int | str | None = None,
+) -> Call[SignalStream]:
+    """The request."""
+    return Call(
+        operation="set_signal_stream",
+        method="POST",
+        path=path_of(
+            "/api/v1/identity-providers/{identity_provider_id}/signals/stream",
+            identity_provider_id=identity_provider_id,
+        ),
+        headers={
+            "If-Match": entity_tag(if_match),
+        },
+        json=sent_body(
+            {
+                "push_secret": push_secret,
+            }
+        ),
+        read=SignalStream.from_dict,
+    )

@@ -1,0 +1,141 @@
+"""The operations of offboarding_receipts, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.json_web_key_set import JsonWebKeySet
+from ...models.offboarding_receipt import OffboardingReceipt
+from ...types import UNSET, Unset
+from . import get_offboarding_receipt as _get_offboarding_receipt
+from . import get_public_keys as _get_public_keys
+from . import list_offboarding_receipts as _list_offboarding_receipts
+
+
+class OffboardingReceiptsResource(Resource):
+    """What each offboarding ended, signed, to be kept as proof; and the keys to check it with."""
+
+    def get_public_keys(
+        self,
+    ) -> JsonWebKeySet:
+        """The public signing keys.
+
+        Those of all signing keys that are configured. Keep them with what you have to prove later.
+
+        Needs no bearer.
+
+        """
+        return self._send(_get_public_keys.call())
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        identity_id: str | Sequence[str] | None = None,
+    ) -> Listing[OffboardingReceipt]:
+        """List the receipts of offboardings, newest first.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+        """
+        return self._list(
+            lambda cursor: _list_offboarding_receipts.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                identity_id=identity_id,
+                cursor=cursor,
+            )
+        )
+
+    def get(
+        self,
+        receipt_id: str,
+    ) -> OffboardingReceipt:
+        """Read the receipt of an offboarding.
+
+        What the offboarding ended, and the same as a signed text to keep: it outlives an erasure.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            receipt_id: The id of an audit event.
+        """
+        return self._send(
+            _get_offboarding_receipt.call(
+                receipt_id,
+            )
+        )
+
+
+class AsyncOffboardingReceiptsResource(AsyncResource):
+    """What each offboarding ended, signed, to be kept as proof; and the keys to check it with."""
+
+    async def get_public_keys(
+        self,
+    ) -> JsonWebKeySet:
+        """The public signing keys.
+
+        Those of all signing keys that are configured. Keep them with what you have to prove later.
+
+        Needs no bearer.
+
+        """
+        return await self._send(_get_public_keys.call())
+
+    def list(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        identity_id: str | Sequence[str] | None = None,
+    ) -> AsyncListing[OffboardingReceipt]:
+        """List the receipts of offboardings, newest first.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+        """
+        return self._list(
+            lambda cursor: _list_offboarding_receipts.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                identity_id=identity_id,
+                cursor=cursor,
+            )
+        )
+
+    async def get(
+        self,
+        receipt_id: str,
+    ) -> OffboardingReceipt:
+        """Read the receipt of an offboarding.
+
+        What the offboarding ended, and the same as a signed text to keep: it outlives an erasure.
+
+        Needs the permission `identities.read`.
+
+        Args:
+            receipt_id: The id of an audit event.
+        """
+        return await self._send(
+            _get_offboarding_receipt.call(
+                receipt_id,
+            )
+        )

@@ -1,0 +1,8 @@
+from typing import Literal, cast
+
+ScheduledOffboardingStatus = Literal["cancelled", "done", "pending"]
+
+
+def check_scheduled_offboarding_status(value: str) -> ScheduledOffboardingStatus:
+    """A newer service may know more values than these: they come through as they are."""
+    return cast(ScheduledOffboardingStatus, value)
