@@ -21,7 +21,7 @@ Events = Annotated[
         min_length=1,
         max_length=100,
         description="What it is told of.",
-        examples=[["approval.requested", "approval.approved", "approval.denied"]],
+        examples=[["approval.requested", "identity.offboarded", "token.expiring"]],
     ),
 ]
 WebhookStatus = TypeAliasType(
@@ -74,7 +74,7 @@ WebhookMessageData = TypeAliasType(
     Annotated[
         dict[str, str],
         Field(
-            description="The ids of what it is about, by their names.",
+            description="The ids of what it is about, and times, by their names.",
             examples=[{"approval_id": "apr_01j5pnwz0085nssfkpw2aeyjd9"}],
         ),
     ],
