@@ -25,7 +25,7 @@ from scim2_server.service import ScimService
 from app.adapters.scim.errors import error_of
 from app.adapters.scim.filters import check_length
 from app.adapters.scim.models import DirectoryUser, make_provider
-from app.domain.errors import DomainError
+from app.domain.errors import DomainError, Unavailable
 from app.kit.authorization import Caller, Permission
 
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
@@ -108,7 +108,7 @@ class Service(ScimService):
     @staticmethod
     def error_of(exception: Exception) -> Error:
         """Our errors too. A fault, which is nobody's mistake, goes on up: the whole request is run again or fails."""
-        if isinstance(exception, SCIMException | DomainError):
+        if isinstance(exception, SCIMException | DomainError) and not isinstance(exception, Unavailable):
             return error_of(exception)
         raise exception
 
