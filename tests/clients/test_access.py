@@ -9,6 +9,7 @@ from scopegate_client.errors import Conflict, NotFound
 from scopegate_client.models import (
     AllServers,
     AllTools,
+    AppliedProposal,
     BearerCredential,
     GrantsScope,
     GroupPrincipal,
@@ -19,6 +20,7 @@ from scopegate_client.models import (
     ScopeEntry,
     ServersByIds,
     SimulatedChange,
+    StaleGrant,
     TokenBulkRevokeFilter,
     ToolsByRisk,
 )
@@ -171,6 +173,21 @@ def test_a_token_is_issued_narrowed_rotated_and_revoked(client: Client) -> None:
     with pytest.raises(Conflict) as ended:
         client.tokens.rotate(issued.token.id)
     assert ended.value.code == "token_ended"
+
+
+@drives("list_stale_access", "apply_stale_access")
+def test_a_grant_that_nobody_used_is_found_and_not_touched_unless_as_it_was_read(client: Client) -> None:
+    ada = person(client)
+    # It is too young to be judged, so nothing is proposed.
+    [young] = client.access.list_stale(identity_id=[ada.id], state=["not_known"], unused_for_days=1)
+    assert isinstance(young, StaleGrant)
+    assert (young.used_by, young.held_by, young.proposal) == (0, 1, None)
+    assert list(client.access.list_stale(identity_id=[ada.id])) == []
+    guessed = AppliedProposal(grant_id=young.grant_id, proposal_digest="0" * 64)
+    done = client.access.apply_stale(unused_for_days=1, items=[guessed], dry_run=True)
+    assert [(one.grant_id, one.outcome, one.grant) for one in done.items] == [
+        (young.grant_id, "changed", None)
+    ]
 
 
 @drives("bulk_revoke_tokens")

@@ -9,7 +9,9 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.features.access import stale_pages
+from app.features.access import stale_pages, stale_routes
+from app.features.access.reading import Fleet
+from app.features.access.snapshot import AccessSnapshot
 from app.kit.authorization import Role
 from app.kit.ids import new_id
 from tests.api import ApiAs
@@ -239,6 +241,29 @@ async def test_what_came_within_reach_lately_is_not_judged(
         await session.execute(text("DELETE FROM use_watches"))
         await session.commit()
     assert await report(api, unused_for_days=1) == {}
+
+
+async def test_nothing_is_applied_that_rests_on_servers_which_changed_meanwhile(
+    api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await place(api)
+    wide = await grant(api, here.ada, servers=PROD)
+    await age(sessions, 200)
+    await use(sessions, wide, here.notes, "read_note", here.ada, days=5)
+    found = (await report(api))[wide["id"]]
+    read = stale_routes._fleet
+
+    async def read_and_overtaken(snapshot: AccessSnapshot) -> Fleet:
+        fleet = await read(snapshot)
+        body = {"labels": {"env": "test"}}
+        assert (await api.patch(f"/api/v1/servers/{here.notes['id']}", json=body)).status_code == 200
+        return fleet
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stale_routes, "_fleet", read_and_overtaken)
+        assert await applied(api, found) == [(wide["id"], "changed")]
+    # Its own labels keep it from the one server that was used.
+    assert (await report(api))[wide["id"]]["proposal"]["action"] == "end"
 
 
 async def test_tokens_that_nobody_used_are_told_of_page_by_page(
