@@ -1,11 +1,23 @@
-"""Those who decide hear of a call that waits: from the call to the message, by its link to the decision, and back."""
+"""Those who decide hear of a call that waits: from the call to the message, by its link to the decision, and back.
+Those who answer for a token hear of its end before it comes, by the receiver that the how-to shows."""
 
+import asyncio
 import json
+import os
+import re
+import sys
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 from mcp import Client
+from sqlalchemy import text
 
-from tests.api import Account
+from app.kit.crypto import Peppers
+from app.kit.ids import SERVICE_ACCOUNT, format_id
+from tests.api import Account, make_account
+from tests.features.principals import Sessions
+from tests.features.tokens.world import in_days
 from tests.features.webhooks.receiver import receiver
 from tests.story.service import listener, notes_server, serving, whole_service
 
@@ -61,3 +73,57 @@ async def test_a_message_leads_to_the_decision_and_tells_nothing_else(
             told = json.dumps([[request.headers, request.body] for request in endpoint.arrived])
             words = [*SECRETS.values(), "Editors", "As agreed.", "write_note", "sophie", issued["secret"]]
             assert [word for word in words if word in told] == []
+
+
+HOW_TO = (Path(__file__).parents[2] / "docs" / "how-to" / "webhooks.md").read_text()
+
+
+@pytest.mark.slow
+async def test_whoever_answers_for_a_token_is_written_to_before_it_ends(
+    database_url: str, owner: Account, sessions: Sessions, peppers: Peppers
+) -> None:
+    auditor = await make_account(sessions, peppers, "auditor")
+    source = re.search(r"```python\n(.*?)```", HOW_TO, re.DOTALL)
+    assert source is not None
+    async with whole_service(database_url, owner.bearer) as service:
+        ada = await service.post(
+            "/identities", {"kind": "person", "user_name": "ada", "email": "ada@example.com"}
+        )
+        robot = await service.post(
+            "/identities", {"kind": "agent", "user_name": "robot", "owner_id": ada["id"]}
+        )
+        body = {"identity_id": robot["id"], "name": "nightly job", "scope": {"kind": "grants"}}
+        token = (await service.post("/tokens", body | {"expires_at": in_days(30)}))["token"]
+        async with sessions() as session:
+            # Time passes.
+            await session.execute(text(
+                "UPDATE tokens SET created_at = now() - interval '30 days', expires_at = now() + interval '6 days'"
+            ))  # fmt: skip
+            await session.commit()
+        hook = {"name": "renewals", "url": "http://127.0.0.1:1/", "events": ["token.expiring"]}
+        made = await service.post("/webhooks", hook)
+        credentials = {
+            "SCOPEGATE_URL": service.url,
+            "SCOPEGATE_CLIENT_ID": format_id(SERVICE_ACCOUNT, auditor.id),
+            "SCOPEGATE_CLIENT_SECRET": auditor.secret,
+            "WEBHOOK_SECRET": made["secret"],
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", source[1]),
+            env={**os.environ, **credentials, "PORT": "0"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            port = (await process.stdout.readline()).split()[-1].decode()
+            where = {"url": f"http://127.0.0.1:{port}/renew"}
+            changed = await service.api.patch(f"/api/v1/webhooks/{made['webhook']['id']}", json=where)
+            assert changed.status_code == 200, changed.text
+            async with asyncio.timeout(30):
+                said = (await process.stdout.readline()).decode()
+        finally:
+            process.kill()
+            await process.wait()
+        ends = (await service.api.get(f"/api/v1/tokens/{token['id']}")).json()["expires_at"]
+        day = datetime.fromisoformat(ends)
+        assert said.strip() == f"to ada@example.com: 'nightly job' ends on {day:%d %B}"

@@ -42,7 +42,7 @@ class WebhookEvent(StrEnum):
     GRANT_ENDED = "grant.ended"
 
 
-_PREFIXES = {
+PREFIXES = {
     "approval_id": APPROVAL,
     "event_id": EVENT,
     "grant_id": GRANT,
@@ -54,6 +54,7 @@ _PREFIXES = {
     "token_id": TOKEN,
     "webhook_id": WEBHOOK,
 }
+"""What the ids in ``data`` are of, by their names."""
 _PAGES = {"approval": ("approvals", "approval_id")}
 """Where people go from a message about an object of this kind."""
 
@@ -70,7 +71,7 @@ class Message:
     @property
     def data(self) -> str:
         """The ids and times as JSON, in the form that the API has them."""
-        shown = {name: format_id(_PREFIXES[name], id) for name, id in self.ids.items() if id is not None}
+        shown = {name: format_id(PREFIXES[name], id) for name, id in self.ids.items() if id is not None}
         times = {name: _time(at) for name, at in self.times.items() if at is not None}
         return json.dumps(shown | times)
 

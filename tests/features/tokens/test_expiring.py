@@ -173,13 +173,18 @@ async def test_workers_share_very_many_and_wait_for_nobody_who_ends_one(
     world: World, elsewhere: Sessions
 ) -> None:
     await world.webhook(["token.expiring"])
-    ada = await world.person()
-    await world.sql(
-        "INSERT INTO tokens (id, identity_id, name, scope, created_at, expires_at) SELECT gen_random_uuid(), :id, "
-        "'one', '{}', now() - interval '30 days', now() + n * interval '1 minute' FROM generate_series(1, 1200) n",
-        id=ada,
-    )
-    [(ending,)] = await world.sql("SELECT id FROM tokens ORDER BY expires_at OFFSET 700 LIMIT 1")
+    ada, away = await world.person(), await world.person()
+    await world.sql("UPDATE identities SET status = 'suspended' WHERE id = :id", id=away)
+    # More than are taken at once are nobody's to be told of, and stand in front of the others.
+    for who, many, apart in ((away, 600, timedelta(seconds=1)), (ada, 1200, timedelta(minutes=1))):
+        await world.sql(
+            "INSERT INTO tokens (id, identity_id, name, scope, created_at, expires_at) SELECT "
+            "gen_random_uuid(), :who, 'one', '{}', now() - interval '30 days', "
+            "now() + interval '9 minutes' + n * CAST(:apart AS interval) "
+            "FROM generate_series(1, :many) n",
+            who=who, many=many, apart=apart,
+        )  # fmt: skip
+    [(ending,)] = await world.sql("SELECT id FROM tokens ORDER BY expires_at OFFSET 1300 LIMIT 1")
     async with world.sessions() as session:
         ended = text("UPDATE tokens SET revoked_at = now() WHERE id = :id")
         await session.execute(ended, {"id": ending})
