@@ -20,14 +20,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    database.close_process()
     if not hasattr(config, "workerinput"):
         database.close_session()
 
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
-    """The URL of a migrated database of this test's own (``postgresql://...``), dropped afterwards."""
+    """The URL of a migrated database of this test's own (``postgresql://...``)."""
     with database.temporary_database() as url:
+        yield url
+
+
+@pytest.fixture
+def fresh_database_url() -> Iterator[str]:
+    """The URL of a migrated database that no test had before, for tests of how its rows lie or are found."""
+    with database.temporary_database(fresh=True) as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""Databases for tests: one PostgreSQL for each pytest session, a migrated template, a copy for each test.
+"""Databases for tests: one PostgreSQL for each pytest session, a migrated template, and copies of it.
 
 The processes of a session (the controller and xdist's workers) share the embedded cluster of one
 directory, whose path the controller passes on in the environment. The first test that asks for a database
@@ -15,19 +15,26 @@ import tempfile
 import uuid
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from app.kit.embedded_postgres import EmbeddedPostgres
+from tests.reusing import NotAsMade, ReusedDatabase
 
 _SHARED_DIR = "SG_TEST_SHARED_DIR"
 _EXTERNAL = "SCOPEGATE_TEST_DATABASE_URL"
 _ROOM = 2 * 1024**3
-_SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "256MB"}
+# Nothing is vacuumed but where databases are put back: what a test finds must not hang on when it runs.
+_SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "256MB", "autovacuum": "off"}
+
+_Result = TypeVar("_Result")
 
 _cluster: EmbeddedPostgres | None = None
+_runner: asyncio.Runner | None = None
+# Those that no test has now, by name.
+_spare: dict[str, ReusedDatabase] = {}
 
 
 def open_session() -> None:
@@ -35,6 +42,16 @@ def open_session() -> None:
     shared = Path(tempfile.mkdtemp(prefix="sg-tests-", dir=_fast_directory()))
     shared.chmod(0o711)
     os.environ[_SHARED_DIR] = str(shared)
+
+
+def close_process() -> None:
+    """In each process: let go of the databases that it has kept."""
+    while _spare:
+        name, reused = _spare.popitem()
+        _run(reused.close())
+        if _EXTERNAL in os.environ:
+            _drop(os.environ[_EXTERNAL], name)
+    _close_runner()
 
 
 def _fast_directory() -> str:
@@ -49,6 +66,7 @@ def close_session() -> None:
     shared = Path(os.environ.pop(_SHARED_DIR))
     if (shared / "template").exists() and _EXTERNAL in os.environ:
         _execute(os.environ[_EXTERNAL], f'DROP DATABASE "{(shared / "template").read_text()}" WITH (FORCE)')
+        _close_runner()
     if (shared / "data").exists():
         # A worker started it and is gone: starting again adopts what it left.
         cluster = _cluster or EmbeddedPostgres(shared / "data", extra_settings=_SETTINGS)
@@ -58,17 +76,50 @@ def close_session() -> None:
 
 
 @contextlib.contextmanager
-def temporary_database(*, migrated: bool = True) -> Iterator[str]:
-    """The URL of a database of one's own (``postgresql://...``), dropped afterwards: a copy of the
-    migrated template, or empty."""
+def temporary_database(*, migrated: bool = True, fresh: bool = False) -> Iterator[str]:
+    """The URL of a database of one's own (``postgresql://...``): as the migrations leave it, or empty.
+
+    A migrated one is a copy of the template, or unless it has to be ``fresh`` one that another test of this
+    process has had and that is what it was when it was copied.
+    """
     server = server_url()
-    name = f"test_{uuid.uuid4().hex}"
-    template = _template(server) if migrated else "template0"
-    _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    if fresh or not migrated:
+        name = _made(server, _template(server) if migrated else "template0")
+        try:
+            yield _with_database(server, name)
+        finally:
+            _drop(server, name)
+        return
+    if not _spare:
+        name = _made(server, _template(server))
+        _spare[name] = _run(ReusedDatabase.just_made(_with_database(server, name)))
+    name, reused = _spare.popitem()
     try:
         yield _with_database(server, name)
     finally:
-        _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+        if _run(_is_put_back(reused)):
+            _spare[name] = reused
+        else:
+            _run(reused.close())
+            _drop(server, name)
+
+
+async def _is_put_back(reused: ReusedDatabase) -> bool:
+    try:
+        await reused.put_back()
+    except (NotAsMade, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        return False
+    return True
+
+
+def _made(server: str, template: str) -> str:
+    name = f"test_{uuid.uuid4().hex}"
+    _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return name
+
+
+def _drop(server: str, name: str) -> None:
+    _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 def server_url() -> str:
@@ -115,7 +166,16 @@ def _execute(url: str, statement: str) -> None:
     _run(execute())
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
     # A loop of its own, never set as the thread's current one: pytest-asyncio keeps its own there.
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(work)
+    global _runner
+    if _runner is None:
+        _runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    return _runner.run(work)
+
+
+def _close_runner() -> None:
+    global _runner
+    if _runner is not None:
+        _runner.close()
+        _runner = None
