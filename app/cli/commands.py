@@ -145,7 +145,8 @@ def maintain() -> None:
 
 
 keys = typer.Typer(
-    help="The keys that stored secrets are sealed with and digests made with.", no_args_is_help=True
+    help="The keys that stored secrets are sealed with, digests made with, and receipts signed with.",
+    no_args_is_help=True,
 )
 app.add_typer(keys, name="keys")
 

@@ -13,13 +13,14 @@ from app.features.audit.reseal import reseal_arguments
 from app.features.servers.reseal import Resealed, reseal
 from app.features.signals.reseal import reseal_access
 from app.features.webhooks.secrets import reseal_secrets
-from app.kit.crypto import Peppers, Sealer
+from app.kit.crypto import Peppers, Sealer, key_ring
 from app.kit.database import make_engine, make_sessions
 from app.settings import Settings
 
 Result = TypeVar("Result")
 
 ENCRYPTION, PEPPER = "SCOPEGATE_ENCRYPTION_KEY", "SCOPEGATE_TOKEN_PEPPER"
+SIGNING = "SCOPEGATE_SIGNING_KEY"
 
 ARGUMENTS = "arguments of calls"
 
@@ -45,6 +46,7 @@ SELECT pepper_key_id, count(*) FROM (
     UNION ALL SELECT pepper_key_id, expires_at FROM browser_sessions
 ) AS s WHERE expires_at > now() GROUP BY pepper_key_id
 """
+_RECEIPTS = "SELECT key_id, count(*) FROM offboarding_receipts WHERE key_id IS NOT NULL GROUP BY key_id"
 _RESTS_ON = {
     ENCRYPTION: {
         "upstream credentials": _CREDENTIALS,
@@ -57,7 +59,13 @@ _RESTS_ON = {
         "secrets of service accounts": _ACCOUNTS,
         "sign-ins": _SIGN_INS,
     },
+    SIGNING: {"receipts of offboardings": _RECEIPTS},
 }
+_ADVICE_ON_SIGNED = (
+    "What {key} signed is checked with its public half: keep that (/.well-known/jwks.json) before the key is taken "
+    "out of {setting}."
+)
+_ROLES = {ENCRYPTION: ("seals", "opens"), PEPPER: ("makes", "checks"), SIGNING: ("signs", "checks")}
 
 
 @dataclass(slots=True)
@@ -72,7 +80,7 @@ class KeyStanding:
     @property
     def line(self) -> str:
         """What ``keys list`` says of it."""
-        makes, reads = ("seals", "opens") if self.setting == ENCRYPTION else ("makes", "checks")
+        makes, reads = _ROLES[self.setting]
         role = "MISSING" if self.place is None else makes if self.place == 0 else reads
         rests = ", ".join(f"{count} {what}" for what, count in self.rests.items()) or "nothing"
         return f"{self.setting}  {self.id}  {role:<7}  {rests}"
@@ -92,7 +100,9 @@ class Standing:
         """What to do next, a line each."""
         found = []
         for key in self.keys:
-            if key.place is None:
+            if key.setting == SIGNING and key.rests and key.place != 0:
+                found.append(_ADVICE_ON_SIGNED.format(key=key.id, setting=SIGNING))
+            elif key.place is None:
                 found.append(f"What rests on {key.id} is lost until that key is in {key.setting} again.")
             elif key.place > 0 and not key.rests:
                 found.append(f"Nothing rests on {key.id} any more: it may be taken out of {key.setting}.")
@@ -148,6 +158,7 @@ async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSessio
     configured = {
         ENCRYPTION: Sealer(settings.keys("encryption_key")).ids,
         PEPPER: Peppers(settings.keys("token_pepper")).ids,
+        SIGNING: tuple(key_ring(settings.keys("signing_key"))),
     }
     found: list[KeyStanding] = []
     async with sessions() as session:

@@ -15,6 +15,7 @@ from app.cli.commands import main
 from app.features.audit import reseal as resealing_arguments
 from app.features.audit.arguments import arguments_place, kept_arguments
 from app.features.audit.models import AuditArguments, AuditEvent
+from app.features.identities.models import Identity, OffboardingReceipt
 from app.features.servers import reseal as resealing
 from app.features.servers.credentials import credential_place, open_credential
 from app.features.servers.models import Server, ServerCredential
@@ -221,3 +222,22 @@ async def test_more_than_one_page_is_sealed(sessions: Sessions, monkeypatch: pyt
     assert (await reseal(sessions, sealer(NEW, OLD))).done == 5
     for server in servers:
         assert await opened(sessions, server, NEW) == "Bearer s3cret"
+
+
+async def test_what_a_signing_key_signed_is_counted_and_its_public_half_is_to_be_kept(
+    sessions: Sessions, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = key_id(OLD.encode())
+    async with sessions() as session:
+        person = Identity(kind="person", user_name="ada")
+        session.add(person)
+        await session.flush()
+        session.add(OffboardingReceipt(id=new_id(), identity_id=person.id, body={}, signed="x", key_id=old))
+        await session.commit()
+    for keys, role in ((OLD, "signs "), (f"{NEW},{OLD}", "checks"), (NEW, "MISSING")):
+        assert await command(keys, "keys", "list") == 0
+        shown = capsys.readouterr().out
+        assert f"SCOPEGATE_SIGNING_KEY  {old}  {role}" in shown
+        assert (f"What {old} signed is checked with its public half" in shown) is (role != "signs ")
+    # A service goes on without it.
+    assert f"What rests on {old} is lost" not in shown

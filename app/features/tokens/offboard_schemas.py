@@ -76,7 +76,7 @@ class TransferredAgents(Strict):
     model_config = ConfigDict(extra="forbid", title="OffboardTransfer")
 
     to: IdentityId | None = Field(description="Who answers for them from now on.")
-    agents: list[IdentityId]
+    agents: list[IdentityId] = Field(description="The agents.")
 
     @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "TransferredAgents":

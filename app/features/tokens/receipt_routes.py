@@ -66,7 +66,7 @@ class PublicKeys(Strict):
 
     model_config = ConfigDict(extra="forbid", title="JsonWebKeySet")
 
-    keys: list[PublicKey]
+    keys: list[PublicKey] = Field(description="One for each signing key that is configured.")
 
 
 @router.get("/.well-known/jwks.json", operation_id="get_public_keys", summary="The public signing keys")

@@ -49,7 +49,7 @@ class ReceiptSchedule(Strict):
     """The offboarding that was set for later and came due."""
 
     id: ScheduledOffboardingId
-    effective_at: datetime
+    effective_at: datetime = Field(description="The time that was asked for.")
     scheduled_by: OffboardedBy
 
 
@@ -78,11 +78,11 @@ class Receipt(Strict):
 
     identity_id: IdentityId
     kind: IdentityKind
-    offboarded_at: datetime
+    offboarded_at: datetime = Field(description="When all of it ended.")
     via: OffboardedVia
     by: OffboardedBy
     request_id: str | None = Field(description="The request that did it.", examples=["req_0193"])
-    schedule: ReceiptSchedule | None
+    schedule: ReceiptSchedule | None = Field(description="For one that was set for this time earlier.")
     tokens: list[EndedToken] = Field(
         description="Its own, those of its agents, and all that were attenuated from them."
     )
