@@ -115,8 +115,9 @@ async def test_a_test_message_and_a_retry_wait_for_no_pause(
     for none in ("type=approval.denied", "state=delivered"):
         assert (await api.get(f"{path}/deliveries?{none}")).json()["items"] == []
     async with sessions() as session:
-        await session.execute(text("UPDATE webhook_deliveries SET state = 'failed', attempts = 9"))
+        # The webhook first, as those who deliver lock them.
         await session.execute(text("UPDATE webhooks SET held_until = now() + interval '1 hour'"))
+        await session.execute(text("UPDATE webhook_deliveries SET state = 'failed', attempts = 9"))
         await session.commit()
     again = await api.post(f"{place}/retry")
     assert (again.json()["state"], again.json()["attempts"]) == ("pending", 0)
