@@ -139,6 +139,7 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     """The session of this request; commits when the handler returns, rolls back when it raises."""
     sessions: async_sessionmaker[AsyncSession] = request.app.state.runtime.sessions
     async with sessions() as session:
+        request.state.session = session
         yield session
         await commit(session)
 
@@ -153,6 +154,17 @@ async def undo(session: AsyncSession) -> None:
     """Leave nothing of a transaction that was carried out to see what it would do."""
     forget_narrowed(session)
     await session.rollback()
+
+
+async def give_back(request: Request) -> None:
+    """Undo the transaction of a request that failed, and give its connection back.
+
+    Its session ends with the request alone: until then it would hold its locks and its connection against whatever
+    comes after, and what it did outside of a savepoint that failed would be committed in the end.
+    """
+    session: AsyncSession | None = getattr(request.state, "session", None)
+    if session is not None:
+        await undo(session)
 
 
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
@@ -176,6 +188,7 @@ class TransactionalRoute(APIRoute):
                 except DBAPIError as error:
                     if sqlstate(error) not in _REPEATABLE:
                         raise
+                    await give_back(request)
                 except (PoolTimeout, InterfaceError, OSError) as error:
                     raise Unavailable(
                         "The database cannot serve right now; repeat the request shortly."
