@@ -81,7 +81,7 @@ async def test_no_call_that_starts_after_the_answer_reaches_the_upstream(pair: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("route", ["token", "policy"])
+@pytest.mark.parametrize("route", ["token", "policy", "suspension"])
 async def test_nor_does_one_that_uses_something_up(pair: Pair, route: str) -> None:
     assert await overtaking(pair, route, counted=True) == []
 
