@@ -62,14 +62,14 @@ async def offboard_identity(
     no reason not to. Raises ``NotFound``, ``PreconditionFailed``, and ``Invalid`` when the agents cannot go to whom
     they should.
     """
-    # First, as the one that carries it out when it is due locks it.
-    pending = None if dry_run else await lock_pending(session, identity_id)
     due = via == "schedule"
     affected = await find_people(
         session, identity_id, body.transfer_agents_to, heir_may_be_lost=due, lock=not dry_run
     )
     identity = affected.identity
     if_match.check(identity.revision)
+    # Whoever else holds it waits for the identity, and settles it then.
+    pending = None if dry_run else await lock_pending(session, identity_id, wait=False)
     if identity.status == "offboarded":
         return await first_receipt(session, identity, pending)
     await gather(session, affected, lock=not dry_run)
@@ -89,27 +89,20 @@ async def offboard_identity(
     await end_tokens(session, caller, affected.tokens, body.reason, request_id)
     await _end_rights(session, affected)
     said["browser_sessions"] = await _end_people(session, caller, affected, request_id)
-    identity.receipt_id = receipt_id = await record(
+    receipt_id = await record(
         session, caller, "identity.offboard", "identity", identity.id,
         changes=changes, request_id=request_id,
     )  # fmt: skip
+    identity.receipt_id = receipt_id
     await session.flush()
     await session.refresh(identity)
     receipt = Receipt.model_validate(said | {"offboarded_at": identity.offboarded_at})
-    add_receipt(
-        session, signer, receipt_id, receipt, reason=body.reason, revoked=things.model_dump(mode="json")
-    )
+    revoked = things.model_dump(mode="json")
+    add_receipt(session, signer, receipt_id, receipt, reason=body.reason, revoked=revoked)
     await settle(session, pending, receipt_id)
     people = [identity.id, *(agent.id for agent in affected.agents)]
     await move_versions(session, [*people, *affected.grants, *affected.tokens], narrows=True)
-    offboarded = identity_message(
-        WebhookEvent.IDENTITY_OFFBOARDED, identity.id, receipt_id, receipt_id=receipt_id
-    )
-    ended = (
-        grant_message(WebhookEvent.GRANT_ENDED, id, receipt_id, identity_id=identity.id, group_id=None)
-        for id in affected.grants
-    )
-    await tell(session, offboarded, *ended)
+    await _tell(session, affected, receipt_id)
     return Offboarded(identity.id, True, things, transferred, receipt_id)
 
 
@@ -166,6 +159,16 @@ def _said_of(schedule: ReceiptSchedule | None) -> dict[str, Any]:
         "schedule_id": format_id(SCHEDULED_OFFBOARDING, schedule.id),
         "scheduled_by": said["scheduled_by"],
     }
+
+
+async def _tell(session: AsyncSession, affected: Affected, receipt_id: UUID) -> None:
+    id = affected.identity.id
+    offboarded = identity_message(WebhookEvent.IDENTITY_OFFBOARDED, id, receipt_id, receipt_id=receipt_id)
+    ended = (
+        grant_message(WebhookEvent.GRANT_ENDED, grant, receipt_id, identity_id=id, group_id=None)
+        for grant in affected.grants
+    )
+    await tell(session, offboarded, *ended)
 
 
 async def _end_rights(session: AsyncSession, affected: Affected) -> None:

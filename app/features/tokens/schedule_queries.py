@@ -1,6 +1,7 @@
 """Queries of offboardings that are set for later, and the locks on them.
 
-Its row is locked before the identity's, by whoever carries it out, moves or cancels it.
+Its row is locked before the identity's, by whoever carries it out or moves it. An offboarding, which has the identity,
+waits for nobody's row: who has that finds the identity offboarded, and settles it.
 """
 
 from collections.abc import Collection
@@ -24,8 +25,8 @@ def select_scheduled(query: ScheduledOffboardingQuery) -> Select[ScheduledOffboa
     return statement
 
 
-def _locked(statement: Select[ScheduledOffboarding]) -> Select[ScheduledOffboarding]:
-    return statement.with_for_update().execution_options(populate_existing=True)
+def _locked(statement: Select[ScheduledOffboarding], *, skip: bool = False) -> Select[ScheduledOffboarding]:
+    return statement.with_for_update(skip_locked=skip).execution_options(populate_existing=True)
 
 
 async def find(session: AsyncSession, id: UUID, *, lock: bool = False) -> ScheduledOffboarding | None:
@@ -34,12 +35,14 @@ async def find(session: AsyncSession, id: UUID, *, lock: bool = False) -> Schedu
     return await session.scalar(_locked(statement) if lock else statement)
 
 
-async def lock_pending(session: AsyncSession, identity_id: UUID) -> ScheduledOffboarding | None:
-    """The one that waits for its time, if this identity has one."""
+async def lock_pending(
+    session: AsyncSession, identity_id: UUID, *, wait: bool = True
+) -> ScheduledOffboarding | None:
+    """The one that waits for its time, if this identity has one; without ``wait``, if nobody else holds it."""
     statement = select(ScheduledOffboarding).where(
         col(ScheduledOffboarding.identity_id) == identity_id, col(ScheduledOffboarding.status) == "pending"
     )
-    return await session.scalar(_locked(statement))
+    return await session.scalar(_locked(statement, skip=not wait))
 
 
 async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> ScheduledOffboarding | None:

@@ -14,16 +14,22 @@ from app.features.groups.models import Group
 from app.features.identities.models import Identity
 from app.features.tokens.schedule_loop import ScheduledOffboardings
 from app.kit.crypto import Peppers
-from app.kit.ids import GROUP, IDENTITY, format_id
+from app.kit.ids import GROUP, IDENTITY, format_id, parse_id
 from app.kit.signing import Signer
 from tests.api import KEY, client_of, make_account
 from tests.features.tokens.world import World, in_days
 from tests.gateway.messages import initialize
+from tests.story.provisioning import make_directory
 
 if TYPE_CHECKING:
     from app.main import Scopegate
 
 TOKENS = "/api/v1/tokens"
+USER = "urn:ietf:params:scim:schemas:core:2.0:User"
+INACTIVE = {
+    "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+    "Operations": [{"op": "replace", "path": "active", "value": False}],
+}
 ISSUERS = 20
 NOTHING_ALIVE = "SELECT id FROM tokens WHERE revoked_at IS NULL"
 
@@ -269,8 +275,13 @@ async def test_nothing_that_fifty_make_beside_an_offboarding_lives_on(
 
 async def test_offboarded_by_all_who_can_at_once_there_is_one_receipt(world: World, app: "Scopegate") -> None:
     signer = Signer([KEY.encode()], "")
+    directory = await make_directory(world.api, "https://directory.example.com", {})
+    scim = client_of(app, directory.secret)
     for _ in range(4):
-        person = await world.person()
+        user = {"schemas": [USER], "userName": uuid4().hex, "externalId": uuid4().hex, "active": True}
+        made = await scim.post("/scim/v2/Users", json=user)
+        assert made.status_code == 201, made.text
+        person = Identity(id=parse_id(IDENTITY, made.json()["id"]), kind="person", user_name="x")
         await world.issue(person)
         later = {"reason": "leaves", "effective_at": in_days(1)}
         assert (await world.api.post(offboarding(person), json=later)).status_code == 200
@@ -280,8 +291,12 @@ async def test_offboarded_by_all_who_can_at_once_there_is_one_receipt(world: Wor
             *(until_answered(world.api, offboarding(person), {"reason": "left"}) for _ in range(3)),
             *(worker.next() for worker in workers),
             until_answered(world.api, offboarding(person), later),
+            until_answered(scim, f"/scim/v2/Users/{made.json()['id']}", INACTIVE, "PATCH"),
         )
-        bodies = [answer.json() for answer in answers if isinstance(answer, httpx2.Response)]
+        scim_answer = answers[-1]
+        assert isinstance(scim_answer, httpx2.Response)
+        assert (scim_answer.status_code, scim_answer.json()["active"]) == (200, False)
+        bodies = [answer.json() for answer in answers[:-1] if isinstance(answer, httpx2.Response)]
         assert all("receipt_id" in body for body in bodies)
         assert (await world.actions(person.id)).count("identity.offboard") == 1
         ((receipt,),) = await world.sql(
@@ -292,4 +307,5 @@ async def test_offboarded_by_all_who_can_at_once_there_is_one_receipt(world: Wor
         )
         assert [tuple(row) for row in settled] == [("done", receipt)]
         assert sum(body["changed"] for body in bodies) <= 1
+    await scim.aclose()
     assert await world.sql(NOTHING_ALIVE) == []
