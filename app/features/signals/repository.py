@@ -36,7 +36,7 @@ WHERE provider_id = :provider AND poll_at IS NOT NULL
 """)
 _FAILED = text("""
 UPDATE signal_streams SET failures = failures + 1, failing_since = coalesce(failing_since, now()), error = :error,
-    poll_at = now() + least(:pause * 2 ^ least(failures, 10), :most)
+    poll_at = now() + least(CAST(:pause AS interval) * 2 ^ least(failures, 10), CAST(:most AS interval))
 WHERE provider_id = :provider AND poll_at IS NOT NULL
 """)
 _ERROR = text("UPDATE signal_streams SET error = :error WHERE provider_id = :provider")
