@@ -42,6 +42,9 @@ STATEMENTS = (
     CREATE INDEX ix_scim_users_emails ON scim_users
     USING gin ((lower(jsonb_path_query_array(profile, '$.emails[*].value')::text)::jsonb) jsonb_path_ops)
     """,
+    # Of a partial index none are used, and without any a name counts as one of many people.
+    "CREATE STATISTICS st_scim_users_user_name ON (lower(user_name)) FROM scim_users",
+    "CREATE STATISTICS st_scim_users_display_name ON (lower(profile ->> 'displayName')) FROM scim_users",
 )
 GROUPS = "ix_groups_provider_id_external_id"
 

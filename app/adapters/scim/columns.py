@@ -7,6 +7,7 @@ our schemas have are written into the SQL; all that a client sends are parameter
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import isclass
 from typing import Any, Literal
 from uuid import UUID
@@ -96,27 +97,26 @@ class Source:
     model: type[Resource[Any]]
     rank: int
     """Its place among the types when resources are ordered by id."""
-    rows: FromClause
     id: ColumnElement[Any]
     where: ColumnElement[bool]
     read: Callable[[AttributeBinding], Attribute]
+    beside: tuple[FromClause, ColumnElement[bool]] | None = None
+    """A table that is joined, and how, where an attribute is read from it: without it a look-up is one of an index."""
 
 
 def users(provider_id: UUID, model: type[Resource[Any]]) -> Source:
     """The users that a provider provisioned and did not delete."""
-    rows = USERS.join(IDENTITIES, IDENTITIES.c.id == USERS.c.identity_id)
+    beside = (IDENTITIES, IDENTITIES.c.id == USERS.c.identity_id)
     where = and_(USERS.c.provider_id == provider_id, USERS.c.deleted_at.is_(None))
-    return Source(
-        model, USER_RANK, rows, USERS.c.identity_id, where, lambda bound: _read_user(bound, provider_id)
-    )
+    read = partial(_read_user, provider_id=provider_id)
+    return Source(model, USER_RANK, USERS.c.identity_id, where, read, beside)
 
 
 def groups(provider_id: UUID, model: type[Resource[Any]]) -> Source:
     """The groups that a provider provisioned and did not delete."""
     where = live_groups(GROUPS, provider_id)
-    return Source(
-        model, GROUP_RANK, GROUPS, GROUPS.c.id, where, lambda bound: _read_group(bound, provider_id)
-    )
+    read = partial(_read_group, provider_id=provider_id)
+    return Source(model, GROUP_RANK, GROUPS.c.id, where, read)
 
 
 def live_groups(table: FromClause, provider_id: UUID) -> ColumnElement[bool]:

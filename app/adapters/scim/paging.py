@@ -134,9 +134,11 @@ class _Order:
         for source, value in zip(sources, values, strict=True):
             sorted_by = cast(null(), type) if value is None else value.expression
             part = select(sorted_by.label("value"), literal(source.rank).label("rank"), source.id.label("id"))
-            part = part.select_from(source.rows).where(source.where)
+            part = part.where(source.where)
             if wanted.filter is not None:
                 part = part.where(condition(source, wanted.filter))
+            if source.beside is not None and source.beside[0] in part.get_final_froms():
+                part = part.where(source.beside[1])
             parts.append(part)
         return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery()
 
