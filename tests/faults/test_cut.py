@@ -101,3 +101,42 @@ async def test_a_stream_of_an_agent_is_decided_anew_when_it_is_handed_over(pair:
             async with asyncio.timeout(AT_MOST_S):
                 assert b"access was withdrawn" in await _until_the_end(connection)
                 await server.streams_ended[call]
+
+
+@pytest.mark.slow
+async def test_what_an_agent_has_running_is_cut_when_its_owner_is_offboarded(pair: Pair) -> None:
+    async with upstream() as server, administration(pair.database_url, pair.gateways[0]) as api:
+        organisation = await organise(api, server.url)
+
+        async def made(plural: str, **body: Any) -> dict[str, Any]:
+            answer = await api.post(f"/api/v1/{plural}", json=body)
+            assert answer.status_code == 201, answer.text
+            found: dict[str, Any] = answer.json()
+            return found
+
+        owner = organisation.person
+        robot = await made("identities", kind="agent", user_name=f"robot-{uuid4().hex}", owner_id=owner)
+        principal = {"type": "identity", "id": robot["id"]}
+        await made("grants", principal=principal, servers={"kind": "all"}, tools={"kind": "all"})
+        token = {"identity_id": robot["id"], "name": "job", "scope": {"kind": "grants"}}
+        secret = (await made("tokens", **token, expires_at=in_days(1)))["secret"]
+        # One call of the agent at another replica, and one of its owner at this.
+        calls = {1: Way(organisation.way.slug, secret), 0: organisation.way}
+        running = []
+        for gateway, way in calls.items():
+            call, connection = uuid4().hex, await Connection.open(pair.ports[gateway])
+            connection.send(way.call(SLOW, call))
+            assert (await connection.head())[0] == 200
+            assert b"notifications/progress" in await connection.chunk()
+            running.append((call, connection))
+        answer = await api.post(f"/api/v1/identities/{owner}/offboard", json={"reason": "left"})
+        offboarded_at = monotonic()
+        assert answer.is_success, answer.text
+        assert answer.json()["revoked"]["in_flight"] == len(running)
+        async with asyncio.timeout(AT_MOST_S):
+            for call, connection in running:
+                with closing(connection):
+                    assert b"access was withdrawn" in await _until_the_end(connection)
+                assert await server.streams_ended[call] - offboarded_at < AT_MOST_S
+        receipt = await api.get(f"/api/v1/offboarding-receipts/{answer.json()['receipt_id']}")
+        assert receipt.json()["receipt"]["in_flight"] == len(running)

@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import httpx2
 import pytest
 
 from tests.api import Account
-from tests.gateway.messages import initialize
-from tests.story.service import whole_service
+from tests.conformance.fixture_server import fixture_app
+from tests.gateway.messages import initialize, request
+from tests.story.service import listener, serving, whole_service
+from tests.story.test_streams import both_eras
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "offboard.md"
 COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
@@ -89,3 +92,38 @@ async def test_a_leaver_goes_by_the_page_that_tells_how(
         assert await run(f"./leaver.sh {other}") == receipt
         with pytest.raises(AssertionError):
             await run("./leaver.sh nobody")
+
+
+@pytest.mark.slow
+async def test_the_streams_and_sessions_of_an_agent_end_when_its_owner_leaves(
+    database_url: str, owner: Account
+) -> None:
+    with listener() as sock:
+        async with (
+            serving(fixture_app(), sock) as fixture,
+            whole_service(database_url, owner.bearer) as service,
+            asyncio.timeout(60),
+        ):
+            await service.register("fixture", f"{fixture}/mcp")
+            person = await service.post("/identities", {"kind": "person", "user_name": uuid4().hex})
+            agent = {"kind": "agent", "user_name": uuid4().hex, "owner_id": person["id"]}
+            agent = await service.post("/identities", agent)
+            rights = {"servers": {"kind": "all"}, "tools": {"kind": "all"}}
+            await service.post("/grants", {"principal": {"type": "identity", "id": agent["id"]}, **rights})
+            expires_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+            order = {"identity_id": agent["id"], "name": "job", "scope": {"kind": "grants"}}
+            issued = await service.post("/tokens", order | {"expires_at": expires_at})
+            headers = {**MCP, "authorization": f"Bearer {issued['secret']}"}
+            async with (
+                httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=20) as client,
+                both_eras(client) as (old, new, session),
+            ):
+                left = await service.api.post(
+                    f"/api/v1/identities/{person['id']}/offboard", json={"reason": "left"}
+                )
+                assert left.json()["revoked"]["agents"] == [agent["id"]]
+                assert await old.next() is None
+                assert "withdrawn" in (await new.next())["error"]["message"]
+                for path in ("/mcp", "/mcp/fixture"):
+                    late = await client.post(path, json=request("tools/list"), headers=session)
+                    assert late.status_code == 401
