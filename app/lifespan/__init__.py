@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 from fastapi import FastAPI
 
 from app.adapters.console.console import Console
+from app.features.access.policy_sets import PolicySets
 from app.features.administrators.break_glass import BreakGlass
 from app.features.tokens.expiring import ExpiryNotices
 from app.features.tokens.schedule_loop import ScheduledOffboardings
@@ -41,8 +43,8 @@ def make_lifespan(settings: Settings) -> Lifespan:
             runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach)
             runtime, app.state.signals = receiving_signals(runtime, stack)
             app.state.transmitters = app.state.signals.transmitters
-            app.state.runtime = runtime
             app.state.gateway, app.state.access = await serving_gateway(settings, runtime, stack, reach)
+            app.state.runtime = _warning_of(app.state.access.policies, runtime)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
             delivering = asyncio.create_task(deliveries.run(), name="webhooks")
             stack.push_async_callback(cancelled, delivering)
@@ -55,6 +57,11 @@ def make_lifespan(settings: Settings) -> Lifespan:
             yield
 
     return lifespan
+
+
+def _warning_of(policies: PolicySets, runtime: Runtime) -> Runtime:
+    others = runtime.warnings
+    return replace(runtime, warnings=lambda: [*others(), *policies.warnings()])
 
 
 async def _runtime(

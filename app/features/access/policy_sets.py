@@ -22,6 +22,7 @@ SELECT id, version, published_text, published_mode FROM policies
 WHERE status = 'published' AND ended_at IS NULL ORDER BY id
 """
 _GRANTS_ALONE = GrantedIsAllowed()
+_NAMED = 3
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,17 @@ class PolicySets:
         evaluator = self._made_of(self._compiled.values())
         self._kept = read.version, evaluator
         return evaluator
+
+    def warnings(self) -> list[str]:
+        """What whoever runs this worker should know of the set that was made last."""
+        broken = [
+            format_id(POLICY, policy.id) for policy, compiled in self._compiled.items() if compiled.fault
+        ]
+        if not broken:
+            return []
+        named = ", ".join(broken[:_NAMED]) + (" and others" if len(broken) > _NAMED else "")
+        how_many = f"{len(broken)} published policies cannot be evaluated"
+        return [f"{how_many}, and deny every call that they could be about unless they only observe: {named}"]
 
     def _taken_apart(self, policies: Sequence[PublishedPolicy]) -> dict[PublishedPolicy, CompiledPolicy]:
         return {policy: self._compiled.get(policy) or _compiled(policy) for policy in policies}

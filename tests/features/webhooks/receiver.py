@@ -57,7 +57,7 @@ class Receiver:
                 writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+            pass  # Whoever delivers has hung up, as it may.
         finally:
             writer.close()
 
