@@ -37,9 +37,6 @@ from app.features.grants.uses import TOOLS
 from app.kit.selectors import MOST_ITEMS
 from app.kit.slices import in_slices
 
-MOST_SHOWN = 100
-"""Things that are listed of one grant."""
-
 
 class StaleState(StrEnum):
     """How much of a right was used."""
@@ -61,7 +58,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class GrantFinding:
-    """A grant with what was used of it. ``unused`` are tools, by server; of both lists the first, and how many."""
+    """A grant with what was used of it in the window, the latest first, and what it reaches."""
 
     grant: Grant
     observed_since: datetime
@@ -69,12 +66,21 @@ class GrantFinding:
     used_by: int
     held_by: int
     used: Sequence[UsedThing]
-    used_count: int
-    unused: Sequence[tuple[UUID, str]]
-    unused_count: int
     state: StaleState
     proposal: Proposal | None
     reach: Reach
+
+    def unused(self, most: int) -> tuple[list[tuple[UUID, str]], int]:
+        """The first of the tools within reach that were not used, by server, and how many there are."""
+        used = kept_of(self.used)
+        shown: list[tuple[UUID, str]] = []
+        count = 0
+        for id, names in self.reach.items():
+            left = names - used[id].tools if id in used else names
+            count += len(left)
+            if len(shown) < most:
+                shown += [(id, name) for name in sorted(left)[: most - len(shown)]]
+        return shown, count
 
 
 class Judge:
@@ -140,12 +146,17 @@ class Judge:
         else:
             state = StaleState.PARTLY_USED if gives else StaleState.UNUSED
         proposed = state in {StaleState.UNUSED, StaleState.PARTLY_USED}
-        unused, count = self._unused(reach, used)
         return GrantFinding(
-            grant, observed, usage.last_used_at, usage.used_by, usage.held_by,
-            usage.used[:MOST_SHOWN], len(usage.used), unused, count,
-            state, _proposal(grant, right, after) if proposed else None, reach,
-        )  # fmt: skip
+            grant,
+            observed,
+            usage.last_used_at,
+            usage.used_by,
+            usage.held_by,
+            usage.used,
+            state,
+            _proposal(grant, right, after) if proposed else None,
+            reach,
+        )
 
     def _staying(self, right: ScopeEntry, used: Mapping[UUID, Kept]) -> dict[UUID, Kept]:
         """What was used, with what came within reach too late to be judged."""
@@ -157,16 +168,6 @@ class Judge:
             staying[id] = Kept(had.tools | names, had.resources, had.prompts)
         staying.update((id, Kept(whole=True)) for id in whole)
         return staying
-
-    def _unused(self, reach: Reach, used: Mapping[UUID, Kept]) -> tuple[list[tuple[UUID, str]], int]:
-        shown: list[tuple[UUID, str]] = []
-        count = 0
-        for id, names in reach.items():
-            left = names - used[id].tools if id in used else names
-            count += len(left)
-            if len(shown) < MOST_SHOWN:
-                shown += [(id, name) for name in sorted(left)[: MOST_SHOWN - len(shown)]]
-        return shown, count
 
 
 def kept_of(used: Sequence[UsedThing]) -> dict[UUID, Kept]:

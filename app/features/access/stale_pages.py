@@ -15,10 +15,11 @@ from app.features.access.stale_schemas import StaleAccess, StaleGrantView, Stale
 from app.features.grants.models import Grant
 from app.features.grants.repository import is_active
 from app.features.tokens.models import Token, TokenUse
-from app.features.tokens.repository import among, can_reach, of_members
+from app.features.tokens.repository import can_reach, of_members
 
-# A page ends when it has looked at so many, however few of them are stale.
-LOOKED_AT_A_PAGE = 2_000
+# A page ends when it has looked at so many, however few of them are stale. Tokens are judged by the database.
+GRANTS_A_PAGE = 1_000
+TOKENS_A_PAGE = 10_000
 _AT_ONCE = 100
 Position = tuple[str, UUID | None]
 """The kind to go on with, and after which of them; ``None``: from its start."""
@@ -66,7 +67,7 @@ async def _grants(
     session: AsyncSession, judge: Judge, query: StaleQuery, window: Window, after: UUID | None
 ) -> tuple[list[GrantFinding], UUID | None]:
     found: list[GrantFinding] = []
-    for _ in range(LOOKED_AT_A_PAGE // _AT_ONCE):
+    for _ in range(GRANTS_A_PAGE // _AT_ONCE):
         rows = list(await session.scalars(_live_grants(query, window, after)))
         for finding in await judge.findings(rows):
             if finding.state not in query.state:
@@ -101,17 +102,19 @@ async def _tokens(
 ) -> tuple[list[tuple[Token, datetime | None]], UUID | None]:
     # Ids are made in the order of time, and of a million tokens most may be younger than the window.
     after = min(after or _LAST_ID, _last_id_of(window.since))
-    looked = select(col(Token.id)).where(col(Token.id) < after)
+    within = [col(Token.id) < after]
     if query.identity_id or query.group_id:
-        looked = looked.where(
+        within.append(
             or_(col(Token.identity_id).in_(query.identity_id), *(of_members(id) for id in query.group_id))
         )
-    looked_at = list(await session.scalars(looked.order_by(col(Token.id).desc()).limit(LOOKED_AT_A_PAGE)))
+    looked = select(col(Token.id)).where(*within).order_by(col(Token.id).desc())
+    last = await session.scalar(looked.offset(TOKENS_A_PAGE - 1).limit(1))
     statement = (
         select(Token, col(TokenUse.last_used_at))
         .outerjoin(TokenUse, col(TokenUse.token_id) == col(Token.id))
         .where(
-            among(col(Token.id), looked_at),
+            *within,
+            col(Token.id) >= (last or UUID(int=0)),
             col(Token.revoked_at).is_(None),
             col(Token.expires_at) > window.now,
             col(Token.created_at) <= window.since,
@@ -124,7 +127,7 @@ async def _tokens(
     found: list[tuple[Token, datetime | None]] = [(row[0], row[1]) for row in rows]
     if len(found) > limit:
         return found[:limit], found[limit - 1][0].id
-    return found, looked_at[-1] if len(looked_at) == LOOKED_AT_A_PAGE else None
+    return found, last
 
 
 def _last_id_of(time: datetime) -> UUID:

@@ -37,6 +37,7 @@ from app.kit.selectors import (
     without_tag,
 )
 
+_MOST_SHOWN = 100
 GRANT_EXAMPLE, _SERVER = "grant_01jdpnwz00e008000000000000", "srv_01jdpnwz00e008000000000000"
 DIGEST_EXAMPLE = "6e0e2f6f2f8a1f3cbb8a62e7b8f2d5f90b6b53c7dd9b0b1c5d0e6f0a7a9c1e42"
 _NARROW: dict[str, Any] = {
@@ -256,6 +257,7 @@ class StaleGrantView(BaseModel):
     def of(cls, found: GrantFinding) -> Self:
         """As the answer says it."""
         row = found.grant
+        unused, unused_count = found.unused(_MOST_SHOWN)
         return cls(
             kind="grant",
             grant_id=row.id,
@@ -279,11 +281,11 @@ class StaleGrantView(BaseModel):
                     tool=one.tool,
                     last_used_at=one.last_used_at,
                 )
-                for one in found.used
+                for one in found.used[:_MOST_SHOWN]
             ],
-            used_count=found.used_count,
-            unused=[UnusedToolView(server_id=id, tool=name) for id, name in found.unused],
-            unused_count=found.unused_count,
+            used_count=len(found.used),
+            unused=[UnusedToolView(server_id=id, tool=name) for id, name in unused],
+            unused_count=unused_count,
             proposal=None if found.proposal is None else proposal_view(found.proposal),
         )
 

@@ -269,7 +269,7 @@ async def test_nothing_is_applied_that_rests_on_servers_which_changed_meanwhile(
 async def test_tokens_that_nobody_used_are_told_of_page_by_page(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stale_pages, "LOOKED_AT_A_PAGE", 3)
+    monkeypatch.setattr(stale_pages, "TOKENS_A_PAGE", 3)
     here = await place(api)
     ids: dict[str, UUID] = {}
 
