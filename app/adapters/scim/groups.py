@@ -20,7 +20,7 @@ from sqlalchemy import ARRAY, Uuid, any_, literal, select
 from app.adapters.scim.columns import MEMBERS, USERS, shown_name
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
-from app.features.grants.group_routes import end_group
+from app.features.grants.end_group import end_group
 from app.features.groups import models, provision
 from app.features.groups.provision_queries import find_provided
 from app.kit.ids import EVENT, GROUP, IDENTITY, format_id, parse_id

@@ -1,33 +1,24 @@
 """REST routes of groups that touch what the group was granted: joining, leaving, ending it."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from app.domain.errors import Forbidden
-from app.features.approvals.cancel import cancel_approvals
-from app.features.approvals.models import Approval
-from app.features.approvals.repository import open_approvals
-from app.features.audit.record import close_versions, record
-from app.features.grants.repository import group_holds_grants, lock_grants_of_group
-from app.features.grants.service import told
+from app.features.grants.end_group import end_group
+from app.features.grants.repository import group_holds_grants
 from app.features.groups import service as groups
 from app.features.groups.models import Group
 from app.features.groups.named import check_may_shape
 from app.features.groups.repository import lock_group
 from app.features.groups.schemas import MemberView
-from app.features.webhooks.messages import WebhookEvent
-from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import TAGGED, IfMatch, set_etag
-from app.kit.ids import GRANT, GROUP, IDENTITY, GroupId, IdentityId, format_id
+from app.kit.ids import GROUP, IDENTITY, GroupId, IdentityId, format_id
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
-from app.kit.versions import move_versions
 
 router = APIRouter(
     prefix="/api/v1/groups",
@@ -49,31 +40,6 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
     await check_may_shape(session, caller, group.name, group_id=group.id)
-
-
-async def end_group(
-    session: AsyncSession, caller: Caller, group: Group, now: datetime, request_id: str | None
-) -> None:
-    """End a group locked exclusively, with its memberships and grants, and the approvals that it was to decide, in
-    one transaction."""
-    grants = await lock_grants_of_group(session, group.id)
-    # Before the memberships, as whoever decides one locks them.
-    approvals = await open_approvals(session, col(Approval.approver_group_id) == group.id, lock=True)
-    await cancel_approvals(session, caller, approvals, "group_ended", request_id)
-    for grant in grants:
-        grant.ended_at = now
-        grant.revision += 1
-    members = await groups.end_group(session, group, now)
-    await close_versions(session, [grant.id for grant in grants])
-    await move_versions(session, [group.id, *members, *(grant.id for grant in grants)], narrows=True)
-    changes = {
-        "ended_grants": [format_id(GRANT, grant.id) for grant in grants],
-        "removed_members": [format_id(IDENTITY, id) for id in members],
-    }
-    event_id = await record(
-        session, caller, "group.end", "group", group.id, changes=changes, request_id=request_id
-    )
-    await tell(session, *(told(WebhookEvent.GRANT_ENDED, grant, event_id) for grant in grants))
 
 
 @router.delete(
