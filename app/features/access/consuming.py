@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from app.domain.policy import Effect
 from app.features.access.demands import Approval, Books, Demand, QuotaWindow, Settlement, Standing, Told
 from app.features.access.rows import Row, arguments_of, cells_of, clients_of, statement_for
 from app.features.webhooks.messages import WebhookEvent, approval_message
@@ -218,7 +219,8 @@ def row_of(settlement: Settlement) -> Row:
         policy_ids=settlement.policy_ids or None,
         approval_id=settlement.approval_id,
     )
-    keeps = demand.keep_always or settlement.made or settlement.taken
+    # Of each that waits, also where the approval was asked for already: explaining it takes what it came with.
+    keeps = demand.keep_always or settlement.taken or settlement.effect is Effect.REQUIRE_APPROVAL
     arguments = demand.seal() if demand.seal is not None and keeps else None
     return Row(demand.id, cells_of(values), demand.rests_on, demand.span, demand.client, arguments)
 
