@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,12 @@ settings.load_profile("house")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         database.open_session()
+
+
+def pytest_collection_finish() -> None:
+    # What is there before the first test stays to the end: no need to look through it for garbage ever again.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
