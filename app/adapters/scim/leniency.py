@@ -6,9 +6,15 @@ may write. Either sends a password where it is told to. Whatever is dropped here
 touched.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
-from scim2_models import InvalidSyntaxException
+from scim2_models import (
+    InvalidPathException,
+    InvalidSyntaxException,
+    InvalidValueException,
+    PayloadTooLargeException,
+)
 
 from app.kit.strict_json import JsonValue, StrictJsonError, dumps, loads
 
@@ -23,19 +29,49 @@ _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _SECRET = "password"
 # What only we write, and a PATCH without a path brings along all the same.
 _OURS = frozenset({"id", "meta", "schemas", "groups"})
+# Applying an operation to a user costs with the values that it has, and all others of the worker wait meanwhile.
 _MOST_OPERATIONS = 1_000
+_MOST_OPERATIONS_ON_USERS = 100
+_MOST_VALUES = 20
+_MOST_VALUES_IN_CHANGES = 50
+_LONGEST_PATH = 500
+_LONGEST_PATHS = 100_000
+
+
+@dataclass(slots=True)
+class _Cost:
+    """What a request asks for, a bulk request in all of its operations together."""
+
+    operations: int = 0
+    on_users: int = 0
+    values: int = 0
+    paths: int = 0
+
+    def check(self) -> None:
+        """Raise ``PayloadTooLargeException`` for more than is carried out in one."""
+        for asked, most, what in (
+            (self.operations, _MOST_OPERATIONS, "operations of PATCH"),
+            (self.on_users, _MOST_OPERATIONS_ON_USERS, "operations of PATCH on users"),
+            (self.values, _MOST_VALUES_IN_CHANGES, "values in operations on users"),
+            (self.paths, _LONGEST_PATHS, "characters in paths"),
+        ):
+            if asked > most:
+                raise PayloadTooLargeException(detail=f"A request has at most {most} {what}.")
 
 
 def tolerate(method: str, path: str, body: bytes) -> bytes:
-    """The body of a request as the standard would have it. Raises ``InvalidSyntaxException``."""
+    """The body of a request as the standard would have it. Raises exceptions of ``scim2_models`` for what has no one
+    meaning, and for what would keep others waiting."""
     if not body or method not in {"POST", "PUT", "PATCH"}:
         return body
     value = _read(body)
     endpoint, _, rest = path.strip("/").partition("/")
+    cost = _Cost()
     if endpoint == "Bulk":
-        _tolerate_bulk(value)
+        _tolerate_bulk(value, cost)
     elif rest != ".search":
-        _tolerate_data(method, endpoint.casefold(), value)
+        _tolerate_data(method, endpoint.casefold(), value, cost)
+    cost.check()
     return dumps(value)
 
 
@@ -60,27 +96,31 @@ def _check_keys(value: JsonValue) -> None:
             _check_keys(inner)
 
 
-def _tolerate_bulk(value: JsonValue) -> None:
+def _tolerate_bulk(value: JsonValue, cost: _Cost) -> None:
     for operation in _members(value, "operations"):
         method, path = _get(operation, "method"), _get(operation, "path")
         if isinstance(method, str) and isinstance(path, str):
             endpoint = path.strip("/").partition("/")[0].casefold()
-            _tolerate_data(method.upper(), endpoint, _get(operation, "data"))
+            _tolerate_data(method.upper(), endpoint, _get(operation, "data"), cost)
 
 
-def _tolerate_data(method: str, endpoint: str, value: JsonValue) -> None:
+def _tolerate_data(method: str, endpoint: str, value: JsonValue, cost: _Cost) -> None:
     if endpoint not in _CORE or not isinstance(value, dict):
         return
     if method in _WHOLE:
         _name_schemas(value, _CORE[endpoint])
         _clean(value)
+        if endpoint == "users":
+            _count_values(value)
     elif method == "PATCH":
         _name_schemas(value, _PATCH)
-        operations = _members(value, "operations")
-        if len(operations) > _MOST_OPERATIONS:
-            raise InvalidSyntaxException(detail=f"A PATCH has at most {_MOST_OPERATIONS} operations.")
-        for operation in operations:
+        for operation in _members(value, "operations"):
+            cost.operations += 1
+            cost.paths += _length(_get(operation, "path"))
             _tolerate_operation(operation)
+            if endpoint == "users":
+                cost.on_users += 1
+                cost.values += _count_values(_get(operation, "value"))
 
 
 def _tolerate_operation(operation: dict[str, JsonValue]) -> None:
@@ -127,6 +167,23 @@ def _shaped(name: str, value: JsonValue) -> JsonValue:
     if name == "manager" and isinstance(value, str):
         return {"value": value} if value else None
     return value
+
+
+def _length(path: JsonValue) -> int:
+    if not isinstance(path, str):
+        return 0
+    if len(path) > _LONGEST_PATH:
+        raise InvalidPathException(detail=f"A path has at most {_LONGEST_PATH} characters.")
+    return len(path)
+
+
+def _count_values(value: JsonValue) -> int:
+    """How many values there are in the lists of what is said of a user. Raises ``InvalidValueException``."""
+    if isinstance(value, list):
+        if len(value) > _MOST_VALUES:
+            raise InvalidValueException(detail=f"An attribute has at most {_MOST_VALUES} values.")
+        return len(value) + sum(map(_count_values, value))
+    return sum(map(_count_values, value.values())) if isinstance(value, dict) else 0
 
 
 def _by_value(value: JsonValue) -> JsonValue:
