@@ -16,6 +16,8 @@ WITHOUT = {
     # The digest of a proposal names the revision of its grant.
     "apply_stale_access",
 }
+# What has somebody else do it first: who it asks is in the tests of signals.
+ELSEWHERE = {"set_signal_stream", "delete_signal_stream", "verify_signal_stream"}
 ENDING = ("delete", "remove", "revoke", "offboard", "erase", "disable", "roll_back", "unpublish", "deny")
 REASON = {"reason": "left the company"}
 BEARER = {"kind": "bearer", "token": "upstream-token"}
@@ -58,6 +60,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     approved, denied = await things.asked(), await things.asked()
     provider, policy = await things.new_path("identity-providers"), await things.new_path("policies")
     digest = (await things.api.get(tool)).json()["definition_digest"]
+    signals = await things.signals()
     hook = await things.new_path("webhooks")
     delivery = await things.delivery(hook)
     says = {"digest": await things.let_say(server, "Ask first.")}
@@ -99,6 +102,10 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "delete_policy": ("DELETE", policy, None, policy),
         "update_identity_provider": ("PATCH", provider, {"name": "x"}, provider),
         "delete_identity_provider": ("DELETE", provider, None, provider),
+        "set_signal_credential": ("PUT", f"{signals}/credential", {"access_token": "x"}, signals),
+        "set_signal_stream": ("POST", f"{signals}/stream", {}, signals),
+        "delete_signal_stream": ("DELETE", f"{signals}/stream", None, signals),
+        "verify_signal_stream": ("POST", f"{signals}/verify", None, signals),
         "approve_approval": ("POST", f"{approved}/approve", {}, approved),
         "deny_approval": ("POST", f"{denied}/deny", {}, denied),
         "update_webhook": ("PATCH", hook, {"name": "x"}, hook),
@@ -120,7 +127,7 @@ async def test_with_the_tag_of_another_revision_nothing_happens(things: Things) 
 async def test_with_the_tag_of_the_object_it_happens(things: Things) -> None:
     there = await calls(things)
     # What ends something comes last, and finds everything made anew.
-    for name in sorted(there, key=lambda name: name.startswith(ENDING)):
+    for name in sorted(there.keys() - ELSEWHERE, key=lambda name: name.startswith(ENDING)):
         if name.startswith(ENDING):
             there = await calls(things)
         method, path, body, shown = there[name]

@@ -45,6 +45,14 @@ class Things:
             await session.commit()
         return f"{webhook}/deliveries/{format_id('dlv', row.id)}"
 
+    async def signals(self) -> str:
+        """The path of the signals of a provider that is set to have some."""
+        provider = await self.new_path("identity-providers")
+        settings = {"signals": {"delivery": "poll", "audiences": ["scopegate"]}}
+        answer = await self.api.patch(provider, json=settings)
+        assert answer.status_code == 200, answer.text
+        return f"{provider}/signals"
+
     async def asked(self) -> str:
         """The path of an approval that a call waits for."""
         identity = parse_id("idn", await self.id("identities"))

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.errors import Conflict, Invalid, Unavailable
+from app.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from app.domain.security_events import REQUESTED
 from app.features.audit.record import record
 from app.features.identity_providers.models import IdentityProvider
@@ -35,10 +35,10 @@ class Management:
 
 
 def require_configured(provider: IdentityProvider) -> Configured:
-    """What the settings say. Raises ``Conflict`` where they say nothing."""
+    """What the settings say. Raises ``NotFound`` where they say nothing."""
     found = configured(provider)
     if found is None:
-        raise Conflict(
+        raise NotFound(
             "This provider has no signals: set its signals settings first, with an issuer.",
             code="signals_not_set",
         )
