@@ -20,6 +20,7 @@ from scim2_models import (
     Required,
     Resource,
     ResourceType,
+    Returned,
     ScimPolicy,
     ScimProvider,
     ServiceProviderConfig,
@@ -27,6 +28,7 @@ from scim2_models import (
     Uniqueness,
 )
 
+from app.adapters.scim.announced import Announced
 from app.features.identity_providers.scim_schema import DirectoryUser, EnterpriseUser, User
 from app.kit.request_limits import BODY_LIMIT
 
@@ -50,7 +52,7 @@ class GroupMember(ComplexAttribute):
     """Where the user is."""
     type: Annotated[str | None, Mutability.immutable] = Field(None, examples=["User"])
     """Always a User: groups hold people."""
-    display: str | None = None
+    display: Annotated[str | None, Mutability.read_only, Returned.request] = None
     """What people call the user."""
 
 
@@ -77,7 +79,7 @@ POLICY = ScimPolicy(
 
 def make_provider() -> ScimProvider:
     """What ``/ServiceProviderConfig``, ``/ResourceTypes`` and ``/Schemas`` say."""
-    return ScimProvider(
+    return Announced(
         models=[User, EnterpriseUser, Group],
         resource_types=[ResourceType.from_resource(DirectoryUser), ResourceType.from_resource(Group)],
         config=ServiceProviderConfig(

@@ -19,7 +19,7 @@ from app.kit.schemas import Name
 from app.kit.selectors import LabelValue
 
 LONGEST_TEXT = 1_000
-MOST_VALUES = 50
+MOST_VALUES = 20
 # What has a column, or is not the directory's to say.
 _NOT_PROFILE = frozenset({"schemas", "id", "externalId", "meta", "userName", "active", "groups"})
 _LINKED_BY: dict[str, LinkedBy | None] = {"userName": "user_name", "externalId": "external_id", "none": None}
@@ -45,6 +45,8 @@ def said_of(user: Any, settings: ScimSettings) -> Said:
         if name not in _NOT_PROFILE
     }
     _check_sizes(profile, "")
+    if user._active_removed:  # noqa: SLF001
+        profile["active"] = None
     shown = user.display_name or (user.name.formatted if user.name else None)
     return Said(
         user_name=_fitting(_name, "userName", user.user_name),
@@ -65,7 +67,8 @@ def shown_user(identity: Identity, user: ScimUser, groups: Sequence[InGroup]) ->
     )
     shown.id = format_id(IDENTITY, identity.id)
     shown.external_id = user.external_id
-    shown.active = identity.status == "active"
+    shown._active_removed = "active" in user.profile  # noqa: SLF001
+    shown.active = None if shown._active_removed else identity.status == "active"  # noqa: SLF001
     shown.groups = [_membership(group) for group in groups] or None
     shown.meta = Meta(
         resource_type="User",

@@ -10,6 +10,7 @@ from scim2_models import (
     Error,
     ForbiddenException,
     PatchOp,
+    PatchOperation,
     Resource,
     ResourceType,
     ResponseParameters,
@@ -24,7 +25,7 @@ from scim2_server.service import ScimService
 
 from app.adapters.scim.errors import error_of
 from app.adapters.scim.filters import check_length
-from app.adapters.scim.models import DirectoryUser, make_provider
+from app.adapters.scim.models import DirectoryUser, User, make_provider
 from app.domain.errors import DomainError, Unavailable
 from app.kit.authorization import Caller, Permission
 
@@ -71,9 +72,7 @@ class Service(ScimService):
                     detail=f"This needs the permission {permission.value}, which {caller.lacking}."
                 )
 
-    def read_search(
-        self, resource_types: list[ResourceType], payload: Any
-    ) -> tuple[SearchRequest[Any], Any]:
+    def read_search(self, resource_types: list[ResourceType], payload: Any) -> tuple[SearchRequest[Any], Any]:
         """A search that is fit to be parsed. Raises ``InvalidFilterException``."""
         check_length(payload)
         return super().read_search(resource_types, payload)
@@ -88,11 +87,15 @@ class Service(ScimService):
     def apply_patch(
         self, current: Resource[Any], patch_op: "PatchOp[Any]", conditions: Conditions
     ) -> Resource[Any] | None:
-        """The state that a PATCH wants. ``active`` of a user is None in it unless the PATCH names it: nobody's status
-        changes by the way."""
-        if isinstance(current, DirectoryUser):
-            current.active = None  # type: ignore[attr-defined]
+        """The state that a PATCH wants. ``active`` of a user is None in it unless the PATCH gives it a value: nobody's
+        status changes by the way, or by its removal, which hides it until it has a value again."""
+        if not isinstance(current, User):
+            super().apply_patch(current, patch_op, conditions)
+            return current
+        current.active = None
         super().apply_patch(current, patch_op, conditions)
+        removed = current._active_removed or any(map(_removes_active, patch_op.operations or []))  # noqa: SLF001
+        current._active_removed = removed and current.active is None  # noqa: SLF001
         return current
 
     def patch_response(
@@ -115,6 +118,11 @@ class Service(ScimService):
     def www_authenticate(self, exception: SCIMException) -> str | None:
         """As everywhere else here."""
         return 'Bearer realm="scopegate"'
+
+
+def _removes_active(operation: "PatchOperation[Any]") -> bool:
+    path = str(operation.path or "").rpartition(":")[2]
+    return operation.op == PatchOperation.Op.remove and path.casefold() == "active"
 
 
 @lru_cache(maxsize=4)

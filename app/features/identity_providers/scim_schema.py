@@ -6,7 +6,7 @@ It stands here because the settings of a provider name paths into it; ``adapters
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from scim2_models import (
     URN,
     CaseExact,
@@ -95,6 +95,7 @@ class User(Resource[AnyExtension]):
     """The person's time zone."""
     active: bool | None = None
     """Whether the person may use anything here. False ends all that they could do; true brings none of it back."""
+    _active_removed: bool = PrivateAttr(False)
     emails: list[UserEmail] | None = None
     """The person's addresses."""
     Emails: ClassVar[type[ComplexAttribute]] = UserEmail
