@@ -77,10 +77,10 @@ class Company:
         return dict(found)
 
     async def group(self, name: str) -> tuple[dict[str, Any], set[str]]:
-        """A group and the names of its members."""
+        """A group and the ids of its members."""
         (found,) = [one for one in (await self.get("/groups", q=name))["items"] if one["name"] == name]
         members = (await self.get(f"/groups/{found['id']}/members"))["items"]
-        return found, {member["user_name"] for member in members}
+        return found, {member["identity_id"] for member in members}
 
     async def token(self, identity_id: str) -> dict[str, Any]:
         body = {
@@ -161,7 +161,8 @@ async def test_who_is_provisioned_works_and_is_cut_off_with_the_account(company:
     await provider.save_group("engineers", ["ada", "grace"], new_name="builders")
     assert (await company.person("ada"))["display_name"] == "Ada Lovelace"
     group, members = await company.group("builders")
-    assert (group["source"], members) == ("scim", {"ada", "grace"})
+    grace = await company.person("grace")
+    assert (group["source"], members) == ("scim", {ada["id"], grace["id"]})
 
     # Rights follow the group, and the group follows the provider.
     await service.post(
@@ -173,7 +174,7 @@ async def test_who_is_provisioned_works_and_is_cut_off_with_the_account(company:
         },
     )
     issued = await company.token(ada["id"])
-    hers = await company.token((await company.person("grace"))["id"])
+    hers = await company.token(grace["id"])
     async with service.connect("/mcp/slow", hers["secret"]) as transport, Client(transport) as client:
         assert "pong" in str((await client.call_tool("ping", {})).content)
         await provider.save_group("builders", ["ada"])

@@ -29,7 +29,8 @@ async def test_every_check_passes(database_url: str, owner: Account) -> None:
     async with whole_service(database_url, owner.bearer) as service:
         directory = await make_directory(service.api, "https://sso.example.com")
         results = await asyncio.to_thread(checked, service.url, directory)
-    assert [f"{one.status.name} {one.title}: {one.reason}" for one in results if one.status not in FINE] == []
+    failures = [f"{one.status.name} {one.title}: {one.reason}" for one in results if one.status not in FINE]
+    assert not failures, "\n".join(failures)
     found = Counter((one.resource_type, one.title) for one in results)
     # Whatever it leaves out for want of an announcement of ours would be missed here.
     assert found["User", "object_creation"], found

@@ -81,7 +81,7 @@ class Replay:
         if "members" in step:
             id = self._ids[step["keep"]] if "keep" in step else path.removeprefix("/Groups/")
             listed = await self._api.get(f"/api/v1/groups/{id}/members")
-            found = {member["id"] for member in listed.json()["items"]}
+            found = {member["identity_id"] for member in listed.json()["items"]}
             assert found == {self._ids[name] for name in step["members"]}
         if "arms" in step:
             await self._arm(self._ids[step["arms"]], self._armed[step["arms"]])

@@ -65,20 +65,29 @@ def make_provider(port: int) -> Any:
 
 
 def register(wanted: dict[str, Any]) -> None:
-    """The service as a client: where its SCIM is, with the bearer for it, and the audience of its access tokens."""
+    """The service as two clients: one that people sign in to, one for where its SCIM is, with the bearer for that.
+
+    In memory, Canaille takes any token of a client for its own: of one client it would push with a person's.
+    """
     now = datetime.now(UTC)
-    client = models.Client(
+    signing_in = models.Client(
         client_id=wanted["audience"],
         client_name="Scopegate",
         client_id_issued_at=now,
-        client_uri=wanted["scim_url"],
         grant_types=GRANTS,
         response_types=["code"],
         scope=SCOPES,
         token_endpoint_auth_method="none",
     )
-    Backend.instance.save(client)
-    client.audience = [client]
+    Backend.instance.save(signing_in)
+    signing_in.audience = [signing_in]
+    Backend.instance.save(signing_in)
+    client = models.Client(
+        client_id="scim",
+        client_name="Scopegate's SCIM",
+        client_id_issued_at=now,
+        client_uri=wanted["scim_url"],
+    )
     Backend.instance.save(client)
     Backend.instance.save(
         models.Token(
