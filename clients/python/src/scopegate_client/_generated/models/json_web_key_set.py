@@ -14,6 +14,7 @@ class JsonWebKeySet:
     """What signed texts of this service are checked with, newest first."""
 
     keys: list[JsonWebKey]
+    """One for each signing key that is configured."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

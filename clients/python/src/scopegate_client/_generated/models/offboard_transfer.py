@@ -14,6 +14,7 @@ class OffboardTransfer:
     """Who answers for them from now on."""
 
     agents: list[str]
+    """The agents."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -28,6 +28,7 @@ class OffboardingReceiptContent:
     """An `agent` has a person who answers for it."""
 
     offboarded_at: datetime.datetime
+    """When all of it ended."""
 
     via: OffboardedVia
     """How it was asked for: by this API, by SCIM, by a shared signal, or earlier for that time."""
@@ -39,6 +40,7 @@ class OffboardingReceiptContent:
     """The request that did it."""
 
     schedule: None | ReceiptSchedule
+    """For one that was set for this time earlier."""
 
     tokens: list[EndedToken]
     """Its own, those of its agents, and all that were attenuated from them."""

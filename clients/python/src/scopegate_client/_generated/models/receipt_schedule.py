@@ -18,6 +18,7 @@ class ReceiptSchedule:
     """The id of an offboarding that is set for later."""
 
     effective_at: datetime.datetime
+    """The time that was asked for."""
 
     scheduled_by: OffboardedBy
     """Who asked for an offboarding."""
