@@ -76,16 +76,16 @@ class Deliveries:
 
     async def run(self) -> None:
         """Deliver until cancelled. What is being sent then is sent again by somebody, when its lease is over."""
-        forgotten = 0.0
+        forgotten, more = 0.0, False
         loop = asyncio.get_running_loop()
         try:
             while True:
                 await self._look()
                 try:
                     await self.round()
-                    if loop.time() - forgotten > _FORGET_EVERY_S:
+                    if more or loop.time() - forgotten > _FORGET_EVERY_S:
                         forgotten = loop.time()
-                        await self._forget()
+                        more = await self._forget()
                 except Exception as error:  # noqa: BLE001
                     # Whatever it is, it must not end the loop.
                     _say("looking for deliveries", error)
@@ -154,13 +154,15 @@ class Deliveries:
             return Attempt(error="unsealed")
         return await send(self._outbound, claimed, secrets, self._public_url, self._timeouts)
 
-    async def _forget(self) -> None:
+    async def _forget(self) -> bool:
+        """Whether there is more to forget, for the next look."""
         try:
             async with self._connections, self._sessions() as session:
-                await forget(session, datetime.now(UTC))
+                more = await forget(session, datetime.now(UTC))
                 await session.commit()
+                return more
         except _AWAY:
-            return
+            return False
 
 
 def _say(what: str, error: Exception) -> None:

@@ -64,6 +64,7 @@ class WebhookDelivery(ObjectRow, table=True):
             "due_at",
             postgresql_where=text("state = 'pending'"),
         ),
+        Index("ix_webhook_deliveries_failed", "webhook_id", "id", postgresql_where=text("state = 'failed'")),
     )
 
     webhook_id: UUID

@@ -142,7 +142,7 @@ def _webhook_of(claimed: Claimed) -> dict[str, Any]:
 _FORGET = text("""
 DELETE FROM webhook_deliveries WHERE id = ANY (ARRAY(
     SELECT id FROM webhook_deliveries WHERE id < :before ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
-))
+)) RETURNING id
 """).bindparams(bindparam("before", type_=Uuid))
 _GIVE_UP = text("""
 UPDATE webhook_deliveries SET state = 'failed', updated_at = now(), revision = revision + 1
@@ -151,12 +151,13 @@ WHERE state = 'pending' AND give_up_at <= now()
 _FORGET_SECRETS = text("DELETE FROM webhook_secrets WHERE expires_at < now()")
 
 
-async def forget(session: AsyncSession, now: datetime) -> None:
+async def forget(session: AsyncSession, now: datetime) -> bool:
     """Give up what could not be delivered in time; delete some of what is older than is kept, and secrets that sign
-    no more."""
+    no more. Whether there may be more to delete."""
     await session.execute(_GIVE_UP)
     # Ids are UUIDv7: the first 48 bits are milliseconds.
     milliseconds = int((now - KEPT).timestamp() * 1000)
     values = {"before": UUID(int=milliseconds << 80), "most": _FORGOTTEN_AT_ONCE}
-    await session.execute(_FORGET, values)
+    deleted = (await session.execute(_FORGET, values)).all()
     await session.execute(_FORGET_SECRETS)
+    return len(deleted) == _FORGOTTEN_AT_ONCE
