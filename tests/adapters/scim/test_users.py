@@ -245,6 +245,19 @@ async def test_whoever_signed_in_before_is_adopted_and_whoever_ended_stays_ended
     assert now["ada.lovelace"] == plain(shown).hex
     assert "ada" not in now
 
+    # The provider ends and is registered anew: its people are the same.
+    path = f"/api/v1/identity-providers/{provider_of(scim)}"
+    settings = (await api.get(path)).json()["scim"]
+    assert (await api.delete(path)).status_code == 204
+    refused(await scim.get("Users"), 403)
+    await made(
+        api,
+        "identity-providers",
+        {"name": "anew", "issuer": "https://one.example.com", "audiences": ["a"], "scim": settings},
+    )
+    refused(await scim.get(f"Users/{shown['id']}"), 404)
+    assert (await create(scim, user("ada.lovelace")))["id"] == shown["id"]
+
 
 async def test_an_erasure_takes_what_the_directory_said(
     scim: httpx2.AsyncClient, api: httpx2.AsyncClient, sessions: Sessions
