@@ -53,5 +53,3 @@ def patch(*operations: dict[str, Any]) -> dict[str, Any]:
 def provider_of(client: httpx2.AsyncClient) -> str:
     """The id of the provider that a client is the directory of."""
     return client.headers["X-Provider"]
-
-
