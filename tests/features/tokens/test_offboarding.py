@@ -266,3 +266,22 @@ async def test_offboarding_needs_its_permission(
     person = await world.person()
     client = await api_as(role)
     assert (await client.post(url(person), json=REASON)).status_code == expected
+
+
+async def test_a_request_that_is_repeated_after_the_offboarding_brings_nothing_back(world: World) -> None:
+    person = await world.person()
+    agent = {"kind": "agent", "user_name": "triage-bot", "owner_id": format_id(IDENTITY, person.id)}
+    requests = [("/api/v1/tokens", world.order(person)), ("/api/v1/identities", agent)]
+    first = [
+        await world.api.post(path, json=body, headers={"Idempotency-Key": "k"}) for path, body in requests
+    ]
+    assert [answer.status_code for answer in first] == [201, 201]
+    assert first[0].json()["secret"].startswith("sgt_")
+    await offboard(world, person)
+    for (path, body), before in zip(requests, first, strict=True):
+        again = await world.api.post(path, json=body, headers={"Idempotency-Key": "k"})
+        assert (again.status_code, again.headers["location"]) == (201, before.headers["location"])
+        assert again.json().get("secret") is None
+        assert (await world.api.post(path, json=body)).status_code in (409, 422)
+    assert await world.sql("SELECT id FROM tokens WHERE revoked_at IS NULL") == []
+    assert await world.sql("SELECT id FROM identities WHERE owner_id IS NOT NULL AND status = 'active'") == []
