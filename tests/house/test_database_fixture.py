@@ -59,6 +59,13 @@ CATALOG = {
 }
 
 
+async def may_put_back(url: str) -> bool:
+    connection = await asyncpg.connect(url)
+    superuser = await connection.fetchval("SELECT current_setting('is_superuser')::bool")
+    await connection.close()
+    return bool(superuser)
+
+
 async def use(url: str) -> asyncpg.Connection:
     """As the gateway does, and worse: what the migrations wrote is changed too, and a session is left in the midst."""
     connection = await asyncpg.connect(url)
@@ -84,6 +91,8 @@ async def use(url: str) -> asyncpg.Connection:
 
 def test_a_database_that_was_used_is_put_back_to_what_it_was_made() -> None:
     with database.temporary_database(fresh=True) as url:
+        if not asyncio.run(may_put_back(url)):
+            pytest.skip("only a superuser deletes past triggers: others have a copy for each test")
         fresh = asyncio.run(dump(url))
     with asyncio.Runner() as runner:
         with database.temporary_database() as url:
