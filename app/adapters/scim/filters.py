@@ -131,6 +131,9 @@ class _ResourceVisitor(_Visitor):
         if isinstance(attribute, Many):
             return _compare_many(attribute, part or "value", node.op, wanted, bound)
         if isinstance(attribute, Complex):
+            # Entra ID asks whether somebody has a certain `manager`.
+            if part is None and isinstance(wanted, str) and "value" in attribute.parts:
+                part = "value"
             if part is None:
                 return _compare_complex(attribute, node.op, wanted)
             attribute = _known(attribute.parts, part, bound)

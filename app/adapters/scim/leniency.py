@@ -1,6 +1,6 @@
 """What real directories send, brought into the shape that RFC 7643 and 7644 give it, before it is read. Pure.
 
-Entra ID writes booleans as texts ("False"), and a manager as a text. Okta sends a whole user back, with what only we
+Entra ID writes booleans as texts ("False"), and a manager as a text or a list of one. Okta sends a whole user back, with what only we
 may write. Either sends a password where it is told to. Whatever is dropped here is not looked at, kept or logged. What
 ``scim2-server`` bears by itself (the case of ``op``, attributes that are unknown, members named by a value) is not
 touched.
@@ -27,6 +27,8 @@ _CORE = {
 }
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _SECRET = "password"
+_MANAGER = "manager"
+_MANAGER_PATH = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager"
 # What only we write, and a PATCH without a path brings along all the same.
 _OURS = frozenset({"id", "meta", "schemas", "groups"})
 # Applying an operation to a user costs with the values that it has, and all others of the worker wait meanwhile.
@@ -127,6 +129,8 @@ def _tolerate_operation(operation: dict[str, JsonValue]) -> None:
     """One operation of a PATCH, with a path or without."""
     key = _key(operation, "value")
     path = _get(operation, "path")
+    if isinstance(path, str) and path.casefold() == _MANAGER:
+        operation[_key(operation, "path") or "path"] = path = _MANAGER_PATH
     if isinstance(path, str):
         last = _last(path)
         if last == _SECRET:
@@ -164,7 +168,9 @@ def _shaped(name: str, value: JsonValue) -> JsonValue:
     """The value of an attribute in the type that it has."""
     if name in _TRUTHS and isinstance(value, str):
         return _BOOLEANS.get(value.strip().lower(), value)
-    if name == "manager" and isinstance(value, str):
+    if name == _MANAGER and isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if name == _MANAGER and isinstance(value, str):
         return {"value": value} if value else None
     return value
 
