@@ -11,8 +11,12 @@ from app.adapters.ssf import polling as module
 from app.adapters.ssf.polling import Polling
 from app.adapters.ssf.transmitters import configuration_url
 from app.domain.security_events import REQUESTED, EventType
+from app.features.signals.reseal import reseal_access
+from app.features.signals.streams import access_of, all_configured, stream_at
+from app.kit.crypto import Sealer
 from tests.adapters.ssf.transmitter import ACCESS_TOKEN, POLL, PUSH, Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, Sessions, World, world_of
+from tests.api import KEY
 
 Json = dict[str, Any]
 ADA: Json = {"format": "iss_sub", "iss": OIDC_ISSUER, "sub": "ada"}
@@ -122,6 +126,28 @@ async def test_one_worker_asks_at_a_time_holds_no_connection_and_one_that_is_los
         await it.polls.wait_for(lambda: it.paths().count("/poll") == 2)
     it.hold.set()
     await asyncio.gather(one.idle(), other.idle())
+
+
+async def test_the_service_asks_by_itself_once_a_stream_is_there_and_with_whatever_key_seals(
+    database_url: str, sessions: Sessions, transmitter: Transmitter
+) -> None:
+    async with world_of(
+        database_url, sessions, transmitter, delivery="poll", service_account_id=None
+    ) as world:
+        ada = await world.person(("oidc", "ada"))
+        jti = transmitter.wait(EventType.ACCOUNT_DISABLED, ADA)
+        await connected(world)
+        async with transmitter.polls:
+            await transmitter.polls.wait_for(lambda: jti in transmitter.acknowledged)
+        assert await world.standing(ada) == "offboarded"
+        new = Sealer([b"another-key-of-more-than-32-characters", KEY.encode()])
+        assert await reseal_access(sessions, new) == (1, 0)
+        assert await reseal_access(sessions, Sealer([b"x" * 40])) == (0, 1)
+        async with sessions() as session:
+            [found] = await all_configured(session)
+            row = await stream_at(session, world.provider_id, transmitter.issuer)
+        access = access_of(Sealer([b"another-key-of-more-than-32-characters"]), found, row)
+        assert (access and access.token, ACCESS_TOKEN in repr(access)) == (ACCESS_TOKEN, False)
 
 
 async def test_failures_are_shown_warned_of_and_followed_by_longer_pauses(polled: World) -> None:
