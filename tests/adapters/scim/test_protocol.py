@@ -48,9 +48,13 @@ async def test_what_is_announced_is_what_there_is(scim: httpx2.AsyncClient) -> N
             assert alone.json() == one
         refused(await scim.get(path, params={"filter": 'name eq "User"'}), 403)
         refused(await scim.get(f"{path}/nothing"), 404)
-    attributes = {
-        attribute["name"] for attribute in (await scim.get("Schemas")).json()["Resources"][0]["attributes"]
+    (person,) = [one for one in (await scim.get("Schemas")).json()["Resources"] if one["name"] == "User"]
+    # Of the standard's others it says that nobody writes or is shown them.
+    attributes = {one["name"] for one in person["attributes"] if one["returned"] != "never"}
+    rest = {
+        (one["mutability"], one["required"]) for one in person["attributes"] if one["returned"] == "never"
     }
+    assert rest == {("readOnly", False)}
     assert attributes == {
         "userName", "name", "displayName", "title", "userType", "preferredLanguage", "locale", "timezone", "active",
         "emails", "groups",
