@@ -133,9 +133,8 @@ def live_groups(table: FromClause, provider_id: UUID) -> ColumnElement[bool]:
 def shown_name(table: FromClause) -> ColumnElement[str]:
     """What a user is called where others refer to it, by a row of ``scim_users`` (or of an alias of it)."""
     profile = table.c.profile
-    return func.coalesce(
-        _text_in(profile, "displayName"), _text_in(_in(profile, "name"), "formatted"), table.c.user_name
-    )
+    names = (_text_in(profile, "displayName"), _text_in(_in(profile, "name"), "formatted"))
+    return func.coalesce(*(func.nullif(name, "") for name in names), table.c.user_name)
 
 
 def id_value(prefix: str, id: ColumnElement[Any]) -> Value:

@@ -1,7 +1,7 @@
 """SCIM groups of a provider: groups of ours that the provider keeps."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from scim2_models import (
     Reference,
     ResponseParameters,
 )
-from sqlalchemy import ARRAY, Uuid, any_, literal, select
+from sqlalchemy import ARRAY, Row, Uuid, any_, literal, select
 
 from app.adapters.scim.columns import MEMBERS, USERS, shown_name
 from app.adapters.scim.models import Group, GroupMember
@@ -25,6 +25,7 @@ from app.features.groups import models, provision
 from app.features.groups.provision_queries import find_provided
 from app.kit.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
 from app.kit.schemas import Name
+from app.kit.slices import in_slices
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
@@ -188,14 +189,22 @@ async def _members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, list[Gro
         )
         .order_by(MEMBERS.c.group_id, MEMBERS.c.identity_id)
     )
+    rows = (await work.session.execute(query)).all()
+    return await in_slices(_present_members(rows))
+
+
+def _present_members(
+    rows: Iterable[Row[UUID, UUID, str]],
+) -> Generator[None, None, dict[UUID, list[GroupMember]]]:
     found: dict[UUID, list[GroupMember]] = defaultdict(list)
-    for group_id, identity_id, name in await work.session.execute(query):
+    for group_id, identity_id, name in rows:
         id = format_id(IDENTITY, identity_id)
         # Read from where it was checked when it was written: checking it again costs more than reading it.
         member = GroupMember.model_construct(
             value=id, ref=Reference(f"Users/{id}"), type="User", display=name
         )
         found[group_id].append(member)
+        yield
     return found
 
 
@@ -208,8 +217,8 @@ def _present(row: models.Group, members: list[GroupMember] | None) -> Group:
         resource_type="Group", created=row.created_at, last_modified=row.updated_at, version=_version(row)
     )
     shown = Group(id=format_id(GROUP, row.id), external_id=row.external_id, display_name=row.name, meta=meta)
-    shown.members = members
-    return shown
+    # Not assigned, which would check each of them.
+    return shown.model_copy(update={"members": members})
 
 
 def _version(row: models.Group) -> str:

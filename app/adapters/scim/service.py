@@ -21,10 +21,10 @@ from scim2_server.conditions import Conditions
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation, Target
-from scim2_server.service import ScimService
 
 from app.adapters.scim.errors import error_of
 from app.adapters.scim.filters import check_length
+from app.adapters.scim.large_groups import LargeGroups
 from app.adapters.scim.models import DirectoryUser, User, make_provider
 from app.domain.errors import DomainError, Unavailable
 from app.kit.authorization import Caller, Permission
@@ -36,7 +36,7 @@ _NEEDED = {
 }
 
 
-class Service(ScimService):
+class Service(LargeGroups):
     """Validates, applies and answers; the subject of a request is its ``Caller``."""
 
     @property

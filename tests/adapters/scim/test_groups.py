@@ -82,7 +82,7 @@ async def test_a_group_is_made_shown_renamed_and_ended(
     assert (shown["meta"]["location"], shown["externalId"]) == (url, "ext-1")
     (member,) = shown["members"]
     where = f"http://127.0.0.1:8080/scim/v2/Users/{ann}"
-    assert member == {"value": ann, "$ref": where, "type": "User", "display": "ann"}
+    assert member == {"value": ann, "$ref": where, "type": "User"}
     assert (await scim.get(f"Groups/{shown['id']}")).json() == shown
     (own,) = (await scim.get(f"Users/{ann}")).json()["groups"]
     assert own == {"value": shown["id"], "$ref": url, "display": "Platform", "type": "direct"}
@@ -193,6 +193,14 @@ async def test_who_asks_for_it_is_shown_what_a_change_came_to(scim: httpx2.Async
     body = patch({"op": "add", "path": "members", "value": [{"value": bob}]})
     answer = await scim.patch(f"Groups/{shown['id']}?attributes=members.value", json=body)
     assert [member["value"] for member in answer.json()["members"]] == [ann, bob]
+    # What members are called is told who asks, of each of them.
+    answer = await scim.get(f"Groups/{shown['id']}?attributes=members.display")
+    assert answer.json()["members"] == [{"value": ann, "display": "ann"}, {"value": bob, "display": "bob"}]
+    (listed,) = (await scim.get("Groups")).json()["Resources"]
+    users = "http://127.0.0.1:8080/scim/v2/Users"
+    assert listed["members"] == [
+        {"value": id, "$ref": f"{users}/{id}", "type": "User"} for id in (ann, bob)
+    ]  # fmt: skip
     answer = await scim.patch(f"Groups/{shown['id']}?excludedAttributes=members", json=body)
     assert (answer.status_code, "members" in answer.json()) == (200, False)
     for query in ("Groups/{id}?excludedAttributes=members", "Groups?excludedAttributes=members"):
