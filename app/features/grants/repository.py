@@ -36,8 +36,9 @@ def is_active(now: datetime) -> ColumnElement[bool]:
     return _has_status("active", now)
 
 
-_END = func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz"))
-SORTS: Sorts = {"expires_at": _END}
+SORTS: Sorts = {
+    "expires_at": func.coalesce(col(Grant.expires_at), literal_column("'infinity'::timestamptz")),
+}
 """What a list can be sorted by, with an index for each."""
 
 
@@ -53,10 +54,11 @@ def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
         statement = statement.where(
             or_(col(Grant.identity_id).in_(wanted.identity_id), col(Grant.group_id).in_(wanted.group_id))
         )
+    end = SORTS["expires_at"]
     if wanted.expires_after is not None:
-        statement = statement.where(_END > wanted.expires_after)
+        statement = statement.where(end > wanted.expires_after)
     if wanted.expires_before is not None:
-        statement = statement.where(_END < wanted.expires_before)
+        statement = statement.where(end < wanted.expires_before)
     if wanted.q:
         statement = statement.where(col(Grant.reason).icontains(wanted.q, autoescape=True))
     return statement
