@@ -128,3 +128,33 @@ async def test_two_that_wait_for_one_another_are_both_carried_out_once(
     # Of what was undone nothing is left, not even what stood in another savepoint.
     told = [action for one in some for action, _ in await events(sessions, one)]
     assert told.count("identity.update") == 6
+
+
+async def test_a_request_whose_database_is_lost_is_answered_in_the_form_of_scim_and_nothing_is_done(
+    scim: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    shown = await create(scim, user("ada"))
+    path = f"Users/{shown['id']}"
+    lost = text(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    title = {"op": "replace", "path": "title", "value": "Dr"}
+    operation = {"method": "PATCH", "path": f"/{path}", "data": patch(title)}
+    made = {"method": "POST", "path": "/Users", "bulkId": "1", "data": user("bob")}
+    bulk = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"], "Operations": [made, operation]}
+    async with sessions() as held:
+        await lock_identity(held, plain(shown))
+        both = [
+            asyncio.create_task(scim.patch(path, json=patch(title))),
+            asyncio.create_task(scim.post("Bulk", json=bulk)),
+        ]
+        await until_waiting(sessions, 2)
+        async with sessions() as other:
+            assert await other.scalar(lost) == 2
+        for answer in await asyncio.gather(*both):
+            refused(answer, 503)
+            assert int(answer.headers["retry-after"]) > 0
+        await held.rollback()
+    assert (await scim.get(path)).json() == shown
+    assert (await scim.get("Users")).json()["totalResults"] == 1
