@@ -1,9 +1,9 @@
 """What real directories send, brought into the shape that RFC 7643 and 7644 give it, before it is read. Pure.
 
 Entra ID writes booleans as texts ("False"), and a manager as a text or a list of one. Okta sends a whole user back,
-with what only we may write. Either sends a password where it is told to. Whatever is dropped here is not looked at, kept
-or logged. What ``scim2-server`` bears by itself (the case of ``op``, attributes that are unknown, members named by a
-value) is not touched.
+with what only we may write. Either sends a password where it is told to. Whatever is dropped here is not looked at,
+kept or logged. What ``scim2-server`` bears by itself (the case of ``op``, attributes that are unknown, members named by
+a value) is not touched.
 """
 
 from dataclasses import dataclass
