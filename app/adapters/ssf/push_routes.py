@@ -6,6 +6,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.ssf.event_token import MEDIA_TYPE
@@ -20,12 +22,14 @@ from app.features.signals.manage import PUSH_PATH
 from app.features.signals.receive import receive
 from app.features.signals.streams import Configured, configured
 from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute, undo
+from app.kit.database import Session, TransactionalRoute, give_back
 from app.kit.jose.token import MOST_CHARACTERS
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.kit.runtime import CurrentRuntime
 
 _TAKEN = f"application/{MEDIA_TYPE}"
 _SAID = "signal_provider"
+# What is left over where a refusal cannot be written down.
+_AWAY = (PoolTimeout, InterfaceError, OSError)
 
 
 class _NotAnEvent(Unacceptable):
@@ -47,6 +51,10 @@ class SignalRoute(TransactionalRoute):
                 return await _recorded(request, handle)
             except (Unacceptable, DomainError) as error:
                 return _answer(error)
+            except _AWAY:
+                return _answer(
+                    Unavailable("The database cannot serve right now; repeat the request shortly.")
+                )
 
         return answer
 
@@ -55,9 +63,11 @@ async def _recorded(request: Request, handle: Callable[[Request], Coroutine[Any,
     """The answer to a request; that it was refused, if its caller is known, is on record before it is told."""
     try:
         return await handle(request)
-    except (Unacceptable, Forbidden) as error:
+    except (Unacceptable, DomainError) as error:
+        # Our own answer to it would else look like success, and half of an event be committed.
+        await give_back(request)
         caller: Caller | None = getattr(request.state, "caller", None)
-        if caller is not None:
+        if caller is not None and isinstance(error, Unacceptable | Forbidden):
             receiver: Receiver = request.app.state.signals
             provider_id: UUID | None = getattr(request.state, _SAID, None)
             code = error.code if isinstance(error, Unacceptable) else "access_denied"
@@ -94,30 +104,19 @@ async def take_event(
     request: Request, caller: Pusher, session: Session, runtime: CurrentRuntime, receiver: CurrentReceiver
 ) -> Response:
     """Take an event. The answer is 202 once all that follows from it is committed, and for a repeat as well."""
-    try:
-        await _take(request, caller, session, runtime, receiver)
-    except BaseException:
-        # Our own answer to it would else look like success, and half of an event be committed.
-        await undo(session)
-        raise
-    return Response(status_code=202)
-
-
-async def _take(
-    request: Request, caller: Caller, session: AsyncSession, runtime: Runtime, receiver: Receiver
-) -> None:
     provider, found = await _served(session, caller)
     setattr(request.state, _SAID, provider.id)
-    text = await _token_of(request)
     now = (await repository.database_now(session)).timestamp()
-    # No connection to the database is held while the transmitter is asked for its keys.
+    # No connection to the database is held while the body comes, and the transmitter is asked for its keys.
     await session.commit()
+    text = await _token_of(request)
     event, critical = await receiver.check(found, text, now)
     provider, still = await _served(session, caller)
     if still != found:
         raise Unavailable("The settings of this provider have just changed; repeat the request.")
     acting = Acting(session, caller, runtime.signer, request.state.request_id)
     await receive(acting, provider, event, critical)
+    return Response(status_code=202)
 
 
 async def _served(session: AsyncSession, caller: Caller) -> tuple[IdentityProvider, Configured]:
