@@ -28,12 +28,13 @@ _CORE = {
 _PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
 _SECRET = "password"
 _MANAGER = "manager"
+_SINGLE = frozenset({"active", _MANAGER})
 _MANAGER_PATH = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager"
 # What only we write, and a PATCH without a path brings along all the same.
 _OURS = frozenset({"id", "meta", "schemas", "groups"})
 # Applying an operation to a user costs with the values that it has, and all others of the worker wait meanwhile.
 _MOST_OPERATIONS = 1_000
-_MOST_OPERATIONS_ON_USERS = 100
+_MOST_OPERATIONS_ON_USERS = 200
 _MOST_VALUES = 20
 _MOST_VALUES_IN_CHANGES = 50
 _LONGEST_PATH = 500
@@ -116,13 +117,46 @@ def _tolerate_data(method: str, endpoint: str, value: JsonValue, cost: _Cost) ->
             _count_values(value)
     elif method == "PATCH":
         _name_schemas(value, _PATCH)
-        for operation in _members(value, "operations"):
+        for operation in _operations(value):
+            names = _names(operation)
             cost.operations += 1
-            cost.paths += _length(_get(operation, "path"))
+            cost.paths += sum(map(_length, names))
             _tolerate_operation(operation)
             if endpoint == "users":
-                cost.on_users += 1
+                cost.on_users += len(names)
                 cost.values += _count_values(_get(operation, "value"))
+
+
+def _operations(patch: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
+    """The operations of a PATCH. What has no path, and selects values by the names in its value, becomes several, each
+    with such a name as its path: Entra ID sets ``emails[type eq "work"].value`` so."""
+    key = _key(patch, "operations")
+    if key is None or not isinstance(given := patch[key], list):
+        return []
+    apart: list[JsonValue] = []
+    for operation in given:
+        apart.append(operation)
+        if not isinstance(operation, dict) or _get(operation, "path"):
+            continue
+        named = _key(operation, "value")
+        if named is None or not isinstance(value := operation[named], dict):
+            continue
+        selecting = [name for name in value if "[" in name]
+        apart.extend(
+            {"op": _get(operation, "op"), "path": name, "value": value.pop(name)} for name in selecting
+        )
+        if selecting and not value:
+            apart.remove(operation)
+    patch[key] = apart
+    return _members(patch, "operations")
+
+
+def _names(operation: dict[str, JsonValue]) -> list[str]:
+    """The paths that an operation writes at."""
+    path, value = _get(operation, "path"), _get(operation, "value")
+    if isinstance(path, str):
+        return [path]
+    return list(value) if isinstance(value, dict) else []
 
 
 def _tolerate_operation(operation: dict[str, JsonValue]) -> None:
@@ -166,18 +200,18 @@ def _clean(value: JsonValue) -> None:
 
 def _shaped(name: str, value: JsonValue) -> JsonValue:
     """The value of an attribute in the type that it has."""
+    if name in _SINGLE and isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if name in _TRUTHS and isinstance(value, dict):
+        value = _get(value, "value")
     if name in _TRUTHS and isinstance(value, str):
         return _BOOLEANS.get(value.strip().lower(), value)
-    if name == _MANAGER and isinstance(value, list) and len(value) == 1:
-        value = value[0]
     if name == _MANAGER and isinstance(value, str):
         return {"value": value} if value else None
     return value
 
 
-def _length(path: JsonValue) -> int:
-    if not isinstance(path, str):
-        return 0
+def _length(path: str) -> int:
     if len(path) > _LONGEST_PATH:
         raise InvalidPathException(detail=f"A path has at most {_LONGEST_PATH} characters.")
     return len(path)

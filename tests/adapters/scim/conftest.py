@@ -45,7 +45,7 @@ def user(name: str, /, **attributes: Any) -> dict[str, Any]:
     return {"schemas": [USER], "userName": name, "externalId": f"ext-{name}", **attributes}
 
 
-def patch(*operations: dict[str, Any]) -> dict[str, Any]:
+def patch(*operations: Any) -> dict[str, Any]:
     """The body of a PATCH."""
     return {"schemas": [PATCH], "Operations": list(operations)}
 

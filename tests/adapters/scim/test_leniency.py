@@ -65,6 +65,7 @@ def test_a_whole_user_loses_its_password_and_has_truths_for_texts() -> None:
     [
         ({"op": "Replace", "path": "active", "value": "False"}, False),
         ({"op": "replace", "path": f"{USER}:active", "value": "true"}, True),
+        ({"op": "Replace", "path": "active", "value": [{"$ref": None, "value": "False"}]}, False),
         ({"op": "replace", "path": 'emails[type eq "work"].primary', "value": "True"}, True),
         ({"op": "replace", "path": "title", "value": "False"}, "False"),
         ({"op": "add", "path": f"{ENTERPRISE}:manager", "value": "boss"}, {"value": "boss"}),
@@ -86,6 +87,20 @@ def test_the_value_of_an_operation(sent: dict[str, Any], wanted: Any) -> None:
         name: sent[name] for name in sent if name != "value"
     }
     assert "hunter2" not in json.dumps(found)
+
+
+def test_values_that_are_selected_without_a_path_are_operations_of_their_own() -> None:
+    work, home = 'emails[type eq "work"].value', 'emails[type eq "home"].primary'
+    sent = {"op": "Replace", "value": {work: "w@example.com", "displayName": "Ada", home: "True"}}
+    assert tolerated("PATCH", "Users/x", patch(sent, {"op": "add", "value": {work: "x"}}, 7))[
+        "Operations"
+    ] == [
+        {"op": "Replace", "value": {"displayName": "Ada"}},
+        {"op": "Replace", "path": work, "value": "w@example.com"},
+        {"op": "Replace", "path": home, "value": True},
+        {"op": "add", "path": work, "value": "x"},
+        7,
+    ]
 
 
 def test_members_are_removed_by_their_ids_alone() -> None:
@@ -124,7 +139,12 @@ def test_what_would_keep_others_waiting_is_refused() -> None:
     whole = {"op": "replace", "path": "emails", "value": emails}
     member = {"op": "add", "path": "members", "value": [{"value": str(n)} for n in range(5_000)]}
     for path, body, error in (
-        ("Users/x", patch(*[title] * 101), PayloadTooLargeException),
+        ("Users/x", patch(*[title] * 201), PayloadTooLargeException),
+        (
+            "Users/x",
+            patch({"op": "replace", "value": {f"x{n}": n for n in range(201)}}),
+            PayloadTooLargeException,
+        ),
         ("Users/x", patch(*[whole] * 3), PayloadTooLargeException),
         ("Users/x", patch(title | {"path": "x" * 501}), InvalidPathException),
         (
@@ -137,13 +157,13 @@ def test_what_would_keep_others_waiting_is_refused() -> None:
         ("Groups/x", patch(*[title | {"path": "x" * 500}] * 201), PayloadTooLargeException),
         (
             "Bulk",
-            {"Operations": [{"method": "PATCH", "path": "/Users/x", "data": patch(*[title] * 51)}] * 2},
+            {"Operations": [{"method": "PATCH", "path": "/Users/x", "data": patch(*[title] * 101)}] * 2},
             PayloadTooLargeException,
         ),
     ):
         method = "POST" if path in {"Users", "Bulk"} else "PATCH"
         with pytest.raises(error):
             tolerated(method, path, body)
-    tolerated("PATCH", "Users/x", patch(*[title] * 98, *[whole] * 2))
+    tolerated("PATCH", "Users/x", patch(*[title] * 198, *[whole] * 2))
     tolerated("PATCH", "Groups/x", patch(member, member))
     tolerated("POST", "Users", {"emails": emails})
