@@ -23,11 +23,13 @@ from app.adapters.scim.work import Work
 from app.features.grants.end_group import end_group
 from app.features.groups import models, provision
 from app.features.groups.provision_queries import find_provided
+from app.features.groups.schemas import ExternalId
 from app.kit.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
 from app.kit.schemas import Name
 from app.kit.slices import in_slices
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
+_EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)
 
 
 async def get(
@@ -122,10 +124,12 @@ def read_names(resource: Group) -> tuple[str, str | None]:
     """The name and external id that are wanted. Raises ``InvalidValueException``."""
     try:
         name = _NAME.validate_python(resource.display_name)
-        external_id = None if resource.external_id is None else _NAME.validate_python(resource.external_id)
+        external_id = (
+            None if resource.external_id is None else _EXTERNAL_ID.validate_python(resource.external_id)
+        )
     except ValidationError:
         raise InvalidValueException(
-            detail="displayName and externalId have 1 to 200 characters, and no NUL among them."
+            detail="displayName has 1 to 200 characters and externalId 1 to 255, and no NUL among them."
         ) from None
     return name, external_id
 
