@@ -56,7 +56,10 @@ class StaleApply(Strict):
 class AppliedView(BaseModel):
     """What became of one of them."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"grant_id": GRANT_EXAMPLE, "outcome": "ended", "grant": None}]},
+    )
     grant_id: GrantId
     outcome: AppliedOutcome
     grant: GrantView | None = Field(description="The grant as it is now, when it was narrowed.")
@@ -66,5 +69,5 @@ class StaleApplied(BaseModel):
     """What became of each, in the order in which they were sent."""
 
     model_config = ConfigDict(extra="forbid")
-    dry_run: bool
-    items: list[AppliedView]
+    dry_run: bool = Field(description="Whether nothing was changed, and this is what would be.")
+    items: list[AppliedView] = Field(description="One for each proposal that was sent.")

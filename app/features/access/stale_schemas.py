@@ -169,7 +169,7 @@ class UsedThingView(BaseModel):
     tool: str | None = Field(
         description="The tool, by its name on the server; null of another part.", examples=["git_log"]
     )
-    last_used_at: datetime
+    last_used_at: datetime = Field(description="When it was last used, to a minute or so.")
 
 
 class UnusedToolView(BaseModel):
@@ -195,9 +195,9 @@ class NarrowProposal(BaseModel):
     action: Literal["narrow"]
     servers: ServerSelectorModel
     tools: ToolSelectorModel
-    resources: bool
-    prompts: bool
-    notes: list[NarrowingNote]
+    resources: bool = Field(description="Whether it should reach the servers' resources.")
+    prompts: bool = Field(description="Whether it should reach the servers' prompts.")
+    notes: list[NarrowingNote] = Field(description="What else changes than what is within reach today.")
     digest: str = Field(description="Stands for this proposal, to apply it by.", examples=[DIGEST_EXAMPLE])
 
 
@@ -229,10 +229,10 @@ class StaleGrantView(BaseModel):
     principal: Principal
     servers: ServerSelectorModel
     tools: ToolSelectorModel
-    resources: bool
-    prompts: bool
+    resources: bool = Field(description="Whether it reaches the servers' resources.")
+    prompts: bool = Field(description="Whether it reaches the servers' prompts.")
     created_at: datetime
-    expires_at: datetime | None
+    expires_at: datetime | None = Field(description="Until when it holds; null: until it is ended.")
     observed_since: datetime = Field(
         description="From when on it is known what was used of it: when it began to give what it gives, or when uses"
         " began to be written down."
@@ -246,11 +246,11 @@ class StaleGrantView(BaseModel):
     used: list[UsedThingView] = Field(
         description="What was used in the window, the latest first; at most 100."
     )
-    used_count: int
+    used_count: int = Field(description="How many things were used in the window.")
     unused: list[UnusedToolView] = Field(
         description="Tools that it gives and that were not used in the window; at most 100."
     )
-    unused_count: int
+    unused_count: int = Field(description="How many tools were not.")
     proposal: GrantProposal | None = Field(description="Null when it is in use, or not known.")
 
     @classmethod
@@ -298,9 +298,9 @@ class StaleTokenView(BaseModel):
     token_id: TokenId
     revision: int = Field(description="Of the token: its ETag.")
     identity_id: IdentityId
-    name: str
+    name: str = Field(description="What its holder calls it.")
     created_at: datetime
-    expires_at: datetime
+    expires_at: datetime = Field(description="Until when it is good.")
     observed_since: datetime = Field(description="When it was issued.")
     state: StaleStateName
     last_used_at: datetime | None = Field(description="When it was last presented; null: never.")

@@ -96,7 +96,7 @@ async def test_calls_that_run_are_uses_and_those_that_do_not_are_not(
     denied = replace(desk.allowed, effect=Effect.DENY, reason_code="policy_denied", for_any_call=False)
     asking = replace(desk.allowed, effect=Effect.REQUIRE_APPROVAL, asks=(ASK,), for_any_call=False)
     stale = replace(desk.allowed, rests_on=((desk.world.grant, 99),), for_any_call=False)
-    assert isinstance(await desk.admit("tool.call", "set_time", denied), Admitted)
+    assert isinstance(await desk.admit("tool.call", "get_time", denied), Admitted)
     assert isinstance(await desk.admit("tool.call", "get_time", asking), Withheld)
     assert isinstance(await desk.admit("tool.call", "get_time", stale), Stale)
     assert isinstance(await desk.admit("tools.list", None, desk.allowed), Admitted)
@@ -159,7 +159,7 @@ async def test_what_cannot_be_written_is_kept_within_bounds_and_written_later(
         await desk.uses.flush()
     for tool in ("a", "b", "c", "d"):
         call = Call(new_id(), "tool.call", "", desk.token, desk.server, tool, desk.allowed, Client())
-        desk.uses.note(call, runs=True)
+        desk.uses.grants.note(call)
     assert len(desk.uses.grants._noted) == 4
     # The loop that writes is woken.
     assert desk.uses.grants._many.is_set()

@@ -29,10 +29,13 @@ class NarrowProposal:
     """Which tools of the selected servers: all, by name, or by risk."""
 
     resources: bool
+    """Whether it should reach the servers' resources."""
 
     prompts: bool
+    """Whether it should reach the servers' prompts."""
 
     notes: list[NarrowingNote]
+    """What else changes than what is within reach today."""
 
     digest: str
     """Stands for this proposal, to apply it by."""

@@ -14,9 +14,10 @@ class StaleApplied:
     """What became of each, in the order in which they were sent."""
 
     dry_run: bool
+    """Whether nothing was changed, and this is what would be."""
 
     items: list[Applied]
-    """The items of this page."""
+    """One for each proposal that was sent."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

@@ -45,13 +45,16 @@ class StaleGrant:
     """Which tools of the selected servers: all, by name, or by risk."""
 
     resources: bool
+    """Whether it reaches the servers' resources."""
 
     prompts: bool
+    """Whether it reaches the servers' prompts."""
 
     created_at: datetime.datetime
     """When it was made."""
 
     expires_at: datetime.datetime | None
+    """Until when it holds; null: until it is ended."""
 
     observed_since: datetime.datetime
     """From when on it is known what was used of it: when it began to give what it gives, or when uses
@@ -74,11 +77,13 @@ class StaleGrant:
     """What was used in the window, the latest first; at most 100."""
 
     used_count: int
+    """How many things were used in the window."""
 
     unused: list[UnusedTool]
     """Tools that it gives and that were not used in the window; at most 100."""
 
     unused_count: int
+    """How many tools were not."""
 
     proposal: EndProposal | NarrowProposal | None
     """Null when it is in use, or not known."""

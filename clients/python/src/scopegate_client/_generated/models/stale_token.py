@@ -28,11 +28,13 @@ class StaleToken:
     """The id of an identity."""
 
     name: str
+    """What its holder calls it."""
 
     created_at: datetime.datetime
     """When it was made."""
 
     expires_at: datetime.datetime
+    """Until when it is good."""
 
     observed_since: datetime.datetime
     """When it was issued."""

@@ -23,6 +23,7 @@ class UsedThing:
     """The tool, by its name on the server; null of another part."""
 
     last_used_at: datetime.datetime
+    """When it was last used, to a minute or so."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
