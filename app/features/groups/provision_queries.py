@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, literal, select, text
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.features.audit.record import close_versions
 from app.features.groups.models import Group, GroupMember
 from app.features.identities.models import Identity, ScimUser
 from app.kit.ids import new_id
@@ -25,16 +26,6 @@ FROM joined
 """).bindparams(
     bindparam("group_id", type_=Uuid()), bindparam("ids", type_=_IDS), bindparam("identity_ids", type_=_IDS)
 )
-_LEAVE = text("""
-WITH gone AS (
-    DELETE FROM group_members WHERE group_id = :group_id AND identity_id = ANY(:identity_ids)
-    RETURNING id, identity_id
-), closed AS (
-    UPDATE object_versions SET valid_to = now() FROM gone
-    WHERE object_versions.object_id = gone.id AND object_versions.valid_to IS NULL
-)
-SELECT identity_id FROM gone ORDER BY identity_id
-""").bindparams(bindparam("group_id", type_=Uuid()), bindparam("identity_ids", type_=_IDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +92,11 @@ async def join(session: AsyncSession, group_id: UUID, identity_ids: Sequence[UUI
 
 async def leave(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> list[UUID]:
     """Take identities out of a group and close their memberships; returns those that were in it."""
-    return list(await session.scalars(_LEAVE, {"group_id": group_id, "identity_ids": list(identity_ids)}))
+    gone = delete(GroupMember).where(
+        col(GroupMember.group_id) == group_id,
+        col(GroupMember.identity_id) == any_(literal(list(identity_ids), _IDS)),
+    )
+    columns = (col(GroupMember.id), col(GroupMember.identity_id))
+    left = {identity: id for id, identity in await session.execute(gone.returning(*columns))}
+    await close_versions(session, left.values())
+    return sorted(left)
