@@ -29,6 +29,8 @@ _CANNOT_CONNECT_NOW = "57P03"
 _TRUSTED_S = 1.0
 _USED = "used_at"
 _UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
+OUT_OF_REACH = (PoolTimeout, InterfaceError, OSError)
+"""What is raised, beside ``Unavailable``, where there is no connection to be had."""
 
 
 def async_url(url: str) -> str:
@@ -91,6 +93,11 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
+def out_of_reach() -> Unavailable:
+    """What a request is told then."""
+    return Unavailable("The database cannot serve right now; repeat the request shortly.")
+
+
 def _translate(context: Any) -> None:
     if not isinstance(context.original_exception, Exception):
         # A statement that was cancelled costs its connection, but its task must end, and not take this for a fault.
@@ -100,9 +107,7 @@ def _translate(context: Any) -> None:
         code = _CANNOT_CONNECT_NOW
     lost = isinstance(context.original_exception, OSError | ConnectionError | TimeoutError)
     if lost or context.is_disconnect or (code is not None and code.startswith(_UNAVAILABLE_CLASSES)):
-        raise Unavailable("The database cannot serve right now; repeat the request shortly.") from (
-            context.original_exception
-        )
+        raise out_of_reach() from context.original_exception
 
 
 def _mark_used(_connection: Any, record: Any) -> None:
@@ -189,10 +194,8 @@ class TransactionalRoute(APIRoute):
                     if sqlstate(error) not in _REPEATABLE:
                         raise
                     await give_back(request)
-                except (PoolTimeout, InterfaceError, OSError) as error:
-                    raise Unavailable(
-                        "The database cannot serve right now; repeat the request shortly."
-                    ) from error
+                except OUT_OF_REACH as error:
+                    raise out_of_reach() from error
             raise Unavailable("The change kept colliding with others; repeat the request shortly.")
 
         return repeat

@@ -24,7 +24,7 @@ from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
 from app.features.identity_providers.provisioning_schemas import ScimSettings
 from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute, commit, give_back
+from app.kit.database import OUT_OF_REACH, Session, TransactionalRoute, commit, give_back, out_of_reach
 from app.kit.runtime import CurrentRuntime, Runtime
 
 PREFIX = "/scim/v2"
@@ -51,9 +51,10 @@ class ScimRoute(TransactionalRoute):
         async def handled(request: Request) -> Response:
             try:
                 return await tell(request)
-            except DomainError as error:
+            except (DomainError, *OUT_OF_REACH) as error:
                 # The refusal could not be recorded: then it is not told either.
-                return answer(error_of(error), headers_of(error))
+                told = error if isinstance(error, DomainError) else out_of_reach()
+                return answer(error_of(told), headers_of(told))
 
         return handled
 

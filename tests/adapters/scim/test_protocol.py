@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 from fastapi import FastAPI, Request
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.adapters.scim import routes
 from app.adapters.scim.errors import error_of
 from app.adapters.scim.routes import ScimRoute
 from app.adapters.scim.service import Service
@@ -182,6 +184,20 @@ async def test_our_errors_have_the_form_of_the_standard(
     # Of a bulk request too; but what is nobody's mistake ends all of it.
     told = Service.error_of(error) if status != 503 else error_of(error)
     assert (told.status, told.scim_type) == (status, scim_type)
+
+
+async def test_a_refusal_that_cannot_be_recorded_is_not_told(
+    scim: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fault in (PoolTimeout("x"), OSError("x"), errors.Unavailable("x")):
+
+        async def note(*_: object, fault: Exception = fault) -> None:
+            raise fault
+
+        monkeypatch.setattr(routes, "note", note)
+        answer = await scim.get("Nothing")
+        refused(answer, 503)
+        assert answer.headers["retry-after"]
 
 
 def test_a_fault_in_a_bulk_request_is_none_of_its_outcomes() -> None:
