@@ -23,6 +23,7 @@ from tests.features.principals import (
 )
 
 GROUP = "urn:ietf:params:scim:schemas:core:2.0:Group"
+BULK = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 
 
@@ -222,6 +223,26 @@ async def test_who_asks_for_it_is_shown_what_a_change_came_to(scim: httpx2.Async
         answer = await scim.request(method, f"Groups/{shown['id']}", json=sent, headers={"If-Match": now})
         assert answer.status_code == status
         now = answer.headers.get("etag", now)
+
+
+async def test_a_bulk_request_makes_people_and_puts_them_into_groups(scim: httpx2.AsyncClient) -> None:
+    kept = await create(scim, team("Kept"))
+    ann = [{"value": "bulkId:ann"}]
+    operations = [
+        {"method": "POST", "path": "/Users", "bulkId": "ann", "data": user("ann")},
+        {"method": "POST", "path": "/Groups", "bulkId": "team", "data": team("Team") | {"members": ann}},
+        {"method": "PATCH", "path": f"/Groups/{kept['id']}",
+         "data": patch({"op": "add", "path": "members", "value": ann})},
+        {"method": "PUT", "path": "/Groups/bulkId:team", "data": team("Renamed") | {"members": ann}},
+        {"method": "POST", "path": "/Groups", "bulkId": "other", "data": team("RENAMED")},
+    ]  # fmt: skip
+    answer = await scim.post("Bulk", json={"schemas": [BULK], "Operations": operations})
+    done = answer.json()["Operations"]
+    assert [one["status"] for one in done] == ["201", "201", "200", "200", "409"], answer.text
+    id = done[0]["location"].rpartition("/")[2]
+    assert await members(scim, kept) == {id}
+    groups = (await scim.get(f"Users/{id}")).json()["groups"]
+    assert [group["display"] for group in groups] == ["Kept", "Renamed"]
 
 
 async def test_no_change_of_members_loses_another(scim: httpx2.AsyncClient, sessions: Sessions) -> None:
