@@ -63,6 +63,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     signals = await things.signals()
     hook = await things.new_path("webhooks")
     delivery = await things.delivery(hook)
+    scheduled = await things.scheduled(await things.new_path("identities"))
     says = {"digest": await things.let_say(server, "Ask first.")}
     by_name = f"/api/v1/identities/offboard?user_name={shown['user_name']}"
     return {
@@ -108,6 +109,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "verify_signal_stream": ("POST", f"{signals}/verify", None, signals),
         "approve_approval": ("POST", f"{approved}/approve", {}, approved),
         "deny_approval": ("POST", f"{denied}/deny", {}, denied),
+        "cancel_scheduled_offboarding": ("DELETE", scheduled, None, scheduled),
         "update_webhook": ("PATCH", hook, {"name": "x"}, hook),
         "rotate_webhook": ("POST", f"{hook}/rotate", {}, hook),
         "retry_webhook_delivery": ("POST", f"{delivery}/retry", None, delivery),

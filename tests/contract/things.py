@@ -62,6 +62,13 @@ class Things:
             await session.commit()
         return f"/api/v1/approvals/{format_id('apr', row.id)}"
 
+    async def scheduled(self, person: str) -> str:
+        """The path of an offboarding that is set for later."""
+        later = {"reason": "leaves", "effective_at": in_days(1)}
+        answer = await self.api.post(f"{person}/offboard", json=later)
+        assert answer.status_code == 200, answer.text
+        return f"/api/v1/scheduled-offboardings/{answer.json()['scheduled']['id']}"
+
     async def order(self, kind: str) -> tuple[str, Json | None]:
         """The path and the body that make one object of a kind."""
         if kind == "credentials":
