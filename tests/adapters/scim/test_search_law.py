@@ -266,6 +266,8 @@ def test_a_search_in_sql_finds_sorts_and_pages_as_the_one_in_memory(database_url
             try:
                 work: Work = here.run(_populate(here.session, some, teams))
                 every = here.run(search(work, TYPES, _request(TYPES), None)).resources
+                # None of another provider, or deleted, or made by hand.
+                assert len(every) == len(some) + len(teams)
                 # As it is told, which lists the schemas of what is there.
                 memory = _memory([type(one).model_validate(one.model_dump()) for one in every])
                 for _ in range(4):
