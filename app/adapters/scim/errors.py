@@ -1,6 +1,7 @@
 """Our errors in the form of RFC 7644 section 3.12."""
 
 from fastapi import Response
+from pydantic import ValidationError
 from scim2_models import Error, SCIMException
 from scim2_server.responses import SCIM_MEDIA_TYPE
 
@@ -17,7 +18,11 @@ _BAD_REQUEST = {422: 400}
 def error_of(error: SCIMException | DomainError) -> Error:
     """The SCIM error of an exception that somebody can understand and mend."""
     if isinstance(error, SCIMException):
-        return error.to_error()
+        told = error.to_error()
+        if isinstance(error.__cause__, ValidationError):
+            # Its text has several lines, and a link to a page of a library.
+            told.detail = Error.from_validation_errors(error.__cause__)[0].detail
+        return told
     status = next(status for kind, status, _ in STATUS if isinstance(error, kind))
     scim_type = None
     if isinstance(error, errors.Invalid):

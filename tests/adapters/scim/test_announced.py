@@ -72,3 +72,18 @@ async def test_a_removed_active_is_hidden_until_it_is_said_again_and_changes_not
     # Removed, it is no way back in either.
     assert await shown(await scim.patch(path, json=remove)) == (None, None, "offboarded")
     assert await shown(await scim.put(path, json=user("ada"))) == (False, False, "offboarded")
+
+
+async def test_a_value_of_a_wrong_type_is_told_in_a_line_that_does_not_repeat_it(
+    scim: httpx2.AsyncClient,
+) -> None:
+    path = f"Users/{(await scim.post('Users', json=user('ada'))).json()['id']}"
+    wrong = [("active", "hunter2"), ("title", {"x": "hunter2"}), ("emails", "hunter2"), ("name", ["hunter2"])]
+    for name, value in wrong:
+        made = await scim.post("Users", json=user("grace", **{name: value}))
+        changed = await scim.patch(path, json=patch({"op": "replace", "path": name, "value": value}))
+        for answer in (made, changed):
+            assert (answer.status_code, answer.json()["scimType"]) == (400, "invalidValue"), answer.text
+            detail = answer.json()["detail"]
+            assert name in detail
+            assert [part for part in ("\n", "http", "hunter2") if part in detail] == []
