@@ -36,7 +36,9 @@ from tests.domain.worlds import (
 
 MOST = 1_000
 Fleet = Mapping[UUID, Server]
-fleets = st.lists(servers(), max_size=3).map(lambda found: {one.id: one for one in found})
+fleets = st.lists(servers(), min_size=1, max_size=3, unique_by=lambda one: one.id).map(
+    lambda found: {one.id: one for one in found}
+)
 kept = st.dictionaries(
     st.sampled_from(SERVER_IDS),
     st.builds(
@@ -141,6 +143,20 @@ def proposed(before: ScopeEntry, used: Mapping[UUID, Kept], *fleet: Server) -> S
     return narrowed(before, at_once(reach_of(before, fleet)), used, by_id, MOST)
 
 
+def test_a_list_that_would_be_too_long_is_not_proposed() -> None:
+    fleet = {one.id: one for one in (server(tool("get"), tool("put")) for _ in range(3))}
+    used = {id: Kept(frozenset({"get"})) for id in list(fleet)[:2]}
+    before = ScopeEntry(AllServers(), AllTools())
+    reach = at_once(reach_of(before, fleet.values()))
+    assert narrowed(before, reach, used, fleet, 2) == ScopeEntry(
+        ServersByIds(frozenset(used)), ToolsByNames(frozenset({"get"}))
+    )
+    assert narrowed(before, reach, used, fleet, 1) == ScopeEntry(
+        AllServers(), ToolsByNames(frozenset({"get"}))
+    )
+    assert narrowed(before, reach, used, fleet, 0) == before
+
+
 def test_names_that_would_give_a_dangerous_namesake_are_not_proposed() -> None:
     one = server(tool("get"), tool("put", Risk.WRITE))
     other = server(tool("get", Risk.DESTRUCTIVE), tool("list"), tool("put", Risk.WRITE))
@@ -163,6 +179,10 @@ def test_a_selector_that_loses_nothing_of_today_goes_on_following_what_comes() -
     assert after == ScopeEntry(ServersByIds(frozenset({one.id})), AllTools(), False, False)
     assert notes_on(before, after) == (Note.LABELS_NO_LONGER_READ,)
     assert proposed(before, {}, one, other) is None
+    # What was used by another grant keeps nothing of this one.
+    assert (
+        proposed(ScopeEntry(before.servers, AllTools()), {one.id: Kept(resources=True)}, one, other) is None
+    )
     # A server of which it gives nothing is no reason to name the others.
     empty = server(env="prod")
     bare = ScopeEntry(before.servers, AllTools())

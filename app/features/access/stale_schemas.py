@@ -59,7 +59,7 @@ _STALE_GRANT: dict[str, Any] = {
     "resources": False,
     "prompts": False,
     "created_at": "2026-01-05T09:00:00Z",
-    "expires_at": None,
+    "expires_at": "2027-01-05T09:00:00Z",
     "observed_since": "2026-01-05T09:00:00Z",
     "state": "partly_used",
     "last_used_at": "2026-11-20T08:00:00Z",
@@ -88,7 +88,7 @@ _STALE_TOKEN: dict[str, Any] = {
     "expires_at": "2027-01-05T09:00:00Z",
     "observed_since": "2026-01-05T09:00:00Z",
     "state": "unused",
-    "last_used_at": None,
+    "last_used_at": "2026-03-01T10:00:00Z",
     "proposal": {"action": "revoke"},
 }
 
