@@ -71,7 +71,7 @@ class SignalStreamView(Strict):
     polled_at: Time | None = Field(description="When the transmitter was asked last, and answered.")
     failures: int = Field(description="How often in a row polling failed.")
     failing_since: Time | None = Field(description="Since when it fails.")
-    error: SignalStreamError | None
+    error: SignalStreamError | None = Field(description="What is wrong, if anything is known to be.")
     revision: int = Field(description="Moves with each change that somebody makes; 0 before the first.")
 
     @classmethod

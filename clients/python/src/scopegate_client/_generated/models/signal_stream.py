@@ -58,6 +58,7 @@ class SignalStream:
     """Since when it fails."""
 
     error: None | SignalStreamError
+    """What is wrong, if anything is known to be."""
 
     revision: int
     """Moves with each change that somebody makes; 0 before the first."""
