@@ -210,11 +210,14 @@ async def _relink(session: AsyncSession, directory: Directory, person: Person, s
     if await own_link(session, provider_id, identity.id, said.link) is not None:
         return {}
     holder = await find_holder(session, provider_id, said.link)
+    former = await own_link(session, provider_id, identity.id, getattr(person.user, said.linked_by))
     if holder is not None and holder.identity.id != identity.id:
         if not _lets_go(holder, provider_id):
             raise link_taken()
+        if former is not None:
+            # It is free for whoever the directory gives it to next.
+            await session.delete(former)
         return await _link(session, directory, holder, identity.id, said.link)
-    former = await own_link(session, provider_id, identity.id, getattr(person.user, said.linked_by))
     await point_link(session, provider_id, former, identity.id, said.link)
     return {"link": {"personal": True}}
 

@@ -3,6 +3,7 @@
 import httpx2
 from sqlalchemy import text
 
+from app.features.administrators.repository import find_known
 from app.features.identities.models import IdentityLink
 from tests.adapters.scim.conftest import ENTERPRISE, NewScim, patch, provider_of, user
 from tests.features.principals import Json, Sessions, agent, events, grant, history, made, person, plain
@@ -42,6 +43,14 @@ async def links(sessions: Sessions, provider_id: str) -> dict[str, str]:
     async with sessions() as session:
         found = await session.execute(query, {"id": plain({"id": provider_id})})
         return {row.value: row.identity_id.hex for row in found}
+
+
+async def who_signs_in(sessions: Sessions, provider_id: str, link: str) -> tuple[str | None, bool]:
+    """Whom the provider's token with this link is of, in hexadecimal, and whether it lets them in."""
+    async with sessions() as session:
+        known = await find_known(session, plain({"id": provider_id}), link)
+    assert known is not None
+    return None if known.identity_id is None else known.identity_id.hex, known.may_enter
 
 
 def refused(answer: httpx2.Response, status: int, scim_type: str | None = None) -> None:
@@ -93,6 +102,7 @@ async def test_a_user_is_an_identity_with_what_policies_read(
     assert {name: identity[name] for name in expected} == expected
     (link,) = identity["links"]
     assert link == {"provider_id": provider_of(scim), "kind": "oidc", "value": "ext-Ada"}
+    assert await who_signs_in(sessions, provider_of(scim), "ext-Ada") == (plain(shown).hex, True)
 
     # What was set by hand stays; what the directory gives is the directory's.
     by_hand = {"attributes": {"badge": "7", "department": "by hand"}}
@@ -150,6 +160,7 @@ async def test_ending_and_coming_back(
         refused(await scim.request(method, f"Users/{shown['id']}"), 404)
     refused(await scim.put(f"Users/{shown['id']}", json=user("ada", active=True)), 404)
     assert (await identity_of(api, shown))["status"] == "offboarded"
+    assert await who_signs_in(sessions, provider_of(scim), "ext-ada") == (plain(shown).hex, False)
     again = await create(scim, user("ada"))
     assert again["id"] != shown["id"]
     assert (await links(sessions, provider_of(scim))) == {"ext-ada": plain(again).hex}
@@ -173,6 +184,12 @@ async def test_names_are_taken_within_a_directory_and_by_its_living_users_alone(
     # Inactive, it is still there.
     await send(scim, "PATCH", ada, patch({"op": "replace", "path": "active", "value": False}))
     refused(await scim.post("Users", json=user("ada", externalId="new")), 409, "uniqueness")
+
+    # Of whoever is deleted another one may have all names, and whose they were may be had by a third.
+    dan = await create(scim, user("dan"))
+    assert (await scim.delete(f"Users/{bob['id']}")).status_code == 204
+    await send(scim, "PUT", dan, user("bob"))
+    await create(scim, user("dan"))
 
     # Another directory has users of its own, and never sees these, nor those of nobody.
     theirs = await create(other, user("ada"))
@@ -270,11 +287,13 @@ async def test_an_erasure_takes_what_the_directory_said(
         for table in ("scim_users", "identities", "identity_links", "audit_events", "object_versions"):
             rows = await session.execute(text(f"SELECT t::text FROM {table} t"))
             assert "quaxolotl" not in "".join(row[0].lower() for row in rows), table
+    assert await who_signs_in(sessions, provider_of(scim), "ext-quaxolotl") == (plain(shown).hex, False)
     refused(await scim.get(f"Users/{shown['id']}"), 404)
     on = patch({"op": "replace", "path": "active", "value": True})
     refused(await scim.patch(f"Users/{shown['id']}", json=on), 404)
     again = await create(scim, user("quaxolotl"))
     assert again["id"] != shown["id"]
+    assert await who_signs_in(sessions, provider_of(scim), "ext-quaxolotl") == (plain(again).hex, True)
 
 
 async def test_entity_tags_are_honoured(scim: httpx2.AsyncClient) -> None:
