@@ -247,23 +247,26 @@ async def test_nothing_is_applied_that_rests_on_servers_which_changed_meanwhile(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = await place(api)
-    wide = await grant(api, here.ada, servers=PROD)
+    await tool(api, here.notes, "list_notes", "read")
+    reads = await grant(api, here.ada, tools={"kind": "risk", "risk": ["read"]})
+    [used] = (await api.get("/api/v1/tools", params={"q": "read_note"})).json()["items"]
     await age(sessions, 200)
-    await use(sessions, wide, here.notes, "read_note", here.ada, days=5)
-    found = (await report(api))[wide["id"]]
+    await use(sessions, reads, here.notes, "read_note", here.ada, days=5)
+    found = (await report(api))[reads["id"]]
+    assert found["proposal"]["tools"] == {"kind": "names", "names": ["read_note"]}
     read = stale_routes._fleet
 
     async def read_and_overtaken(snapshot: AccessSnapshot) -> Fleet:
         fleet = await read(snapshot)
-        body = {"labels": {"env": "test"}}
-        assert (await api.patch(f"/api/v1/servers/{here.notes['id']}", json=body)).status_code == 200
+        body = {"risk": "destructive"}
+        assert (await api.patch(f"/api/v1/tools/{used['id']}", json=body)).status_code == 200
         return fleet
 
+    # By its name it would stay within reach, though the grant gives it no more.
     with monkeypatch.context() as patched:
         patched.setattr(stale_routes, "_fleet", read_and_overtaken)
-        assert await applied(api, found) == [(wide["id"], "changed")]
-    # Its own labels keep it from the one server that was used.
-    assert (await report(api))[wide["id"]]["proposal"]["action"] == "end"
+        assert await applied(api, found) == [(reads["id"], "changed")]
+    assert (await report(api))[reads["id"]]["proposal"]["action"] == "end"
 
 
 async def test_tokens_that_nobody_used_are_told_of_page_by_page(
