@@ -15,7 +15,7 @@ from scim2_models import (
     Reference,
     ResponseParameters,
 )
-from sqlalchemy import ARRAY, Row, Uuid, any_, literal, select
+from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select
 
 from app.adapters.scim.columns import MEMBERS, USERS, shown_name
 from app.adapters.scim.models import Group, GroupMember
@@ -110,7 +110,7 @@ async def present(
 ) -> list[Group]:
     """These groups as SCIM shows them; their members only where ``shown`` leaves them in."""
     members: dict[UUID, list[GroupMember]] = {}
-    if shown is None or _shows(shown, "members"):
+    if shown is None or shows_members(shown):
         members = await _members(work, [row.id for row in rows])
     return [_present(row, members.get(row.id)) for row in rows]
 
@@ -118,6 +118,23 @@ async def present(
 def bare(rows: Iterable[models.Group]) -> list[Group]:
     """These groups without their members, for who only changes them."""
     return [_present(row, None) for row in rows]
+
+
+def shows_members(shown: ResponseParameters[Any]) -> bool:
+    """Whether an answer with these parameters has the members of groups."""
+    paths: Any = Path[Group].iter_paths(
+        include_subattributes=False,
+        attributes=shown.attributes or [],
+        excluded_attributes=shown.excluded_attributes or [],
+    )
+    return any(str(path) == "members" for path in paths)
+
+
+async def count_members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, int]:
+    """How many members each of these groups has, about: whom the directory does not see is counted too."""
+    query = select(MEMBERS.c.group_id, func.count()).where(MEMBERS.c.group_id == any_(_array(group_ids)))
+    rows = await work.session.execute(query.group_by(MEMBERS.c.group_id))
+    return dict(rows.tuples().all())
 
 
 def read_names(resource: Group) -> tuple[str, str | None]:
@@ -171,15 +188,6 @@ def _id(prefix: str, text: str) -> UUID | None:
         return parse_id(prefix, text)
     except ValueError:
         return None
-
-
-def _shows(shown: ResponseParameters[Any], name: str) -> bool:
-    paths: Any = Path[Group].iter_paths(
-        include_subattributes=False,
-        attributes=shown.attributes or [],
-        excluded_attributes=shown.excluded_attributes or [],
-    )
-    return any(str(path) == name for path in paths)
 
 
 async def _members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, list[GroupMember]]:

@@ -6,7 +6,7 @@ deleted meanwhile neither repeats nor hides anything.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -103,14 +103,33 @@ async def _page_at(session: AsyncSession, order: "_Order", count: int | None, po
     return Found(
         places,
         None,
-        next=order.write("next", places[-1]) if more else None,
-        previous=order.write("previous", places[0]) if behind else None,
+        next=_position("next", places[-1]) if more else None,
+        previous=_position("previous", places[0]) if behind else None,
     )
 
 
 async def _has_more(session: AsyncSession, order: "_Order", place: Place, *, back: bool) -> bool:
     beyond = order.sorted().order_by(None).where(order.beyond(place, back=back))
     return bool(await session.scalar(select(beyond.exists())))
+
+
+def shortened(found: Found, kept: int, wanted: SearchRequest[Any], position: Any) -> Found:
+    """The same page with so many resources at most, from where it begins; the pages beside it begin where it ends."""
+    if kept >= len(found.places):
+        return found
+    if wanted.cursor is None:
+        return replace(found, places=found.places[:kept])
+    if position is not None and position["d"] == "previous":
+        places = found.places[-kept:]
+        return replace(found, places=places, previous=_position("previous", places[0]))
+    places = found.places[:kept]
+    return replace(found, places=places, next=_position("next", places[-1]))
+
+
+def _position(direction: str, place: Place) -> dict[str, Any]:
+    """A position as JSON can hold it."""
+    value = place.value.isoformat() if isinstance(place.value, datetime) else place.value
+    return {"d": direction, "v": value, "r": place.rank, "i": place.id.hex}
 
 
 def _place(row: Any) -> Place:
@@ -175,11 +194,6 @@ class _Order:
         further = self.value < value if down else self.value > value
         same = and_(found.c.value == value, by_id)
         return or_(further, same) if down else or_(further, same, found.c.value.is_(None))
-
-    def write(self, direction: str, place: Place) -> dict[str, Any]:
-        """A position as JSON can hold it."""
-        value = place.value.isoformat() if isinstance(place.value, datetime) else place.value
-        return {"d": direction, "v": value, "r": place.rank, "i": place.id.hex}
 
     def read(self, position: Any) -> tuple[bool, Place]:
         """Whether a position leads back, and from where. Raises ``InvalidCursorException``."""

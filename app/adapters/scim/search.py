@@ -11,10 +11,13 @@ from sqlmodel import col
 
 from app.adapters.scim import columns, groups, users
 from app.adapters.scim.models import DirectoryUser, Group
-from app.adapters.scim.paging import Place, find_page
+from app.adapters.scim.paging import Place, find_page, shortened
 from app.adapters.scim.work import Work
 from app.features.groups import models
 from app.features.identities.models import Identity, ScimUser
+
+MOST_MEMBERS = 50_000
+"""Of the groups of one page together; a page is shorter where they have more."""
 
 
 def source_of(resource_type: ResourceType, provider_id: UUID) -> columns.Source:
@@ -33,8 +36,26 @@ async def search(
     """
     sources = [source_of(resource_type, work.provider_id) for resource_type in resource_types]
     found = await find_page(work.session, sources, search_request, position)
+    kept = await _fitting(
+        work, found.places, search_request, back=bool(position) and position["d"] == "previous"
+    )
+    found = shortened(found, kept, search_request, position)
     resources = await _load(work, found.places, search_request)
     return SearchPage(found.total, resources, found.next, found.previous)
+
+
+async def _fitting(work: Work, places: Sequence[Place], wanted: SearchRequest[Any], *, back: bool) -> int:
+    """How many of these can be shown in one answer with all their members: one in any case."""
+    ids = [place.id for place in places if place.rank == columns.GROUP_RANK]
+    if not ids or not groups.shows_members(wanted):
+        return len(places)
+    counts = await groups.count_members(work, ids)
+    members = 0
+    for kept, place in enumerate(reversed(places) if back else places):
+        members += counts.get(place.id, 0)
+        if members > MOST_MEMBERS and kept > 0:
+            return kept
+    return len(places)
 
 
 async def _load(work: Work, places: Sequence[Place], wanted: SearchRequest[Any]) -> list[Resource[Any]]:

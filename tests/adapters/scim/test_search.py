@@ -9,7 +9,7 @@ from scim2_models import SearchRequest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.scim import columns
+from app.adapters.scim import columns, search
 from app.adapters.scim.models import DirectoryUser, Group
 from app.adapters.scim.paging import _Order
 from app.kit.ids import format_id
@@ -195,6 +195,34 @@ async def test_pages_by_cursor_are_stable_while_people_come_and_go(
         answer = await scim.get("Users", params={"cursor": first["nextCursor"], **query})
         assert answer.status_code == 400, answer.text
     assert (await scim.get("Users", params={"cursor": "abc"})).json()["scimType"] == "invalidCursor"
+
+
+async def test_a_page_of_groups_is_shorter_where_they_have_many_members(
+    scim: httpx2.AsyncClient, filled: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scim.post("Groups", json={"displayName": "Gamma", "members": [{"value": filled["cyd"]}]})
+    monkeypatch.setattr(search, "MOST_MEMBERS", 2)
+    page = await found(scim, "Groups")
+    assert (names(page), page["totalResults"], page["itemsPerPage"]) == (["Alpha"], 3, 1)
+    assert names(await found(scim, "Groups", startIndex=2)) == ["Beta", "Gamma"]
+    assert len(names(await found(scim, "Groups", excludedAttributes="members"))) == 3
+    first = await found(scim, "Groups", cursor="")
+    second = await found(scim, "Groups", cursor=first["nextCursor"])
+    assert (names(first), names(second)) == (["Alpha"], ["Beta", "Gamma"])
+    assert "nextCursor" not in second
+    down = await found(scim, "Groups", cursor="", sortBy="displayName", sortOrder="descending")
+    end = await found(scim, "Groups", cursor=down["nextCursor"], sortBy="displayName", sortOrder="descending")
+    back = await found(
+        scim, "Groups", cursor=end["previousCursor"], sortBy="displayName", sortOrder="descending"
+    )
+    assert (names(down), names(end), names(back)) == (["Gamma", "Beta"], ["Alpha"], ["Gamma", "Beta"])
+    monkeypatch.setattr(search, "MOST_MEMBERS", 1)
+    back = await found(
+        scim, "Groups", cursor=end["previousCursor"], sortBy="displayName", sortOrder="descending"
+    )
+    assert names(back) == ["Beta"]
+    gamma = {"cursor": back["previousCursor"], "sortBy": "displayName", "sortOrder": "descending"}
+    assert names(await found(scim, "Groups", **gamma)) == ["Gamma"]
 
 
 REFUSED = [
