@@ -13,6 +13,8 @@ from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity
 from app.features.service_accounts.authenticate import has_usable_owner
 from app.features.service_accounts.service import add_credential, create
+from app.features.webhooks.messages import WebhookEvent, identity_message
+from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Peppers
 from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
@@ -53,7 +55,7 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
     await move_versions(session, [person.id], narrows=False)
     await session.refresh(person)
     await keep_identity(session, person)
-    await record(
+    event_id = await record(
         session,
         _SYSTEM,
         "identity.create",
@@ -61,6 +63,7 @@ async def bootstrap(session: AsyncSession, peppers: Peppers, *, user_name: str =
         person.id,
         changes={"kind": "person", "user_name": None},
     )
+    await tell(session, identity_message(WebhookEvent.IDENTITY_CREATED, person.id, event_id))
     account = await create(
         session, _SYSTEM, name="bootstrap", owner_id=person.id, role=Role.OWNER, request_id=None
     )
