@@ -26,10 +26,16 @@ READING = (
 """Three that read each call of the measured tool, and let it pass by what is told without the engine."""
 
 ASKING = (
+    'forbid (principal, action == Action::"call_tool", resource == Tool::"{tool}")'
+    " when {{ context.arguments.text == context.client.name }};"
+)
+"""One that lets it pass as well, of which the engine has to be asked: at each call, for it reads the arguments."""
+
+REPEATING = (
     'forbid (principal, action == Action::"call_tool", resource in Server::"{slug}")'
     ' unless {{ context has ip && context.ip.isInRange(ip("127.0.0.0/8")) }};'
 )
-"""One that lets it pass as well, of which the engine has to be asked."""
+"""One that lets it pass too, of which the engine has to be asked, and finds the same for all calls from one address."""
 
 
 def others(count: int, slug: str, groups: Sequence[UUID]) -> list[str]:
@@ -68,7 +74,12 @@ def reading(slug: str) -> list[str]:
 
 def asking(slug: str) -> list[str]:
     """Those and one more, for which the engine is asked at each call."""
-    return [*reading(slug), ASKING.format(slug=slug)]
+    return [*reading(slug), ASKING.format(tool=f"{slug}/{TOOL}")]
+
+
+def repeating(slug: str) -> list[str]:
+    """Those and one more, for which the engine is asked once for what most calls are like."""
+    return [*reading(slug), REPEATING.format(slug=slug)]
 
 
 async def publish(owner_url: str, texts: Sequence[str]) -> None:

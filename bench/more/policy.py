@@ -20,8 +20,9 @@ from bench.targets import Figure, at_most
 TOKENS = 500
 COUNTS = (100, 1_000)
 _NONE = "no policy"
-_APART, _PLAIN, _ASKING = "none reads the call", "three read the call", "the engine is asked"
-_BOUNDS = {_APART: 5, _PLAIN: 100, _ASKING: 100}
+_APART, _PLAIN = "none reads the call", "three read the call"
+_ASKING, _REPEATING = "the engine is asked", "the engine was asked the same"
+_BOUNDS = {_APART: 5, _PLAIN: 100, _ASKING: 100, _REPEATING: 100}
 
 
 def measure(ground: Ground, plan: Plan) -> list[Figure]:
@@ -32,6 +33,7 @@ def measure(ground: Ground, plan: Plan) -> list[Figure]:
         sets[_named(count, _APART)] = apart
         sets[_named(count, _PLAIN)] = apart + policies.reading(SLUG)
         sets[_named(count, _ASKING)] = apart + policies.asking(SLUG)
+        sets[_named(count, _REPEATING)] = apart + policies.repeating(SLUG)
     spent = deciding.measure(sets, ground.seeded.groups, 5 * plan.rounds)
     # A gateway for each would be more than two cores have room for: the most policies, at both ends.
     whole = [_NONE, *(_named(max(COUNTS), kind) for kind in (_APART, _ASKING))]

@@ -21,6 +21,7 @@ from app.features.policies.selection import Numbers, Pace, Scene, Selection, Sel
 _SELECTIONS = 4096
 _PACES = 64
 _READS = 512
+_FOUND = 2048
 _FEW = 4
 _MINUTE_S = 60
 _DEFAULT_RULES = Rules()
@@ -56,6 +57,7 @@ class Evaluator:
         self._selector = Selector(self.policies)
         self._selections: Recent[tuple[int, int, int, Act], Selection] = Recent(_SELECTIONS)
         self._reads: Recent[Numbers, Reads] = Recent(_READS)
+        self._found: Recent[tuple[Scene | None, Numbers, str], Findings] = Recent(_FOUND)
         self._minute = -inf
         self._times: dict[frozenset[str] | None, dict[str, object]] = {}
 
@@ -152,10 +154,26 @@ class Evaluator:
             # A few alone; of more there would be too many sets to keep.
             left = left if len(left) <= _FEW else numbers
             context = self._part_of(context, self._read_by(left))
-        found = self._selector.ask(scene, left, json.dumps(context) if left else "")
+        found = self._found_by_engine(scene, left, context)
         failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
         satisfied = tuple(number for number in found.satisfied if number not in failed)
         return Findings(satisfied, failed, aside)
+
+    def _found_by_engine(
+        self, scene: Scene | None, numbers: Numbers, context: Mapping[str, object]
+    ) -> Findings:
+        """What the engine finds: it goes by these alone, so that the same of them is asked once."""
+        if not numbers:
+            return Findings()
+        asked = scene, numbers, json.dumps(context)
+        if Part.ARGUMENTS in context:
+            # They seldom come again, and are not ours to keep.
+            return self._selector.ask(*asked)
+        found = self._found.get(asked)
+        if found is None:
+            found = self._selector.ask(*asked)
+            self._found.put(asked, found)
+        return found
 
     def _unreadable(self, numbers: Numbers, faults: Mapping[str, str]) -> dict[int, str]:
         """The policies that read an argument which cannot be given to them, with why."""

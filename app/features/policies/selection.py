@@ -24,9 +24,9 @@ Numbers = tuple[int, ...]
 Pace = tuple[float | None, UUID | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """What the engine is told of a request beside the context."""
+    """What the engine is told of a request beside the context. Equal to itself alone, as whatever was found in it."""
 
     named: Named
     entities: cedarpy.Entities

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.policy import Act, ApprovalDemand, Effect, PolicyInput, PolicyVerdict, QuotaDemand
+from app.domain.policy import (
+    Act,
+    ApprovalDemand,
+    CallerProgram,
+    Effect,
+    PolicyInput,
+    PolicyVerdict,
+    QuotaDemand,
+)
 from app.features.policies.compiled import compile_policy
 from app.features.policies.evaluator import Evaluator, Outcome
 from app.features.policies.judging import Rules
@@ -23,6 +32,7 @@ from tests.features.policies.worlds import (
     NOON,
     PEOPLE,
     SERVERS,
+    TOKENS,
     TRICKS,
     VALUES,
     Drawn,
@@ -381,3 +391,50 @@ def test_what_was_found_for_one_version_of_an_object_is_not_used_for_another() -
         assert tested.evaluate(call(before, PAY)).effect is Effect.ALLOW
         assert tested.evaluate(call(joined, PAY)).effect is Effect.DENY
         assert tested.evaluate(call(before, riskier)).effect is Effect.DENY
+
+
+def test_the_engine_is_asked_again_for_whatever_a_policy_reads_that_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    ask = Selector.ask
+
+    def counted(self: Selector, scene: Any, numbers: Any, context: str, **others: Any) -> Any:
+        asked.append(context)
+        return ask(self, scene, numbers, context, **others)
+
+    monkeypatch.setattr(Selector, "ask", counted)
+    home = 'context has ip && context.ip.isInRange(ip("10.0.0.0/8"))'
+    named = 'context.client has name && context.client.name like "c*" && context.client has version'
+    tested = evaluator(f"{FORBID} unless {{ {home} && ({named} || context.time.hour > 5) }};")
+    night = NOON - 9 * 3600
+    inside, outside = ip_address("10.1.2.3"), ip_address("192.0.2.1")
+    cases = [
+        (call(TOKENS[0], PAY, address=inside), Effect.ALLOW),
+        (call(TOKENS[0], PAY, address=outside), Effect.DENY),
+        (call(TOKENS[0], PAY), Effect.DENY),
+        (call(TOKENS[0], PAY, address=inside, at=night), Effect.DENY),
+        (call(TOKENS[0], PAY, address=inside, at=night, program=CallerProgram("c", "1")), Effect.ALLOW),
+        (call(TOKENS[0], PAY, address=inside, at=night, program=CallerProgram("d", "1")), Effect.DENY),
+        (call(TOKENS[1], PAY, address=inside), Effect.ALLOW),
+        (call(TOKENS[0], SERVERS[1], address=inside), Effect.ALLOW),
+    ]
+    for request, effect in cases:
+        assert tested.evaluate(request).effect is effect
+    once = len(asked)
+    assert once >= len(cases)
+    for request, effect in reversed(cases):
+        assert tested.evaluate(request).effect is effect
+    assert len(asked) == once
+
+    of_some = evaluator(f'{FORBID} when {{ context has ip && principal.hasTag("department") }};')
+    for _ in range(2):
+        assert of_some.evaluate(call(TOKENS[0], PAY, address=inside)).effect is Effect.ALLOW
+        assert of_some.evaluate(call(TOKENS[1], PAY, address=inside)).effect is Effect.DENY
+
+    theirs = 'principal.hasTag("department") && context.arguments.path == principal.getTag("department")'
+    reading = evaluator(f"{FORBID} when {{ {theirs} }};")
+    for _ in range(2):
+        assert reading.evaluate(call(TOKENS[1], PAY, arguments={"path": "finance"})).effect is Effect.DENY
+        assert reading.evaluate(call(TOKENS[1], PAY, arguments={"path": "x"})).effect is Effect.ALLOW
+    assert len([context for context in asked if "arguments" in context]) == 4
