@@ -93,6 +93,8 @@ AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR, "an administrator")]
 IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER, "an identity provider")]
 WebhookId = Annotated[UUID, *_typed(WEBHOOK, "a webhook")]
 DeliveryId = Annotated[UUID, *_typed(DELIVERY, "a delivery of a message to a webhook")]
-ScheduledOffboardingId = Annotated[UUID, *_typed(SCHEDULED_OFFBOARDING, "an offboarding that is set for later")]
+ScheduledOffboardingId = Annotated[
+    UUID, *_typed(SCHEDULED_OFFBOARDING, "an offboarding that is set for later")
+]
 EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
 KeyId = Annotated[UUID, *_typed(KEY, "a credential")]
