@@ -134,7 +134,7 @@ async def count_members(work: Work, group_ids: Iterable[UUID]) -> dict[UUID, int
     """How many members each of these groups has, about: whom the directory does not see is counted too."""
     query = select(MEMBERS.c.group_id, func.count()).where(MEMBERS.c.group_id == any_(_array(group_ids)))
     rows = await work.session.execute(query.group_by(MEMBERS.c.group_id))
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def read_names(resource: Group) -> tuple[str, str | None]:
