@@ -119,11 +119,10 @@ async def _offboard(acting: Acting, reason: str, found: Effects) -> None:
 
 
 async def _revoke(acting: Acting, known: EventType, event: SecurityEvent, found: Effects) -> None:
-    session, holders = acting.session, list(found.identities)
-    if known is EventType.CREDENTIAL_COMPROMISE:
-        for id in found.identities:
-            holders += await offboard_queries.agents_of(session, id)
-    await repository.lock_identities(session, holders)
+    session = acting.session
+    holders = await _lock_holders(
+        session, found.identities, with_agents=known is EventType.CREDENTIAL_COMPROMISE
+    )
     until = datetime.fromtimestamp(event.happened_at, UTC) + SKEW
     dated = known is EventType.SESSION_REVOKED
     of_people: list[ColumnElement[bool]] = [col(BrowserSession.identity_id).in_(found.identities)]
@@ -140,6 +139,19 @@ async def _revoke(acting: Acting, known: EventType, event: SecurityEvent, found:
         session, acting.caller, roots, _REASONS[known], dry_run=False, request_id=acting.request_id
     )
     found.tokens = revoked.tokens
+
+
+async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
+    """The people, and their agents, as they are once the locks are held: whoever makes an agent holds its owner."""
+    held: set[UUID] = set()
+    while True:
+        wanted = set(people)
+        for id in people if with_agents else ():
+            wanted |= set(await offboard_queries.agents_of(session, id))
+        if wanted <= held:
+            return sorted(held)
+        await repository.lock_identities(session, wanted)
+        held |= wanted
 
 
 async def _end_named_sessions(

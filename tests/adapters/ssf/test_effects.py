@@ -1,5 +1,6 @@
 """What follows from a signed event, whom it is about, and that it is on record: each at the real application."""
 
+import asyncio
 import time
 from typing import Any
 from uuid import uuid4
@@ -7,10 +8,14 @@ from uuid import uuid4
 from sqlalchemy import text
 
 from app.domain.security_events import EventType
+from app.features.identities.schemas import IdentityUpdate
+from app.features.identities.service import lock_for_update
 from app.kit.crypto import Peppers
+from app.kit.ids import IDENTITY, parse_id
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, Person, World, register
 from tests.api import KEY, make_account
+from tests.features.administrators.people import until_waiting
 
 Json = dict[str, Any]
 
@@ -72,6 +77,24 @@ async def test_each_event_does_what_its_type_says_and_no_more(world: World) -> N
     assert (did["event"], did["ignored"]) == ("unknown", "unknown_event")
     assert await world.browsers() == {spared}
     assert (await world.status(at_eve), await world.standing(eve)) == ("active", "active")
+
+
+async def test_an_agent_that_is_handed_over_while_an_event_comes_does_not_slip_past_it(world: World) -> None:
+    ada, eve = await world.person(("oidc", "ada")), await world.person(("oidc", "eve"))
+    agent = await world.made(
+        "/api/v1/identities", {"kind": "agent", "user_name": "agent", "owner_id": eve.id}
+    )
+    agents = await world.token(agent["id"])
+    async with world.sessions() as session:
+        body = IdentityUpdate.model_validate({"owner_id": ada.id})
+        moving = await lock_for_update(session, parse_id(IDENTITY, agent["id"]), body)
+        moving.owner_id = ada.uuid
+        await session.flush()
+        sending = asyncio.create_task(sent(world, EventType.CREDENTIAL_COMPROMISE, by_sub("ada")))
+        await until_waiting(world.sessions)
+        await session.commit()
+    assert sorted((await sending)["tokens"]) == sorted([ada.token, agents])
+    assert (await world.status(agents), await world.status(eve.token)) == ("revoked", "active")
 
 
 async def test_a_revoked_session_ends_what_is_older_and_spares_what_came_after(world: World) -> None:
