@@ -46,22 +46,8 @@ STATEMENTS = (
     "CREATE STATISTICS st_scim_users_user_name ON (lower(user_name)) FROM scim_users",
     "CREATE STATISTICS st_scim_users_display_name ON (lower(profile ->> 'displayName')) FROM scim_users",
 )
-GROUPS = "ix_groups_provider_id_external_id"
 
 
 def upgrade() -> None:
     for statement in STATEMENTS:
         op.get_bind().exec_driver_sql(statement)
-    # Groups may be many already: nobody waits for this, and it may wait for everybody.
-    with op.get_context().autocommit_block():
-        connection = op.get_bind()
-        connection.exec_driver_sql("SET lock_timeout = 0")
-        try:
-            # What was broken off leaves an index that is of no use.
-            connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {GROUPS}")
-            connection.exec_driver_sql(
-                f"CREATE INDEX CONCURRENTLY {GROUPS} ON groups (provider_id, external_id) "
-                "WHERE ended_at IS NULL AND provider_id IS NOT NULL"
-            )
-        finally:
-            connection.exec_driver_sql("RESET lock_timeout")

@@ -13,7 +13,6 @@ from app.features.grants.models import Grant
 from app.features.groups.models import GroupMember
 from app.features.identities.models import Identity
 from app.features.service_accounts.models import ServiceAccount
-from app.features.tokens.models import Token
 from app.features.tokens.repository import among
 
 _QUIET = {"synchronize_session": False}
@@ -72,12 +71,6 @@ async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, 
         col(ServiceAccount.owner_offboarded).is_(False),
     )
     return await _ids(session, query.order_by(col(ServiceAccount.id)), lock=lock)
-
-
-async def holders(session: AsyncSession, token_ids: Collection[UUID]) -> dict[UUID, UUID]:
-    """Whose these tokens are, by their ids."""
-    query = select(col(Token.id), col(Token.identity_id)).where(among(col(Token.id), token_ids))
-    return {row.id: row.identity_id for row in await session.execute(query)}
 
 
 async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:

@@ -1,0 +1,34 @@
+"""Indexes of what is many already: of failed deliveries, looked for when it matters, and of groups by what their
+directory calls them.
+
+Expands alone: what code before it reads and writes stays as it was.
+
+Revision ID: 0019
+Revises: 0018
+"""
+
+from alembic import op
+
+revision = "0019"
+down_revision = "0018"
+
+INDEXES = {
+    "ix_webhook_deliveries_failed": "webhook_deliveries (webhook_id, id) WHERE state = 'failed'",
+    "ix_groups_provider_id_external_id": (
+        "groups (provider_id, external_id) WHERE ended_at IS NULL AND provider_id IS NOT NULL"
+    ),
+}
+
+
+def upgrade() -> None:
+    # Nobody waits for this, and it may wait for everybody.
+    with op.get_context().autocommit_block():
+        connection = op.get_bind()
+        connection.exec_driver_sql("SET lock_timeout = 0")
+        try:
+            for name, what in INDEXES.items():
+                # What was broken off leaves an index that is of no use.
+                connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+                connection.exec_driver_sql(f"CREATE INDEX CONCURRENTLY {name} ON {what}")
+        finally:
+            connection.exec_driver_sql("RESET lock_timeout")
