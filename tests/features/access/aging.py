@@ -42,7 +42,11 @@ async def use(
     }  # fmt: skip
     async with sessions() as session:
         await session.execute(
-            text("INSERT INTO grant_uses VALUES (:grant, :server, :part, :tool, :at)"), values
+            text(
+                "INSERT INTO grant_uses VALUES (:grant, :server, :part, :tool, :at)"
+                " ON CONFLICT (grant_id, server_id, part, tool) DO UPDATE SET last_used_at = excluded.last_used_at"
+            ),
+            values,
         )
         await session.execute(
             text(

@@ -109,6 +109,7 @@ async def test_grants_are_told_of_with_what_was_used_and_narrowed_to_that_on_a_c
     await use(sessions, wide, here.notes, "read_note", here.ada, days=5)
     await use(sessions, wide, here.billing, "refund", here.ada, days=150)
     await use(sessions, wide, here.notes, None, here.ada, days=7, part="resources")
+    await use(sessions, shared, here.notes, "read_note", here.ada, days=150)
     await use(sessions, shared, here.notes, "write_note", here.ben, days=1)
     await use(sessions, in_use, here.billing, "refund", here.ben, days=1)
 
