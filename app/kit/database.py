@@ -176,7 +176,11 @@ Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
 class TransactionalRoute(APIRoute):
-    """Repeats a request whose transaction lost against another, and maps a lost database to ``Unavailable``."""
+    """Repeats a request whose transaction lost against another, and maps a lost database to ``Unavailable``.
+
+    What a request that failed has done is undone here: a route above this one may answer the error in its own form,
+    and a request that is answered is committed.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -190,12 +194,12 @@ class TransactionalRoute(APIRoute):
             for _ in range(ATTEMPTS):
                 try:
                     return await handle(request)
-                except DBAPIError as error:
-                    if sqlstate(error) not in _REPEATABLE:
-                        raise
+                except Exception as error:
                     await give_back(request)
-                except OUT_OF_REACH as error:
-                    raise out_of_reach() from error
+                    if isinstance(error, OUT_OF_REACH):
+                        raise out_of_reach() from error
+                    if not isinstance(error, DBAPIError) or sqlstate(error) not in _REPEATABLE:
+                        raise
             raise Unavailable("The change kept colliding with others; repeat the request shortly.")
 
         return repeat

@@ -1,14 +1,20 @@
-"""Engines: what an error of the database says."""
+"""Engines, and what stands around a request: what an error of the database says, what stays of what failed."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from time import monotonic
+from types import SimpleNamespace
+from typing import Any
 
+import httpx2
 import pytest
+from fastapi import APIRouter, FastAPI, Request, Response
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from app.domain.errors import Conflict, DomainError
 from app.kit import database
-from app.kit.database import make_engine
+from app.kit.database import Session, TransactionalRoute, make_engine, make_sessions
 
 
 async def test_the_text_of_an_error_holds_no_parameter(database_url: str) -> None:
@@ -86,4 +92,45 @@ async def test_a_statement_that_is_cancelled_ends_its_task(database_url: str) ->
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await engine.dispose()
+
+
+class _Telling(TransactionalRoute):
+    """Answers an error in a form of its own, as the routes of foreign protocols and of pages do."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except DomainError as error:
+                return Response(error.detail, 409)
+
+        return answer
+
+
+async def test_nothing_stays_of_a_request_that_failed_in_whichever_form_it_is_answered(
+    database_url: str,
+) -> None:
+    engine = make_engine(database_url, pool_size=1, name="test")
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE written (id integer)"))
+    app, router = FastAPI(), APIRouter(route_class=_Telling)
+    app.state.runtime = SimpleNamespace(sessions=make_sessions(engine))
+
+    @router.post("/{fails}")
+    async def write(fails: bool, session: Session) -> Response:
+        await session.execute(text("INSERT INTO written VALUES (1)"))
+        if fails:
+            raise Conflict("too late")
+        return Response()
+
+    app.include_router(router)
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.post("/true")).status_code == 409
+        assert (await client.post("/false")).status_code == 200
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM written"))).scalar_one() == 1
     await engine.dispose()

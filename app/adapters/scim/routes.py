@@ -24,7 +24,7 @@ from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
 from app.features.identity_providers.provisioning_schemas import ScimSettings
 from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import OUT_OF_REACH, Session, TransactionalRoute, commit, give_back, out_of_reach
+from app.kit.database import OUT_OF_REACH, Session, TransactionalRoute, commit, out_of_reach
 from app.kit.runtime import CurrentRuntime, Runtime
 
 PREFIX = "/scim/v2"
@@ -44,7 +44,6 @@ class ScimRoute(TransactionalRoute):
                 return await handle(request)
             except (SCIMException, DomainError) as error:
                 told, headers = error_of(error), headers_of(error)
-            await give_back(request)
             await _note_refusal(request, told.status or 500)
             return answer(told, headers)
 

@@ -22,7 +22,7 @@ from app.features.signals.manage import PUSH_PATH
 from app.features.signals.receive import receive
 from app.features.signals.streams import Configured, configured
 from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute, give_back
+from app.kit.database import Session, TransactionalRoute
 from app.kit.jose.token import MOST_CHARACTERS
 from app.kit.runtime import CurrentRuntime
 
@@ -64,8 +64,6 @@ async def _recorded(request: Request, handle: Callable[[Request], Coroutine[Any,
     try:
         return await handle(request)
     except (Unacceptable, DomainError) as error:
-        # Our own answer to it would else look like success, and half of an event be committed.
-        await give_back(request)
         caller: Caller | None = getattr(request.state, "caller", None)
         if caller is not None and isinstance(error, Unacceptable | Forbidden):
             receiver: Receiver = request.app.state.signals

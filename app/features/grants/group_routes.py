@@ -31,8 +31,12 @@ CanWrite = Annotated[Caller, requires(Permission.GROUPS_WRITE)]
 
 
 async def check_may_change_members(session: AsyncSession, caller: Caller, group: Group) -> None:
-    """Raise ``Forbidden`` where changing the members would be granting, for a caller who may not grant."""
-    if caller.may(Permission.GRANTS_WRITE) or group.source != "manual":
+    """Raise ``Forbidden`` where changing the members would be granting, for a caller who may not grant.
+
+    A directory changes the members of its own groups by SCIM, to people of its own; by this way anybody could be put
+    into them.
+    """
+    if caller.may(Permission.GRANTS_WRITE):
         return
     if await group_holds_grants(session, group.id):
         raise Forbidden(
