@@ -62,6 +62,9 @@ async def bring_up_to_date(
     identity = await lock_identity(session, identity_id)
     if identity is None or identity.status != "active":
         raise refused()
+    if identity.sign_ins_after is not None and holder.issued_at <= identity.sign_ins_after:
+        # Taken back since it was looked at.
+        raise refused()
     administrator = await lock_administrator(session, identity_id)
     if administrator is None:
         administrator = Administrator(id=new.id, identity_id=identity_id)

@@ -24,7 +24,7 @@ OIDC = "oidc"
 # written as their unique index is, which would not serve another form.
 _KNOWN = text(f"""
 SELECT person.id AS identity_id, person.kind, person.status, administrators.id AS administrator_id,
-    administrators.status AS administrator_status, administrators.last_sign_in_at
+    administrators.status AS administrator_status, administrators.last_sign_in_at, person.sign_ins_after
 FROM identity_providers asked
 LEFT JOIN LATERAL (
     SELECT identity_links.identity_id FROM identity_providers same
@@ -77,12 +77,17 @@ class Known:
     administrator_id: UUID | None
     administrator_status: str | None
     last_sign_in_at: datetime | None
+    sign_ins_after: datetime | None = None
 
     @property
     def may_enter(self) -> bool:
         """Whether nothing keeps them out: nobody's link, or an active person's whose administrator is not disabled."""
         person = self.identity_id is None or (self.kind == "person" and self.status == "active")
         return person and self.administrator_status in {None, "active"}
+
+    def was_taken_back(self, issued_at: datetime) -> bool:
+        """Whether a token of then opens nothing any more."""
+        return self.sign_ins_after is not None and issued_at <= self.sign_ins_after
 
 
 async def find_known(session: AsyncSession, provider_id: UUID, link: str) -> Known | None:

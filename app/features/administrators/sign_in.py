@@ -40,7 +40,7 @@ async def sign_in(
             return await sign_workload_in(session, provider, account_id, claims, request_id)
         holder = read_holder(provider, claims)
         known = await find_known(session, provider.id, holder.link)
-        if known is None or not known.may_enter:
+        if known is None or not known.may_enter or known.was_taken_back(holder.issued_at):
             raise refused()
         if known.identity_id is None and not holder.roles:
             # Known to the provider alone. Whatever is asked for is then refused with the permission's name.

@@ -44,6 +44,8 @@ class Identity(ObjectRow, table=True):
         default_factory=dict, sa_type=JSONB, sa_column_kwargs={"server_default": text("'{}'")}
     )
     """What policies can read of it."""
+    sign_ins_after: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """Their provider's tokens open nothing that were issued up to then: it has taken them back."""
 
 
 class IdentityLink(SQLModel, table=True):

@@ -10,13 +10,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete
+from sqlalchemy import ColumnElement, delete, func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.security_events import EventType, SecurityEvent
 from app.features.administrators.models import BrowserSession
 from app.features.audit.record import record_each
+from app.features.identities.models import Identity
 from app.features.identity_providers.models import IdentityProvider
 from app.features.signals.people import people_of, session_ids
 from app.features.tokens import offboard_queries, repository
@@ -129,6 +130,7 @@ async def _revoke(acting: Acting, known: EventType, event: SecurityEvent, found:
     if dated:
         of_people.append(col(BrowserSession.created_at) <= until)
     found.sessions = await _end_sessions(acting, of_people)
+    await _take_sign_ins_back(session, found.identities, until if dated else None)
     if known is EventType.TOKEN_CLAIMS_CHANGE:
         # Groups follow SCIM and roles follow the claims of a sign-in: the next one reads them anew.
         return
@@ -152,6 +154,22 @@ async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_a
             return sorted(held)
         await repository.lock_identities(session, wanted)
         held |= wanted
+
+
+async def _take_sign_ins_back(session: AsyncSession, people: Sequence[UUID], until: datetime | None) -> None:
+    """Let the provider's own tokens open the API no more that were issued up to ``until``, or up to now. Whoever
+    signs in again after that has a new one."""
+    now = func.clock_timestamp()
+    over = now if until is None else func.least(now, until)
+    await session.execute(
+        update(Identity)
+        .where(col(Identity.id).in_(people))
+        .values(
+            sign_ins_after=func.greatest(col(Identity.sign_ins_after), over),
+            updated_at=col(Identity.updated_at),
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def _end_named_sessions(

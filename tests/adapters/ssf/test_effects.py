@@ -5,11 +5,13 @@ import time
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import text
 
 from app.domain.security_events import EventType
 from app.features.identities.schemas import IdentityUpdate
 from app.features.identities.service import lock_for_update
+from app.features.signals.effects import SKEW
 from app.kit.crypto import Peppers
 from app.kit.ids import IDENTITY, parse_id
 from tests.adapters.ssf.transmitter import Transmitter
@@ -77,6 +79,32 @@ async def test_each_event_does_what_its_type_says_and_no_more(world: World) -> N
     assert (did["event"], did["ignored"]) == ("unknown", "unknown_event")
     assert await world.browsers() == {spared}
     assert (await world.status(at_eve), await world.standing(eve)) == ("active", "active")
+
+
+async def test_the_providers_own_tokens_of_before_are_taken_back_and_never_given_again(world: World) -> None:
+    people = {name: await world.person(("oidc", name)) for name in ("ada", "bea", "cid", "dan", "eve")}
+    at = time.time() - 3600
+
+    async def since() -> dict[str, float | None]:
+        found = await world.rows("SELECT id, extract(epoch FROM sign_ins_after) AS at FROM identities")
+        by_id = {row.id: None if row.at is None else float(row.at) for row in found}
+        return {name: by_id[person.uuid] for name, person in people.items()}
+
+    await sent(world, EventType.SESSION_REVOKED, by_sub("ada"), payload={"event_timestamp": at})
+    await sent(world, EventType.CREDENTIAL_CHANGE, by_sub("bea"), payload={"change_type": "revoke"})
+    await sent(world, EventType.CREDENTIAL_COMPROMISE, by_sub("cid"))
+    await sent(world, EventType.TOKEN_CLAIMS_CHANGE, by_sub("dan"), payload={"claims": {"role": "x"}})
+    await sent(world, EventType.ACCOUNT_ENABLED, by_sub("eve"))
+    until = await since()
+    assert until["ada"] == pytest.approx(at + SKEW.total_seconds())
+    for name in ("bea", "cid", "dan"):
+        # Not ahead of the clock: whoever signs in again is in.
+        assert at + 3600 <= (until[name] or 0) <= time.time()
+    assert until["eve"] is None
+
+    await sent(world, EventType.SESSION_REVOKED, by_sub("dan"), payload={"event_timestamp": at})
+    await sent(world, EventType.ACCOUNT_ENABLED, by_sub("ada"))
+    assert await since() == until
 
 
 async def test_an_agent_that_is_handed_over_while_an_event_comes_does_not_slip_past_it(world: World) -> None:
