@@ -64,17 +64,19 @@ class ScheduledOffboardings:
             row = await claim_due(session, self._resting.keys())
             if row is None:
                 return False
+            # Read now: of a row whose transaction failed nothing can be read.
+            id = row.id
             try:
                 await carry_out(session, self._signer, row)
                 await commit(session)
             except Exception as error:
                 if not (isinstance(error, DBAPIError) and sqlstate(error) in _COLLISIONS):
                     # A collision is repeated at once; whatever else it was, later.
-                    self._resting[row.id] = now + _REST_S
+                    self._resting[id] = now + _REST_S
                 if isinstance(error, _AWAY):
                     raise
-                if row.id in self._resting:
-                    _say(f"the scheduled offboarding {format_id(SCHEDULED_OFFBOARDING, row.id)}", error)
+                if id in self._resting:
+                    _say(f"the scheduled offboarding {format_id(SCHEDULED_OFFBOARDING, id)}", error)
             return True
 
 
@@ -85,7 +87,8 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
         session,
         system,
         row.identity_id,
-        Offboard(reason=row.reason or "", transfer_agents_to=row.transfer_agents_to),
+        # None when the identity is erased, and what was set for it is only to be settled.
+        Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to),
         Precondition(None),
         signer=signer,
         via="schedule",
