@@ -15,7 +15,7 @@ from app.features.tokens.affected import find_people, gather
 from app.features.tokens.models import ScheduledOffboarding
 from app.features.tokens.offboard import Offboarded, first_receipt, offboard_identity
 from app.features.tokens.offboard_schemas import OffboardedThings, OffboardRequest, TransferredAgents
-from app.features.tokens.schedule_queries import find, finish, lock_pending
+from app.features.tokens.schedule_queries import find, finish, lock_pending, persons_behind
 from app.features.webhooks.messages import WebhookEvent, identity_message
 from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
@@ -102,10 +102,10 @@ async def _keep(
 ) -> ScheduledOffboarding:
     """Make or move the one that an identity has, with its event and message, unless it is so already."""
     before = {name: None if pending is None else getattr(pending, name) for name in _MOVABLE}
-    if wanted == before and pending is not None:
+    if wanted == before and pending is not None and not await _was_only_theirs(session, caller, pending):
         return pending
     if pending is not None:
-        _check_not_own(caller, pending)
+        await _check_not_own(session, caller, pending)
     row = pending or ScheduledOffboarding(
         identity_id=identity_id,
         effective_at=wanted["effective_at"],
@@ -152,7 +152,7 @@ async def cancel_scheduled(
         )
     if row.status == "cancelled":
         return row
-    _check_not_own(caller, row)
+    await _check_not_own(session, caller, row)
     await finish(session, row, "cancelled")
     changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)}
     event_id = await record(
@@ -170,13 +170,23 @@ def _found(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
     return row
 
 
-def _check_not_own(caller: Caller, row: ScheduledOffboarding) -> None:
-    """Raise ``Forbidden`` for a leaver who would stay: what others have set for somebody, others take back."""
-    if caller.identity_id == row.identity_id != row.on_behalf_of:
+async def _check_not_own(session: AsyncSession, caller: Caller, row: ScheduledOffboarding) -> None:
+    """Raise ``Forbidden`` for a leaver who would stay, be it by a service account that an agent of theirs answers for:
+    what others have set for somebody, others take back."""
+    if row.identity_id not in await persons_behind(session, caller.identity_id):
+        return
+    if row.identity_id not in await persons_behind(session, row.on_behalf_of):
         raise Forbidden(
             "This is your own offboarding, which somebody else has set: somebody else has to move or cancel it.",
             code="own_offboarding",
         )
+
+
+async def _was_only_theirs(session: AsyncSession, caller: Caller, row: ScheduledOffboarding) -> bool:
+    """Whether the leaver has set it and others ask for the same now: then the leaver takes it back no more."""
+    if row.identity_id not in await persons_behind(session, row.on_behalf_of):
+        return False
+    return row.identity_id not in await persons_behind(session, caller.identity_id)
 
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

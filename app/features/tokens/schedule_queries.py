@@ -11,6 +11,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.features.identities.models import Identity
 from app.features.tokens.models import ScheduledOffboarding
 from app.features.tokens.schedule_schemas import ScheduledOffboardingQuery
 
@@ -43,6 +44,13 @@ async def lock_pending(
         col(ScheduledOffboarding.identity_id) == identity_id, col(ScheduledOffboarding.status) == "pending"
     )
     return await session.scalar(_locked(statement, skip=not wait))
+
+
+async def persons_behind(session: AsyncSession, id: UUID | None) -> set[UUID]:
+    """An identity itself and, of an agent, the person who answers for it."""
+    query = select(col(Identity.id), col(Identity.owner_id)).where(col(Identity.id) == id)
+    found = (await session.execute(query)).one_or_none()
+    return set() if found is None else {one for one in found if one is not None}
 
 
 async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> ScheduledOffboarding | None:
