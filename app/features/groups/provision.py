@@ -16,7 +16,7 @@ from app.domain.errors import Conflict, Invalid
 from app.features.audit.record import record
 from app.features.groups import provision_queries as queries
 from app.features.groups.models import Group
-from app.features.groups.named import check_may_shape
+from app.features.groups.named import are_alike, check_may_shape
 from app.kit.authorization import Caller
 from app.kit.ids import IDENTITY, format_id
 from app.kit.versions import move_versions
@@ -69,7 +69,7 @@ async def change_provided(
     moved = {key: value for key, value in wanted.items() if getattr(group, key) != value}
     if not moved:
         return None
-    if name.lower() != group.name.lower():
+    if "name" in moved and not await are_alike(session, [name], [group.name]):
         # Either way: by it the group would come to decide, or be kept from deciding.
         await check_may_shape(session, directory.caller, group.name, name)
     changes = {key: {"from": getattr(group, key), "to": value} for key, value in moved.items()}

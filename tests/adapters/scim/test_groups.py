@@ -328,9 +328,10 @@ async def test_no_directory_makes_a_group_that_a_policy_lets_approve(
 ) -> None:
     named, loose = await create(scim, team(fresh("approvers"))), fresh("approvers")
     harmless = await create(scim, team(fresh("harmless")))
+    dotted, sigma = fresh("admins"), fresh("\u039f\u03a3") + "\u03a3"
     texts = [
         f'@require_approval("{name}") forbid (principal, action, resource);'
-        for name in (named["displayName"], loose)
+        for name in (named["displayName"], loose, dotted, sigma)
     ]
     async with sessions() as session:
         session.add_all(
@@ -352,6 +353,11 @@ async def test_no_directory_makes_a_group_that_a_policy_lets_approve(
         await scim.patch(f"Groups/{named['id']}", json=renamed(fresh("another"))),
     ):
         assert "grants.write" in refused(answer, 403)
+    # A name is the approvers' when the database says so, which finds the group that decides.
+    for name in (dotted.replace("i", "\u0130"), sigma.replace("\u03a3", "\u03c3")):
+        assert "grants.write" in refused(await scim.post("Groups", json=team(name)), 403)
+    final = await create(scim, team(sigma.replace("\u03a3", "\u03c2")))
+    assert "grants.write" in refused(await scim.put(f"Groups/{final['id']}", json=team(sigma)), 403)
     # Who is in one that has its name already follows the directory.
     (ann,) = await people(scim, "ann")
     answer = await scim.put(f"Groups/{named['id']}", json=team(named["displayName"].upper(), ann))
