@@ -6,7 +6,9 @@ An event is acknowledged once it is committed, and not before, so a worker that 
 import asyncio
 import logging
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from random import SystemRandom
 from uuid import UUID
@@ -35,6 +37,8 @@ SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 POLL_EVERY = timedelta(seconds=5)
 """Between two polls of one transmitter; doubled with each failure in a row, up to ``LONGEST_PAUSE``."""
 LONGEST_PAUSE = timedelta(minutes=5)
+_PAUSE_WITH_LEFT = timedelta(seconds=30)
+"""The longest pause where an event could not be taken, which those that come after it are not to wait for."""
 MOST_EVENTS = 25
 """How many events one poll asks for."""
 _MOST_ROUNDS = 40
@@ -50,11 +54,22 @@ _spread = SystemRandom()
 
 
 class Failed(Exception):
-    """A poll did not come to its end; ``error`` is what the stream shows."""
+    """A poll did not come to its end; ``error`` is what the stream shows, ``most`` the longest pause after it."""
 
-    def __init__(self, error: str) -> None:
+    def __init__(self, error: str, most: timedelta = LONGEST_PAUSE) -> None:
         super().__init__(error)
         self.error = error
+        self.most = most
+
+
+@dataclass(slots=True)
+class _Brought:
+    """What became of the events of one poll: taken, refused and why, or left for another time; whether any is new."""
+
+    taken: list[str] = field(default_factory=list)
+    refused: dict[str, JsonObject] = field(default_factory=dict)
+    left: int = 0
+    new: bool = False
 
 
 class Polling:
@@ -121,11 +136,11 @@ class Polling:
 
     async def poll(self, provider_id: UUID) -> None:
         """Ask one transmitter for all that waits, and note how that went."""
-        error: str | None = None
+        error, most = None, LONGEST_PAUSE
         try:
             await self._poll(provider_id)
         except Failed as failed:
-            error = failed.error
+            error, most = failed.error, failed.most
         except _AWAY:
             return
         except Exception as fault:  # noqa: BLE001
@@ -137,33 +152,52 @@ class Polling:
                 if error is None:
                     await repository.note_polled(session, provider_id, POLL_EVERY)
                 else:
-                    await repository.note_failed(session, provider_id, error, POLL_EVERY, LONGEST_PAUSE)
+                    await repository.note_failed(session, provider_id, error, POLL_EVERY, most)
                 await session.commit()
 
     async def _poll(self, provider_id: UUID) -> None:
-        taken: list[str] = []
-        refused: dict[str, JsonObject] = {}
+        brought, left = _Brought(), 0
         for _ in range(_MOST_ROUNDS):
             found, access, url, now = await self._state(provider_id)
             try:
-                polled = await self._receiver.transmitters.poll(access, url, MOST_EVENTS, taken, refused)
+                polled = await self._receiver.transmitters.poll(
+                    access, url, MOST_EVENTS, brought.taken, brought.refused
+                )
             except TransmitterFault as fault:
                 raise Failed("refused" if fault.refused else "unreachable") from None
-            taken, refused, new = [], {}, False
-            for jti, text in polled.sets.items():
-                try:
-                    new = await self._take(found, jti, text, now) or new
-                    taken.append(jti)
-                except Unacceptable as error:
-                    refused[jti] = {"err": error.code, "description": error.description}
-                    await self._receiver.refused.note(SYSTEM, provider_id, error.code, None)
-            if not new:
+            brought = await self._take_all(found, polled.sets, now)
+            left = max(left, brought.left)
+            if not brought.new:
                 # Nothing, or the same again: whoever sends that for ever is asked in its turn and no oftener.
                 break
-        if taken or refused:
+        if brought.taken or brought.refused:
             with suppress(TransmitterFault):
                 # What it sends along waits until it is asked for.
-                await self._receiver.transmitters.poll(access, url, 0, taken, refused)
+                await self._receiver.transmitters.poll(access, url, 0, brought.taken, brought.refused)
+        if left:
+            raise Failed("unreachable", _PAUSE_WITH_LEFT)
+
+    async def _take_all(self, found: Configured, sets: Mapping[str, str], now: float) -> _Brought:
+        """Take what a poll brought, each by itself: one that cannot be taken must not hold up those behind it, and is
+        not acknowledged, so that it comes again. Raises ``Failed`` for what concerns all of them."""
+        brought = _Brought()
+        for jti, text in sets.items():
+            try:
+                brought.new = await self._take(found, jti, text, now) or brought.new
+                brought.taken.append(jti)
+            except Unacceptable as error:
+                brought.refused[jti] = {"err": error.code, "description": error.description}
+                await self._receiver.refused.note(SYSTEM, found.provider_id, error.code, None)
+            except Failed:
+                raise
+            except _AWAY:
+                # The database is away, or this event alone takes longer than it allows.
+                brought.left += 1
+            except Exception as error:  # noqa: BLE001
+                # A fault of ours, which would be the same at the next poll.
+                brought.left += 1
+                _say(f"taking an event of {format_id(IDENTITY_PROVIDER, found.provider_id)}", error)
+        return brought
 
     async def _state(self, provider_id: UUID) -> tuple[Configured, Access, str, float]:
         """What to ask and with what, as it is now; the lease begins anew. Raises ``Failed``."""

@@ -10,7 +10,9 @@ from sqlalchemy import text
 from app.adapters.ssf import polling as module
 from app.adapters.ssf.polling import Polling
 from app.adapters.ssf.transmitters import configuration_url
-from app.domain.security_events import REQUESTED, EventType
+from app.domain.errors import Unavailable
+from app.domain.security_events import REQUESTED, EventType, SecurityEvent
+from app.features.signals.receive import receive
 from app.features.signals.reseal import reseal_access
 from app.features.signals.streams import access_of, all_configured, stream_at
 from app.kit.crypto import Sealer
@@ -195,6 +197,37 @@ async def test_failures_are_shown_warned_of_and_followed_by_longer_pauses(polled
     assert len(it.asked) == asked
     found = await health(polled)
     assert (found["has_credential"], found["stream_id"], found["revision"]) == (False, None, 0)
+
+
+async def test_an_event_that_cannot_be_taken_holds_up_none_behind_it_and_comes_again(
+    polled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it, one = polled.transmitter, worker(polled)
+    ada, bea = await polled.person(("oidc", "ada")), await polled.person(("oidc", "bea"))
+    await connected(polled)
+    stuck = [it.wait(EventType.ACCOUNT_DISABLED, ADA) for _ in range(2)]
+    next_one = it.wait(EventType.ACCOUNT_DISABLED, ADA | {"sub": "bea"})
+    faults = dict(zip(stuck, (Unavailable("It takes too long."), RuntimeError("a fault")), strict=True))
+
+    async def take(acting: Any, provider: Any, event: SecurityEvent, critical: frozenset[str]) -> bool:
+        taken = await receive(acting, provider, event, critical)
+        if event.jti in faults:
+            raise faults[event.jti]
+        return taken
+
+    monkeypatch.setattr(module, "receive", take)
+    for _ in range(6):
+        await one.poll(polled.provider_id)
+    assert (list(it.waiting), it.acknowledged) == (stuck, [next_one])
+    assert (await polled.standing(ada), await polled.standing(bea)) == ("active", "offboarded")
+    [row] = await polled.rows(
+        "SELECT error, failures, extract(epoch FROM poll_at - now()) AS pause FROM signal_streams"
+    )
+    assert (row.error, row.failures, float(row.pause) <= 30) == ("unreachable", 6, True)
+    faults.clear()
+    await one.poll(polled.provider_id)
+    assert (it.waiting, await polled.standing(ada)) == ({}, "offboarded")
+    assert (await health(polled))["failures"] == 0
 
 
 async def test_a_stream_is_verified_by_the_state_that_was_asked_for_and_no_other(polled: World) -> None:
