@@ -69,6 +69,9 @@ async def open_session(
     known = await find_known(session, provider.id, holder.link)
     if known is None or not known.may_enter or known.identity_id != caller.identity_id:
         raise refused()
+    if known.was_taken_back(holder.issued_at):
+        # By a signal since the sign-in: it ended the sessions that there were, and must not miss this one.
+        raise refused()
     await _forget_expired(session)
     now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
     id = new_id()

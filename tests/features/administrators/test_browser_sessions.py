@@ -176,6 +176,27 @@ async def test_a_sign_in_that_races_a_suspension_leaves_no_session(
     assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []
 
 
+async def test_a_sign_in_that_was_taken_back_before_its_session_was_opened_opens_none(
+    sessions: Sessions, peppers: Peppers, provider: Provider
+) -> None:
+    held = claims("ada", "sg-admins")
+    caller = await sign_in(sessions, provider, held, None)
+    taken_back = "UPDATE identities SET sign_ins_after = to_timestamp(:until)"
+
+    async def open_it() -> None:
+        signed_in = SignedIn(provider, held, "ada", None, "the ID token")
+        async with sessions() as session:
+            await browser_sessions.open_session(session, peppers, signed_in, caller, LIFETIMES, "req")
+            await session.commit()
+
+    await run(sessions, taken_back, until=NOW)
+    with pytest.raises(Unauthenticated):
+        await open_it()
+    assert await rows(sessions, "SELECT 1 FROM browser_sessions") == []
+    await run(sessions, taken_back, until=NOW - 1)
+    await open_it()
+
+
 async def test_a_provider_that_was_disabled_brings_no_session_back(
     sessions: Sessions, provider: Provider, open_session: Open, read: Any
 ) -> None:
