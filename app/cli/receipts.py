@@ -43,11 +43,18 @@ def verify_receipt(file: str, keys: str | None, url: str | None) -> list[str]:
         raise CannotStart(
             "signed, but this version does not know what it says: check it with a newer one"
         ) from None
-    if beside is not None and beside != claims["receipt"]:
-        raise CannotStart(
-            "NOT GENUINE: `signed` is in order, and says something else than the `receipt` beside it",
-            NOT_GENUINE,
-        )
+    signed = {
+        "receipt": claims["receipt"],
+        "id": claims.get("jti"),
+        "identity_id": claims["receipt"]["identity_id"],
+        "key_id": key_id,
+    }
+    for name, value in signed.items():
+        if beside.get(name) not in (None, value):
+            raise CannotStart(
+                f"NOT GENUINE: `signed` is in order, and says something else than the `{name}` beside it",
+                NOT_GENUINE,
+            )
     return _summary(claims, receipt, key_id)
 
 
@@ -85,18 +92,27 @@ def _keys(text: str) -> list[Mapping[str, Any]]:
     return keys
 
 
-def _receipt(text: str) -> tuple[str, object]:
+def _receipt(text: str) -> tuple[str, dict[str, Any]]:
     """The signed text of a file, and what stands beside it there: the API's answer is taken as well."""
     if not text.startswith("{"):
-        return text, None
+        return text, {}
     try:
-        answer = json.loads(text)
+        # What is said twice is read in two ways.
+        answer = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise CannotStart("the receipt is neither a signed text nor the API's answer") from None
     signed = answer.get("signed")
     if not isinstance(signed, str):
         raise CannotStart("NOT GENUINE: it has no signature (`signed`)", NOT_GENUINE)
-    return signed, answer.get("receipt")
+    return signed, answer
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Raises ``ValueError`` for one that says something twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
 
 
 def _summary(claims: Mapping[str, Any], receipt: Receipt, key_id: str) -> list[str]:

@@ -38,7 +38,8 @@ CONTENT: dict[str, Any] = {
     "browser_sessions": 2,
     "in_flight": 3,
 }
-SIGNED = SIGNER.sign({"jti": format_id(EVENT, new_id()), "receipt": CONTENT}, type=TYPE).text
+ID = format_id(EVENT, new_id())
+SIGNED = SIGNER.sign({"jti": ID, "receipt": CONTENT}, type=TYPE).text
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_genuine_one_is_summed_up_on_a_machine_that_has_nothing_but_the_keys(
     assert "            1  tokens ended\n" in done.stdout
     assert f"            1  agents transferred to {HEIR}\n" in done.stdout
     # The API's answer, by a pipe; with a word of it changed, it is no proof any more.
-    answer = {"id": "x", "receipt": CONTENT, "signed": SIGNED}
+    answer = {"id": ID, "identity_id": PERSON, "receipt": CONTENT, "signed": SIGNED, "key_id": SIGNER.ids[0]}
     assert run("-", "--keys", keys, sent=json.dumps(answer)).returncode == 0
     forged = run("-", "--keys", keys, sent=json.dumps(answer | {"receipt": CONTENT | {"in_flight": 0}}))
     assert (forged.returncode, forged.stdout) == (1, "")
@@ -97,6 +98,9 @@ def test_what_is_wrong_is_named_and_told_from_what_cannot_be_looked_at(tmp_path:
         (other.sign({"receipt": CONTENT}, type=TYPE).text, "none of the keys"),
         (SIGNER.sign({"receipt": CONTENT}, type="at+jwt").text, "is not a scopegate-receipt+jwt"),
         (json.dumps({"receipt": CONTENT, "signed": None}), "it has no signature"),
+        (json.dumps({"id": format_id(EVENT, new_id()), "signed": SIGNED}), "than the `id` beside"),
+        (json.dumps({"identity_id": HEIR, "signed": SIGNED}), "than the `identity_id` beside"),
+        (json.dumps({"key_id": SIGNER.ids[1], "signed": SIGNED}), "than the `key_id` beside"),
         ("", "no compact JWS"),
     ):
         code, said = attempt(text)
@@ -104,6 +108,10 @@ def test_what_is_wrong_is_named_and_told_from_what_cannot_be_looked_at(tmp_path:
     newer = SIGNER.sign({"receipt": {"version": 9}}, type=TYPE).text
     assert attempt(newer)[0] == 2
     assert attempt("{")[0] == 2
+    twice = json.dumps({"receipt": CONTENT | {"in_flight": 0}})[:-1] + json.dumps(
+        {"receipt": CONTENT, "signed": SIGNED}
+    ).replace("{", ", ", 1)
+    assert attempt(twice)[0] == 2
     for wrong in ("[]", '{"keys": 1}', "{", '{"keys": ["a"]}'):
         (tmp_path / "wrong.json").write_text(wrong)
         assert attempt(SIGNED, str(tmp_path / "wrong.json"))[0] == 2

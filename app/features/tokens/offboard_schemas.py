@@ -66,8 +66,9 @@ class OffboardedThings(Strict):
 
     @classmethod
     def from_receipt(cls, body: dict[str, Any]) -> "OffboardedThings":
-        """Read what a receipt keeps."""
-        return cls.model_validate(body["revoked"])
+        """Read what a receipt keeps, but for what later code has put there."""
+        kept = {name: value for name, value in body["revoked"].items() if name in cls.model_fields}
+        return cls.model_validate(kept)
 
 
 class TransferredAgents(Strict):

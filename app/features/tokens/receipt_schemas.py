@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypeAliasType
 
 from app.features.identities.models import OffboardingReceipt
@@ -111,7 +111,10 @@ class ReceiptView(Strict):
         description="Why, in somebody's words: not signed, and null once the identity is erased.",
         examples=["left the company"],
     )
-    receipt: Receipt | None = Field(description="Null for an offboarding before receipts were signed.")
+    receipt: Receipt | None = Field(
+        description="Null for an offboarding before receipts were signed, and for one by a later version that says "
+        "what this one does not know: `signed` has it all."
+    )
     signed: str | None = Field(
         description="The receipt as a JWS that anybody can check with `/.well-known/jwks.json`; keep this one.",
         examples=["eyJhbGciOiJFZERTQSIs..."],
@@ -123,9 +126,15 @@ class ReceiptView(Strict):
     def from_row(cls, row: OffboardingReceipt) -> "ReceiptView":
         """The receipt as the API shows it."""
         shown: dict[str, Any] = row.model_dump(exclude={"body"})
-        return cls.model_validate(
-            shown | {"reason": row.body.get("reason"), "receipt": row.body.get("receipt")}
-        )
+        return cls.model_validate(shown | {"reason": row.body.get("reason"), "receipt": _read(row)})
+
+
+def _read(row: OffboardingReceipt) -> Receipt | None:
+    """What is kept, whole or not at all: a part of it would not be what was signed."""
+    try:
+        return Receipt.model_validate(row.body.get("receipt"))
+    except ValidationError:
+        return None
 
 
 class ReceiptQuery(ListQuery):

@@ -196,3 +196,22 @@ async def test_the_public_keys_are_open_to_all_and_read_by_others_libraries(
         read = deserialize_compact(receipt["signed"], key_set, algorithms=["EdDSA"])
     assert json.loads(read.payload)["jti"] == receipt["id"]
     assert [key["kid"] for key in keys.json()["keys"]] == [receipt["key_id"]]
+
+
+async def test_one_that_a_later_version_has_made_is_shown_as_far_as_it_is_known(world: World) -> None:
+    """While versions run side by side, or after going back."""
+    person = await world.person()
+    path = f"/api/v1/identities/{format_id(IDENTITY, person.id)}"
+    answer = await world.api.delete(path)
+    before = await receipt_of(world, answer)
+    await world.sql(
+        "UPDATE offboarding_receipts SET body = jsonb_set(jsonb_set(body, '{receipt,more}', '[]'),"
+        " '{revoked,more}', '[]') WHERE identity_id = :id",
+        id=person.id,
+    )
+    after = await receipt_of(world, answer)
+    assert before["receipt"] is not None
+    assert after == before | {"receipt": None}
+    assert (await world.api.get(RECEIPTS)).json()["items"] == [after]
+    again = await world.api.delete(path)
+    assert (again.status_code, again.json()["revoked"]) == (200, answer.json()["revoked"])

@@ -24,7 +24,8 @@ class OffboardingReceipt:
     """Why, in somebody's words: not signed, and null once the identity is erased."""
 
     receipt: None | OffboardingReceiptContent
-    """Null for an offboarding before receipts were signed."""
+    """Null for an offboarding before receipts were signed, and for one by a later version that says what
+    this one does not know: `signed` has it all."""
 
     signed: None | str
     """The receipt as a JWS that anybody can check with `/.well-known/jwks.json`; keep this one."""
