@@ -14,10 +14,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.domain.errors import Unavailable
 from app.features.tokens.repository import STATUS_SQL
 from app.features.webhooks.messages import Message, WebhookEvent, grant_message, token_message
 from app.features.webhooks.outbox import is_wanted, tell
@@ -106,8 +104,8 @@ class ExpiryNotices:
             longest = LOOK_EVERY_S
             try:
                 await self.round()
-            except (Unavailable, SQLAlchemyError, OSError) as error:
-                # What is due stays due; that the database is away is said by others.
+            except Exception as error:  # noqa: BLE001
+                # Whatever it is, it must not end the loop. What is due stays due.
                 where = "".join(traceback.format_tb(error.__traceback__))
                 _log.warning("looking for what is about to end failed: %s\n%s", type(error).__name__, where)
 

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from app.features.tokens import expiring
 from app.features.tokens.expiring import ExpiryNotices
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import GRANT, GROUP, IDENTITY, TOKEN, format_id, new_id
@@ -201,6 +202,30 @@ async def test_workers_share_very_many_and_wait_for_nobody_who_ends_one(
 async def test_with_no_lead_time_nobody_looks(world: World) -> None:
     async with asyncio.timeout(1):
         await ExpiryNotices(world.sessions, timedelta()).run()
+
+
+async def test_a_fault_of_ours_does_not_end_the_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, again = 0, asyncio.Event()
+
+    async def round_of(_self: ExpiryNotices) -> int:
+        nonlocal looked
+        looked += 1
+        if looked == 1:
+            raise RuntimeError("a fault of ours")
+        again.set()
+        return 0
+
+    monkeypatch.setattr(expiring, "_FIRST_LOOK_S", 0.01)
+    monkeypatch.setattr(expiring, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(ExpiryNotices, "round", round_of)
+    engine = make_engine("postgresql://nobody@127.0.0.1:1/none")
+    task = asyncio.create_task(ExpiryNotices(make_sessions(engine), WEEK).run())
+    try:
+        await asyncio.wait_for(again.wait(), 5)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await engine.dispose()
 
 
 @pytest.mark.slow
