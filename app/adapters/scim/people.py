@@ -131,7 +131,8 @@ def _attributes(user: Any, settings: ScimSettings) -> dict[str, str]:
 
 
 def _check_sizes(value: Any, name: str) -> None:
-    """Refuse what is no profile of anybody: texts and lists without end."""
+    """Refuse what is no profile of anybody: texts and lists without end, and NUL, which the filter of a path may hold
+    as an escape and the database cannot."""
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_sizes(inner, f"{name}.{key}".lstrip("."))
@@ -140,5 +141,7 @@ def _check_sizes(value: Any, name: str) -> None:
             raise InvalidValueException(detail=f"{name}: at most {MOST_VALUES} values")
         for inner in value:
             _check_sizes(inner, name)
-    elif isinstance(value, str) and len(value) > LONGEST_TEXT:
-        raise InvalidValueException(detail=f"{name}: at most {LONGEST_TEXT} characters")
+    elif isinstance(value, str) and (len(value) > LONGEST_TEXT or "\0" in value):
+        raise InvalidValueException(
+            detail=f"{name}: at most {LONGEST_TEXT} characters, and no NUL among them"
+        )
