@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from scim2_models import InvalidFilterException, ScimFilter
+from scim2_models import InvalidFilterException, InvalidValueException, ScimFilter
 from scim2_models.path import (
     STRING_OPERATORS,
     AttributeBinding,
@@ -46,6 +46,8 @@ from app.kit.ids import parse_id
 
 MOST_TERMS = 200
 """Of one filter: comparisons and presence tests."""
+MOST_ATTRIBUTES = 200
+"""In a list of those that a search shows or leaves out."""
 LONGEST_FILTER = 8_000
 """Characters of one filter, which is told before it is parsed."""
 
@@ -60,8 +62,11 @@ _ORDERS: dict[CompareOperator, Callable[[ColumnElement[Any], Any], Condition]] =
 
 
 def check_length(payload: Any) -> None:
-    """Raise ``InvalidFilterException`` for a search whose filter is too long to be parsed while others wait."""
+    """Raise ``InvalidFilterException`` for a search whose filter is too long to be parsed while others wait, and
+    ``InvalidValueException`` for one that names too many attributes."""
     given = payload.items() if isinstance(payload, Mapping) else ()
+    if any(isinstance(value, list) and len(value) > MOST_ATTRIBUTES for _, value in given):
+        raise InvalidValueException(detail=f"A search names at most {MOST_ATTRIBUTES} attributes")
     if any(str(key).lower() == "filter" and len(str(value)) > LONGEST_FILTER for key, value in given):
         raise InvalidFilterException(detail=f"A filter has at most {LONGEST_FILTER} characters")
 

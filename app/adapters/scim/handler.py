@@ -1,6 +1,9 @@
-"""The steps of a SCIM request, but that a group is not read whole to be changed: it may have many thousand members."""
+"""The steps of a SCIM request, but that a group is not read whole to be changed: it may have many thousand members; and
+that a large body is read beside the event loop."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar, cast
 
 from scim2_models import PatchOp, Resource, ResourceType
 from scim2_server.conditions import Conditions
@@ -11,11 +14,13 @@ from scim2_server.routing import Operation
 from scim2_server.service import ScimService
 
 from app.adapters.scim import group_patch, groups
+from app.adapters.scim.apart import read_apart
 from app.adapters.scim.models import Group
 from app.adapters.scim.storage import Storage
 from app.adapters.scim.work import Work
 
 _GROUP = "Group"
+Result = TypeVar("Result")
 
 
 class Handler(AsyncScimHandler):
@@ -25,6 +30,27 @@ class Handler(AsyncScimHandler):
         super().__init__(service, Storage(work))
         self._work = work
         self._query: dict[str, str] = {}
+
+    async def create(self, request: ScimRequest) -> ScimResponse:
+        """Make a resource."""
+        with self.service.provider:
+            target = self.service.route(request, Operation.create)
+            resource_type = self.service.resource_type_at(cast("str", target.endpoint))
+            self.service.authorize(request, target, resource_type)
+            read = partial(self.service.read_creation, resource_type)
+            resource = await _read(request, read)
+            async with self.storage.operation():
+                created = await self.storage.create(resource_type, resource)
+            return self.service.creation_response(request.base_url, created)
+
+    async def bulk(self, request: ScimRequest) -> ScimResponse:
+        """Carry out several operations."""
+        with self.service.provider:
+            self.service.route(request, Operation.bulk)
+            plan = await _read(request, self.service.read_bulk)
+            for step in plan:
+                plan.record(step, *await self.run_bulk_step(request, plan, step))
+            return self.service.bulk_response(plan)
 
     async def patch(self, request: ScimRequest) -> ScimResponse:
         """Modify a resource; a group is shown only when the query says what of it."""
@@ -40,9 +66,7 @@ class Handler(AsyncScimHandler):
                 return await super().replace(request)
             self.service.authorize(request, target, resource_type)
             shown = self.service.read_response_parameters(resource_type, request.query)
-            replacement = self.service.read_replacement(
-                resource_type, request.body, request.header("Content-Type")
-            )
+            replacement = await _read(request, partial(self.service.read_replacement, resource_type))
             async with self.storage.operation():
                 current = await self._bare(str(target.resource_id))
                 conditions = self.service.read_conditions(request)
@@ -100,3 +124,7 @@ class Handler(AsyncScimHandler):
     async def _bare(self, group_id: str) -> Group:
         (group,) = groups.bare([await groups.find(self._work, group_id, lock=True)])
         return group
+
+
+async def _read(request: ScimRequest, read: Callable[[bytes, str | None], Result]) -> Result:
+    return await read_apart(request.body, lambda: read(request.body, request.header("Content-Type")))

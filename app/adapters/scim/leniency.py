@@ -16,6 +16,7 @@ from scim2_models import (
     PayloadTooLargeException,
 )
 
+from app.adapters.scim.models import MOST_OPERATIONS
 from app.kit.strict_json import JsonValue, StrictJsonError, dumps, loads
 
 _BOOLEANS = {"true": True, "false": False}
@@ -35,6 +36,7 @@ _OURS = frozenset({"id", "meta", "schemas", "groups"})
 # Applying an operation to a user costs with the values that it has, and all others of the worker wait meanwhile.
 _MOST_OPERATIONS = 1_000
 _MOST_OPERATIONS_ON_USERS = 200
+_MOST_NAMES = 2_000
 _MOST_VALUES = 20
 _MOST_VALUES_IN_CHANGES = 50
 _LONGEST_PATH = 500
@@ -47,6 +49,7 @@ class _Cost:
 
     operations: int = 0
     on_users: int = 0
+    names: int = 0
     values: int = 0
     paths: int = 0
 
@@ -54,6 +57,7 @@ class _Cost:
         """Raise ``PayloadTooLargeException`` for more than is carried out in one."""
         for asked, most, what in (
             (self.operations, _MOST_OPERATIONS, "operations of PATCH"),
+            (self.names, _MOST_NAMES, "names in operations of PATCH"),
             (self.on_users, _MOST_OPERATIONS_ON_USERS, "operations of PATCH on users"),
             (self.values, _MOST_VALUES_IN_CHANGES, "values in operations on users"),
             (self.paths, _LONGEST_PATHS, "characters in paths"),
@@ -100,7 +104,11 @@ def _check_keys(value: JsonValue) -> None:
 
 
 def _tolerate_bulk(value: JsonValue, cost: _Cost) -> None:
-    for operation in _members(value, "operations"):
+    operations = _members(value, "operations")
+    if len(operations) > MOST_OPERATIONS:
+        # Told before each of them is read.
+        raise PayloadTooLargeException(detail=f"A bulk request has at most {MOST_OPERATIONS} operations.")
+    for operation in operations:
         method, path = _get(operation, "method"), _get(operation, "path")
         if isinstance(method, str) and isinstance(path, str):
             endpoint = path.strip("/").partition("/")[0].casefold()
@@ -120,6 +128,7 @@ def _tolerate_data(method: str, endpoint: str, value: JsonValue, cost: _Cost) ->
         for operation in _operations(value):
             names = _names(operation)
             cost.operations += 1
+            cost.names += _count_names(operation)
             cost.paths += sum(map(_length, names))
             _tolerate_operation(operation)
             if endpoint == "users":
@@ -135,18 +144,19 @@ def _operations(patch: dict[str, JsonValue]) -> list[dict[str, JsonValue]]:
         return []
     apart: list[JsonValue] = []
     for operation in given:
-        apart.append(operation)
         if not isinstance(operation, dict) or _get(operation, "path"):
+            apart.append(operation)
             continue
-        named = _key(operation, "value")
-        if named is None or not isinstance(value := operation[named], dict):
+        value = _get(operation, "value")
+        selecting = [name for name in value if "[" in name] if isinstance(value, dict) else []
+        if not selecting or not isinstance(value, dict):
+            apart.append(operation)
             continue
-        selecting = [name for name in value if "[" in name]
+        if len(selecting) < len(value):
+            apart.append(operation)
         apart.extend(
             {"op": _get(operation, "op"), "path": name, "value": value.pop(name)} for name in selecting
         )
-        if selecting and not value:
-            apart.remove(operation)
     patch[key] = apart
     return _members(patch, "operations")
 
@@ -157,6 +167,13 @@ def _names(operation: dict[str, JsonValue]) -> list[str]:
     if isinstance(path, str):
         return [path]
     return list(value) if isinstance(value, dict) else []
+
+
+def _count_names(operation: dict[str, JsonValue]) -> int:
+    """How many attributes an operation without a path writes, those of a schema among them."""
+    if _get(operation, "path") or not isinstance(value := _get(operation, "value"), dict):
+        return 0
+    return len(value) + sum(len(inner) for inner in value.values() if isinstance(inner, dict))
 
 
 def _tolerate_operation(operation: dict[str, JsonValue]) -> None:

@@ -14,6 +14,7 @@ from scim2_server.errors import UnsupportedMediaTypeException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import SCIM_MEDIA_TYPE, ScimResponse
 
+from app.adapters.scim.apart import read_apart
 from app.adapters.scim.errors import answer, error_of, headers_of
 from app.adapters.scim.handler import Handler
 from app.adapters.scim.journal import Asked, note
@@ -89,7 +90,7 @@ async def serve(
     )
     service = make_service(runtime.peppers.derive(_SECRET))
     _check_media_type(request, service)
-    asked.body = tolerate(asked.method, asked.path, asked.body)
+    asked.body = await read_apart(asked.body, lambda: tolerate(asked.method, asked.path, asked.body))
     response = await Handler(service, work).handle(asked)
     made = (response.body or {}).get("id")
     await note(

@@ -156,6 +156,17 @@ def test_what_would_keep_others_waiting_is_refused() -> None:
         ("Groups/x", patch(*[title] * 1_001), PayloadTooLargeException),
         ("Groups/x", patch(*[title | {"path": "x" * 500}] * 201), PayloadTooLargeException),
         (
+            "Groups/x",
+            patch({"op": "replace", "value": {str(n): n for n in range(2_001)}}),
+            PayloadTooLargeException,
+        ),
+        (
+            "Groups/x",
+            patch(*[{"op": "add", "value": {"urn:x": {str(n): n for n in range(1_001)}}}] * 2),
+            PayloadTooLargeException,
+        ),
+        ("Bulk", {"Operations": [{"method": "DELETE", "path": "/Users/x"}] * 101}, PayloadTooLargeException),
+        (
             "Bulk",
             {"Operations": [{"method": "PATCH", "path": "/Users/x", "data": patch(*[title] * 101)}] * 2},
             PayloadTooLargeException,

@@ -1,5 +1,6 @@
 """Around every SCIM request: who may send it, what it may be, how errors are told, and what is recorded of it."""
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -134,6 +135,13 @@ async def test_no_answer_is_in_another_form(scim: httpx2.AsyncClient, api: httpx
         ("PATCH", path, b'{"Operations": [{"op": "remove"}]}', scim_json, 400, "noTarget"),
         ("PATCH", path, b'{"Operations": [{"op": "remove", "path": "userName"}]}', scim_json, 400, "mutability"),
         ("PATCH", path, b'{"Operations": [{"op": "add", "path": "a b", "value": 1}]}', scim_json, 400, "invalidPath"),
+        # The filter of a path has escapes of its own, and may say what a new address is.
+        (
+            "PATCH", path,
+            b'{"Operations": [{"op": "add", "path": "emails[type eq \\"\\\\u0000\\"].value", "value": "x"}]}',
+            scim_json, 400, "invalidValue",
+        ),
+        ("POST", "Users/.search", b'{"attributes": [' + b'"x",' * 200 + b'"x"]}', scim_json, 400, "invalidValue"),
         ("GET", "Users?count=1&count=2", b"", {}, 400, "invalidValue"),
         ("GET", "Users?filter=nonsense", b"", {}, 400, "invalidFilter"),
         ("POST", "Me", b"{}", scim_json, 501, None),
@@ -152,6 +160,35 @@ async def test_no_answer_is_in_another_form(scim: httpx2.AsyncClient, api: httpx
     answer = await scim.post("Users/", json=user("bob"), headers={"Content-Type": "application/json"})
     assert answer.status_code == 201, answer.text
     assert (await scim.get(f"Users/{answer.json()['id']}/")).json() == answer.json()
+
+
+async def test_large_bodies_are_read_beside_the_calls_of_a_worker(
+    scim: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[str] = []
+    read_body = Service.read_body
+
+    def read(self: Service, *args: Any) -> Any:
+        readers.append(threading.current_thread().name)
+        return read_body(self, *args)
+
+    monkeypatch.setattr(Service, "read_body", read)
+    ada = await create(scim, user("ada"))
+    assert readers.pop() == threading.main_thread().name
+    team = {"displayName": "all", "members": [{"value": ada["id"]}] * 5_000}
+    made = await scim.post("Groups", json=team)
+    assert made.status_code == 201, made.text
+    path = f"Groups/{made.json()['id']}"
+    assert (await scim.put(path, json=team)).status_code == 200
+    put = {"method": "PUT", "path": f"/{path}", "data": team}
+    (outcome,) = (await scim.post("Bulk", json=bulk(put))).json()["Operations"]
+    assert outcome["status"] == "200"
+    # What is wrong in there is told as of any other.
+    refused(await scim.post("Groups", json=team | {"displayName": 7}), 400, "invalidValue")
+    deep = await scim.post("Groups", content="[" * 50_000, headers={"Content-Type": "application/json"})
+    refused(deep, 400, "invalidSyntax")
+    assert len(readers) == 4
+    assert all(name.startswith("scim-bodies") for name in readers)
 
 
 @pytest.mark.parametrize(
