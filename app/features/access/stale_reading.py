@@ -117,8 +117,8 @@ async def usage_of(session: AsyncSession, grants: Sequence[Grant], since: dateti
 
 
 async def given_since(session: AsyncSession, grants: Collection[Grant]) -> dict[UUID, datetime]:
-    """Since when each grant has given all that it gives now: what was wider before gave that too, unless it had
-    expired."""
+    """Since when each grant has given all that it gives now: what was wider before gave that too, as far as it had
+    begun and had not expired."""
     now = {grant.id: right_of_row(grant) for grant in grants}
     # Of a grant that never gave anything else, when it was made counts.
     since = {grant.id: grant.created_at for grant in grants}
@@ -131,14 +131,17 @@ async def given_since(session: AsyncSession, grants: Collection[Grant]) -> dict[
         if later is not None and not _gave(row.content, now[row.object_id], later):
             since[row.object_id] = max(since[row.object_id], later)
             done.add(row.object_id)
+        elif later is not None and (begun := _time(row.content["not_before"])) is not None:
+            # Until then it gave nothing, whatever was before.
+            since[row.object_id] = max(since[row.object_id], begun)
         following[row.object_id] = row.valid_from
     return {grant.id: max(since[grant.id], grant.not_before or since[grant.id]) for grant in grants}
 
 
 def _gave(content: Mapping[str, Any], right: ScopeEntry, until: datetime) -> bool:
     """Whether a version of a grant gave all of a right until its successor came."""
-    expires_at = content["expires_at"]
-    if expires_at is not None and datetime.fromisoformat(expires_at) < until:
+    not_before, expires_at = _time(content["not_before"]), _time(content["expires_at"])
+    if (not_before is not None and not_before >= until) or (expires_at is not None and expires_at < until):
         return False
     before = ScopeEntry(
         load_server_selector(content["servers"]),
@@ -147,6 +150,10 @@ def _gave(content: Mapping[str, Any], right: ScopeEntry, until: datetime) -> boo
         content["prompts"],
     )
     return scope_within(ListedScope((right,)), ListedScope((before,)))
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)
 
 
 def right_of_row(grant: Grant) -> ScopeEntry:

@@ -13,7 +13,7 @@ from app.features.access import stale_pages, stale_routes
 from app.features.access.reading import Fleet
 from app.features.access.snapshot import AccessSnapshot
 from app.kit.authorization import Role
-from app.kit.ids import new_id
+from app.kit.ids import GRANT, new_id, parse_id
 from tests.api import ApiAs
 from tests.features.access.aging import age, use
 from tests.features.principals import (
@@ -242,6 +242,34 @@ async def test_what_came_within_reach_lately_is_not_judged(
         await session.execute(text("DELETE FROM use_watches"))
         await session.commit()
     assert await report(api, unused_for_days=1) == {}
+
+
+async def test_a_grant_whose_beginning_was_moved_is_not_judged_by_when_it_gave_nothing(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    here = await place(api)
+    later = (datetime.now(UTC) + timedelta(days=30)).isoformat()
+    waiting, begun = await grant(api, here.ada, not_before=later), await grant(api, here.ben)
+    lately = await grant(api, here.team, not_before=later)
+    await age(sessions, 200)
+    for one in (waiting, begun, lately):
+        changed = await api.patch(f"/api/v1/grants/{one['id']}", json={"not_before": None, "reason": "x"})
+        assert changed.status_code == 200, changed.text
+    # As if this one had begun by itself a week ago, before that was taken out.
+    week_ago = datetime.now(UTC) - timedelta(days=7)
+    async with sessions() as session:
+        await session.execute(
+            text(
+                "UPDATE object_versions SET content = jsonb_set(content, '{not_before}', to_jsonb(CAST(:at AS text)))"
+                " WHERE object_id = :id AND valid_to IS NOT NULL"
+            ),
+            {"at": week_ago.isoformat(), "id": parse_id(GRANT, lately["id"])},
+        )
+        await session.commit()
+    assert set(await report(api)) == {begun["id"]}
+    unknown = await report(api, state="not_known")
+    assert set(unknown) == {waiting["id"], lately["id"]}
+    assert datetime.fromisoformat(unknown[lately["id"]]["observed_since"]) == week_ago
 
 
 async def test_nothing_is_applied_that_rests_on_servers_which_changed_meanwhile(
