@@ -9,6 +9,7 @@ from scim2_models import (
     Context,
     Error,
     ForbiddenException,
+    InvalidValueException,
     PatchOp,
     PatchOperation,
     Resource,
@@ -29,6 +30,7 @@ from app.adapters.scim.models import DirectoryUser, User, make_provider
 from app.domain.errors import DomainError, Unavailable
 from app.kit.authorization import Caller, Permission
 
+_LONGEST_TAGS = 1_000
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})
 _NEEDED = {
     "User": (Permission.IDENTITIES_READ, Permission.IDENTITIES_WRITE),
@@ -76,6 +78,14 @@ class Service(LargeGroups):
         """A search that is fit to be parsed. Raises ``InvalidFilterException``."""
         check_length(payload)
         return super().read_search(resource_types, payload)
+
+    def check_preconditions(self, resource: Resource[Any], method: str, conditions: Conditions) -> bool:
+        """Whether a resource is to be shown. Raises ``PreconditionFailedException``, and ``InvalidValueException`` for
+        a text that is no list of entity tags: its reading costs with the square of its length, and a version in a bulk
+        request may be as long as the body."""
+        if any(len(tags or "") > _LONGEST_TAGS for tags in (conditions.if_match, conditions.if_none_match)):
+            raise InvalidValueException(detail=f"Entity tags have at most {_LONGEST_TAGS} characters.")
+        return super().check_preconditions(resource, method, conditions)
 
     def apply_replacement(
         self, current: Resource[Any], replacement: Resource[Any], conditions: Conditions

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 from fastapi import FastAPI, Request
+from scim2_server.conditions import EntityTags
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.adapters.scim import routes
@@ -189,6 +190,39 @@ async def test_large_bodies_are_read_beside_the_calls_of_a_worker(
     refused(deep, 400, "invalidSyntax")
     assert len(readers) == 4
     assert all(name.startswith("scim-bodies") for name in readers)
+
+
+async def test_entity_tags_without_end_are_not_read(
+    scim: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    parse = EntityTags.parse
+
+    def parsed(header: str | None) -> EntityTags | None:
+        read.append(header or "")
+        return parse(header)
+
+    monkeypatch.setattr(EntityTags, "parse", parsed)
+    ada = await create(scim, user("ada"))
+    made = await scim.post("Groups", json={"displayName": "all"})
+    tags = "x" + " " * 1_100 + "x"
+    for path, body in (
+        (f"Users/{ada['id']}", user("ada")),
+        (f"Groups/{made.json()['id']}", {"displayName": "all"}),
+    ):
+        title = patch({"op": "replace", "path": "displayName", "value": "x"})
+        for header in ("If-Match", "If-None-Match"):
+            refused(await scim.put(path, json=body, headers={header: tags}), 400, "invalidValue")
+            refused(await scim.patch(path, json=title, headers={header: tags}), 400, "invalidValue")
+            refused(await scim.delete(path, headers={header: tags}), 400, "invalidValue")
+            refused(await scim.get(path, headers={header: tags}), 400, "invalidValue")
+        operations = [
+            {"method": method, "path": f"/{path}", "version": tags * 100, "data": data}
+            for method, data in (("PUT", body), ("PATCH", title), ("DELETE", None))
+        ]
+        outcomes = (await scim.post("Bulk", json=bulk(*operations))).json()["Operations"]
+        assert [one["status"] for one in outcomes] == ["400"] * 3
+    assert tags not in "".join(read)
 
 
 @pytest.mark.parametrize(
