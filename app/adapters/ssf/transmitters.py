@@ -172,6 +172,8 @@ class Transmitters:
             id, delivery = one.get("stream_id"), one.get("delivery")
             if not isinstance(id, str) or not isinstance(delivery, dict) or delivery.get("method") != method:
                 continue
+            if id in wanted.others:
+                continue
             if method == POLL or delivery.get("endpoint_url") == wanted.push_url:
                 return id
         return None
@@ -254,6 +256,8 @@ def _made(issuer: str, method: str, wanted: WantedStream, answer: JsonValue) -> 
     id, delivery, said = answer.get("stream_id"), answer.get("delivery"), answer.get("aud")
     if not isinstance(id, str) or not 0 < len(id) <= _LONGEST_ID or not id.isprintable():
         raise TransmitterFault("it does not name the stream that it made")
+    if id in wanted.others:
+        raise TransmitterFault("it gives the stream that another provider here has", refused=True)
     if answer.get("iss", issuer) != issuer:
         raise TransmitterFault("its stream is of another issuer", refused=True)
     if said is not None and wanted.audiences.isdisjoint(said if isinstance(said, list) else [said]):

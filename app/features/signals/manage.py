@@ -12,6 +12,7 @@ from app.domain.errors import Conflict, Invalid, NotFound, Unavailable
 from app.domain.security_events import REQUESTED
 from app.features.audit.record import record
 from app.features.identity_providers.models import IdentityProvider
+from app.features.signals import repository
 from app.features.signals.models import SignalStream
 from app.features.signals.ports import Access, TransmitterApi, TransmitterFault, WantedStream
 from app.features.signals.receive import KIND
@@ -76,6 +77,7 @@ async def set_stream(
         push_url,
         found.audiences,
         None if push_secret is None else f"Bearer {push_secret.get_secret_value()}",
+        await repository.other_streams(by.session, found.provider_id, found.issuer),
     )
     stream_id = row.stream_id
     # What was read so far is all that this transaction was for.

@@ -30,13 +30,15 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class WantedStream:
-    """What a transmitter is asked for. ``push_url`` and ``authorization`` (of the header) are for push alone."""
+    """What a transmitter is asked for. ``push_url`` and ``authorization`` (of the header) are for push alone.
+    ``others`` are the streams there that other providers have: whoever asked for their events would take them away."""
 
     delivery: Delivery
     events: Sequence[str]
     push_url: str
     audiences: frozenset[str]
     authorization: str | None = field(default=None, repr=False)
+    others: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

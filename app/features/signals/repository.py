@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.features.identity_providers.models import IdentityProvider
 from app.features.signals.models import SignalEvent, SignalStream
 from app.kit.ids import new_id
 
@@ -73,6 +74,20 @@ async def find_stream(session: AsyncSession, provider_id: UUID, *, lock: bool = 
     if lock:
         query = query.with_for_update()
     return (await session.scalars(query.execution_options(populate_existing=True))).one_or_none()
+
+
+async def other_streams(session: AsyncSession, provider_id: UUID, issuer: str) -> frozenset[str]:
+    """The streams that other providers have at a transmitter."""
+    query = (
+        select(col(SignalStream.stream_id))
+        .join(IdentityProvider, col(IdentityProvider.id) == col(SignalStream.provider_id))
+        .where(
+            col(SignalStream.issuer) == issuer,
+            col(SignalStream.provider_id) != provider_id,
+            col(IdentityProvider.ended_at).is_(None),
+        )
+    )
+    return frozenset(id for id in await session.scalars(query) if id is not None)
 
 
 async def note_received(session: AsyncSession, provider_id: UUID, issuer: str) -> None:

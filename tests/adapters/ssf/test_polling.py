@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,10 @@ from app.domain.security_events import REQUESTED, EventType, SecurityEvent
 from app.features.signals.receive import receive
 from app.features.signals.reseal import reseal_access
 from app.features.signals.streams import access_of, all_configured, stream_at
-from app.kit.crypto import Sealer
+from app.kit.crypto import Peppers, Sealer
 from tests.adapters.ssf.transmitter import ACCESS_TOKEN, POLL, PUSH, Transmitter
-from tests.adapters.ssf.world import OIDC_ISSUER, Sessions, World, world_of
-from tests.api import KEY
+from tests.adapters.ssf.world import OIDC_ISSUER, Sessions, World, register, world_of
+from tests.api import KEY, make_account
 
 Json = dict[str, Any]
 ADA: Json = {"format": "iss_sub", "iss": OIDC_ISSUER, "sub": "ada"}
@@ -311,6 +312,25 @@ async def test_a_stream_is_made_once_brought_to_what_is_set_and_ended(world: Wor
     trail = await world.rows("SELECT row(audit_events.*)::text AS said FROM audit_events")
     for secret_text in (ACCESS_TOKEN, ACCESS_TOKEN.encode().hex(), world.account.secret):
         assert not [row for row in (*dump, *trail) if secret_text in row.said]
+
+
+async def test_providers_of_one_transmitter_have_a_stream_each(polled: World) -> None:
+    it = polled.transmitter
+    first = (await connected(polled))["stream_id"]
+    other = await make_account(polled.sessions, Peppers([KEY.encode()]), "provisioner")
+    signals: Json = {"delivery": "poll", "service_account_id": None}
+    beside = replace(
+        polled, provider=await register(polled, other, it, issuer="https://other.example.com", **signals)
+    )
+    second = (await connected(beside))["stream_id"]
+    assert set(it.streams) == {first, second}
+    assert len(it.streams) == 2
+    # One that has no more than one for whoever asks says so, and the stream of the other stays as it is.
+    assert (await beside.manage("DELETE", "/stream")).status_code == 204
+    it.answers["POST", "/stream"] = (201, it.streams[first])
+    told = await beside.manage("POST", "/stream", {})
+    assert (told.status_code, told.json()["code"]) == (409, "transmitter_refused")
+    assert ((await health(polled))["stream_id"], (await health(beside))["stream_id"]) == (first, None)
 
 
 async def test_a_transmitter_that_does_otherwise_changes_nothing_here(world: World) -> None:
