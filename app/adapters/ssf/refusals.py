@@ -42,10 +42,13 @@ class RefusedEvents:
         """Write down what was counted in minutes that are over; of those that are not, if it is the last chance."""
         now = self._clock()
         for kind in [kind for kind, end in self._ends.items() if all or end <= now]:
-            count = self._counts.pop(kind, 0)
+            end, count = self._ends[kind], self._counts[kind]
             if count:
                 await self._write(kind, count, None)
-            del self._ends[kind]
+            # Not before it is written: a database that is away must not lose them. More may have come meanwhile.
+            self._counts[kind] -= count
+            if self._ends[kind] == end and not self._counts[kind]:
+                del self._ends[kind], self._counts[kind]
 
     async def _write(self, kind: _Kind, count: int, request_id: str | None) -> None:
         caller, provider_id, code = kind
