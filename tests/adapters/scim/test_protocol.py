@@ -1,5 +1,6 @@
 """Around every SCIM request: who may send it, what it may be, how errors are told, and what is recorded of it."""
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from scim2_server.conditions import EntityTags
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.adapters.scim import routes
+from app.adapters.scim.apart import LARGE, MOST_AT_ONCE, read_apart
 from app.adapters.scim.errors import error_of
 from app.adapters.scim.routes import ScimRoute
 from app.adapters.scim.service import Service
@@ -190,6 +192,18 @@ async def test_large_bodies_are_read_beside_the_calls_of_a_worker(
     refused(deep, 400, "invalidSyntax")
     assert len(readers) == 4
     assert all(name.startswith("scim-bodies") for name in readers)
+
+
+async def test_no_more_large_bodies_wait_than_leave_others_a_connection() -> None:
+    body, go = b"x" * (LARGE + 1), threading.Event()
+    reading = [asyncio.create_task(read_apart(body, go.wait)) for _ in range(MOST_AT_ONCE)]
+    await asyncio.sleep(0)
+    with pytest.raises(errors.Unavailable):
+        await read_apart(body, go.wait)
+    assert await read_apart(b"x", lambda: 7) == 7
+    go.set()
+    assert await asyncio.gather(*reading) == [True] * MOST_AT_ONCE
+    assert await read_apart(body, lambda: 7) == 7
 
 
 async def test_entity_tags_without_end_are_not_read(
