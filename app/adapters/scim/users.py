@@ -50,7 +50,11 @@ async def update(work: Work, resource: Any, expected_version: str | None) -> Res
     """
     person = await _find(work, str(resource.id), lock=True)
     await _check_version(work, person, expected_version)
-    if await change_person(work.session, _directory(work), person, said_of(resource, work.settings)):
+    said = said_of(resource, work.settings)
+    if resource.active is False:
+        # Before they are called something else, so that nobody gets in any more as who they were.
+        await _set_active(work, person, False)
+    if await change_person(work.session, _directory(work), person, said):
         _note(work, person)
     await _set_active(work, person, resource.active)
     return await _show(work, person)

@@ -98,7 +98,7 @@ async def add_person(session: AsyncSession, directory: Directory, said: Said) ->
         holder = await find_holder(session, directory.provider_id, said.link)
     if holder is not None and await holder.may_be_adopted_by(session, directory.provider_id):
         return await _adopt(session, directory, holder, said)
-    if holder is not None and not _lets_go(holder, directory.provider_id):
+    if holder is not None and not _lets_go(holder, directory.provider_id, said):
         raise link_taken()
     identity = Identity(
         kind="person",
@@ -201,8 +201,8 @@ async def _link(
 async def _relink(session: AsyncSession, directory: Directory, person: Person, said: Said) -> dict[str, Any]:
     """Have a person be known by the value that the directory says now. What the event says of it.
 
-    Raises ``Conflict`` when that is somebody else's who has not ended. Without a value the last one stays: it may be
-    what keeps a leaver out.
+    Raises ``Conflict`` when that is somebody else's who has not ended. Without a value the last one stays, and so it
+    does of somebody offboarded, whom some directories rename: it is what keeps a leaver out who has a token yet.
     """
     provider_id, identity = directory.provider_id, person.identity
     if said.linked_by is None or said.link is None:
@@ -210,9 +210,11 @@ async def _relink(session: AsyncSession, directory: Directory, person: Person, s
     if await own_link(session, provider_id, identity.id, said.link) is not None:
         return {}
     holder = await find_holder(session, provider_id, said.link)
-    former = await own_link(session, provider_id, identity.id, getattr(person.user, said.linked_by))
+    former = None
+    if identity.status != "offboarded":
+        former = await own_link(session, provider_id, identity.id, getattr(person.user, said.linked_by))
     if holder is not None and holder.identity.id != identity.id:
-        if not _lets_go(holder, provider_id):
+        if not _lets_go(holder, provider_id, said):
             raise link_taken()
         if former is not None:
             # It is free for whoever the directory gives it to next.
@@ -222,9 +224,14 @@ async def _relink(session: AsyncSession, directory: Directory, person: Person, s
     return {"link": {"personal": True}}
 
 
-def _lets_go(holder: Holder, provider_id: UUID) -> bool:
-    """Whether a link may go on to somebody new: its holder ended, and SCIM does not know them any more."""
-    return holder.is_stopped and not holder.is_kept_by(provider_id)
+def _lets_go(holder: Holder, provider_id: UUID, said: Said) -> bool:
+    """Whether a link may go on to somebody new: its holder ended, and SCIM does not know them any more, or by another
+    value now."""
+    if not holder.is_stopped:
+        return False
+    if not holder.is_kept_by(provider_id) or holder.user is None or said.linked_by is None:
+        return True
+    return getattr(holder.user, said.linked_by) not in {None, said.link}
 
 
 def _wanted(identity: Identity, said: Said) -> dict[str, Any]:

@@ -276,6 +276,25 @@ async def test_whoever_signed_in_before_is_adopted_and_whoever_ended_stays_ended
     assert (await create(scim, user("ada.lovelace")))["id"] == shown["id"]
 
 
+async def test_a_leaver_who_is_renamed_stays_out_by_every_name(
+    scim: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    ada, bob = await create(scim, user("ada")), await create(scim, user("bob"))
+    # In the request that lets them go, and in one after it.
+    await send(scim, "PUT", ada, user("ada", externalId="gone-1", active=False))
+    await send(scim, "PATCH", bob, patch({"op": "replace", "path": "active", "value": False}))
+    await send(scim, "PATCH", bob, patch({"op": "replace", "path": "externalId", "value": "gone-2"}))
+    for link, shown in (("ext-ada", ada), ("gone-1", ada), ("ext-bob", bob), ("gone-2", bob)):
+        assert await who_signs_in(sessions, provider_of(scim), link) == (plain(shown).hex, False)
+    # What the directory calls them now is theirs; what it called them once it may give to somebody else.
+    refused(await scim.post("Users", json=user("cyd", externalId="gone-1")), 409, "uniqueness")
+    cyd = await create(scim, user("cyd", externalId="ext-ada"))
+    dan = await create(scim, user("dan"))
+    await send(scim, "PATCH", dan, patch({"op": "replace", "path": "externalId", "value": "ext-bob"}))
+    for link, shown in (("ext-ada", cyd), ("ext-bob", dan)):
+        assert await who_signs_in(sessions, provider_of(scim), link) == (plain(shown).hex, True)
+
+
 async def test_an_erasure_takes_what_the_directory_said(
     scim: httpx2.AsyncClient, api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
