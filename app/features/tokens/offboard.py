@@ -210,6 +210,8 @@ async def _end_people(
     signed_out = await end_browser_sessions(session, identity.id)
     identity.status = "offboarded"
     identity.offboarded_at = func.now()  # type: ignore[assignment]
+    # So that a reinstatement does not bring back what their provider gave out before.
+    identity.sign_ins_after = func.clock_timestamp()  # type: ignore[assignment]
     identity.revision += 1
     await session.flush()
     for one in (*moving, identity):
