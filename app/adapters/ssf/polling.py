@@ -6,7 +6,7 @@ An event is acknowledged once it is committed, and not before, so a worker that 
 import asyncio
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -85,29 +85,33 @@ class Polling:
         self._polling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Ask until cancelled. What is being taken then is asked for again by somebody."""
-        kept = 0.0
-        loop = asyncio.get_running_loop()
+        """Ask until cancelled. What is being taken then is asked for again by somebody.
+
+        Upkeep goes on beside it: a transmitter that is slow with its keys must not have the others wait for their turn.
+        """
         try:
-            while True:
-                try:
-                    await self.look()
-                    if loop.time() - kept > _UPKEEP_EVERY_S:
-                        kept = loop.time()
-                        await self.upkeep()
-                except _AWAY:
-                    # Others say that the database is away; what is due stays due.
-                    pass
-                except Exception as error:  # noqa: BLE001
-                    # Whatever it is, it must not end the loop.
-                    _say("looking for events", error)
-                await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
+            await asyncio.gather(
+                self._again(self.look, _LOOK_EVERY_S, "looking for events"),
+                self._again(self.upkeep, _UPKEEP_EVERY_S, "the upkeep of signals"),
+            )
         finally:
             for task in self._polling:
                 task.cancel()
             await asyncio.gather(*self._polling, return_exceptions=True)
             with suppress(Exception):
                 await self._receiver.refused.flush(all=True)
+
+    async def _again(self, it: Callable[[], Awaitable[None]], every_s: float, what: str) -> None:
+        while True:
+            try:
+                await it()
+            except _AWAY:
+                # Others say that the database is away; what is due stays due.
+                pass
+            except Exception as error:  # noqa: BLE001
+                # Whatever it is, it must not end the loop.
+                _say(what, error)
+            await asyncio.sleep(every_s * _spread.uniform(0.5, 1.0))
 
     async def upkeep(self) -> None:
         """Keep keys fresh, and write down what was refused in minutes that are over."""

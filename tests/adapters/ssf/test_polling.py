@@ -153,6 +153,37 @@ async def test_the_service_asks_by_itself_once_a_stream_is_there_and_with_whatev
         assert (access and access.token, ACCESS_TOKEN in repr(access)) == (ACCESS_TOKEN, False)
 
 
+async def test_nobody_waits_for_the_keys_of_another_transmitter_and_no_fault_ends_the_loop(
+    polled: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = polled.transmitter
+    await connected(polled)
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.05)
+    begun, looks, look = asyncio.Event(), 0, Polling.look
+
+    async def upkeep(_self: Polling) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def looking(self: Polling) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("a fault")
+        await begun.wait()
+        await look(self)
+
+    monkeypatch.setattr(Polling, "upkeep", upkeep)
+    monkeypatch.setattr(Polling, "look", looking)
+    running = asyncio.create_task(worker(polled).run())
+    async with asyncio.timeout(20), it.polls:
+        await it.polls.wait_for(lambda: "/poll" in it.paths())
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
 async def test_failures_are_shown_warned_of_and_followed_by_longer_pauses(polled: World) -> None:
     it, one = polled.transmitter, worker(polled)
     await connected(polled)
