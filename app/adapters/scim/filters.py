@@ -47,7 +47,8 @@ from app.kit.ids import parse_id
 MOST_TERMS = 200
 """Of one filter: comparisons and presence tests."""
 MOST_ATTRIBUTES = 200
-"""In a list of those that a search shows or leaves out."""
+"""Of those that a search shows, or leaves out; as a list or as one text with commas."""
+_ATTRIBUTES = frozenset({"attributes", "excludedattributes"})
 LONGEST_FILTER = 8_000
 """Characters of one filter, which is told before it is parsed."""
 
@@ -65,10 +66,14 @@ def check_length(payload: Any) -> None:
     """Raise ``InvalidFilterException`` for a search whose filter is too long to be parsed while others wait, and
     ``InvalidValueException`` for one that names too many attributes."""
     given = payload.items() if isinstance(payload, Mapping) else ()
-    if any(isinstance(value, list) and len(value) > MOST_ATTRIBUTES for _, value in given):
+    if any(_count(value) > MOST_ATTRIBUTES for key, value in given if str(key).lower() in _ATTRIBUTES):
         raise InvalidValueException(detail=f"A search names at most {MOST_ATTRIBUTES} attributes")
     if any(str(key).lower() == "filter" and len(str(value)) > LONGEST_FILTER for key, value in given):
         raise InvalidFilterException(detail=f"A filter has at most {LONGEST_FILTER} characters")
+
+
+def _count(names: Any) -> int:
+    return len(names) if isinstance(names, list) else str(names).count(",") + 1
 
 
 def condition(source: Source, wanted: ScimFilter[Any]) -> Condition:

@@ -144,6 +144,8 @@ async def test_no_answer_is_in_another_form(scim: httpx2.AsyncClient, api: httpx
             b'{"Operations": [{"op": "add", "path": "emails[type eq \\"\\\\u0000\\"].value", "value": "x"}]}',
             scim_json, 400, "invalidValue",
         ),
+        ("POST", "Users/.search", b'{"excludedAttributes": "' + b"x," * 200 + b'x"}', scim_json, 400, "invalidValue"),
+        ("GET", "Users?attributes=" + "x," * 200 + "x", b"", {}, 400, "invalidValue"),
         ("POST", "Users/.search", b'{"attributes": [' + b'"x",' * 200 + b'"x"]}', scim_json, 400, "invalidValue"),
         ("GET", "Users?count=1&count=2", b"", {}, 400, "invalidValue"),
         ("GET", "Users?filter=nonsense", b"", {}, 400, "invalidFilter"),
