@@ -1,5 +1,5 @@
-"""Indexes of what is many already: of failed deliveries, looked for when it matters, and of groups by what their
-directory calls them.
+"""Indexes of what is many already: of failed deliveries, looked for when it matters, of groups by what their directory
+calls them, and of identities by what HR systems do.
 
 Expands alone: what code before it reads and writes stays as it was.
 
@@ -14,6 +14,7 @@ down_revision = "0018"
 
 INDEXES = {
     "ix_webhook_deliveries_failed": "webhook_deliveries (webhook_id, id) WHERE state = 'failed'",
+    "ix_identities_external_id": "identities (external_id) WHERE external_id IS NOT NULL",
     "ix_groups_provider_id_external_id": (
         "groups (provider_id, external_id) WHERE ended_at IS NULL AND provider_id IS NOT NULL"
     ),

@@ -21,6 +21,8 @@ class Identity(ObjectRow, table=True):
     __tablename__ = "identities"
     __table_args__ = (
         Index("ix_identities_lower_user_name_id", text("lower(user_name)"), "id"),
+        # HR systems name a leaver by it, whichever provider keeps them.
+        Index("ix_identities_external_id", "external_id", postgresql_where=text("external_id IS NOT NULL")),
         Index("uq_identities_user_name", text("coalesce(provider_id::text, '')"), text("lower(user_name)"),
               unique=True, postgresql_where=text("status <> 'offboarded'")),
         Index("uq_identities_external_id", text("coalesce(provider_id::text, '')"), "external_id",
