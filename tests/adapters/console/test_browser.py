@@ -125,6 +125,8 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     await sign_in(plain, "alice")
     await plain.screenshot(path=tmp_path / "list.png")
     await plain.click("text=refund")
+    # A page cannot be taken while the browser is on its way to it.
+    await plain.locator("text=Deny").wait_for()
     await plain.screenshot(path=tmp_path / "desktop.png", full_page=True)
     await plain.click("text=Deny")
     assert "denied" in await plain.inner_text(".state")
@@ -132,6 +134,7 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
 
     # Out here and there; the provider tells of it, and sends the browser back.
     await plain.click("text=Sign out")
+    await plain.locator("a >> text=sign out there too").wait_for()
     await plain.screenshot(path=tmp_path / "out.png")
     await plain.click("a >> text=sign out there too")
     await plain.click("button[value=yes]")
