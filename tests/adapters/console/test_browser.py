@@ -82,6 +82,12 @@ async def overflow(page: Page) -> float:
     return wide
 
 
+async def take_picture(page: Page, path: Path, *, shows: str) -> None:
+    """Of a page that shows something: none can be taken while the browser is on its way to it."""
+    await page.locator(shows).first.wait_for()
+    await page.screenshot(path=path, full_page=True)
+
+
 async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it(
     served: tuple[Service, OpenIdProvider], browser: Browser, sessions: Any, tmp_path: Path
 ) -> None:
@@ -125,17 +131,14 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     await sign_in(plain, "alice")
     await plain.screenshot(path=tmp_path / "list.png")
     await plain.click("text=refund")
-    # A page cannot be taken while the browser is on its way to it.
-    await plain.locator("text=Deny").wait_for()
-    await plain.screenshot(path=tmp_path / "desktop.png", full_page=True)
+    await take_picture(plain, tmp_path / "desktop.png", shows="text=Deny")
     await plain.click("text=Deny")
     assert "denied" in await plain.inner_text(".state")
     assert await desk.state(second) == "denied"
 
     # Out here and there; the provider tells of it, and sends the browser back.
     await plain.click("text=Sign out")
-    await plain.locator("a >> text=sign out there too").wait_for()
-    await plain.screenshot(path=tmp_path / "out.png")
+    await take_picture(plain, tmp_path / "out.png", shows="a >> text=sign out there too")
     await plain.click("a >> text=sign out there too")
     await plain.click("button[value=yes]")
     assert plain.url.startswith(f"{service.url}/signed-out")
