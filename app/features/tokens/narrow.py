@@ -67,6 +67,19 @@ async def narrow_token(
         return
     row.revision += 1
     await session.flush()
+    await _note_narrowed(session, caller, row, moved, changes, request_id)
+    await move_versions(session, moved, narrows=True)
+
+
+async def _note_narrowed(
+    session: AsyncSession,
+    caller: Caller,
+    row: Token,
+    moved: list[UUID],
+    changes: dict[str, Any],
+    request_id: str | None,
+) -> None:
+    """Keep the history of all that moved, and tell of the change: one event, and a message for each token."""
     holders = {row.id: row.identity_id}
     for id in moved:
         reading = await repository.find_reading(session, id)
@@ -82,7 +95,6 @@ async def narrow_token(
         token_message(WebhookEvent.TOKEN_UPDATED, id, holder, event_id) for id, holder in holders.items()
     )
     await tell(session, *updated)
-    await move_versions(session, moved, narrows=True)
 
 
 async def living_token(session: AsyncSession, token_id: UUID) -> TokenReading:

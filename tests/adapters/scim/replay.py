@@ -46,8 +46,8 @@ class Replay:
         self._armed: dict[str, Armed] = defaultdict(Armed)
         self._over: list[Armed] = []
 
-    async def run(self) -> None:
-        """All of its steps, in order."""
+    async def run(self) -> int:
+        """All of its steps, in order; how many they were."""
         for step in self._steps:
             try:
                 await self._step(step)
@@ -55,6 +55,7 @@ class Replay:
                 raise AssertionError(f"{step['say']}: {error}") from error
         for armed in self._over:
             await self._check_over(armed)
+        return len(self._steps)
 
     async def _step(self, step: Json) -> None:
         method, _, path = self._filled(step["request"]).partition(" ")

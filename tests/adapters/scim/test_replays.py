@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from app.main import Scopegate
 
 
-@pytest.mark.parametrize("name", ["okta", "entra"])
+@pytest.mark.parametrize(("name", "steps"), [("okta", 28), ("entra", 36)])
 async def test_a_directory_gets_the_answers_that_it_documents(
-    app: "Scopegate", api: httpx2.AsyncClient, name: str
+    app: "Scopegate", api: httpx2.AsyncClient, name: str, steps: int
 ) -> None:
     directory = await make_directory(api, f"https://{name}.example.com")
     async with client_of(app, directory.secret) as scim:
-        await Replay(name, api, scim).run()
+        assert await Replay(name, api, scim).run() == steps

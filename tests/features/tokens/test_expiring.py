@@ -199,9 +199,19 @@ async def test_workers_share_very_many_and_wait_for_nobody_who_ends_one(
     assert format_id(TOKEN, ending) not in told
 
 
-async def test_with_no_lead_time_nobody_looks(world: World) -> None:
+async def test_with_no_lead_time_nobody_looks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = False
+
+    async def round_of(_self: ExpiryNotices) -> int:
+        nonlocal looked
+        looked = True
+        return 0
+
+    monkeypatch.setattr(expiring, "_FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr(ExpiryNotices, "round", round_of)
     async with asyncio.timeout(1):
         await ExpiryNotices(world.sessions, timedelta()).run()
+    assert not looked
 
 
 async def test_a_fault_of_ours_does_not_end_the_looking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +236,7 @@ async def test_a_fault_of_ours_does_not_end_the_looking(monkeypatch: pytest.Monk
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await engine.dispose()
+    assert looked > 1
 
 
 @pytest.mark.slow
