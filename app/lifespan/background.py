@@ -6,13 +6,13 @@ A worker without one of those that admit, cut and record would go on as if it ha
 import asyncio
 import logging
 import os
-import traceback
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Protocol
 
 from app.features.access.in_flight import InFlightTable
 from app.features.access.refusals import Refusals
+from app.kit.faults import log_fault
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +90,7 @@ def _fault_of(task: asyncio.Task[None]) -> BaseException | None:
 def _tell_where_failed(task: asyncio.Task[None]) -> None:
     fault = _fault_of(task)
     if fault is not None:
-        # Where it was, without the message, which could hold what a client sent.
-        where = "".join(traceback.format_tb(fault.__traceback__))
-        log.critical("%s of this worker failed: %s\n%s", task.get_name(), type(fault).__name__, where)
+        log_fault(log, f"{task.get_name()} of this worker", fault, logging.CRITICAL)
 
 
 def _end_where_failed(task: asyncio.Task[None]) -> None:

@@ -5,7 +5,6 @@ An event is acknowledged once it is committed, and not before, so a worker that 
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,8 +12,7 @@ from datetime import timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.ssf.receiver import Receiver
@@ -28,7 +26,8 @@ from app.features.signals.receive import receive
 from app.features.signals.streams import Configured, access_of, all_configured, configured, stream_at
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Sealer, UnsealingFault
-from app.kit.database import ATTEMPTS, commit, sqlstate
+from app.kit.database import ATTEMPTS, OUT_OF_REACH, commit, sqlstate
+from app.kit.faults import log_fault
 from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
 from app.kit.signing import Signer
 from app.kit.strict_json import JsonObject
@@ -48,7 +47,7 @@ _UPKEEP_EVERY_S = 5.0
 # Longer than one poll and taking what it brings.
 _LEASE = timedelta(seconds=60)
 _COLLISIONS = {"40001", "40P01"}
-_AWAY = (Unavailable, PoolTimeout, InterfaceError, OSError)
+_AWAY = (Unavailable, *OUT_OF_REACH)
 _log = logging.getLogger(__name__)
 _spread = SystemRandom()
 
@@ -110,7 +109,7 @@ class Polling:
                 pass
             except Exception as error:  # noqa: BLE001
                 # Whatever it is, it must not end the loop.
-                _say(what, error)
+                log_fault(_log, what, error)
             await asyncio.sleep(every_s * _spread.uniform(0.5, 1.0))
 
     async def upkeep(self) -> None:
@@ -149,7 +148,7 @@ class Polling:
             return
         except Exception as fault:  # noqa: BLE001
             # A fault of ours, which nobody who waits would see; it is tried again later.
-            _say(f"polling for {format_id(IDENTITY_PROVIDER, provider_id)}", fault)
+            log_fault(_log, f"polling for {format_id(IDENTITY_PROVIDER, provider_id)}", fault)
             error = "unreachable"
         with suppress(*_AWAY):
             async with self._sessions() as session:
@@ -200,7 +199,9 @@ class Polling:
             except Exception as error:  # noqa: BLE001
                 # A fault of ours, which would be the same at the next poll.
                 brought.left += 1
-                _say(f"taking an event of {format_id(IDENTITY_PROVIDER, found.provider_id)}", error)
+                log_fault(
+                    _log, f"taking an event of {format_id(IDENTITY_PROVIDER, found.provider_id)}", error
+                )
         return brought
 
     async def _state(self, provider_id: UUID) -> tuple[Configured, Access, str, float]:
@@ -249,9 +250,3 @@ class Polling:
                 if sqlstate(error) not in _COLLISIONS or attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("unreachable")
-
-
-def _say(what: str, error: Exception) -> None:
-    """Where it failed, without the message, which could hold what was sent."""
-    where = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s failed: %s\n%s", what, type(error).__name__, where)

@@ -6,8 +6,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.ssf.event_token import MEDIA_TYPE
@@ -22,14 +20,12 @@ from app.features.signals.manage import PUSH_PATH
 from app.features.signals.receive import receive
 from app.features.signals.streams import Configured, configured
 from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute
+from app.kit.database import OUT_OF_REACH, Session, TransactionalRoute, out_of_reach
 from app.kit.jose.token import MOST_CHARACTERS
 from app.kit.runtime import CurrentRuntime
 
 _TAKEN = f"application/{MEDIA_TYPE}"
 _SAID = "signal_provider"
-# What is left over where a refusal cannot be written down.
-_AWAY = (PoolTimeout, InterfaceError, OSError)
 
 
 class _NotAnEvent(Unacceptable):
@@ -51,10 +47,9 @@ class SignalRoute(TransactionalRoute):
                 return await _recorded(request, handle)
             except (Unacceptable, DomainError) as error:
                 return _answer(error)
-            except _AWAY:
-                return _answer(
-                    Unavailable("The database cannot serve right now; repeat the request shortly.")
-                )
+            except OUT_OF_REACH:
+                # What is left over where a refusal cannot be written down.
+                return _answer(out_of_reach())
 
         return answer
 

@@ -7,7 +7,6 @@ day or less: whoever issues that renews it by itself.
 
 import asyncio
 import logging
-import traceback
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from typing import Any
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.features.tokens.repository import STATUS_SQL
 from app.features.webhooks.messages import Message, WebhookEvent, grant_message, token_message
 from app.features.webhooks.outbox import is_wanted, tell
+from app.kit.faults import log_fault
 
 SHORTEST = timedelta(days=1)
 """What lives no longer than this ends without a notice."""
@@ -106,8 +106,7 @@ class ExpiryNotices:
                 await self.round()
             except Exception as error:  # noqa: BLE001
                 # Whatever it is, it must not end the loop. What is due stays due.
-                where = "".join(traceback.format_tb(error.__traceback__))
-                _log.warning("looking for what is about to end failed: %s\n%s", type(error).__name__, where)
+                log_fault(_log, "looking for what is about to end", error, logging.WARNING)
 
     async def round(self) -> int:
         """Give the notices that are due; how many these were."""

@@ -6,12 +6,10 @@ next, and what came due while nobody ran is done at once by whoever starts.
 
 import asyncio
 import logging
-import traceback
 from random import SystemRandom
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.errors import Unavailable
@@ -20,8 +18,9 @@ from app.features.tokens.offboard import offboard_identity
 from app.features.tokens.offboard_schemas import Offboard
 from app.features.tokens.schedule_queries import claim_due
 from app.kit.authorization import Caller, Role
-from app.kit.database import commit, sqlstate
+from app.kit.database import OUT_OF_REACH, commit, sqlstate
 from app.kit.etags import Precondition
+from app.kit.faults import log_fault
 from app.kit.ids import SCHEDULED_OFFBOARDING, format_id
 from app.kit.signing import Signer
 
@@ -30,7 +29,7 @@ _LOOK_EVERY_S = 0.6
 _REST_S = 5.0
 """How long one that could not be carried out is left alone, so that others come in between."""
 _COLLISIONS = {"40001", "40P01"}
-_AWAY = (Unavailable, PoolTimeout, InterfaceError, OSError)
+_AWAY = (Unavailable, *OUT_OF_REACH)
 _spread = SystemRandom()
 
 
@@ -54,7 +53,7 @@ class ScheduledOffboardings:
                 continue
             except Exception as error:  # noqa: BLE001
                 # Whatever it is, it must not end the loop.
-                _say("looking for scheduled offboardings", error)
+                log_fault(_log, "looking for scheduled offboardings", error)
 
     async def next(self) -> bool:
         """Carry out one that is due; whether there was one."""
@@ -76,7 +75,9 @@ class ScheduledOffboardings:
                 if isinstance(error, _AWAY):
                     raise
                 if id in self._resting:
-                    _say(f"the scheduled offboarding {format_id(SCHEDULED_OFFBOARDING, id)}", error)
+                    log_fault(
+                        _log, f"the scheduled offboarding {format_id(SCHEDULED_OFFBOARDING, id)}", error
+                    )
             return True
 
 
@@ -95,9 +96,3 @@ async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboar
         dry_run=False,
         request_id=None,
     )
-
-
-def _say(what: str, error: Exception) -> None:
-    """Where it failed, without the message, which could hold what was to be stored."""
-    where = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s failed: %s\n%s", what, type(error).__name__, where)

@@ -4,7 +4,6 @@ database while it sends.
 
 import asyncio
 import logging
-import traceback
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,8 +11,6 @@ from random import SystemRandom
 from uuid import UUID
 
 from sqlalchemy import update
-from sqlalchemy.exc import InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
@@ -26,6 +23,8 @@ from app.features.webhooks.send import TIMEOUTS, Attempt, send
 from app.features.webhooks.service import KIND
 from app.kit.authorization import Caller, Role
 from app.kit.crypto import Sealer, UnsealingFault
+from app.kit.database import OUT_OF_REACH
+from app.kit.faults import log_fault
 from app.kit.ids import DELIVERY, format_id
 from app.kit.outbound import OutboundClient, Timeouts
 
@@ -49,7 +48,7 @@ _FORGET_EVERY_S = 600.0
 # What waits to be noted must not take the connections of those who wait for answers.
 _CONNECTIONS = 2
 # Nothing else that the database says: a table that may not be read, say, is no outage that ends by itself.
-_AWAY = (Unavailable, PoolTimeout, InterfaceError, OSError)
+_AWAY = (Unavailable, *OUT_OF_REACH)
 _spread = SystemRandom()
 
 
@@ -88,7 +87,7 @@ class Deliveries:
                         more = await self._forget()
                 except Exception as error:  # noqa: BLE001
                     # Whatever it is, it must not end the loop.
-                    _say("looking for deliveries", error)
+                    log_fault(_log, "looking for deliveries", error)
         finally:
             for task in self._sending:
                 task.cancel()
@@ -137,7 +136,7 @@ class Deliveries:
         except Exception as error:  # noqa: BLE001
             # A fault of ours, since an attempt has a result whatever the endpoint does. Nobody waits for this task, so
             # it would go unseen; the message is sent again when its lease is over.
-            _say(f"the delivery {format_id(DELIVERY, claimed.id)}", error)
+            log_fault(_log, f"the delivery {format_id(DELIVERY, claimed.id)}", error)
         finally:
             self._at[claimed.webhook_id] -= 1
             if not self._at[claimed.webhook_id]:
@@ -163,12 +162,6 @@ class Deliveries:
                 return more
         except _AWAY:
             return False
-
-
-def _say(what: str, error: Exception) -> None:
-    """Where it failed, without the message, which could hold what was to be sent or stored."""
-    where = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("%s failed: %s\n%s", what, type(error).__name__, where)
 
 
 async def note(session: AsyncSession, claimed: Claimed, attempt: Attempt) -> None:
