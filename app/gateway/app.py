@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Tasks
 from app.gateway.times import CallTimes
 from app.gateway.upstream_sessions import UpstreamSessions
+from app.kit.faults import log_fault
 from app.kit.outbound import OutboundClient
 
 log = logging.getLogger(__name__)
@@ -130,9 +130,7 @@ class Gateway:
             raise
         except Exception as error:  # noqa: BLE001
             # The last line: whatever it is, the client learns nothing of it and nothing was allowed by it.
-            # Where it was, without the message, which could hold what a client or an upstream sent.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            log.error("unexpected fault while serving MCP: %s\n%s", type(error).__name__, where)  # noqa: TRY400
+            log_fault(log, "serving MCP", error)
             await exchange.answer_error(Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=_LATER))
 
     async def _dispatch(self, exchange: Exchange) -> None:
