@@ -50,6 +50,7 @@ class Permission(StrEnum):
     ARGUMENTS_READ = "arguments.read"
     AUDIT_READ = "audit.read"
     SELF_READ = "self.read"
+    SELF_WRITE = "self.write"
 
 
 class Role(StrEnum):
@@ -63,7 +64,7 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
-_SELF = {Permission.SELF_READ}
+_SELF = {Permission.SELF_READ, Permission.SELF_WRITE}
 _READ = {
     Permission.SERVERS_READ,
     Permission.TOOLS_READ,
@@ -118,7 +119,7 @@ class Caller:
     """Whoever authenticated this request at the API.
 
     ``identity_id`` is the person who signed in, or who answers for a service account. A signed-in person without
-    a role has no roles, and may read who they are. A stranger, whom a provider knows and nobody here, may nothing.
+    a role has no roles, and may read who they are and see to their own tokens and access requests. A stranger, whom a provider knows and nobody here, may nothing.
     """
 
     kind: str  # "service_account" | "administrator" | "identity" | "stranger" | "break_glass" | "system"
@@ -200,3 +201,4 @@ def permission_of(dependency: Callable[..., Any] | None) -> Permission | None:
 
 
 CanReadSelf = Annotated[Caller, requires(Permission.SELF_READ)]
+CanWriteSelf = Annotated[Caller, requires(Permission.SELF_WRITE)]

@@ -21,6 +21,7 @@ Permission = Literal[
     "policies.read",
     "policies.write",
     "self.read",
+    "self.write",
     "servers.read",
     "servers.write",
     "service_accounts.read",
