@@ -14,6 +14,7 @@ from app.kit.client_tokens import ClientTokens
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Peppers, Sealer
 from app.kit.horizon import LogHorizon
+from app.kit.live import Live
 from app.kit.outbound import OutboundClient
 from app.kit.rate_limits import SignInAttempts
 from app.kit.signing import Signer
@@ -37,12 +38,16 @@ class Runtime:
     attempts: SignInAttempts
     public_url: str
     max_token_ttl: timedelta
+    pickup_ttl: timedelta
+    """How long a secret waits behind a pick-up link for the person that it is for."""
     approval_ttl: timedelta
     """How long an approval can be decided, and from then on used."""
     time_zone: ZoneInfo
     """In which policies tell the time."""
     permits_by_default: bool
     """Whether what is granted is allowed where no policy says so."""
+    live: Live
+    """Streams that tell of changes as they happen."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
     commands: AllowedCommands = field(default_factory=AllowedCommands)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fastapi import FastAPI
 
 from app.adapters.console.console import Console
+from app.features.access.connection_routes import ConnectionChecks
 from app.features.access.policy_sets import PolicySets
 from app.features.administrators.break_glass import BreakGlass
 from app.features.tokens.expiring import ExpiryNotices
@@ -16,6 +17,7 @@ from app.features.webhooks.deliver import Deliveries
 from app.kit.client_tokens import ClientTokens
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions
+from app.kit.live import Live
 from app.kit.outbound import AddressPolicy, Limits, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.runtime import Runtime
@@ -45,6 +47,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
             app.state.transmitters = app.state.signals.transmitters
             app.state.gateway, app.state.access = await serving_gateway(settings, runtime, stack, reach)
             app.state.runtime = _warning_of(app.state.access.policies, runtime)
+            app.state.connection_checks = ConnectionChecks(settings.workers)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
             delivering = asyncio.create_task(deliveries.run(), name="webhooks")
             stack.push_async_callback(cancelled, delivering)
@@ -54,6 +57,8 @@ def make_lifespan(settings: Settings) -> Lifespan:
             notices = ExpiryNotices(runtime.sessions, settings.expiry_notice)
             noticing = asyncio.create_task(notices.run(), name="expiry notices")
             stack.push_async_callback(cancelled, noticing)
+            beating = asyncio.create_task(runtime.live.pulse.run(), name="pulse of the trail")
+            stack.push_async_callback(cancelled, beating)
             yield
 
     return lifespan
@@ -105,9 +110,11 @@ async def _runtime(
         commands=settings.stdio_allowed_commands,
         supervisor=SupervisorAddress.from_environment(),
         max_token_ttl=settings.max_token_ttl,
+        pickup_ttl=settings.pickup_ttl,
         approval_ttl=settings.approval_ttl,
         time_zone=settings.time_zone,
         permits_by_default=settings.policy_default == "permit",
+        live=Live(sessions),
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
     return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)

@@ -108,7 +108,10 @@ class BreakGlass:
         return await self._open(reason, origin, self._password_key)
 
     async def read_bearer(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """Implements ``kit.authorization.BearerReader``. What is asked for is on record before it is done."""
+        """Implements ``kit.authorization.BearerReader``. What is asked for is on record before it is done.
+
+        Once: of a request that asks for a stream, who it is is asked again and again.
+        """
         credential = parse_credential(bearer, BREAK_GLASS)
         if credential is None or self._password_key is None:
             raise refused()
@@ -123,9 +126,11 @@ class BreakGlass:
             if not self._peppers.matches(*stored, credential.digest_input) or row is None:
                 raise refused()
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
-            asked = {"method": request.method, "route": request.scope["route"].path}
-            await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=asked)
-            await own.commit()
+            if not getattr(request.state, "use_on_record", False):
+                asked = {"method": request.method, "route": request.scope["route"].path}
+                await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=asked)
+                await own.commit()
+                request.state.use_on_record = True
         return caller
 
     async def _open(self, reason: str, origin: Origin, password_key: str) -> str:

@@ -98,8 +98,13 @@ async def open_session(
     return text
 
 
-async def read_session(session: AsyncSession, peppers: Peppers, text: str, idle: timedelta) -> Caller:
-    """Who is signed in by a cookie. Raises ``Unauthenticated`` for one that opens nothing, whatever the reason."""
+async def read_session(
+    session: AsyncSession, peppers: Peppers, text: str, idle: timedelta, *, is_used: bool = True
+) -> Caller:
+    """Who is signed in by a cookie. Raises ``Unauthenticated`` for one that opens nothing, whatever the reason.
+
+    ``is_used`` says that the person does something, so that the session is not idle.
+    """
     row = await _find(session, peppers, text, idle)
     if row is None:
         raise refused()
@@ -111,12 +116,13 @@ async def read_session(session: AsyncSession, peppers: Peppers, text: str, idle:
     if known.administrator_id is not None:
         held = (await assignments_of(session, [known.administrator_id]))[known.administrator_id]
         roles &= {Role(one.role) for one in held}
-    await session.execute(
-        update(BrowserSession)
-        .where(col(BrowserSession.id) == row.id, col(BrowserSession.seen_at) < func.now() - _SEEN_EVERY)
-        .values(seen_at=func.clock_timestamp())
-        .execution_options(synchronize_session=False)
-    )
+    if is_used:
+        await session.execute(
+            update(BrowserSession)
+            .where(col(BrowserSession.id) == row.id, col(BrowserSession.seen_at) < func.now() - _SEEN_EVERY)
+            .values(seen_at=func.clock_timestamp())
+            .execution_options(synchronize_session=False)
+        )
     holder = Holder(row.link, roles, row.created_at)
     return caller_of(holder, row.identity_id, known.administrator_id)
 

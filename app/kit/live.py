@@ -1,0 +1,269 @@
+"""Telling of changes as they happen: server-sent events, of the API and of the pages alike.
+
+Whatever changes anything is in the audit trail. So one look each second, shared by all streams of a worker, says
+whether anything is new, and only then does each stream look for what is new to it. No stream holds a connection to
+the database while its client reads, and none tells anything that its caller may not know any more: who it is is asked
+again at each look.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+from fastapi import Request
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from app.domain.errors import DomainError, TooManyRequests, Unavailable
+from app.kit.authorization import Authenticator, Caller, Permission, authorize
+from app.kit.database import OUT_OF_REACH, out_of_reach
+from app.kit.faults import log_fault
+from app.kit.sse import encode_event
+
+MEDIA_TYPE = "text/event-stream"
+MOST_STREAMS = 256
+"""Of one worker."""
+MOST_STREAMS_OF_CALLER = 16
+LOOK_EVERY_S = 1.0
+QUIET_S = 15.0
+"""After so long without news a stream says that it is alive, and asks whether its caller still may listen."""
+PATIENCE_S = 10.0
+"""For a database that is away; then the stream ends."""
+_RETRY_S = 1.0
+# The streams of a worker must leave connections to whoever asks for something.
+_LOOKS_AT_ONCE = 3
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# A client that lost its stream comes back after so many milliseconds.
+_OPENING = b"retry: 3000\r\n: open\r\n\r\n"
+_QUIET = b": quiet\r\n\r\n"
+_AWAY = (Unavailable, *OUT_OF_REACH)
+_log = logging.getLogger(__name__)
+
+Sessions = async_sessionmaker[AsyncSession]
+
+_LOOK = text(
+    "SELECT (SELECT last_value FROM audit_events_seq) AS written, s::text AS snapshot, "
+    "pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next "
+    "FROM pg_current_snapshot() AS s"
+)
+
+
+@dataclass(slots=True)
+class _Trail:
+    """What the last look saw of the trail: how many events were begun, and which transactions were under way."""
+
+    written: int | None = None
+    snapshot: str = ""
+    # Every transaction that wrote one of these events is below; unknown until a later look, whose snapshot is surely
+    # newer than all of them.
+    settled_at: int | None = None
+    is_settled: bool = False
+
+    def observe(self, written: int, snapshot: str, oldest: int, following: int) -> bool:
+        """Take one look; whether a reader may find something that it could not find at the look before."""
+        moved, self.snapshot = snapshot != self.snapshot, snapshot
+        if written != self.written:
+            self.written, self.settled_at, self.is_settled = written, None, False
+            return True
+        if self.is_settled:
+            return False
+        if self.settled_at is None:
+            self.settled_at = following
+        self.is_settled = oldest >= self.settled_at
+        return moved
+
+
+class Pulse:
+    """One look each second while anybody wants to know, and a beat whenever there is something new."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self.beats = 0
+        self._sessions = sessions
+        self._trail = _Trail()
+        self._watching = 0
+        self._wanted = asyncio.Event()
+        self._beat = asyncio.Event()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have it look, around a block."""
+        self._watching += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._watching -= 1
+            if not self._watching:
+                self._wanted.clear()
+
+    async def wait(self, beats: int, within_s: float) -> bool:
+        """Whether it beat again since it had beaten so often: at once when it did, False when the time was up."""
+        if self.beats == beats:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._beat.wait()
+        return self.beats != beats
+
+    async def run(self) -> None:
+        """Look until cancelled; a database that is away has no news."""
+        while True:
+            await self._wanted.wait()
+            with suppress(SQLAlchemyError, *_AWAY):
+                await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Take one look, and beat if there is something new. Raises what the database raises."""
+        async with self._sessions() as session:
+            row = (await session.execute(_LOOK)).one()
+        if self._trail.observe(row.written, row.snapshot, row.oldest, row.next):
+            self.beats += 1
+            self._beat.set()
+            self._beat = asyncio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one look found: whole events of the stream, whether there is more at once, and whether that was all."""
+
+    events: Sequence[bytes] = ()
+    more: bool = False
+    is_last: bool = False
+
+
+class Look(Protocol):
+    """Looks for what is new since it looked last. It only reads: nothing that it writes is kept."""
+
+    def __call__(self, session: AsyncSession, caller: Caller) -> Awaitable[News]: ...
+
+
+def live_event(data: Any, *, id: str | None = None, name: str = "message") -> bytes:
+    """One event of a stream. ``data`` is a text (HTML for pages), or whatever JSON can say."""
+    content = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return encode_event(content.encode(), None if id is None else id.encode(), name=name.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """One stream: whose it is, how to ask again who that is, and what it looks for."""
+
+    request: Request
+    caller: Caller
+    authenticate: Authenticator
+    permission: Permission
+    look: Look
+
+    async def ask(self, session: AsyncSession) -> Caller:
+        caller = await self.authenticate(self.request, session)
+        authorize(caller, self.permission)
+        return caller
+
+
+@dataclass(slots=True)
+class Live:
+    """The streams of one worker."""
+
+    sessions: Sessions
+    pulse: Pulse = field(init=False)
+    _room: asyncio.Semaphore = field(init=False)
+    _open: Counter[UUID] = field(init=False, default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.pulse = Pulse(self.sessions)
+        self._room = asyncio.Semaphore(_LOOKS_AT_ONCE)
+
+    def stream(
+        self,
+        request: Request,
+        caller: Caller,
+        permission: Permission,
+        authenticate: Authenticator,
+        look: Look,
+    ) -> StreamingResponse:
+        """The answer to a request of ``caller``: what ``look`` finds, at once and then whenever something is new.
+
+        It ends with an event ``ended`` that says a code when the caller's right has ended. Raises
+        ``TooManyRequests`` where the caller, or this worker, has as many streams as it may.
+        """
+        self._check_room(caller)
+        events = self._events(_Watch(request, caller, authenticate, permission, look))
+        return _Stream(events, media_type=MEDIA_TYPE, headers=_HEADERS)
+
+    def _check_room(self, caller: Caller) -> None:
+        if self._open.total() >= MOST_STREAMS or self._open[caller.id] >= MOST_STREAMS_OF_CALLER:
+            whose = "This service has" if self._open.total() >= MOST_STREAMS else "You have"
+            raise TooManyRequests(
+                f"{whose} as many open streams as there may be: close one, or ask again later.",
+                retry_after_s=5,
+                code="too_many_streams",
+            )
+
+    @contextmanager
+    def _held(self, caller: Caller) -> Iterator[None]:
+        # Again: others may have begun since the request was let in.
+        self._check_room(caller)
+        self._open[caller.id] += 1
+        try:
+            yield
+        finally:
+            self._open[caller.id] -= 1
+            if not self._open[caller.id]:
+                del self._open[caller.id]
+
+    async def _events(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
+        try:
+            with self._held(watch.caller), self.pulse.watched():
+                yield _OPENING
+                async with aclosing(self._news(watch)) as news:
+                    async for event in news:
+                        yield event
+        except DomainError as error:
+            yield live_event({"code": error.code}, name="ended")
+        except Exception as error:  # noqa: BLE001
+            # The answer has begun: all that is left is to end it, and to say no more than that.
+            log_fault(_log, "a live stream", error)
+            yield live_event({"code": "internal_error"}, name="ended")
+
+    async def _news(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
+        while True:
+            beats = self.pulse.beats
+            news = await self._asked(watch, watch.look)
+            for event in news.events:
+                yield event
+            if news.is_last:
+                return
+            while not news.more and not await self.pulse.wait(beats, QUIET_S):
+                await self._asked(watch, None)
+                yield _QUIET
+
+    async def _asked(self, watch: _Watch, look: Look | None) -> News:
+        """Ask anew who the caller is, and look as that one. A database that is away is waited for, for a while."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                async with self._room, self.sessions() as session:
+                    caller = await watch.ask(session)
+                    return News() if look is None else await look(session, caller)
+            except _AWAY as error:
+                if time.monotonic() > until:
+                    raise out_of_reach() from error
+            await asyncio.sleep(_RETRY_S)
+
+
+class _Stream(StreamingResponse):
+    """Ends what makes its events as soon as the client is gone."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        async with aclosing(cast("AsyncGenerator[bytes, None]", self.body_iterator)):
+            await super().__call__(scope, receive, send)
