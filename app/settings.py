@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     encryption_key: SecretStr | None = None
     signing_key: SecretStr | None = None
     max_token_ttl: timedelta = timedelta(days=90)
+    pickup_ttl: timedelta = Field(default=timedelta(days=1), gt=timedelta(), le=timedelta(days=7))
     policy_default: Literal["permit", "deny"] = "permit"
     time_zone: ZoneInfo = ZoneInfo("UTC")
     approval_ttl: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=30))

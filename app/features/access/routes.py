@@ -19,13 +19,14 @@ from app.features.access.schemas import (
     ToolCallerView,
 )
 from app.features.access.snapshot import AccessSnapshot
+from app.features.tokens.own import person_of
 from app.features.tools import service as tools
-from app.kit.authorization import Permission, requires
+from app.kit.authorization import CanReadSelf, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.ids import IdentityId, ToolId
 from app.kit.pagination import Cursors
 from app.kit.problems import COMMON_PROBLEMS
-from app.kit.runtime import CurrentRuntime
+from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(prefix="/api/v1", route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
 
@@ -57,6 +58,30 @@ async def list_identity_access(
     A token reaches as much at most: its own scope narrows it. Policies that read what a call says cannot be asked
     before there is one. A page with many tools holds fewer servers than `limit`.
     """
+    return await _access_of(identity_id, query, session, runtime, snapshot)
+
+
+@router.get(
+    "/me/access",
+    tags=["me"],
+    operation_id="list_own_access",
+    summary="List what you reach, and why, by slug",
+)
+async def list_own_access(
+    query: Annotated[AccessQuery, Query()],
+    caller: CanReadSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> IdentityAccessView:
+    """What your live grants and those of your groups reach, decided as calls are. People alone reach something, who
+    sign in themselves. An agent's access is its own: who may read grants reads it at `/identities/{id}/access`."""
+    return await _access_of(person_of(caller), query, session, runtime, snapshot)
+
+
+async def _access_of(
+    identity_id: UUID, query: AccessQuery, session: Session, runtime: Runtime, snapshot: AccessSnapshot
+) -> IdentityAccessView:
     filters = {"identity_id": identity_id, "server_id": sorted(query.server_id), "at": query.at}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_access", filters)
     position = cursors.read(query.cursor)

@@ -1,4 +1,4 @@
-"""Issuing and attenuating: a new token with its one secret.
+"""Issuing and attenuating: a new token with its one secret, or with a link for it.
 
 What a token may do is worked out anew at each use as its scope within its identity's live grants, so no role can
 issue anything beyond those grants; nothing of them needs to be copied or compared here.
@@ -6,6 +6,7 @@ issue anything beyond those grants; nothing of them needs to be copied or compar
 
 import secrets
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,8 @@ from app.domain.scopes import scope_within
 from app.features.audit.record import record_made
 from app.features.tokens import issue_queries, repository
 from app.features.tokens.models import Token, TokenSecret
+from app.features.tokens.offer import offer_pickup
+from app.features.tokens.pickup_queries import PickupReading
 from app.features.tokens.repository import TokenReading
 from app.features.tokens.schemas import TokenCreate, TokenView
 from app.features.webhooks.messages import WebhookEvent, token_message
@@ -37,17 +40,26 @@ from app.kit.selectors import (
 DEEPEST = 5
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new token with its secret, which is kept nowhere, or else with the link by which somebody takes one."""
+
+    token: TokenView
+    secret: str | None
+    pickup: PickupReading | None
+
+
 async def issue_token(
     session: AsyncSession, runtime: Runtime, caller: Caller, body: TokenCreate, request_id: str | None
-) -> tuple[TokenView, str]:
-    """Issue a token; the second value is its secret, which is kept nowhere.
+) -> Issued:
+    """Issue a token.
 
     Identity, owner and parent are held FOR SHARE until the commit, so that no offboarding or revocation that runs
     beside this one misses the new token. Raises ``Conflict`` when the identity or its owner is not active, and
     ``Invalid``.
     """
     named = servers_named_by_scope(body.scope, "/scope")
-    identity = await _hold_active(session, body.identity_id, {id for _, id in named})
+    identity = await hold_active(session, body.identity_id, {id for _, id in named})
     parent = None
     if body.parent_id is not None:
         parent = await _hold_parent(session, body.parent_id, identity)
@@ -64,19 +76,26 @@ async def issue_token(
         expires_at=body.expires_at,
         ip_allow=list(dict.fromkeys(body.ip_allow)),
     )
-    secret, secret_row = new_secret(runtime.peppers, token.id)
+    text, secret = (None, None) if body.delivery == "pickup" else new_secret(runtime.peppers, token.id)
     event_id = new_id()
     message = token_message(
         WebhookEvent.TOKEN_ISSUED, token.id, token.identity_id, event_id, parent_id=token.parent_id
     )
-    await issue_queries.add(session, token, secret_row, message)
+    await issue_queries.add(session, token, secret, message)
     await record_made(
         session, caller, "token.issue", "token", token.id, event_id=event_id,
         kind="token_scope", content=scope_content(token), changes=_issued(token),
         request_id=request_id, token_id=token.id,
     )  # fmt: skip
     # Active: so were those that it rests on, and they are held.
-    return TokenView.from_reading(TokenReading(token, "active", None, None)), secret
+    view = TokenView.from_reading(TokenReading(token, "active", None, None))
+    if text is not None:
+        return Issued(view, text, None)
+    recipient_id = identity.owner_id or identity.id
+    pickup = await offer_pickup(
+        session, caller, token, recipient_id, ttl=runtime.pickup_ttl, request_id=request_id
+    )
+    return Issued(view, None, pickup)
 
 
 def new_secret(peppers: Peppers, token_id: UUID) -> tuple[str, TokenSecret]:
@@ -132,7 +151,7 @@ def _check_expiry(now: datetime, expires_at: datetime, longest: timedelta) -> No
         )
 
 
-async def _hold_active(session: AsyncSession, identity_id: UUID, servers: Collection[UUID]) -> Row[Any]:
+async def hold_active(session: AsyncSession, identity_id: UUID, servers: Collection[UUID]) -> Row[Any]:
     """The identity, held FOR SHARE together with its owner, both active; see ``issue_queries.hold``."""
     while True:
         held = {row.id: row for row in await issue_queries.hold(session, identity_id, servers)}

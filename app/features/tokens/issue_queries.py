@@ -27,7 +27,8 @@ _ADD = text(f"""
 WITH told AS ({TELL_ONE}),
 secret AS (
     INSERT INTO token_secrets (id, token_id, digest, pepper_key_id)
-    VALUES (:secret_id, :id, :digest, :pepper_key_id)
+    SELECT CAST(:secret_id AS uuid), CAST(:id AS uuid), CAST(:digest AS bytea), CAST(:pepper_key_id AS varchar)
+    WHERE CAST(:secret_id AS uuid) IS NOT NULL
 ),
 version AS (INSERT INTO access_versions (id, version) VALUES (:id, 1))
 INSERT INTO tokens (id, identity_id, parent_id, depth, name, scope, expires_at, ip_allow)
@@ -44,9 +45,13 @@ async def hold(session: AsyncSession, identity_id: UUID, servers: Collection[UUI
     return (await session.execute(_HOLD, {"id": identity_id, "servers": list(servers)})).all()
 
 
-async def add(session: AsyncSession, token: Token, secret: TokenSecret, message: Message) -> None:
-    """Add a token with its secret, tell of it, and read its times."""
-    values = token.model_dump(include=_TOKEN) | secret.model_dump(include=_SECRET) | values_of(message)
-    values |= {"secret_id": secret.id, "scope": json.dumps(token.scope)}
+async def add(session: AsyncSession, token: Token, secret: TokenSecret | None, message: Message) -> None:
+    """Add a token with its secret, if it gets one now, tell of it, and read its times."""
+    values = token.model_dump(include=_TOKEN) | values_of(message) | {"scope": json.dumps(token.scope)}
+    values |= dict.fromkeys(("secret_id", *_SECRET)) if secret is None else _values_of(secret)
     row = (await session.execute(_ADD, values)).one()
     token.created_at, token.updated_at, token.revision = row
+
+
+def _values_of(secret: TokenSecret) -> dict[str, Any]:
+    return {"secret_id": secret.id} | secret.model_dump(include=_SECRET)

@@ -49,6 +49,32 @@ class TokenSecret(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
+class TokenPickup(ObjectRow, table=True):
+    """A link by which one person takes a new secret of a token, once. It holds no secret: that is made when they do.
+
+    A row says what was done to it. Whether it still waits follows from time, the token and whose it is, too; see
+    ``pickup_queries``.
+    """
+
+    __tablename__ = "token_pickups"
+    __table_args__ = (
+        Index("ix_token_pickups_token_id", "token_id", "id"),
+        Index(
+            "uq_token_pickups_waiting", "token_id", unique=True, postgresql_where=text("state = 'waiting'")
+        ),
+        Index("ix_token_pickups_recipient_id", "recipient_id", postgresql_where=text("state = 'waiting'")),
+    )
+
+    token_id: UUID = Field(foreign_key="tokens.id")
+    recipient_id: UUID = Field(foreign_key="identities.id")
+    overlap_s: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    state: str = Field(default="waiting", sa_column_kwargs={"server_default": "waiting"})
+    expires_at: datetime = Field(sa_type=DateTime(timezone=True))
+    picked_up_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    reopened_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """When somebody was last told that its recipient opened it again after it was used."""
+
+
 class TokenUse(SQLModel, table=True):
     """When a token was last used, written at most once a minute, apart so that tokens stay cold."""
 

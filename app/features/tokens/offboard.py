@@ -17,6 +17,7 @@ from app.features.tokens import offboard_queries as queries
 from app.features.tokens.affected import Affected, find_people, gather
 from app.features.tokens.models import ScheduledOffboarding
 from app.features.tokens.offboard_schemas import Offboard, OffboardedThings, TransferredAgents
+from app.features.tokens.pickup_queries import end_pickups_of
 from app.features.tokens.receipt_schemas import OffboardedVia, Receipt, ReceiptSchedule
 from app.features.tokens.receipts import add_receipt, named
 from app.features.tokens.revoke import end_tokens
@@ -175,6 +176,8 @@ async def _end_rights(session: AsyncSession, affected: Affected) -> None:
     """Grants to the person and their memberships end too, so that reinstating brings nothing back by itself."""
     await queries.end_grants(session, affected.grants)
     await queries.end_memberships(session, affected.memberships)
+    # Tokens of agents that are handed over live on; what the leaver could have picked up of them does not.
+    await end_pickups_of(session, affected.identity.id)
     await close_versions(session, [*affected.grants, *affected.memberships])
 
 

@@ -13,6 +13,7 @@ from app.features.approvals.models import Approval
 from app.features.approvals.repository import open_approvals
 from app.features.audit.record import record_each
 from app.features.tokens import repository
+from app.features.tokens.pickup_queries import end_pickups
 from app.features.webhooks.messages import WebhookEvent, token_message
 from app.features.webhooks.outbox import is_wanted, tell
 from app.kit.authorization import Caller
@@ -58,6 +59,7 @@ async def end_tokens(
     if not ids:
         return
     await repository.mark_revoked(session, ids, reason)
+    await end_pickups(session, ids)
     events = await record_each(
         session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
     )

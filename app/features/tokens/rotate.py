@@ -1,6 +1,6 @@
 """Rotation: a new secret for the same token, the older ones ending after an overlap."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -8,10 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.features.audit.record import record
 from app.features.tokens import repository
 from app.features.tokens.issue import new_secret
+from app.features.tokens.models import Token
 from app.features.tokens.narrow import living_token
+from app.features.tokens.pickup_queries import end_pickups
 from app.features.webhooks.messages import WebhookEvent, token_message
 from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
+from app.kit.crypto import Peppers
 from app.kit.etags import Precondition
 from app.kit.runtime import Runtime
 from app.kit.versions import move_versions
@@ -34,15 +37,23 @@ async def rotate_token(
     row = (await living_token(session, token_id)).row
     if_match.check(row.revision)
     until = await repository.database_now(session) + overlap
-    await repository.end_secrets(session, token_id, until)
-    secret, secret_row = new_secret(runtime.peppers, token_id)
-    session.add(secret_row)
-    row.revision += 1
-    await session.flush()
+    secret = await add_secret(session, runtime.peppers, row, until)
+    # Whoever should have picked one up would end this one with it.
+    await end_pickups(session, [token_id])
     event_id = await record(
         session, caller, "token.rotate", "token", token_id,
         changes={"overlap_until": until.isoformat()}, request_id=request_id, token_id=token_id,
     )  # fmt: skip
     await tell(session, token_message(WebhookEvent.TOKEN_ROTATED, token_id, row.identity_id, event_id))
     await move_versions(session, [token_id], narrows=True)
+    return secret
+
+
+async def add_secret(session: AsyncSession, peppers: Peppers, token: Token, until: datetime) -> str:
+    """Give a locked token a new secret and return its text; those before it work until this time at the latest."""
+    await repository.end_secrets(session, token.id, until)
+    secret, secret_row = new_secret(peppers, token.id)
+    session.add(secret_row)
+    token.revision += 1
+    await session.flush()
     return secret

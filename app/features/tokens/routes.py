@@ -5,6 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.errors import NotFound
@@ -14,6 +15,8 @@ from app.features.tokens.filters import SORTS, bulk_conditions, select_tokens
 from app.features.tokens.issue import issue_token
 from app.features.tokens.models import Token
 from app.features.tokens.narrow import narrow_token
+from app.features.tokens.pickup_queries import PickupReading
+from app.features.tokens.pickup_schemas import PickupView
 from app.features.tokens.revoke import revoke_tokens
 from app.features.tokens.rotate import rotate_token
 from app.features.tokens.schemas import (
@@ -31,12 +34,12 @@ from app.features.tokens.schemas import (
 )
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
+from app.kit.etags import IfMatch, Precondition, set_etag
 from app.kit.idempotency import once
 from app.kit.ids import TOKEN, TokenId, format_id
 from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(
     prefix="/api/v1/tokens",
@@ -50,17 +53,31 @@ CanRevoke = Annotated[Caller, requires(Permission.TOKENS_REVOKE)]
 DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
 
 
-async def _view(session: Session, token_id: UUID) -> TokenView:
+async def show_token(session: AsyncSession, token_id: UUID) -> TokenView:
+    """A token as it is now. Raises ``NotFound``."""
     reading = await repository.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
     return TokenView.from_reading(reading)
 
 
-def _secret(runtime: CurrentRuntime, response: Response, view: TokenView, secret: str) -> TokenSecretView:
+def reveal(
+    runtime: Runtime,
+    response: Response,
+    view: TokenView,
+    secret: str | None,
+    pickup: PickupReading | None = None,
+) -> TokenSecretView:
+    """The one answer that shows a secret, or says who can take it; nothing on the way may keep it."""
     set_etag(response, view.revision)
     response.headers["Cache-Control"] = "no-store"
-    return TokenSecretView(secret=secret, token=view, connect=connect_settings(runtime.public_url))
+    return TokenSecretView(
+        secret=secret,
+        secret_available=secret is not None,
+        token=view,
+        connect=connect_settings(runtime.public_url),
+        pickup=None if pickup is None else PickupView.from_reading(pickup, runtime.public_url),
+    )
 
 
 @router.get(
@@ -94,10 +111,11 @@ async def create_token(
     request: Request,
     response: Response,
 ) -> TokenSecretView:
-    """The secret is in this answer and nowhere else."""
-    view, secret = await issue_token(session, runtime, caller, body, request.state.request_id)
-    response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, view.id)}"
-    return _secret(runtime, response, view, secret)
+    """The secret is in this answer and nowhere else; with `delivery: pickup` there is none until its recipient signs
+    in and takes it by the link in `pickup`."""
+    issued = await issue_token(session, runtime, caller, body, request.state.request_id)
+    response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, issued.token.id)}"
+    return reveal(runtime, response, issued.token, issued.secret, issued.pickup)
 
 
 @router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all tokens that match")
@@ -120,7 +138,7 @@ async def bulk_revoke_tokens(
     summary="Read one token",
 )
 async def get_token(token_id: TokenId, session: Session, response: Response) -> TokenView:
-    view = await _view(session, token_id)
+    view = await show_token(session, token_id)
     set_etag(response, view.revision)
     return view
 
@@ -142,7 +160,7 @@ async def patch_token(
 ) -> TokenView:
     """Children that would outlive it get its new expiry; their scope is cut by it at each use anyway."""
     await narrow_token(session, caller, token_id, body, if_match, request.state.request_id)
-    view = await _view(session, token_id)
+    view = await show_token(session, token_id)
     set_etag(response, view.revision)
     return view
 
@@ -167,7 +185,7 @@ async def post_rotate(
     overlap = timedelta(seconds=body.overlap_s)
     request_id = request.state.request_id
     secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
-    return _secret(runtime, response, await _view(session, token_id), secret)
+    return reveal(runtime, response, await show_token(session, token_id), secret)
 
 
 @router.post("/{token_id}/revoke", operation_id="revoke_token", summary="End a token at once")
@@ -182,17 +200,34 @@ async def revoke_token(
     dry_run: DryRun = False,
 ) -> RevocationView:
     """All its secrets end, and everything attenuated from it. When this has answered, no call with it begins."""
+    ended = await revoke_one(
+        session, caller, token_id, body, if_match, dry_run=dry_run, request_id=request.state.request_id
+    )
+    set_etag(response, ended.token.revision)
+    return ended
+
+
+async def revoke_one(
+    session: AsyncSession,
+    caller: Caller,
+    token_id: UUID,
+    body: TokenRevoke,
+    if_match: Precondition,
+    *,
+    dry_run: bool,
+    request_id: str | None,
+) -> RevocationView:
+    """End one token and what was attenuated from it, or say what that would end; the token as it is then.
+
+    Raises ``NotFound`` and ``PreconditionFailed``.
+    """
     roots = [col(Token.id) == token_id]
     if not dry_run:
         await repository.lock_living_family(session, roots)
-    if_match.check((await _view(session, token_id)).revision)
-    revoked = await revoke_tokens(
-        session, caller, roots, body.reason, dry_run=dry_run, request_id=request.state.request_id
-    )
-    view = await _view(session, token_id)
-    set_etag(response, view.revision)
+    if_match.check((await show_token(session, token_id)).revision)
+    revoked = await revoke_tokens(session, caller, roots, body.reason, dry_run=dry_run, request_id=request_id)
     return RevocationView(
         changed=bool(revoked.tokens),
-        token=view,
+        token=await show_token(session, token_id),
         revoked=RevokedTokens(tokens=revoked.tokens, in_flight=revoked.in_flight),
     )

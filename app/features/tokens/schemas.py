@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from app.features.tokens.connect import Connect
+from app.features.tokens.pickup_schemas import LONGEST_OVERLAP_S, PickupView, TokenDelivery
 from app.features.tokens.repository import TokenReading
 from app.kit.idempotency import Revealed
 from app.kit.ids import GroupId, IdentityId, ServerId, TokenId
@@ -16,7 +17,6 @@ from app.kit.pagination import ListQuery
 from app.kit.schemas import Name, ShortText, Strict, Time
 from app.kit.selectors import TokenScopeModel, show_scope
 
-LONGEST_OVERLAP_S = 86_400
 _TOKEN = "tok_01jdpnwz00e008000000000000"
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
 _SERVER = "srv_01jdpnwz00e008000000000000"
@@ -108,6 +108,7 @@ class TokenCreate(Strict):
         description="Attenuate this token: for its identity or an agent that identity owns, with no wider scope "
         "and no later expiry.",
     )
+    delivery: TokenDelivery = "reveal"
 
 
 class TokenUpdate(Strict):
@@ -205,11 +206,14 @@ class TokenSecretView(Revealed):
 
     secret: str | None = Field(
         description="The scoped token itself. Keep it; it is never shown again, and null when a repeat of the "
-        "request is answered.",
+        "request is answered, or when it is to be picked up.",
         json_schema_extra={"format": "password"},
     )
     token: TokenView
     connect: Connect
+    pickup: PickupView | None = Field(
+        default=None, description="With `delivery: pickup`: the link by which its recipient takes the secret."
+    )
 
     def without_secret(self) -> Self:
         """What a repeat of the request gets."""

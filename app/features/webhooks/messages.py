@@ -11,7 +11,18 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from app.kit.ids import APPROVAL, EVENT, GRANT, GROUP, IDENTITY, SERVER, TOKEN, WEBHOOK, format_id
+from app.kit.ids import (
+    APPROVAL,
+    EVENT,
+    GRANT,
+    GROUP,
+    IDENTITY,
+    PICKUP,
+    SERVER,
+    TOKEN,
+    WEBHOOK,
+    format_id,
+)
 
 TEST = "webhook.test"
 """The type of the message that ``POST /webhooks/{id}/test`` sends; nobody subscribes to it."""
@@ -34,6 +45,8 @@ class WebhookEvent(StrEnum):
     TOKEN_ISSUED = "token.issued"
     TOKEN_UPDATED = "token.updated"
     TOKEN_ROTATED = "token.rotated"
+    TOKEN_PICKED_UP = "token.picked_up"
+    TOKEN_PICKUP_REOPENED = "token.pickup_reopened"
     TOKEN_EXPIRING = "token.expiring"
     TOKEN_REVOKED = "token.revoked"
     GRANT_CREATED = "grant.created"
@@ -49,7 +62,9 @@ PREFIXES = {
     "group_id": GROUP,
     "identity_id": IDENTITY,
     "parent_id": TOKEN,
+    "pickup_id": PICKUP,
     "receipt_id": EVENT,
+    "recipient_id": IDENTITY,
     "server_id": SERVER,
     "token_id": TOKEN,
     "webhook_id": WEBHOOK,
@@ -123,6 +138,26 @@ def token_message(
     """What happened to a token of this identity, or is about to: that has no event."""
     ids = {"token_id": token_id, "identity_id": identity_id, "parent_id": parent_id, "event_id": event_id}
     return Message(type.value, ids, {"expires_at": expires_at})
+
+
+def pickup_message(
+    type: WebhookEvent,
+    pickup_id: UUID,
+    event_id: UUID,
+    *,
+    token_id: UUID,
+    identity_id: UUID,
+    recipient_id: UUID,
+) -> Message:
+    """What happened to a link for a secret of this identity's token, by the person that the link is for."""
+    ids = {
+        "pickup_id": pickup_id,
+        "token_id": token_id,
+        "identity_id": identity_id,
+        "recipient_id": recipient_id,
+        "event_id": event_id,
+    }
+    return Message(type.value, ids)
 
 
 def grant_message(

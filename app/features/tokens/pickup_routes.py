@@ -1,0 +1,111 @@
+"""``/tokens/{id}/pickups``: links by which people take secrets that nobody else sees."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.tokens.models import TokenPickup
+from app.features.tokens.pickup_queries import find_pickups, select_pickups
+from app.features.tokens.pickup_schemas import PickupCreate, PickupQuery, PickupView
+from app.features.tokens.pickups import cancel_pickup, create_pickup, require_pickup
+from app.features.tokens.routes import CanIssue, show_token
+from app.kit.authorization import Permission, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
+from app.kit.ids import PICKUP, TOKEN, PickupId, TokenId, format_id
+from app.kit.pagination import Cursors, Page, read_page
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/tokens/{token_id}/pickups",
+    tags=["tokens"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+
+
+@router.get(
+    "",
+    dependencies=[requires(Permission.TOKENS_READ)],
+    operation_id="list_token_pickups",
+    summary="List a token's pick-up links, newest first",
+)
+async def list_token_pickups(
+    token_id: TokenId, query: Annotated[PickupQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[PickupView]:
+    """What became of each; one at most waits."""
+    await show_token(session, token_id)
+    filters = query.filters() | {"token_id": token_id}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_token_pickups", filters)
+    rows, following = await read_page(session, select_pickups(token_id), TokenPickup, cursors, query)
+    readings = await find_pickups(session, [row.id for row in rows])
+    shown = [PickupView.from_reading(readings[row.id], runtime.public_url) for row in rows]
+    return Page(items=shown, next_cursor=following)
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_token_pickup",
+    responses=problem_responses(409),
+    summary="Make a link by which a token's secret is picked up",
+)
+@once
+async def create_token_pickup(
+    token_id: TokenId,
+    body: PickupCreate,
+    caller: CanIssue,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> PickupView:
+    """For somebody who lost the secret, or the link. Once it is used, the secrets so far work for `overlap_s` more
+    seconds; until then nothing changes for them. A link that waits is cancelled."""
+    made = await create_pickup(
+        session, caller, token_id,
+        overlap_s=body.overlap_s, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
+    )  # fmt: skip
+    place = f"/api/v1/tokens/{format_id(TOKEN, token_id)}/pickups"
+    response.headers["Location"] = f"{place}/{format_id(PICKUP, made.row.id)}"
+    set_etag(response, made.row.revision)
+    return PickupView.from_reading(made, runtime.public_url)
+
+
+@router.get(
+    "/{pickup_id}",
+    dependencies=[requires(Permission.TOKENS_READ)],
+    operation_id="get_token_pickup",
+    summary="Read one pick-up link",
+)
+async def get_token_pickup(
+    token_id: TokenId, pickup_id: PickupId, session: Session, runtime: CurrentRuntime, response: Response
+) -> PickupView:
+    """Whether it waits, was used, and when."""
+    found = await require_pickup(session, token_id, pickup_id)
+    set_etag(response, found.row.revision)
+    return PickupView.from_reading(found, runtime.public_url)
+
+
+@router.delete(
+    "/{pickup_id}",
+    operation_id="cancel_token_pickup",
+    responses=problem_responses(409, 412),
+    summary="Take a pick-up link back",
+)
+async def cancel_token_pickup(
+    token_id: TokenId,
+    pickup_id: PickupId,
+    caller: CanIssue,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+) -> PickupView:
+    """Nobody can use it any more. A repeat changes nothing; one that was used cannot be taken back."""
+    found = await cancel_pickup(session, caller, token_id, pickup_id, if_match, request.state.request_id)
+    set_etag(response, found.row.revision)
+    return PickupView.from_reading(found, runtime.public_url)
