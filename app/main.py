@@ -13,6 +13,7 @@ from app.adapters.console import sign_in_routes as sign_in_pages
 from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
+from app.features.access import connection_routes as connections
 from app.features.access import explain_routes as explaining
 from app.features.access import routes as access
 from app.features.access import simulate_routes as simulating
@@ -114,6 +115,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         publishing,
         access,
         explaining,
+        connections,
         simulating,
         stale_access,
         service_accounts,

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app.features.servers.instructions import readable
@@ -83,20 +84,9 @@ async def discover(
 
     ``secrets``: what its tools may not hold; the credential in the headers, unless told.
     """
-    times = patience.timeouts
-    try:
-        async with asyncio.timeout(patience.deadline_s):
-            info = await probe(outbound, url, headers, timeouts=times)
-            connection = await open_connection(
-                outbound, url, headers, info.protocol_versions, client_capabilities=_ABLE, timeouts=times
-            )
-            async with connection:
-                items = await list_tools(connection)
-    except McpUpstreamError as error:
-        reason = _reason(error, of_command=not isinstance(url, str))
-        raise DiscoveryFailed(error.kind, reason, status=error.status) from None
-    except TimeoutError:
-        raise DiscoveryFailed("timeout", f"It took longer than {patience.deadline_s:.0f} s.") from None
+    async with _telling(patience, of_command=not isinstance(url, str)):
+        info = await probe(outbound, url, headers, timeouts=patience.timeouts)
+        items = await _listed(outbound, url, headers, info.protocol_versions, patience.timeouts)
     if secrets is None:
         secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
     definitions: dict[str, Definition] = {}
@@ -116,6 +106,49 @@ async def discover(
         info.protocol_versions,
         readable(info.instructions, secrets),
     )
+
+
+async def list_now(
+    outbound: OutboundClient,
+    url: str | Target,
+    headers: Headers,
+    protocol_versions: tuple[str, ...],
+    patience: Patience,
+) -> list[JsonObject]:
+    """The tools that a server offers now, as it sends them, in the newest of the versions that it is known to speak.
+
+    Nothing of them is checked: do not keep them. Raises ``DiscoveryFailed``.
+    """
+    async with _telling(patience, of_command=not isinstance(url, str)):
+        return await _listed(outbound, url, headers, protocol_versions, patience.timeouts)
+
+
+async def _listed(
+    outbound: OutboundClient,
+    url: str | Target,
+    headers: Headers,
+    protocol_versions: tuple[str, ...],
+    timeouts: Timeouts,
+) -> list[JsonObject]:
+    connection = await open_connection(
+        outbound, url, headers, protocol_versions, client_capabilities=_ABLE, timeouts=timeouts
+    )
+    async with connection:
+        return await list_tools(connection)
+
+
+@asynccontextmanager
+async def _telling(patience: Patience, *, of_command: bool) -> AsyncIterator[None]:
+    """Bounds talking to a server, and says in words of ours why it failed. Raises ``DiscoveryFailed``."""
+    try:
+        async with asyncio.timeout(patience.deadline_s):
+            yield
+    except McpUpstreamError as error:
+        raise DiscoveryFailed(
+            error.kind, _reason(error, of_command=of_command), status=error.status
+        ) from None
+    except TimeoutError:
+        raise DiscoveryFailed("timeout", f"It took longer than {patience.deadline_s:.0f} s.") from None
 
 
 def _reason(error: McpUpstreamError, *, of_command: bool) -> str:
