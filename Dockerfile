@@ -1,4 +1,9 @@
 # Installs exactly what requirements.lock names, then runs it as an ordinary user.
+FROM node:22-slim AS looks
+WORKDIR /build
+COPY app/adapters/console/frontend/package.json app/adapters/console/frontend/package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+
 FROM python:3.13-slim AS build
 WORKDIR /build
 COPY requirements-uv.lock requirements-dev.lock requirements.lock ./
@@ -8,6 +13,8 @@ RUN python -m venv --without-pip /opt/scopegate
 RUN /build/tools/bin/uv pip install --system-certs --python /opt/scopegate/bin/python --compile-bytecode --require-hashes -r requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
+COPY --from=looks /build/node_modules ./app/adapters/console/frontend/node_modules
+RUN python app/adapters/console/frontend/build.py
 COPY alembic ./alembic
 COPY docs/errors ./docs/errors
 RUN /build/tools/bin/uv pip install --system-certs --python /opt/scopegate/bin/python --compile-bytecode --no-deps --build-constraints requirements-dev.lock .

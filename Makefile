@@ -16,26 +16,30 @@ INSTALL := $(UV) pip install --system-certs --quiet --compile-bytecode --python 
 COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --upgrade
 IMAGE ?= scopegate
+CONSOLE := app/adapters/console
+ASSETS := $(CONSOLE)/assets/manifest.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test slow conformance check fmt format-check lint types imports migrate openapi \
+.PHONY: help install assets run demo test slow conformance check fmt format-check lint types imports migrate openapi \
 	openapi-check spec-lint client client-check bench bench-more bench-peers image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(STAMP) ## Make .venv with everything in it
+install: $(STAMP) $(ASSETS) ## Make .venv with everything in it
 
-run: $(STAMP) ## Serve on 127.0.0.1:8080 with an embedded database and a demo fleet
+assets: $(ASSETS) ## Make the looks of the console's pages (needs npm; all else runs without)
+
+run: $(STAMP) $(ASSETS) ## Serve on 127.0.0.1:8080 with an embedded database and a demo fleet
 	@$(BIN)/scopegate dev
 
 demo: $(STAMP) ## Play the story of a token against the running service
 	@$(BIN)/scopegate demo
 
-test: $(STAMP) ## Run the tests, but the slow ones
+test: $(STAMP) $(ASSETS) ## Run the tests, but the slow ones
 	$(BIN)/pytest -q -n 2 -m "not slow"
 
-slow: $(STAMP) ## Run the slow tests
+slow: $(STAMP) $(ASSETS) ## Run the slow tests
 	$(BIN)/pytest -q -m slow
 
 conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
@@ -110,7 +114,14 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
 clean: ## Remove the environment and the caches; the data in .scopegate stays
-	rm -rf $(VENV) tests/adapters/console/node_modules tests/provider/node_modules tests/conformance/node_modules tests/interop/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(CONSOLE)/assets $(CONSOLE)/frontend/node_modules tests/adapters/console/node_modules tests/provider/node_modules tests/conformance/node_modules tests/interop/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+
+# Without npm there is nothing to make, and nothing else that waits for it.
+$(ASSETS): $(CONSOLE)/frontend/package-lock.json $(CONSOLE)/frontend/build.py $(CONSOLE)/menu.py $(wildcard $(CONSOLE)/templates/*.html $(CONSOLE)/templates/*/*.html)
+	@if command -v npm >/dev/null; then \
+		( cd $(CONSOLE)/frontend && { [ node_modules/.package-lock.json -nt package-lock.json ] \
+			|| npm ci --ignore-scripts --no-audit --no-fund --silent; } ) && $(PYTHON) $(CONSOLE)/frontend/build.py; \
+	else echo "no npm: the console's pages will look plain (apt-get install nodejs npm, then make assets)" >&2; fi
 
 $(GENERATOR)/.installed: clients/python/generator/requirements.lock | $(STAMP)
 	@$(UV) venv --quiet --clear --python $(BIN)/python $(GENERATOR)

@@ -8,8 +8,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import app as package
-from app.adapters.console import approval_routes as approval_pages
-from app.adapters.console import sign_in_routes as sign_in_pages
+from app.adapters.console import routes as console
 from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
@@ -21,8 +20,10 @@ from app.features.access import stale_routes as stale_access
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
 from app.features.administrators import routes as administrators
+from app.features.approvals import requestable_routes as requestable
 from app.features.approvals import routes as approvals
 from app.features.audit import routes as audit
+from app.features.grants import approval_routes as approving
 from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
 from app.features.groups import routes as groups
@@ -36,6 +37,8 @@ from app.features.service_accounts import routes as service_accounts
 from app.features.signals import routes as signals
 from app.features.tokens import erase_routes as erasing
 from app.features.tokens import offboard_routes as offboarding
+from app.features.tokens import own_routes as own_tokens
+from app.features.tokens import pickup_routes as pickups
 from app.features.tokens import receipt_routes as receipts
 from app.features.tokens import routes as tokens
 from app.features.tokens import schedule_routes as scheduled_offboardings
@@ -109,7 +112,11 @@ def _routes() -> tuple[BaseRoute, ...]:
         group_endings,
         grants,
         tokens,
+        pickups,
+        own_tokens,
         approvals,
+        approving,
+        requestable,
         policy_templates,
         policies,
         publishing,
@@ -129,8 +136,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         oauth,
         signal_pushes,
         scim,
-        approval_pages,
-        sign_in_pages,
+        console,
         health,
         error_pages,
         reference_page,

@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 import typer
 
+from app.adapters.console.assets import are_made
 from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.keys import ENCRYPTION, standing
@@ -19,6 +20,7 @@ from app.settings import Settings
 def doctor(settings: Settings) -> bool:
     """Print what is well and what is not; whether all is. The settings have been read, so they are well."""
     _say(True, "settings", f"serves at {settings.base_url}, workers: {settings.workers}")
+    _console()
     return all([_database(settings), _port(settings)])
 
 
@@ -65,6 +67,14 @@ def _keys(settings: Settings) -> bool:
             False, "keys", f"{rests}, which is not in {ENCRYPTION}: scopegate keys list says how much"
         )
     return _say(True, "keys", "every stored credential opens")
+
+
+def _console() -> None:
+    """No reason not to start: everything but the looks of pages is there without them."""
+    if are_made():
+        _say(True, "console", "its pages have their looks")
+    else:
+        typer.echo("note  console   its pages look plain: make assets (needs npm) has not run where this was built")
 
 
 def _port(settings: Settings) -> bool:

@@ -17,7 +17,7 @@ OPEN = {
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/api/v1/break-glass",
-    "/console/pages.css",
+    "/console/assets/{name}",
     "/docs",
     "/docs/errors",
     "/docs/errors/{code}",

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
 
-from app.adapters.console.page import HOME, PageRoute, page
+from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.adapters.console.visible import visible
 from app.domain.errors import Malformed, PreconditionFailed, Unavailable
@@ -25,6 +25,7 @@ from app.kit.ids import APPROVAL, EVENT, ApprovalId, format_id
 from app.kit.pagination import Cursors, read_page
 from app.kit.runtime import CurrentRuntime, Runtime
 
+HOME = "/console/approvals"
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 # More than is read at a glance.
@@ -55,7 +56,10 @@ _VOID = {
 
 @router.get(HOME, operation_id="show_approvals")
 async def show_waiting(
-    viewer: Annotated[Viewer, signed_in(Permission.SELF_READ)], session: Session, runtime: CurrentRuntime
+    request: Request,
+    viewer: Annotated[Viewer, signed_in(Permission.SELF_READ)],
+    session: Session,
+    runtime: CurrentRuntime,
 ) -> Response:
     """The approvals that wait and that the person may see, the newest first."""
     query = ApprovalQuery(state=["pending"])
@@ -63,7 +67,9 @@ async def show_waiting(
     cursors = Cursors(runtime.peppers.derive("cursors"), "show_approvals", query.filters())
     rows, more = await read_page(session, found, Approval, cursors, query)
     views = await show_approvals(session, viewer.caller, rows, runtime.public_url)
-    return page("approvals.html", viewer=viewer, approvals=[_card(view) for view in views], more=more)
+    return page(
+        request, "approvals.html", viewer=viewer, approvals=[_card(view) for view in views], more=more
+    )
 
 
 @router.get(f"{HOME}/{{approval_id}}", operation_id="show_approval")
@@ -78,7 +84,7 @@ async def show_one(
     row = await require_approval(session, viewer.caller, approval_id)
     view = await show_approval(session, viewer.caller, row, runtime.public_url)
     arguments = await _arguments(session, runtime, viewer, row, request.state.request_id)
-    return page("approval.html", viewer=viewer, it=view, arguments=arguments, **_words(view))
+    return page(request, "approval.html", viewer=viewer, it=view, arguments=arguments, **_words(view))
 
 
 @router.post(f"{HOME}/{{approval_id}}/approve", operation_id="approve_on_page")
@@ -114,12 +120,12 @@ async def _decide(
     verdict: Verdict,
 ) -> Response:
     """By the very service of the API, of what the page showed: another revision is not what was read."""
-    fields = submission.fields
+    fields = submission.form
     try:
-        decision = ApprovalDecision(reason=fields.get("reason", "").strip() or None)
+        decision = ApprovalDecision(reason=fields.text("reason") or None)
     except ValidationError:
         raise Malformed("A reason has at most 500 characters.") from None
-    shown = Precondition(f'"{fields.get("revision", "")}"')
+    shown = Precondition(f'"{fields.text("revision")}"')
     try:
         await decide_approval(
             session, submission.viewer.caller, approval_id, verdict, decision.reason, shown,

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Coroutine
 from functools import cache
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2_fragments import render_block
 
+from app.adapters.console.assets import are_made, asset_path
 from app.adapters.console.console import Console
+from app.adapters.console.menu import HOME, entry_at, menu_of
 from app.adapters.console.visible import visible
 from app.domain.errors import (
     DomainError,
@@ -25,19 +27,23 @@ from app.domain.errors import (
 from app.kit.database import TransactionalRoute
 from app.kit.problems import STATUS
 
-HOME = "/approvals"
-_STYLE = Path(__file__).with_name("static") / "pages.css"
+if TYPE_CHECKING:
+    from app.adapters.console.signed_in import Viewer
+
+THEMES = ("light", "dark")
+THEME_COOKIE = "scopegate-theme"
 _POLICY = (
-    "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'"
+    "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "require-trusted-types-for 'script'; trusted-types htmx"
 )
-_HEADERS = {
-    "Content-Security-Policy": _POLICY,
+HEADERS = {
     "Cache-Control": "no-store",
     # With none at all, a browser would not say which page a form came from.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
 }
 
 
@@ -54,8 +60,8 @@ class PageRoute(TransactionalRoute):
                 return await handle(request)
             except Unauthenticated:
                 return _sign_in_first(console, request)
-            except RequestValidationError:
-                return error_page(request, NotFound("There is no such page."))
+            except RequestValidationError as error:
+                return error_page(request, _unreadable(error))
             except DomainError as error:
                 return error_page(request, error)
 
@@ -63,11 +69,38 @@ class PageRoute(TransactionalRoute):
 
 
 def page(
-    name: str, *, status: int = 200, headers: dict[str, str] | None = None, **values: Any
+    request: Request,
+    name: str,
+    *,
+    viewer: "Viewer | None" = None,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    **values: Any,
 ) -> HTMLResponse:
-    """A page of a template."""
-    text = _templates().get_template(name).render(style=style_path(), **values)
-    return HTMLResponse(text, status, {**_HEADERS, **(headers or {})})
+    """A page of a template, or the one block of it that htmx asks for: that with the name of its target's id."""
+    nonce = token_urlsafe(16)
+    theme = request.cookies.get(THEME_COOKIE)
+    context = {
+        "nonce": nonce,
+        "asset": asset_path,
+        "assets_made": are_made(),
+        "theme": theme if theme in THEMES else None,
+        "here": entry_at(request.url.path),
+        "path": request.url.path,
+        "viewer": viewer,
+        "menu": [] if viewer is None else list(menu_of(viewer.caller)),
+        **values,
+    }
+    templates = _templates()
+    # Macros that know the page's nonce and viewer, at hand in the page and in each of its blocks.
+    context["ui"] = templates.get_template("ui.html").make_module(context)
+    block = _asked_block(request)
+    if block in templates.get_template(name).blocks:
+        text = render_block(templates, name, block, **context)
+    else:
+        text = templates.get_template(name).render(context)
+    policy = {"Content-Security-Policy": _POLICY.format(nonce=nonce)}
+    return HTMLResponse(text, status, {**HEADERS, **policy, **(headers or {})})
 
 
 def error_page(request: Request, error: DomainError) -> HTMLResponse:
@@ -77,7 +110,9 @@ def error_page(request: Request, error: DomainError) -> HTMLResponse:
     if isinstance(error, TooManyRequests | Unavailable):
         headers["Retry-After"] = str(error.retry_after_s)
     return page(
+        request,
         "error.html",
+        viewer=getattr(request.state, "viewer", None),
         status=status,
         headers=headers,
         title=title,
@@ -89,28 +124,32 @@ def error_page(request: Request, error: DomainError) -> HTMLResponse:
     )
 
 
+def redirect(path: str) -> Response:
+    """To a page, after a change: reloading it changes nothing again."""
+    return RedirectResponse(path, 303, HEADERS)
+
+
 def sign_in_path(target: str) -> str:
     """Where to sign in, to go on to ``target``."""
     return f"/login?{urlencode({'next': target})}"
 
 
-@cache
-def style_path() -> str:
-    """The style sheet's path, which changes with it."""
-    return f"/console/pages.css?v={sha256(style()).hexdigest()[:12]}"
-
-
-@cache
-def style() -> bytes:
-    """The style sheet."""
-    return _STYLE.read_bytes()
+def _asked_block(request: Request) -> str:
+    """The block that a part of a page asks for; empty when a browser asks for a page."""
+    if request.headers.get("hx-request") != "true":
+        return ""
+    return request.headers.get("hx-target", "").rpartition("#")[2].replace("-", "_")
 
 
 def _sign_in_first(console: Console, request: Request) -> Response:
+    sign_in = sign_in_path(_page_of(request))
+    if request.headers.get("hx-request") == "true":
+        # The whole page goes to sign in, not a part of it.
+        return Response(status_code=200, headers={**HEADERS, "HX-Redirect": sign_in})
     if request.method == "GET":
-        return RedirectResponse(sign_in_path(_page_of(request)), 303, _HEADERS)
+        return RedirectResponse(sign_in, 303, HEADERS)
     # Not by a redirect: a form may not be sent on to the provider, and what it asked for would be lost unseen.
-    response = page("signed_in_no_more.html", status=401, sign_in=sign_in_path(_page_of(request)))
+    response = page(request, "signed_in_no_more.html", status=401, sign_in=sign_in)
     console.cookies.end_session(response)
     return response
 
@@ -120,7 +159,17 @@ def _page_of(request: Request) -> str:
     path = request.url.path
     if request.method != "GET":
         path = path.rpartition("/")[0]
-    return path if path.startswith(f"{HOME}/") else HOME
+    if path != HOME and not path.startswith(f"{HOME}/"):
+        return HOME
+    query = request.url.query if request.method == "GET" else ""
+    return quote(path, safe="/") + (f"?{query}" if query else "")
+
+
+def _unreadable(error: RequestValidationError) -> DomainError:
+    """An address that names nothing there could be, or a filter that none of ours sends."""
+    if any(one["loc"][0] == "query" for one in error.errors()):
+        return Malformed("The address asks for something that this page cannot read: open the page anew.")
+    return NotFound("There is no such page.")
 
 
 def _check_host(console: Console, request: Request) -> None:

@@ -8,8 +8,10 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from app.adapters.console.attempts import LIFETIME, Resumed, known_browser, new_browser, safe_target
 from app.adapters.console.console import CurrentConsole
-from app.adapters.console.page import HOME, PageRoute, page, sign_in_path, style
-from app.adapters.console.signed_in import Submission, read_form, submitted
+from app.adapters.console.forms import LARGEST, read_form
+from app.adapters.console.menu import HOME
+from app.adapters.console.page import PageRoute, page, sign_in_path
+from app.adapters.console.signed_in import Submission, submitted
 from app.domain.errors import (
     DomainError,
     Forbidden,
@@ -62,7 +64,7 @@ async def start_sign_in(
             (one.name, f"{sign_in_path(target)}&provider={format_id(IDENTITY_PROVIDER, one.id)}")
             for one in chosen
         ]
-        return page("choose.html", choices=choices)
+        return page(request, "choose.html", choices=choices)
     browser = known_browser(console.cookies.browser(request)) or new_browser()
     callback = _callback_of(chosen[0])
     attempt = console.attempts.begin(browser, chosen[0].id, callback, target, runtime.clock().timestamp())
@@ -118,37 +120,29 @@ async def sign_out(
     if ended is not None:
         provider, id_token = ended
         onward = await console.flow.sign_out_address(provider, id_token, f"{console.public_url}{SIGNED_OUT}")
-    response = page("signed_out.html", onward=onward, provider=provider)
+    response = page(request, "signed_out.html", onward=onward, provider=provider)
     console.cookies.end_session(response)
     return response
 
 
 @router.get(SIGNED_OUT, operation_id="show_signed_out")
-async def show_signed_out() -> Response:
+async def show_signed_out(request: Request) -> Response:
     """Where a provider sends people whom it has signed out."""
-    return page("signed_out.html", onward=None, provider=None)
+    return page(request, "signed_out.html", onward=None, provider=None)
 
 
 @told.post("/logout/back-channel", operation_id="take_back_channel_logout")
 async def take_back_channel_logout(request: Request, console: CurrentConsole, session: Session) -> Response:
     """A provider says that somebody is signed out (OpenID Connect Back-Channel Logout 1.0)."""
     try:
-        fields = read_form(request, await request.body())
-        said = await console.flow.read_logout(fields.get("logout_token", ""), request.state.request_id)
+        fields = read_form(request, await request.body(), LARGEST)
+        said = await console.flow.read_logout(fields.text("logout_token"), request.state.request_id)
     except Unavailable:
         raise
     except DomainError as error:
         return JSONResponse({"error": "invalid_request", "error_description": error.detail}, 400)
     await browser_sessions.end_at_provider(session, said)
     return Response(status_code=200)
-
-
-@told.get("/console/pages.css", operation_id="get_page_style")
-async def get_style() -> Response:
-    """The style sheet of the pages; its path changes with it."""
-    return Response(
-        style(), media_type="text/css", headers={"Cache-Control": "public, max-age=31536000, immutable"}
-    )
 
 
 def _callback_of(provider: Provider) -> str:

@@ -106,7 +106,7 @@ def asked(response: httpx2.Response) -> dict[str, str]:
     }
 
 
-async def begin(browser: httpx2.AsyncClient, target: str = "/approvals") -> dict[str, str]:
+async def begin(browser: httpx2.AsyncClient, target: str = "/console/approvals") -> dict[str, str]:
     """Begin to sign in: what the provider is asked."""
     return asked(await browser.get("/login", params={"next": target}))
 
@@ -120,7 +120,7 @@ async def come_back(
 
 
 async def sign_in(
-    browser: httpx2.AsyncClient, provider: SigningProvider, target: str = "/approvals", **claims: Any
+    browser: httpx2.AsyncClient, provider: SigningProvider, target: str = "/console/approvals", **claims: Any
 ) -> httpx2.Response:
     """The whole way; the answer is the one to the browser that came back."""
     began = await begin(browser, target)

@@ -28,7 +28,7 @@ BACKWARDS = "pay \u202e001 rub\u202c ok"
 
 
 def path(approval: Approval, verb: str = "") -> str:
-    return f"/approvals/{format_id(APPROVAL, approval.id)}{verb}"
+    return f"/console/approvals/{format_id(APPROVAL, approval.id)}{verb}"
 
 
 def form_of(page: httpx2.Response) -> dict[str, str]:
@@ -66,7 +66,7 @@ async def test_a_member_of_the_group_sees_what_is_asked_as_it_is_and_approves_it
 ) -> None:
     approval = await desk.asked(reason=f"{EVIL} {BACKWARDS}")
     await keep(desk, approval, {"amount": 2**60 + 1, "to": EVIL, "note": BACKWARDS, "pad": "\u2003" * 3})
-    assert path(approval) in (await grace.get("/approvals")).text
+    assert path(approval) in (await grace.get("/console/approvals")).text
     page = await grace.get(path(approval))
     assert page.status_code == 200
     for shown in ("Refunds bot", "Ada", "destructive", "Finance leads", str(2**60 + 1), "Large refunds need"):
@@ -154,7 +154,7 @@ async def test_who_may_not_decide_or_see_is_told_no_more_than_that(
     # Another group's is not there at all, like one that does not exist, or is no id.
     hidden = await grace.get(path(theirs))
     missing = [
-        await grace.get(f"/approvals/{one}") for one in ("apr_01jdpnwz00e008000000000000", "apr_x", "..%2f")
+        await grace.get(f"/console/approvals/{one}") for one in ("apr_01jdpnwz00e008000000000000", "apr_x", "..%2f")
     ]
     assert {answer.status_code for answer in (hidden, *missing)} == {404}
     assert "refund" not in hidden.text

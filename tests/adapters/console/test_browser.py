@@ -104,7 +104,7 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     page, complaints = await phone.new_page(), list[str]()
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    address = f"{service.url}/approvals/{format_id(APPROVAL, first.id)}"
+    address = f"{service.url}/console/approvals/{format_id(APPROVAL, first.id)}"
     await page.goto(address)
     assert page.url.startswith(provider.issuer)
     await sign_in(page, "alice")
@@ -121,13 +121,13 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     assert "approved" in await page.inner_text(".state")
     assert await desk.state(first) == "approved"
     await check_for_everybody(page)
-    await page.goto(f"{service.url}/approvals")
+    await page.goto(f"{service.url}/console/approvals")
     await check_for_everybody(page)
     assert complaints == []
 
     # Nothing of it is a script's work.
     plain = await (await browser.new_context(java_script_enabled=False)).new_page()
-    await plain.goto(f"{service.url}/approvals")
+    await plain.goto(f"{service.url}/console/approvals")
     await sign_in(plain, "alice")
     await plain.screenshot(path=tmp_path / "list.png")
     await plain.click("text=refund")

@@ -33,7 +33,7 @@ COOKIE = "scopegate-session"
 
 async def home(browser: httpx2.AsyncClient) -> int:
     """What the home page answers: 200 for whoever is signed in."""
-    return (await browser.get("/approvals")).status_code
+    return (await browser.get("/console/approvals")).status_code
 
 
 def form_token(page: httpx2.Response) -> str:
@@ -46,7 +46,7 @@ async def test_a_person_signs_in_by_code_with_pkce_state_and_nonce_and_out_again
     new_browser: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Any
 ) -> None:
     browser = new_browser()
-    first = await browser.get("/approvals/apr_01jdpnwz00e008000000000000?x=1")
+    first = await browser.get("/console/approvals/apr_01jdpnwz00e008000000000000?x=1")
     assert first.status_code == 303
     start = await browser.get(first.headers["location"])
     assert start.headers["location"].startswith(f"{provider.issuer}/authorize?")
@@ -57,7 +57,7 @@ async def test_a_person_signs_in_by_code_with_pkce_state_and_nonce_and_out_again
     assert began["code_challenge_method"] == "S256"
     provider.answer = {"id_token": provider.id_token(began["nonce"], sub="grace")}
     back = await come_back(browser, provider, began)
-    assert (back.status_code, back.headers["location"]) == (303, "/approvals/apr_01jdpnwz00e008000000000000")
+    assert (back.status_code, back.headers["location"]) == (303, "/console/approvals/apr_01jdpnwz00e008000000000000")
     [(headers, form)] = provider.redeemed
     challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest())
     assert challenge.rstrip(b"=").decode() == began["code_challenge"]
@@ -66,7 +66,7 @@ async def test_a_person_signs_in_by_code_with_pkce_state_and_nonce_and_out_again
     assert basic == f"{CLIENT}:{SECRET.replace(':', '%3A').replace(' ', '+')}"
     [cookie] = [one for one in back.headers.get_list("set-cookie") if one.startswith(COOKIE)]
     assert {"HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
-    page = await browser.get("/approvals")
+    page = await browser.get("/console/approvals")
     assert page.status_code == 200
     assert "Grace" in page.text
     policy = page.headers["content-security-policy"]
@@ -98,7 +98,7 @@ async def test_the_session_changes_at_each_sign_in_and_is_of_no_use_at_the_api(
     assert (await browser.get("/api/v1/me")).status_code == 401
     bearer = {"Authorization": f"Bearer {browser.cookies[COOKIE]}"}
     assert (await new_browser().get("/api/v1/me", headers=bearer)).status_code == 401
-    assert (await new_browser().get("/approvals", headers=bearer)).status_code == 303
+    assert (await new_browser().get("/console/approvals", headers=bearer)).status_code == 303
 
 
 async def test_an_answer_that_is_not_of_this_browsers_attempt_is_refused(
@@ -193,7 +193,7 @@ async def test_an_access_token_for_the_api_says_what_they_may_if_it_came_with_th
     # Nobody knows this subject: the group alone lets them in, as an administrator.
     admin = provider.access_token(sub="nora", groups=["admins"])
     assert await by(admin, sub="nora", aud=[CLIENT, AUDIENCE]) == 303
-    assert (await browser.get("/approvals")).status_code == 200
+    assert (await browser.get("/console/approvals")).status_code == 200
     # Somebody else's, with more rights, beside an ID token of one's own.
     assert await by(admin, sub="grace") == 400
     assert await by(admin, sub="grace", at_hash=half_hash(admin)) == 303
@@ -282,8 +282,8 @@ async def test_a_page_goes_on_to_this_service_alone_and_is_served_under_its_name
         "/a\n",
     ):
         answer = await sign_in(new_browser(), provider, target)
-        assert answer.headers["location"] == "/approvals", target
-    for path in ("/login", "/approvals", "/signed-out"):
+        assert answer.headers["location"] == "/console/approvals", target
+    for path in ("/login", "/console/approvals", "/signed-out"):
         for host in ("evil.example.com", "127.0.0.1", "127.0.0.1:8081", "[", "127.0.0.1:x", ""):
             answer = await new_browser().get(path, headers={"Host": host})
             assert answer.status_code == 400, host
@@ -305,7 +305,7 @@ async def test_several_providers_are_offered_and_those_without_a_client_are_not(
                 {"name": name, "host": name[:5].lower(), "client": client},
             )
         await session.commit()
-    page = await new_browser().get("/login", params={"next": "/approvals?x=1"})
+    page = await new_browser().get("/login", params={"next": "/console/approvals?x=1"})
     assert page.status_code == 200
     assert "Partners &lt;b&gt;" in page.text
     assert "Machines" not in page.text

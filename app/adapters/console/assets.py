@@ -1,0 +1,72 @@
+"""What pages look and move with: our own style and script, and what ``make assets`` made of npm's packages.
+
+Each is served under a name that changes with it. Without the made ones pages read and work, and look plain.
+"""
+
+import gzip
+import json
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+PREFIX = "/console/assets"
+_HERE = Path(__file__).parent
+_OWN = _HERE / "static"
+_MADE = _HERE / "assets"
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file as it is served; ``packed`` is its gzip form, where that is shorter."""
+
+    content: bytes
+    packed: bytes | None
+    media_type: str
+
+
+def asset_path(name: str) -> str | None:
+    """Where a browser finds an asset, or None for one that has not been made."""
+    served = _names().get(name)
+    return None if served is None else f"{PREFIX}/{served}"
+
+
+def find_asset(served: str) -> Asset | None:
+    """An asset by the name that it is served under."""
+    path = _paths().get(served)
+    return None if path is None else _load(path)
+
+
+def are_made() -> bool:
+    """Whether ``make assets`` has run here, or in what this was built by."""
+    return (_MADE / "manifest.json").exists()
+
+
+@cache
+def _names() -> dict[str, str]:
+    made = json.loads((_MADE / "manifest.json").read_text()) if are_made() else {}
+    own = {path.name: path for path in sorted(_OWN.iterdir()) if path.suffix in _TYPES}
+    digests = {name: sha256(path.read_bytes()).hexdigest()[:12] for name, path in own.items()}
+    return made | {name: f"{path.stem}-{digests[name]}{path.suffix}" for name, path in own.items()}
+
+
+@cache
+def _paths() -> dict[str, Path]:
+    return {
+        served: (_OWN / name if (_OWN / name).exists() else _MADE / served)
+        for name, served in _names().items()
+    }
+
+
+@cache
+def _load(path: Path) -> Asset:
+    content = path.read_bytes()
+    packed = gzip.compress(content, mtime=0)
+    worth = len(packed) < 0.9 * len(content)
+    return Asset(content, packed if worth else None, _TYPES[path.suffix])

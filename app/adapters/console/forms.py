@@ -1,0 +1,149 @@
+"""Forms that people send: read once, checked by the API's own models, and shown again with what is wrong."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
+from app.kit.database import Session
+from app.kit.problems import STATUS
+
+LARGEST = 64 * 1024
+"""The bytes that a form has at most, where nothing else is said."""
+_FORM = "application/x-www-form-urlencoded"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Form:
+    """The fields that were sent; whoever reads one that was sent twice gets ``Malformed``."""
+
+    def __init__(self, pairs: Sequence[tuple[str, str]] = ()) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._values.setdefault(name, []).append(value)
+
+    def text(self, name: str, default: str = "") -> str:
+        """A field's text without the space around it. Raises ``Malformed``."""
+        values = self._values.get(name, [])
+        if len(values) > 1:
+            raise Malformed("The form cannot be read: a field was sent twice.")
+        return values[0].strip() if values else default
+
+    def raw(self, name: str) -> str:
+        """A field's text as it was typed, lines ending in LF. Raises ``Malformed``."""
+        values = self._values.get(name, [])
+        if len(values) > 1:
+            raise Malformed("The form cannot be read: a field was sent twice.")
+        return values[0].replace("\r\n", "\n") if values else ""
+
+    def texts(self, name: str) -> list[str]:
+        """What was chosen of a list, in order."""
+        return list(self._values.get(name, []))
+
+    def flag(self, name: str) -> bool:
+        """Whether a box was ticked."""
+        return bool(self._values.get(name))
+
+    def take(self, name: str) -> str:
+        """A field's text, which is the form's no more. Raises ``Malformed``."""
+        text = self.text(name)
+        self._values.pop(name, None)
+        return text
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """All of them, as they were sent."""
+        return [(name, value) for name, values in self._values.items() for value in values]
+
+
+def read_form(request: Request, body: bytes, largest: int) -> Form:
+    """The fields of a form of at most ``largest`` bytes. Raises ``Malformed``."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise Malformed(f"Send the form as {_FORM}.")
+    if len(body) > largest:
+        raise Malformed(f"The form is larger than {largest} bytes.")
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict"
+        )
+    except ValueError:
+        raise Malformed("The form cannot be read.") from None
+    if any("\x00" in text for pair in pairs for text in pair):
+        raise Malformed("The form cannot be read.")
+    return Form(pairs)
+
+
+class Problems:
+    """What is wrong with a form: ``status`` to answer with, words for the whole, and words for each field.
+
+    Fields are named by JSON pointers into the API's own model (``/expires_at``), as the API names them.
+    """
+
+    def __init__(self, error: DomainError | None = None) -> None:
+        self.status = 200
+        self.summary = ""
+        self.code = ""
+        self._at: dict[str, list[str]] = {}
+        if error is not None:
+            self.status = next(status for kind, status, _ in STATUS if isinstance(error, kind))
+            self.code = error.code
+            self.summary = error.detail
+            for one in error.errors:
+                self._at.setdefault(one.pointer, []).append(one.detail)
+
+    def __bool__(self) -> bool:
+        return self.status != 200
+
+    def at(self, pointer: str) -> list[str]:
+        """What is wrong at a field and within it."""
+        within = f"{pointer}/"
+        return [
+            text
+            for place, texts in self._at.items()
+            if place == pointer or place.startswith(within)
+            for text in texts
+        ]
+
+    @property
+    def everywhere(self) -> list[tuple[str, str]]:
+        """Each place with what is wrong there."""
+        return [(place, text) for place, texts in self._at.items() for text in texts]
+
+
+def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """What was typed, as the API's own model takes it. Raises ``Invalid`` with an error for each field."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        found = [
+            FieldError("".join(f"/{part}" for part in one["loc"]), one["type"], _sentence(one["msg"]))
+            for one in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise Invalid("Some of it cannot be taken: see below.", errors=found) from None
+
+
+class Attempt:
+    """How a change went: ``problems`` is empty when it was made."""
+
+    def __init__(self) -> None:
+        self.problems = Problems()
+
+
+@asynccontextmanager
+async def attempted(session: Session) -> AsyncIterator[Attempt]:
+    """Do what a form asks for. What it refuses is undone and told by ``problems``, for the form to be shown again."""
+    attempt = Attempt()
+    try:
+        async with session.begin_nested():
+            yield attempt
+    except (Malformed, Invalid, Conflict, PreconditionFailed) as error:
+        attempt.problems = Problems(error)
+
+
+def _sentence(text: str) -> str:
+    text = text.removeprefix("Value error, ")
+    return text if text.endswith(".") else f"{text}."

@@ -1,0 +1,49 @@
+"""What every page needs of the service beside itself: the assets, and whether it is light or dark."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+
+from app.adapters.console.assets import PREFIX, find_asset
+from app.adapters.console.attempts import safe_target
+from app.adapters.console.console import CurrentConsole
+from app.adapters.console.menu import HOME
+from app.adapters.console.page import THEME_COOKIE, THEMES, PageRoute, redirect
+from app.adapters.console.signed_in import Submission, submitted
+from app.domain.errors import NotFound
+from app.kit.authorization import Permission
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_YEAR_S = 31_536_000
+
+
+@router.get(f"{PREFIX}/{{name}}", operation_id="get_asset")
+async def get_asset(name: str, request: Request) -> Response:
+    """A file whose name changes with it."""
+    asset = find_asset(name)
+    if asset is None:
+        raise NotFound("There is no such file.")
+    headers = {"Cache-Control": f"public, max-age={_YEAR_S}, immutable", "Vary": "Accept-Encoding"}
+    if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        headers["Content-Encoding"] = "gzip"
+        return Response(asset.packed, media_type=asset.media_type, headers=headers)
+    return Response(asset.content, media_type=asset.media_type, headers=headers)
+
+
+@router.post("/console/theme", operation_id="choose_theme")
+async def choose_theme(
+    submission: Annotated[Submission, submitted(Permission.SELF_READ)], console: CurrentConsole
+) -> Response:
+    """Light, dark, or as the system says; the browser keeps it."""
+    chosen = submission.form.text("theme")
+    response = redirect(safe_target(submission.form.text("page"), HOME))
+    response.set_cookie(
+        THEME_COOKIE,
+        chosen if chosen in THEMES else "",
+        max_age=_YEAR_S if chosen in THEMES else 0,
+        secure=console.cookies.secure,
+        httponly=True,
+        samesite="lax",
+    )
+    return response

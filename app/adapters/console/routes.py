@@ -1,0 +1,15 @@
+"""All routes of the console, in one router."""
+
+from fastapi import APIRouter
+
+from app.adapters.console import approval_routes, sign_in_routes
+from app.adapters.console.pages import home, looks
+
+router = APIRouter()
+for _room in (
+    sign_in_routes,
+    approval_routes,
+    home,
+    looks,
+):
+    router.include_router(_room.router)
