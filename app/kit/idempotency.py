@@ -200,10 +200,11 @@ def _replay(kept: KeptAnswer, digest: bytes) -> Response:
     return JSONResponse(kept.body, kept.status, {**kept.headers, REPLAYED: "true"})
 
 
-# What shows an identity is the identity itself, a token of it, or a grant to it.
+# What shows an identity is the identity itself, a token of it, a grant to it, or what it or its agent asked for.
 _ERASE = text(
     "UPDATE idempotency_keys SET body = NULL, request_digest = '' "
-    "WHERE :id IN (body ->> 'id', body -> 'token' ->> 'identity_id', body -> 'principal' ->> 'id')"
+    "WHERE :id IN (body ->> 'id', body -> 'token' ->> 'identity_id', body -> 'principal' ->> 'id',"
+    "body -> 'identity' ->> 'id', body -> 'owner' ->> 'id')"
 )
 
 

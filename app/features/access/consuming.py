@@ -37,7 +37,8 @@ RETURNING quota_key, extract(epoch FROM window_start)::float8 AS start, used
 """
 _WAITING = """
 SELECT identity_id, token_id, count(*) AS waiting FROM approvals
-WHERE state = 'pending' AND expires_at > clock_timestamp() AND identity_id = ANY($1) GROUP BY identity_id, token_id
+WHERE kind = 'call' AND state = 'pending' AND expires_at > clock_timestamp() AND identity_id = ANY($1)
+GROUP BY identity_id, token_id
 """
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 _RUN_OUT = """

@@ -13,7 +13,8 @@ from app.kit.authorization import Caller
 # Locked in id order; whoever ends many has locked them before, and the rest waits its turn here.
 _CANCEL = text("""
 WITH held AS (
-    SELECT id FROM approvals WHERE id = ANY(CAST(:ids AS uuid[])) AND state IN ('pending', 'approved')
+    SELECT id FROM approvals WHERE id = ANY(CAST(:ids AS uuid[]))
+    AND (state = 'pending' OR (state = 'approved' AND kind = 'call'))
     ORDER BY id FOR UPDATE
 ), ended AS (
     UPDATE approvals SET state = 'cancelled', revision = revision + 1, updated_at = now()
@@ -37,7 +38,8 @@ async def cancel_approvals(
 ) -> list[UUID]:
     """End those of these that are pending or approved, with an event for each; the ids of those that ended.
 
-    ``because`` is a word for the audit trail: ``token_revoked``, ``identity_offboarded``, ``group_ended``.
+    ``because`` is a word for the audit trail: ``token_revoked``, ``identity_offboarded``, ``group_ended``,
+    ``withdrawn``.
     """
     if not ids:
         return []

@@ -1,4 +1,7 @@
-"""Deciding an approval: once, by somebody who may, and never by whose call it is."""
+"""Deciding an approval: once, by somebody who may, and never by whose call or request it is.
+
+That approved access becomes a grant stands with the grants.
+"""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -18,6 +21,7 @@ from app.features.webhooks.messages import WebhookEvent, approval_message
 from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller, Permission
 from app.kit.etags import Precondition
+from app.kit.ids import GRANT, format_id
 
 HISTORY_KIND = "approval"
 _VOID = {
@@ -25,6 +29,7 @@ _VOID = {
     "identity_offboarded": "whoever asked is offboarded",
     "definition_changed": "the tool is gone, or its definition is another one",
     "policies_changed": "a policy that asked was changed",
+    "not_requestable": "the server cannot be asked for any more",
 }
 
 
@@ -47,6 +52,38 @@ async def require_approval(session: AsyncSession, caller: Caller, approval_id: U
     return row
 
 
+async def approve_call(
+    session: AsyncSession,
+    caller: Caller,
+    approval_id: UUID,
+    reason: str | None,
+    if_match: Precondition,
+    *,
+    ttl: timedelta,
+    request_id: str | None,
+) -> Approval:
+    """Let a call through, once, within ``ttl`` from now on. Raises as ``begin_decision`` and ``check_of_use`` do."""
+    row = await begin_decision(session, caller, approval_id, if_match)
+    await check_of_use(session, caller, row)
+    row.expires_at = func.clock_timestamp() + ttl  # type: ignore[assignment]
+    return await finish_decision(session, caller, row, Verdict.APPROVED, reason, request_id)
+
+
+async def deny_approval(
+    session: AsyncSession,
+    caller: Caller,
+    approval_id: UUID,
+    reason: str | None,
+    if_match: Precondition,
+    *,
+    request_id: str | None,
+) -> Approval:
+    """Refuse a call, until the approval would have expired, or a request for access. Raises as ``begin_decision``
+    does."""
+    row = await begin_decision(session, caller, approval_id, if_match)
+    return await finish_decision(session, caller, row, Verdict.DENIED, reason, request_id)
+
+
 async def decide_approval(
     session: AsyncSession,
     caller: Caller,
@@ -58,21 +95,44 @@ async def decide_approval(
     ttl: timedelta,
     request_id: str | None,
 ) -> Approval:
-    """Approve or deny. An approval can be used for ``ttl`` from now on; a denial holds until it would have expired.
+    """Approve or deny a call."""
+    if verdict is Verdict.DENIED:
+        return await deny_approval(session, caller, approval_id, reason, if_match, request_id=request_id)
+    return await approve_call(session, caller, approval_id, reason, if_match, ttl=ttl, request_id=request_id)
+
+
+async def begin_decision(
+    session: AsyncSession, caller: Caller, approval_id: UUID, if_match: Precondition
+) -> Approval:
+    """An approval that waits for the caller's decision, locked.
 
     Raises ``NotFound``, ``Forbidden`` (``own_approval`` too), ``PreconditionFailed``, and ``Conflict`` for one that is
-    decided, expired, or of no use any more.
+    decided or expired.
     """
     await require_approval(session, caller, approval_id)
     row, state = await lock_approval(session, approval_id)
     await check_may_decide(session, caller, row)
     if_match.check(row.revision)
-    _check_pending(state)
-    if verdict is Verdict.APPROVED:
-        void = (await facts_of(session, caller, [row.id]))[row.id].void
-        if void is not None:
-            raise Conflict(f"No call can use this approval any more: {_VOID[void]}.", code="approval_void")
-        row.expires_at = func.clock_timestamp() + ttl  # type: ignore[assignment]
+    check_pending(row, state)
+    return row
+
+
+async def check_of_use(session: AsyncSession, caller: Caller, row: Approval) -> None:
+    """Raise ``Conflict`` for one that is of no use any more."""
+    void = (await facts_of(session, caller, [row.id]))[row.id].void
+    if void is not None:
+        raise Conflict(f"This approval is of no use any more: {_VOID[void]}.", code="approval_void")
+
+
+async def finish_decision(
+    session: AsyncSession,
+    caller: Caller,
+    row: Approval,
+    verdict: Verdict,
+    reason: str | None,
+    request_id: str | None,
+) -> Approval:
+    """Write down what was decided of a locked one, and tell of it."""
     row.state, row.decision_reason = verdict.value, reason
     row.decided_by, row.decided_by_type = caller.id, caller.kind
     row.decided_at = func.clock_timestamp()  # type: ignore[assignment]
@@ -88,7 +148,7 @@ async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval)
     facts = (await facts_of(session, caller, [row.id]))[row.id]
     if facts.own:
         raise Forbidden(
-            "This call is your own, or that of an agent that you answer for: somebody else has to decide it.",
+            "This is your own, or that of an agent that you answer for: somebody else has to decide it.",
             code="own_approval",
         )
     if caller.identity_id is None:
@@ -98,11 +158,12 @@ async def check_may_decide(session: AsyncSession, caller: Caller, row: Approval)
         )
     if caller.may(Permission.APPROVALS_DECIDE):
         return
-    group, member = row.approver_group_id, member_of(caller)
+    group, member = facts.group_id, member_of(caller)
     if group is None or member is None or not await lock_membership(session, group, member):
+        whose = "owns the server" if row.kind == "access" else "the policy names"
         raise Forbidden(
-            f"This needs membership of the group that the policy names, {row.approver_group}, or the permission "
-            f"{Permission.APPROVALS_DECIDE.value}, which {caller.lacking}."
+            f"This needs membership of the group that {whose}, {facts.group_name or 'which is not there'}, or the "
+            f"permission {Permission.APPROVALS_DECIDE.value}, which {caller.lacking}."
         )
 
 
@@ -116,14 +177,17 @@ def content_of(row: Approval) -> dict[str, Any]:
     }
 
 
-def _check_pending(state: str) -> None:
+def check_pending(row: Approval, state: str) -> None:
+    """Raise ``Conflict`` unless it waits for a decision."""
     if state == "pending":
         return
     if state == "expired":
-        raise Conflict(
-            "This approval has expired. When the call is repeated, it asks for another one.",
-            code="approval_expired",
+        again = (
+            "Ask once more."
+            if row.kind == "access"
+            else "When the call is repeated, it asks for another one."
         )
+        raise Conflict(f"This approval has expired. {again}", code="approval_expired")
     raise Conflict(f"This approval is {state} already, and stays so.", code="approval_decided")
 
 
@@ -133,6 +197,8 @@ async def _tell(
     """Everything that a decision leaves beside its row: history, event, messages, and word for who waits."""
     await keep_version(session, HISTORY_KIND, row.id, content_of(row))
     changes: dict[str, Any] = {"state": {"from": "pending", "to": row.state}}
+    if row.grant_id is not None:
+        changes["grant_id"] = format_id(GRANT, row.grant_id)
     if row.decision_reason is not None:
         # People word it, and nobody can erase it from the audit log.
         changes["decision_reason"] = {"personal": True}
@@ -141,9 +207,10 @@ async def _tell(
         changes=changes, request_id=request_id, approval_id=row.id, token_id=row.token_id,
         server_id=row.server_id, tool=row.tool, policy_ids=row.policy_ids,
     )  # fmt: skip
+    group_id = (await facts_of(session, caller, [row.id]))[row.id].group_id
     message = approval_message(
         _EVENTS[verdict], row.id, event_id=row.event_id, identity_id=row.identity_id, token_id=row.token_id,
-        server_id=row.server_id, group_id=row.approver_group_id,
+        server_id=row.server_id, group_id=group_id,
     )  # fmt: skip
     await tell(session, message)
     await notify_decided(session, [row.id])

@@ -36,6 +36,7 @@ _MINE = "SELECT CAST(:me AS uuid) UNION SELECT owner_id FROM identities WHERE id
 OWN = f"EXISTS (SELECT 1 FROM ({BEHIND}) behind WHERE behind.id IN ({_MINE}))"  # noqa: S608 - constants of ours
 # An approval is bound to what was. Of these a definition alone may come back, and is then worth approving again.
 VOID = """CASE
+    WHEN a.kind = 'access' AND (s.ended_at IS NOT NULL OR NOT s.requestable) THEN 'not_requestable'
     WHEN t.revoked_at IS NOT NULL OR t.expires_at <= clock_timestamp() THEN 'token_ended'
     WHEN i.status = 'offboarded' THEN 'identity_offboarded'
     WHEN s.ended_at IS NOT NULL OR (a.definition_digest IS NOT NULL AND (
@@ -53,10 +54,11 @@ _NAME = "CASE WHEN {0}.erased_at IS NULL THEN coalesce({0}.display_name, {0}.use
 _FACTS = text(f"""
 SELECT a.id, {STATE_SQL.format("a")} AS state, i.kind AS identity_kind, {_NAME.format("i")} AS identity_name,
     o.id AS owner_id, {_NAME.format("o")} AS owner_name, t.name AS token_name,
-    s.slug AS server_slug, s.name AS server_name, tool.id AS tool_id, tool.title AS tool_title, tool.risk AS tool_risk,
+    decides.id AS group_id, decides.name AS group_name, s.slug AS server_slug, s.name AS server_name,
+    tool.id AS tool_id, tool.title AS tool_title, tool.risk AS tool_risk,
     {VOID} AS void, {OWN} AS own,
     EXISTS (
-        SELECT 1 FROM group_members m WHERE m.group_id = a.approver_group_id AND m.identity_id = CAST(:member AS uuid)
+        SELECT 1 FROM group_members m WHERE m.group_id = decides.id AND m.identity_id = CAST(:member AS uuid)
     ) AS is_approver,
     EXISTS (
         SELECT 1 FROM audit_arguments kept WHERE kept.call_id = a.event_id
@@ -67,6 +69,12 @@ JOIN identities i ON i.id = a.identity_id
 LEFT JOIN identities o ON o.id = i.owner_id
 LEFT JOIN tokens t ON t.id = a.token_id
 LEFT JOIN servers s ON s.id = a.server_id
+LEFT JOIN LATERAL (
+    -- A call's is the one that the policy named then; of access, who owns the server now, whoever did then.
+    SELECT a.approver_group_id AS id, a.approver_group AS name WHERE a.kind = 'call'
+    UNION ALL SELECT g.id, g.name FROM groups g
+        WHERE a.kind = 'access' AND g.id = s.owner_group_id AND g.ended_at IS NULL
+) decides ON true
 LEFT JOIN tools tool ON tool.server_id = a.server_id AND tool.name = a.tool AND tool.state <> 'removed'
 WHERE a.id = ANY(CAST(:ids AS uuid[]))
 """)  # noqa: S608 - the parts are constants of ours

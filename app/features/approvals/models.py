@@ -1,10 +1,11 @@
-"""Tables of what a call can consume: approvals and durable quotas."""
+"""Tables of what somebody has to agree to, and of what a call can consume: approvals and durable quotas."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import DateTime, Index, Integer, LargeBinary, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
 
@@ -12,11 +13,14 @@ from app.kit.tables import ObjectRow
 
 
 class Approval(ObjectRow, table=True):
-    """One approval, bound to the very call that asked; ``consumed_by`` is the call that used it up.
+    """One approval: of a call, bound to the very call that asked, or of access to a server that a person asked for.
 
     ``binding`` is a digest of all that binds it, the policies that asked among it; ``event_id`` is the event of the
-    call that asked, and ``asked`` counts how many have. The state of one whose time is over is ``expired`` at the
-    latest when the next is asked for.
+    call that asked, or of the request, and ``asked`` counts how many calls have; ``consumed_by`` is the call that used
+    it up. The state of one whose time is over is ``expired`` at the latest when the next is asked for.
+
+    For access: ``access_tools`` and ``access_expires_at`` are what was asked for, ``granted_tools`` and
+    ``granted_expires_at`` what was agreed to, by the grant ``grant_id``; who decides is who owns the server then.
     """
 
     __tablename__ = "approvals"
@@ -52,6 +56,11 @@ class Approval(ObjectRow, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     consumed_by: UUID | None = None
     consumed_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    access_tools: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    access_expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    granted_tools: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    granted_expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    grant_id: UUID | None = None
 
 
 class QuotaUse(SQLModel, table=True):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, bindparam, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, bindparam, func, literal_column, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -12,6 +12,7 @@ from app.features.approvals.models import Approval
 from app.features.approvals.schemas import ApprovalQuery
 from app.features.groups.models import GroupMember
 from app.features.identities.models import Identity
+from app.features.servers.models import Server
 from app.kit.authorization import Caller, Permission
 
 _PROGRAM = "service_account"
@@ -38,10 +39,12 @@ def select_approvals(caller: Caller, wanted: ApprovalQuery) -> Select[Approval]:
         (col(Approval.token_id), wanted.token_id),
         (col(Approval.server_id), wanted.server_id),
         (col(Approval.tool), wanted.tool),
-        (col(Approval.approver_group_id), wanted.approver_group),
+        (col(Approval.kind), wanted.kind),
     ):
         if values:
             statement = statement.where(column.in_(values))
+    if wanted.approver_group:
+        statement = statement.where(_decided_by(wanted.approver_group))
     if wanted.state:
         # Named, since a parameter would be named after the expression, which is no name.
         statement = statement.where(_STATE.in_(bindparam("states", list(wanted.state), expanding=True)))
@@ -69,8 +72,17 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
         or_(
             col(Approval.identity_id) == me,
             col(Approval.identity_id).in_(agents),
-            col(Approval.approver_group_id).in_(groups),
+            _decided_by(groups),
         ),
+    )
+
+
+def _decided_by(groups: Any) -> ColumnElement[bool]:
+    """Whether it is for one of these groups to decide: of access, for who owns the server now."""
+    owned = select(col(Server.id)).where(col(Server.owner_group_id).in_(groups))
+    return or_(
+        col(Approval.approver_group_id).in_(groups),
+        and_(col(Approval.kind) == "access", col(Approval.server_id).in_(owned)),
     )
 
 
@@ -92,11 +104,15 @@ async def lock_membership(session: AsyncSession, group_id: UUID, identity_id: UU
 
 
 async def open_approvals(session: AsyncSession, *conditions: ColumnElement[bool], lock: bool) -> list[UUID]:
-    """The ids of those that meet a condition and could still be decided or used, in order; locked on demand."""
+    """The ids of those that meet a condition and could still be decided or used, in order; locked on demand.
+
+    Access that was approved has become a grant, and is none of them.
+    """
     alive: Any = (col(Approval.expires_at).is_(None)) | (col(Approval.expires_at) > func.now())
+    undone = or_(col(Approval.state) == "pending", col(Approval.kind) == "call")
     statement = (
         select(col(Approval.id))
-        .where(col(Approval.state).in_(OPEN), alive, or_(*conditions))
+        .where(col(Approval.state).in_(OPEN), undone, alive, or_(*conditions))
         .order_by(col(Approval.id))
     )
     return list(await session.scalars(statement.with_for_update() if lock else statement))

@@ -1,4 +1,6 @@
-"""REST routes of approvals: people decide calls that policy asks about.
+"""REST routes of approvals: people decide calls that policy asks about, and access that others ask for.
+
+Approving stands with the grants, since access that is approved becomes one.
 
 They are open to everybody who has an identity here: what a caller sees and may decide is looked at for each one.
 """
@@ -7,8 +9,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.features.approvals.access_schemas import AccessRequest
 from app.features.approvals.arguments import read_arguments
-from app.features.approvals.decide import Verdict, decide_approval, require_approval
+from app.features.approvals.ask import ask_for_access, withdraw_request
+from app.features.approvals.decide import deny_approval as deny_approval_
+from app.features.approvals.decide import require_approval
 from app.features.approvals.models import Approval
 from app.features.approvals.repository import select_approvals
 from app.features.approvals.schemas import (
@@ -18,10 +23,11 @@ from app.features.approvals.schemas import (
     ApprovalView,
 )
 from app.features.approvals.views import show_approval, show_approvals
-from app.kit.authorization import CanReadSelf
+from app.kit.authorization import CanReadSelf, CanWriteSelf
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
-from app.kit.ids import ApprovalId
+from app.kit.idempotency import once
+from app.kit.ids import APPROVAL, ApprovalId, format_id
 from app.kit.pagination import Cursors, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
@@ -46,6 +52,30 @@ async def list_approvals(
     return Page(
         items=await show_approvals(session, caller, rows, runtime.public_url), next_cursor=next_cursor
     )
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="request_access",
+    responses=problem_responses(409),
+    summary="Ask for access to a server",
+)
+@once
+async def request_access(
+    body: AccessRequest,
+    caller: CanWriteSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> ApprovalView:
+    """For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-servers`. It gives
+    nothing by itself: members of the group that owns the server decide, or whoever has `approvals.decide`."""
+    row = await ask_for_access(session, caller, body, runtime.clock(), request.state.request_id)
+    response.headers["Location"] = f"/api/v1/approvals/{format_id(APPROVAL, row.id)}"
+    set_etag(response, row.revision)
+    return await show_approval(session, caller, row, runtime.public_url)
 
 
 @router.get("/{approval_id}", operation_id="get_approval", summary="Read one approval")
@@ -84,36 +114,10 @@ async def get_approval_arguments(
 
 
 @router.post(
-    "/{approval_id}/approve",
-    operation_id="approve_approval",
-    responses=problem_responses(409, 412),
-    summary="Let the call through, once",
-)
-async def approve_approval(
-    approval_id: ApprovalId,
-    body: ApprovalDecision,
-    caller: CanReadSelf,
-    session: Session,
-    runtime: CurrentRuntime,
-    request: Request,
-    if_match: IfMatch,
-    response: Response,
-) -> ApprovalView:
-    """When the call is repeated with the same arguments, it runs, once. Needs the permission `approvals.decide` or
-    membership of the group that the policy names; whose call it is may not."""
-    row = await decide_approval(
-        session, caller, approval_id, Verdict.APPROVED, body.reason, if_match,
-        ttl=runtime.approval_ttl, request_id=request.state.request_id,
-    )  # fmt: skip
-    set_etag(response, row.revision)
-    return await show_approval(session, caller, row, runtime.public_url)
-
-
-@router.post(
     "/{approval_id}/deny",
     operation_id="deny_approval",
     responses=problem_responses(409, 412),
-    summary="Refuse the call",
+    summary="Refuse the call, or the access",
 )
 async def deny_approval(
     approval_id: ApprovalId,
@@ -125,10 +129,30 @@ async def deny_approval(
     if_match: IfMatch,
     response: Response,
 ) -> ApprovalView:
-    """The caller is told, with the reason. Needs what approving needs."""
-    row = await decide_approval(
-        session, caller, approval_id, Verdict.DENIED, body.reason, if_match,
-        ttl=runtime.approval_ttl, request_id=request.state.request_id,
-    )  # fmt: skip
+    """Whoever asked is told, with the reason. Needs what approving needs."""
+    row = await deny_approval_(
+        session, caller, approval_id, body.reason, if_match, request_id=request.state.request_id
+    )
+    set_etag(response, row.revision)
+    return await show_approval(session, caller, row, runtime.public_url)
+
+
+@router.post(
+    "/{approval_id}/withdraw",
+    operation_id="withdraw_access_request",
+    responses=problem_responses(409, 412),
+    summary="Take back a request for access",
+)
+async def withdraw_access_request(
+    approval_id: ApprovalId,
+    caller: CanWriteSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+) -> ApprovalView:
+    """Of your own, or of an agent that you answer for, as long as nobody has decided."""
+    row = await withdraw_request(session, caller, approval_id, if_match, request.state.request_id)
     set_etag(response, row.revision)
     return await show_approval(session, caller, row, runtime.public_url)

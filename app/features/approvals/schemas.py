@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
+from app.features.approvals.access_schemas import AccessNarrowing, ApprovalAccess
 from app.features.audit.schemas import Actor, KeptArguments
 from app.features.identities.schemas import IdentityKind
 from app.kit.ids import (
@@ -26,7 +27,10 @@ ApprovalKind = TypeAliasType(
     "ApprovalKind",
     Annotated[
         Literal["call", "access"],
-        Field(description="`call`: of one call of a tool, with the very arguments that asked."),
+        Field(
+            description="`call`: of one call of a tool, with the very arguments that asked. `access`: of access to a "
+            "server that somebody asked for."
+        ),
     ],
 )
 ApprovalStatus = TypeAliasType(
@@ -34,26 +38,29 @@ ApprovalStatus = TypeAliasType(
     Annotated[
         Literal["pending", "approved", "denied", "expired", "cancelled", "consumed"],
         Field(
-            description="`pending` waits for a decision; `approved` waits for the call to be repeated; `consumed` "
-            "has let its one call through; `expired` was not decided, or not used, in time; `cancelled` ended with "
-            "its token, its identity or its group."
+            description="`pending` waits for a decision; `approved` waits for the call to be repeated, or, of access, "
+            "has become a grant; `consumed` has let its one call through; `expired` was not decided, or not used, in "
+            "time; `cancelled` ended with its token, its identity or its group, or was withdrawn."
         ),
     ],
 )
 ApprovalDefect = TypeAliasType(
     "ApprovalDefect",
     Annotated[
-        Literal["token_ended", "identity_offboarded", "definition_changed", "policies_changed"],
+        Literal[
+            "token_ended", "identity_offboarded", "definition_changed", "policies_changed", "not_requestable"
+        ],
         Field(
-            description="Why no call can use it any more: its token is revoked or expired, its identity is "
-            "offboarded, the tool is gone or its definition another one, or a policy that asked was changed."
+            description="Why it is of no use any more: its token is revoked or expired, its identity is "
+            "offboarded, the tool is gone or its definition another one, a policy that asked was changed, or the "
+            "server cannot be asked for any more."
         ),
     ],
 )
 
 
 class ApprovalIdentity(Strict):
-    """Who asked: the identity whose token was used."""
+    """Who asked: the identity whose token was used, or that shall have the access."""
 
     id: IdentityId
     kind: IdentityKind
@@ -77,7 +84,7 @@ class ApprovalToken(Strict):
 
 
 class ApprovalServer(Strict):
-    """The server that would be called."""
+    """The server that would be called, or that access is asked to."""
 
     id: ServerId
     slug: str | None = Field(description="Its slug.", examples=["payments"])
@@ -109,7 +116,9 @@ class ApprovalGroup(Strict):
     """The group whose members may decide."""
 
     id: GroupId | None = Field(description="None when there was no group of this name.")
-    name: str = Field(description="Its name, as the policy writes it.", examples=["Finance leads"])
+    name: str = Field(
+        description="Its name: as the policy writes it, or as it is now.", examples=["Finance leads"]
+    )
 
 
 class ApprovalView(Strict):
@@ -122,11 +131,14 @@ class ApprovalView(Strict):
     state: ApprovalStatus
     identity: ApprovalIdentity
     owner: ApprovalOwner | None = Field(description="None when a person asked.")
-    token: ApprovalToken | None = Field(description="The token that was used.")
-    server: ApprovalServer | None = Field(description="The server that would be called.")
-    tool: ApprovalTool | None = Field(description="The tool that would be called.")
+    token: ApprovalToken | None = Field(description="The token that was used; none for access.")
+    server: ApprovalServer | None = Field(description="The server that would be called, or is asked for.")
+    tool: ApprovalTool | None = Field(description="The tool that would be called; none for access.")
+    access: ApprovalAccess | None = Field(description="The access that is asked for; none for a call.")
     policies: list[ApprovalPolicy] = Field(description="The policies that ask.")
-    approver_group: ApprovalGroup | None = Field(description="The group whose members may decide.")
+    approver_group: ApprovalGroup | None = Field(
+        description="The group whose members may decide: for access, the one that owns the server now."
+    )
     reason: str | None = Field(
         description="Why the caller wants it, in the caller's own words: nothing has checked them.",
         examples=["The customer was charged twice."],
@@ -138,12 +150,15 @@ class ApprovalView(Strict):
     arguments_kept: bool = Field(
         description="Whether the arguments are on record and can be read: see `keep_arguments` of the server."
     )
-    event_id: EventId | None = Field(description="The audit event of the call that asked first.")
+    event_id: EventId | None = Field(
+        description="The audit event of the call that asked first, or of the request."
+    )
     asked: int = Field(description="How many calls have asked for it.", examples=[1])
     may_decide: bool = Field(description="Whether you may decide it, now.")
-    void: ApprovalDefect | None = Field(description="Why no call can use it any more; none while one can.")
+    void: ApprovalDefect | None = Field(description="Why it is of no use any more; none while it is.")
     expires_at: datetime | None = Field(
-        description="Until when it can be decided; once approved, until when it can be used."
+        description="Until when it can be decided; once approved, until when the call can be made. None for access "
+        "that was approved: its grant says until when."
     )
     decided_by: Actor | None = Field(description="Who approved or denied it.")
     decided_at: datetime | None = Field(description="When that was.")
@@ -165,6 +180,7 @@ class ApprovalQuery(ListQuery):
     """Filters of the list of approvals; each may be repeated, and then any of its values matches."""
 
     state: list[ApprovalStatus] = Field(default_factory=list)
+    kind: list[ApprovalKind] = Field(default_factory=list)
     identity_id: list[IdentityId] = Field(default_factory=list, description="Who asked.")
     token_id: list[TokenId] = Field(default_factory=list)
     server_id: list[ServerId] = Field(default_factory=list)
@@ -181,6 +197,25 @@ class ApprovalDecision(Strict):
         extra="forbid", json_schema_extra={"examples": [{"reason": "Agreed with the customer."}]}
     )
     reason: ShortText | None = Field(default=None, description="In your own words; the caller reads it.")
+
+
+class ApprovalAgreement(ApprovalDecision):
+    """Why it is approved, and, of access, how much of it."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "reason": "For the release alone.",
+                    "access": {"expires_at": "2026-12-24T00:00:00Z"},
+                }
+            ]
+        },
+    )
+    access: AccessNarrowing | None = Field(
+        default=None, description="Less than what is asked for; of requests for access alone."
+    )
 
 
 class ApprovalArguments(Strict):

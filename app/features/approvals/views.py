@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.features.approvals.access_schemas import AccessGiven, ApprovalAccess
 from app.features.approvals.facts import facts_of, policies_that_asked
 from app.features.approvals.models import Approval
 from app.features.approvals.schemas import (
@@ -23,6 +24,7 @@ from app.features.audit.names import names_of
 from app.features.audit.schemas import Actor, show_id
 from app.kit.authorization import Caller, Permission
 from app.kit.ids import APPROVAL, format_id
+from app.kit.selectors import show_tool_selector
 
 Policies = dict[tuple[UUID, int], tuple[str | None, str | None]]
 
@@ -74,8 +76,8 @@ def _view(
             "tool": row.tool
             and ApprovalTool(id=facts.tool_id, name=row.tool, title=facts.tool_title, risk=facts.tool_risk),
             "policies": [_policy(pair, *policies[pair]) for pair in _asked(row)],
-            "approver_group": row.approver_group
-            and ApprovalGroup(id=row.approver_group_id, name=row.approver_group),
+            "access": _access(row),
+            "approver_group": facts.group_name and ApprovalGroup(id=facts.group_id, name=facts.group_name),
             "arguments_digest": row.arguments_digest and row.arguments_digest.hex(),
             "arguments_kept": facts.arguments_kept,
             "may_decide": state == "pending" and allowed and not facts.own and caller.identity_id is not None,
@@ -83,6 +85,18 @@ def _view(
             "decided_by": _decider(row, names),
             "url": f"{public_url}/approvals/{format_id(APPROVAL, row.id)}",
         }
+    )
+
+
+def _access(row: Approval) -> ApprovalAccess | None:
+    if row.access_tools is None or row.access_expires_at is None:
+        return None
+    given = None
+    if row.grant_id is not None and row.granted_tools is not None and row.granted_expires_at is not None:
+        tools = show_tool_selector(row.granted_tools)
+        given = AccessGiven(tools=tools, expires_at=row.granted_expires_at, grant_id=row.grant_id)
+    return ApprovalAccess(
+        tools=show_tool_selector(row.access_tools), expires_at=row.access_expires_at, given=given
     )
 
 

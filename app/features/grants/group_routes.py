@@ -13,6 +13,7 @@ from app.features.groups.models import Group
 from app.features.groups.named import check_may_shape
 from app.features.groups.repository import lock_group
 from app.features.groups.schemas import MemberView
+from app.features.servers.repository import owns_requestable
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import TAGGED, IfMatch, set_etag
@@ -41,6 +42,11 @@ async def check_may_change_members(session: AsyncSession, caller: Caller, group:
     if await group_holds_grants(session, group.id):
         raise Forbidden(
             "This group holds grants, so changing its members needs the permission "
+            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+        )
+    if await owns_requestable(session, group.id):
+        raise Forbidden(
+            "This group decides who gets access to a server, so changing its members needs the permission "
             f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
         )
     await check_may_shape(session, caller, group.name, group_id=group.id)

@@ -29,6 +29,8 @@ class Grant(ObjectRow, table=True):
     not_before: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     reason: str | None = None
+    approval_id: UUID | None = None
+    """The request for access that it was made for."""
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 

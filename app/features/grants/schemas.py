@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.features.grants.models import Grant
-from app.kit.ids import GrantId, GroupId, IdentityId
+from app.kit.ids import ApprovalId, GrantId, GroupId, IdentityId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import LongText, Patch, ShortText, Strict, Time, absent
 from app.kit.selectors import (
@@ -151,6 +151,7 @@ class GrantView(BaseModel):
                     "not_before": None,
                     "expires_at": "2027-01-01T00:00:00Z",
                     "reason": "On call",
+                    "approval_id": None,
                     "status": "active",
                     "ended_at": None,
                     "created_at": "2026-01-05T09:00:00Z",
@@ -169,6 +170,9 @@ class GrantView(BaseModel):
     not_before: datetime | None = Field(description="From when it holds; null: from the start.")
     expires_at: datetime | None = Field(description="Until when it holds; null: until it is ended.")
     reason: str | None = Field(description="Why it was given.")
+    approval_id: ApprovalId | None = Field(
+        description="The request for access that it was made for; null: nobody asked that way."
+    )
     status: GrantStatusName
     ended_at: datetime | None
     created_at: datetime

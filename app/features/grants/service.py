@@ -33,9 +33,16 @@ _PERSONAL = {"reason": {"personal": True}}
 
 
 async def create_grant(
-    session: AsyncSession, caller: Caller, body: GrantCreate, now: datetime, request_id: str | None
+    session: AsyncSession,
+    caller: Caller,
+    body: GrantCreate,
+    now: datetime,
+    request_id: str | None,
+    *,
+    approval_id: UUID | None = None,
 ) -> Grant:
-    """Give a right to an identity or a group. Raises ``Invalid``."""
+    """Give a right to an identity or a group; ``approval_id`` is the request for access that this answers. Raises
+    ``Invalid``."""
     check_window(body.not_before, body.expires_at, now if body.expires_at is not None else None)
     await _check_principal(session, body.principal)
     await check_servers(session, body.servers)
@@ -51,6 +58,7 @@ async def create_grant(
         not_before=body.not_before,
         expires_at=body.expires_at,
         reason=body.reason,
+        approval_id=approval_id,
     )
     session.add(grant)
     await session.flush()
@@ -63,8 +71,9 @@ async def create_grant(
     if grant.reason is not None:
         changes |= _PERSONAL
     event_id = await record(
-        session, caller, "grant.create", "grant", grant.id, changes=changes, request_id=request_id
-    )
+        session, caller, "grant.create", "grant", grant.id,
+        changes=changes, request_id=request_id, approval_id=approval_id,
+    )  # fmt: skip
     await tell(session, told(WebhookEvent.GRANT_CREATED, grant, event_id))
     return grant
 

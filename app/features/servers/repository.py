@@ -123,6 +123,14 @@ async def group_exists(session: AsyncSession, group_id: UUID) -> bool:
     return await session.scalar(query.with_for_update(read=True)) is not None
 
 
+async def owns_requestable(session: AsyncSession, group_id: UUID) -> bool:
+    """Whether the members of a group decide who gets access to a server."""
+    owned = select(col(Server.id)).where(
+        col(Server.owner_group_id) == group_id, col(Server.requestable), col(Server.ended_at).is_(None)
+    )
+    return bool(await session.scalar(select(owned.exists())))
+
+
 async def count_tools(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, int]:
     """How many tools that are not removed each server has; a server without any is missing."""
     query = (

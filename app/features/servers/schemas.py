@@ -69,6 +69,16 @@ KeepArguments = TypeAliasType(
         ),
     ],
 )
+Requestable = TypeAliasType(
+    "Requestable",
+    Annotated[
+        bool,
+        Field(
+            description="Whether everybody who can sign in sees the server and its tools by their names, and may ask "
+            "for access to it. The members of its `owner_group_id` then decide such requests."
+        ),
+    ],
+)
 SyncState = TypeAliasType(
     "SyncState", Annotated[Literal["never", "ok", "error"], Field(description="How the last sync went.")]
 )
@@ -139,6 +149,7 @@ class ServerView(Strict):
     status: ServerStatus
     new_tools: NewTools
     keep_arguments: KeepArguments
+    requestable: Requestable
     sync: SyncView
     instructions: InstructionsState
     tool_count: int = Field(description="Tools that are active or quarantined.")
@@ -242,6 +253,7 @@ class ServerCreate(Strict):
         default="quarantine", description="What becomes of tools that are found after the first sync."
     )
     keep_arguments: KeepArguments = "off"
+    requestable: Requestable = False
 
 
 class ServerPatch(Patch):
@@ -264,6 +276,7 @@ class ServerPatch(Patch):
     status: ServerStatus = absent()
     new_tools: NewTools = absent()
     keep_arguments: KeepArguments = absent()
+    requestable: Requestable = absent()
 
 
 ServerOrder = TypeAliasType(

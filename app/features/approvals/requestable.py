@@ -1,0 +1,70 @@
+"""Servers that people can ask for, and what they are shown of them: names and risks, and nothing of where they are."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import Select, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.risk import Risk
+from app.features.approvals.access_schemas import RequestableServer, RequestableTool
+from app.features.servers.models import Server
+from app.features.tools.models import Tool
+
+_ACTIVE = "active"
+
+
+def select_requestable(q: str | None = None) -> Select[Server]:
+    """The servers that can be asked for, with this text in what is shown of them."""
+    statement = select(Server).where(
+        col(Server.requestable), col(Server.ended_at).is_(None), col(Server.status) == _ACTIVE
+    )
+    if not q:
+        return statement
+    tools = exists().where(
+        col(Tool.server_id) == col(Server.id),
+        col(Tool.state) == _ACTIVE,
+        or_(*(field.icontains(q, autoescape=True) for field in (col(Tool.name), col(Tool.title)))),
+    )
+    texts = (col(Server.slug), col(Server.name), col(Server.description))
+    return statement.where(or_(*(field.icontains(q, autoescape=True) for field in texts), tools))
+
+
+async def show_requestable(session: AsyncSession, servers: Collection[Server]) -> list[RequestableServer]:
+    """These servers with their active tools."""
+    tools = await _tools_of(session, [server.id for server in servers])
+    return [
+        RequestableServer(
+            id=server.id,
+            slug=server.slug,
+            name=server.name,
+            description=server.description,
+            tools=[
+                RequestableTool(name=name, title=title, risk=risk)
+                for name, title, risk in tools.get(server.id, ())
+            ],
+        )
+        for server in servers
+    ]
+
+
+async def risks_of(session: AsyncSession, server_id: UUID) -> dict[str, Risk]:
+    """The active tools of a server, by name, with what is known of their risk."""
+    return {name: risk for name, _, risk in (await _tools_of(session, [server_id])).get(server_id, ())}
+
+
+async def _tools_of(
+    session: AsyncSession, server_ids: Collection[UUID]
+) -> dict[UUID, list[tuple[str, str | None, Risk]]]:
+    if not server_ids:
+        return {}
+    statement = (
+        select(col(Tool.server_id), col(Tool.name), col(Tool.title), col(Tool.risk))
+        .where(col(Tool.server_id).in_(server_ids), col(Tool.state) == _ACTIVE)
+        .order_by(col(Tool.server_id), col(Tool.name))
+    )
+    found: dict[UUID, list[tuple[str, str | None, Risk]]] = {}
+    for server_id, name, title, risk in await session.execute(statement):
+        found.setdefault(server_id, []).append((name, title, Risk(risk)))
+    return found
