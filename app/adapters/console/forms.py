@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from typing import Any, TypeVar, get_origin
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -124,6 +124,39 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
             for one in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise Invalid("Some of it cannot be taken: see below.", errors=found) from None
+
+
+def read_query(model: type[Model], request: Request, **more: Any) -> Model:
+    """The filters of a page's address that ``model`` has, the empty ones left out, and ``more``. Raises ``Malformed``."""
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        field = model.model_fields.get(name)
+        if field is None or not value.strip():
+            continue
+        if get_origin(field.annotation) is list:
+            values.setdefault(name, []).append(value)
+        elif values.setdefault(name, value) != value:
+            raise Malformed(f"The address asks for two values of {name}.")
+    try:
+        return model.model_validate(values | more)
+    except ValidationError:
+        raise Malformed("The address asks for something that this page cannot read.") from None
+
+
+def next_page(request: Request, cursor: str | None) -> str | None:
+    """The address of the page of a list that follows, with the filters of this one; None when there is none."""
+    if cursor is None:
+        return None
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
+    return f"{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
+
+
+def first_page(request: Request) -> str | None:
+    """The address of a list's first page, with the filters of this one; None when this is it."""
+    if not request.query_params.get("cursor"):
+        return None
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
+    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
 
 
 class Attempt:
