@@ -117,7 +117,7 @@ async def get_own_pickup(
 @router.post(
     "/pickups/{pickup_id}/take",
     operation_id="take_own_pickup",
-    responses=problem_responses(409),
+    responses=problem_responses(409, 412),
     summary="Take the secret that a pick-up link is for",
 )
 async def take_own_pickup(
@@ -126,10 +126,11 @@ async def take_own_pickup(
     session: Session,
     runtime: CurrentRuntime,
     request: Request,
+    if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
     """Once, by its recipient. The secret is made now, is in this answer and nowhere else. A link that was used says
     when, and that it was tried again is on record."""
     peppers, request_id = runtime.peppers, request.state.request_id
-    token_id, secret = await take_pickup(session, peppers, caller, pickup_id, request_id)
+    token_id, secret = await take_pickup(session, peppers, caller, pickup_id, if_match, request_id)
     return reveal(runtime, response, await show_token(session, token_id), secret)

@@ -23,6 +23,7 @@ from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
 from app.kit.crypto import Peppers
 from app.kit.database import commit
+from app.kit.etags import Precondition
 from app.kit.ids import PICKUP, format_id
 from app.kit.versions import move_versions
 
@@ -57,12 +58,17 @@ async def open_pickup(
 
 
 async def take_pickup(
-    session: AsyncSession, peppers: Peppers, caller: Caller, pickup_id: UUID, request_id: str | None
+    session: AsyncSession,
+    peppers: Peppers,
+    caller: Caller,
+    pickup_id: UUID,
+    if_match: Precondition,
+    request_id: str | None,
 ) -> tuple[UUID, str]:
     """Take the secret that the link is for: the token's id, and the secret, which is kept nowhere.
 
-    Of several who try at once one has it. Raises what ``open_pickup`` does, and ``Conflict`` for a link that is over,
-    for a token that is, and when the token's identity or its owner is not active.
+    Of several who try at once one has it. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict`` for
+    a link that is over, for a token that is, and when the token's identity or its owner is not active.
     """
     found = await _own(session, caller, pickup_id)
     token_id = found.row.token_id
@@ -78,6 +84,7 @@ async def take_pickup(
             "administrator at once; if it was and the secret is lost, ask for another link.",
             code="pickup_spent",
         )
+    if_match.check(found.row.revision)
     if found.state != "waiting":
         raise Conflict(f"This link is {found.state}: ask your administrator for another.", code="pickup_over")
     token = (await living_token(session, token_id)).row

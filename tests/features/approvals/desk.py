@@ -1,6 +1,5 @@
 """An organisation in which calls wait for an approval: whoever asked, those who may decide, and what is called."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +13,9 @@ from app.features.identities.models import Identity
 from app.features.policies.models import Policy
 from app.features.servers.models import Server
 from app.features.tools.models import Tool
-from app.kit.authorization import Caller, Role
+from app.kit.authorization import Caller
 from app.kit.ids import APPROVAL, IDENTITY, TOKEN, format_id, new_id, parse_id
+from tests.features.callers import SignedIn
 from tests.features.principals import fresh
 from tests.features.tokens.world import World
 
@@ -30,19 +30,12 @@ def path(approval: Approval, verb: str = "") -> str:
     return f"{PATH}/{format_id(APPROVAL, approval.id)}{verb}"
 
 
-def a_person(person: Identity, *roles: Role) -> Caller:
-    """Somebody who signed in, with these roles or without any."""
-    if roles:
-        return Caller("administrator", new_id(), frozenset(roles), person.id)
-    return Caller("identity", person.id, frozenset(), person.id)
-
-
 @dataclass
 class Desk:
     """Ada's agent asked; Grace is in the group that the policy names."""
 
     world: World
-    signed_in: Callable[[Caller], httpx2.AsyncClient]
+    signed_in: SignedIn
     """A client of a caller, who is taken at their word."""
     ada: Identity = field(init=False)
     agent: Identity = field(init=False)

@@ -10,7 +10,8 @@ from app.kit.crypto import Sealer
 from app.kit.ids import APPROVAL, format_id
 from app.kit.strict_json import canonical
 from tests.api import KEY
-from tests.features.approvals.desk import Desk, a_person, path
+from tests.features.approvals.desk import Desk, path
+from tests.features.callers import a_person
 
 ARGUMENTS = {"amount": 9007199254740993, "to": "4711"}
 

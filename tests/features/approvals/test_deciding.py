@@ -12,7 +12,8 @@ from app.features.service_accounts.models import ServiceAccount
 from app.kit.authorization import Caller, Role
 from app.kit.ids import APPROVAL, format_id, new_id
 from tests.features.administrators.people import until_waiting
-from tests.features.approvals.desk import PATH, Desk, a_person, path, shown
+from tests.features.approvals.desk import PATH, Desk, path, shown
+from tests.features.callers import a_person
 
 
 async def test_a_member_of_the_group_reads_what_is_asked_and_approves(desk: Desk, database_url: str) -> None:

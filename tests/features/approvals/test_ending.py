@@ -6,7 +6,8 @@ from typing import Any
 
 from app.features.approvals.models import Approval
 from app.kit.ids import GROUP, TOKEN, format_id, parse_id
-from tests.features.approvals.desk import Desk, a_person, shown
+from tests.features.approvals.desk import Desk, shown
+from tests.features.callers import a_person
 from tests.features.tokens.world import in_days
 
 REASON = {"reason": "left the company"}

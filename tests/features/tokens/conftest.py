@@ -1,9 +1,13 @@
 """Fixtures for the tests of tokens and offboarding."""
 
+from collections.abc import AsyncIterator
+
 import httpx2
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.main import Scopegate
+from tests.features.callers import SignedIn, taken_at_their_word
 from tests.features.tokens.world import World
 
 
@@ -11,3 +15,10 @@ from tests.features.tokens.world import World
 def world(api: httpx2.AsyncClient, sessions: async_sessionmaker[AsyncSession]) -> World:
     """The organisation behind ``api``."""
     return World(api, sessions)
+
+
+@pytest.fixture
+async def signed_in(app: Scopegate) -> AsyncIterator[SignedIn]:
+    """Makes clients of callers who are taken at their word."""
+    async with taken_at_their_word(app) as make:
+        yield make
