@@ -2,7 +2,10 @@
 
 from .access_decision import AccessDecision
 from .access_explanation import AccessExplanation
+from .access_given import AccessGiven
+from .access_narrowing import AccessNarrowing
 from .access_reason import AccessReason
+from .access_request import AccessRequest
 from .access_token import AccessToken
 from .access_token_type import AccessTokenType
 from .administrator import Administrator
@@ -15,6 +18,8 @@ from .applied import Applied
 from .applied_outcome import AppliedOutcome
 from .applied_proposal import AppliedProposal
 from .approval import Approval
+from .approval_access import ApprovalAccess
+from .approval_agreement import ApprovalAgreement
 from .approval_arguments import ApprovalArguments
 from .approval_decision import ApprovalDecision
 from .approval_defect import ApprovalDefect
@@ -34,10 +39,14 @@ from .asking_client import AskingClient
 from .audit_actor import AuditActor
 from .audit_arguments import AuditArguments
 from .audit_changes import AuditChanges
+from .audit_counts import AuditCounts
 from .audit_decision import AuditDecision
 from .audit_event import AuditEvent
 from .audit_event_page import AuditEventPage
+from .audit_export_format import AuditExportFormat
+from .audit_hour_counts import AuditHourCounts
 from .audit_outcome import AuditOutcome
+from .audit_stats import AuditStats
 from .audited_client import AuditedClient
 from .audited_object import AuditedObject
 from .audited_server import AuditedServer
@@ -48,8 +57,13 @@ from .break_glass_token import BreakGlassToken
 from .caller_type import CallerType
 from .calls_and_people import CallsAndPeople
 from .change_kind import ChangeKind
+from .check_state import CheckState
+from .check_step import CheckStep
+from .checked_thing import CheckedThing
 from .connect_settings import ConnectSettings
 from .connect_snippet import ConnectSnippet
+from .connection_check import ConnectionCheck
+from .connection_check_request import ConnectionCheckRequest
 from .considered_entry import ConsideredEntry
 from .considered_grant import ConsideredGrant
 from .considered_policy import ConsideredPolicy
@@ -132,7 +146,9 @@ from .offboarded_via import OffboardedVia
 from .offboarding_receipt import OffboardingReceipt
 from .offboarding_receipt_content import OffboardingReceiptContent
 from .offboarding_receipt_page import OffboardingReceiptPage
+from .own_token_pickup import OwnTokenPickup
 from .permission import Permission
+from .pickup_state import PickupState
 from .policy import Policy
 from .policy_action import PolicyAction
 from .policy_change import PolicyChange
@@ -171,6 +187,9 @@ from .receipt_agents import ReceiptAgents
 from .receipt_schedule import ReceiptSchedule
 from .recorded_decision import RecordedDecision
 from .rendered_policy import RenderedPolicy
+from .requestable_server import RequestableServer
+from .requestable_server_page import RequestableServerPage
+from .requestable_tool import RequestableTool
 from .revoked_tokens import RevokedTokens
 from .risk import Risk
 from .role import Role
@@ -234,9 +253,13 @@ from .token_bulk_revocation import TokenBulkRevocation
 from .token_bulk_revoke import TokenBulkRevoke
 from .token_bulk_revoke_filter import TokenBulkRevokeFilter
 from .token_create import TokenCreate
+from .token_delivery import TokenDelivery
 from .token_endpoint_auth_method import TokenEndpointAuthMethod
 from .token_order import TokenOrder
 from .token_page import TokenPage
+from .token_pickup import TokenPickup
+from .token_pickup_create import TokenPickupCreate
+from .token_pickup_page import TokenPickupPage
 from .token_proposal import TokenProposal
 from .token_revocation import TokenRevocation
 from .token_revoke import TokenRevoke
@@ -283,7 +306,10 @@ from .workload_claims import WorkloadClaims
 __all__ = (
     "AccessDecision",
     "AccessExplanation",
+    "AccessGiven",
+    "AccessNarrowing",
     "AccessReason",
+    "AccessRequest",
     "AccessToken",
     "AccessTokenType",
     "Administrator",
@@ -296,6 +322,8 @@ __all__ = (
     "AppliedOutcome",
     "AppliedProposal",
     "Approval",
+    "ApprovalAccess",
+    "ApprovalAgreement",
     "ApprovalArguments",
     "ApprovalDecision",
     "ApprovalDefect",
@@ -315,13 +343,17 @@ __all__ = (
     "AuditActor",
     "AuditArguments",
     "AuditChanges",
+    "AuditCounts",
     "AuditDecision",
     "AuditedClient",
     "AuditedObject",
     "AuditedServer",
     "AuditEvent",
     "AuditEventPage",
+    "AuditExportFormat",
+    "AuditHourCounts",
     "AuditOutcome",
+    "AuditStats",
     "AuthorizationServerMetadata",
     "BearerCredential",
     "BreakGlassSignIn",
@@ -329,6 +361,11 @@ __all__ = (
     "CallerType",
     "CallsAndPeople",
     "ChangeKind",
+    "CheckedThing",
+    "CheckState",
+    "CheckStep",
+    "ConnectionCheck",
+    "ConnectionCheckRequest",
     "ConnectSettings",
     "ConnectSnippet",
     "ConsideredEntry",
@@ -413,7 +450,9 @@ __all__ = (
     "OffboardRequest",
     "OffboardRevocations",
     "OffboardTransfer",
+    "OwnTokenPickup",
     "Permission",
+    "PickupState",
     "Policy",
     "PolicyAction",
     "PolicyChange",
@@ -452,6 +491,9 @@ __all__ = (
     "ReceiptSchedule",
     "RecordedDecision",
     "RenderedPolicy",
+    "RequestableServer",
+    "RequestableServerPage",
+    "RequestableTool",
     "RevokedTokens",
     "Risk",
     "Role",
@@ -515,9 +557,13 @@ __all__ = (
     "TokenBulkRevoke",
     "TokenBulkRevokeFilter",
     "TokenCreate",
+    "TokenDelivery",
     "TokenEndpointAuthMethod",
     "TokenOrder",
     "TokenPage",
+    "TokenPickup",
+    "TokenPickupCreate",
+    "TokenPickupPage",
     "TokenProposal",
     "TokenRevocation",
     "TokenRevoke",

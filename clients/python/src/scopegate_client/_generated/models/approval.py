@@ -11,6 +11,7 @@ from ..models.approval_kind import ApprovalKind, check_approval_kind
 from ..models.approval_status import ApprovalStatus, check_approval_status
 
 if TYPE_CHECKING:
+    from ..models.approval_access import ApprovalAccess
     from ..models.approval_group import ApprovalGroup
     from ..models.approval_identity import ApprovalIdentity
     from ..models.approval_owner import ApprovalOwner
@@ -29,33 +30,37 @@ class Approval:
     """The id of an approval."""
 
     kind: ApprovalKind
-    """`call`: of one call of a tool, with the very arguments that asked."""
+    """`call`: of one call of a tool, with the very arguments that asked. `access`: of access to a server
+    that somebody asked for."""
 
     state: ApprovalStatus
-    """`pending` waits for a decision; `approved` waits for the call to be repeated; `consumed` has let its
-    one call through; `expired` was not decided, or not used, in time; `cancelled` ended with its token,
-    its identity or its group."""
+    """`pending` waits for a decision; `approved` waits for the call to be repeated, or, of access, has
+    become a grant; `consumed` has let its one call through; `expired` was not decided, or not used, in
+    time; `cancelled` ended with its token, its identity or its group, or was withdrawn."""
 
     identity: ApprovalIdentity
-    """Who asked: the identity whose token was used."""
+    """Who asked: the identity whose token was used, or that shall have the access."""
 
     owner: ApprovalOwner | None
     """None when a person asked."""
 
     token: ApprovalToken | None
-    """The token that was used."""
+    """The token that was used; none for access."""
 
     server: ApprovalServer | None
-    """The server that would be called."""
+    """The server that would be called, or is asked for."""
 
     tool: ApprovalTool | None
-    """The tool that would be called."""
+    """The tool that would be called; none for access."""
+
+    access: ApprovalAccess | None
+    """The access that is asked for; none for a call."""
 
     policies: list[ApprovalPolicy]
     """The policies that ask."""
 
     approver_group: ApprovalGroup | None
-    """The group whose members may decide."""
+    """The group whose members may decide: for access, the one that owns the server now."""
 
     reason: None | str
     """Why the caller wants it, in the caller's own words: nothing has checked them."""
@@ -67,7 +72,7 @@ class Approval:
     """Whether the arguments are on record and can be read: see `keep_arguments` of the server."""
 
     event_id: None | str
-    """The audit event of the call that asked first."""
+    """The audit event of the call that asked first, or of the request."""
 
     asked: int
     """How many calls have asked for it."""
@@ -76,10 +81,11 @@ class Approval:
     """Whether you may decide it, now."""
 
     void: ApprovalDefect | None
-    """Why no call can use it any more; none while one can."""
+    """Why it is of no use any more; none while it is."""
 
     expires_at: datetime.datetime | None
-    """Until when it can be decided; once approved, until when it can be used."""
+    """Until when it can be decided; once approved, until when the call can be made. None for access that
+    was approved: its grant says until when."""
 
     decided_by: AuditActor | None
     """Who approved or denied it."""
@@ -110,6 +116,7 @@ class Approval:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.approval_access import ApprovalAccess
         from ..models.approval_group import ApprovalGroup
         from ..models.approval_owner import ApprovalOwner
         from ..models.approval_server import ApprovalServer
@@ -148,6 +155,12 @@ class Approval:
             tool = self.tool.to_dict()
         else:
             tool = self.tool
+
+        access: dict[str, Any] | None
+        if isinstance(self.access, ApprovalAccess):
+            access = self.access.to_dict()
+        else:
+            access = self.access
 
         policies = []
         for policies_item_data in self.policies:
@@ -230,6 +243,7 @@ class Approval:
                 "token": token,
                 "server": server,
                 "tool": tool,
+                "access": access,
                 "policies": policies,
                 "approver_group": approver_group,
                 "reason": reason,
@@ -256,6 +270,7 @@ class Approval:
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
+        from ..models.approval_access import ApprovalAccess
         from ..models.approval_group import ApprovalGroup
         from ..models.approval_identity import ApprovalIdentity
         from ..models.approval_owner import ApprovalOwner
@@ -333,6 +348,21 @@ class Approval:
             return cast(ApprovalTool | None, data)
 
         tool = _parse_tool(d.pop("tool"))
+
+        def _parse_access(data: object) -> ApprovalAccess | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                access_type_0 = ApprovalAccess.from_dict(data)
+
+                return access_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(ApprovalAccess | None, data)
+
+        access = _parse_access(d.pop("access"))
 
         policies = []
         _policies = d.pop("policies")
@@ -489,6 +519,7 @@ class Approval:
             token=token,
             server=server,
             tool=tool,
+            access=access,
             policies=policies,
             approver_group=approver_group,
             reason=reason,

@@ -14,7 +14,7 @@ class ApprovalGroup:
     """None when there was no group of this name."""
 
     name: str
-    """Its name, as the policy writes it."""
+    """Its name: as the policy writes it, or as it is now."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

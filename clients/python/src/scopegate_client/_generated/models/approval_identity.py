@@ -10,7 +10,7 @@ from ..models.identity_kind import IdentityKind, check_identity_kind
 
 @define(kw_only=True)
 class ApprovalIdentity:
-    """Who asked: the identity whose token was used."""
+    """Who asked: the identity whose token was used, or that shall have the access."""
 
     id: str
     """The id of an identity."""

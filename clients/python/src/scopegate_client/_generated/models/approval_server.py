@@ -8,7 +8,7 @@ from attrs import define
 
 @define(kw_only=True)
 class ApprovalServer:
-    """The server that would be called."""
+    """The server that would be called, or that access is asked to."""
 
     id: str
     """The id of a server."""

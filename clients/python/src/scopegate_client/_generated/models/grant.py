@@ -50,6 +50,9 @@ class Grant:
     reason: None | str
     """Why it was given."""
 
+    approval_id: None | str
+    """The request for access that it was made for; null: nobody asked that way."""
+
     status: GrantStatus
     """By the clock: `scheduled` until `not_before`, `expired` from `expires_at`."""
 
@@ -116,6 +119,9 @@ class Grant:
         reason: None | str
         reason = self.reason
 
+        approval_id: None | str
+        approval_id = self.approval_id
+
         status: str = self.status
 
         ended_at: None | str
@@ -142,6 +148,7 @@ class Grant:
                 "not_before": not_before,
                 "expires_at": expires_at,
                 "reason": reason,
+                "approval_id": approval_id,
                 "status": status,
                 "ended_at": ended_at,
                 "created_at": created_at,
@@ -274,6 +281,13 @@ class Grant:
 
         reason = _parse_reason(d.pop("reason"))
 
+        def _parse_approval_id(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        approval_id = _parse_approval_id(d.pop("approval_id"))
+
         status = check_grant_status(d.pop("status"))
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
@@ -307,6 +321,7 @@ class Grant:
             not_before=not_before,
             expires_at=expires_at,
             reason=reason,
+            approval_id=approval_id,
             status=status,
             ended_at=ended_at,
             created_at=created_at,

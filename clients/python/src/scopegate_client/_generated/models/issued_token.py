@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 from attrs import field as attrs_field
@@ -12,6 +12,7 @@ from ..types import UNSET, Unset
 if TYPE_CHECKING:
     from ..models.connect_settings import ConnectSettings
     from ..models.token import Token
+    from ..models.token_pickup import TokenPickup
 
 
 @define(kw_only=True)
@@ -30,8 +31,13 @@ class IssuedToken:
     secret_available: bool | Unset = True
     """False when a repeat of the request gets this answer: the secret is not kept."""
 
+    pickup: None | TokenPickup | Unset = UNSET
+    """With `delivery: pickup`: the link by which its recipient takes the secret."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.token_pickup import TokenPickup
+
         secret = self.secret
 
         token = self.token.to_dict()
@@ -39,6 +45,14 @@ class IssuedToken:
         connect = self.connect.to_dict()
 
         secret_available = self.secret_available
+
+        pickup: dict[str, Any] | None | Unset
+        if isinstance(self.pickup, Unset):
+            pickup = UNSET
+        elif isinstance(self.pickup, TokenPickup):
+            pickup = self.pickup.to_dict()
+        else:
+            pickup = self.pickup
 
         field_dict: dict[str, Any] = {}
         field_dict.update(
@@ -50,6 +64,8 @@ class IssuedToken:
         )
         if secret_available is not UNSET:
             field_dict["secret_available"] = secret_available
+        if pickup is not UNSET:
+            field_dict["pickup"] = pickup
         return field_dict
 
     @classmethod
@@ -57,6 +73,7 @@ class IssuedToken:
         """From what JSON has."""
         from ..models.connect_settings import ConnectSettings
         from ..models.token import Token
+        from ..models.token_pickup import TokenPickup
 
         d = dict(src_dict)
         secret = Secret(d.pop("secret"))
@@ -67,9 +84,27 @@ class IssuedToken:
 
         secret_available = d.pop("secret_available", UNSET)
 
+        def _parse_pickup(data: object) -> None | TokenPickup | Unset:
+            if data is None:
+                return data
+            if isinstance(data, Unset):
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                pickup_type_0 = TokenPickup.from_dict(data)
+
+                return pickup_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | TokenPickup | Unset, data)
+
+        pickup = _parse_pickup(d.pop("pickup", UNSET))
+
         return cls(
             secret=secret,
             token=token,
             connect=connect,
             secret_available=secret_available,
+            pickup=pickup,
         )

@@ -64,6 +64,10 @@ class Server:
     keep_arguments: KeepArguments
     """Which calls' arguments are kept on record: none, those that wait for an approval, or all."""
 
+    requestable: bool
+    """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
+    access to it. The members of its `owner_group_id` then decide such requests."""
+
     sync: ServerSync
     """How reading the server's tools went, the last time it was tried."""
 
@@ -134,6 +138,8 @@ class Server:
 
         keep_arguments: str = self.keep_arguments
 
+        requestable = self.requestable
+
         sync = self.sync.to_dict()
 
         instructions: str = self.instructions
@@ -175,6 +181,7 @@ class Server:
                 "status": status,
                 "new_tools": new_tools,
                 "keep_arguments": keep_arguments,
+                "requestable": requestable,
                 "sync": sync,
                 "instructions": instructions,
                 "tool_count": tool_count,
@@ -269,6 +276,8 @@ class Server:
 
         keep_arguments = check_keep_arguments(d.pop("keep_arguments"))
 
+        requestable = d.pop("requestable")
+
         sync = ServerSync.from_dict(d.pop("sync"))
 
         instructions = check_instructions_state(d.pop("instructions"))
@@ -326,6 +335,7 @@ class Server:
             status=status,
             new_tools=new_tools,
             keep_arguments=keep_arguments,
+            requestable=requestable,
             sync=sync,
             instructions=instructions,
             tool_count=tool_count,

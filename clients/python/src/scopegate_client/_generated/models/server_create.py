@@ -58,6 +58,10 @@ class ServerCreate:
     keep_arguments: KeepArguments | Unset = UNSET
     """Which calls' arguments are kept on record: none, those that wait for an approval, or all."""
 
+    requestable: bool | Unset = UNSET
+    """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
+    access to it. The members of its `owner_group_id` then decide such requests."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         slug = self.slug
@@ -130,6 +134,8 @@ class ServerCreate:
         if not isinstance(self.keep_arguments, Unset):
             keep_arguments = self.keep_arguments
 
+        requestable = self.requestable
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
@@ -160,6 +166,8 @@ class ServerCreate:
             field_dict["new_tools"] = new_tools
         if keep_arguments is not UNSET:
             field_dict["keep_arguments"] = keep_arguments
+        if requestable is not UNSET:
+            field_dict["requestable"] = requestable
         return field_dict
 
     @classmethod
@@ -284,6 +292,8 @@ class ServerCreate:
         else:
             keep_arguments = check_keep_arguments(_keep_arguments)
 
+        requestable = d.pop("requestable", UNSET)
+
         return cls(
             slug=slug,
             name=name,
@@ -298,4 +308,5 @@ class ServerCreate:
             status=status,
             new_tools=new_tools,
             keep_arguments=keep_arguments,
+            requestable=requestable,
         )

@@ -51,6 +51,10 @@ class ServerUpdate:
     keep_arguments: KeepArguments | Unset = UNSET
     """Which calls' arguments are kept on record: none, those that wait for an approval, or all."""
 
+    requestable: bool | Unset = UNSET
+    """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
+    access to it. The members of its `owner_group_id` then decide such requests."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         name = self.name
@@ -95,6 +99,8 @@ class ServerUpdate:
         if not isinstance(self.keep_arguments, Unset):
             keep_arguments = self.keep_arguments
 
+        requestable = self.requestable
+
         field_dict: dict[str, Any] = {}
         field_dict.update({})
         if name is not UNSET:
@@ -119,6 +125,8 @@ class ServerUpdate:
             field_dict["new_tools"] = new_tools
         if keep_arguments is not UNSET:
             field_dict["keep_arguments"] = keep_arguments
+        if requestable is not UNSET:
+            field_dict["requestable"] = requestable
         return field_dict
 
     @classmethod
@@ -183,6 +191,8 @@ class ServerUpdate:
         else:
             keep_arguments = check_keep_arguments(_keep_arguments)
 
+        requestable = d.pop("requestable", UNSET)
+
         return cls(
             name=name,
             description=description,
@@ -195,4 +205,5 @@ class ServerUpdate:
             status=status,
             new_tools=new_tools,
             keep_arguments=keep_arguments,
+            requestable=requestable,
         )

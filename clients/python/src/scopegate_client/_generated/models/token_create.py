@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 
+from ..models.token_delivery import TokenDelivery, check_token_delivery
 from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class TokenCreate:
     """Attenuate this token: for its identity or an agent that identity owns, with no wider scope and no
     later expiry."""
 
+    delivery: TokenDelivery | Unset = UNSET
+    """How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has one until
+    its recipient signs in and takes it by a link."""
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.grants_scope import GrantsScope
@@ -62,6 +67,10 @@ class TokenCreate:
         else:
             parent_id = self.parent_id
 
+        delivery: str | Unset = UNSET
+        if not isinstance(self.delivery, Unset):
+            delivery = self.delivery
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
@@ -75,6 +84,8 @@ class TokenCreate:
             field_dict["ip_allow"] = ip_allow
         if parent_id is not UNSET:
             field_dict["parent_id"] = parent_id
+        if delivery is not UNSET:
+            field_dict["delivery"] = delivery
         return field_dict
 
     @classmethod
@@ -118,6 +129,13 @@ class TokenCreate:
 
         parent_id = _parse_parent_id(d.pop("parent_id", UNSET))
 
+        _delivery = d.pop("delivery", UNSET)
+        delivery: TokenDelivery | Unset
+        if isinstance(_delivery, Unset):
+            delivery = UNSET
+        else:
+            delivery = check_token_delivery(_delivery)
+
         return cls(
             identity_id=identity_id,
             name=name,
@@ -125,4 +143,5 @@ class TokenCreate:
             expires_at=expires_at,
             ip_allow=ip_allow,
             parent_id=parent_id,
+            delivery=delivery,
         )

@@ -18,6 +18,8 @@ WebhookEvent = Literal[
     "identity.updated",
     "token.expiring",
     "token.issued",
+    "token.picked_up",
+    "token.pickup_reopened",
     "token.revoked",
     "token.rotated",
     "token.updated",

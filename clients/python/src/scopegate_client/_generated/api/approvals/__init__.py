@@ -9,15 +9,22 @@ from typing import Any, Literal, cast
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.access_narrowing import AccessNarrowing
+from ...models.all_tools import AllTools
 from ...models.approval import Approval
 from ...models.approval_arguments import ApprovalArguments
+from ...models.approval_kind import ApprovalKind
 from ...models.approval_status import ApprovalStatus
+from ...models.tools_by_names import ToolsByNames
+from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
 from . import approve_approval as _approve_approval
 from . import deny_approval as _deny_approval
 from . import get_approval as _get_approval
 from . import get_approval_arguments as _get_approval_arguments
 from . import list_approvals as _list_approvals
+from . import request_access as _request_access
+from . import withdraw_access_request as _withdraw_access_request
 
 
 class ApprovalsResource(Resource):
@@ -30,6 +37,7 @@ class ApprovalsResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         state: ApprovalStatus | Sequence[ApprovalStatus] | None = None,
+        kind: ApprovalKind | Sequence[ApprovalKind] | None = None,
         identity_id: str | Sequence[str] | None = None,
         token_id: str | Sequence[str] | None = None,
         server_id: str | Sequence[str] | None = None,
@@ -58,12 +66,53 @@ class ApprovalsResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 state=state,
+                kind=kind,
                 identity_id=identity_id,
                 token_id=token_id,
                 server_id=server_id,
                 tool=tool,
                 approver_group=approver_group,
                 cursor=cursor,
+            )
+        )
+
+    def request_access(
+        self,
+        *,
+        kind: Literal["access"],
+        server: str,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
+        expires_at: datetime.datetime,
+        reason: str,
+        identity_id: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Approval:
+        """Ask for access to a server.
+
+        For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-
+        servers`. It gives
+        nothing by itself: members of the group that owns the server decide, or whoever has
+        `approvals.decide`.
+
+        Needs the permission `self.write`.
+
+        Args:
+            server: The slug or the id of the server.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+            expires_at: Until when it is needed: at most a year from now.
+            reason: Why, for those who decide.
+            identity_id: The agent of yours that needs it; absent: you do.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+        return self._send(
+            _request_access.call(
+                kind=kind,
+                server=server,
+                tools=tools,
+                expires_at=expires_at,
+                reason=reason,
+                identity_id=identity_id,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -91,25 +140,30 @@ class ApprovalsResource(Resource):
         approval_id: str,
         *,
         reason: str | None | Unset = UNSET,
+        access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Let the call through, once.
+        """Let the call through, once, or give the access.
 
-        When the call is repeated with the same arguments, it runs, once. Needs the permission
-        `approvals.decide` or
-        membership of the group that the policy names; whose call it is may not.
+        When the call is repeated with the same arguments, it runs, once; access becomes a grant, as it was
+        asked for or,
+        by `access`, less of it. Needs the permission `approvals.decide` or membership of the group that
+        decides; whose call
+        or request it is may not.
 
         Needs the permission `self.read`.
 
         Args:
             approval_id: The id of an approval.
             reason: In your own words; the caller reads it.
+            access: Less than what is asked for; of requests for access alone.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
             _approve_approval.call(
                 approval_id,
                 reason=reason,
+                access=access,
                 if_match=if_match,
             )
         )
@@ -142,9 +196,9 @@ class ApprovalsResource(Resource):
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Refuse the call.
+        """Refuse the call, or the access.
 
-        The caller is told, with the reason. Needs what approving needs.
+        Whoever asked is told, with the reason. Needs what approving needs.
 
         Needs the permission `self.read`.
 
@@ -161,6 +215,29 @@ class ApprovalsResource(Resource):
             )
         )
 
+    def withdraw_access_request(
+        self,
+        approval_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Approval:
+        """Take back a request for access.
+
+        Of your own, or of an agent that you answer for, as long as nobody has decided.
+
+        Needs the permission `self.write`.
+
+        Args:
+            approval_id: The id of an approval.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _withdraw_access_request.call(
+                approval_id,
+                if_match=if_match,
+            )
+        )
+
 
 class AsyncApprovalsResource(AsyncResource):
     """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
@@ -172,6 +249,7 @@ class AsyncApprovalsResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         state: ApprovalStatus | Sequence[ApprovalStatus] | None = None,
+        kind: ApprovalKind | Sequence[ApprovalKind] | None = None,
         identity_id: str | Sequence[str] | None = None,
         token_id: str | Sequence[str] | None = None,
         server_id: str | Sequence[str] | None = None,
@@ -200,12 +278,53 @@ class AsyncApprovalsResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 state=state,
+                kind=kind,
                 identity_id=identity_id,
                 token_id=token_id,
                 server_id=server_id,
                 tool=tool,
                 approver_group=approver_group,
                 cursor=cursor,
+            )
+        )
+
+    async def request_access(
+        self,
+        *,
+        kind: Literal["access"],
+        server: str,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
+        expires_at: datetime.datetime,
+        reason: str,
+        identity_id: str | None | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Approval:
+        """Ask for access to a server.
+
+        For yourself, or for an agent that you answer for, to a server of `GET /api/v1/me/requestable-
+        servers`. It gives
+        nothing by itself: members of the group that owns the server decide, or whoever has
+        `approvals.decide`.
+
+        Needs the permission `self.write`.
+
+        Args:
+            server: The slug or the id of the server.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+            expires_at: Until when it is needed: at most a year from now.
+            reason: Why, for those who decide.
+            identity_id: The agent of yours that needs it; absent: you do.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+        return await self._send(
+            _request_access.call(
+                kind=kind,
+                server=server,
+                tools=tools,
+                expires_at=expires_at,
+                reason=reason,
+                identity_id=identity_id,
+                idempotency_key=idempotency_key,
             )
         )
 
@@ -233,25 +352,30 @@ class AsyncApprovalsResource(AsyncResource):
         approval_id: str,
         *,
         reason: str | None | Unset = UNSET,
+        access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Let the call through, once.
+        """Let the call through, once, or give the access.
 
-        When the call is repeated with the same arguments, it runs, once. Needs the permission
-        `approvals.decide` or
-        membership of the group that the policy names; whose call it is may not.
+        When the call is repeated with the same arguments, it runs, once; access becomes a grant, as it was
+        asked for or,
+        by `access`, less of it. Needs the permission `approvals.decide` or membership of the group that
+        decides; whose call
+        or request it is may not.
 
         Needs the permission `self.read`.
 
         Args:
             approval_id: The id of an approval.
             reason: In your own words; the caller reads it.
+            access: Less than what is asked for; of requests for access alone.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
             _approve_approval.call(
                 approval_id,
                 reason=reason,
+                access=access,
                 if_match=if_match,
             )
         )
@@ -284,9 +408,9 @@ class AsyncApprovalsResource(AsyncResource):
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Approval:
-        """Refuse the call.
+        """Refuse the call, or the access.
 
-        The caller is told, with the reason. Needs what approving needs.
+        Whoever asked is told, with the reason. Needs what approving needs.
 
         Needs the permission `self.read`.
 
@@ -299,6 +423,29 @@ class AsyncApprovalsResource(AsyncResource):
             _deny_approval.call(
                 approval_id,
                 reason=reason,
+                if_match=if_match,
+            )
+        )
+
+    async def withdraw_access_request(
+        self,
+        approval_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> Approval:
+        """Take back a request for access.
+
+        Of your own, or of an agent that you answer for, as long as nobody has decided.
+
+        Needs the permission `self.write`.
+
+        Args:
+            approval_id: The id of an approval.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _withdraw_access_request.call(
+                approval_id,
                 if_match=if_match,
             )
         )

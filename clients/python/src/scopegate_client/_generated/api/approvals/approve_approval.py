@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ...._call import (
     Call,
+    JsonObject,
     entity_tag,
     path_of,
     sent_body,
 )
+from ...models.access_narrowing import AccessNarrowing
 from ...models.approval import Approval
 from ...types import UNSET, Unset
 
@@ -16,6 +18,7 @@ def call(
     approval_id: str,
     *,
     reason: str | None | Unset = UNSET,
+    access: AccessNarrowing | JsonObject | None | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Approval]:
     """The request."""
@@ -32,6 +35,7 @@ def call(
         json=sent_body(
             {
                 "reason": reason,
+                "access": access,
             }
         ),
         read=Approval.from_dict,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ...._call import (
     Call,
 )
+from ...models.approval_kind import ApprovalKind
 from ...models.approval_page import ApprovalPage
 from ...models.approval_status import ApprovalStatus
 
@@ -19,6 +20,7 @@ def call(
     created_after: datetime.datetime | None = None,
     created_before: datetime.datetime | None = None,
     state: ApprovalStatus | Sequence[ApprovalStatus] | None = None,
+    kind: ApprovalKind | Sequence[ApprovalKind] | None = None,
     identity_id: str | Sequence[str] | None = None,
     token_id: str | Sequence[str] | None = None,
     server_id: str | Sequence[str] | None = None,
@@ -36,6 +38,7 @@ def call(
             "created_after": created_after,
             "created_before": created_before,
             "state": state,
+            "kind": kind,
             "identity_id": identity_id,
             "token_id": token_id,
             "server_id": server_id,

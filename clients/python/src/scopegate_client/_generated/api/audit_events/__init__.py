@@ -12,11 +12,16 @@ from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.audit_arguments import AuditArguments
 from ...models.audit_decision import AuditDecision
 from ...models.audit_event import AuditEvent
+from ...models.audit_export_format import AuditExportFormat
 from ...models.audit_outcome import AuditOutcome
+from ...models.audit_stats import AuditStats
 from ...types import UNSET, Unset
+from . import export_audit_events as _export_audit_events
 from . import get_audit_event as _get_audit_event
 from . import get_audit_event_arguments as _get_audit_event_arguments
+from . import get_audit_stats as _get_audit_stats
 from . import list_audit_events as _list_audit_events
+from . import stream_audit_events as _stream_audit_events
 
 
 class AuditEventsResource(Resource):
@@ -25,7 +30,6 @@ class AuditEventsResource(Resource):
     def list(
         self,
         *,
-        page_size: int | None = None,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
         action: str | Sequence[str] | None = None,
@@ -47,23 +51,23 @@ class AuditEventsResource(Resource):
         request_id: str | Sequence[str] | None = None,
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
+        page_size: int | None = None,
     ) -> Listing[AuditEvent]:
         """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
 
         Needs the permission `audit.read`.
 
         Args:
-            page_size: How many to fetch at a time, at most 200.
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
             policy_id: Policies that decided.
             observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
             q: Text in the names of identities, service accounts and servers.
+            page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
             lambda cursor: _list_audit_events.call(
-                limit=page_size,
                 since=since,
                 until=until,
                 action=action,
@@ -85,6 +89,7 @@ class AuditEventsResource(Resource):
                 request_id=request_id,
                 trace_id=trace_id,
                 q=q,
+                limit=page_size,
                 cursor=cursor,
             )
         )
@@ -162,6 +167,182 @@ class AuditEventsResource(Resource):
             interval=interval,
         )
 
+    def export(
+        self,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+        format: AuditExportFormat | None = None,
+    ) -> str:
+        """Everything that matches and is on record now, in the order of commits.
+
+        Outcomes are items of their own.
+
+        However much it is. In `csv`, a cell that a spreadsheet could take for a formula begins with an
+        apostrophe. An answer that
+        is not whole has no proper end: its last chunk is missing, and the client says that the connection
+        broke off.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            q: Text in the names of identities, service accounts and servers.
+            format: How the events are written.
+        """
+        return self._send(
+            _export_audit_events.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                format=format,
+            )
+        )
+
+    def get_audit_stats(
+        self,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+    ) -> AuditStats:
+        """How many events there were, by the hour.
+
+        Cheap however long the trail is, and of the moment.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            since: Counts from the hour that this is in; by default the last 24 hours.
+            until: Counts to the end of the hour before this time, or that it is in; by default now.
+        """
+        return self._send(
+            _get_audit_stats.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+            )
+        )
+
+    def stream(
+        self,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+        after: str | None = None,
+        last_event_id: str | None = None,
+    ) -> str:
+        """Events as they are recorded, as server-sent events, in the order of commits and without skipping any.
+
+        `data` is an audit event; `id` is where to go on, with `Last-Event-ID` or `after`. Outcomes are
+        items of their own.
+        An event `ended` says the `code` of why it ended: `unauthenticated` or `forbidden` when the caller's
+        right did.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            q: Text in the names of identities, service accounts and servers.
+            after: Where to go on: the `id` of the last event that was received, or a `next_cursor` of a poll with
+                the same filters; empty for everything from the beginning. Without it, the stream begins now.
+                The header `Last-Event-ID` counts before it.
+            last_event_id: The `id` of the last event that was received.
+        """
+        return self._send(
+            _stream_audit_events.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                after=after,
+                last_event_id=last_event_id,
+            )
+        )
+
     def get(
         self,
         event_id: str,
@@ -205,7 +386,6 @@ class AsyncAuditEventsResource(AsyncResource):
     def list(
         self,
         *,
-        page_size: int | None = None,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
         action: str | Sequence[str] | None = None,
@@ -227,23 +407,23 @@ class AsyncAuditEventsResource(AsyncResource):
         request_id: str | Sequence[str] | None = None,
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
+        page_size: int | None = None,
     ) -> AsyncListing[AuditEvent]:
         """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
 
         Needs the permission `audit.read`.
 
         Args:
-            page_size: How many to fetch at a time, at most 200.
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
             policy_id: Policies that decided.
             observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
             q: Text in the names of identities, service accounts and servers.
+            page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
             lambda cursor: _list_audit_events.call(
-                limit=page_size,
                 since=since,
                 until=until,
                 action=action,
@@ -265,6 +445,7 @@ class AsyncAuditEventsResource(AsyncResource):
                 request_id=request_id,
                 trace_id=trace_id,
                 q=q,
+                limit=page_size,
                 cursor=cursor,
             )
         )
@@ -340,6 +521,182 @@ class AsyncAuditEventsResource(AsyncResource):
             after,
             wait=wait,
             interval=interval,
+        )
+
+    async def export(
+        self,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+        format: AuditExportFormat | None = None,
+    ) -> str:
+        """Everything that matches and is on record now, in the order of commits.
+
+        Outcomes are items of their own.
+
+        However much it is. In `csv`, a cell that a spreadsheet could take for a formula begins with an
+        apostrophe. An answer that
+        is not whole has no proper end: its last chunk is missing, and the client says that the connection
+        broke off.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            q: Text in the names of identities, service accounts and servers.
+            format: How the events are written.
+        """
+        return await self._send(
+            _export_audit_events.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                format=format,
+            )
+        )
+
+    async def get_audit_stats(
+        self,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+    ) -> AuditStats:
+        """How many events there were, by the hour.
+
+        Cheap however long the trail is, and of the moment.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            since: Counts from the hour that this is in; by default the last 24 hours.
+            until: Counts to the end of the hour before this time, or that it is in; by default now.
+        """
+        return await self._send(
+            _get_audit_stats.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+            )
+        )
+
+    async def stream(
+        self,
+        *,
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        action: str | Sequence[str] | None = None,
+        decision: AuditDecision | Sequence[AuditDecision] | None = None,
+        reason_code: str | Sequence[str] | None = None,
+        outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
+        actor_id: str | Sequence[str] | None = None,
+        actor_type: str | Sequence[str] | None = None,
+        on_behalf_of: str | Sequence[str] | None = None,
+        token_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
+        tool: str | Sequence[str] | None = None,
+        object_id: str | Sequence[str] | None = None,
+        policy_id: str | Sequence[str] | None = None,
+        observed_policy_id: str | Sequence[str] | None = None,
+        client_ip: str | Sequence[str] | None = None,
+        client_name: str | Sequence[str] | None = None,
+        arguments_digest: str | Sequence[str] | None = None,
+        request_id: str | Sequence[str] | None = None,
+        trace_id: str | Sequence[str] | None = None,
+        q: str | None = None,
+        after: str | None = None,
+        last_event_id: str | None = None,
+    ) -> str:
+        """Events as they are recorded, as server-sent events, in the order of commits and without skipping any.
+
+        `data` is an audit event; `id` is where to go on, with `Last-Event-ID` or `after`. Outcomes are
+        items of their own.
+        An event `ended` says the `code` of why it ended: `unauthenticated` or `forbidden` when the caller's
+        right did.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            since: Only events at this time or later.
+            until: Only events before this time.
+            outcome: Needs `since`.
+            policy_id: Policies that decided.
+            observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            q: Text in the names of identities, service accounts and servers.
+            after: Where to go on: the `id` of the last event that was received, or a `next_cursor` of a poll with
+                the same filters; empty for everything from the beginning. Without it, the stream begins now.
+                The header `Last-Event-ID` counts before it.
+            last_event_id: The `id` of the last event that was received.
+        """
+        return await self._send(
+            _stream_audit_events.call(
+                since=since,
+                until=until,
+                action=action,
+                decision=decision,
+                reason_code=reason_code,
+                outcome=outcome,
+                actor_id=actor_id,
+                actor_type=actor_type,
+                on_behalf_of=on_behalf_of,
+                token_id=token_id,
+                server_id=server_id,
+                tool=tool,
+                object_id=object_id,
+                policy_id=policy_id,
+                observed_policy_id=observed_policy_id,
+                client_ip=client_ip,
+                client_name=client_name,
+                arguments_digest=arguments_digest,
+                request_id=request_id,
+                trace_id=trace_id,
+                q=q,
+                after=after,
+                last_event_id=last_event_id,
+            )
         )
 
     async def get(

@@ -15,9 +15,6 @@ from ...models.audit_outcome import AuditOutcome
 
 def call(
     *,
-    limit: int | None = None,
-    cursor: str | None = None,
-    after: str | None = None,
     since: datetime.datetime | None = None,
     until: datetime.datetime | None = None,
     action: str | Sequence[str] | None = None,
@@ -39,6 +36,9 @@ def call(
     request_id: str | Sequence[str] | None = None,
     trace_id: str | Sequence[str] | None = None,
     q: str | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+    after: str | None = None,
 ) -> Call[AuditEventPage]:
     """The request."""
     return Call(
@@ -46,9 +46,6 @@ def call(
         method="GET",
         path="/api/v1/audit-events",
         query={
-            "limit": limit,
-            "cursor": cursor,
-            "after": after,
             "since": since,
             "until": until,
             "action": action,
@@ -70,6 +67,9 @@ def call(
             "request_id": request_id,
             "trace_id": trace_id,
             "q": q,
+            "limit": limit,
+            "cursor": cursor,
+            "after": after,
         },
         read=AuditEventPage.from_dict,
     )

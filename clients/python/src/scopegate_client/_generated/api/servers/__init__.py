@@ -101,6 +101,7 @@ class ServersResource(Resource):
         status: ServerStatus | Unset = UNSET,
         new_tools: NewTools | Unset = UNSET,
         keep_arguments: KeepArguments | Unset = UNSET,
+        requestable: bool | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Server:
         """Register a server.
@@ -123,6 +124,8 @@ class ServersResource(Resource):
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
+                access to it. The members of its `owner_group_id` then decide such requests.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -140,6 +143,7 @@ class ServersResource(Resource):
                 status=status,
                 new_tools=new_tools,
                 keep_arguments=keep_arguments,
+                requestable=requestable,
                 idempotency_key=idempotency_key,
             )
         )
@@ -203,6 +207,7 @@ class ServersResource(Resource):
         status: ServerStatus | Unset = UNSET,
         new_tools: NewTools | Unset = UNSET,
         keep_arguments: KeepArguments | Unset = UNSET,
+        requestable: bool | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Server:
         """Change a server (merge patch).
@@ -224,6 +229,8 @@ class ServersResource(Resource):
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
+                access to it. The members of its `owner_group_id` then decide such requests.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -240,6 +247,7 @@ class ServersResource(Resource):
                 status=status,
                 new_tools=new_tools,
                 keep_arguments=keep_arguments,
+                requestable=requestable,
                 if_match=if_match,
             )
         )
@@ -487,6 +495,7 @@ class AsyncServersResource(AsyncResource):
         status: ServerStatus | Unset = UNSET,
         new_tools: NewTools | Unset = UNSET,
         keep_arguments: KeepArguments | Unset = UNSET,
+        requestable: bool | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Server:
         """Register a server.
@@ -509,6 +518,8 @@ class AsyncServersResource(AsyncResource):
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
+                access to it. The members of its `owner_group_id` then decide such requests.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -526,6 +537,7 @@ class AsyncServersResource(AsyncResource):
                 status=status,
                 new_tools=new_tools,
                 keep_arguments=keep_arguments,
+                requestable=requestable,
                 idempotency_key=idempotency_key,
             )
         )
@@ -589,6 +601,7 @@ class AsyncServersResource(AsyncResource):
         status: ServerStatus | Unset = UNSET,
         new_tools: NewTools | Unset = UNSET,
         keep_arguments: KeepArguments | Unset = UNSET,
+        requestable: bool | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Server:
         """Change a server (merge patch).
@@ -610,6 +623,8 @@ class AsyncServersResource(AsyncResource):
             status: A `disabled` server is listed to nobody and called by nobody.
             new_tools: What becomes of tools that a later sync finds: `quarantine` holds them until approved.
             keep_arguments: Which calls' arguments are kept on record: none, those that wait for an approval, or all.
+            requestable: Whether everybody who can sign in sees the server and its tools by their names, and may ask for
+                access to it. The members of its `owner_group_id` then decide such requests.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -626,6 +641,7 @@ class AsyncServersResource(AsyncResource):
                 status=status,
                 new_tools=new_tools,
                 keep_arguments=keep_arguments,
+                requestable=requestable,
                 if_match=if_match,
             )
         )

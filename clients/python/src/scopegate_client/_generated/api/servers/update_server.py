@@ -33,6 +33,7 @@ def call(
     status: ServerStatus | Unset = UNSET,
     new_tools: NewTools | Unset = UNSET,
     keep_arguments: KeepArguments | Unset = UNSET,
+    requestable: bool | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Server]:
     """The request."""
@@ -59,6 +60,7 @@ def call(
                 "status": status,
                 "new_tools": new_tools,
                 "keep_arguments": keep_arguments,
+                "requestable": requestable,
             }
         ),
         read=Server.from_dict,

@@ -9,19 +9,28 @@ from typing import Any, Literal, cast
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.connection_check import ConnectionCheck
 from ...models.grants_scope import GrantsScope
 from ...models.issued_token import IssuedToken
 from ...models.listed_scope import ListedScope
+from ...models.secret import Secret
 from ...models.token import Token
 from ...models.token_bulk_revocation import TokenBulkRevocation
 from ...models.token_bulk_revoke_filter import TokenBulkRevokeFilter
+from ...models.token_delivery import TokenDelivery
 from ...models.token_order import TokenOrder
+from ...models.token_pickup import TokenPickup
 from ...models.token_revocation import TokenRevocation
 from ...models.token_status import TokenStatus
 from ...types import UNSET, Unset
 from . import bulk_revoke_tokens as _bulk_revoke_tokens
+from . import cancel_token_pickup as _cancel_token_pickup
+from . import check_token as _check_token
 from . import create_token as _create_token
+from . import create_token_pickup as _create_token_pickup
 from . import get_token as _get_token
+from . import get_token_pickup as _get_token_pickup
+from . import list_token_pickups as _list_token_pickups
 from . import list_tokens as _list_tokens
 from . import narrow_token as _narrow_token
 from . import revoke_token as _revoke_token
@@ -86,11 +95,14 @@ class TokensResource(Resource):
         expires_at: datetime.datetime,
         ip_allow: Sequence[str] | Unset = UNSET,
         parent_id: str | None | Unset = UNSET,
+        delivery: TokenDelivery | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
-        The secret is in this answer and nowhere else.
+        The secret is in this answer and nowhere else; with `delivery: pickup` there is none until its
+        recipient signs
+        in and takes it by the link in `pickup`.
 
         Needs the permission `tokens.issue`.
 
@@ -102,6 +114,8 @@ class TokensResource(Resource):
             ip_allow: Ranges the token may be used from; empty: anywhere.
             parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
                 no later expiry.
+            delivery: How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has one
+                until its recipient signs in and takes it by a link.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -112,6 +126,7 @@ class TokensResource(Resource):
                 expires_at=expires_at,
                 ip_allow=ip_allow,
                 parent_id=parent_id,
+                delivery=delivery,
                 idempotency_key=idempotency_key,
             )
         )
@@ -187,6 +202,140 @@ class TokensResource(Resource):
                 name=name,
                 scope=scope,
                 expires_at=expires_at,
+                if_match=if_match,
+            )
+        )
+
+    def check(
+        self,
+        token_id: str,
+        *,
+        secret: Secret | str | Unset = UNSET,
+        server_ids: Sequence[str] | Unset = UNSET,
+    ) -> ConnectionCheck:
+        """Check whether a token works.
+
+        The same of any token. Whoever may explain access is told why the last request was refused, and
+        whoever may read
+        servers why one does not answer.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+            server_ids: The servers to ask; without, the first 8 in reach by slug.
+        """
+        return self._send(
+            _check_token.call(
+                token_id,
+                secret=secret,
+                server_ids=server_ids,
+            )
+        )
+
+    def list_pickups(
+        self,
+        token_id: str,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+    ) -> Listing[TokenPickup]:
+        """List a token's pick-up links, newest first.
+
+        What became of each; one at most waits.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+        """
+        return self._list(
+            lambda cursor: _list_token_pickups.call(
+                token_id,
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                cursor=cursor,
+            )
+        )
+
+    def create_pickup(
+        self,
+        token_id: str,
+        *,
+        overlap_s: int | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> TokenPickup:
+        """Make a link by which a token's secret is picked up.
+
+        For somebody who lost the secret, or the link. Once it is used, the secrets so far work for
+        `overlap_s` more
+        seconds; until then nothing changes for them. A link that waits is cancelled.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            overlap_s: How many seconds the secrets so far still work once the new one is taken; until then they all
+                do.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+        return self._send(
+            _create_token_pickup.call(
+                token_id,
+                overlap_s=overlap_s,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    def get_pickup(
+        self,
+        token_id: str,
+        pickup_id: str,
+    ) -> TokenPickup:
+        """Read one pick-up link.
+
+        Whether it waits, was used, and when.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+            pickup_id: The id of a pick-up link.
+        """
+        return self._send(
+            _get_token_pickup.call(
+                token_id,
+                pickup_id,
+            )
+        )
+
+    def cancel_pickup(
+        self,
+        token_id: str,
+        pickup_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> TokenPickup:
+        """Take a pick-up link back.
+
+        Nobody can use it any more. A repeat changes nothing; one that was used cannot be taken back.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            pickup_id: The id of a pick-up link.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return self._send(
+            _cancel_token_pickup.call(
+                token_id,
+                pickup_id,
                 if_match=if_match,
             )
         )
@@ -306,11 +455,14 @@ class AsyncTokensResource(AsyncResource):
         expires_at: datetime.datetime,
         ip_allow: Sequence[str] | Unset = UNSET,
         parent_id: str | None | Unset = UNSET,
+        delivery: TokenDelivery | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
-        The secret is in this answer and nowhere else.
+        The secret is in this answer and nowhere else; with `delivery: pickup` there is none until its
+        recipient signs
+        in and takes it by the link in `pickup`.
 
         Needs the permission `tokens.issue`.
 
@@ -322,6 +474,8 @@ class AsyncTokensResource(AsyncResource):
             ip_allow: Ranges the token may be used from; empty: anywhere.
             parent_id: Attenuate this token: for its identity or an agent that identity owns, with no wider scope and
                 no later expiry.
+            delivery: How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has one
+                until its recipient signs in and takes it by a link.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -332,6 +486,7 @@ class AsyncTokensResource(AsyncResource):
                 expires_at=expires_at,
                 ip_allow=ip_allow,
                 parent_id=parent_id,
+                delivery=delivery,
                 idempotency_key=idempotency_key,
             )
         )
@@ -407,6 +562,140 @@ class AsyncTokensResource(AsyncResource):
                 name=name,
                 scope=scope,
                 expires_at=expires_at,
+                if_match=if_match,
+            )
+        )
+
+    async def check(
+        self,
+        token_id: str,
+        *,
+        secret: Secret | str | Unset = UNSET,
+        server_ids: Sequence[str] | Unset = UNSET,
+    ) -> ConnectionCheck:
+        """Check whether a token works.
+
+        The same of any token. Whoever may explain access is told why the last request was refused, and
+        whoever may read
+        servers why one does not answer.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+            server_ids: The servers to ask; without, the first 8 in reach by slug.
+        """
+        return await self._send(
+            _check_token.call(
+                token_id,
+                secret=secret,
+                server_ids=server_ids,
+            )
+        )
+
+    def list_pickups(
+        self,
+        token_id: str,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+    ) -> AsyncListing[TokenPickup]:
+        """List a token's pick-up links, newest first.
+
+        What became of each; one at most waits.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+        """
+        return self._list(
+            lambda cursor: _list_token_pickups.call(
+                token_id,
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                cursor=cursor,
+            )
+        )
+
+    async def create_pickup(
+        self,
+        token_id: str,
+        *,
+        overlap_s: int | Unset = UNSET,
+        idempotency_key: str | None = None,
+    ) -> TokenPickup:
+        """Make a link by which a token's secret is picked up.
+
+        For somebody who lost the secret, or the link. Once it is used, the secrets so far work for
+        `overlap_s` more
+        seconds; until then nothing changes for them. A link that waits is cancelled.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            overlap_s: How many seconds the secrets so far still work once the new one is taken; until then they all
+                do.
+            idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
+        """
+        return await self._send(
+            _create_token_pickup.call(
+                token_id,
+                overlap_s=overlap_s,
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def get_pickup(
+        self,
+        token_id: str,
+        pickup_id: str,
+    ) -> TokenPickup:
+        """Read one pick-up link.
+
+        Whether it waits, was used, and when.
+
+        Needs the permission `tokens.read`.
+
+        Args:
+            token_id: The id of a token.
+            pickup_id: The id of a pick-up link.
+        """
+        return await self._send(
+            _get_token_pickup.call(
+                token_id,
+                pickup_id,
+            )
+        )
+
+    async def cancel_pickup(
+        self,
+        token_id: str,
+        pickup_id: str,
+        *,
+        if_match: int | str | None = None,
+    ) -> TokenPickup:
+        """Take a pick-up link back.
+
+        Nobody can use it any more. A repeat changes nothing; one that was used cannot be taken back.
+
+        Needs the permission `tokens.issue`.
+
+        Args:
+            token_id: The id of a token.
+            pickup_id: The id of a pick-up link.
+            if_match: The `revision` that you have seen: the change is refused if there is another by now.
+        """
+        return await self._send(
+            _cancel_token_pickup.call(
+                token_id,
+                pickup_id,
                 if_match=if_match,
             )
         )

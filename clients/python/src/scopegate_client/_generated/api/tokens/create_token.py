@@ -13,6 +13,7 @@ from ...._call import (
 from ...models.grants_scope import GrantsScope
 from ...models.issued_token import IssuedToken
 from ...models.listed_scope import ListedScope
+from ...models.token_delivery import TokenDelivery
 from ...types import UNSET, Unset
 
 
@@ -24,6 +25,7 @@ def call(
     expires_at: datetime.datetime,
     ip_allow: Sequence[str] | Unset = UNSET,
     parent_id: str | None | Unset = UNSET,
+    delivery: TokenDelivery | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[IssuedToken]:
     """The request."""
@@ -41,6 +43,7 @@ def call(
                 "expires_at": expires_at,
                 "ip_allow": ip_allow,
                 "parent_id": parent_id,
+                "delivery": delivery,
             }
         ),
         read=IssuedToken.from_dict,
