@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.errors import NotFound, TooManyRequests
+from app.domain.errors import TooManyRequests
 from app.domain.objects import Address
 from app.features.access.connection import look
 from app.features.access.connection_schemas import ConnectionCheck, ConnectionCheckRequest
@@ -16,9 +16,8 @@ from app.features.access.routes import CurrentSnapshot
 from app.features.access.scenes import Scenes
 from app.features.access.snapshot import AccessSnapshot
 from app.features.audit.record import record
-from app.features.identities.models import Identity
-from app.features.tokens.models import Token
-from app.kit.authorization import Caller, Permission, requires
+from app.features.tokens.own import find_own_token, person_of
+from app.kit.authorization import Caller, CanWriteSelf, Permission, requires
 from app.kit.database import Session, TransactionalRoute, commit
 from app.kit.ids import TokenId
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
@@ -105,7 +104,7 @@ CurrentChecks = Annotated[ConnectionChecks, Depends(get_checks)]
 async def check_own_token(
     token_id: TokenId,
     body: ConnectionCheckRequest,
-    caller: Annotated[Caller, requires(Permission.SELF_WRITE)],
+    caller: CanWriteSelf,
     session: Session,
     runtime: CurrentRuntime,
     snapshot: CurrentSnapshot,
@@ -117,7 +116,7 @@ async def check_own_token(
 
     Of one's own tokens and those of agents that one answers for.
     """
-    await require_own(session, caller, token_id)
+    await find_own_token(session, person_of(caller), token_id)
     return await checks.run(request, session, runtime, snapshot, caller, token_id, body)
 
 
@@ -140,14 +139,6 @@ async def check_token(
     """The same of any token. Whoever may explain access is told why the last request was refused, and whoever may read
     servers why one does not answer."""
     return await checks.run(request, session, runtime, snapshot, caller, token_id, body)
-
-
-async def require_own(session: AsyncSession, caller: Caller, token_id: UUID) -> None:
-    """Raise ``NotFound`` unless the token is the caller's, or of an agent that the caller answers for."""
-    row = await session.get(Token, token_id)
-    holder = None if row is None else await session.get(Identity, row.identity_id)
-    if holder is None or caller.identity_id is None or caller.identity_id not in (holder.id, holder.owner_id):
-        raise NotFound("You have no such token.")
 
 
 def _address(request: Request) -> Address | None:

@@ -1,9 +1,11 @@
 """A check says whether a token works, and where it does not, why: to its holder no more than the gateway would."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,15 +14,15 @@ from sqlalchemy import text
 
 from app.features.access.connection_routes import CHECKS_A_MINUTE, ConnectionChecks
 from app.features.access.meanings import HIDDEN, MEANINGS
-from app.kit.authorization import Role
-from app.kit.crypto import Peppers
+from app.kit.authorization import Caller, Role
 from app.kit.database import make_engine
-from app.kit.ids import IDENTITY, TOKEN, format_id, new_id
+from app.kit.ids import TOKEN, format_id, new_id
 from app.kit.outbound import AddressPolicy, OutboundClient
 from app.main import Scopegate
-from tests.api import Account, ApiAs, client_of, make_account
+from tests.api import Account, ApiAs
 from tests.features.access.recorded import record_call
-from tests.features.principals import Json, Sessions, agent, fresh, grant, made, person
+from tests.features.callers import SignedIn, taken_at_their_word
+from tests.features.principals import Json, Sessions, agent, fresh, grant, made, person, plain
 from tests.features.tools.upstreams import answer, mcp_server, serving, tool
 
 V1 = "/api/v1"
@@ -33,6 +35,18 @@ async def app(app: Scopegate) -> AsyncIterator[Scopegate]:
     app.api.state.runtime = replace(app.api.state.runtime, outbound=client)
     yield app
     await client.aclose()
+
+
+@pytest.fixture
+async def signed_in(app: Scopegate) -> AsyncIterator[SignedIn]:
+    """Makes clients of people who are taken at their word."""
+    async with taken_at_their_word(app) as make:
+        yield make
+
+
+def holder_of(identity: Json) -> Caller:
+    """Somebody who signed in and has no role."""
+    return Caller("identity", plain(identity), frozenset(), plain(identity))
 
 
 async def issued(api: httpx2.AsyncClient, holder: Json, **fields: Any) -> tuple[Json, str]:
@@ -235,60 +249,58 @@ async def test_no_connection_to_the_database_is_held_while_servers_are_asked(
 
 
 async def test_the_holder_is_told_no_more_of_a_refusal_than_the_gateway_told(
-    api: httpx2.AsyncClient, app: Scopegate, sessions: Sessions, peppers: Peppers
+    api: httpx2.AsyncClient, signed_in: SignedIn, sessions: Sessions
 ) -> None:
-    account = await make_account(sessions, peppers, Role.PROVISIONER)
-    me = {"id": format_id(IDENTITY, account.owner_id)}
+    me = await person(api)
+    mine = signed_in(holder_of(me))
     token, _ = await issued(api, me)
     server = await registered(api, "http://127.0.0.1:1/", sync=False)
-    async with client_of(app, account.bearer) as mine:
-        seen = []
-        for reason in sorted(HIDDEN):
-            event = await record_call(sessions, token, server, "refund", None, decision="deny", reason_code=reason)
-            last = step(await checked(mine, token, own=True), "last_refusal")
-            assert last.pop("event_id") == event
-            last.pop("detail")
-            seen.append(last)
-            told = step(await checked(api, token), "last_refusal")
-            assert (told["code"], told["state"]) == (reason, "warn")
-            assert told["remedy"] == MEANINGS[reason].remedy
-        assert all(one == seen[0] for one in seen)
-        assert seen[0]["code"] == "out_of_reach"
-        await record_call(sessions, token, server, "refund", None, decision="deny", reason_code="policy_denied")
-        assert step(await checked(mine, token, own=True), "last_refusal")["code"] == "policy_denied"
-        await record_call(sessions, token, server, "refund", None, decision="allow", reason_code="granted")
-        since = step(await checked(mine, token, own=True), "last_refusal")
-        assert (since["state"], since["code"]) == ("ok", "policy_denied")
+    seen = []
+    for reason in sorted(HIDDEN):
+        refused = {"decision": "deny", "reason_code": reason}
+        event = await record_call(sessions, token, server, "refund", None, **refused)
+        last = step(await checked(mine, token, own=True), "last_refusal")
+        assert last.pop("event_id") == event
+        last.pop("detail")
+        seen.append(last)
+        told = step(await checked(api, token), "last_refusal")
+        assert (told["code"], told["state"]) == (reason, "warn")
+        assert told["remedy"] == MEANINGS[reason].remedy
+    assert all(one == seen[0] for one in seen)
+    assert seen[0]["code"] == "out_of_reach"
+    await record_call(sessions, token, server, "refund", None, decision="deny", reason_code="policy_denied")
+    assert step(await checked(mine, token, own=True), "last_refusal")["code"] == "policy_denied"
+    await record_call(sessions, token, server, "refund", None, decision="allow", reason_code="granted")
+    since = step(await checked(mine, token, own=True), "last_refusal")
+    assert (since["state"], since["code"]) == ("ok", "policy_denied")
 
 
-async def test_a_holder_is_not_told_where_a_server_is(
-    api: httpx2.AsyncClient, app: Scopegate, sessions: Sessions, peppers: Peppers
-) -> None:
-    account = await make_account(sessions, peppers, Role.PROVISIONER)
-    me = {"id": format_id(IDENTITY, account.owner_id)}
+async def test_a_holder_is_not_told_where_a_server_is(api: httpx2.AsyncClient, signed_in: SignedIn) -> None:
+    me = await person(api)
     await grant(api, me)
     token, _ = await issued(api, me)
     await registered(api, "http://127.0.0.1:1/", sync=False)
-    async with client_of(app, account.bearer) as mine:
-        asked = step(await checked(mine, token, own=True), "server")
-    assert asked["detail"] == "It cannot be reached."
+    told = step(await checked(signed_in(holder_of(me)), token, own=True), "server")
+    assert told["detail"] == "It cannot be reached."
 
 
 async def test_only_those_who_hold_a_token_or_answer_for_its_agent_check_it_as_theirs(
-    api: httpx2.AsyncClient, app: Scopegate, sessions: Sessions, peppers: Peppers, api_as: ApiAs
+    api: httpx2.AsyncClient, signed_in: SignedIn, api_as: ApiAs
 ) -> None:
-    account = await make_account(sessions, peppers, Role.PROVISIONER)
-    me = {"id": format_id(IDENTITY, account.owner_id)}
+    me = await person(api)
+    mine = signed_in(holder_of(me))
     token, _ = await issued(api, me)
     of_agent, _ = await issued(api, await agent(api, me))
     of_another, _ = await issued(api, await person(api))
-    async with client_of(app, account.bearer) as mine:
-        assert (await checked(mine, token, own=True))["token_id"] == token["id"]
-        assert (await checked(mine, of_agent, own=True))["token_id"] == of_agent["id"]
-        for hidden in (of_another["id"], format_id(TOKEN, new_id())):
-            refused = await mine.post(f"{V1}/me/tokens/{hidden}/check", json={})
-            assert (refused.status_code, refused.json()["detail"]) == (404, "You have no such token.")
-        assert (await mine.post(f"{V1}/tokens/{token['id']}/check", json={})).status_code == 403
+    assert (await checked(mine, token, own=True))["token_id"] == token["id"]
+    assert (await checked(mine, of_agent, own=True))["token_id"] == of_agent["id"]
+    answers = [
+        await mine.post(f"{V1}/me/tokens/{hidden}/check", json={})
+        for hidden in (of_another["id"], format_id(TOKEN, new_id()))
+    ]
+    assert [one.status_code for one in answers] == [404, 404]
+    assert answers[0].json()["detail"] == answers[1].json()["detail"]
+    assert (await mine.post(f"{V1}/tokens/{token['id']}/check", json={})).status_code == 403
     auditor = await api_as(Role.AUDITOR)
     assert (await checked(auditor, of_another))["token_id"] == of_another["id"]
     assert (await api.post(f"{V1}/tokens/{format_id(TOKEN, new_id())}/check", json={})).status_code == 404
@@ -304,3 +316,16 @@ async def test_a_caller_has_so_many_checks_a_minute(
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert 0 < int(refused.headers["retry-after"]) <= 60
     await checked(await api_as(Role.AUDITOR), token)
+
+
+def test_every_reason_of_a_decision_has_words_for_whoever_was_refused() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/audit-events.md").read_text(encoding="utf-8")
+    table = page.partition("## Decision and reason")[2].partition("\n## ")[0]
+    documented = {
+        code
+        for line in table.splitlines()
+        if line.startswith("| `") and "break-glass" not in line and "event token" not in line
+        for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])
+    }
+    assert set(MEANINGS) == documented
+    assert all(meaning.remedy for code, meaning in MEANINGS.items() if code in HIDDEN)
