@@ -183,6 +183,9 @@ def test_a_grant_that_nobody_used_is_found_and_not_touched_unless_as_it_was_read
     assert isinstance(young, StaleGrant)
     assert (young.used_by, young.held_by, young.proposal) == (0, 1, None)
     assert list(client.access.list_stale(identity_id=[ada.id])) == []
+    assert [one.kind for one in client.access.list_stale(grant_id=[young.grant_id], state=["not_known"])] == [
+        "grant"
+    ]
     guessed = AppliedProposal(grant_id=young.grant_id, proposal_digest="0" * 64)
     done = client.access.apply_stale(unused_for_days=1, items=[guessed], dry_run=True)
     assert [(one.grant_id, one.outcome, one.grant) for one in done.items] == [

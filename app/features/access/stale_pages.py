@@ -47,7 +47,9 @@ async def page_of(
     """A page, and where to go on; ``None`` at the end."""
     kind, after = position
     items: list[StaleAccess] = []
-    kinds = query.kind or ["grant", "token"]
+    kinds = set(query.kind or ["grant", "token"])
+    if query.grant_id:
+        kinds.discard("token")
     if kind == "grant" and "grant" in kinds:
         grants, following = await _grants(session, judge, query, window, after)
         items += [StaleGrantView.of(found) for found in grants]
@@ -92,6 +94,8 @@ def _live_grants(query: StaleQuery, window: Window, after: UUID | None) -> Selec
         statement = statement.where(
             or_(col(Grant.identity_id).in_(query.identity_id), col(Grant.group_id).in_(query.group_id))
         )
+    if query.grant_id:
+        statement = statement.where(col(Grant.id).in_(query.grant_id))
     if after is not None:
         statement = statement.where(col(Grant.id) < after)
     return statement.order_by(col(Grant.id).desc()).limit(_AT_ONCE)

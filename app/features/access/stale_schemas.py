@@ -155,6 +155,9 @@ class StaleQuery(Strict):
     group_id: list[GroupId] = Field(
         default_factory=list, description="Grants made to these groups, and tokens of their members."
     )
+    grant_id: list[GrantId] = Field(
+        default_factory=list, description="These grants; then nothing is told of tokens."
+    )
     server_id: ServerId | None = Field(default=None, description="What reaches this server now.")
     limit: Limit = 50
     cursor: CursorParameter = None

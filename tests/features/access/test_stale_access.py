@@ -153,6 +153,9 @@ async def test_grants_are_told_of_with_what_was_used_and_narrowed_to_that_on_a_c
         ({"identity_id": here.ben["id"]}, set()),
         ({"kind": "token"}, set()),
         ({"server_id": here.billing["id"], "state": "partly_used"}, {shared["id"], wide["id"]}),
+        ({"grant_id": [wide["id"], in_use["id"]]}, {wide["id"]}),
+        ({"grant_id": wide["id"], "kind": "token"}, set()),
+        ({"grant_id": wide["id"], "group_id": here.team["id"]}, set()),
     ):
         assert set(await report(api, **query)) == expected, query
 
@@ -345,6 +348,7 @@ async def test_tokens_that_nobody_used_are_told_of_page_by_page(
     in_team = await report(api, group_id=here.team["id"], server_id=here.notes["id"])
     assert [one["name"] for one in in_team.values()] == ["never", "once"]
     assert await report(api, kind="grant") == await report(api, state="partly_used") == {}
+    assert await report(api, grant_id="grant_01jdpnwz00e008000000000000") == {}
 
 
 async def test_who_may_not_grant_applies_nothing_and_what_is_malformed_is_told(

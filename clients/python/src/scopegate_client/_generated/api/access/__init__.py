@@ -88,6 +88,7 @@ class AccessResource(Resource):
         state: StaleState | Sequence[StaleState] | None = None,
         identity_id: str | Sequence[str] | None = None,
         group_id: str | Sequence[str] | None = None,
+        grant_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         page_size: int | None = None,
     ) -> Listing[StaleGrant | StaleToken]:
@@ -108,6 +109,7 @@ class AccessResource(Resource):
             state: By default what could be narrowed. Of tokens only those that are unused are told of.
             identity_id: Grants made to these identities themselves, and their tokens.
             group_id: Grants made to these groups, and tokens of their members.
+            grant_id: These grants; then nothing is told of tokens.
             server_id: What reaches this server now.
             page_size: How many to fetch at a time, at most 200.
         """
@@ -118,6 +120,7 @@ class AccessResource(Resource):
                 state=state,
                 identity_id=identity_id,
                 group_id=group_id,
+                grant_id=grant_id,
                 server_id=server_id,
                 limit=page_size,
                 cursor=cursor,
@@ -218,6 +221,7 @@ class AsyncAccessResource(AsyncResource):
         state: StaleState | Sequence[StaleState] | None = None,
         identity_id: str | Sequence[str] | None = None,
         group_id: str | Sequence[str] | None = None,
+        grant_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         page_size: int | None = None,
     ) -> AsyncListing[StaleGrant | StaleToken]:
@@ -238,6 +242,7 @@ class AsyncAccessResource(AsyncResource):
             state: By default what could be narrowed. Of tokens only those that are unused are told of.
             identity_id: Grants made to these identities themselves, and their tokens.
             group_id: Grants made to these groups, and tokens of their members.
+            grant_id: These grants; then nothing is told of tokens.
             server_id: What reaches this server now.
             page_size: How many to fetch at a time, at most 200.
         """
@@ -248,6 +253,7 @@ class AsyncAccessResource(AsyncResource):
                 state=state,
                 identity_id=identity_id,
                 group_id=group_id,
+                grant_id=grant_id,
                 server_id=server_id,
                 limit=page_size,
                 cursor=cursor,
