@@ -22,7 +22,9 @@ from app.features.administrators import me
 from app.features.administrators import routes as administrators
 from app.features.approvals import requestable_routes as requestable
 from app.features.approvals import routes as approvals
+from app.features.audit import follow_routes as audit_following
 from app.features.audit import routes as audit
+from app.features.audit import stats_routes as audit_stats
 from app.features.grants import approval_routes as approving
 from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
@@ -132,6 +134,8 @@ def _routes() -> tuple[BaseRoute, ...]:
         webhooks,
         me,
         break_glass,
+        audit_stats,
+        audit_following,
         audit,
         oauth,
         signal_pushes,

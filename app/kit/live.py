@@ -10,12 +10,10 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
-from uuid import UUID
 
 from fastapi import Request
 from sqlalchemy import text
@@ -24,16 +22,19 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.domain.errors import DomainError, TooManyRequests, Unavailable
+from app.domain.errors import DomainError, Unavailable
 from app.kit.authorization import Authenticator, Caller, Permission, authorize
 from app.kit.database import OUT_OF_REACH, out_of_reach
 from app.kit.faults import log_fault
+from app.kit.slots import Slots
 from app.kit.sse import encode_event
 
 MEDIA_TYPE = "text/event-stream"
 MOST_STREAMS = 256
 """Of one worker."""
 MOST_STREAMS_OF_CALLER = 16
+MOST_DOWNLOADS = 8
+MOST_DOWNLOADS_OF_CALLER = 2
 LOOK_EVERY_S = 1.0
 QUIET_S = 15.0
 """After so long without news a stream says that it is alive, and asks whether its caller still may listen."""
@@ -56,6 +57,10 @@ _LOOK = text(
     "pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next "
     "FROM pg_current_snapshot() AS s"
 )
+
+
+_ONE_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+_TAKE_SNAPSHOT = text("SELECT 1")
 
 
 @dataclass(slots=True)
@@ -142,7 +147,7 @@ class News:
 
 
 class Look(Protocol):
-    """Looks for what is new since it looked last. It only reads: nothing that it writes is kept."""
+    """Looks for what is new since it looked last, in one snapshot of the database. It cannot write."""
 
     def __call__(self, session: AsyncSession, caller: Caller) -> Awaitable[News]: ...
 
@@ -151,6 +156,11 @@ def live_event(data: Any, *, id: str | None = None, name: str = "message") -> by
     """One event of a stream. ``data`` is a text (HTML for pages), or whatever JSON can say."""
     content = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return encode_event(content.encode(), None if id is None else id.encode(), name=name.encode())
+
+
+def goes_on(request: Request) -> bool:
+    """Whether a request was let in before, and who it is of is asked again while it is answered."""
+    return bool(getattr(request.state, "goes_on", False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +174,8 @@ class _Watch:
     look: Look
 
     async def ask(self, session: AsyncSession) -> Caller:
+        # Nobody does anything: no session stays awake by this, and nothing is recorded once more.
+        self.request.state.goes_on = True
         caller = await self.authenticate(self.request, session)
         authorize(caller, self.permission)
         return caller
@@ -176,11 +188,18 @@ class Live:
     sessions: Sessions
     pulse: Pulse = field(init=False)
     _room: asyncio.Semaphore = field(init=False)
-    _open: Counter[UUID] = field(init=False, default_factory=Counter)
+    _streams: Slots = field(init=False)
+    _downloads: Slots = field(init=False)
 
     def __post_init__(self) -> None:
         self.pulse = Pulse(self.sessions)
         self._room = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        self._streams = Slots(
+            "live streams", "too_many_streams", most=MOST_STREAMS, most_of_caller=MOST_STREAMS_OF_CALLER
+        )
+        self._downloads = Slots(
+            "exports", "too_many_exports", most=MOST_DOWNLOADS, most_of_caller=MOST_DOWNLOADS_OF_CALLER
+        )
 
     def stream(
         self,
@@ -195,34 +214,32 @@ class Live:
         It ends with an event ``ended`` that says a code when the caller's right has ended. Raises
         ``TooManyRequests`` where the caller, or this worker, has as many streams as it may.
         """
-        self._check_room(caller)
+        self._streams.check(caller)
         events = self._events(_Watch(request, caller, authenticate, permission, look))
         return _Stream(events, media_type=MEDIA_TYPE, headers=_HEADERS)
 
-    def _check_room(self, caller: Caller) -> None:
-        if self._open.total() >= MOST_STREAMS or self._open[caller.id] >= MOST_STREAMS_OF_CALLER:
-            whose = "This service has" if self._open.total() >= MOST_STREAMS else "You have"
-            raise TooManyRequests(
-                f"{whose} as many open streams as there may be: close one, or ask again later.",
-                retry_after_s=5,
-                code="too_many_streams",
-            )
+    def download(
+        self,
+        request: Request,
+        caller: Caller,
+        permission: Permission,
+        authenticate: Authenticator,
+        look: Look,
+        headers: Mapping[str, str],
+    ) -> StreamingResponse:
+        """The answer to a request for more than fits into memory: what one look after the other finds, up to the last.
 
-    @contextmanager
-    def _held(self, caller: Caller) -> Iterator[None]:
-        # Again: others may have begun since the request was let in.
-        self._check_room(caller)
-        self._open[caller.id] += 1
-        try:
-            yield
-        finally:
-            self._open[caller.id] -= 1
-            if not self._open[caller.id]:
-                del self._open[caller.id]
+        Where it cannot be finished it is broken off, and no client takes it for whole. Raises ``TooManyRequests`` where
+        the caller, or this worker, has as many downloads as it may.
+        """
+        self._downloads.check(caller)
+        parts = self._parts(_Watch(request, caller, authenticate, permission, look))
+        return _Stream(parts, headers=headers)
 
     async def _events(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
         try:
-            with self._held(watch.caller), self.pulse.watched():
+            # Again: others may have begun since the request was let in.
+            with self._streams.held(watch.caller), self.pulse.watched():
                 yield _OPENING
                 async with aclosing(self._news(watch)) as news:
                     async for event in news:
@@ -246,12 +263,30 @@ class Live:
                 await self._asked(watch, None)
                 yield _QUIET
 
+    async def _parts(self, watch: _Watch) -> AsyncGenerator[bytes, None]:
+        try:
+            with self._downloads.held(watch.caller):
+                is_last = False
+                while not is_last:
+                    news = await self._asked(watch, watch.look)
+                    is_last = news.is_last
+                    for part in news.events:
+                        yield part
+        except DomainError as error:
+            raise _BrokenOff from error
+        except Exception as error:
+            log_fault(_log, "a download", error)
+            raise _BrokenOff from error
+
     async def _asked(self, watch: _Watch, look: Look | None) -> News:
         """Ask anew who the caller is, and look as that one. A database that is away is waited for, for a while."""
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
                 async with self._room, self.sessions() as session:
+                    # Seen as it was before the caller was asked for: what is told was there while the right was.
+                    await session.connection(execution_options=_ONE_SNAPSHOT)
+                    await session.execute(_TAKE_SNAPSHOT)
                     caller = await watch.ask(session)
                     return News() if look is None else await look(session, caller)
             except _AWAY as error:
@@ -260,10 +295,16 @@ class Live:
             await asyncio.sleep(_RETRY_S)
 
 
+class _BrokenOff(Exception):
+    """An answer that has begun cannot be finished."""
+
+
 class _Stream(StreamingResponse):
-    """Ends what makes its events as soon as the client is gone."""
+    """Ends what makes it as soon as the client is gone, and leaves open what is broken off: the server then closes the
+    connection before the end, by which every client knows."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         async with aclosing(cast("AsyncGenerator[bytes, None]", self.body_iterator)):
-            await super().__call__(scope, receive, send)
+            with suppress(_BrokenOff):
+                await super().__call__(scope, receive, send)

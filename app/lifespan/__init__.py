@@ -11,6 +11,7 @@ from app.adapters.console.console import Console
 from app.features.access.connection_routes import ConnectionChecks
 from app.features.access.policy_sets import PolicySets
 from app.features.administrators.break_glass import BreakGlass
+from app.features.audit.rollup import HourCounts
 from app.features.tokens.expiring import ExpiryNotices
 from app.features.tokens.schedule_loop import ScheduledOffboardings
 from app.features.webhooks.deliver import Deliveries
@@ -57,6 +58,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
             notices = ExpiryNotices(runtime.sessions, settings.expiry_notice)
             noticing = asyncio.create_task(notices.run(), name="expiry notices")
             stack.push_async_callback(cancelled, noticing)
+            counts = HourCounts(runtime.sessions)
+            counting = asyncio.create_task(counts.run(), name="hours of the trail")
+            stack.push_async_callback(cancelled, counting)
             beating = asyncio.create_task(runtime.live.pulse.run(), name="pulse of the trail")
             stack.push_async_callback(cancelled, beating)
             yield

@@ -17,12 +17,20 @@ def contract() -> list[tuple[str, re.Pattern[str], str]]:
         (method.upper(), path, operation["operationId"])
         for path, item in document["paths"].items()
         for method, operation in item.items()
+        # No client reads files and streams without an end as the answer of a call.
+        if not is_file(operation)
     ]
     found.sort(key=lambda operation: "{" in operation[1])
     return [
         (method, re.compile(re.sub(r"\\?\{\w+\\?\}", "[^/]+", re.escape(path))), name)
         for method, path, name in found
     ]
+
+
+def is_file(operation: dict[str, Any]) -> bool:
+    """Whether an operation answers something that is no JSON."""
+    content = operation["responses"].get("200", {}).get("content", {})
+    return bool(content) and "application/json" not in content
 
 
 class Touched(set[str]):

@@ -15,7 +15,7 @@ from app.features.administrators.browser_sign_in import BrowserFlow
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Authenticator, Caller
 from app.kit.crypto import Peppers
-from app.kit.live import MEDIA_TYPE
+from app.kit.live import MEDIA_TYPE, goes_on
 from app.kit.rate_limits import Quota
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -81,8 +81,8 @@ class SessionReader:
         text = self._cookies.session(request)
         if text is None:
             raise refused()
-        # A page that listens goes on by itself, when nobody looks at it any more.
-        listens = MEDIA_TYPE in request.headers.get("accept", "")
+        # What listens goes on by itself, and comes back by itself, when nobody looks at the page any more.
+        listens = goes_on(request) or MEDIA_TYPE in request.headers.get("accept", "")
         return await read_session(session, self._peppers, text, self._lifetimes.idle, is_used=not listens)
 
 

@@ -33,6 +33,7 @@ from app.kit.authorization import Caller, Role
 from app.kit.crypto import Peppers, key_id
 from app.kit.database import plain_url
 from app.kit.ids import new_id
+from app.kit.live import goes_on
 from app.kit.passwords import matches_hash
 
 LIFETIME = timedelta(minutes=15)
@@ -108,10 +109,7 @@ class BreakGlass:
         return await self._open(reason, origin, self._password_key)
 
     async def read_bearer(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """Implements ``kit.authorization.BearerReader``. What is asked for is on record before it is done.
-
-        Once: of a request that asks for a stream, who it is is asked again and again.
-        """
+        """Implements ``kit.authorization.BearerReader``. What is asked for is on record before it is done, once."""
         credential = parse_credential(bearer, BREAK_GLASS)
         if credential is None or self._password_key is None:
             raise refused()
@@ -126,11 +124,10 @@ class BreakGlass:
             if not self._peppers.matches(*stored, credential.digest_input) or row is None:
                 raise refused()
             caller = Caller(KIND, row.id, frozenset({Role.OWNER}))
-            if not getattr(request.state, "use_on_record", False):
+            if not goes_on(request):
                 asked = {"method": request.method, "route": request.scope["route"].path}
                 await self._record(own, origin_of(request), caller, "break_glass.use", row.id, changes=asked)
                 await own.commit()
-                request.state.use_on_record = True
         return caller
 
     async def _open(self, reason: str, origin: Origin, password_key: str) -> str:

@@ -4,7 +4,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Index, LargeBinary, SmallInteger, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
@@ -12,8 +21,8 @@ from sqlmodel import Field, SQLModel
 from app.kit.tables import metadata
 
 __all__ = [
-    "AuditArguments", "AuditCheckpoint", "AuditClient", "AuditEvent", "AuditTreeNode", "LogEpoch",
-    "ObjectVersion", "WorkerLease", "metadata",
+    "AuditArguments", "AuditCheckpoint", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "AuditTreeNode",
+    "LogEpoch", "ObjectVersion", "WorkerLease", "metadata",
 ]  # fmt: skip
 
 
@@ -108,6 +117,39 @@ class AuditClient(SQLModel, table=True):
     first_seen_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
+
+
+class AuditHour(SQLModel, table=True):
+    """How many events of a kind an hour has, outcomes of calls counted apart, and between which of them they lie.
+
+    ``things`` is what the events stand for: one may tell of many refusals.
+    """
+
+    __tablename__ = "audit_hours"
+
+    hour: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    action: str = Field(primary_key=True)
+    decision: str = Field(primary_key=True)
+    events: int = Field(sa_type=BigInteger)
+    things: int = Field(sa_type=BigInteger)
+    first_epoch: int
+    first_xact: int = Field(sa_type=BigInteger)
+    first_seq: int = Field(sa_type=BigInteger)
+    last_epoch: int
+    last_xact: int = Field(sa_type=BigInteger)
+    last_seq: int = Field(sa_type=BigInteger)
+
+
+class AuditRollup(SQLModel, table=True):
+    """One row: up to which event the hours are counted."""
+
+    __tablename__ = "audit_rollup"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: int = Field(primary_key=True, sa_type=SmallInteger)
+    epoch: int
+    xact: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
 
 
 class LogEpoch(SQLModel, table=True):

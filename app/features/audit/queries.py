@@ -25,8 +25,8 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import cast, literal, literal_column
 from sqlmodel import col
 
-from app.features.audit.models import AuditClient, AuditEvent, WorkerLease
-from app.features.audit.schemas import AuditQuery
+from app.features.audit.models import AuditClient, AuditEvent, LogEpoch, WorkerLease
+from app.features.audit.schemas import AuditFilters
 
 RESULT = "tool.result"
 LEASE_FRESH = timedelta(seconds=30)
@@ -91,7 +91,7 @@ def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None]]:
 
 
 def newest(
-    query: AuditQuery, named: list[UUID] | None, within: Sequence[ColumnElement[bool]], rows: int
+    query: AuditFilters, named: list[UUID] | None, within: Sequence[ColumnElement[bool]], rows: int
 ) -> Select[Any]:
     """At most ``rows`` calls and other events, newest first; outcome rows are in their calls.
 
@@ -132,22 +132,31 @@ def next_epoch(after: Position) -> Select[Any]:
     return select(func.min(col(AuditEvent.epoch))).where(col(AuditEvent.epoch) > after[0])
 
 
-def window_end(query: AuditQuery, after: Position, rows: int) -> Select[Any]:
-    """(xact, seq) of the last of the next ``rows`` events of an epoch that no open transaction can precede.
+def horizon() -> Select[Any]:
+    """(epoch, xact) up to which the log can be read now: all that is above comes later to whoever reads it in order."""
+    newest = select(func.coalesce(func.max(col(LogEpoch.epoch)), 0)).scalar_subquery()
+    return select(newest.label("epoch"), (_oldest_open() - 1).label("xact"))
+
+
+def _oldest_open() -> ColumnElement[Any]:
+    return literal_column("(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)")
+
+
+def window_end(query: AuditFilters, after: Position, rows: int, until: Position | None = None) -> Select[Any]:
+    """(xact, seq) of the last of the next ``rows`` events of an epoch that no open transaction can precede, none of
+    them later than ``until``.
 
     A transaction that is still open may commit a row that sorts before finished ones, so nothing at or above the
     oldest open transaction is read. Older epochs have no open transactions and are read whole.
     """
-    oldest_open: ColumnElement[Any] = literal_column(
-        "(SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)"
-    )
     current: ColumnElement[Any] = literal_column("(SELECT scopegate_epoch())")
     window = (
         select(col(AuditEvent.xact), col(AuditEvent.seq))
         .where(
             col(AuditEvent.epoch) == after[0],
             _place(AuditEvent) > tuple_(after[1], after[2]),
-            or_(literal(after[0]).is_distinct_from(current), col(AuditEvent.xact) < oldest_open),
+            or_(literal(after[0]).is_distinct_from(current), col(AuditEvent.xact) < _oldest_open()),
+            *_not_beyond(after, until),
             *_time_range(query),
         )
         .order_by(col(AuditEvent.epoch), col(AuditEvent.xact), col(AuditEvent.seq))
@@ -157,8 +166,14 @@ def window_end(query: AuditQuery, after: Position, rows: int) -> Select[Any]:
     return select(window.c.xact, window.c.seq).order_by(window.c.xact.desc(), window.c.seq.desc()).limit(1)
 
 
+def _not_beyond(after: Position, until: Position | None) -> list[ColumnElement[bool]]:
+    if until is None or after[0] < until[0]:
+        return []
+    return [false()] if after[0] > until[0] else [_place(AuditEvent) <= tuple_(until[1], until[2])]
+
+
 def ascending(
-    query: AuditQuery, named: list[UUID] | None, after: Position, end: Position, rows: int
+    query: AuditFilters, named: list[UUID] | None, after: Position, end: Position, rows: int
 ) -> Select[Any]:
     """Events of a window as they were written: outcomes are items of their own, found by what their call matches.
 
@@ -210,7 +225,7 @@ def _newest_first(event: Any) -> list[ColumnElement[Any]]:
     return [event.epoch.desc(), event.xact.desc(), event.seq.desc()]
 
 
-def _time_range(query: AuditQuery) -> list[ColumnElement[bool]]:
+def _time_range(query: AuditFilters) -> list[ColumnElement[bool]]:
     conditions = []
     if query.since is not None:
         conditions.append(col(AuditEvent.time) >= query.since)
@@ -230,7 +245,7 @@ def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
 
 
 def _matches(
-    event: Any, query: AuditQuery, named: list[UUID] | None, skip: set[str] | None = None
+    event: Any, query: AuditFilters, named: list[UUID] | None, skip: set[str] | None = None
 ) -> list[ColumnElement[bool]]:
     """The filters over an event's own columns. ``named`` holds the ids that ``q`` stands for."""
     conditions: list[ColumnElement[bool]] = []

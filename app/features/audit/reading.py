@@ -1,6 +1,7 @@
 """Reading the trail: pages newest first, polls in the order of commits, single events."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,20 +19,24 @@ from app.features.audit.schemas import (
     AuditedObject,
     AuditedServer,
     AuditEventView,
+    AuditFilters,
     AuditQuery,
     show_id,
 )
+from app.features.audit.spans import skip
 from app.kit.pagination import Cursors
 
 # A poll looks at no more events than this at once, so that a rare filter cannot keep it from answering.
 WINDOW = 5_000
+BEGINNING: queries.Position = (0, 0, 0)
+_LAST_IN_TRANSACTION = 2**63 - 1
 
 
 async def page(
     session: AsyncSession, query: AuditQuery, cursors: Cursors, now: datetime
 ) -> tuple[list[AuditEventView], str | None]:
     """One page, newest first. Raises ``Malformed``: ``range_too_wide``, ``since_required``, a foreign cursor."""
-    _check_since(query)
+    check_since(query)
     _check_range(query, now)
     position = cursors.read(query.cursor)
     named = await ids_named(session, query.q) if query.q else None
@@ -48,25 +53,57 @@ async def poll(
 
     Raises ``Malformed``: ``since_required``, a foreign cursor.
     """
-    _check_since(query)
-    after = _position(cursors.read(query.after or None)) or (0, 0, 0)
-    end = (await session.execute(queries.window_end(query, after, WINDOW))).one_or_none()
+    check_since(query)
+    found = await read_on(session, query, position_of(cursors, query.after) or BEGINNING, query.limit)
+    return [item for item, _ in found.items], cursors.write(found.reached)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the trail in the order of commits: events with their positions, and how far it was looked through."""
+
+    items: list[tuple[AuditEventView, queries.Position]]
+    reached: queries.Position
+
+
+async def read_on(
+    session: AsyncSession,
+    query: AuditFilters,
+    after: queries.Position,
+    most: int,
+    until: queries.Position | None = None,
+) -> Stretch:
+    """The next events that match, at most so many, oldest first; it has reached ``after`` when there is nothing new."""
+    start = await skip(session, query, after)
+    end = (await session.execute(queries.window_end(query, start, WINDOW, until))).one_or_none()
     if end is None:
         # An epoch is complete once a later one holds events.
-        following = (await session.execute(queries.next_epoch(after))).scalar_one()
+        following = (await session.execute(queries.next_epoch(start))).scalar_one()
         if following is None:
-            return [], cursors.write(after)
-        after = (following, -1, -1)
-        end = (await session.execute(queries.window_end(query, after, WINDOW))).one_or_none()
+            return Stretch([], after)
+        start = (following, -1, -1)
+        end = (await session.execute(queries.window_end(query, start, WINDOW, until))).one_or_none()
         if end is None:
-            return [], cursors.write(after)
-    last = (after[0], end.xact, end.seq)
+            return Stretch([], after)
+    last = (start[0], end.xact, end.seq)
     named = await ids_named(session, query.q) if query.q else None
-    ascending = queries.ascending(query, named, after, last, query.limit + 1)
+    ascending = queries.ascending(query, named, start, last, most + 1)
     rows = (await session.execute(ascending)).all()
-    shown = rows[: query.limit]
-    reached = _place(shown[-1]) if len(rows) > query.limit else last
-    return await _show(session, shown), cursors.write(reached)
+    shown = rows[:most]
+    reached = _place(shown[-1]) if len(rows) > most else last
+    views = await _show(session, shown)
+    return Stretch([(view, _place(row)) for view, row in zip(views, shown, strict=True)], reached)
+
+
+def position_of(cursors: Cursors, cursor: str | None) -> queries.Position | None:
+    """Where a cursor stands; an empty one is at the beginning. Raises ``Malformed`` for a foreign one."""
+    return BEGINNING if cursor == "" else _position(cursors.read(cursor))
+
+
+async def present(session: AsyncSession) -> queries.Position:
+    """The position before everything that cannot be read yet."""
+    row = (await session.execute(queries.horizon())).one()
+    return (row.epoch, row.xact, _LAST_IN_TRANSACTION)
 
 
 async def read(session: AsyncSession, id: UUID) -> AuditEventView:
@@ -90,7 +127,8 @@ async def _newest(
     return rows
 
 
-def _check_since(query: AuditQuery) -> None:
+def check_since(query: AuditFilters) -> None:
+    """Raise ``Malformed`` (``since_required``) for a filter that would look through everything."""
     if query.outcome and query.since is None:
         raise Malformed("A filter by outcome needs since.", code="since_required")
 

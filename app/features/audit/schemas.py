@@ -37,6 +37,10 @@ AuditOutcome = TypeAliasType(
         Field(description="What became of it. `unknown`: the service stopped while the call ran."),
     ],
 )
+AuditExportFormat = TypeAliasType(
+    "AuditExportFormat",
+    Annotated[Literal["ndjson", "csv"], Field(description="How the events are written.")],
+)
 AuditChanges = TypeAliasType(
     "AuditChanges",
     Annotated[
@@ -94,21 +98,13 @@ ObjectId = Annotated[UUID, *_any_of(*PREFIXES)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
-class AuditQuery(Strict):
+class AuditFilters(Strict):
     """Filters of the audit trail; each may be repeated, and then any of its values matches.
 
-    ``token_id``, ``actor_id``, ``server_id``, ``request_id`` and what was not allowed are indexed. Other filters
-    work beside one of these or within ``since``/``until`` of at most 31 days.
+    ``token_id``, ``actor_id``, ``server_id``, ``request_id`` and what was not allowed are indexed. In lists, other
+    filters work beside one of these or within ``since``/``until`` of at most 31 days.
     """
 
-    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAXIMUM_LIMIT, description="Items a page.")
-    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before.")
-    after: str | None = Field(
-        default=None,
-        max_length=2000,
-        description="Polls in the order of commits and never skips an event: empty to begin, then the `next_cursor`"
-        " of the answer before, which is never null and stays the same while there is nothing new.",
-    )
     since: Time | None = Field(default=None, description="Only events at this time or later.")
     until: Time | None = Field(default=None, description="Only events before this time.")
     action: list[ShortText] = Field(default_factory=list)
@@ -137,16 +133,14 @@ class AuditQuery(Strict):
     )
 
     @model_validator(mode="after")
-    def _one_direction(self) -> Self:
-        if self.cursor is not None and self.after is not None:
-            raise ValueError("give cursor or after, not both")
+    def _some_time(self) -> Self:
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise ValueError("since must be before until")
         return self
 
     def filters(self) -> dict[str, Any]:
         """What narrows the list, to bind cursors to."""
-        return self.model_dump(exclude={"limit", "cursor", "after"})
+        return self.model_dump(include=set(AuditFilters.model_fields))
 
     @property
     def is_indexed(self) -> bool:
@@ -159,6 +153,45 @@ class AuditQuery(Strict):
         """Whether a filter is used that no index serves."""
         unserved = set(self.filters()) - {"since", "until", "token_id", "actor_id", "server_id", "request_id"}
         return any(getattr(self, name) for name in unserved)
+
+
+class AuditQuery(AuditFilters):
+    """A list of the audit trail: by pages from the newest, or polled."""
+
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAXIMUM_LIMIT, description="Items a page.")
+    cursor: str | None = Field(default=None, max_length=2000, description="`next_cursor` of the page before.")
+    after: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="Polls in the order of commits and never skips an event: empty to begin, then the `next_cursor`"
+        " of the answer before, which is never null and stays the same while there is nothing new.",
+    )
+
+    @model_validator(mode="after")
+    def _one_direction(self) -> Self:
+        if self.cursor is not None and self.after is not None:
+            raise ValueError("give cursor or after, not both")
+        return self
+
+
+class AuditStreamQuery(AuditFilters):
+    """A live stream of the audit trail."""
+
+    after: str | None = Field(
+        default=None,
+        max_length=2000,
+        description="Where to go on: the `id` of the last event that was received, or a `next_cursor` of a poll with"
+        " the same filters; empty for everything from the beginning. Without it, the stream begins now. The header"
+        " `Last-Event-ID` counts before it.",
+    )
+
+
+class AuditExportQuery(AuditFilters):
+    """An export of the audit trail."""
+
+    format: AuditExportFormat = Field(
+        default="ndjson", description="`ndjson`: one event a line. `csv`: a table."
+    )
 
 
 class Actor(Strict):

@@ -37,6 +37,13 @@ def with_secrets(value: Any) -> Any:
     return {key: with_secrets(item) for key, item in value.items()}
 
 
+def answers_json(operation: dict[str, Any]) -> bool:
+    """Whether an operation answers JSON when it succeeds, or nothing."""
+    answers = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+    contents = [answer["content"] for answer in answers if answer.get("content")]
+    return not contents or any("application/json" in content for content in contents)
+
+
 def prepare(document: dict[str, Any]) -> dict[str, Any]:
     """The document as the generator gets it.
 

@@ -1,0 +1,33 @@
+"""The trail as it grows, as the events of a live stream."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.audit.queries import Position
+from app.features.audit.reading import read_on
+from app.features.audit.schemas import AuditFilters
+from app.kit.authorization import Caller
+from app.kit.live import Look, News, live_event
+from app.kit.pagination import Cursors
+
+AT_ONCE = 200
+
+
+def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
+    """What finds the events after a position, each under a cursor that goes on after it."""
+
+    async def look(session: AsyncSession, _caller: Caller) -> News:
+        nonlocal after
+        stretch = await read_on(session, query, after, AT_ONCE)
+        if stretch.reached == after:
+            return News()
+        events = [
+            live_event(event.model_dump(mode="json"), id=cursors.write(place))
+            for event, place in stretch.items
+        ]
+        if not stretch.items or stretch.items[-1][1] != stretch.reached:
+            # Nothing matched lately: whoever comes back need not go through that again.
+            events.append(f"id: {cursors.write(stretch.reached)}\r\n\r\n".encode())
+        after = stretch.reached
+        return News(events, more=True)
+
+    return look
