@@ -25,7 +25,7 @@ class DevFile:
         """Write it whole or not at all, never readable by others at any moment."""
         content: dict[str, object] = {
             "url": self.url,
-            "console_url": f"{self.url}/approvals",
+            "console_url": f"{self.url}/console",
             "mcp_url": f"{self.url}/mcp",
             "client_id": self.client_id,
             "client_secret": self.client_secret,

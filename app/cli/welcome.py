@@ -68,10 +68,10 @@ def _bearer(known: DevFile) -> str:
 
 
 def _pages(known: DevFile) -> str:
-    """Where people decide approvals, where there is a provider that they can sign in at."""
+    """The console, where there is a provider that people can sign in at."""
     if known.sign_in is None:
         return ""
-    return f"""Decide calls that policy asks about at {known.url}/approvals, signed in as ada with this password:
+    return f"""The console is at {known.url}/console: sign in as ada with this password:
   dev_json '["oidc"]["passwords"]["ada"]'
 
 """

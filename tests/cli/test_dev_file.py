@@ -23,7 +23,7 @@ def test_it_has_the_shape_of_the_contract_and_is_for_its_owner_alone(tmp_path: P
     assert path.stat().st_mode & 0o777 == 0o600
     assert json.loads(path.read_text()) == {
         "url": "http://127.0.0.1:8080",
-        "console_url": "http://127.0.0.1:8080/approvals",
+        "console_url": "http://127.0.0.1:8080/console",
         "mcp_url": "http://127.0.0.1:8080/mcp",
         "client_id": "sa_1",
         "client_secret": "sgc_secret",

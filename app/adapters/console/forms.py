@@ -127,7 +127,7 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
 
 
 def read_query(model: type[Model], request: Request, **more: Any) -> Model:
-    """The filters of a page's address that ``model`` has, the empty ones left out, and ``more``. Raises ``Malformed``."""
+    """The filters of an address that ``model`` has, without the empty ones, and ``more``. Raises ``Malformed``."""
     values: dict[str, Any] = {}
     for name, value in request.query_params.multi_items():
         field = model.model_fields.get(name)

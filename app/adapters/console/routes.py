@@ -13,3 +13,5 @@ for _room in (
     looks,
 ):
     router.include_router(_room.router)
+# Last, since it takes every path that no other has.
+router.include_router(looks.rest)

@@ -1,4 +1,4 @@
-"""What every page needs of the service beside itself: the assets, and whether it is light or dark."""
+"""What every page needs beside itself: the assets, whether it is light or dark, and an answer where there is none."""
 
 from typing import Annotated
 
@@ -9,11 +9,12 @@ from app.adapters.console.attempts import safe_target
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.menu import HOME
 from app.adapters.console.page import THEME_COOKIE, THEMES, PageRoute, redirect
-from app.adapters.console.signed_in import Submission, submitted
+from app.adapters.console.signed_in import Submission, signed_in, submitted
 from app.domain.errors import NotFound
 from app.kit.authorization import Permission
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
+rest = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _YEAR_S = 31_536_000
 
@@ -47,3 +48,9 @@ async def choose_theme(
         samesite="lax",
     )
     return response
+
+
+@rest.get("/console/{path:path}", operation_id="page_nothing", dependencies=[signed_in(Permission.SELF_READ)])
+async def show_nothing(path: str) -> Response:
+    """Whatever is no page: said on a page, to people who are signed in."""
+    raise NotFound(f"There is no page at /console/{path[:200]}.")

@@ -1,0 +1,122 @@
+"""Forms are read once and strictly, checked by the API's models, and say what is wrong where it is wrong."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from starlette.requests import Request
+
+from app.adapters.console.forms import (
+    Problems,
+    attempted,
+    first_page,
+    next_page,
+    read_form,
+    read_query,
+    validated,
+)
+from app.domain.errors import Conflict, Forbidden, Invalid, Malformed
+from app.kit.pagination import ListQuery
+
+
+class Inner(BaseModel):
+    at: int
+
+
+class Made(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(max_length=5)
+    inner: list[Inner] = []
+
+
+class Wanted(ListQuery):
+    status: list[str] = Field(default_factory=list)
+    q: str | None = None
+
+
+def request(query: str = "", form: bool = True) -> Request:
+    kind = b"application/x-www-form-urlencoded; charset=utf-8" if form else b"application/json"
+    return Request(
+        {
+            "type": "http",
+            "method": "GET",
+            "path": "/console/x",
+            "query_string": query.encode(),
+            "headers": [(b"content-type", kind), (b"host", b"gate.example.com")],
+            "scheme": "http",
+            "server": ("gate.example.com", 80),
+        }
+    )
+
+
+def test_a_field_is_read_once_and_a_choice_of_many_whole() -> None:
+    form = read_form(request(), b"a=+x+&tools=1&tools=2&note=l1%0D%0Al2", 100)
+    assert form.text("a") == "x"
+    assert form.text("b", "default") == "default"
+    assert form.texts("tools") == ["1", "2"]
+    assert form.raw("note") == "l1\nl2"
+    assert (form.flag("a"), form.flag("b")) == (True, False)
+    for read in (form.text, form.raw):
+        with pytest.raises(Malformed):
+            read("tools")
+
+
+@pytest.mark.parametrize("body", [b"a=%00", b"a", b"a=\xff", b"a=" + b"x" * 100, b"a=%ff"])
+def test_what_is_no_form_is_refused(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        read_form(request(), body, 100)
+    with pytest.raises(Malformed):
+        read_form(request(form=False), b"a=1", 100)
+
+
+def test_what_is_wrong_is_said_where_it_is() -> None:
+    with pytest.raises(Invalid) as refused:
+        validated(Made, {"name": "too long a name", "inner": [{"at": 1}, {"at": "x"}]})
+    problems = Problems(refused.value)
+    assert problems
+    assert problems.status == 422
+    assert len(problems.at("/name")) == len(problems.at("/inner")) == len(problems.at("/inner/1/at")) == 1
+    assert problems.at("/inner/0") == problems.at("/inn") == []
+    assert problems.everywhere[0] == ("/name", "String should have at most 5 characters.")
+    assert validated(Made, {"name": "short"}).name == "short"
+    assert not Problems()
+
+
+async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_goes_on(
+    sessions: async_sessionmaker[AsyncSession],
+) -> None:
+    async with sessions() as session:
+        await session.execute(text("CREATE TEMPORARY TABLE tried (x int)"))
+        async with attempted(session) as attempt:
+            await session.execute(text("INSERT INTO tried VALUES (1)"))
+            raise Conflict("Taken.", code="slug_taken")
+        assert (attempt.problems.status, attempt.problems.code) == (409, "slug_taken")
+        assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 0
+        async with attempted(session) as attempt:
+            await session.execute(text("INSERT INTO tried VALUES (2)"))
+        assert not attempt.problems
+        assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 1
+        # Who may not do it at all gets a page that says so, not the form again.
+        with pytest.raises(Forbidden):
+            async with attempted(session):
+                raise Forbidden("No.")
+
+
+def test_the_filters_of_an_address_are_those_of_the_api_and_no_others() -> None:
+    wanted = read_query(Wanted, request("q=&status=active&status=ended&tab=x&limit=3"), limit=25)
+    assert (wanted.q, wanted.status, wanted.limit) == (None, ["active", "ended"], 25)
+    bad: tuple[dict[str, Any], ...] = ({"query": "q=a&q=b"}, {"query": f"cursor={'x' * 9000}"})
+    for one in bad:
+        with pytest.raises(Malformed):
+            read_query(Wanted, request(**one))
+
+
+def test_the_pages_of_a_list_keep_its_filters() -> None:
+    here = request("q=a+b&status=active&cursor=old")
+    assert next_page(here, "new") == "/console/x?q=a+b&status=active&cursor=new"
+    assert next_page(here, None) is None
+    assert first_page(here) == "/console/x?q=a+b&status=active"
+    assert first_page(request("q=a")) is None
+    assert first_page(request("cursor=c")) == "/console/x"
