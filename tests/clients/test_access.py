@@ -235,6 +235,18 @@ def test_the_trail_is_searched_and_followed(client: Client) -> None:
     assert followed(client, ada, begun, cursor, 1)[0] == ["identity.suspend"]
 
 
+@drives("get_audit_event_stats")
+def test_the_trail_is_counted_by_the_hour(client: Client) -> None:
+    client.groups.create(name=name("team"))
+    counted = client.audit_events.get_stats(
+        action="group.create", since=datetime.now(UTC) - timedelta(hours=2)
+    )
+    assert counted.total.events >= 1
+    assert sum(hour.count for hour in counted.hours) == counted.total.count
+    assert [hour.hour.minute for hour in counted.hours] == [0] * 3
+    assert counted.is_complete
+
+
 def test_the_secret_of_an_issued_token_opens_the_gateway(client: Client, live: Live) -> None:
     server = client.servers.create(slug=name("notes"), url=live.upstream_url)
     ada = person(client)

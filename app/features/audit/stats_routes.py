@@ -19,7 +19,7 @@ router = APIRouter(
 )
 
 
-@router.get("/stats", dependencies=[requires(Permission.AUDIT_READ)], operation_id="get_audit_stats")
+@router.get("/stats", dependencies=[requires(Permission.AUDIT_READ)], operation_id="get_audit_event_stats")
 async def get_audit_stats(
     session: Session, runtime: CurrentRuntime, query: Annotated[AuditStatsQuery, Query()]
 ) -> AuditStatsView:

@@ -50,9 +50,15 @@ def prepare(document: dict[str, Any]) -> dict[str, Any]:
     The generator does not keep the format of a string. So what the contract calls a password becomes a reference to
     a schema `Secret`, for which the templates have a class that never prints; `null` for a secret that is not shown
     again is an empty one. Problems are read in one place (`_answers.py`): without them, each operation has the type
-    of its success. What the tags are about, the templates see only in the description of the whole.
+    of its success. What the tags are about, the templates see only in the description of the whole. What answers no
+    JSON has no method: a file, or a stream without an end, is not read as one answer, and `follow` is there for both.
     """
     prepared: dict[str, Any] = with_secrets(document)
+    paths = {
+        path: {method: operation for method, operation in item.items() if answers_json(operation)}
+        for path, item in prepared["paths"].items()
+    }
+    prepared["paths"] = {path: item for path, item in paths.items() if item}
     prepared["components"]["schemas"]["Secret"] = {"type": "object", "title": "Secret", "properties": {}}
     for item in prepared["paths"].values():
         for operation in item.values():

@@ -3,6 +3,9 @@
 from .access_decision import AccessDecision
 from .access_explanation import AccessExplanation
 from .access_given import AccessGiven
+from .access_matrix import AccessMatrix
+from .access_matrix_cell import AccessMatrixCell
+from .access_matrix_row import AccessMatrixRow
 from .access_narrowing import AccessNarrowing
 from .access_reason import AccessReason
 from .access_request import AccessRequest
@@ -274,6 +277,8 @@ from .tool_caller import ToolCaller
 from .tool_changes import ToolChanges
 from .tool_create import ToolCreate
 from .tool_definition import ToolDefinition
+from .tool_grant import ToolGrant
+from .tool_grants import ToolGrants
 from .tool_order import ToolOrder
 from .tool_page import ToolPage
 from .tool_state import ToolState
@@ -284,6 +289,7 @@ from .transport import Transport
 from .unused_tool import UnusedTool
 from .upstream_credential import UpstreamCredential
 from .upstream_credential_kind import UpstreamCredentialKind
+from .upstream_credential_page import UpstreamCredentialPage
 from .used_part import UsedPart
 from .used_thing import UsedThing
 from .webhook import Webhook
@@ -307,6 +313,9 @@ __all__ = (
     "AccessDecision",
     "AccessExplanation",
     "AccessGiven",
+    "AccessMatrix",
+    "AccessMatrixCell",
+    "AccessMatrixRow",
     "AccessNarrowing",
     "AccessReason",
     "AccessRequest",
@@ -578,6 +587,8 @@ __all__ = (
     "ToolChanges",
     "ToolCreate",
     "ToolDefinition",
+    "ToolGrant",
+    "ToolGrants",
     "ToolOrder",
     "ToolPage",
     "ToolsByNames",
@@ -588,6 +599,7 @@ __all__ = (
     "UnusedTool",
     "UpstreamCredential",
     "UpstreamCredentialKind",
+    "UpstreamCredentialPage",
     "UsedPart",
     "UsedThing",
     "Webhook",

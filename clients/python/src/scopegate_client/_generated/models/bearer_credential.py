@@ -1,21 +1,34 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
 from attrs import field as attrs_field
 
-from ...secret import Secret
+from ..types import UNSET, Unset
+from ...secret import Secret, optional_secret
+
+from typing import cast
+from typing import Literal, cast
+
+
+
+
+
+
 
 
 @define(kw_only=True)
 class BearerCredential:
     """``Authorization: Bearer <token>``."""
 
-    kind: Literal["bearer"] = "bearer"
+
+    kind: Literal['bearer'] = 'bearer'
 
     token: Secret = attrs_field(converter=Secret)
+
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -24,25 +37,28 @@ class BearerCredential:
         token = self.token
 
         field_dict: dict[str, Any] = {}
-        field_dict.update(
-            {
-                "kind": kind,
-                "token": token,
-            }
-        )
+        field_dict.update({
+            "kind": kind,
+            "token": token,
+        })
         return field_dict
+
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        kind = cast(Literal["bearer"], d.pop("kind"))
-        if kind != "bearer":
+        kind = cast(Literal['bearer'] , d.pop("kind"))
+        if kind != 'bearer':
             raise ValueError(f"kind must match const 'bearer', got '{kind}'")
 
         token = Secret(d.pop("token"))
+
+
+
 
         return cls(
             kind=kind,
             token=token,
         )
+

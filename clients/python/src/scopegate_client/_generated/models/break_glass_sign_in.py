@@ -1,22 +1,34 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
 from attrs import field as attrs_field
 
-from ...secret import Secret
+from ..types import UNSET, Unset
+from ...secret import Secret, optional_secret
+
+from typing import cast
+
+
+
+
+
+
 
 
 @define(kw_only=True)
 class BreakGlassSignIn:
     """The password of the local administrator, and what it is needed for."""
 
+
     password: Secret = attrs_field(converter=Secret)
 
     reason: str
     """Kept with the session, for whoever asks later."""
+
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -25,13 +37,12 @@ class BreakGlassSignIn:
         reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update(
-            {
-                "password": password,
-                "reason": reason,
-            }
-        )
+        field_dict.update({
+            "password": password,
+            "reason": reason,
+        })
         return field_dict
+
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -39,9 +50,13 @@ class BreakGlassSignIn:
         d = dict(src_dict)
         password = Secret(d.pop("password"))
 
+
+
+
         reason = d.pop("reason")
 
         return cls(
             password=password,
             reason=reason,
         )
+

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
+from attrs import field as attrs_field
+
+from ..types import UNSET, Unset
+
+
+
+
+
+
+
 
 
 @define(kw_only=True)
 class ConnectSnippet:
     """Text to paste, and where it goes."""
+
 
     format: str
     """`shell`, `json` or `toml`."""
@@ -19,6 +31,7 @@ class ConnectSnippet:
     text: str
     """The text."""
 
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         format_ = self.format
@@ -28,14 +41,13 @@ class ConnectSnippet:
         text = self.text
 
         field_dict: dict[str, Any] = {}
-        field_dict.update(
-            {
-                "format": format_,
-                "where": where,
-                "text": text,
-            }
-        )
+        field_dict.update({
+            "format": format_,
+            "where": where,
+            "text": text,
+        })
         return field_dict
+
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -52,3 +64,4 @@ class ConnectSnippet:
             where=where,
             text=text,
         )
+

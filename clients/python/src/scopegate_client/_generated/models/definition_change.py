@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
+from attrs import field as attrs_field
 
-from ..models.change_kind import ChangeKind, check_change_kind
+from ..types import UNSET, Unset
+
+from ..models.change_kind import ChangeKind
+from ..models.change_kind import check_change_kind
+from typing import cast
+
+
+
+
+
+
 
 
 @define(kw_only=True)
 class DefinitionChange:
     """One difference between two definitions."""
+
 
     kind: ChangeKind
     """What became of the member."""
@@ -24,6 +37,7 @@ class DefinitionChange:
     after: Any
     """The value that waits; null when it is gone."""
 
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         kind: str = self.kind
@@ -35,21 +49,23 @@ class DefinitionChange:
         after = self.after
 
         field_dict: dict[str, Any] = {}
-        field_dict.update(
-            {
-                "kind": kind,
-                "pointer": pointer,
-                "before": before,
-                "after": after,
-            }
-        )
+        field_dict.update({
+            "kind": kind,
+            "pointer": pointer,
+            "before": before,
+            "after": after,
+        })
         return field_dict
+
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         kind = check_change_kind(d.pop("kind"))
+
+
+
 
         pointer = d.pop("pointer")
 
@@ -63,3 +79,4 @@ class DefinitionChange:
             before=before,
             after=after,
         )
+

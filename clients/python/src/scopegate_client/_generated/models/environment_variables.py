@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
-from ...secret import Secret
+from attrs import define
+from attrs import field as attrs_field
+
+from ..types import UNSET, Unset
+from ...secret import Secret, optional_secret
+
+from typing import cast
+
+
+
+
+
+
 
 
 class EnvironmentVariables(dict[str, Secret]):
     """Values by the names of `env_names`. They are stored encrypted and never shown."""
+
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -20,6 +34,8 @@ class EnvironmentVariables(dict[str, Secret]):
         made = cls()
         for name, data in src_dict.items():
             additional_property = Secret(data)
+
+
 
             made[name] = additional_property
         return made

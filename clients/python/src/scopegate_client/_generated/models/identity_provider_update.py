@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
+from attrs import field as attrs_field
 
-from ..models.access_token_type import AccessTokenType, check_access_token_type
-from ..models.identity_provider_status import (
-    IdentityProviderStatus,
-    check_identity_provider_status,
-)
-from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
 from ..types import UNSET, Unset
+
+from ..models.access_token_type import AccessTokenType
+from ..models.access_token_type import check_access_token_type
+from ..models.identity_provider_status import check_identity_provider_status
+from ..models.identity_provider_status import IdentityProviderStatus
+from ..models.signing_algorithm import check_signing_algorithm
+from ..models.signing_algorithm import SigningAlgorithm
+from ..types import UNSET, Unset
+from typing import cast
 
 if TYPE_CHECKING:
     from ..models.role_map_changes import RoleMapChanges
@@ -20,9 +25,15 @@ if TYPE_CHECKING:
     from ..models.workload import Workload
 
 
+
+
+
+
+
 @define(kw_only=True)
 class IdentityProviderUpdate:
     """What may change of a provider; its issuer may not. A value of the role map set to null goes."""
+
 
     name: str | Unset = UNSET
     """What people call it."""
@@ -63,16 +74,20 @@ class IdentityProviderUpdate:
     status: IdentityProviderStatus | Unset = UNSET
     """Nobody signs in by a `disabled` one."""
 
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.role_map_changes import RoleMapChanges
         from ..models.scim_settings_update import ScimSettingsUpdate
         from ..models.signals_settings_update import SignalsSettingsUpdate
-
+        from ..models.workload import Workload
         name = self.name
 
         audiences: list[str] | Unset = UNSET
         if not isinstance(self.audiences, Unset):
             audiences = self.audiences
+
+
 
         algorithms: list[str] | Unset = UNSET
         if not isinstance(self.algorithms, Unset):
@@ -81,12 +96,16 @@ class IdentityProviderUpdate:
                 algorithms_item: str = algorithms_item_data
                 algorithms.append(algorithms_item)
 
+
+
         token_types: list[str] | Unset = UNSET
         if not isinstance(self.token_types, Unset):
             token_types = []
             for token_types_item_data in self.token_types:
                 token_types_item: str = token_types_item_data
                 token_types.append(token_types_item)
+
+
 
         role_claim = self.role_claim
 
@@ -106,12 +125,16 @@ class IdentityProviderUpdate:
         if not isinstance(self.scopes, Unset):
             scopes = self.scopes
 
+
+
         workloads: list[dict[str, Any]] | Unset = UNSET
         if not isinstance(self.workloads, Unset):
             workloads = []
             for workloads_item_data in self.workloads:
                 workloads_item = workloads_item_data.to_dict()
                 workloads.append(workloads_item)
+
+
 
         scim: dict[str, Any] | None | Unset
         if isinstance(self.scim, Unset):
@@ -133,8 +156,10 @@ class IdentityProviderUpdate:
         if not isinstance(self.status, Unset):
             status = self.status
 
+
         field_dict: dict[str, Any] = {}
-        field_dict.update({})
+        field_dict.update({
+        })
         if name is not UNSET:
             field_dict["name"] = name
         if audiences is not UNSET:
@@ -163,6 +188,7 @@ class IdentityProviderUpdate:
             field_dict["status"] = status
         return field_dict
 
+
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
@@ -170,11 +196,11 @@ class IdentityProviderUpdate:
         from ..models.scim_settings_update import ScimSettingsUpdate
         from ..models.signals_settings_update import SignalsSettingsUpdate
         from ..models.workload import Workload
-
         d = dict(src_dict)
         name = d.pop("name", UNSET)
 
         audiences = cast(list[str], d.pop("audiences", UNSET))
+
 
         _algorithms = d.pop("algorithms", UNSET)
         algorithms: list[SigningAlgorithm] | Unset = UNSET
@@ -183,7 +209,10 @@ class IdentityProviderUpdate:
             for algorithms_item_data in _algorithms:
                 algorithms_item = check_signing_algorithm(algorithms_item_data)
 
+
+
                 algorithms.append(algorithms_item)
+
 
         _token_types = d.pop("token_types", UNSET)
         token_types: list[AccessTokenType] | Unset = UNSET
@@ -192,16 +221,22 @@ class IdentityProviderUpdate:
             for token_types_item_data in _token_types:
                 token_types_item = check_access_token_type(token_types_item_data)
 
+
+
                 token_types.append(token_types_item)
+
 
         role_claim = d.pop("role_claim", UNSET)
 
         _role_map = d.pop("role_map", UNSET)
         role_map: RoleMapChanges | Unset
-        if isinstance(_role_map, Unset):
+        if isinstance(_role_map,  Unset):
             role_map = UNSET
         else:
             role_map = RoleMapChanges.from_dict(_role_map)
+
+
+
 
         link_claim = d.pop("link_claim", UNSET)
 
@@ -214,7 +249,9 @@ class IdentityProviderUpdate:
 
         client_id = _parse_client_id(d.pop("client_id", UNSET))
 
+
         scopes = cast(list[str], d.pop("scopes", UNSET))
+
 
         _workloads = d.pop("workloads", UNSET)
         workloads: list[Workload] | Unset = UNSET
@@ -223,7 +260,10 @@ class IdentityProviderUpdate:
             for workloads_item_data in _workloads:
                 workloads_item = Workload.from_dict(workloads_item_data)
 
+
+
                 workloads.append(workloads_item)
+
 
         def _parse_scim(data: object) -> None | ScimSettingsUpdate | Unset:
             if data is None:
@@ -235,12 +275,15 @@ class IdentityProviderUpdate:
                     raise TypeError()
                 scim_type_0 = ScimSettingsUpdate.from_dict(data)
 
+
+
                 return scim_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ScimSettingsUpdate | Unset, data)
 
         scim = _parse_scim(d.pop("scim", UNSET))
+
 
         def _parse_signals(data: object) -> None | SignalsSettingsUpdate | Unset:
             if data is None:
@@ -252,6 +295,8 @@ class IdentityProviderUpdate:
                     raise TypeError()
                 signals_type_0 = SignalsSettingsUpdate.from_dict(data)
 
+
+
                 return signals_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -259,12 +304,16 @@ class IdentityProviderUpdate:
 
         signals = _parse_signals(d.pop("signals", UNSET))
 
+
         _status = d.pop("status", UNSET)
         status: IdentityProviderStatus | Unset
-        if isinstance(_status, Unset):
+        if isinstance(_status,  Unset):
             status = UNSET
         else:
             status = check_identity_provider_status(_status)
+
+
+
 
         return cls(
             name=name,
@@ -281,3 +330,4 @@ class IdentityProviderUpdate:
             signals=signals,
             status=status,
         )
+

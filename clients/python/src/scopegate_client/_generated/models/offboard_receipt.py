@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
+from attrs import field as attrs_field
+
+from ..types import UNSET, Unset
+
+from typing import cast
 
 if TYPE_CHECKING:
     from ..models.identity import Identity
@@ -12,9 +18,15 @@ if TYPE_CHECKING:
     from ..models.scheduled_offboarding import ScheduledOffboarding
 
 
+
+
+
+
+
 @define(kw_only=True)
 class OffboardReceipt:
     """The receipt of an offboarding. A repeat answers `changed: false` with the first receipt."""
+
 
     identity: Identity
     """A person or agent that can hold tokens."""
@@ -34,10 +46,13 @@ class OffboardReceipt:
     scheduled: None | ScheduledOffboarding
     """What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."""
 
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.identity import Identity
+        from ..models.offboard_revocations import OffboardRevocations
+        from ..models.offboard_transfer import OffboardTransfer
         from ..models.scheduled_offboarding import ScheduledOffboarding
-
         identity = self.identity.to_dict()
 
         changed = self.changed
@@ -56,17 +71,16 @@ class OffboardReceipt:
             scheduled = self.scheduled
 
         field_dict: dict[str, Any] = {}
-        field_dict.update(
-            {
-                "identity": identity,
-                "changed": changed,
-                "revoked": revoked,
-                "transferred": transferred,
-                "receipt_id": receipt_id,
-                "scheduled": scheduled,
-            }
-        )
+        field_dict.update({
+            "identity": identity,
+            "changed": changed,
+            "revoked": revoked,
+            "transferred": transferred,
+            "receipt_id": receipt_id,
+            "scheduled": scheduled,
+        })
         return field_dict
+
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -75,15 +89,23 @@ class OffboardReceipt:
         from ..models.offboard_revocations import OffboardRevocations
         from ..models.offboard_transfer import OffboardTransfer
         from ..models.scheduled_offboarding import ScheduledOffboarding
-
         d = dict(src_dict)
         identity = Identity.from_dict(d.pop("identity"))
+
+
+
 
         changed = d.pop("changed")
 
         revoked = OffboardRevocations.from_dict(d.pop("revoked"))
 
+
+
+
         transferred = OffboardTransfer.from_dict(d.pop("transferred"))
+
+
+
 
         def _parse_receipt_id(data: object) -> None | str:
             if data is None:
@@ -91,6 +113,7 @@ class OffboardReceipt:
             return cast(None | str, data)
 
         receipt_id = _parse_receipt_id(d.pop("receipt_id"))
+
 
         def _parse_scheduled(data: object) -> None | ScheduledOffboarding:
             if data is None:
@@ -100,12 +123,15 @@ class OffboardReceipt:
                     raise TypeError()
                 scheduled_type_0 = ScheduledOffboarding.from_dict(data)
 
+
+
                 return scheduled_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ScheduledOffboarding, data)
 
         scheduled = _parse_scheduled(d.pop("scheduled"))
+
 
         return cls(
             identity=identity,
@@ -115,3 +141,4 @@ class OffboardReceipt:
             receipt_id=receipt_id,
             scheduled=scheduled,
         )
+

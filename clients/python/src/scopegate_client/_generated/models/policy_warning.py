@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
+from attrs import field as attrs_field
+
+from ..types import UNSET, Unset
+
+
+
+
+
+
+
 
 
 @define(kw_only=True)
 class PolicyWarning:
     """Something about a policy that may not be what was meant. It can be published all the same."""
+
 
     code: str
     """What it is, stable, snake_case."""
@@ -22,6 +34,7 @@ class PolicyWarning:
     column: int
     """The column in the text, from 1."""
 
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         code = self.code
@@ -33,15 +46,14 @@ class PolicyWarning:
         column = self.column
 
         field_dict: dict[str, Any] = {}
-        field_dict.update(
-            {
-                "code": code,
-                "detail": detail,
-                "line": line,
-                "column": column,
-            }
-        )
+        field_dict.update({
+            "code": code,
+            "detail": detail,
+            "line": line,
+            "column": column,
+        })
         return field_dict
+
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -61,3 +73,4 @@ class PolicyWarning:
             line=line,
             column=column,
         )
+

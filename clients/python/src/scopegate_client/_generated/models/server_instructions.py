@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
 
 from attrs import define
+from attrs import field as attrs_field
 
-from ..models.instructions_state import InstructionsState, check_instructions_state
+from ..types import UNSET, Unset
+
+from ..models.instructions_state import check_instructions_state
+from ..models.instructions_state import InstructionsState
+from typing import cast
+
+
+
+
+
+
 
 
 @define(kw_only=True)
 class ServerInstructions:
     """What a server says of its use. Clients are told of what was approved, and of nothing else."""
+
 
     server_id: str
     """The id of a server."""
@@ -26,6 +39,7 @@ class ServerInstructions:
 
     digest: None | str
     """SHA-256 of `latest`, in hexadecimal."""
+
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -43,16 +57,15 @@ class ServerInstructions:
         digest = self.digest
 
         field_dict: dict[str, Any] = {}
-        field_dict.update(
-            {
-                "server_id": server_id,
-                "state": state,
-                "approved": approved,
-                "latest": latest,
-                "digest": digest,
-            }
-        )
+        field_dict.update({
+            "server_id": server_id,
+            "state": state,
+            "approved": approved,
+            "latest": latest,
+            "digest": digest,
+        })
         return field_dict
+
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -62,12 +75,16 @@ class ServerInstructions:
 
         state = check_instructions_state(d.pop("state"))
 
+
+
+
         def _parse_approved(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         approved = _parse_approved(d.pop("approved"))
+
 
         def _parse_latest(data: object) -> None | str:
             if data is None:
@@ -76,12 +93,14 @@ class ServerInstructions:
 
         latest = _parse_latest(d.pop("latest"))
 
+
         def _parse_digest(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         digest = _parse_digest(d.pop("digest"))
+
 
         return cls(
             server_id=server_id,
@@ -90,3 +109,4 @@ class ServerInstructions:
             latest=latest,
             digest=digest,
         )
+

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import explain_access as _explain_access
+from . import get_access_matrix as _get_access_matrix
+from . import list_stale_access as _list_stale_access
+from . import apply_stale_access as _apply_stale_access
+
 from ...models.access_explanation import AccessExplanation
+from ...models.access_matrix import AccessMatrix
 from ...models.applied_proposal import AppliedProposal
 from ...models.asked_arguments import AskedArguments
 from ...models.asking_client import AskingClient
@@ -20,9 +27,10 @@ from ...models.stale_kind import StaleKind
 from ...models.stale_state import StaleState
 from ...models.stale_token import StaleToken
 from ...types import UNSET, Unset
-from . import apply_stale_access as _apply_stale_access
-from . import explain_access as _explain_access
-from . import list_stale_access as _list_stale_access
+from typing import cast
+import datetime
+
+
 
 
 class AccessResource(Resource):
@@ -41,6 +49,7 @@ class AccessResource(Resource):
         at: datetime.datetime | None | Unset = UNSET,
         ip: str | None | Unset = UNSET,
         client: AskingClient | JsonObject | None | Unset = UNSET,
+
     ) -> AccessExplanation:
         """Explain why a call is decided as it is.
 
@@ -77,6 +86,34 @@ class AccessResource(Resource):
                 at=at,
                 ip=ip,
                 client=client,
+
+            )
+        )
+
+    def get_matrix(
+        self,
+        *,
+        identity_id: str | Sequence[str],
+        server_id: str | Sequence[str],
+
+    ) -> AccessMatrix:
+        """Count what identities reach of servers.
+
+        For each pair, how many of the server's tools the identity's live grants and those of its groups
+        reach now,
+        decided as calls are. `/identities/{id}/access` says which, and why.
+
+        Needs the permission `access.explain`.
+
+        Args:
+            identity_id: The rows, at most 50.
+            server_id: The columns, at most 20.
+        """
+        return self._send(
+            _get_access_matrix.call(
+                identity_id=identity_id,
+                server_id=server_id,
+
             )
         )
 
@@ -91,6 +128,7 @@ class AccessResource(Resource):
         grant_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         page_size: int | None = None,
+
     ) -> Listing[StaleGrant | StaleToken]:
         """List rights that nobody used, and what they could be narrowed to.
 
@@ -124,6 +162,7 @@ class AccessResource(Resource):
                 server_id=server_id,
                 limit=page_size,
                 cursor=cursor,
+
             )
         )
 
@@ -133,6 +172,7 @@ class AccessResource(Resource):
         unused_for_days: int,
         items: Sequence[AppliedProposal | JsonObject],
         dry_run: bool = False,
+
     ) -> StaleApplied:
         """Narrow or end grants as the report proposes.
 
@@ -154,8 +194,10 @@ class AccessResource(Resource):
                 unused_for_days=unused_for_days,
                 items=items,
                 dry_run=dry_run,
+
             )
         )
+
 
 
 class AsyncAccessResource(AsyncResource):
@@ -174,6 +216,7 @@ class AsyncAccessResource(AsyncResource):
         at: datetime.datetime | None | Unset = UNSET,
         ip: str | None | Unset = UNSET,
         client: AskingClient | JsonObject | None | Unset = UNSET,
+
     ) -> AccessExplanation:
         """Explain why a call is decided as it is.
 
@@ -210,6 +253,34 @@ class AsyncAccessResource(AsyncResource):
                 at=at,
                 ip=ip,
                 client=client,
+
+            )
+        )
+
+    async def get_matrix(
+        self,
+        *,
+        identity_id: str | Sequence[str],
+        server_id: str | Sequence[str],
+
+    ) -> AccessMatrix:
+        """Count what identities reach of servers.
+
+        For each pair, how many of the server's tools the identity's live grants and those of its groups
+        reach now,
+        decided as calls are. `/identities/{id}/access` says which, and why.
+
+        Needs the permission `access.explain`.
+
+        Args:
+            identity_id: The rows, at most 50.
+            server_id: The columns, at most 20.
+        """
+        return await self._send(
+            _get_access_matrix.call(
+                identity_id=identity_id,
+                server_id=server_id,
+
             )
         )
 
@@ -224,6 +295,7 @@ class AsyncAccessResource(AsyncResource):
         grant_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         page_size: int | None = None,
+
     ) -> AsyncListing[StaleGrant | StaleToken]:
         """List rights that nobody used, and what they could be narrowed to.
 
@@ -257,6 +329,7 @@ class AsyncAccessResource(AsyncResource):
                 server_id=server_id,
                 limit=page_size,
                 cursor=cursor,
+
             )
         )
 
@@ -266,6 +339,7 @@ class AsyncAccessResource(AsyncResource):
         unused_for_days: int,
         items: Sequence[AppliedProposal | JsonObject],
         dry_run: bool = False,
+
     ) -> StaleApplied:
         """Narrow or end grants as the report proposes.
 
@@ -287,5 +361,8 @@ class AsyncAccessResource(AsyncResource):
                 unused_for_days=unused_for_days,
                 items=items,
                 dry_run=dry_run,
+
             )
         )
+
+

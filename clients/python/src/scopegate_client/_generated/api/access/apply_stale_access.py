@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-    JsonObject,
-    sent_body,
-)
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.applied_proposal import AppliedProposal
+
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.stale_applied import StaleApplied
+
 
 
 def call(
@@ -18,6 +22,7 @@ def call(
     unused_for_days: int,
     items: Sequence[AppliedProposal | JsonObject],
     dry_run: bool = False,
+
 ) -> Call[StaleApplied]:
     """The request."""
     return Call(

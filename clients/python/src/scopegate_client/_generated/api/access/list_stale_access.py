@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-)
-from ...models.stale_access_page import StaleAccessPage
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.stale_kind import StaleKind
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.stale_state import StaleState
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from typing import cast
+from ...models.stale_access_page import StaleAccessPage
+
 
 
 def call(
@@ -23,6 +43,7 @@ def call(
     server_id: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
+
 ) -> Call[StaleAccessPage]:
     """The request."""
     return Call(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    path_of,
-)
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from typing import cast
 from ...models.administrator import Administrator
+
 
 
 def call(
     administrator_id: str,
+
 ) -> Call[Administrator]:
     """The request."""
     return Call(

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_approvals as _list_approvals
+from . import request_access as _request_access
+from . import get_approval as _get_approval
+from . import approve_approval as _approve_approval
+from . import get_approval_arguments as _get_approval_arguments
+from . import deny_approval as _deny_approval
+from . import withdraw_access_request as _withdraw_access_request
+
 from ...models.access_narrowing import AccessNarrowing
 from ...models.all_tools import AllTools
 from ...models.approval import Approval
@@ -18,13 +27,11 @@ from ...models.approval_status import ApprovalStatus
 from ...models.tools_by_names import ToolsByNames
 from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
-from . import approve_approval as _approve_approval
-from . import deny_approval as _deny_approval
-from . import get_approval as _get_approval
-from . import get_approval_arguments as _get_approval_arguments
-from . import list_approvals as _list_approvals
-from . import request_access as _request_access
-from . import withdraw_access_request as _withdraw_access_request
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class ApprovalsResource(Resource):
@@ -43,6 +50,7 @@ class ApprovalsResource(Resource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         approver_group: str | Sequence[str] | None = None,
+
     ) -> Listing[Approval]:
         """List approvals, newest first.
 
@@ -73,19 +81,21 @@ class ApprovalsResource(Resource):
                 tool=tool,
                 approver_group=approver_group,
                 cursor=cursor,
+
             )
         )
 
     def request_access(
         self,
         *,
-        kind: Literal["access"],
+        kind: Literal['access'],
         server: str,
         tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
         expires_at: datetime.datetime,
         reason: str,
         identity_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Approval:
         """Ask for access to a server.
 
@@ -113,12 +123,14 @@ class ApprovalsResource(Resource):
                 reason=reason,
                 identity_id=identity_id,
                 idempotency_key=idempotency_key,
+
             )
         )
 
     def get(
         self,
         approval_id: str,
+
     ) -> Approval:
         """Read one approval.
 
@@ -132,6 +144,7 @@ class ApprovalsResource(Resource):
         return self._send(
             _get_approval.call(
                 approval_id,
+
             )
         )
 
@@ -142,6 +155,7 @@ class ApprovalsResource(Resource):
         reason: str | None | Unset = UNSET,
         access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Approval:
         """Let the call through, once, or give the access.
 
@@ -165,12 +179,14 @@ class ApprovalsResource(Resource):
                 reason=reason,
                 access=access,
                 if_match=if_match,
+
             )
         )
 
     def get_arguments(
         self,
         approval_id: str,
+
     ) -> ApprovalArguments:
         """Read the arguments that are asked about.
 
@@ -186,6 +202,7 @@ class ApprovalsResource(Resource):
         return self._send(
             _get_approval_arguments.call(
                 approval_id,
+
             )
         )
 
@@ -195,6 +212,7 @@ class ApprovalsResource(Resource):
         *,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Approval:
         """Refuse the call, or the access.
 
@@ -212,6 +230,7 @@ class ApprovalsResource(Resource):
                 approval_id,
                 reason=reason,
                 if_match=if_match,
+
             )
         )
 
@@ -220,6 +239,7 @@ class ApprovalsResource(Resource):
         approval_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Approval:
         """Take back a request for access.
 
@@ -235,8 +255,10 @@ class ApprovalsResource(Resource):
             _withdraw_access_request.call(
                 approval_id,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncApprovalsResource(AsyncResource):
@@ -255,6 +277,7 @@ class AsyncApprovalsResource(AsyncResource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         approver_group: str | Sequence[str] | None = None,
+
     ) -> AsyncListing[Approval]:
         """List approvals, newest first.
 
@@ -285,19 +308,21 @@ class AsyncApprovalsResource(AsyncResource):
                 tool=tool,
                 approver_group=approver_group,
                 cursor=cursor,
+
             )
         )
 
     async def request_access(
         self,
         *,
-        kind: Literal["access"],
+        kind: Literal['access'],
         server: str,
         tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
         expires_at: datetime.datetime,
         reason: str,
         identity_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Approval:
         """Ask for access to a server.
 
@@ -325,12 +350,14 @@ class AsyncApprovalsResource(AsyncResource):
                 reason=reason,
                 identity_id=identity_id,
                 idempotency_key=idempotency_key,
+
             )
         )
 
     async def get(
         self,
         approval_id: str,
+
     ) -> Approval:
         """Read one approval.
 
@@ -344,6 +371,7 @@ class AsyncApprovalsResource(AsyncResource):
         return await self._send(
             _get_approval.call(
                 approval_id,
+
             )
         )
 
@@ -354,6 +382,7 @@ class AsyncApprovalsResource(AsyncResource):
         reason: str | None | Unset = UNSET,
         access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Approval:
         """Let the call through, once, or give the access.
 
@@ -377,12 +406,14 @@ class AsyncApprovalsResource(AsyncResource):
                 reason=reason,
                 access=access,
                 if_match=if_match,
+
             )
         )
 
     async def get_arguments(
         self,
         approval_id: str,
+
     ) -> ApprovalArguments:
         """Read the arguments that are asked about.
 
@@ -398,6 +429,7 @@ class AsyncApprovalsResource(AsyncResource):
         return await self._send(
             _get_approval_arguments.call(
                 approval_id,
+
             )
         )
 
@@ -407,6 +439,7 @@ class AsyncApprovalsResource(AsyncResource):
         *,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Approval:
         """Refuse the call, or the access.
 
@@ -424,6 +457,7 @@ class AsyncApprovalsResource(AsyncResource):
                 approval_id,
                 reason=reason,
                 if_match=if_match,
+
             )
         )
 
@@ -432,6 +466,7 @@ class AsyncApprovalsResource(AsyncResource):
         approval_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Approval:
         """Take back a request for access.
 
@@ -447,5 +482,8 @@ class AsyncApprovalsResource(AsyncResource):
             _withdraw_access_request.call(
                 approval_id,
                 if_match=if_match,
+
             )
         )
+
+

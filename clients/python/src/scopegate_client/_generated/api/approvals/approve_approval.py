@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    JsonObject,
-    entity_tag,
-    path_of,
-    sent_body,
-)
-from ...models.access_narrowing import AccessNarrowing
-from ...models.approval import Approval
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.access_narrowing import AccessNarrowing
+
+from typing import cast
+from ...models.approval import Approval
+
 
 
 def call(
@@ -20,6 +25,7 @@ def call(
     reason: str | None | Unset = UNSET,
     access: AccessNarrowing | JsonObject | None | Unset = UNSET,
     if_match: int | str | None = None,
+
 ) -> Call[Approval]:
     """The request."""
     return Call(

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-)
-from ...models.approval_kind import ApprovalKind
-from ...models.approval_page import ApprovalPage
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.approval_status import ApprovalStatus
+from ...models.approval_kind import ApprovalKind
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from typing import cast
+from ...models.approval_page import ApprovalPage
+
 
 
 def call(
@@ -26,6 +52,7 @@ def call(
     server_id: str | Sequence[str] | None = None,
     tool: str | Sequence[str] | None = None,
     approver_group: str | Sequence[str] | None = None,
+
 ) -> Call[ApprovalPage]:
     """The request."""
     return Call(

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_grants as _list_grants
+from . import create_grant as _create_grant
+from . import get_grant as _get_grant
+from . import delete_grant as _delete_grant
+from . import update_grant as _update_grant
+
 from ...models.all_servers import AllServers
 from ...models.all_tools import AllTools
 from ...models.grant import Grant
@@ -21,11 +28,11 @@ from ...models.servers_by_labels import ServersByLabels
 from ...models.tools_by_names import ToolsByNames
 from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
-from . import create_grant as _create_grant
-from . import delete_grant as _delete_grant
-from . import get_grant as _get_grant
-from . import list_grants as _list_grants
-from . import update_grant as _update_grant
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class GrantsResource(Resource):
@@ -39,12 +46,14 @@ class GrantsResource(Resource):
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
         group_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
         status: GrantStatus | Sequence[GrantStatus] | None = None,
         expires_after: datetime.datetime | None = None,
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: GrantOrder | None = None,
+
     ) -> Listing[Grant]:
         """List grants, newest first.
 
@@ -56,6 +65,7 @@ class GrantsResource(Resource):
             created_before: Only those made before this time.
             identity_id: Grants made to these identities themselves.
             group_id: Grants made to these groups.
+            server_id: Grants that reach one of these servers, by its id, its labels of now, or as all do.
             expires_after: Only those that expire after this time, or never.
             expires_before: Only those that expire before this time.
             q: Text in the reason.
@@ -69,6 +79,7 @@ class GrantsResource(Resource):
                 created_before=created_before,
                 identity_id=identity_id,
                 group_id=group_id,
+                server_id=server_id,
                 status=status,
                 expires_after=expires_after,
                 expires_before=expires_before,
@@ -76,6 +87,7 @@ class GrantsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -91,6 +103,7 @@ class GrantsResource(Resource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Grant:
         """Give a right.
 
@@ -118,6 +131,7 @@ class GrantsResource(Resource):
                 expires_at=expires_at,
                 reason=reason,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -125,7 +139,8 @@ class GrantsResource(Resource):
         self,
         grant_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Grant:
         """Read one grant.
 
@@ -139,6 +154,7 @@ class GrantsResource(Resource):
             _get_grant.call(
                 grant_id,
                 include=include,
+
             )
         )
 
@@ -147,6 +163,7 @@ class GrantsResource(Resource):
         grant_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a grant.
 
@@ -160,6 +177,7 @@ class GrantsResource(Resource):
             _delete_grant.call(
                 grant_id,
                 if_match=if_match,
+
             )
         )
 
@@ -175,6 +193,7 @@ class GrantsResource(Resource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Grant:
         """Change a grant, tokens in use included.
 
@@ -202,8 +221,10 @@ class GrantsResource(Resource):
                 expires_at=expires_at,
                 reason=reason,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncGrantsResource(AsyncResource):
@@ -217,12 +238,14 @@ class AsyncGrantsResource(AsyncResource):
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
         group_id: str | Sequence[str] | None = None,
+        server_id: str | Sequence[str] | None = None,
         status: GrantStatus | Sequence[GrantStatus] | None = None,
         expires_after: datetime.datetime | None = None,
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: GrantOrder | None = None,
+
     ) -> AsyncListing[Grant]:
         """List grants, newest first.
 
@@ -234,6 +257,7 @@ class AsyncGrantsResource(AsyncResource):
             created_before: Only those made before this time.
             identity_id: Grants made to these identities themselves.
             group_id: Grants made to these groups.
+            server_id: Grants that reach one of these servers, by its id, its labels of now, or as all do.
             expires_after: Only those that expire after this time, or never.
             expires_before: Only those that expire before this time.
             q: Text in the reason.
@@ -247,6 +271,7 @@ class AsyncGrantsResource(AsyncResource):
                 created_before=created_before,
                 identity_id=identity_id,
                 group_id=group_id,
+                server_id=server_id,
                 status=status,
                 expires_after=expires_after,
                 expires_before=expires_before,
@@ -254,6 +279,7 @@ class AsyncGrantsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -269,6 +295,7 @@ class AsyncGrantsResource(AsyncResource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Grant:
         """Give a right.
 
@@ -296,6 +323,7 @@ class AsyncGrantsResource(AsyncResource):
                 expires_at=expires_at,
                 reason=reason,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -303,7 +331,8 @@ class AsyncGrantsResource(AsyncResource):
         self,
         grant_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Grant:
         """Read one grant.
 
@@ -317,6 +346,7 @@ class AsyncGrantsResource(AsyncResource):
             _get_grant.call(
                 grant_id,
                 include=include,
+
             )
         )
 
@@ -325,6 +355,7 @@ class AsyncGrantsResource(AsyncResource):
         grant_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a grant.
 
@@ -338,6 +369,7 @@ class AsyncGrantsResource(AsyncResource):
             _delete_grant.call(
                 grant_id,
                 if_match=if_match,
+
             )
         )
 
@@ -353,6 +385,7 @@ class AsyncGrantsResource(AsyncResource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Grant:
         """Change a grant, tokens in use included.
 
@@ -380,5 +413,8 @@ class AsyncGrantsResource(AsyncResource):
                 expires_at=expires_at,
                 reason=reason,
                 if_match=if_match,
+
             )
         )
+
+

@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-)
-from ...models.grant_order import GrantOrder
-from ...models.grant_page import GrantPage
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.grant_status import GrantStatus
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+from typing import cast
+from ...types import UNSET, Unset
+from typing import Literal, cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.grant_order import GrantOrder
+from typing import cast
+from ...models.grant_page import GrantPage
+
 
 
 def call(
@@ -22,12 +54,14 @@ def call(
     created_before: datetime.datetime | None = None,
     identity_id: str | Sequence[str] | None = None,
     group_id: str | Sequence[str] | None = None,
+    server_id: str | Sequence[str] | None = None,
     status: GrantStatus | Sequence[GrantStatus] | None = None,
     expires_after: datetime.datetime | None = None,
     expires_before: datetime.datetime | None = None,
     q: str | None = None,
-    include: Literal["ended"] | None = None,
+    include: Literal['ended'] | None = None,
     sort: GrantOrder | None = None,
+
 ) -> Call[GrantPage]:
     """The request."""
     return Call(
@@ -41,6 +75,7 @@ def call(
             "created_before": created_before,
             "identity_id": identity_id,
             "group_id": group_id,
+            "server_id": server_id,
             "status": status,
             "expires_after": expires_after,
             "expires_before": expires_before,

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_groups as _list_groups
+from . import create_group as _create_group
+from . import get_group as _get_group
+from . import delete_group as _delete_group
+from . import update_group as _update_group
+from . import list_group_members as _list_group_members
+from . import get_group_member as _get_group_member
+from . import add_group_member as _add_group_member
+from . import remove_group_member as _remove_group_member
+
 from ...models.group import Group
 from ...models.group_member import GroupMember
 from ...models.group_order import GroupOrder
 from ...models.source import Source
 from ...types import UNSET, Unset
-from . import add_group_member as _add_group_member
-from . import create_group as _create_group
-from . import delete_group as _delete_group
-from . import get_group as _get_group
-from . import get_group_member as _get_group_member
-from . import list_group_members as _list_group_members
-from . import list_groups as _list_groups
-from . import remove_group_member as _remove_group_member
-from . import update_group as _update_group
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class GroupsResource(Resource):
@@ -39,8 +46,9 @@ class GroupsResource(Resource):
         source: Source | Sequence[Source] | None = None,
         member_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: GroupOrder | None = None,
+
     ) -> Listing[Group]:
         """List groups, newest first.
 
@@ -68,6 +76,7 @@ class GroupsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -79,6 +88,7 @@ class GroupsResource(Resource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Group:
         """Create a group.
 
@@ -98,6 +108,7 @@ class GroupsResource(Resource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -105,7 +116,8 @@ class GroupsResource(Resource):
         self,
         group_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Group:
         """Read one group.
 
@@ -119,6 +131,7 @@ class GroupsResource(Resource):
             _get_group.call(
                 group_id,
                 include=include,
+
             )
         )
 
@@ -127,6 +140,7 @@ class GroupsResource(Resource):
         group_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a group, its grants and its memberships.
 
@@ -140,6 +154,7 @@ class GroupsResource(Resource):
             _delete_group.call(
                 group_id,
                 if_match=if_match,
+
             )
         )
 
@@ -152,6 +167,7 @@ class GroupsResource(Resource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Group:
         """Change a group.
 
@@ -173,6 +189,7 @@ class GroupsResource(Resource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 if_match=if_match,
+
             )
         )
 
@@ -183,6 +200,7 @@ class GroupsResource(Resource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
+
     ) -> Listing[GroupMember]:
         """List the members of a group, those who joined last first.
 
@@ -201,6 +219,7 @@ class GroupsResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
+
             )
         )
 
@@ -208,6 +227,7 @@ class GroupsResource(Resource):
         self,
         group_id: str,
         identity_id: str,
+
     ) -> GroupMember:
         """Read one membership.
 
@@ -221,6 +241,7 @@ class GroupsResource(Resource):
             _get_group_member.call(
                 group_id,
                 identity_id,
+
             )
         )
 
@@ -230,6 +251,7 @@ class GroupsResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> GroupMember:
         """Put an identity into a group.
 
@@ -245,6 +267,7 @@ class GroupsResource(Resource):
                 group_id,
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
@@ -254,6 +277,7 @@ class GroupsResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Take an identity out of a group.
 
@@ -269,8 +293,10 @@ class GroupsResource(Resource):
                 group_id,
                 identity_id,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncGroupsResource(AsyncResource):
@@ -287,8 +313,9 @@ class AsyncGroupsResource(AsyncResource):
         source: Source | Sequence[Source] | None = None,
         member_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: GroupOrder | None = None,
+
     ) -> AsyncListing[Group]:
         """List groups, newest first.
 
@@ -316,6 +343,7 @@ class AsyncGroupsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -327,6 +355,7 @@ class AsyncGroupsResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Group:
         """Create a group.
 
@@ -346,6 +375,7 @@ class AsyncGroupsResource(AsyncResource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -353,7 +383,8 @@ class AsyncGroupsResource(AsyncResource):
         self,
         group_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Group:
         """Read one group.
 
@@ -367,6 +398,7 @@ class AsyncGroupsResource(AsyncResource):
             _get_group.call(
                 group_id,
                 include=include,
+
             )
         )
 
@@ -375,6 +407,7 @@ class AsyncGroupsResource(AsyncResource):
         group_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a group, its grants and its memberships.
 
@@ -388,6 +421,7 @@ class AsyncGroupsResource(AsyncResource):
             _delete_group.call(
                 group_id,
                 if_match=if_match,
+
             )
         )
 
@@ -400,6 +434,7 @@ class AsyncGroupsResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Group:
         """Change a group.
 
@@ -421,6 +456,7 @@ class AsyncGroupsResource(AsyncResource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 if_match=if_match,
+
             )
         )
 
@@ -431,6 +467,7 @@ class AsyncGroupsResource(AsyncResource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
+
     ) -> AsyncListing[GroupMember]:
         """List the members of a group, those who joined last first.
 
@@ -449,6 +486,7 @@ class AsyncGroupsResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
+
             )
         )
 
@@ -456,6 +494,7 @@ class AsyncGroupsResource(AsyncResource):
         self,
         group_id: str,
         identity_id: str,
+
     ) -> GroupMember:
         """Read one membership.
 
@@ -469,6 +508,7 @@ class AsyncGroupsResource(AsyncResource):
             _get_group_member.call(
                 group_id,
                 identity_id,
+
             )
         )
 
@@ -478,6 +518,7 @@ class AsyncGroupsResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> GroupMember:
         """Put an identity into a group.
 
@@ -493,6 +534,7 @@ class AsyncGroupsResource(AsyncResource):
                 group_id,
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
@@ -502,6 +544,7 @@ class AsyncGroupsResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Take an identity out of a group.
 
@@ -517,5 +560,8 @@ class AsyncGroupsResource(AsyncResource):
                 group_id,
                 identity_id,
                 if_match=if_match,
+
             )
         )
+
+

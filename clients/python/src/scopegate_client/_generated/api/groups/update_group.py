@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    entity_tag,
-    path_of,
-    sent_body,
-)
-from ...models.group import Group
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+
+from typing import cast
+from ...models.group import Group
+
 
 
 def call(
@@ -20,6 +29,7 @@ def call(
     external_id: str | None | Unset = UNSET,
     owner_group_id: str | None | Unset = UNSET,
     if_match: int | str | None = None,
+
 ) -> Call[Group]:
     """The request."""
     return Call(

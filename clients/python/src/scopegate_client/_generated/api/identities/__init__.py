@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_identities as _list_identities
+from . import create_identity as _create_identity
+from . import get_identity as _get_identity
+from . import delete_identity as _delete_identity
+from . import update_identity as _update_identity
+from . import list_identity_access as _list_identity_access
+from . import erase_identity as _erase_identity
+from . import offboard_identity as _offboard_identity
+from . import reinstate_identity as _reinstate_identity
+from . import suspend_identity as _suspend_identity
+
 from ...models.identity import Identity
 from ...models.identity_attribute_changes import IdentityAttributeChanges
 from ...models.identity_attributes import IdentityAttributes
@@ -19,16 +31,10 @@ from ...models.offboard_receipt import OffboardReceipt
 from ...models.reached_server import ReachedServer
 from ...models.source import Source
 from ...types import UNSET, Unset
-from . import create_identity as _create_identity
-from . import delete_identity as _delete_identity
-from . import erase_identity as _erase_identity
-from . import get_identity as _get_identity
-from . import list_identities as _list_identities
-from . import list_identity_access as _list_identity_access
-from . import offboard_identity as _offboard_identity
-from . import reinstate_identity as _reinstate_identity
-from . import suspend_identity as _suspend_identity
-from . import update_identity as _update_identity
+from typing import cast
+import datetime
+
+
 
 
 class IdentitiesResource(Resource):
@@ -48,6 +54,7 @@ class IdentitiesResource(Resource):
         user_name: str | Sequence[str] | None = None,
         q: str | None = None,
         sort: IdentityOrder | None = None,
+
     ) -> Listing[Identity]:
         """List identities, newest first.
 
@@ -74,6 +81,7 @@ class IdentitiesResource(Resource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -88,6 +96,7 @@ class IdentitiesResource(Resource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributes | JsonObject | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Identity:
         """Create a person or an agent.
 
@@ -113,12 +122,14 @@ class IdentitiesResource(Resource):
                 external_id=external_id,
                 attributes=attributes,
                 idempotency_key=idempotency_key,
+
             )
         )
 
     def get(
         self,
         identity_id: str,
+
     ) -> Identity:
         """Read one identity.
 
@@ -130,6 +141,7 @@ class IdentitiesResource(Resource):
         return self._send(
             _get_identity.call(
                 identity_id,
+
             )
         )
 
@@ -140,6 +152,7 @@ class IdentitiesResource(Resource):
         reason: str | None = None,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> OffboardReceipt:
         """Offboard an identity, agents and all.
 
@@ -159,6 +172,7 @@ class IdentitiesResource(Resource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -173,6 +187,7 @@ class IdentitiesResource(Resource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Change an identity.
 
@@ -198,6 +213,7 @@ class IdentitiesResource(Resource):
                 external_id=external_id,
                 attributes=attributes,
                 if_match=if_match,
+
             )
         )
 
@@ -208,6 +224,7 @@ class IdentitiesResource(Resource):
         at: datetime.datetime | None = None,
         page_size: int | None = None,
         server_id: str | Sequence[str] | None = None,
+
     ) -> Listing[ReachedServer]:
         """List what an identity reaches, and why, by slug.
 
@@ -232,6 +249,7 @@ class IdentitiesResource(Resource):
                 limit=page_size,
                 server_id=server_id,
                 cursor=cursor,
+
             )
         )
 
@@ -240,6 +258,7 @@ class IdentitiesResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Erase the personal data of an offboarded identity.
 
@@ -258,6 +277,7 @@ class IdentitiesResource(Resource):
             _erase_identity.call(
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
@@ -270,6 +290,7 @@ class IdentitiesResource(Resource):
         effective_at: datetime.datetime | None | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> OffboardReceipt:
         """Offboard an identity.
 
@@ -298,6 +319,7 @@ class IdentitiesResource(Resource):
                 effective_at=effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -306,6 +328,7 @@ class IdentitiesResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Reinstate an identity.
 
@@ -321,6 +344,7 @@ class IdentitiesResource(Resource):
             _reinstate_identity.call(
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
@@ -329,6 +353,7 @@ class IdentitiesResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Suspend an identity.
 
@@ -344,8 +369,10 @@ class IdentitiesResource(Resource):
             _suspend_identity.call(
                 identity_id,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncIdentitiesResource(AsyncResource):
@@ -365,6 +392,7 @@ class AsyncIdentitiesResource(AsyncResource):
         user_name: str | Sequence[str] | None = None,
         q: str | None = None,
         sort: IdentityOrder | None = None,
+
     ) -> AsyncListing[Identity]:
         """List identities, newest first.
 
@@ -391,6 +419,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -405,6 +434,7 @@ class AsyncIdentitiesResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributes | JsonObject | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Identity:
         """Create a person or an agent.
 
@@ -430,12 +460,14 @@ class AsyncIdentitiesResource(AsyncResource):
                 external_id=external_id,
                 attributes=attributes,
                 idempotency_key=idempotency_key,
+
             )
         )
 
     async def get(
         self,
         identity_id: str,
+
     ) -> Identity:
         """Read one identity.
 
@@ -447,6 +479,7 @@ class AsyncIdentitiesResource(AsyncResource):
         return await self._send(
             _get_identity.call(
                 identity_id,
+
             )
         )
 
@@ -457,6 +490,7 @@ class AsyncIdentitiesResource(AsyncResource):
         reason: str | None = None,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> OffboardReceipt:
         """Offboard an identity, agents and all.
 
@@ -476,6 +510,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -490,6 +525,7 @@ class AsyncIdentitiesResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Change an identity.
 
@@ -515,6 +551,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 external_id=external_id,
                 attributes=attributes,
                 if_match=if_match,
+
             )
         )
 
@@ -525,6 +562,7 @@ class AsyncIdentitiesResource(AsyncResource):
         at: datetime.datetime | None = None,
         page_size: int | None = None,
         server_id: str | Sequence[str] | None = None,
+
     ) -> AsyncListing[ReachedServer]:
         """List what an identity reaches, and why, by slug.
 
@@ -549,6 +587,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 limit=page_size,
                 server_id=server_id,
                 cursor=cursor,
+
             )
         )
 
@@ -557,6 +596,7 @@ class AsyncIdentitiesResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Erase the personal data of an offboarded identity.
 
@@ -575,6 +615,7 @@ class AsyncIdentitiesResource(AsyncResource):
             _erase_identity.call(
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
@@ -587,6 +628,7 @@ class AsyncIdentitiesResource(AsyncResource):
         effective_at: datetime.datetime | None | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> OffboardReceipt:
         """Offboard an identity.
 
@@ -615,6 +657,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 effective_at=effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -623,6 +666,7 @@ class AsyncIdentitiesResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Reinstate an identity.
 
@@ -638,6 +682,7 @@ class AsyncIdentitiesResource(AsyncResource):
             _reinstate_identity.call(
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
@@ -646,6 +691,7 @@ class AsyncIdentitiesResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Identity:
         """Suspend an identity.
 
@@ -661,5 +707,8 @@ class AsyncIdentitiesResource(AsyncResource):
             _suspend_identity.call(
                 identity_id,
                 if_match=if_match,
+
             )
         )
+
+

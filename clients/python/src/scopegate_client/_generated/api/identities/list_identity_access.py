@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-    path_of,
-)
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from typing import cast
 from ...models.identity_access import IdentityAccess
+
 
 
 def call(
@@ -19,6 +29,7 @@ def call(
     limit: int | None = None,
     cursor: str | None = None,
     server_id: str | Sequence[str] | None = None,
+
 ) -> Call[IdentityAccess]:
     """The request."""
     return Call(

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    JsonObject,
-    entity_tag,
-    path_of,
-    sent_body,
-)
-from ...models.identity import Identity
-from ...models.identity_attribute_changes import IdentityAttributeChanges
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.identity_attribute_changes import IdentityAttributeChanges
+
+from typing import cast
+from ...models.identity import Identity
+
 
 
 def call(
@@ -24,6 +35,7 @@ def call(
     external_id: str | None | Unset = UNSET,
     attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
     if_match: int | str | None = None,
+
 ) -> Call[Identity]:
     """The request."""
     return Call(

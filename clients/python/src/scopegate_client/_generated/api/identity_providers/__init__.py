@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_identity_providers as _list_identity_providers
+from . import create_identity_provider as _create_identity_provider
+from . import get_identity_provider as _get_identity_provider
+from . import delete_identity_provider as _delete_identity_provider
+from . import update_identity_provider as _update_identity_provider
+from . import get_signal_stream as _get_signal_stream
+from . import set_signal_credential as _set_signal_credential
+from . import set_signal_stream as _set_signal_stream
+from . import delete_signal_stream as _delete_signal_stream
+from . import verify_signal_stream as _verify_signal_stream
+
 from ...models.access_token_type import AccessTokenType
 from ...models.identity_provider import IdentityProvider
 from ...models.identity_provider_order import IdentityProviderOrder
@@ -25,16 +37,11 @@ from ...models.signals_settings_update import SignalsSettingsUpdate
 from ...models.signing_algorithm import SigningAlgorithm
 from ...models.workload import Workload
 from ...types import UNSET, Unset
-from . import create_identity_provider as _create_identity_provider
-from . import delete_identity_provider as _delete_identity_provider
-from . import delete_signal_stream as _delete_signal_stream
-from . import get_identity_provider as _get_identity_provider
-from . import get_signal_stream as _get_signal_stream
-from . import list_identity_providers as _list_identity_providers
-from . import set_signal_credential as _set_signal_credential
-from . import set_signal_stream as _set_signal_stream
-from . import update_identity_provider as _update_identity_provider
-from . import verify_signal_stream as _verify_signal_stream
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class IdentityProvidersResource(Resource):
@@ -50,8 +57,9 @@ class IdentityProvidersResource(Resource):
         source: IdentityProviderSource | Sequence[IdentityProviderSource] | None = None,
         issuer: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: IdentityProviderOrder | None = None,
+
     ) -> Listing[IdentityProvider]:
         """Providers, newest first.
 
@@ -80,6 +88,7 @@ class IdentityProvidersResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -101,6 +110,7 @@ class IdentityProvidersResource(Resource):
         signals: SignalsSettings | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
@@ -144,6 +154,7 @@ class IdentityProvidersResource(Resource):
                 signals=signals,
                 status=status,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -151,7 +162,8 @@ class IdentityProvidersResource(Resource):
         self,
         identity_provider_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> IdentityProvider:
         """One provider.
 
@@ -165,6 +177,7 @@ class IdentityProvidersResource(Resource):
             _get_identity_provider.call(
                 identity_provider_id,
                 include=include,
+
             )
         )
 
@@ -173,6 +186,7 @@ class IdentityProvidersResource(Resource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a provider: nobody signs in by it any more, at once.
 
@@ -188,6 +202,7 @@ class IdentityProvidersResource(Resource):
             _delete_identity_provider.call(
                 identity_provider_id,
                 if_match=if_match,
+
             )
         )
 
@@ -209,6 +224,7 @@ class IdentityProvidersResource(Resource):
         signals: SignalsSettingsUpdate | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> IdentityProvider:
         """Change a provider (merge patch).
 
@@ -250,12 +266,14 @@ class IdentityProvidersResource(Resource):
                 signals=signals,
                 status=status,
                 if_match=if_match,
+
             )
         )
 
     def get_signal_stream(
         self,
         identity_provider_id: str,
+
     ) -> SignalStream:
         """How the signals of a provider fare: whether its stream is alive, and when something came last.
 
@@ -267,6 +285,7 @@ class IdentityProvidersResource(Resource):
         return self._send(
             _get_signal_stream.call(
                 identity_provider_id,
+
             )
         )
 
@@ -276,6 +295,7 @@ class IdentityProvidersResource(Resource):
         *,
         access_token: Secret | str,
         if_match: int | str | None = None,
+
     ) -> SignalStream:
         """Store the access token for the transmitter's API.
 
@@ -292,6 +312,7 @@ class IdentityProvidersResource(Resource):
                 identity_provider_id,
                 access_token=access_token,
                 if_match=if_match,
+
             )
         )
 
@@ -301,6 +322,7 @@ class IdentityProvidersResource(Resource):
         *,
         push_secret: Secret | str | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> SignalStream:
         """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
 
@@ -315,6 +337,7 @@ class IdentityProvidersResource(Resource):
                 identity_provider_id,
                 push_secret=push_secret,
                 if_match=if_match,
+
             )
         )
 
@@ -323,6 +346,7 @@ class IdentityProvidersResource(Resource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End the stream at the transmitter.
 
@@ -338,6 +362,7 @@ class IdentityProvidersResource(Resource):
             _delete_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
+
             )
         )
 
@@ -346,6 +371,7 @@ class IdentityProvidersResource(Resource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> SignalStream:
         """Ask the transmitter for a verification event.
 
@@ -361,8 +387,10 @@ class IdentityProvidersResource(Resource):
             _verify_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncIdentityProvidersResource(AsyncResource):
@@ -378,8 +406,9 @@ class AsyncIdentityProvidersResource(AsyncResource):
         source: IdentityProviderSource | Sequence[IdentityProviderSource] | None = None,
         issuer: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: IdentityProviderOrder | None = None,
+
     ) -> AsyncListing[IdentityProvider]:
         """Providers, newest first.
 
@@ -408,6 +437,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -429,6 +459,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         signals: SignalsSettings | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
@@ -472,6 +503,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 signals=signals,
                 status=status,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -479,7 +511,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
         self,
         identity_provider_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> IdentityProvider:
         """One provider.
 
@@ -493,6 +526,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _get_identity_provider.call(
                 identity_provider_id,
                 include=include,
+
             )
         )
 
@@ -501,6 +535,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a provider: nobody signs in by it any more, at once.
 
@@ -516,6 +551,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _delete_identity_provider.call(
                 identity_provider_id,
                 if_match=if_match,
+
             )
         )
 
@@ -537,6 +573,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         signals: SignalsSettingsUpdate | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> IdentityProvider:
         """Change a provider (merge patch).
 
@@ -578,12 +615,14 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 signals=signals,
                 status=status,
                 if_match=if_match,
+
             )
         )
 
     async def get_signal_stream(
         self,
         identity_provider_id: str,
+
     ) -> SignalStream:
         """How the signals of a provider fare: whether its stream is alive, and when something came last.
 
@@ -595,6 +634,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         return await self._send(
             _get_signal_stream.call(
                 identity_provider_id,
+
             )
         )
 
@@ -604,6 +644,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         *,
         access_token: Secret | str,
         if_match: int | str | None = None,
+
     ) -> SignalStream:
         """Store the access token for the transmitter's API.
 
@@ -620,6 +661,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 identity_provider_id,
                 access_token=access_token,
                 if_match=if_match,
+
             )
         )
 
@@ -629,6 +671,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         *,
         push_secret: Secret | str | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> SignalStream:
         """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
 
@@ -643,6 +686,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 identity_provider_id,
                 push_secret=push_secret,
                 if_match=if_match,
+
             )
         )
 
@@ -651,6 +695,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End the stream at the transmitter.
 
@@ -666,6 +711,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _delete_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
+
             )
         )
 
@@ -674,6 +720,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> SignalStream:
         """Ask the transmitter for a verification event.
 
@@ -689,5 +736,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _verify_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
+
             )
         )
+
+

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    entity_tag,
-    path_of,
-    sent_body,
-)
-from ...models.secret import Secret
-from ...models.signal_stream import SignalStream
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.secret import Secret
+
+from typing import cast
+from ...models.signal_stream import SignalStream
+
 
 
 def call(
@@ -18,6 +22,7 @@ def call(
     *,
     push_secret: Secret | str | Unset = UNSET,
     if_match: int | str | None = None,
+
 ) -> Call[SignalStream]:
     """The request."""
     return Call(

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import get_public_keys as _get_public_keys
+from . import list_offboarding_receipts as _list_offboarding_receipts
+from . import get_offboarding_receipt as _get_offboarding_receipt
+
 from ...models.json_web_key_set import JsonWebKeySet
 from ...models.offboarding_receipt import OffboardingReceipt
 from ...types import UNSET, Unset
-from . import get_offboarding_receipt as _get_offboarding_receipt
-from . import get_public_keys as _get_public_keys
-from . import list_offboarding_receipts as _list_offboarding_receipts
+from typing import cast
+import datetime
+
+
 
 
 class OffboardingReceiptsResource(Resource):
@@ -22,6 +28,7 @@ class OffboardingReceiptsResource(Resource):
 
     def get_public_keys(
         self,
+        
     ) -> JsonWebKeySet:
         """The public signing keys.
 
@@ -30,7 +37,11 @@ class OffboardingReceiptsResource(Resource):
         Needs no bearer.
 
         """
-        return self._send(_get_public_keys.call())
+        return self._send(
+            _get_public_keys.call(
+                
+            )
+        )
 
     def list(
         self,
@@ -39,6 +50,7 @@ class OffboardingReceiptsResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
+
     ) -> Listing[OffboardingReceipt]:
         """List the receipts of offboardings, newest first.
 
@@ -56,12 +68,14 @@ class OffboardingReceiptsResource(Resource):
                 created_before=created_before,
                 identity_id=identity_id,
                 cursor=cursor,
+
             )
         )
 
     def get(
         self,
         receipt_id: str,
+
     ) -> OffboardingReceipt:
         """Read the receipt of an offboarding.
 
@@ -75,8 +89,10 @@ class OffboardingReceiptsResource(Resource):
         return self._send(
             _get_offboarding_receipt.call(
                 receipt_id,
+
             )
         )
+
 
 
 class AsyncOffboardingReceiptsResource(AsyncResource):
@@ -84,6 +100,7 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
 
     async def get_public_keys(
         self,
+        
     ) -> JsonWebKeySet:
         """The public signing keys.
 
@@ -92,7 +109,11 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
         Needs no bearer.
 
         """
-        return await self._send(_get_public_keys.call())
+        return await self._send(
+            _get_public_keys.call(
+                
+            )
+        )
 
     def list(
         self,
@@ -101,6 +122,7 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
+
     ) -> AsyncListing[OffboardingReceipt]:
         """List the receipts of offboardings, newest first.
 
@@ -118,12 +140,14 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
                 created_before=created_before,
                 identity_id=identity_id,
                 cursor=cursor,
+
             )
         )
 
     async def get(
         self,
         receipt_id: str,
+
     ) -> OffboardingReceipt:
         """Read the receipt of an offboarding.
 
@@ -137,5 +161,8 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
         return await self._send(
             _get_offboarding_receipt.call(
                 receipt_id,
+
             )
         )
+
+

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    path_of,
-)
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from typing import cast
 from ...models.offboarding_receipt import OffboardingReceipt
+
 
 
 def call(
     receipt_id: str,
+
 ) -> Call[OffboardingReceipt]:
     """The request."""
     return Call(

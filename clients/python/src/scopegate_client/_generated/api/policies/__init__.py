@@ -4,11 +4,29 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_policies as _list_policies
+from . import create_policy as _create_policy
+from . import get_policy_schema as _get_policy_schema
+from . import simulate_policies as _simulate_policies
+from . import list_policy_templates as _list_policy_templates
+from . import render_policy_template as _render_policy_template
+from . import get_policy as _get_policy
+from . import delete_policy as _delete_policy
+from . import update_policy as _update_policy
+from . import diff_policy as _diff_policy
+from . import publish_policy as _publish_policy
+from . import roll_back_policy as _roll_back_policy
+from . import test_policy as _test_policy
+from . import unpublish_policy as _unpublish_policy
+from . import list_policy_versions as _list_policy_versions
+from . import get_policy_version as _get_policy_version
+
 from ...models.policy import Policy
 from ...models.policy_change import PolicyChange
 from ...models.policy_diff import PolicyDiff
@@ -25,22 +43,11 @@ from ...models.policy_version import PolicyVersion
 from ...models.rendered_policy import RenderedPolicy
 from ...models.simulated_change import SimulatedChange
 from ...types import UNSET, Unset
-from . import create_policy as _create_policy
-from . import delete_policy as _delete_policy
-from . import diff_policy as _diff_policy
-from . import get_policy as _get_policy
-from . import get_policy_schema as _get_policy_schema
-from . import get_policy_version as _get_policy_version
-from . import list_policies as _list_policies
-from . import list_policy_templates as _list_policy_templates
-from . import list_policy_versions as _list_policy_versions
-from . import publish_policy as _publish_policy
-from . import render_policy_template as _render_policy_template
-from . import roll_back_policy as _roll_back_policy
-from . import simulate_policies as _simulate_policies
-from . import test_policy as _test_policy
-from . import unpublish_policy as _unpublish_policy
-from . import update_policy as _update_policy
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class PoliciesResource(Resource):
@@ -56,8 +63,9 @@ class PoliciesResource(Resource):
         status: PolicyStatus | Sequence[PolicyStatus] | None = None,
         mode: PolicyMode | Sequence[PolicyMode] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: PolicyOrder | None = None,
+
     ) -> Listing[Policy]:
         """List policies, newest first.
 
@@ -84,6 +92,7 @@ class PoliciesResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -97,6 +106,7 @@ class PoliciesResource(Resource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         idempotency_key: str | None = None,
+
     ) -> Policy:
         """Write a policy, as a draft.
 
@@ -123,6 +133,7 @@ class PoliciesResource(Resource):
                 tests=tests,
                 dry_run=dry_run,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -130,6 +141,7 @@ class PoliciesResource(Resource):
         self,
         *,
         tool_id: str | None = None,
+
     ) -> PolicySchema:
         """Read what policies are written in.
 
@@ -143,6 +155,7 @@ class PoliciesResource(Resource):
         return self._send(
             _get_policy_schema.call(
                 tool_id=tool_id,
+
             )
         )
 
@@ -153,6 +166,7 @@ class PoliciesResource(Resource):
         days: int | None | Unset = UNSET,
         since: datetime.datetime | None | Unset = UNSET,
         limit: int | Unset = UNSET,
+
     ) -> PolicySimulation:
         """Replay recorded calls against other policies.
 
@@ -179,24 +193,31 @@ class PoliciesResource(Resource):
                 days=days,
                 since=since,
                 limit=limit,
+
             )
         )
 
     def list_templates(
         self,
+        
     ) -> PolicyTemplates:
         """List policies to be filled in.
 
         Needs the permission `policies.read`.
 
         """
-        return self._send(_list_policy_templates.call())
+        return self._send(
+            _list_policy_templates.call(
+                
+            )
+        )
 
     def render_template(
         self,
         name: str,
         *,
         parameters: PolicyTemplateParameters | JsonObject,
+
     ) -> RenderedPolicy:
         """Fill in a template, keeping nothing.
 
@@ -212,6 +233,7 @@ class PoliciesResource(Resource):
             _render_policy_template.call(
                 name,
                 parameters=parameters,
+
             )
         )
 
@@ -219,7 +241,8 @@ class PoliciesResource(Resource):
         self,
         policy_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Policy:
         """Read one policy.
 
@@ -233,6 +256,7 @@ class PoliciesResource(Resource):
             _get_policy.call(
                 policy_id,
                 include=include,
+
             )
         )
 
@@ -242,6 +266,7 @@ class PoliciesResource(Resource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> Policy:
         """End a policy.
 
@@ -259,6 +284,7 @@ class PoliciesResource(Resource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -273,6 +299,7 @@ class PoliciesResource(Resource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> Policy:
         """Change the draft of a policy.
 
@@ -300,6 +327,7 @@ class PoliciesResource(Resource):
                 tests=tests,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -309,6 +337,7 @@ class PoliciesResource(Resource):
         *,
         from_: str | None = None,
         to: str | None = None,
+
     ) -> PolicyDiff:
         """Compare two versions of a policy.
 
@@ -326,6 +355,7 @@ class PoliciesResource(Resource):
                 policy_id,
                 from_=from_,
                 to=to,
+
             )
         )
 
@@ -336,6 +366,7 @@ class PoliciesResource(Resource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> PolicyChange:
         """Let a draft decide.
 
@@ -357,6 +388,7 @@ class PoliciesResource(Resource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -368,6 +400,7 @@ class PoliciesResource(Resource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> PolicyChange:
         """Let an earlier version decide again.
 
@@ -391,12 +424,14 @@ class PoliciesResource(Resource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
     def test(
         self,
         policy_id: str,
+
     ) -> PolicyTestReport:
         """Run the tests of a draft.
 
@@ -410,6 +445,7 @@ class PoliciesResource(Resource):
         return self._send(
             _test_policy.call(
                 policy_id,
+
             )
         )
 
@@ -419,6 +455,7 @@ class PoliciesResource(Resource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> PolicyChange:
         """Let a policy decide nothing any more.
 
@@ -436,6 +473,7 @@ class PoliciesResource(Resource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -443,8 +481,9 @@ class PoliciesResource(Resource):
         self,
         policy_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         page_size: int | None = None,
+
     ) -> Listing[PolicyVersion]:
         """List what was published of a policy, newest first.
 
@@ -461,6 +500,7 @@ class PoliciesResource(Resource):
                 include=include,
                 limit=page_size,
                 cursor=cursor,
+
             )
         )
 
@@ -469,7 +509,8 @@ class PoliciesResource(Resource):
         policy_id: str,
         version: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> PolicyVersion:
         """Read one version of a policy.
 
@@ -485,8 +526,10 @@ class PoliciesResource(Resource):
                 policy_id,
                 version,
                 include=include,
+
             )
         )
+
 
 
 class AsyncPoliciesResource(AsyncResource):
@@ -502,8 +545,9 @@ class AsyncPoliciesResource(AsyncResource):
         status: PolicyStatus | Sequence[PolicyStatus] | None = None,
         mode: PolicyMode | Sequence[PolicyMode] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: PolicyOrder | None = None,
+
     ) -> AsyncListing[Policy]:
         """List policies, newest first.
 
@@ -530,6 +574,7 @@ class AsyncPoliciesResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -543,6 +588,7 @@ class AsyncPoliciesResource(AsyncResource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         idempotency_key: str | None = None,
+
     ) -> Policy:
         """Write a policy, as a draft.
 
@@ -569,6 +615,7 @@ class AsyncPoliciesResource(AsyncResource):
                 tests=tests,
                 dry_run=dry_run,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -576,6 +623,7 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         *,
         tool_id: str | None = None,
+
     ) -> PolicySchema:
         """Read what policies are written in.
 
@@ -589,6 +637,7 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _get_policy_schema.call(
                 tool_id=tool_id,
+
             )
         )
 
@@ -599,6 +648,7 @@ class AsyncPoliciesResource(AsyncResource):
         days: int | None | Unset = UNSET,
         since: datetime.datetime | None | Unset = UNSET,
         limit: int | Unset = UNSET,
+
     ) -> PolicySimulation:
         """Replay recorded calls against other policies.
 
@@ -625,24 +675,31 @@ class AsyncPoliciesResource(AsyncResource):
                 days=days,
                 since=since,
                 limit=limit,
+
             )
         )
 
     async def list_templates(
         self,
+        
     ) -> PolicyTemplates:
         """List policies to be filled in.
 
         Needs the permission `policies.read`.
 
         """
-        return await self._send(_list_policy_templates.call())
+        return await self._send(
+            _list_policy_templates.call(
+                
+            )
+        )
 
     async def render_template(
         self,
         name: str,
         *,
         parameters: PolicyTemplateParameters | JsonObject,
+
     ) -> RenderedPolicy:
         """Fill in a template, keeping nothing.
 
@@ -658,6 +715,7 @@ class AsyncPoliciesResource(AsyncResource):
             _render_policy_template.call(
                 name,
                 parameters=parameters,
+
             )
         )
 
@@ -665,7 +723,8 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         policy_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Policy:
         """Read one policy.
 
@@ -679,6 +738,7 @@ class AsyncPoliciesResource(AsyncResource):
             _get_policy.call(
                 policy_id,
                 include=include,
+
             )
         )
 
@@ -688,6 +748,7 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> Policy:
         """End a policy.
 
@@ -705,6 +766,7 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -719,6 +781,7 @@ class AsyncPoliciesResource(AsyncResource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> Policy:
         """Change the draft of a policy.
 
@@ -746,6 +809,7 @@ class AsyncPoliciesResource(AsyncResource):
                 tests=tests,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -755,6 +819,7 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         from_: str | None = None,
         to: str | None = None,
+
     ) -> PolicyDiff:
         """Compare two versions of a policy.
 
@@ -772,6 +837,7 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 from_=from_,
                 to=to,
+
             )
         )
 
@@ -782,6 +848,7 @@ class AsyncPoliciesResource(AsyncResource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> PolicyChange:
         """Let a draft decide.
 
@@ -803,6 +870,7 @@ class AsyncPoliciesResource(AsyncResource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -814,6 +882,7 @@ class AsyncPoliciesResource(AsyncResource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> PolicyChange:
         """Let an earlier version decide again.
 
@@ -837,12 +906,14 @@ class AsyncPoliciesResource(AsyncResource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
     async def test(
         self,
         policy_id: str,
+
     ) -> PolicyTestReport:
         """Run the tests of a draft.
 
@@ -856,6 +927,7 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _test_policy.call(
                 policy_id,
+
             )
         )
 
@@ -865,6 +937,7 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> PolicyChange:
         """Let a policy decide nothing any more.
 
@@ -882,6 +955,7 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -889,8 +963,9 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         policy_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         page_size: int | None = None,
+
     ) -> AsyncListing[PolicyVersion]:
         """List what was published of a policy, newest first.
 
@@ -907,6 +982,7 @@ class AsyncPoliciesResource(AsyncResource):
                 include=include,
                 limit=page_size,
                 cursor=cursor,
+
             )
         )
 
@@ -915,7 +991,8 @@ class AsyncPoliciesResource(AsyncResource):
         policy_id: str,
         version: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> PolicyVersion:
         """Read one version of a policy.
 
@@ -931,5 +1008,8 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 version,
                 include=include,
+
             )
         )
+
+

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    path_of,
-)
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.policy_diff import PolicyDiff
+
 
 
 def call(
@@ -14,6 +22,7 @@ def call(
     *,
     from_: str | None = None,
     to: str | None = None,
+
 ) -> Call[PolicyDiff]:
     """The request."""
     return Call(

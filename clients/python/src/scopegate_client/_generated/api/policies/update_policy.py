@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-    JsonObject,
-    entity_tag,
-    path_of,
-    sent_body,
-)
-from ...models.policy import Policy
-from ...models.policy_mode import PolicyMode
-from ...models.policy_test import PolicyTest
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from ...models.policy_mode import PolicyMode
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.policy_test import PolicyTest
+
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.policy import Policy
+
 
 
 def call(
@@ -27,6 +35,7 @@ def call(
     tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
     dry_run: bool = False,
     if_match: int | str | None = None,
+
 ) -> Call[Policy]:
     """The request."""
     return Call(

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_scheduled_offboardings as _list_scheduled_offboardings
+from . import get_scheduled_offboarding as _get_scheduled_offboarding
+from . import cancel_scheduled_offboarding as _cancel_scheduled_offboarding
+
 from ...models.scheduled_offboarding import ScheduledOffboarding
 from ...models.scheduled_offboarding_status import ScheduledOffboardingStatus
 from ...types import UNSET, Unset
-from . import cancel_scheduled_offboarding as _cancel_scheduled_offboarding
-from . import get_scheduled_offboarding as _get_scheduled_offboarding
-from . import list_scheduled_offboardings as _list_scheduled_offboardings
+from typing import cast
+import datetime
+
+
 
 
 class ScheduledOffboardingsResource(Resource):
@@ -28,6 +34,7 @@ class ScheduledOffboardingsResource(Resource):
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
         status: ScheduledOffboardingStatus | Sequence[ScheduledOffboardingStatus] | None = None,
+
     ) -> Listing[ScheduledOffboarding]:
         """List offboardings that are or were set for later, newest first.
 
@@ -46,12 +53,14 @@ class ScheduledOffboardingsResource(Resource):
                 identity_id=identity_id,
                 status=status,
                 cursor=cursor,
+
             )
         )
 
     def get(
         self,
         scheduled_offboarding_id: str,
+
     ) -> ScheduledOffboarding:
         """Read one scheduled offboarding.
 
@@ -63,6 +72,7 @@ class ScheduledOffboardingsResource(Resource):
         return self._send(
             _get_scheduled_offboarding.call(
                 scheduled_offboarding_id,
+
             )
         )
 
@@ -71,6 +81,7 @@ class ScheduledOffboardingsResource(Resource):
         scheduled_offboarding_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> ScheduledOffboarding:
         """Cancel a scheduled offboarding.
 
@@ -86,8 +97,10 @@ class ScheduledOffboardingsResource(Resource):
             _cancel_scheduled_offboarding.call(
                 scheduled_offboarding_id,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncScheduledOffboardingsResource(AsyncResource):
@@ -101,6 +114,7 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
         status: ScheduledOffboardingStatus | Sequence[ScheduledOffboardingStatus] | None = None,
+
     ) -> AsyncListing[ScheduledOffboarding]:
         """List offboardings that are or were set for later, newest first.
 
@@ -119,12 +133,14 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
                 identity_id=identity_id,
                 status=status,
                 cursor=cursor,
+
             )
         )
 
     async def get(
         self,
         scheduled_offboarding_id: str,
+
     ) -> ScheduledOffboarding:
         """Read one scheduled offboarding.
 
@@ -136,6 +152,7 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         return await self._send(
             _get_scheduled_offboarding.call(
                 scheduled_offboarding_id,
+
             )
         )
 
@@ -144,6 +161,7 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         scheduled_offboarding_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> ScheduledOffboarding:
         """Cancel a scheduled offboarding.
 
@@ -159,5 +177,8 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
             _cancel_scheduled_offboarding.call(
                 scheduled_offboarding_id,
                 if_match=if_match,
+
             )
         )
+
+

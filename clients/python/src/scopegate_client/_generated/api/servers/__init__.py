@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_servers as _list_servers
+from . import create_server as _create_server
+from . import get_server as _get_server
+from . import delete_server as _delete_server
+from . import update_server as _update_server
+from . import set_server_credential as _set_server_credential
+from . import delete_server_credential as _delete_server_credential
+from . import list_server_credentials as _list_server_credentials
+from . import set_identity_credential as _set_identity_credential
+from . import delete_identity_credential as _delete_identity_credential
+from . import get_server_instructions as _get_server_instructions
+from . import approve_server_instructions as _approve_server_instructions
+from . import sync_server as _sync_server
+
 from ...models.bearer_credential import BearerCredential
 from ...models.env_credential import EnvCredential
 from ...models.header_credential import HeaderCredential
@@ -26,18 +41,11 @@ from ...models.sync_state import SyncState
 from ...models.transport import Transport
 from ...models.upstream_credential import UpstreamCredential
 from ...types import UNSET, Unset
-from . import approve_server_instructions as _approve_server_instructions
-from . import create_server as _create_server
-from . import delete_identity_credential as _delete_identity_credential
-from . import delete_server as _delete_server
-from . import delete_server_credential as _delete_server_credential
-from . import get_server as _get_server
-from . import get_server_instructions as _get_server_instructions
-from . import list_servers as _list_servers
-from . import set_identity_credential as _set_identity_credential
-from . import set_server_credential as _set_server_credential
-from . import sync_server as _sync_server
-from . import update_server as _update_server
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class ServersResource(Resource):
@@ -50,12 +58,14 @@ class ServersResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         status: ServerStatus | Sequence[ServerStatus] | None = None,
+        transport: Transport | Sequence[Transport] | None = None,
         sync_state: SyncState | Sequence[SyncState] | None = None,
         slug: str | Sequence[str] | None = None,
         owner_group_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: ServerOrder | None = None,
+
     ) -> Listing[Server]:
         """Servers, newest first.
 
@@ -75,6 +85,7 @@ class ServersResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 status=status,
+                transport=transport,
                 sync_state=sync_state,
                 slug=slug,
                 owner_group_id=owner_group_id,
@@ -82,6 +93,7 @@ class ServersResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -103,6 +115,7 @@ class ServersResource(Resource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Server:
         """Register a server.
 
@@ -145,6 +158,7 @@ class ServersResource(Resource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -152,7 +166,8 @@ class ServersResource(Resource):
         self,
         server_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Server:
         """One server.
 
@@ -166,6 +181,7 @@ class ServersResource(Resource):
             _get_server.call(
                 server_id,
                 include=include,
+
             )
         )
 
@@ -174,6 +190,7 @@ class ServersResource(Resource):
         server_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a server, at once for every token.
 
@@ -189,6 +206,7 @@ class ServersResource(Resource):
             _delete_server.call(
                 server_id,
                 if_match=if_match,
+
             )
         )
 
@@ -209,6 +227,7 @@ class ServersResource(Resource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Server:
         """Change a server (merge patch).
 
@@ -249,20 +268,17 @@ class ServersResource(Resource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 if_match=if_match,
+
             )
         )
 
     def set_credential(
         self,
         server_id: str,
-        body: BearerCredential
-        | EnvCredential
-        | HeaderCredential
-        | NoCredential
-        | OAuthClientCredential
-        | JsonObject,
+        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
         *,
         if_match: int | str | None = None,
+
     ) -> UpstreamCredential:
         """Set what calls to the server carry in place of the client's token.
 
@@ -281,6 +297,7 @@ class ServersResource(Resource):
                 server_id,
                 body,
                 if_match=if_match,
+
             )
         )
 
@@ -289,6 +306,7 @@ class ServersResource(Resource):
         server_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Remove the server's own credential: calls carry none.
 
@@ -304,6 +322,31 @@ class ServersResource(Resource):
             _delete_server_credential.call(
                 server_id,
                 if_match=if_match,
+
+            )
+        )
+
+    def list_credentials(
+        self,
+        server_id: str,
+        *,
+        page_size: int | None = None,
+
+    ) -> Listing[UpstreamCredential]:
+        """Which credentials there are for a server, its own and those of identities, the newest first.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            server_id: The id of a server.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_server_credentials.call(
+                server_id,
+                limit=page_size,
+                cursor=cursor,
+
             )
         )
 
@@ -311,14 +354,10 @@ class ServersResource(Resource):
         self,
         server_id: str,
         identity_id: str,
-        body: BearerCredential
-        | EnvCredential
-        | HeaderCredential
-        | NoCredential
-        | OAuthClientCredential
-        | JsonObject,
+        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
         *,
         if_match: int | str | None = None,
+
     ) -> UpstreamCredential:
         """Set what one identity's calls to the server carry, in place of the server's own credential.
 
@@ -337,6 +376,7 @@ class ServersResource(Resource):
                 identity_id,
                 body,
                 if_match=if_match,
+
             )
         )
 
@@ -346,6 +386,7 @@ class ServersResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Remove one identity's credential: its calls carry the server's own.
 
@@ -363,12 +404,14 @@ class ServersResource(Resource):
                 server_id,
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
     def get_instructions(
         self,
         server_id: str,
+
     ) -> ServerInstructions:
         """What the server says of its use, as it was read last, and what of it clients are told.
 
@@ -380,6 +423,7 @@ class ServersResource(Resource):
         return self._send(
             _get_server_instructions.call(
                 server_id,
+
             )
         )
 
@@ -389,6 +433,7 @@ class ServersResource(Resource):
         *,
         digest: str,
         if_match: int | str | None = None,
+
     ) -> ServerInstructions:
         """Accept what the server says of its use, the text with this digest.
 
@@ -406,6 +451,7 @@ class ServersResource(Resource):
                 server_id,
                 digest=digest,
                 if_match=if_match,
+
             )
         )
 
@@ -414,6 +460,7 @@ class ServersResource(Resource):
         server_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Server:
         """Read the server's tools.
 
@@ -430,8 +477,10 @@ class ServersResource(Resource):
             _sync_server.call(
                 server_id,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncServersResource(AsyncResource):
@@ -444,12 +493,14 @@ class AsyncServersResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         status: ServerStatus | Sequence[ServerStatus] | None = None,
+        transport: Transport | Sequence[Transport] | None = None,
         sync_state: SyncState | Sequence[SyncState] | None = None,
         slug: str | Sequence[str] | None = None,
         owner_group_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: ServerOrder | None = None,
+
     ) -> AsyncListing[Server]:
         """Servers, newest first.
 
@@ -469,6 +520,7 @@ class AsyncServersResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 status=status,
+                transport=transport,
                 sync_state=sync_state,
                 slug=slug,
                 owner_group_id=owner_group_id,
@@ -476,6 +528,7 @@ class AsyncServersResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -497,6 +550,7 @@ class AsyncServersResource(AsyncResource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Server:
         """Register a server.
 
@@ -539,6 +593,7 @@ class AsyncServersResource(AsyncResource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -546,7 +601,8 @@ class AsyncServersResource(AsyncResource):
         self,
         server_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Server:
         """One server.
 
@@ -560,6 +616,7 @@ class AsyncServersResource(AsyncResource):
             _get_server.call(
                 server_id,
                 include=include,
+
             )
         )
 
@@ -568,6 +625,7 @@ class AsyncServersResource(AsyncResource):
         server_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a server, at once for every token.
 
@@ -583,6 +641,7 @@ class AsyncServersResource(AsyncResource):
             _delete_server.call(
                 server_id,
                 if_match=if_match,
+
             )
         )
 
@@ -603,6 +662,7 @@ class AsyncServersResource(AsyncResource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Server:
         """Change a server (merge patch).
 
@@ -643,20 +703,17 @@ class AsyncServersResource(AsyncResource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 if_match=if_match,
+
             )
         )
 
     async def set_credential(
         self,
         server_id: str,
-        body: BearerCredential
-        | EnvCredential
-        | HeaderCredential
-        | NoCredential
-        | OAuthClientCredential
-        | JsonObject,
+        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
         *,
         if_match: int | str | None = None,
+
     ) -> UpstreamCredential:
         """Set what calls to the server carry in place of the client's token.
 
@@ -675,6 +732,7 @@ class AsyncServersResource(AsyncResource):
                 server_id,
                 body,
                 if_match=if_match,
+
             )
         )
 
@@ -683,6 +741,7 @@ class AsyncServersResource(AsyncResource):
         server_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Remove the server's own credential: calls carry none.
 
@@ -698,6 +757,31 @@ class AsyncServersResource(AsyncResource):
             _delete_server_credential.call(
                 server_id,
                 if_match=if_match,
+
+            )
+        )
+
+    def list_credentials(
+        self,
+        server_id: str,
+        *,
+        page_size: int | None = None,
+
+    ) -> AsyncListing[UpstreamCredential]:
+        """Which credentials there are for a server, its own and those of identities, the newest first.
+
+        Needs the permission `servers.read`.
+
+        Args:
+            server_id: The id of a server.
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_server_credentials.call(
+                server_id,
+                limit=page_size,
+                cursor=cursor,
+
             )
         )
 
@@ -705,14 +789,10 @@ class AsyncServersResource(AsyncResource):
         self,
         server_id: str,
         identity_id: str,
-        body: BearerCredential
-        | EnvCredential
-        | HeaderCredential
-        | NoCredential
-        | OAuthClientCredential
-        | JsonObject,
+        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
         *,
         if_match: int | str | None = None,
+
     ) -> UpstreamCredential:
         """Set what one identity's calls to the server carry, in place of the server's own credential.
 
@@ -731,6 +811,7 @@ class AsyncServersResource(AsyncResource):
                 identity_id,
                 body,
                 if_match=if_match,
+
             )
         )
 
@@ -740,6 +821,7 @@ class AsyncServersResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Remove one identity's credential: its calls carry the server's own.
 
@@ -757,12 +839,14 @@ class AsyncServersResource(AsyncResource):
                 server_id,
                 identity_id,
                 if_match=if_match,
+
             )
         )
 
     async def get_instructions(
         self,
         server_id: str,
+
     ) -> ServerInstructions:
         """What the server says of its use, as it was read last, and what of it clients are told.
 
@@ -774,6 +858,7 @@ class AsyncServersResource(AsyncResource):
         return await self._send(
             _get_server_instructions.call(
                 server_id,
+
             )
         )
 
@@ -783,6 +868,7 @@ class AsyncServersResource(AsyncResource):
         *,
         digest: str,
         if_match: int | str | None = None,
+
     ) -> ServerInstructions:
         """Accept what the server says of its use, the text with this digest.
 
@@ -800,6 +886,7 @@ class AsyncServersResource(AsyncResource):
                 server_id,
                 digest=digest,
                 if_match=if_match,
+
             )
         )
 
@@ -808,6 +895,7 @@ class AsyncServersResource(AsyncResource):
         server_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> Server:
         """Read the server's tools.
 
@@ -824,5 +912,8 @@ class AsyncServersResource(AsyncResource):
             _sync_server.call(
                 server_id,
                 if_match=if_match,
+
             )
         )
+
+

@@ -3,16 +3,45 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-)
-from ...models.server_order import ServerOrder
-from ...models.server_page import ServerPage
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
 from ...models.server_status import ServerStatus
+from ...types import UNSET, Unset
+from typing import cast
+from typing import cast
+from ...types import UNSET, Unset
+from ...models.transport import Transport
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.sync_state import SyncState
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from typing import cast
+from ...types import UNSET, Unset
+from typing import Literal, cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.server_order import ServerOrder
+from typing import cast
+from ...models.server_page import ServerPage
+
 
 
 def call(
@@ -22,12 +51,14 @@ def call(
     created_after: datetime.datetime | None = None,
     created_before: datetime.datetime | None = None,
     status: ServerStatus | Sequence[ServerStatus] | None = None,
+    transport: Transport | Sequence[Transport] | None = None,
     sync_state: SyncState | Sequence[SyncState] | None = None,
     slug: str | Sequence[str] | None = None,
     owner_group_id: str | Sequence[str] | None = None,
     q: str | None = None,
-    include: Literal["ended"] | None = None,
+    include: Literal['ended'] | None = None,
     sort: ServerOrder | None = None,
+
 ) -> Call[ServerPage]:
     """The request."""
     return Call(
@@ -40,6 +71,7 @@ def call(
             "created_after": created_after,
             "created_before": created_before,
             "status": status,
+            "transport": transport,
             "sync_state": sync_state,
             "slug": slug,
             "owner_group_id": owner_group_id,

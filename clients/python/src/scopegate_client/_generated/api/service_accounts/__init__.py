@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_service_accounts as _list_service_accounts
+from . import create_service_account as _create_service_account
+from . import get_service_account as _get_service_account
+from . import delete_service_account as _delete_service_account
+from . import update_service_account as _update_service_account
+from . import list_service_account_credentials as _list_service_account_credentials
+from . import create_service_account_credential as _create_service_account_credential
+from . import revoke_service_account_credential as _revoke_service_account_credential
+
 from ...models.issued_credential import IssuedCredential
 from ...models.role import Role
 from ...models.service_account import ServiceAccount
@@ -16,14 +26,11 @@ from ...models.service_account_credential import ServiceAccountCredential
 from ...models.service_account_order import ServiceAccountOrder
 from ...models.service_account_status import ServiceAccountStatus
 from ...types import UNSET, Unset
-from . import create_service_account as _create_service_account
-from . import create_service_account_credential as _create_service_account_credential
-from . import delete_service_account as _delete_service_account
-from . import get_service_account as _get_service_account
-from . import list_service_account_credentials as _list_service_account_credentials
-from . import list_service_accounts as _list_service_accounts
-from . import revoke_service_account_credential as _revoke_service_account_credential
-from . import update_service_account as _update_service_account
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class ServiceAccountsResource(Resource):
@@ -39,8 +46,9 @@ class ServiceAccountsResource(Resource):
         role: Role | Sequence[Role] | None = None,
         owner_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: ServiceAccountOrder | None = None,
+
     ) -> Listing[ServiceAccount]:
         """Service accounts, newest first.
 
@@ -66,6 +74,7 @@ class ServiceAccountsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -76,6 +85,7 @@ class ServiceAccountsResource(Resource):
         owner_id: str,
         role: Role,
         idempotency_key: str | None = None,
+
     ) -> ServiceAccount:
         """Make a service account with at most the caller's own role.
 
@@ -93,6 +103,7 @@ class ServiceAccountsResource(Resource):
                 owner_id=owner_id,
                 role=role,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -100,7 +111,8 @@ class ServiceAccountsResource(Resource):
         self,
         service_account_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> ServiceAccount:
         """One service account.
 
@@ -114,6 +126,7 @@ class ServiceAccountsResource(Resource):
             _get_service_account.call(
                 service_account_id,
                 include=include,
+
             )
         )
 
@@ -122,6 +135,7 @@ class ServiceAccountsResource(Resource):
         service_account_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a service account; its credentials and bearers are dead at once.
 
@@ -135,6 +149,7 @@ class ServiceAccountsResource(Resource):
             _delete_service_account.call(
                 service_account_id,
                 if_match=if_match,
+
             )
         )
 
@@ -147,6 +162,7 @@ class ServiceAccountsResource(Resource):
         role: Role | Unset = UNSET,
         status: ServiceAccountStatus | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> ServiceAccount:
         """Change a service account.
 
@@ -170,6 +186,7 @@ class ServiceAccountsResource(Resource):
                 role=role,
                 status=status,
                 if_match=if_match,
+
             )
         )
 
@@ -180,6 +197,7 @@ class ServiceAccountsResource(Resource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
+
     ) -> Listing[ServiceAccountCredential]:
         """The credentials of a service account, revoked ones too, newest first.
 
@@ -198,6 +216,7 @@ class ServiceAccountsResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
+
             )
         )
 
@@ -206,6 +225,7 @@ class ServiceAccountsResource(Resource):
         service_account_id: str,
         *,
         idempotency_key: str | None = None,
+
     ) -> IssuedCredential:
         """Make a client secret.
 
@@ -221,6 +241,7 @@ class ServiceAccountsResource(Resource):
             _create_service_account_credential.call(
                 service_account_id,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -230,6 +251,7 @@ class ServiceAccountsResource(Resource):
         credential_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Revoke a client secret; every bearer under it is dead at once.
 
@@ -245,8 +267,10 @@ class ServiceAccountsResource(Resource):
                 service_account_id,
                 credential_id,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncServiceAccountsResource(AsyncResource):
@@ -262,8 +286,9 @@ class AsyncServiceAccountsResource(AsyncResource):
         role: Role | Sequence[Role] | None = None,
         owner_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: ServiceAccountOrder | None = None,
+
     ) -> AsyncListing[ServiceAccount]:
         """Service accounts, newest first.
 
@@ -289,6 +314,7 @@ class AsyncServiceAccountsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -299,6 +325,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         owner_id: str,
         role: Role,
         idempotency_key: str | None = None,
+
     ) -> ServiceAccount:
         """Make a service account with at most the caller's own role.
 
@@ -316,6 +343,7 @@ class AsyncServiceAccountsResource(AsyncResource):
                 owner_id=owner_id,
                 role=role,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -323,7 +351,8 @@ class AsyncServiceAccountsResource(AsyncResource):
         self,
         service_account_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> ServiceAccount:
         """One service account.
 
@@ -337,6 +366,7 @@ class AsyncServiceAccountsResource(AsyncResource):
             _get_service_account.call(
                 service_account_id,
                 include=include,
+
             )
         )
 
@@ -345,6 +375,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         service_account_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """End a service account; its credentials and bearers are dead at once.
 
@@ -358,6 +389,7 @@ class AsyncServiceAccountsResource(AsyncResource):
             _delete_service_account.call(
                 service_account_id,
                 if_match=if_match,
+
             )
         )
 
@@ -370,6 +402,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         role: Role | Unset = UNSET,
         status: ServiceAccountStatus | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> ServiceAccount:
         """Change a service account.
 
@@ -393,6 +426,7 @@ class AsyncServiceAccountsResource(AsyncResource):
                 role=role,
                 status=status,
                 if_match=if_match,
+
             )
         )
 
@@ -403,6 +437,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
+
     ) -> AsyncListing[ServiceAccountCredential]:
         """The credentials of a service account, revoked ones too, newest first.
 
@@ -421,6 +456,7 @@ class AsyncServiceAccountsResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
+
             )
         )
 
@@ -429,6 +465,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         service_account_id: str,
         *,
         idempotency_key: str | None = None,
+
     ) -> IssuedCredential:
         """Make a client secret.
 
@@ -444,6 +481,7 @@ class AsyncServiceAccountsResource(AsyncResource):
             _create_service_account_credential.call(
                 service_account_id,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -453,6 +491,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         credential_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Revoke a client secret; every bearer under it is dead at once.
 
@@ -468,5 +507,8 @@ class AsyncServiceAccountsResource(AsyncResource):
                 service_account_id,
                 credential_id,
                 if_match=if_match,
+
             )
         )
+
+

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    entity_tag,
-    path_of,
-    sent_body,
-)
-from ...models.role import Role
-from ...models.service_account import ServiceAccount
-from ...models.service_account_status import ServiceAccountStatus
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from ...models.role import Role
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.service_account_status import ServiceAccountStatus
+
+from typing import cast
+from ...models.service_account import ServiceAccount
+
 
 
 def call(
@@ -22,6 +30,7 @@ def call(
     role: Role | Unset = UNSET,
     status: ServiceAccountStatus | Unset = UNSET,
     if_match: int | str | None = None,
+
 ) -> Call[ServiceAccount]:
     """The request."""
     return Call(

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_tokens as _list_tokens
+from . import create_token as _create_token
+from . import bulk_revoke_tokens as _bulk_revoke_tokens
+from . import get_token as _get_token
+from . import narrow_token as _narrow_token
+from . import check_token as _check_token
+from . import list_token_pickups as _list_token_pickups
+from . import create_token_pickup as _create_token_pickup
+from . import get_token_pickup as _get_token_pickup
+from . import cancel_token_pickup as _cancel_token_pickup
+from . import revoke_token as _revoke_token
+from . import rotate_token as _rotate_token
+
 from ...models.connection_check import ConnectionCheck
 from ...models.grants_scope import GrantsScope
 from ...models.issued_token import IssuedToken
@@ -23,18 +37,10 @@ from ...models.token_pickup import TokenPickup
 from ...models.token_revocation import TokenRevocation
 from ...models.token_status import TokenStatus
 from ...types import UNSET, Unset
-from . import bulk_revoke_tokens as _bulk_revoke_tokens
-from . import cancel_token_pickup as _cancel_token_pickup
-from . import check_token as _check_token
-from . import create_token as _create_token
-from . import create_token_pickup as _create_token_pickup
-from . import get_token as _get_token
-from . import get_token_pickup as _get_token_pickup
-from . import list_token_pickups as _list_token_pickups
-from . import list_tokens as _list_tokens
-from . import narrow_token as _narrow_token
-from . import revoke_token as _revoke_token
-from . import rotate_token as _rotate_token
+from typing import cast
+import datetime
+
+
 
 
 class TokensResource(Resource):
@@ -54,6 +60,7 @@ class TokensResource(Resource):
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
         sort: TokenOrder | None = None,
+
     ) -> Listing[Token]:
         """List tokens, newest first.
 
@@ -83,6 +90,7 @@ class TokensResource(Resource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -97,6 +105,7 @@ class TokensResource(Resource):
         parent_id: str | None | Unset = UNSET,
         delivery: TokenDelivery | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
@@ -128,6 +137,7 @@ class TokensResource(Resource):
                 parent_id=parent_id,
                 delivery=delivery,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -137,6 +147,7 @@ class TokensResource(Resource):
         filter: TokenBulkRevokeFilter | JsonObject,
         reason: str,
         dry_run: bool = False,
+
     ) -> TokenBulkRevocation:
         """Revoke all tokens that match.
 
@@ -154,12 +165,14 @@ class TokensResource(Resource):
                 filter=filter,
                 reason=reason,
                 dry_run=dry_run,
+
             )
         )
 
     def get(
         self,
         token_id: str,
+
     ) -> Token:
         """Read one token.
 
@@ -171,6 +184,7 @@ class TokensResource(Resource):
         return self._send(
             _get_token.call(
                 token_id,
+
             )
         )
 
@@ -182,6 +196,7 @@ class TokensResource(Resource):
         scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
         expires_at: datetime.datetime | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Token:
         """Rename or narrow a token.
 
@@ -203,6 +218,7 @@ class TokensResource(Resource):
                 scope=scope,
                 expires_at=expires_at,
                 if_match=if_match,
+
             )
         )
 
@@ -212,6 +228,7 @@ class TokensResource(Resource):
         *,
         secret: Secret | str | Unset = UNSET,
         server_ids: Sequence[str] | Unset = UNSET,
+
     ) -> ConnectionCheck:
         """Check whether a token works.
 
@@ -230,6 +247,7 @@ class TokensResource(Resource):
                 token_id,
                 secret=secret,
                 server_ids=server_ids,
+
             )
         )
 
@@ -240,6 +258,7 @@ class TokensResource(Resource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
+
     ) -> Listing[TokenPickup]:
         """List a token's pick-up links, newest first.
 
@@ -260,6 +279,7 @@ class TokensResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
+
             )
         )
 
@@ -269,6 +289,7 @@ class TokensResource(Resource):
         *,
         overlap_s: int | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> TokenPickup:
         """Make a link by which a token's secret is picked up.
 
@@ -289,6 +310,7 @@ class TokensResource(Resource):
                 token_id,
                 overlap_s=overlap_s,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -296,6 +318,7 @@ class TokensResource(Resource):
         self,
         token_id: str,
         pickup_id: str,
+
     ) -> TokenPickup:
         """Read one pick-up link.
 
@@ -311,6 +334,7 @@ class TokensResource(Resource):
             _get_token_pickup.call(
                 token_id,
                 pickup_id,
+
             )
         )
 
@@ -320,6 +344,7 @@ class TokensResource(Resource):
         pickup_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> TokenPickup:
         """Take a pick-up link back.
 
@@ -337,6 +362,7 @@ class TokensResource(Resource):
                 token_id,
                 pickup_id,
                 if_match=if_match,
+
             )
         )
 
@@ -347,6 +373,7 @@ class TokensResource(Resource):
         reason: str,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> TokenRevocation:
         """End a token at once.
 
@@ -367,6 +394,7 @@ class TokensResource(Resource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -376,6 +404,7 @@ class TokensResource(Resource):
         *,
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> IssuedToken:
         """Give a token a new secret.
 
@@ -393,8 +422,10 @@ class TokensResource(Resource):
                 token_id,
                 overlap_s=overlap_s,
                 if_match=if_match,
+
             )
         )
+
 
 
 class AsyncTokensResource(AsyncResource):
@@ -414,6 +445,7 @@ class AsyncTokensResource(AsyncResource):
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
         sort: TokenOrder | None = None,
+
     ) -> AsyncListing[Token]:
         """List tokens, newest first.
 
@@ -443,6 +475,7 @@ class AsyncTokensResource(AsyncResource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -457,6 +490,7 @@ class AsyncTokensResource(AsyncResource):
         parent_id: str | None | Unset = UNSET,
         delivery: TokenDelivery | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
@@ -488,6 +522,7 @@ class AsyncTokensResource(AsyncResource):
                 parent_id=parent_id,
                 delivery=delivery,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -497,6 +532,7 @@ class AsyncTokensResource(AsyncResource):
         filter: TokenBulkRevokeFilter | JsonObject,
         reason: str,
         dry_run: bool = False,
+
     ) -> TokenBulkRevocation:
         """Revoke all tokens that match.
 
@@ -514,12 +550,14 @@ class AsyncTokensResource(AsyncResource):
                 filter=filter,
                 reason=reason,
                 dry_run=dry_run,
+
             )
         )
 
     async def get(
         self,
         token_id: str,
+
     ) -> Token:
         """Read one token.
 
@@ -531,6 +569,7 @@ class AsyncTokensResource(AsyncResource):
         return await self._send(
             _get_token.call(
                 token_id,
+
             )
         )
 
@@ -542,6 +581,7 @@ class AsyncTokensResource(AsyncResource):
         scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
         expires_at: datetime.datetime | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Token:
         """Rename or narrow a token.
 
@@ -563,6 +603,7 @@ class AsyncTokensResource(AsyncResource):
                 scope=scope,
                 expires_at=expires_at,
                 if_match=if_match,
+
             )
         )
 
@@ -572,6 +613,7 @@ class AsyncTokensResource(AsyncResource):
         *,
         secret: Secret | str | Unset = UNSET,
         server_ids: Sequence[str] | Unset = UNSET,
+
     ) -> ConnectionCheck:
         """Check whether a token works.
 
@@ -590,6 +632,7 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 secret=secret,
                 server_ids=server_ids,
+
             )
         )
 
@@ -600,6 +643,7 @@ class AsyncTokensResource(AsyncResource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
+
     ) -> AsyncListing[TokenPickup]:
         """List a token's pick-up links, newest first.
 
@@ -620,6 +664,7 @@ class AsyncTokensResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
+
             )
         )
 
@@ -629,6 +674,7 @@ class AsyncTokensResource(AsyncResource):
         *,
         overlap_s: int | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> TokenPickup:
         """Make a link by which a token's secret is picked up.
 
@@ -649,6 +695,7 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 overlap_s=overlap_s,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -656,6 +703,7 @@ class AsyncTokensResource(AsyncResource):
         self,
         token_id: str,
         pickup_id: str,
+
     ) -> TokenPickup:
         """Read one pick-up link.
 
@@ -671,6 +719,7 @@ class AsyncTokensResource(AsyncResource):
             _get_token_pickup.call(
                 token_id,
                 pickup_id,
+
             )
         )
 
@@ -680,6 +729,7 @@ class AsyncTokensResource(AsyncResource):
         pickup_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> TokenPickup:
         """Take a pick-up link back.
 
@@ -697,6 +747,7 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 pickup_id,
                 if_match=if_match,
+
             )
         )
 
@@ -707,6 +758,7 @@ class AsyncTokensResource(AsyncResource):
         reason: str,
         dry_run: bool = False,
         if_match: int | str | None = None,
+
     ) -> TokenRevocation:
         """End a token at once.
 
@@ -727,6 +779,7 @@ class AsyncTokensResource(AsyncResource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
+
             )
         )
 
@@ -736,6 +789,7 @@ class AsyncTokensResource(AsyncResource):
         *,
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> IssuedToken:
         """Give a token a new secret.
 
@@ -753,5 +807,8 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 overlap_s=overlap_s,
                 if_match=if_match,
+
             )
         )
+
+

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-    path_of,
-    sent_body,
-)
-from ...models.connection_check import ConnectionCheck
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.secret import Secret
 from ...types import UNSET, Unset
+from typing import cast
+
+from typing import cast
+from ...models.connection_check import ConnectionCheck
+
 
 
 def call(
@@ -19,6 +24,7 @@ def call(
     *,
     secret: Secret | str | Unset = UNSET,
     server_ids: Sequence[str] | Unset = UNSET,
+
 ) -> Call[ConnectionCheck]:
     """The request."""
     return Call(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    path_of,
-    sent_body,
-)
-from ...models.token_pickup import TokenPickup
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+
+from typing import cast
+from ...models.token_pickup import TokenPickup
+
 
 
 def call(
@@ -16,6 +20,7 @@ def call(
     *,
     overlap_s: int | Unset = UNSET,
     idempotency_key: str | None = None,
+
 ) -> Call[TokenPickup]:
     """The request."""
     return Call(

@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-)
-from ...models.token_order import TokenOrder
-from ...models.token_page import TokenPage
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
 from ...models.token_status import TokenStatus
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+import datetime
+from ...types import UNSET, Unset
+from typing import cast
+from ...types import UNSET, Unset
+from typing import cast
+from ...models.token_order import TokenOrder
+from typing import cast
+from ...models.token_page import TokenPage
+
 
 
 def call(
@@ -27,6 +57,7 @@ def call(
     expires_before: datetime.datetime | None = None,
     q: str | None = None,
     sort: TokenOrder | None = None,
+
 ) -> Call[TokenPage]:
     """The request."""
     return Call(

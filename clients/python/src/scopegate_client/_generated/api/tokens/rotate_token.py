@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ...._call import (
-    Call,
-    entity_tag,
-    path_of,
-    sent_body,
-)
-from ...models.issued_token import IssuedToken
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
 from ...types import UNSET, Unset
+from ...types import UNSET, Unset
+
+from typing import cast
+from ...models.issued_token import IssuedToken
+
 
 
 def call(
@@ -17,6 +20,7 @@ def call(
     *,
     overlap_s: int | Unset = UNSET,
     if_match: int | str | None = None,
+
 ) -> Call[IssuedToken]:
     """The request."""
     return Call(

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...types import UNSET, Unset
+from . import list_tools as _list_tools
+from . import create_tool as _create_tool
+from . import get_tool as _get_tool
+from . import delete_tool as _delete_tool
+from . import update_tool as _update_tool
+from . import list_tool_access as _list_tool_access
+from . import approve_tool as _approve_tool
+from . import get_tool_changes as _get_tool_changes
+from . import list_tool_grants as _list_tool_grants
+
 from ...models.json_schema import JsonSchema
 from ...models.risk import Risk
 from ...models.settable_tool_state import SettableToolState
@@ -16,17 +27,15 @@ from ...models.tool import Tool
 from ...models.tool_annotations import ToolAnnotations
 from ...models.tool_caller import ToolCaller
 from ...models.tool_changes import ToolChanges
+from ...models.tool_grant import ToolGrant
 from ...models.tool_order import ToolOrder
 from ...models.tool_state import ToolState
 from ...types import UNSET, Unset
-from . import approve_tool as _approve_tool
-from . import create_tool as _create_tool
-from . import delete_tool as _delete_tool
-from . import get_tool as _get_tool
-from . import get_tool_changes as _get_tool_changes
-from . import list_tool_access as _list_tool_access
-from . import list_tools as _list_tools
-from . import update_tool as _update_tool
+from typing import cast
+from typing import Literal, cast
+import datetime
+
+
 
 
 class ToolsResource(Resource):
@@ -43,8 +52,9 @@ class ToolsResource(Resource):
         risk: Risk | Sequence[Risk] | None = None,
         state: ToolState | Sequence[ToolState] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: ToolOrder | None = None,
+
     ) -> Listing[Tool]:
         """Tools, those made known last first.
 
@@ -72,6 +82,7 @@ class ToolsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -87,6 +98,7 @@ class ToolsResource(Resource):
         annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
         risk: Risk | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Tool:
         """Make a tool known by hand, active at once.
 
@@ -116,6 +128,7 @@ class ToolsResource(Resource):
                 annotations=annotations,
                 risk=risk,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -123,7 +136,8 @@ class ToolsResource(Resource):
         self,
         tool_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Tool:
         """One tool; a removed one with `include=ended`.
 
@@ -137,6 +151,7 @@ class ToolsResource(Resource):
             _get_tool.call(
                 tool_id,
                 include=include,
+
             )
         )
 
@@ -145,6 +160,7 @@ class ToolsResource(Resource):
         tool_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Remove a tool, at once for every token.
 
@@ -160,6 +176,7 @@ class ToolsResource(Resource):
             _delete_tool.call(
                 tool_id,
                 if_match=if_match,
+
             )
         )
 
@@ -170,6 +187,7 @@ class ToolsResource(Resource):
         risk: Risk | None | Unset = UNSET,
         state: SettableToolState | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Tool:
         """Override the risk, or hold the tool in quarantine and let it go (merge patch).
 
@@ -187,6 +205,7 @@ class ToolsResource(Resource):
                 risk=risk,
                 state=state,
                 if_match=if_match,
+
             )
         )
 
@@ -196,6 +215,7 @@ class ToolsResource(Resource):
         *,
         at: datetime.datetime | None = None,
         page_size: int | None = None,
+
     ) -> Listing[ToolCaller]:
         """List who can call a tool, and why.
 
@@ -219,6 +239,7 @@ class ToolsResource(Resource):
                 at=at,
                 limit=page_size,
                 cursor=cursor,
+
             )
         )
 
@@ -228,6 +249,7 @@ class ToolsResource(Resource):
         *,
         definition_digest: str,
         if_match: int | str | None = None,
+
     ) -> Tool:
         """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
 
@@ -243,12 +265,14 @@ class ToolsResource(Resource):
                 tool_id,
                 definition_digest=definition_digest,
                 if_match=if_match,
+
             )
         )
 
     def get_changes(
         self,
         tool_id: str,
+
     ) -> ToolChanges:
         """What differs between the approved definition of a tool and the one that waits, member by member.
 
@@ -260,8 +284,48 @@ class ToolsResource(Resource):
         return self._send(
             _get_tool_changes.call(
                 tool_id,
+
             )
         )
+
+    def list_grants(
+        self,
+        tool_id: str,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        unused_for_days: int | None = None,
+
+    ) -> Listing[ToolGrant]:
+        """List the grants that reach a tool, and when it was last used by each.
+
+        The grants in force whose servers and tools take it in, newest first: by its server's labels and its
+        own risk as
+        they are now. Whether calls pass is for policies to say too: `/tools/{id}/access` asks them.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            tool_id: The id of a tool.
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            unused_for_days: Only those by which nobody used the tool for so many days. Uses are written down within a
+                minute, and only since `observed_since` is anything known of them.
+        """
+        return self._list(
+            lambda cursor: _list_tool_grants.call(
+                tool_id,
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                unused_for_days=unused_for_days,
+                cursor=cursor,
+
+            )
+        )
+
 
 
 class AsyncToolsResource(AsyncResource):
@@ -278,8 +342,9 @@ class AsyncToolsResource(AsyncResource):
         risk: Risk | Sequence[Risk] | None = None,
         state: ToolState | Sequence[ToolState] | None = None,
         q: str | None = None,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
         sort: ToolOrder | None = None,
+
     ) -> AsyncListing[Tool]:
         """Tools, those made known last first.
 
@@ -307,6 +372,7 @@ class AsyncToolsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
+
             )
         )
 
@@ -322,6 +388,7 @@ class AsyncToolsResource(AsyncResource):
         annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
         risk: Risk | None | Unset = UNSET,
         idempotency_key: str | None = None,
+
     ) -> Tool:
         """Make a tool known by hand, active at once.
 
@@ -351,6 +418,7 @@ class AsyncToolsResource(AsyncResource):
                 annotations=annotations,
                 risk=risk,
                 idempotency_key=idempotency_key,
+
             )
         )
 
@@ -358,7 +426,8 @@ class AsyncToolsResource(AsyncResource):
         self,
         tool_id: str,
         *,
-        include: Literal["ended"] | None = None,
+        include: Literal['ended'] | None = None,
+
     ) -> Tool:
         """One tool; a removed one with `include=ended`.
 
@@ -372,6 +441,7 @@ class AsyncToolsResource(AsyncResource):
             _get_tool.call(
                 tool_id,
                 include=include,
+
             )
         )
 
@@ -380,6 +450,7 @@ class AsyncToolsResource(AsyncResource):
         tool_id: str,
         *,
         if_match: int | str | None = None,
+
     ) -> None:
         """Remove a tool, at once for every token.
 
@@ -395,6 +466,7 @@ class AsyncToolsResource(AsyncResource):
             _delete_tool.call(
                 tool_id,
                 if_match=if_match,
+
             )
         )
 
@@ -405,6 +477,7 @@ class AsyncToolsResource(AsyncResource):
         risk: Risk | None | Unset = UNSET,
         state: SettableToolState | Unset = UNSET,
         if_match: int | str | None = None,
+
     ) -> Tool:
         """Override the risk, or hold the tool in quarantine and let it go (merge patch).
 
@@ -422,6 +495,7 @@ class AsyncToolsResource(AsyncResource):
                 risk=risk,
                 state=state,
                 if_match=if_match,
+
             )
         )
 
@@ -431,6 +505,7 @@ class AsyncToolsResource(AsyncResource):
         *,
         at: datetime.datetime | None = None,
         page_size: int | None = None,
+
     ) -> AsyncListing[ToolCaller]:
         """List who can call a tool, and why.
 
@@ -454,6 +529,7 @@ class AsyncToolsResource(AsyncResource):
                 at=at,
                 limit=page_size,
                 cursor=cursor,
+
             )
         )
 
@@ -463,6 +539,7 @@ class AsyncToolsResource(AsyncResource):
         *,
         definition_digest: str,
         if_match: int | str | None = None,
+
     ) -> Tool:
         """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
 
@@ -478,12 +555,14 @@ class AsyncToolsResource(AsyncResource):
                 tool_id,
                 definition_digest=definition_digest,
                 if_match=if_match,
+
             )
         )
 
     async def get_changes(
         self,
         tool_id: str,
+
     ) -> ToolChanges:
         """What differs between the approved definition of a tool and the one that waits, member by member.
 
@@ -495,5 +574,46 @@ class AsyncToolsResource(AsyncResource):
         return await self._send(
             _get_tool_changes.call(
                 tool_id,
+
             )
         )
+
+    def list_grants(
+        self,
+        tool_id: str,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        unused_for_days: int | None = None,
+
+    ) -> AsyncListing[ToolGrant]:
+        """List the grants that reach a tool, and when it was last used by each.
+
+        The grants in force whose servers and tools take it in, newest first: by its server's labels and its
+        own risk as
+        they are now. Whether calls pass is for policies to say too: `/tools/{id}/access` asks them.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            tool_id: The id of a tool.
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            unused_for_days: Only those by which nobody used the tool for so many days. Uses are written down within a
+                minute, and only since `observed_since` is anything known of them.
+        """
+        return self._list(
+            lambda cursor: _list_tool_grants.call(
+                tool_id,
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                unused_for_days=unused_for_days,
+                cursor=cursor,
+
+            )
+        )
+
+

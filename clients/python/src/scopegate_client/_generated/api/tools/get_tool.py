@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from ...._call import (
-    Call,
-    path_of,
-)
+from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
+from ...types import UNSET, Unset
+
+from typing import cast
+from ...types import UNSET, Unset
+from typing import Literal, cast
+from typing import cast
 from ...models.tool import Tool
+
 
 
 def call(
     tool_id: str,
     *,
-    include: Literal["ended"] | None = None,
+    include: Literal['ended'] | None = None,
+
 ) -> Call[Tool]:
     """The request."""
     return Call(

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any, Literal, Self, cast, TYPE_CHECKING
+
+from attrs import define
+from attrs import field as attrs_field
+
+from ..types import UNSET, Unset
+
+
+
+
+
+
+
+
+
+@define(kw_only=True)
+class AccessMatrixCell:
+    """How much of a server an identity reaches now. A token reaches as much at most."""
+
+
+    server_id: str
+    """The id of a server."""
+
+    reached: bool
+    """Whether the server is within reach, be it with no tool that is active."""
+
+    tools: int
+    """How many of its tools can be called, those included that need an approval."""
+
+    need_approval: int
+    """Of those, how many somebody has to approve at each call."""
+
+    destructive: int
+    """Of those, how many are destructive."""
+
+    is_whole: bool
+    """Whether all of its tools were looked at. A large matrix looks at the first of many, by name."""
+
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        server_id = self.server_id
+
+        reached = self.reached
+
+        tools = self.tools
+
+        need_approval = self.need_approval
+
+        destructive = self.destructive
+
+        is_whole = self.is_whole
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update({
+            "server_id": server_id,
+            "reached": reached,
+            "tools": tools,
+            "need_approval": need_approval,
+            "destructive": destructive,
+            "is_whole": is_whole,
+        })
+        return field_dict
+
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        d = dict(src_dict)
+        server_id = d.pop("server_id")
+
+        reached = d.pop("reached")
+
+        tools = d.pop("tools")
+
+        need_approval = d.pop("need_approval")
+
+        destructive = d.pop("destructive")
+
+        is_whole = d.pop("is_whole")
+
+        return cls(
+            server_id=server_id,
+            reached=reached,
+            tools=tools,
+            need_approval=need_approval,
+            destructive=destructive,
+            is_whole=is_whole,
+        )
+
