@@ -14,9 +14,12 @@ from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
 from app.features.access import connection_routes as connections
 from app.features.access import explain_routes as explaining
+from app.features.access import matrix_routes as access_matrix
 from app.features.access import routes as access
+from app.features.access import preview_routes as grant_previews
 from app.features.access import simulate_routes as simulating
 from app.features.access import stale_routes as stale_access
+from app.features.access import tool_grants
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
 from app.features.administrators import routes as administrators
@@ -113,6 +116,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         groups,
         group_endings,
         grants,
+        grant_previews,
         tokens,
         pickups,
         own_tokens,
@@ -127,6 +131,8 @@ def _routes() -> tuple[BaseRoute, ...]:
         connections,
         simulating,
         stale_access,
+        access_matrix,
+        tool_grants,
         service_accounts,
         identity_providers,
         signals,

@@ -66,7 +66,7 @@ def test_a_server_is_registered_and_its_tools_are_found(client: Client, live: Li
         client.servers.get(server.id)
 
 
-@drives("list_identity_access", "list_tool_access", "explain_access")
+@drives("list_identity_access", "list_tool_access", "list_tool_grants", "explain_access")
 def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client, live: Live) -> None:
     server = client.servers.create(slug=name("notes"), url=live.upstream_url)
     client.servers.sync(server.id)
@@ -84,6 +84,9 @@ def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client
     assert {tool.grant_id for tool in reached.tools} == {grant.id}
     [caller] = client.tools.list_access(reached.tools[0].tool_id)
     assert (caller.identity_id, caller.group_id) == (ada.id, team.id)
+    assert [one.id for one in client.grants.list(server_id=server.id, group_id=team.id)] == [grant.id]
+    found = client.tools.list_grants(reached.tools[0].tool_id, unused_for_days=60)
+    assert [one.last_used_at for one in found if one.id == grant.id] == [None]
     told = client.access.explain(identity_id=ada.id, server=server.slug, tool="write_note")
     assert (told.reason_code, told.considered[0].grants[0].faults) == ("no_grant", ["other_tools"])
     assert told.missing_grants[0].principal == IdentityPrincipal(id=ada.id)
@@ -119,7 +122,7 @@ def test_a_tool_by_hand_is_approved_as_it_was_seen(client: Client, live: Live) -
 
 @drives(
     *("set_server_credential", "delete_server_credential"),
-    *("set_identity_credential", "delete_identity_credential"),
+    *("set_identity_credential", "delete_identity_credential", "list_server_credentials"),
 )
 def test_a_credential_for_a_server_goes_in_and_never_out(client: Client, live: Live) -> None:
     server = client.servers.create(slug=name("notes"), url=live.upstream_url)
@@ -129,6 +132,7 @@ def test_a_credential_for_a_server_goes_in_and_never_out(client: Client, live: L
         server.id, ada.id, {"kind": "bearer", "token": Secret("own")}
     )
     assert (stored.kind, own.kind) == ("bearer", "bearer")
+    assert [one.identity_id for one in client.servers.list_credentials(server.id)] == [ada.id, None]
     client.servers.delete_identity_credential(server.id, ada.id)
     client.servers.delete_credential(server.id)
 

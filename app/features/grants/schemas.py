@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.features.grants.models import Grant
-from app.kit.ids import ApprovalId, GrantId, GroupId, IdentityId
+from app.kit.ids import ApprovalId, GrantId, GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import LongText, Patch, ShortText, Strict, Time, absent
 from app.kit.selectors import (
@@ -118,6 +118,10 @@ class GrantQuery(ListQuery):
         default_factory=list, description="Grants made to these identities themselves."
     )
     group_id: list[GroupId] = Field(default_factory=list, description="Grants made to these groups.")
+    server_id: list[ServerId] = Field(
+        default_factory=list,
+        description="Grants that reach one of these servers, by its id, its labels of now, or as all do.",
+    )
     status: list[GrantStatusName] = Field(default_factory=list)
     expires_after: Time | None = Field(
         default=None, description="Only those that expire after this time, or never."

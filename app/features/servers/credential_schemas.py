@@ -9,6 +9,7 @@ from typing_extensions import TypeAliasType
 
 from app.features.servers.models import ServerCredential
 from app.kit.ids import IdentityId, ServerId
+from app.kit.pagination import DEFAULT_LIMIT, CursorParameter, Limit
 from app.kit.schemas import CleanSecret, CleanText, ShortText, Strict
 from app.kit.selectors import without_tag
 from app.kit.stdio import is_variable_name
@@ -229,6 +230,13 @@ class CredentialPut(
     field would be reported for each kind."""
 
     model_config = ConfigDict(title="UpstreamCredentialUpdate")
+
+
+class CredentialQuery(Strict):
+    """Which of a server's credentials, and how many at a time."""
+
+    limit: Limit = DEFAULT_LIMIT
+    cursor: CursorParameter = None
 
 
 class UpstreamCredentialView(Strict):

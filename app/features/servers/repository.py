@@ -31,6 +31,7 @@ def select_servers(wanted: ServerQuery) -> Select[Server]:
     statement = select(Server)
     for field, values in (
         (col(Server.status), wanted.status),
+        (col(Server.transport), wanted.transport),
         (col(Server.sync_state), wanted.sync_state),
         (col(Server.slug), wanted.slug),
         (col(Server.owner_group_id), wanted.owner_group_id),
@@ -165,6 +166,16 @@ async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]
     """The origins that the server's credentials, all of them, are bound to."""
     query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
     return set(await session.scalars(query))
+
+
+async def credentials_after(
+    session: AsyncSession, server_id: UUID, after: UUID | None, limit: int
+) -> list[ServerCredential]:
+    """The credentials of a server, its own and those of identities, from the newest on; ``after`` goes on below one."""
+    query = select(ServerCredential).where(col(ServerCredential.server_id) == server_id)
+    if after is not None:
+        query = query.where(col(ServerCredential.id) < after)
+    return list(await session.scalars(query.order_by(col(ServerCredential.id).desc()).limit(limit)))
 
 
 async def credential_holders(session: AsyncSession, server_id: UUID) -> frozenset[UUID]:

@@ -1,11 +1,12 @@
 """``/api/v1/servers``: MCP servers and our credentials for them. ``/sync`` is with the tools that it finds."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.servers import credentials, instructions, repository, service
-from app.features.servers.credential_schemas import CredentialPut, UpstreamCredentialView
+from app.features.servers.credential_schemas import CredentialPut, CredentialQuery, UpstreamCredentialView
 from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import (
@@ -133,6 +134,26 @@ async def approve_server_instructions(
     if_match.check(row.revision)
     await instructions.approve(session, row, body.digest, caller, request.state.request_id)
     return ServerInstructions.from_row(row)
+
+
+@router.get(
+    "/{server_id}/credentials",
+    dependencies=[requires(Permission.SERVERS_READ)],
+    operation_id="list_server_credentials",
+)
+async def list_server_credentials(
+    server_id: ServerId, query: Annotated[CredentialQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[UpstreamCredentialView]:
+    """Which credentials there are for a server, its own and those of identities, the newest first."""
+    await service.require(session, server_id)
+    key = runtime.peppers.derive("cursors")
+    cursors = Cursors(key, "list_server_credentials", {"server_id": server_id})
+    position = cursors.read(query.cursor)
+    after = None if position is None else UUID(position[0])
+    rows = await repository.credentials_after(session, server_id, after, query.limit + 1)
+    shown = rows[: query.limit]
+    following = cursors.write([shown[-1].id]) if len(rows) > query.limit else None
+    return Page(items=[UpstreamCredentialView.from_row(row) for row in shown], next_cursor=following)
 
 
 @router.put("/{server_id}/credential", operation_id="set_server_credential", responses=_CHANGED)

@@ -294,6 +294,7 @@ class ServerQuery(ListQuery):
     """Filters of the list of servers; each may be repeated, and then any of its values matches."""
 
     status: list[ServerStatus] = Field(default_factory=list)
+    transport: list[Transport] = Field(default_factory=list)
     sync_state: list[SyncState] = Field(default_factory=list)
     slug: list[Slug] = Field(default_factory=list)
     owner_group_id: list[GroupId] = Field(default_factory=list)

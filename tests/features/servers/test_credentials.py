@@ -227,3 +227,27 @@ async def test_setting_and_removing_move_the_servers_version(
     assert await version() == 2
     await api.delete(path + "/credential")
     assert await version() == 3
+
+
+async def test_who_has_credentials_is_listed_and_what_they_are_is_not(
+    api: httpx2.AsyncClient, path: str
+) -> None:
+    people = [
+        (await api.post("/api/v1/identities", json={"kind": "person", "user_name": name})).json()["id"]
+        for name in ("ada", "bob")
+    ]
+    await api.put(path + "/credential", json={"kind": "bearer", "token": SECRET})
+    for person in people:
+        await api.put(f"{path}/credentials/{person}", json={"kind": "bearer", "token": SECRET})
+    found: list[Any] = []
+    cursor: str | None = None
+    while not found or cursor:
+        asked = {"limit": 1} if cursor is None else {"limit": 1, "cursor": cursor}
+        answer = await api.get(path + "/credentials", params=asked)
+        assert SECRET not in answer.text
+        found += answer.json()["items"]
+        cursor = answer.json()["next_cursor"]
+    assert [one["identity_id"] for one in found] == [people[1], people[0], None]
+    assert {one["origin"] for one in found} == {"https://mcp.example.com"}
+    missing = await api.get("/api/v1/servers/srv_01jdpnwz00e008000000000000/credentials")
+    assert missing.status_code == 404
