@@ -12,6 +12,7 @@ from uuid import UUID
 from app.domain.access import Decision, Question, Surroundings, decide, liveness
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool
 from app.domain.policy import Effect, GrantedIsAllowed
+from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 
 _NOBODY = UUID(int=0)
@@ -52,6 +53,37 @@ def reach(
     parts = {part: decide(Question(token, server, part=part), around, at) for part in Part}
     within = {part: used for part, used in parts.items() if used.effect is not Effect.DENY}
     return Reach(server, decision, tuple(found), within)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many tools of a server are within reach: all, and of those the ones that somebody has to approve and the
+    destructive ones. ``is_whole``: none was left out. ``reached``: the server is, be it without an active tool."""
+
+    reached: bool = False
+    tools: int = 0
+    need_approval: int = 0
+    destructive: int = 0
+    is_whole: bool = True
+
+
+def tally(
+    identity: Identity, server: Server, around: Surroundings, at: float, *, most: int
+) -> Generator[None, None, Tally]:
+    """Count what ``reach`` lists, of the first ``most`` tools by name. In steps, as there."""
+    token = widest_token(identity)
+    if decide(Question(token, server), around, at).effect is Effect.DENY:
+        return Tally()
+    tools = need_approval = destructive = 0
+    for name in sorted(server.tools)[:most]:
+        yield
+        effect = decide(Question(token, server, name), around, at).effect
+        if effect is Effect.DENY:
+            continue
+        tools += 1
+        need_approval += effect is Effect.REQUIRE_APPROVAL
+        destructive += server.tools[name].risk is Risk.DESTRUCTIVE
+    return Tally(True, tools, need_approval, destructive, len(server.tools) <= most)
 
 
 def call_of(identity: Identity, server: Server, tool: str, around: Surroundings, at: float) -> Decision:

@@ -50,6 +50,11 @@ class Affected:
         """Agents that go on to nobody and were active until now."""
         return [] if self.heir else [agent for agent in self.agents if agent.status == "active"]
 
+    @property
+    def ending(self) -> list[UUID]:
+        """Whose tokens end: its own, and its agents' unless they are handed over."""
+        return [self.identity.id] if self.heir else [self.identity.id, *(agent.id for agent in self.agents)]
+
     def things(self) -> OffboardedThings:
         """What ends, as the answer says it."""
         return OffboardedThings(
@@ -141,8 +146,7 @@ def _can_inherit(heir: Identity, leaver: UUID) -> bool:
 
 async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> None:
     """Find what else ends. Tokens of agents that are handed over live on, unless attenuated from one that ends."""
-    id = affected.identity.id
-    ending = [id] if affected.heir else [id, *(agent.id for agent in affected.agents)]
+    id, ending = affected.identity.id, affected.ending
     affected.grants = await queries.open_grants(session, id, lock=lock)
     family = repository.lock_living_family if lock else repository.living_family
     affected.tokens = await family(session, [col(Token.identity_id).in_(ending)])

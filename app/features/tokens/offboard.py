@@ -16,8 +16,14 @@ from app.features.identities.repository import end_browser_sessions
 from app.features.tokens import offboard_queries as queries
 from app.features.tokens.affected import Affected, find_people, gather
 from app.features.tokens.models import ScheduledOffboarding
-from app.features.tokens.offboard_schemas import Offboard, OffboardedThings, TransferredAgents
+from app.features.tokens.offboard_schemas import (
+    Offboard,
+    OffboardedThings,
+    OffboardPreview,
+    TransferredAgents,
+)
 from app.features.tokens.pickup_queries import end_pickups_of
+from app.features.tokens.preview import preview_of
 from app.features.tokens.receipt_schemas import OffboardedVia, Receipt, ReceiptSchedule
 from app.features.tokens.receipts import add_receipt, named
 from app.features.tokens.revoke import end_tokens
@@ -43,6 +49,7 @@ class Offboarded:
     transferred: TransferredAgents
     receipt_id: UUID | None = None
     scheduled: ScheduledOffboarding | None = None
+    preview: OffboardPreview | None = None
 
 
 async def offboard_identity(
@@ -77,7 +84,8 @@ async def offboard_identity(
     # Said before the agents change, since it names those that are still active.
     things, transferred = affected.things(), affected.transferred()
     if dry_run:
-        return Offboarded(identity.id, True, things, transferred)
+        preview = await preview_of(session, affected)
+        return Offboarded(identity.id, True, things, transferred, preview=preview)
     schedule = _came_due(pending) if due else None
     changes = affected.changes() | {"via": via} | _said_of(schedule)
     said = affected.receipt() | {

@@ -43,6 +43,7 @@ async def _answer(session: AsyncSession, response: Response, outcome: Offboarded
         transferred=outcome.transferred,
         receipt_id=outcome.receipt_id,
         scheduled=None if outcome.scheduled is None else ScheduledOffboardingView.from_row(outcome.scheduled),
+        preview=outcome.preview,
     )
 
 

@@ -6,10 +6,12 @@ from pydantic import ConfigDict, Field
 
 from app.features.identities.schemas import IdentityView
 from app.features.tokens.schedule_schemas import ScheduledOffboardingView
-from app.kit.ids import EventId, IdentityId, TokenId
+from app.kit.ids import EventId, GrantId, GroupId, IdentityId, ServiceAccountId, TokenId
 from app.kit.schemas import ShortText, Strict, Time
 
 _IDENTITY = "idn_01jdpnwz00e008000000000000"
+MOST_CALLS = 10_000
+"""How far a preview counts calls."""
 Reason = Annotated[ShortText, Field(min_length=1, examples=["left the company"])]
 
 
@@ -86,6 +88,23 @@ class TransferredAgents(Strict):
         return cls(to=agents.get("transferred_to"), agents=agents.get("transferred", []))
 
 
+class OffboardPreview(Strict):
+    """What else would end or be felt, for whoever looks before they leap; the receipt has it all afterwards."""
+
+    model_config = ConfigDict(extra="forbid", title="OffboardPreview")
+
+    grants: list[GrantId] = Field(description="Grants to the identity itself.")
+    groups: list[GroupId] = Field(description="Groups that it is in.")
+    service_accounts: list[ServiceAccountId] = Field(
+        description="Service accounts that none could use until somebody else answers for them."
+    )
+    calls_last_day: int = Field(
+        description="Calls of tools in the last 24 hours, by it and by the agents that would stop; counted up to "
+        f"{MOST_CALLS}.",
+        examples=[212],
+    )
+
+
 class OffboardAnswer(Strict):
     """The receipt of an offboarding. A repeat answers `changed: false` with the first receipt."""
 
@@ -100,4 +119,7 @@ class OffboardAnswer(Strict):
     )
     scheduled: ScheduledOffboardingView | None = Field(
         description="What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."
+    )
+    preview: OffboardPreview | None = Field(
+        description="Under `dry_run`, what more would end; null otherwise, and for one that is offboarded already."
     )

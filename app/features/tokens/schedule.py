@@ -15,6 +15,7 @@ from app.features.tokens.affected import find_people, gather
 from app.features.tokens.models import ScheduledOffboarding
 from app.features.tokens.offboard import Offboarded, first_receipt, offboard_identity
 from app.features.tokens.offboard_schemas import OffboardedThings, OffboardRequest, TransferredAgents
+from app.features.tokens.preview import preview_of
 from app.features.tokens.schedule_queries import find, finish, lock_pending, persons_behind
 from app.features.webhooks.messages import WebhookEvent, identity_message
 from app.features.webhooks.outbox import tell
@@ -85,7 +86,9 @@ async def _set_for_later(
         return await first_receipt(session, identity, pending)
     if dry_run:
         await gather(session, affected, lock=False)
-        return Offboarded(identity.id, False, affected.things(), affected.transferred())
+        things, transferred = affected.things(), affected.transferred()
+        preview = await preview_of(session, affected)
+        return Offboarded(identity.id, False, things, transferred, preview=preview)
     wanted = {"effective_at": at, "reason": body.reason, "transfer_agents_to": body.transfer_agents_to}
     row = await _keep(session, caller, identity_id, pending, wanted, request_id)
     nothing = Offboarded(identity.id, False, OffboardedThings.none(), TransferredAgents(to=None, agents=[]))

@@ -137,6 +137,51 @@ async def test_a_dry_run_answers_the_same_and_changes_nothing(world: World) -> N
     assert (dry["changed"], dry["revoked"]) == (True, real["revoked"])
 
 
+async def test_a_preview_says_what_else_would_end_and_how_much_it_was_used(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person, heir = await world.person(), await world.person()
+    agent, group = await world.agent(person), Group(name="Engineers")
+    grant = Grant(identity_id=person.id, servers=ALL, tools=ALL, resources=True, prompts=True)
+    account = ServiceAccount(name="deploy", owner_id=person.id, role="issuer")
+    await world.add(group)
+    await world.add(grant)
+    await world.add(GroupMember(group_id=group.id, identity_id=person.id), account, versioned=False)
+    called = (
+        "INSERT INTO audit_events (id, time, action, decision, actor_type, actor_id) "
+        "VALUES (gen_random_uuid(), now() - make_interval(hours => :ago), :action, 'allow', 'identity', :actor)"
+    )
+    for actor, ago, action in (
+        (person, 0, "tool.call"),
+        (person, 23, "tool.call"),
+        (person, 25, "tool.call"),
+        (person, 1, "tools.list"),
+        (agent, 1, "tool.call"),
+        (heir, 1, "tool.call"),
+    ):
+        await world.sql(called, actor=actor.id, ago=ago, action=action)
+
+    async def preview(**fields: Any) -> Any:
+        answer = await world.api.post(url(person, "/offboard?dry_run=true"), json=REASON | fields)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["preview"]
+
+    everything = {
+        "grants": [format_id(GRANT, grant.id)],
+        "groups": [format_id(GROUP, group.id)],
+        "service_accounts": [format_id(SERVICE_ACCOUNT, account.id)],
+        "calls_last_day": 3,
+    }
+    assert await preview() == everything
+    assert await preview(effective_at=in_days(1)) == everything
+    handed_over = await preview(transfer_agents_to=format_id(IDENTITY, heir.id))
+    assert handed_over == everything | {"calls_last_day": 2}
+    monkeypatch.setattr("app.features.tokens.preview.MOST_CALLS", 1)
+    assert (await preview())["calls_last_day"] == 1
+    assert (await offboard(world, person))["preview"] is None
+    assert await preview() is None
+
+
 async def test_handed_over_agents_and_their_own_tokens_live_on(world: World) -> None:
     person, heir = await world.person(), await world.person()
     agent = await world.agent(person)
