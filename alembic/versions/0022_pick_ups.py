@@ -4,13 +4,13 @@ Expands alone: what code before it reads and writes stays as it was. A token tha
 which that code takes for one that no secret opens.
 
 Revision ID: 0022
-Revises: 0020
+Revises: 0021
 """
 
 from alembic import op
 
 revision = "0022"
-down_revision = "0020"
+down_revision = "0021"
 
 STATEMENTS = (
     """

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.kit.ids import TOKEN, parse_id
+from app.kit.ids import IDENTITY, TOKEN, format_id, parse_id
 
 # Rows are locked in id order, as everywhere.
 _GRANTS = text("""
@@ -40,6 +40,8 @@ WITH mine AS (SELECT id FROM approvals WHERE identity_id = :id ORDER BY id FOR U
 UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision + 1, updated_at = now()
 WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
 """)
+# Those of a person, and those of others that are for them; there are few, of a day.
+_DRAFTS = text("DELETE FROM token_drafts WHERE person_id = :id OR content ->> 'identity_id' = :shown_id")
 _RECEIPTS = text("UPDATE offboarding_receipts SET body = body - 'reason' WHERE identity_id = :id")
 _SCHEDULES = text("""
 UPDATE scheduled_offboardings SET reason = NULL, revision = revision + 1, updated_at = now()
@@ -72,9 +74,10 @@ async def erase_grants(session: AsyncSession, identity_id: UUID) -> None:
 
 
 async def erase_tokens(session: AsyncSession, identity_id: UUID) -> None:
-    """The names and addresses of its tokens, and why they and what ended with them were revoked."""
+    """The names and addresses of its tokens, drafts of them, and why they and what ended with them were revoked."""
     ended = [parse_id(TOKEN, row[0]) for row in await session.execute(_ENDED, {"id": identity_id})]
     await session.execute(_TOKENS, {"id": identity_id, "ended": ended})
+    await session.execute(_DRAFTS, {"id": identity_id, "shown_id": format_id(IDENTITY, identity_id)})
 
 
 async def erase_approvals(session: AsyncSession, identity_id: UUID) -> None:

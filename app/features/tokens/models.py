@@ -75,6 +75,21 @@ class TokenPickup(ObjectRow, table=True):
     """When somebody was last told that its recipient opened it again after it was used."""
 
 
+class TokenDraft(ObjectRow, table=True):
+    """What somebody has chosen so far of a token that they are about to issue, and the token once it is. It holds no
+    secret, and gives no right."""
+
+    __tablename__ = "token_drafts"
+    __table_args__ = (
+        Index("ix_token_drafts_person_id", "person_id", "id"),
+        Index("ix_token_drafts_created_at", "created_at"),
+    )
+
+    person_id: UUID = Field(foreign_key="identities.id")
+    content: dict[str, Any] = Field(sa_type=JSONB)
+    token_id: UUID | None = Field(default=None, foreign_key="tokens.id")
+
+
 class TokenUse(SQLModel, table=True):
     """When a token was last used, written at most once a minute, apart so that tokens stay cold."""
 

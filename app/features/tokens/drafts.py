@@ -1,0 +1,173 @@
+"""Tokens that somebody is putting together on the console's pages, kept so that no search and no step back loses what
+was chosen.
+
+A draft is its maker's alone, is gone after a day, and holds no secret. It gives no right either: what comes of it is
+issued by the services that issue for the API, which ask for everything anew.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+from sqlalchemy import delete, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import Invalid, NotFound
+from app.features.tokens.models import TokenDraft
+from app.features.tokens.own import person_of
+from app.features.tokens.pickup_schemas import TokenDelivery
+from app.features.tokens.schemas import Network, TokenCreate
+from app.kit.authorization import Caller
+from app.kit.ids import IdentityId, ServerId
+from app.kit.schemas import ShortText, Strict, Time
+from app.kit.selectors import (
+    MOST_ITEMS,
+    AllToolsModel,
+    ListedScopeModel,
+    ScopeEntryModel,
+    ServersByIdsModel,
+    ToolName,
+    ToolsByNamesModel,
+    ToolsByRiskModel,
+    ToolSelectorModel,
+)
+
+LIFETIME = timedelta(days=1)
+MOST_SERVERS = 90
+"""Each is one entry of a scope at most, which has a hundred."""
+_MOST_DRAFTS = 20
+_FORGOTTEN_AT_ONCE = 500
+
+
+class DraftServer(Strict):
+    """The tools of one server that the token is to reach: those that read, all, or those that are named.
+
+    ``grant``: a grant is to be made of what the identity has none for.
+    """
+
+    server_id: ServerId
+    mode: Literal["read", "all", "names"]
+    names: list[ToolName] = Field(default_factory=list, max_length=MOST_ITEMS)
+    grant: bool = False
+
+    def tools(self) -> ToolSelectorModel:
+        """What a scope or a grant says of it."""
+        if self.mode == "names":
+            return ToolsByNamesModel(kind="names", names=self.names)
+        if self.mode == "read":
+            return ToolsByRiskModel.model_validate({"kind": "risk", "risk": ["read"]})
+        return AllToolsModel(kind="all")
+
+
+class DraftContent(Strict):
+    """What was chosen so far. ``lasts``: for how many days, or ``date``; the time itself is ``expires_at``."""
+
+    identity_id: IdentityId | None = None
+    name: Annotated[str, Field(max_length=200)] = ""
+    servers: list[DraftServer] = Field(default_factory=list, max_length=MOST_SERVERS)
+    lasts: ShortText = ""
+    expires_at: Time | None = None
+    ip_allow: list[Network] = Field(default_factory=list, max_length=100)
+    delivery: TokenDelivery = "reveal"
+
+    def of_server(self, server_id: UUID) -> DraftServer | None:
+        """What was chosen of a server."""
+        return next((one for one in self.servers if one.server_id == server_id), None)
+
+    def with_server(self, chosen: DraftServer) -> "DraftContent":
+        """With this in the place of what was chosen of the server. Raises ``Invalid`` when there are too many."""
+        kept = [one for one in self.servers if one.server_id != chosen.server_id]
+        if len(kept) >= MOST_SERVERS:
+            raise Invalid.field(
+                "/servers", "too_many", f"A token is put together of at most {MOST_SERVERS} servers here."
+            )
+        return self.model_copy(update={"servers": [*kept, chosen]})
+
+    def without_server(self, server_id: UUID) -> "DraftContent":
+        """Without what was chosen of the server."""
+        return self.model_copy(
+            update={"servers": [one for one in self.servers if one.server_id != server_id]}
+        )
+
+    def scope(self) -> ListedScopeModel:
+        """The servers that are chosen alike share an entry."""
+        entries = [
+            ScopeEntryModel(servers=ServersByIdsModel(kind="ids", ids=ids), tools=tools)
+            for ids, tools in alike(self.servers)
+        ]
+        return ListedScopeModel(kind="listed", entries=entries)
+
+    def order(self) -> dict[str, Any]:
+        """What ``TokenCreate`` is made of; whoever reads it finds what is missing."""
+        return {
+            "identity_id": self.identity_id,
+            "name": self.name,
+            "scope": self.scope(),
+            "expires_at": self.expires_at,
+            "ip_allow": self.ip_allow,
+            "delivery": self.delivery,
+        }
+
+    def token(self) -> TokenCreate:
+        """The token that it asks for. Raises ``Invalid`` while something is missing."""
+        if self.identity_id is None or not self.name or not self.servers or self.expires_at is None:
+            raise Invalid("Something is missing yet: go through the steps.")
+        return TokenCreate(**self.order())
+
+
+def alike(servers: list[DraftServer]) -> list[tuple[list[UUID], ToolSelectorModel]]:
+    """Servers of which all tools, or those that read, are chosen, together; each of the others by itself."""
+    groups: dict[Any, list[DraftServer]] = {}
+    for one in servers:
+        groups.setdefault(one.server_id if one.mode == "names" else one.mode, []).append(one)
+    return [([one.server_id for one in group], group[0].tools()) for group in groups.values()]
+
+
+async def begin_draft(session: AsyncSession, caller: Caller, content: DraftContent) -> TokenDraft:
+    """A new draft of the caller's, who keeps the newest few. What is too old goes, whoever's it is.
+
+    Raises ``Forbidden`` for whoever is not a person.
+    """
+    person_id = person_of(caller)
+    old = select(col(TokenDraft.id)).where(col(TokenDraft.created_at) < func.now() - LIFETIME)
+    mine = (
+        select(col(TokenDraft.id))
+        .where(col(TokenDraft.person_id) == person_id)
+        .order_by(col(TokenDraft.id).desc())
+        .offset(_MOST_DRAFTS - 1)
+    )
+    for gone in (old.limit(_FORGOTTEN_AT_ONCE).with_for_update(skip_locked=True), mine):
+        await session.execute(delete(TokenDraft).where(col(TokenDraft.id).in_(gone)))
+    draft = TokenDraft(person_id=person_id, content=content.model_dump(mode="json"))
+    session.add(draft)
+    await session.flush()
+    return draft
+
+
+async def read_draft(
+    session: AsyncSession, caller: Caller, id: UUID, *, hold: bool = False
+) -> tuple[TokenDraft, DraftContent]:
+    """A draft of the caller's; with ``hold`` nobody else changes or issues it until this transaction ends.
+
+    Raises ``NotFound`` for anybody else's, and for one that is too old.
+    """
+    query = select(TokenDraft).where(
+        col(TokenDraft.id) == id,
+        col(TokenDraft.person_id) == person_of(caller),
+        col(TokenDraft.created_at) >= func.now() - LIFETIME,
+    )
+    if hold:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    draft = await session.scalar(query)
+    if draft is None:
+        raise NotFound("There is no such draft any more: drafts are kept for a day. Begin anew.")
+    return draft, DraftContent.model_validate(draft.content)
+
+
+async def save_draft(session: AsyncSession, draft: TokenDraft, content: DraftContent) -> None:
+    """Keep what is chosen now, of a draft that is held."""
+    draft.content = content.model_dump(mode="json")
+    draft.revision += 1
+    await session.flush()
