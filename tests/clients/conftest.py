@@ -12,6 +12,7 @@ from tests import database
 from tests.clients.blocking import Blocking
 from tests.clients.drives import ATTRIBUTE
 from tests.clients.live import Live, Loop, running
+from tests.clients.names import name
 from tests.clients.operations import Touched
 
 PASSWORD = "correct horse battery staple"
@@ -49,6 +50,14 @@ def open_client(live: Live, touched: Touched) -> Iterator[Callable[..., Client]]
     yield open_one
     for client in opened:
         client.close()
+
+
+@pytest.fixture
+def person(live: Live, open_client: Callable[..., Client]) -> Client:
+    """The client of a person without a role, who is known since they signed in with one."""
+    sub = name("ada")
+    open_client(access_token=live.provider.access_token(sub=sub, groups=["auditors"])).me.get()
+    return open_client(access_token=live.provider.access_token(sub=sub))
 
 
 @pytest.fixture(params=["threads", "asyncio"])

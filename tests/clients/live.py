@@ -10,6 +10,8 @@ from typing import Any, Self, TypeVar
 from app.kit.crypto import Peppers
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import SERVICE_ACCOUNT, format_id
+from tests.adapters.console.provider import SigningProvider, signing_provider
+from tests.adapters.oidc.tokens import AUDIENCE
 from tests.api import KEY, Account, make_account
 from tests.story.service import listener, notes_server, serving, whole_service
 
@@ -49,13 +51,15 @@ async def _end_tasks() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Where the service is, its database, an owner's service account, and an MCP server to register."""
+    """Where the service is, its database, an owner's service account, an MCP server to register, and the provider that
+    people sign in at."""
 
     url: str
     database_url: str
     owner: Account
     owner_client_id: str
     upstream_url: str
+    provider: SigningProvider
 
 
 @asynccontextmanager
@@ -66,8 +70,16 @@ async def _running(database_url: str, **settings: Any) -> AsyncIterator[Live]:
         owner = await make_account(make_sessions(engine), Peppers([KEY.encode()]))
         sock = stack.enter_context(listener())
         upstream = await stack.enter_async_context(serving(notes_server(), sock))
+        provider = await stack.enter_async_context(signing_provider())
+        settings |= {
+            "oidc_issuer": provider.issuer,
+            "oidc_audience": (AUDIENCE,),
+            "oidc_algorithms": ["ES256"],
+            "oidc_role_map": {"auditors": "auditor"},
+        }
         service = await stack.enter_async_context(whole_service(database_url, owner.bearer, **settings))
-        yield Live(service.url, database_url, owner, format_id(SERVICE_ACCOUNT, owner.id), f"{upstream}/mcp")
+        client_id = format_id(SERVICE_ACCOUNT, owner.id)
+        yield Live(service.url, database_url, owner, client_id, f"{upstream}/mcp", provider)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi" / "openapi.json").r
 # What changes no one object that a caller could have read before.
 WITHOUT = {
     *("bulk_revoke_tokens", "create_access_token", "create_break_glass_token"),
-    *("render_policy_template", "test_policy", "simulate_policies", "explain_access"),
+    *("render_policy_template", "test_policy", "simulate_policies", "explain_access", "preview_grant"),
     # The digest of a proposal names the revision of its grant.
     "apply_stale_access",
 }
@@ -59,6 +59,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     credentials = credential.rpartition("/")[0]
     approved, denied = await things.asked(), await things.asked()
     provider, policy = await things.new_path("identity-providers"), await things.new_path("policies")
+    pickup = (await things.api.post(f"{token}/pickups", json={})).headers["Location"]
     digest = (await things.api.get(tool)).json()["definition_digest"]
     signals = await things.signals()
     hook = await things.new_path("webhooks")
@@ -93,6 +94,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "delete_grant": ("DELETE", grant, None, grant),
         "narrow_token": ("PATCH", token, {"name": "x"}, token),
         "rotate_token": ("POST", f"{token}/rotate", {}, token),
+        "cancel_token_pickup": ("DELETE", pickup, None, pickup),
         "revoke_token": ("POST", f"{token}/revoke", REASON, token),
         "update_service_account": ("PATCH", account, {"name": "x"}, account),
         "delete_service_account": ("DELETE", account, None, account),

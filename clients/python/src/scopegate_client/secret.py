@@ -12,8 +12,8 @@ class Secret:
     """A secret, as of a new token. Printing, logging and formatting it shows asterisks; ``reveal()`` gives it away.
 
     Scopegate shows a secret once. Where an answer is repeated (the answer to a create request got lost, and the
-    request was sent again) the secret is not in it: then ``bool(secret)`` is false and ``reveal()`` raises
-    ``SecretNotShown``.
+    request was sent again) the secret is not in it, nor where its recipient is to pick it up: then ``bool(secret)`` is
+    false and ``reveal()`` raises ``SecretNotShown``.
     """
 
     __slots__ = ("_value",)
@@ -29,8 +29,8 @@ class Secret:
         """The secret itself, in the clear."""
         if self._value is None:
             raise SecretNotShown(
-                "Scopegate showed this secret once, in an answer that got lost: make another "
-                "(rotate the token, or create another credential)."
+                "This answer has no secret. It was shown once, in an answer that got lost: make another (rotate the "
+                "token, or create another credential). Or its recipient picks it up, and nobody else sees it."
             )
         return self._value
 
