@@ -3,26 +3,35 @@
 from functools import cached_property
 
 from .._resource import AsyncSender, Sender
-from .api.servers import AsyncServersResource, ServersResource
-from .api.tools import AsyncToolsResource, ToolsResource
-from .api.identities import AsyncIdentitiesResource, IdentitiesResource
-from .api.scheduled_offboardings import AsyncScheduledOffboardingsResource, ScheduledOffboardingsResource
-from .api.offboarding_receipts import AsyncOffboardingReceiptsResource, OffboardingReceiptsResource
-from .api.groups import AsyncGroupsResource, GroupsResource
-from .api.grants import AsyncGrantsResource, GrantsResource
-from .api.approvals import AsyncApprovalsResource, ApprovalsResource
-from .api.policies import AsyncPoliciesResource, PoliciesResource
-from .api.tokens import AsyncTokensResource, TokensResource
-from .api.access import AsyncAccessResource, AccessResource
-from .api.service_accounts import AsyncServiceAccountsResource, ServiceAccountsResource
-from .api.administrators import AsyncAdministratorsResource, AdministratorsResource
-from .api.identity_providers import AsyncIdentityProvidersResource, IdentityProvidersResource
-from .api.webhooks import AsyncWebhooksResource, WebhooksResource
+from .api.access import AccessResource, AsyncAccessResource
+from .api.administrators import AdministratorsResource, AsyncAdministratorsResource
+from .api.approvals import ApprovalsResource, AsyncApprovalsResource
 from .api.audit_events import AsyncAuditEventsResource, AuditEventsResource
-from .api.me import AsyncMeResource, MeResource
 from .api.break_glass import AsyncBreakGlassResource, BreakGlassResource
-from .api.oauth import AsyncOauthResource, OauthResource
+from .api.grants import AsyncGrantsResource, GrantsResource
+from .api.groups import AsyncGroupsResource, GroupsResource
 from .api.health import AsyncHealthResource, HealthResource
+from .api.identities import AsyncIdentitiesResource, IdentitiesResource
+from .api.identity_providers import (
+    AsyncIdentityProvidersResource,
+    IdentityProvidersResource,
+)
+from .api.me import AsyncMeResource, MeResource
+from .api.oauth import AsyncOauthResource, OauthResource
+from .api.offboarding_receipts import (
+    AsyncOffboardingReceiptsResource,
+    OffboardingReceiptsResource,
+)
+from .api.policies import AsyncPoliciesResource, PoliciesResource
+from .api.scheduled_offboardings import (
+    AsyncScheduledOffboardingsResource,
+    ScheduledOffboardingsResource,
+)
+from .api.servers import AsyncServersResource, ServersResource
+from .api.service_accounts import AsyncServiceAccountsResource, ServiceAccountsResource
+from .api.tokens import AsyncTokensResource, TokensResource
+from .api.tools import AsyncToolsResource, ToolsResource
+from .api.webhooks import AsyncWebhooksResource, WebhooksResource
 
 
 class Resources:
@@ -235,4 +244,3 @@ class AsyncResources:
     def health(self) -> AsyncHealthResource:
         """For load balancers and monitoring."""
         return AsyncHealthResource(self._driver)
-

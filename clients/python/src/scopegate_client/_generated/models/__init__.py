@@ -86,6 +86,9 @@ from .grant_create import GrantCreate
 from .grant_fault import GrantFault
 from .grant_order import GrantOrder
 from .grant_page import GrantPage
+from .grant_preview import GrantPreview
+from .grant_preview_request import GrantPreviewRequest
+from .grant_preview_risks import GrantPreviewRisks
 from .grant_status import GrantStatus
 from .grant_update import GrantUpdate
 from .grants_scope import GrantsScope
@@ -140,6 +143,7 @@ from .no_credential import NoCredential
 from .not_replayable import NotReplayable
 from .o_auth_client_credential import OAuthClientCredential
 from .o_auth_error import OAuthError
+from .offboard_preview import OffboardPreview
 from .offboard_receipt import OffboardReceipt
 from .offboard_request import OffboardRequest
 from .offboard_revocations import OffboardRevocations
@@ -182,6 +186,8 @@ from .policy_update import PolicyUpdate
 from .policy_version import PolicyVersion
 from .policy_version_page import PolicyVersionPage
 from .policy_warning import PolicyWarning
+from .previewed_server import PreviewedServer
+from .previewed_tool import PreviewedTool
 from .problem import Problem
 from .problem_error import ProblemError
 from .reached_server import ReachedServer
@@ -396,6 +402,9 @@ __all__ = (
     "GrantFault",
     "GrantOrder",
     "GrantPage",
+    "GrantPreview",
+    "GrantPreviewRequest",
+    "GrantPreviewRisks",
     "GrantsScope",
     "GrantStatus",
     "GrantUpdate",
@@ -455,6 +464,7 @@ __all__ = (
     "OffboardingReceipt",
     "OffboardingReceiptContent",
     "OffboardingReceiptPage",
+    "OffboardPreview",
     "OffboardReceipt",
     "OffboardRequest",
     "OffboardRevocations",
@@ -492,6 +502,8 @@ __all__ = (
     "PolicyVersion",
     "PolicyVersionPage",
     "PolicyWarning",
+    "PreviewedServer",
+    "PreviewedTool",
     "Problem",
     "ProblemError",
     "ReachedServer",

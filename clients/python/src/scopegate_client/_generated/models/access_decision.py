@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AccessDecision = Literal['allow', 'require_approval']
+AccessDecision = Literal["allow", "require_approval"]
 
 
 def check_access_decision(value: str) -> AccessDecision:

@@ -2,21 +2,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.arguments_used import ArgumentsUsed
-from ..models.arguments_used import check_arguments_used
-from ..models.audit_decision import AuditDecision
-from ..models.audit_decision import check_audit_decision
-from ..models.server_part import check_server_part
-from ..models.server_part import ServerPart
-from typing import cast
-import datetime
+from ..models.arguments_used import ArgumentsUsed, check_arguments_used
+from ..models.audit_decision import AuditDecision, check_audit_decision
+from ..models.server_part import ServerPart, check_server_part
 
 if TYPE_CHECKING:
     from ..models.considered_token import ConsideredToken
@@ -26,15 +18,9 @@ if TYPE_CHECKING:
     from ..models.recorded_decision import RecordedDecision
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AccessExplanation:
     """What is decided, by which grant and policies, and all that was considered."""
-
 
     decision: AuditDecision
     """What was decided about a call before it ran."""
@@ -91,14 +77,10 @@ class AccessExplanation:
     recorded: None | RecordedDecision
     """Of an event, what was recorded."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.considered_token import ConsideredToken
-        from ..models.counted_use import CountedUse
-        from ..models.grant_create import GrantCreate
-        from ..models.needed_approval import NeededApproval
         from ..models.recorded_decision import RecordedDecision
+
         decision: str = self.decision
 
         reason_code = self.reason_code
@@ -129,43 +111,29 @@ class AccessExplanation:
 
         policy_ids = self.policy_ids
 
-
-
         observed_policy_ids = self.observed_policy_ids
 
-
-
         reasons = self.reasons
-
-
 
         approvals = []
         for approvals_item_data in self.approvals:
             approvals_item = approvals_item_data.to_dict()
             approvals.append(approvals_item)
 
-
-
         uses = []
         for uses_item_data in self.uses:
             uses_item = uses_item_data.to_dict()
             uses.append(uses_item)
-
-
 
         considered = []
         for considered_item_data in self.considered:
             considered_item = considered_item_data.to_dict()
             considered.append(considered_item)
 
-
-
         missing_grants = []
         for missing_grants_item_data in self.missing_grants:
             missing_grants_item = missing_grants_item_data.to_dict()
             missing_grants.append(missing_grants_item)
-
-
 
         recorded: dict[str, Any] | None
         if isinstance(self.recorded, RecordedDecision):
@@ -174,28 +142,29 @@ class AccessExplanation:
             recorded = self.recorded
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "decision": decision,
-            "reason_code": reason_code,
-            "at": at,
-            "identity_id": identity_id,
-            "token_id": token_id,
-            "server_id": server_id,
-            "tool": tool,
-            "part": part,
-            "arguments": arguments,
-            "grant_id": grant_id,
-            "policy_ids": policy_ids,
-            "observed_policy_ids": observed_policy_ids,
-            "reasons": reasons,
-            "approvals": approvals,
-            "uses": uses,
-            "considered": considered,
-            "missing_grants": missing_grants,
-            "recorded": recorded,
-        })
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "at": at,
+                "identity_id": identity_id,
+                "token_id": token_id,
+                "server_id": server_id,
+                "tool": tool,
+                "part": part,
+                "arguments": arguments,
+                "grant_id": grant_id,
+                "policy_ids": policy_ids,
+                "observed_policy_ids": observed_policy_ids,
+                "reasons": reasons,
+                "approvals": approvals,
+                "uses": uses,
+                "considered": considered,
+                "missing_grants": missing_grants,
+                "recorded": recorded,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -205,18 +174,13 @@ class AccessExplanation:
         from ..models.grant_create import GrantCreate
         from ..models.needed_approval import NeededApproval
         from ..models.recorded_decision import RecordedDecision
+
         d = dict(src_dict)
         decision = check_audit_decision(d.pop("decision"))
-
-
-
 
         reason_code = d.pop("reason_code")
 
         at = datetime.datetime.fromisoformat(d.pop("at"))
-
-
-
 
         identity_id = d.pop("identity_id")
 
@@ -227,7 +191,6 @@ class AccessExplanation:
 
         token_id = _parse_token_id(d.pop("token_id"))
 
-
         def _parse_server_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -235,14 +198,12 @@ class AccessExplanation:
 
         server_id = _parse_server_id(d.pop("server_id"))
 
-
         def _parse_tool(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         tool = _parse_tool(d.pop("tool"))
-
 
         def _parse_part(data: object) -> None | ServerPart:
             if data is None:
@@ -252,8 +213,6 @@ class AccessExplanation:
                     raise TypeError()
                 part_type_0 = check_server_part(data)
 
-
-
                 return part_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -261,11 +220,7 @@ class AccessExplanation:
 
         part = _parse_part(d.pop("part"))
 
-
         arguments = check_arguments_used(d.pop("arguments"))
-
-
-
 
         def _parse_grant_id(data: object) -> None | str:
             if data is None:
@@ -274,55 +229,39 @@ class AccessExplanation:
 
         grant_id = _parse_grant_id(d.pop("grant_id"))
 
-
         policy_ids = cast(list[str], d.pop("policy_ids"))
-
 
         observed_policy_ids = cast(list[str], d.pop("observed_policy_ids"))
 
-
         reasons = cast(list[str], d.pop("reasons"))
-
 
         approvals = []
         _approvals = d.pop("approvals")
-        for approvals_item_data in (_approvals):
+        for approvals_item_data in _approvals:
             approvals_item = NeededApproval.from_dict(approvals_item_data)
-
-
 
             approvals.append(approvals_item)
 
-
         uses = []
         _uses = d.pop("uses")
-        for uses_item_data in (_uses):
+        for uses_item_data in _uses:
             uses_item = CountedUse.from_dict(uses_item_data)
-
-
 
             uses.append(uses_item)
 
-
         considered = []
         _considered = d.pop("considered")
-        for considered_item_data in (_considered):
+        for considered_item_data in _considered:
             considered_item = ConsideredToken.from_dict(considered_item_data)
-
-
 
             considered.append(considered_item)
 
-
         missing_grants = []
         _missing_grants = d.pop("missing_grants")
-        for missing_grants_item_data in (_missing_grants):
+        for missing_grants_item_data in _missing_grants:
             missing_grants_item = GrantCreate.from_dict(missing_grants_item_data)
 
-
-
             missing_grants.append(missing_grants_item)
-
 
         def _parse_recorded(data: object) -> None | RecordedDecision:
             if data is None:
@@ -332,15 +271,12 @@ class AccessExplanation:
                     raise TypeError()
                 recorded_type_0 = RecordedDecision.from_dict(data)
 
-
-
                 return recorded_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | RecordedDecision, data)
 
         recorded = _parse_recorded(d.pop("recorded"))
-
 
         return cls(
             decision=decision,
@@ -362,4 +298,3 @@ class AccessExplanation:
             missing_grants=missing_grants,
             recorded=recorded,
         )
-

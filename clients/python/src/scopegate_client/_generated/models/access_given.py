@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.all_tools import AllTools
@@ -18,15 +12,9 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AccessGiven:
     """What was agreed to: what was asked for, or less."""
-
 
     tools: AllTools | ToolsByNames | ToolsByRisk
     """Which tools of the selected servers: all, by name, or by risk."""
@@ -37,12 +25,11 @@ class AccessGiven:
     grant_id: str
     """The id of a grant."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -51,19 +38,19 @@ class AccessGiven:
         else:
             tools = self.tools.to_dict()
 
-
         expires_at = self.expires_at.isoformat()
 
         grant_id = self.grant_id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "tools": tools,
-            "expires_at": expires_at,
-            "grant_id": grant_id,
-        })
+        field_dict.update(
+            {
+                "tools": tools,
+                "expires_at": expires_at,
+                "grant_id": grant_id,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -71,14 +58,14 @@ class AccessGiven:
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
+
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -88,8 +75,6 @@ class AccessGiven:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -97,17 +82,11 @@ class AccessGiven:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
 
-
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
-
-
-
 
         grant_id = d.pop("grant_id")
 
@@ -116,4 +95,3 @@ class AccessGiven:
             expires_at=expires_at,
             grant_id=grant_id,
         )
-

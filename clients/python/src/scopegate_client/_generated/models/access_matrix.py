@@ -2,29 +2,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.access_matrix_row import AccessMatrixRow
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AccessMatrix:
     """Who reaches how much of what. Identities and servers that there are not are left out."""
-
 
     at: datetime.datetime
     """The moment that it is true of, by the database's clock."""
@@ -32,10 +20,8 @@ class AccessMatrix:
     items: list[AccessMatrixRow]
     """In the order of the identities that were asked for."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.access_matrix_row import AccessMatrixRow
         at = self.at.isoformat()
 
         items = []
@@ -43,38 +29,31 @@ class AccessMatrix:
             items_item = items_item_data.to_dict()
             items.append(items_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "at": at,
-            "items": items,
-        })
+        field_dict.update(
+            {
+                "at": at,
+                "items": items,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.access_matrix_row import AccessMatrixRow
+
         d = dict(src_dict)
         at = datetime.datetime.fromisoformat(d.pop("at"))
 
-
-
-
         items = []
         _items = d.pop("items")
-        for items_item_data in (_items):
+        for items_item_data in _items:
             items_item = AccessMatrixRow.from_dict(items_item_data)
 
-
-
             items.append(items_item)
-
 
         return cls(
             at=at,
             items=items,
         )
-

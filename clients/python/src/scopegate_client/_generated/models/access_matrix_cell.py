@@ -1,26 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AccessMatrixCell:
     """How much of a server an identity reaches now. A token reaches as much at most."""
-
 
     server_id: str
     """The id of a server."""
@@ -40,7 +28,6 @@ class AccessMatrixCell:
     is_whole: bool
     """Whether all of its tools were looked at. A large matrix looks at the first of many, by name."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         server_id = self.server_id
@@ -56,16 +43,17 @@ class AccessMatrixCell:
         is_whole = self.is_whole
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "server_id": server_id,
-            "reached": reached,
-            "tools": tools,
-            "need_approval": need_approval,
-            "destructive": destructive,
-            "is_whole": is_whole,
-        })
+        field_dict.update(
+            {
+                "server_id": server_id,
+                "reached": reached,
+                "tools": tools,
+                "need_approval": need_approval,
+                "destructive": destructive,
+                "is_whole": is_whole,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -91,4 +79,3 @@ class AccessMatrixCell:
             destructive=destructive,
             is_whole=is_whole,
         )
-

@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.access_matrix_cell import AccessMatrixCell
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AccessMatrixRow:
     """What one identity reaches of each server."""
-
 
     identity_id: str
     """The id of an identity."""
@@ -35,10 +23,8 @@ class AccessMatrixRow:
     cells: list[AccessMatrixCell]
     """In the order of the servers that were asked for."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.access_matrix_cell import AccessMatrixCell
         identity_id = self.identity_id
 
         stopped: None | str
@@ -49,21 +35,21 @@ class AccessMatrixRow:
             cells_item = cells_item_data.to_dict()
             cells.append(cells_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "identity_id": identity_id,
-            "stopped": stopped,
-            "cells": cells,
-        })
+        field_dict.update(
+            {
+                "identity_id": identity_id,
+                "stopped": stopped,
+                "cells": cells,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.access_matrix_cell import AccessMatrixCell
+
         d = dict(src_dict)
         identity_id = d.pop("identity_id")
 
@@ -74,20 +60,15 @@ class AccessMatrixRow:
 
         stopped = _parse_stopped(d.pop("stopped"))
 
-
         cells = []
         _cells = d.pop("cells")
-        for cells_item_data in (_cells):
+        for cells_item_data in _cells:
             cells_item = AccessMatrixCell.from_dict(cells_item_data)
 
-
-
             cells.append(cells_item)
-
 
         return cls(
             identity_id=identity_id,
             stopped=stopped,
             cells=cells,
         )
-

@@ -2,16 +2,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.all_tools import AllTools
@@ -19,15 +14,9 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AccessNarrowing:
     """Less than what is asked for. What is absent stays as it was asked."""
-
 
     tools: AllTools | None | ToolsByNames | ToolsByRisk | Unset = UNSET
     """Which of the tools that are asked for."""
@@ -35,12 +24,12 @@ class AccessNarrowing:
     expires_at: datetime.datetime | None | Unset = UNSET
     """An earlier end."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         tools: dict[str, Any] | None | Unset
         if isinstance(self.tools, Unset):
             tools = UNSET
@@ -62,14 +51,12 @@ class AccessNarrowing:
             expires_at = self.expires_at
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if tools is not UNSET:
             field_dict["tools"] = tools
         if expires_at is not UNSET:
             field_dict["expires_at"] = expires_at
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -77,7 +64,9 @@ class AccessNarrowing:
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
+
         def _parse_tools(data: object) -> AllTools | None | ToolsByNames | ToolsByRisk | Unset:
             if data is None:
                 return data
@@ -88,8 +77,6 @@ class AccessNarrowing:
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -97,8 +84,6 @@ class AccessNarrowing:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -108,15 +93,12 @@ class AccessNarrowing:
                     raise TypeError()
                 componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_2
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AllTools | None | ToolsByNames | ToolsByRisk | Unset, data)
 
         tools = _parse_tools(d.pop("tools", UNSET))
-
 
         def _parse_expires_at(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -128,8 +110,6 @@ class AccessNarrowing:
                     raise TypeError()
                 expires_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return expires_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -137,9 +117,7 @@ class AccessNarrowing:
 
         expires_at = _parse_expires_at(d.pop("expires_at", UNSET))
 
-
         return cls(
             tools=tools,
             expires_at=expires_at,
         )
-

@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.access_decision import AccessDecision
-from ..models.access_decision import check_access_decision
-from typing import cast
-
-
-
-
-
-
+from ..models.access_decision import AccessDecision, check_access_decision
 
 
 @define(kw_only=True)
 class AccessReason:
     """Why something is within reach."""
-
 
     decision: AccessDecision
     """What a call is met with now: it runs, or somebody has to approve it first."""
@@ -47,7 +34,6 @@ class AccessReason:
     approver_groups: list[str]
     """The groups of which somebody has to approve each call; of each group one."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         decision: str = self.decision
@@ -61,35 +47,29 @@ class AccessReason:
 
         policy_ids = self.policy_ids
 
-
-
         any_call = self.any_call
 
         approver_groups = self.approver_groups
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "decision": decision,
-            "reason_code": reason_code,
-            "grant_id": grant_id,
-            "group_id": group_id,
-            "policy_ids": policy_ids,
-            "any_call": any_call,
-            "approver_groups": approver_groups,
-        })
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "grant_id": grant_id,
+                "group_id": group_id,
+                "policy_ids": policy_ids,
+                "any_call": any_call,
+                "approver_groups": approver_groups,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         decision = check_access_decision(d.pop("decision"))
-
-
-
 
         reason_code = d.pop("reason_code")
 
@@ -102,14 +82,11 @@ class AccessReason:
 
         group_id = _parse_group_id(d.pop("group_id"))
 
-
         policy_ids = cast(list[str], d.pop("policy_ids"))
-
 
         any_call = d.pop("any_call")
 
         approver_groups = cast(list[str], d.pop("approver_groups"))
-
 
         return cls(
             decision=decision,
@@ -120,4 +97,3 @@ class AccessReason:
             any_call=any_call,
             approver_groups=approver_groups,
         )
-

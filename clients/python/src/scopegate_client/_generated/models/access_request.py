@@ -2,17 +2,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.all_tools import AllTools
@@ -20,18 +14,12 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AccessRequest:
     """A request for access to a server that can be asked for, for yourself or for an agent that you answer
     for."""
 
-
-    kind: Literal['access'] = 'access'
+    kind: Literal["access"] = "access"
 
     server: str
     """The slug or the id of the server."""
@@ -48,12 +36,11 @@ class AccessRequest:
     identity_id: None | str | Unset = UNSET
     """The agent of yours that needs it; absent: you do."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         kind = self.kind
 
         server = self.server
@@ -66,7 +53,6 @@ class AccessRequest:
         else:
             tools = self.tools.to_dict()
 
-
         expires_at = self.expires_at.isoformat()
 
         reason = self.reason
@@ -78,17 +64,18 @@ class AccessRequest:
             identity_id = self.identity_id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "server": server,
-            "tools": tools,
-            "expires_at": expires_at,
-            "reason": reason,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "server": server,
+                "tools": tools,
+                "expires_at": expires_at,
+                "reason": reason,
+            }
+        )
         if identity_id is not UNSET:
             field_dict["identity_id"] = identity_id
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -96,9 +83,10 @@ class AccessRequest:
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
-        kind = cast(Literal['access'] , d.pop("kind"))
-        if kind != 'access':
+        kind = cast(Literal["access"], d.pop("kind"))
+        if kind != "access":
             raise ValueError(f"kind must match const 'access', got '{kind}'")
 
         server = d.pop("server")
@@ -109,8 +97,6 @@ class AccessRequest:
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -119,8 +105,6 @@ class AccessRequest:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -128,17 +112,11 @@ class AccessRequest:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
 
-
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
-
-
-
 
         reason = d.pop("reason")
 
@@ -151,7 +129,6 @@ class AccessRequest:
 
         identity_id = _parse_identity_id(d.pop("identity_id", UNSET))
 
-
         return cls(
             kind=kind,
             server=server,
@@ -160,4 +137,3 @@ class AccessRequest:
             reason=reason,
             identity_id=identity_id,
         )
-

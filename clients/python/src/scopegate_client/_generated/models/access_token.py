@@ -1,38 +1,25 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
 from attrs import field as attrs_field
 
+from ...secret import Secret
 from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from ..types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AccessToken:
     """A short-lived bearer for the API (RFC 6749 section 5.1)."""
 
-
     access_token: Secret = attrs_field(converter=Secret)
 
     expires_in: int
     """Seconds."""
 
-    token_type: Literal['Bearer'] | Unset = 'Bearer'
-
+    token_type: Literal["Bearer"] | Unset = "Bearer"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -43,14 +30,15 @@ class AccessToken:
         token_type = self.token_type
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "access_token": access_token,
-            "expires_in": expires_in,
-        })
+        field_dict.update(
+            {
+                "access_token": access_token,
+                "expires_in": expires_in,
+            }
+        )
         if token_type is not UNSET:
             field_dict["token_type"] = token_type
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -58,13 +46,10 @@ class AccessToken:
         d = dict(src_dict)
         access_token = Secret(d.pop("access_token"))
 
-
-
-
         expires_in = d.pop("expires_in")
 
-        token_type = cast(Literal['Bearer'] | Unset , d.pop("token_type", UNSET))
-        if token_type != 'Bearer'and not isinstance(token_type, Unset):
+        token_type = cast(Literal["Bearer"] | Unset, d.pop("token_type", UNSET))
+        if token_type != "Bearer" and not isinstance(token_type, Unset):
             raise ValueError(f"token_type must match const 'Bearer', got '{token_type}'")
 
         return cls(
@@ -72,4 +57,3 @@ class AccessToken:
             expires_in=expires_in,
             token_type=token_type,
         )
-

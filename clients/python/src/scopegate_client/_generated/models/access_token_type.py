@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AccessTokenType = Literal['at+jwt', 'JWT', 'none']
+AccessTokenType = Literal["at+jwt", "JWT", "none"]
 
 
 def check_access_token_type(value: str) -> AccessTokenType:

@@ -2,31 +2,22 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.administrator_status import AdministratorStatus
-from ..models.administrator_status import check_administrator_status
-from typing import cast
-import datetime
+from ..models.administrator_status import (
+    AdministratorStatus,
+    check_administrator_status,
+)
 
 if TYPE_CHECKING:
     from ..models.role_assignment import RoleAssignment
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Administrator:
     """A person who has signed in with a role."""
-
 
     id: str
     """The id of an administrator."""
@@ -52,10 +43,8 @@ class Administrator:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.role_assignment import RoleAssignment
         id = self.id
 
         identity_id = self.identity_id
@@ -66,8 +55,6 @@ class Administrator:
         for role_assignments_item_data in self.role_assignments:
             role_assignments_item = role_assignments_item_data.to_dict()
             role_assignments.append(role_assignments_item)
-
-
 
         last_sign_in_at: None | str
         if isinstance(self.last_sign_in_at, datetime.datetime):
@@ -82,23 +69,25 @@ class Administrator:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "identity_id": identity_id,
-            "status": status,
-            "role_assignments": role_assignments,
-            "last_sign_in_at": last_sign_in_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "identity_id": identity_id,
+                "status": status,
+                "role_assignments": role_assignments,
+                "last_sign_in_at": last_sign_in_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.role_assignment import RoleAssignment
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -106,18 +95,12 @@ class Administrator:
 
         status = check_administrator_status(d.pop("status"))
 
-
-
-
         role_assignments = []
         _role_assignments = d.pop("role_assignments")
-        for role_assignments_item_data in (_role_assignments):
+        for role_assignments_item_data in _role_assignments:
             role_assignments_item = RoleAssignment.from_dict(role_assignments_item_data)
 
-
-
             role_assignments.append(role_assignments_item)
-
 
         def _parse_last_sign_in_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -127,8 +110,6 @@ class Administrator:
                     raise TypeError()
                 last_sign_in_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return last_sign_in_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -136,16 +117,9 @@ class Administrator:
 
         last_sign_in_at = _parse_last_sign_in_at(d.pop("last_sign_in_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -159,4 +133,3 @@ class Administrator:
             updated_at=updated_at,
             revision=revision,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AdministratorOrder = Literal['-created_at', '-last_sign_in_at', 'created_at', 'last_sign_in_at']
+AdministratorOrder = Literal["-created_at", "-last_sign_in_at", "created_at", "last_sign_in_at"]
 
 
 def check_administrator_order(value: str) -> AdministratorOrder:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AdministratorStatus = Literal['active', 'disabled']
+AdministratorStatus = Literal["active", "disabled"]
 
 
 def check_administrator_status(value: str) -> AdministratorStatus:

@@ -1,51 +1,37 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AllServers:
     """Every server, also those registered later."""
 
-
-    kind: Literal['all'] = 'all'
-
+    kind: Literal["all"] = "all"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         kind = self.kind
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        kind = cast(Literal['all'] , d.pop("kind"))
-        if kind != 'all':
+        kind = cast(Literal["all"], d.pop("kind"))
+        if kind != "all":
             raise ValueError(f"kind must match const 'all', got '{kind}'")
 
         return cls(
             kind=kind,
         )
-

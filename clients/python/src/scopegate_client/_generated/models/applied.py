@@ -1,31 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.applied_outcome import AppliedOutcome
-from ..models.applied_outcome import check_applied_outcome
-from typing import cast
+from ..models.applied_outcome import AppliedOutcome, check_applied_outcome
 
 if TYPE_CHECKING:
     from ..models.grant import Grant
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Applied:
     """What became of one of them."""
-
 
     grant_id: str
     """The id of a grant."""
@@ -37,10 +25,10 @@ class Applied:
     grant: Grant | None
     """The grant as it is now, when it was narrowed."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.grant import Grant
+
         grant_id = self.grant_id
 
         outcome: str = self.outcome
@@ -52,25 +40,24 @@ class Applied:
             grant = self.grant
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "grant_id": grant_id,
-            "outcome": outcome,
-            "grant": grant,
-        })
+        field_dict.update(
+            {
+                "grant_id": grant_id,
+                "outcome": outcome,
+                "grant": grant,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.grant import Grant
+
         d = dict(src_dict)
         grant_id = d.pop("grant_id")
 
         outcome = check_applied_outcome(d.pop("outcome"))
-
-
-
 
         def _parse_grant(data: object) -> Grant | None:
             if data is None:
@@ -80,8 +67,6 @@ class Applied:
                     raise TypeError()
                 grant_type_0 = Grant.from_dict(data)
 
-
-
                 return grant_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -89,10 +74,8 @@ class Applied:
 
         grant = _parse_grant(d.pop("grant"))
 
-
         return cls(
             grant_id=grant_id,
             outcome=outcome,
             grant=grant,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AppliedOutcome = Literal['changed', 'ended', 'narrowed', 'not_found']
+AppliedOutcome = Literal["changed", "ended", "narrowed", "not_found"]
 
 
 def check_applied_outcome(value: str) -> AppliedOutcome:

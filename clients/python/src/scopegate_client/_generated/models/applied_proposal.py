@@ -1,33 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AppliedProposal:
     """A proposal as the report told it."""
 
-
     grant_id: str
     """The id of a grant."""
 
     proposal_digest: str
     """The `digest` of the proposal. It names the revision of the grant too."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,12 +23,13 @@ class AppliedProposal:
         proposal_digest = self.proposal_digest
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "grant_id": grant_id,
-            "proposal_digest": proposal_digest,
-        })
+        field_dict.update(
+            {
+                "grant_id": grant_id,
+                "proposal_digest": proposal_digest,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -55,4 +43,3 @@ class AppliedProposal:
             grant_id=grant_id,
             proposal_digest=proposal_digest,
         )
-

@@ -2,21 +2,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.approval_defect import ApprovalDefect
-from ..models.approval_defect import check_approval_defect
-from ..models.approval_kind import ApprovalKind
-from ..models.approval_kind import check_approval_kind
-from ..models.approval_status import ApprovalStatus
-from ..models.approval_status import check_approval_status
-from typing import cast
-import datetime
+from ..models.approval_defect import ApprovalDefect, check_approval_defect
+from ..models.approval_kind import ApprovalKind, check_approval_kind
+from ..models.approval_status import ApprovalStatus, check_approval_status
 
 if TYPE_CHECKING:
     from ..models.approval_access import ApprovalAccess
@@ -30,15 +22,9 @@ if TYPE_CHECKING:
     from ..models.audit_actor import AuditActor
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Approval:
     """What one approval is asked for, and how it stands. Whatever it is bound to never changes."""
-
 
     id: str
     """The id of an approval."""
@@ -128,18 +114,16 @@ class Approval:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.approval_access import ApprovalAccess
         from ..models.approval_group import ApprovalGroup
-        from ..models.approval_identity import ApprovalIdentity
         from ..models.approval_owner import ApprovalOwner
-        from ..models.approval_policy import ApprovalPolicy
         from ..models.approval_server import ApprovalServer
         from ..models.approval_token import ApprovalToken
         from ..models.approval_tool import ApprovalTool
         from ..models.audit_actor import AuditActor
+
         id = self.id
 
         kind: str = self.kind
@@ -182,8 +166,6 @@ class Approval:
         for policies_item_data in self.policies:
             policies_item = policies_item_data.to_dict()
             policies.append(policies_item)
-
-
 
         approver_group: dict[str, Any] | None
         if isinstance(self.approver_group, ApprovalGroup):
@@ -251,38 +233,39 @@ class Approval:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "kind": kind,
-            "state": state,
-            "identity": identity,
-            "owner": owner,
-            "token": token,
-            "server": server,
-            "tool": tool,
-            "access": access,
-            "policies": policies,
-            "approver_group": approver_group,
-            "reason": reason,
-            "arguments_digest": arguments_digest,
-            "arguments_kept": arguments_kept,
-            "event_id": event_id,
-            "asked": asked,
-            "may_decide": may_decide,
-            "void": void,
-            "expires_at": expires_at,
-            "decided_by": decided_by,
-            "decided_at": decided_at,
-            "decision_reason": decision_reason,
-            "consumed_by": consumed_by,
-            "consumed_at": consumed_at,
-            "url": url,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "kind": kind,
+                "state": state,
+                "identity": identity,
+                "owner": owner,
+                "token": token,
+                "server": server,
+                "tool": tool,
+                "access": access,
+                "policies": policies,
+                "approver_group": approver_group,
+                "reason": reason,
+                "arguments_digest": arguments_digest,
+                "arguments_kept": arguments_kept,
+                "event_id": event_id,
+                "asked": asked,
+                "may_decide": may_decide,
+                "void": void,
+                "expires_at": expires_at,
+                "decided_by": decided_by,
+                "decided_at": decided_at,
+                "decision_reason": decision_reason,
+                "consumed_by": consumed_by,
+                "consumed_at": consumed_at,
+                "url": url,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -296,23 +279,15 @@ class Approval:
         from ..models.approval_token import ApprovalToken
         from ..models.approval_tool import ApprovalTool
         from ..models.audit_actor import AuditActor
+
         d = dict(src_dict)
         id = d.pop("id")
 
         kind = check_approval_kind(d.pop("kind"))
 
-
-
-
         state = check_approval_status(d.pop("state"))
 
-
-
-
         identity = ApprovalIdentity.from_dict(d.pop("identity"))
-
-
-
 
         def _parse_owner(data: object) -> ApprovalOwner | None:
             if data is None:
@@ -322,15 +297,12 @@ class Approval:
                     raise TypeError()
                 owner_type_0 = ApprovalOwner.from_dict(data)
 
-
-
                 return owner_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(ApprovalOwner | None, data)
 
         owner = _parse_owner(d.pop("owner"))
-
 
         def _parse_token(data: object) -> ApprovalToken | None:
             if data is None:
@@ -340,15 +312,12 @@ class Approval:
                     raise TypeError()
                 token_type_0 = ApprovalToken.from_dict(data)
 
-
-
                 return token_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(ApprovalToken | None, data)
 
         token = _parse_token(d.pop("token"))
-
 
         def _parse_server(data: object) -> ApprovalServer | None:
             if data is None:
@@ -358,15 +327,12 @@ class Approval:
                     raise TypeError()
                 server_type_0 = ApprovalServer.from_dict(data)
 
-
-
                 return server_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(ApprovalServer | None, data)
 
         server = _parse_server(d.pop("server"))
-
 
         def _parse_tool(data: object) -> ApprovalTool | None:
             if data is None:
@@ -376,15 +342,12 @@ class Approval:
                     raise TypeError()
                 tool_type_0 = ApprovalTool.from_dict(data)
 
-
-
                 return tool_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(ApprovalTool | None, data)
 
         tool = _parse_tool(d.pop("tool"))
-
 
         def _parse_access(data: object) -> ApprovalAccess | None:
             if data is None:
@@ -394,8 +357,6 @@ class Approval:
                     raise TypeError()
                 access_type_0 = ApprovalAccess.from_dict(data)
 
-
-
                 return access_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -403,16 +364,12 @@ class Approval:
 
         access = _parse_access(d.pop("access"))
 
-
         policies = []
         _policies = d.pop("policies")
-        for policies_item_data in (_policies):
+        for policies_item_data in _policies:
             policies_item = ApprovalPolicy.from_dict(policies_item_data)
 
-
-
             policies.append(policies_item)
-
 
         def _parse_approver_group(data: object) -> ApprovalGroup | None:
             if data is None:
@@ -422,15 +379,12 @@ class Approval:
                     raise TypeError()
                 approver_group_type_0 = ApprovalGroup.from_dict(data)
 
-
-
                 return approver_group_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(ApprovalGroup | None, data)
 
         approver_group = _parse_approver_group(d.pop("approver_group"))
-
 
         def _parse_reason(data: object) -> None | str:
             if data is None:
@@ -439,14 +393,12 @@ class Approval:
 
         reason = _parse_reason(d.pop("reason"))
 
-
         def _parse_arguments_digest(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         arguments_digest = _parse_arguments_digest(d.pop("arguments_digest"))
-
 
         arguments_kept = d.pop("arguments_kept")
 
@@ -456,7 +408,6 @@ class Approval:
             return cast(None | str, data)
 
         event_id = _parse_event_id(d.pop("event_id"))
-
 
         asked = d.pop("asked")
 
@@ -470,15 +421,12 @@ class Approval:
                     raise TypeError()
                 void_type_0 = check_approval_defect(data)
 
-
-
                 return void_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(ApprovalDefect | None, data)
 
         void = _parse_void(d.pop("void"))
-
 
         def _parse_expires_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -488,15 +436,12 @@ class Approval:
                     raise TypeError()
                 expires_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return expires_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         expires_at = _parse_expires_at(d.pop("expires_at"))
-
 
         def _parse_decided_by(data: object) -> AuditActor | None:
             if data is None:
@@ -506,15 +451,12 @@ class Approval:
                     raise TypeError()
                 decided_by_type_0 = AuditActor.from_dict(data)
 
-
-
                 return decided_by_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AuditActor | None, data)
 
         decided_by = _parse_decided_by(d.pop("decided_by"))
-
 
         def _parse_decided_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -524,15 +466,12 @@ class Approval:
                     raise TypeError()
                 decided_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return decided_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         decided_at = _parse_decided_at(d.pop("decided_at"))
-
 
         def _parse_decision_reason(data: object) -> None | str:
             if data is None:
@@ -541,14 +480,12 @@ class Approval:
 
         decision_reason = _parse_decision_reason(d.pop("decision_reason"))
 
-
         def _parse_consumed_by(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         consumed_by = _parse_consumed_by(d.pop("consumed_by"))
-
 
         def _parse_consumed_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -558,8 +495,6 @@ class Approval:
                     raise TypeError()
                 consumed_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return consumed_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -567,18 +502,11 @@ class Approval:
 
         consumed_at = _parse_consumed_at(d.pop("consumed_at"))
 
-
         url = d.pop("url")
 
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -612,4 +540,3 @@ class Approval:
             updated_at=updated_at,
             revision=revision,
         )
-

@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.access_given import AccessGiven
@@ -19,15 +13,9 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ApprovalAccess:
     """The access that is asked for."""
-
 
     tools: AllTools | ToolsByNames | ToolsByRisk
     """Which tools of the selected servers: all, by name, or by risk."""
@@ -38,13 +26,12 @@ class ApprovalAccess:
     given: AccessGiven | None
     """What was agreed to; null unless it was approved."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.access_given import AccessGiven
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -52,7 +39,6 @@ class ApprovalAccess:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         expires_at = self.expires_at.isoformat()
 
@@ -63,13 +49,14 @@ class ApprovalAccess:
             given = self.given
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "tools": tools,
-            "expires_at": expires_at,
-            "given": given,
-        })
+        field_dict.update(
+            {
+                "tools": tools,
+                "expires_at": expires_at,
+                "given": given,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -78,14 +65,14 @@ class ApprovalAccess:
         from ..models.all_tools import AllTools
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
+
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -95,8 +82,6 @@ class ApprovalAccess:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -104,17 +89,11 @@ class ApprovalAccess:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
 
-
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
-
-
-
 
         def _parse_given(data: object) -> AccessGiven | None:
             if data is None:
@@ -124,8 +103,6 @@ class ApprovalAccess:
                     raise TypeError()
                 given_type_0 = AccessGiven.from_dict(data)
 
-
-
                 return given_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -133,10 +110,8 @@ class ApprovalAccess:
 
         given = _parse_given(d.pop("given"))
 
-
         return cls(
             tools=tools,
             expires_at=expires_at,
             given=given,
         )
-

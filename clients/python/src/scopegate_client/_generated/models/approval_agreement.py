@@ -1,30 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.access_narrowing import AccessNarrowing
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ApprovalAgreement:
     """Why it is approved, and, of access, how much of it."""
-
 
     reason: None | str | Unset = UNSET
     """In your own words; the caller reads it."""
@@ -32,10 +21,10 @@ class ApprovalAgreement:
     access: AccessNarrowing | None | Unset = UNSET
     """Less than what is asked for; of requests for access alone."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.access_narrowing import AccessNarrowing
+
         reason: None | str | Unset
         if isinstance(self.reason, Unset):
             reason = UNSET
@@ -51,20 +40,20 @@ class ApprovalAgreement:
             access = self.access
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if reason is not UNSET:
             field_dict["reason"] = reason
         if access is not UNSET:
             field_dict["access"] = access
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.access_narrowing import AccessNarrowing
+
         d = dict(src_dict)
+
         def _parse_reason(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -73,7 +62,6 @@ class ApprovalAgreement:
             return cast(None | str | Unset, data)
 
         reason = _parse_reason(d.pop("reason", UNSET))
-
 
         def _parse_access(data: object) -> AccessNarrowing | None | Unset:
             if data is None:
@@ -85,8 +73,6 @@ class ApprovalAgreement:
                     raise TypeError()
                 access_type_0 = AccessNarrowing.from_dict(data)
 
-
-
                 return access_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -94,9 +80,7 @@ class ApprovalAgreement:
 
         access = _parse_access(d.pop("access", UNSET))
 
-
         return cls(
             reason=reason,
             access=access,
         )
-

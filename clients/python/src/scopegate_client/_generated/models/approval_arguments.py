@@ -1,30 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.kept_arguments import KeptArguments
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ApprovalArguments:
     """The arguments of the call that asked: those that it will run with, since an approval is bound to
     them."""
-
 
     approval_id: str
     """The id of an approval."""
@@ -36,10 +24,10 @@ class ApprovalArguments:
     arguments: KeptArguments | None
     """None when they are not kept."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.kept_arguments import KeptArguments
+
         approval_id = self.approval_id
 
         kept = self.kept
@@ -51,18 +39,20 @@ class ApprovalArguments:
             arguments = self.arguments
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "approval_id": approval_id,
-            "kept": kept,
-            "arguments": arguments,
-        })
+        field_dict.update(
+            {
+                "approval_id": approval_id,
+                "kept": kept,
+                "arguments": arguments,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.kept_arguments import KeptArguments
+
         d = dict(src_dict)
         approval_id = d.pop("approval_id")
 
@@ -76,8 +66,6 @@ class ApprovalArguments:
                     raise TypeError()
                 arguments_type_0 = KeptArguments.from_dict(data)
 
-
-
                 return arguments_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -85,10 +73,8 @@ class ApprovalArguments:
 
         arguments = _parse_arguments(d.pop("arguments"))
 
-
         return cls(
             approval_id=approval_id,
             kept=kept,
             arguments=arguments,
         )
-

@@ -1,32 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ApprovalDecision:
     """Why it is decided so. The caller is told, so that it can do better."""
 
-
     reason: None | str | Unset = UNSET
     """In your own words; the caller reads it."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -37,17 +24,16 @@ class ApprovalDecision:
             reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if reason is not UNSET:
             field_dict["reason"] = reason
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_reason(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -57,8 +43,6 @@ class ApprovalDecision:
 
         reason = _parse_reason(d.pop("reason", UNSET))
 
-
         return cls(
             reason=reason,
         )
-

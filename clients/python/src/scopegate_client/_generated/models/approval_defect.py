@@ -1,6 +1,8 @@
 from typing import Literal, cast
 
-ApprovalDefect = Literal['definition_changed', 'identity_offboarded', 'not_requestable', 'policies_changed', 'token_ended']
+ApprovalDefect = Literal[
+    "definition_changed", "identity_offboarded", "not_requestable", "policies_changed", "token_ended"
+]
 
 
 def check_approval_defect(value: str) -> ApprovalDefect:

@@ -1,34 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ApprovalGroup:
     """The group whose members may decide."""
 
-
     id: None | str
     """None when there was no group of this name."""
 
     name: str
     """Its name: as the policy writes it, or as it is now."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -38,17 +24,19 @@ class ApprovalGroup:
         name = self.name
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -56,11 +44,9 @@ class ApprovalGroup:
 
         id = _parse_id(d.pop("id"))
 
-
         name = d.pop("name")
 
         return cls(
             id=id,
             name=name,
         )
-

@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.identity_kind import check_identity_kind
-from ..models.identity_kind import IdentityKind
-from typing import cast
-
-
-
-
-
-
+from ..models.identity_kind import IdentityKind, check_identity_kind
 
 
 @define(kw_only=True)
 class ApprovalIdentity:
     """Who asked: the identity whose token was used, or that shall have the access."""
-
 
     id: str
     """The id of an identity."""
@@ -33,7 +20,6 @@ class ApprovalIdentity:
 
     name: None | str
     """The name that it has now; none once it is erased."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -45,13 +31,14 @@ class ApprovalIdentity:
         name = self.name
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "kind": kind,
-            "name": name,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "kind": kind,
+                "name": name,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -61,9 +48,6 @@ class ApprovalIdentity:
 
         kind = check_identity_kind(d.pop("kind"))
 
-
-
-
         def _parse_name(data: object) -> None | str:
             if data is None:
                 return data
@@ -71,10 +55,8 @@ class ApprovalIdentity:
 
         name = _parse_name(d.pop("name"))
 
-
         return cls(
             id=id,
             kind=kind,
             name=name,
         )
-

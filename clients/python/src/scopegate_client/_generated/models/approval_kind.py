@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ApprovalKind = Literal['access', 'call']
+ApprovalKind = Literal["access", "call"]
 
 
 def check_approval_kind(value: str) -> ApprovalKind:

@@ -1,34 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ApprovalOwner:
     """The person who answers for the agent that asked."""
 
-
     id: str
     """The id of an identity."""
 
     name: None | str
     """The name that they have now; none once erased."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -38,12 +24,13 @@ class ApprovalOwner:
         name = self.name
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -58,9 +45,7 @@ class ApprovalOwner:
 
         name = _parse_name(d.pop("name"))
 
-
         return cls(
             id=id,
             name=name,
         )
-

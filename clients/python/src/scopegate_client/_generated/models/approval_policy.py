@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ApprovalPolicy:
     """A policy that asks for this approval."""
-
 
     id: str
     """The id of a policy."""
@@ -34,7 +21,6 @@ class ApprovalPolicy:
 
     reason: None | str
     """What its annotation `@reason` says."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -49,14 +35,15 @@ class ApprovalPolicy:
         reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "version": version,
-            "name": name,
-            "reason": reason,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "version": version,
+                "name": name,
+                "reason": reason,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -73,7 +60,6 @@ class ApprovalPolicy:
 
         name = _parse_name(d.pop("name"))
 
-
         def _parse_reason(data: object) -> None | str:
             if data is None:
                 return data
@@ -81,11 +67,9 @@ class ApprovalPolicy:
 
         reason = _parse_reason(d.pop("reason"))
 
-
         return cls(
             id=id,
             version=version,
             name=name,
             reason=reason,
         )
-

@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ApprovalServer:
     """The server that would be called, or that access is asked to."""
-
 
     id: str
     """The id of a server."""
@@ -31,7 +18,6 @@ class ApprovalServer:
 
     name: None | str
     """What people call it."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -44,13 +30,14 @@ class ApprovalServer:
         name = self.name
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "slug": slug,
-            "name": name,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "slug": slug,
+                "name": name,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -65,7 +52,6 @@ class ApprovalServer:
 
         slug = _parse_slug(d.pop("slug"))
 
-
         def _parse_name(data: object) -> None | str:
             if data is None:
                 return data
@@ -73,10 +59,8 @@ class ApprovalServer:
 
         name = _parse_name(d.pop("name"))
 
-
         return cls(
             id=id,
             slug=slug,
             name=name,
         )
-

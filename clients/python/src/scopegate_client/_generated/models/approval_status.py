@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ApprovalStatus = Literal['approved', 'cancelled', 'consumed', 'denied', 'expired', 'pending']
+ApprovalStatus = Literal["approved", "cancelled", "consumed", "denied", "expired", "pending"]
 
 
 def check_approval_status(value: str) -> ApprovalStatus:

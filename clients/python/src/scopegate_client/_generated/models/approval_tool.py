@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from typing import cast
-
-
-
-
-
-
+from ..models.risk import Risk, check_risk
 
 
 @define(kw_only=True)
 class ApprovalTool:
     """The tool that would be called."""
-
 
     id: None | str
     """Its id, as long as the server has it."""
@@ -36,7 +23,6 @@ class ApprovalTool:
 
     risk: None | Risk
     """How dangerous it is, as is known now."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -55,26 +41,27 @@ class ApprovalTool:
             risk = self.risk
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-            "title": title,
-            "risk": risk,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+                "title": title,
+                "risk": risk,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         id = _parse_id(d.pop("id"))
-
 
         name = d.pop("name")
 
@@ -85,7 +72,6 @@ class ApprovalTool:
 
         title = _parse_title(d.pop("title"))
 
-
         def _parse_risk(data: object) -> None | Risk:
             if data is None:
                 return data
@@ -94,8 +80,6 @@ class ApprovalTool:
                     raise TypeError()
                 risk_type_0 = check_risk(data)
 
-
-
                 return risk_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -103,11 +87,9 @@ class ApprovalTool:
 
         risk = _parse_risk(d.pop("risk"))
 
-
         return cls(
             id=id,
             name=name,
             title=title,
             risk=risk,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ArgumentsUsed = Literal['given', 'kept', 'none', 'not_kept', 'not_permitted']
+ArgumentsUsed = Literal["given", "kept", "none", "not_kept", "not_permitted"]
 
 
 def check_arguments_used(value: str) -> ArgumentsUsed:

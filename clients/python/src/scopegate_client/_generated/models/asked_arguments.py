@@ -1,25 +1,11 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
-
-from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
+from typing import Any, Self
 
 
 class AskedArguments(dict[str, Any]):
     """The arguments of the call."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

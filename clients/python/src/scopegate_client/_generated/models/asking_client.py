@@ -1,35 +1,22 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AskingClient:
     """The MCP client program, as it calls itself."""
 
-
     name: None | str | Unset = UNSET
     """Its name."""
 
     version: None | str | Unset = UNSET
     """Its version."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -46,19 +33,18 @@ class AskingClient:
             version = self.version
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if name is not UNSET:
             field_dict["name"] = name
         if version is not UNSET:
             field_dict["version"] = version
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_name(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -67,7 +53,6 @@ class AskingClient:
             return cast(None | str | Unset, data)
 
         name = _parse_name(d.pop("name", UNSET))
-
 
         def _parse_version(data: object) -> None | str | Unset:
             if data is None:
@@ -78,9 +63,7 @@ class AskingClient:
 
         version = _parse_version(d.pop("version", UNSET))
 
-
         return cls(
             name=name,
             version=version,
         )
-

@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AuditActor:
     """Who did it. ``id`` is None for the system, the gateway and unknown callers."""
-
 
     type: str
     """`administrator`, `service_account`, `identity`, `break_glass`, `system`, `gateway` or `unknown`."""
@@ -31,7 +18,6 @@ class AuditActor:
 
     name: None | str
     """The name that it has now."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -44,13 +30,14 @@ class AuditActor:
         name = self.name
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "type": type_,
-            "id": id,
-            "name": name,
-        })
+        field_dict.update(
+            {
+                "type": type_,
+                "id": id,
+                "name": name,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -65,7 +52,6 @@ class AuditActor:
 
         id = _parse_id(d.pop("id"))
 
-
         def _parse_name(data: object) -> None | str:
             if data is None:
                 return data
@@ -73,10 +59,8 @@ class AuditActor:
 
         name = _parse_name(d.pop("name"))
 
-
         return cls(
             type=type_,
             id=id,
             name=name,
         )
-

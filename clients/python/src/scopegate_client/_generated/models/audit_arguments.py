@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.kept_arguments import KeptArguments
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AuditArguments:
     """The arguments that a call came with."""
-
 
     event_id: str
     """The id of an audit event."""
@@ -35,10 +23,10 @@ class AuditArguments:
     arguments: KeptArguments | None
     """None when they are not kept."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.kept_arguments import KeptArguments
+
         event_id = self.event_id
 
         kept = self.kept
@@ -50,18 +38,20 @@ class AuditArguments:
             arguments = self.arguments
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "event_id": event_id,
-            "kept": kept,
-            "arguments": arguments,
-        })
+        field_dict.update(
+            {
+                "event_id": event_id,
+                "kept": kept,
+                "arguments": arguments,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.kept_arguments import KeptArguments
+
         d = dict(src_dict)
         event_id = d.pop("event_id")
 
@@ -75,8 +65,6 @@ class AuditArguments:
                     raise TypeError()
                 arguments_type_0 = KeptArguments.from_dict(data)
 
-
-
                 return arguments_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -84,10 +72,8 @@ class AuditArguments:
 
         arguments = _parse_arguments(d.pop("arguments"))
 
-
         return cls(
             event_id=event_id,
             kept=kept,
             arguments=arguments,
         )
-

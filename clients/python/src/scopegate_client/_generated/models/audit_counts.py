@@ -1,26 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AuditCounts:
     """How many events there are, and what they stand for."""
-
 
     events: int
     """How many events a list shows."""
@@ -37,7 +25,6 @@ class AuditCounts:
     require_approval: int
     """How many had to be approved first."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         events = self.events
@@ -51,15 +38,16 @@ class AuditCounts:
         require_approval = self.require_approval
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "events": events,
-            "count": count,
-            "allow": allow,
-            "deny": deny,
-            "require_approval": require_approval,
-        })
+        field_dict.update(
+            {
+                "events": events,
+                "count": count,
+                "allow": allow,
+                "deny": deny,
+                "require_approval": require_approval,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -82,4 +70,3 @@ class AuditCounts:
             deny=deny,
             require_approval=require_approval,
         )
-

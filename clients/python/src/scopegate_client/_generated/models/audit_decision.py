@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AuditDecision = Literal['allow', 'deny', 'require_approval']
+AuditDecision = Literal["allow", "deny", "require_approval"]
 
 
 def check_audit_decision(value: str) -> AuditDecision:

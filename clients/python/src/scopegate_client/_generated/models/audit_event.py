@@ -2,19 +2,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.audit_decision import AuditDecision
-from ..models.audit_decision import check_audit_decision
-from ..models.audit_outcome import AuditOutcome
-from ..models.audit_outcome import check_audit_outcome
-from typing import cast
-import datetime
+from ..models.audit_decision import AuditDecision, check_audit_decision
+from ..models.audit_outcome import AuditOutcome, check_audit_outcome
 
 if TYPE_CHECKING:
     from ..models.audit_actor import AuditActor
@@ -24,15 +17,9 @@ if TYPE_CHECKING:
     from ..models.audited_server import AuditedServer
 
 
-
-
-
-
-
 @define(kw_only=True)
 class AuditEvent:
     """Who did what, when, and what was decided. Never changes once written, but for a call's outcome."""
-
 
     id: str
     """The id of an audit event."""
@@ -109,14 +96,13 @@ class AuditEvent:
     trace_id: None | str
     """The trace that it belongs to (W3C Trace Context)."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.audit_actor import AuditActor
         from ..models.audit_changes import AuditChanges
         from ..models.audited_client import AuditedClient
         from ..models.audited_object import AuditedObject
         from ..models.audited_server import AuditedServer
+
         id = self.id
 
         time = self.time.isoformat()
@@ -168,14 +154,12 @@ class AuditEvent:
         if isinstance(self.policy_ids, list):
             policy_ids = self.policy_ids
 
-
         else:
             policy_ids = self.policy_ids
 
         observed_policy_ids: list[str] | None
         if isinstance(self.observed_policy_ids, list):
             observed_policy_ids = self.observed_policy_ids
-
 
         else:
             observed_policy_ids = self.observed_policy_ids
@@ -217,35 +201,36 @@ class AuditEvent:
         trace_id = self.trace_id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "time": time,
-            "action": action,
-            "decision": decision,
-            "reason_code": reason_code,
-            "outcome": outcome,
-            "actor": actor,
-            "on_behalf_of": on_behalf_of,
-            "token_id": token_id,
-            "server": server,
-            "tool": tool,
-            "object": object_,
-            "grant_id": grant_id,
-            "policy_ids": policy_ids,
-            "observed_policy_ids": observed_policy_ids,
-            "approval_id": approval_id,
-            "client": client,
-            "method": method,
-            "arguments_digest": arguments_digest,
-            "changes": changes,
-            "duration_ms": duration_ms,
-            "count": count,
-            "call_id": call_id,
-            "request_id": request_id,
-            "trace_id": trace_id,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "time": time,
+                "action": action,
+                "decision": decision,
+                "reason_code": reason_code,
+                "outcome": outcome,
+                "actor": actor,
+                "on_behalf_of": on_behalf_of,
+                "token_id": token_id,
+                "server": server,
+                "tool": tool,
+                "object": object_,
+                "grant_id": grant_id,
+                "policy_ids": policy_ids,
+                "observed_policy_ids": observed_policy_ids,
+                "approval_id": approval_id,
+                "client": client,
+                "method": method,
+                "arguments_digest": arguments_digest,
+                "changes": changes,
+                "duration_ms": duration_ms,
+                "count": count,
+                "call_id": call_id,
+                "request_id": request_id,
+                "trace_id": trace_id,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -255,13 +240,11 @@ class AuditEvent:
         from ..models.audited_client import AuditedClient
         from ..models.audited_object import AuditedObject
         from ..models.audited_server import AuditedServer
+
         d = dict(src_dict)
         id = d.pop("id")
 
         time = datetime.datetime.fromisoformat(d.pop("time"))
-
-
-
 
         action = d.pop("action")
 
@@ -273,8 +256,6 @@ class AuditEvent:
                     raise TypeError()
                 decision_type_0 = check_audit_decision(data)
 
-
-
                 return decision_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -282,14 +263,12 @@ class AuditEvent:
 
         decision = _parse_decision(d.pop("decision"))
 
-
         def _parse_reason_code(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         reason_code = _parse_reason_code(d.pop("reason_code"))
-
 
         def _parse_outcome(data: object) -> AuditOutcome | None:
             if data is None:
@@ -299,8 +278,6 @@ class AuditEvent:
                     raise TypeError()
                 outcome_type_0 = check_audit_outcome(data)
 
-
-
                 return outcome_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -308,11 +285,7 @@ class AuditEvent:
 
         outcome = _parse_outcome(d.pop("outcome"))
 
-
         actor = AuditActor.from_dict(d.pop("actor"))
-
-
-
 
         def _parse_on_behalf_of(data: object) -> None | str:
             if data is None:
@@ -321,14 +294,12 @@ class AuditEvent:
 
         on_behalf_of = _parse_on_behalf_of(d.pop("on_behalf_of"))
 
-
         def _parse_token_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         token_id = _parse_token_id(d.pop("token_id"))
-
 
         def _parse_server(data: object) -> AuditedServer | None:
             if data is None:
@@ -338,8 +309,6 @@ class AuditEvent:
                     raise TypeError()
                 server_type_0 = AuditedServer.from_dict(data)
 
-
-
                 return server_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -347,14 +316,12 @@ class AuditEvent:
 
         server = _parse_server(d.pop("server"))
 
-
         def _parse_tool(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         tool = _parse_tool(d.pop("tool"))
-
 
         def _parse_object_(data: object) -> AuditedObject | None:
             if data is None:
@@ -364,8 +331,6 @@ class AuditEvent:
                     raise TypeError()
                 object_type_0 = AuditedObject.from_dict(data)
 
-
-
                 return object_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -373,14 +338,12 @@ class AuditEvent:
 
         object_ = _parse_object_(d.pop("object"))
 
-
         def _parse_grant_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         grant_id = _parse_grant_id(d.pop("grant_id"))
-
 
         def _parse_policy_ids(data: object) -> list[str] | None:
             if data is None:
@@ -397,7 +360,6 @@ class AuditEvent:
 
         policy_ids = _parse_policy_ids(d.pop("policy_ids"))
 
-
         def _parse_observed_policy_ids(data: object) -> list[str] | None:
             if data is None:
                 return data
@@ -413,14 +375,12 @@ class AuditEvent:
 
         observed_policy_ids = _parse_observed_policy_ids(d.pop("observed_policy_ids"))
 
-
         def _parse_approval_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         approval_id = _parse_approval_id(d.pop("approval_id"))
-
 
         def _parse_client(data: object) -> AuditedClient | None:
             if data is None:
@@ -430,15 +390,12 @@ class AuditEvent:
                     raise TypeError()
                 client_type_0 = AuditedClient.from_dict(data)
 
-
-
                 return client_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AuditedClient | None, data)
 
         client = _parse_client(d.pop("client"))
-
 
         def _parse_method(data: object) -> None | str:
             if data is None:
@@ -447,14 +404,12 @@ class AuditEvent:
 
         method = _parse_method(d.pop("method"))
 
-
         def _parse_arguments_digest(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         arguments_digest = _parse_arguments_digest(d.pop("arguments_digest"))
-
 
         def _parse_changes(data: object) -> AuditChanges | None:
             if data is None:
@@ -464,15 +419,12 @@ class AuditEvent:
                     raise TypeError()
                 changes_type_0 = AuditChanges.from_dict(data)
 
-
-
                 return changes_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AuditChanges | None, data)
 
         changes = _parse_changes(d.pop("changes"))
-
 
         def _parse_duration_ms(data: object) -> int | None:
             if data is None:
@@ -481,14 +433,12 @@ class AuditEvent:
 
         duration_ms = _parse_duration_ms(d.pop("duration_ms"))
 
-
         def _parse_count(data: object) -> int | None:
             if data is None:
                 return data
             return cast(int | None, data)
 
         count = _parse_count(d.pop("count"))
-
 
         def _parse_call_id(data: object) -> None | str:
             if data is None:
@@ -497,7 +447,6 @@ class AuditEvent:
 
         call_id = _parse_call_id(d.pop("call_id"))
 
-
         def _parse_request_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -505,14 +454,12 @@ class AuditEvent:
 
         request_id = _parse_request_id(d.pop("request_id"))
 
-
         def _parse_trace_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         trace_id = _parse_trace_id(d.pop("trace_id"))
-
 
         return cls(
             id=id,
@@ -541,4 +488,3 @@ class AuditEvent:
             request_id=request_id,
             trace_id=trace_id,
         )
-

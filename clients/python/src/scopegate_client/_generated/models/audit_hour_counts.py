@@ -2,27 +2,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AuditHourCounts:
     """The same of one hour."""
-
 
     events: int
     """How many events a list shows."""
@@ -42,7 +29,6 @@ class AuditHourCounts:
     hour: datetime.datetime
     """When the hour begins."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         events = self.events
@@ -58,16 +44,17 @@ class AuditHourCounts:
         hour = self.hour.isoformat()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "events": events,
-            "count": count,
-            "allow": allow,
-            "deny": deny,
-            "require_approval": require_approval,
-            "hour": hour,
-        })
+        field_dict.update(
+            {
+                "events": events,
+                "count": count,
+                "allow": allow,
+                "deny": deny,
+                "require_approval": require_approval,
+                "hour": hour,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -85,9 +72,6 @@ class AuditHourCounts:
 
         hour = datetime.datetime.fromisoformat(d.pop("hour"))
 
-
-
-
         return cls(
             events=events,
             count=count,
@@ -96,4 +80,3 @@ class AuditHourCounts:
             require_approval=require_approval,
             hour=hour,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AuditOutcome = Literal['cancelled', 'denied', 'error', 'in_flight', 'not_forwarded', 'success', 'unknown']
+AuditOutcome = Literal["cancelled", "denied", "error", "in_flight", "not_forwarded", "success", "unknown"]
 
 
 def check_audit_outcome(value: str) -> AuditOutcome:

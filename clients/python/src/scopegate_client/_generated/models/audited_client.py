@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AuditedClient:
     """The program that called, as it described itself, and where from."""
-
 
     name: None | str
     """The name that it gave."""
@@ -34,7 +21,6 @@ class AuditedClient:
 
     user_agent: None | str
     """Its `User-Agent`."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -51,26 +37,27 @@ class AuditedClient:
         user_agent = self.user_agent
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "version": version,
-            "ip": ip,
-            "user_agent": user_agent,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "version": version,
+                "ip": ip,
+                "user_agent": user_agent,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_name(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         name = _parse_name(d.pop("name"))
-
 
         def _parse_version(data: object) -> None | str:
             if data is None:
@@ -79,14 +66,12 @@ class AuditedClient:
 
         version = _parse_version(d.pop("version"))
 
-
         def _parse_ip(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         ip = _parse_ip(d.pop("ip"))
-
 
         def _parse_user_agent(data: object) -> None | str:
             if data is None:
@@ -95,11 +80,9 @@ class AuditedClient:
 
         user_agent = _parse_user_agent(d.pop("user_agent"))
 
-
         return cls(
             name=name,
             version=version,
             ip=ip,
             user_agent=user_agent,
         )
-

@@ -1,34 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AuditedObject:
     """What was changed."""
 
-
     type: str
     """What kind of object it is."""
 
     id: None | str
     """Its id."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -38,12 +24,13 @@ class AuditedObject:
         id = self.id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "type": type_,
-            "id": id,
-        })
+        field_dict.update(
+            {
+                "type": type_,
+                "id": id,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -58,9 +45,7 @@ class AuditedObject:
 
         id = _parse_id(d.pop("id"))
 
-
         return cls(
             type=type_,
             id=id,
         )
-

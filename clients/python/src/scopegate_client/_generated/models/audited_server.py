@@ -1,34 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AuditedServer:
     """The server that was asked for."""
 
-
     id: str
     """The id of a server."""
 
     slug: None | str
     """Its slug now."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -38,12 +24,13 @@ class AuditedServer:
         slug = self.slug
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "slug": slug,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "slug": slug,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -58,9 +45,7 @@ class AuditedServer:
 
         slug = _parse_slug(d.pop("slug"))
 
-
         return cls(
             id=id,
             slug=slug,
         )
-

@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class AuthorizationServerMetadata:
     """Authorization server metadata (RFC 8414)."""
-
 
     issuer: str
     """The address of this service."""
@@ -38,7 +25,6 @@ class AuthorizationServerMetadata:
     token_endpoint_auth_methods_supported: list[str]
     """How clients name themselves."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         issuer = self.issuer
@@ -47,26 +33,21 @@ class AuthorizationServerMetadata:
 
         response_types_supported = self.response_types_supported
 
-
-
         grant_types_supported = self.grant_types_supported
-
-
 
         token_endpoint_auth_methods_supported = self.token_endpoint_auth_methods_supported
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "issuer": issuer,
-            "token_endpoint": token_endpoint,
-            "response_types_supported": response_types_supported,
-            "grant_types_supported": grant_types_supported,
-            "token_endpoint_auth_methods_supported": token_endpoint_auth_methods_supported,
-        })
+        field_dict.update(
+            {
+                "issuer": issuer,
+                "token_endpoint": token_endpoint,
+                "response_types_supported": response_types_supported,
+                "grant_types_supported": grant_types_supported,
+                "token_endpoint_auth_methods_supported": token_endpoint_auth_methods_supported,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -78,12 +59,11 @@ class AuthorizationServerMetadata:
 
         response_types_supported = cast(list[str], d.pop("response_types_supported"))
 
-
         grant_types_supported = cast(list[str], d.pop("grant_types_supported"))
 
-
-        token_endpoint_auth_methods_supported = cast(list[str], d.pop("token_endpoint_auth_methods_supported"))
-
+        token_endpoint_auth_methods_supported = cast(
+            list[str], d.pop("token_endpoint_auth_methods_supported")
+        )
 
         return cls(
             issuer=issuer,
@@ -92,4 +72,3 @@ class AuthorizationServerMetadata:
             grant_types_supported=grant_types_supported,
             token_endpoint_auth_methods_supported=token_endpoint_auth_methods_supported,
         )
-

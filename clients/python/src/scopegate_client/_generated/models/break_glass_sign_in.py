@@ -1,34 +1,22 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
 from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from typing import cast
-
-
-
-
-
-
+from ...secret import Secret
 
 
 @define(kw_only=True)
 class BreakGlassSignIn:
     """The password of the local administrator, and what it is needed for."""
 
-
     password: Secret = attrs_field(converter=Secret)
 
     reason: str
     """Kept with the session, for whoever asks later."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -37,12 +25,13 @@ class BreakGlassSignIn:
         reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "password": password,
-            "reason": reason,
-        })
+        field_dict.update(
+            {
+                "password": password,
+                "reason": reason,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -50,13 +39,9 @@ class BreakGlassSignIn:
         d = dict(src_dict)
         password = Secret(d.pop("password"))
 
-
-
-
         reason = d.pop("reason")
 
         return cls(
             password=password,
             reason=reason,
         )
-

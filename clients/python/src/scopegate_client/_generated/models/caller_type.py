@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-CallerType = Literal['administrator', 'break_glass', 'identity', 'service_account']
+CallerType = Literal["administrator", "break_glass", "identity", "service_account"]
 
 
 def check_caller_type(value: str) -> CallerType:

@@ -1,33 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class CallsAndPeople:
     """How many calls, and of how many people and agents."""
 
-
     calls: int
     """Calls."""
 
     identities: int
     """People and agents who made them."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,12 +23,13 @@ class CallsAndPeople:
         identities = self.identities
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "calls": calls,
-            "identities": identities,
-        })
+        field_dict.update(
+            {
+                "calls": calls,
+                "identities": identities,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -55,4 +43,3 @@ class CallsAndPeople:
             calls=calls,
             identities=identities,
         )
-

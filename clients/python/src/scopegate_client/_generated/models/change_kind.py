@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ChangeKind = Literal['added', 'changed', 'removed']
+ChangeKind = Literal["added", "changed", "removed"]
 
 
 def check_change_kind(value: str) -> ChangeKind:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-CheckState = Literal['fail', 'ok', 'warn']
+CheckState = Literal["fail", "ok", "warn"]
 
 
 def check_check_state(value: str) -> CheckState:

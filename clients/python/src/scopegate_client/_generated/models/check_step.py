@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.check_state import CheckState, check_check_state
+from ..models.checked_thing import CheckedThing, check_checked_thing
 from ..types import UNSET, Unset
-
-from ..models.check_state import check_check_state
-from ..models.check_state import CheckState
-from ..models.checked_thing import check_checked_thing
-from ..models.checked_thing import CheckedThing
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class CheckStep:
     """One thing that was looked at, and how it is."""
-
 
     name: CheckedThing
     """What a step looked at: the `secret` that was given; the `token`, and those it was attenuated from;
@@ -56,7 +42,6 @@ class CheckStep:
 
     event_id: None | str | Unset = UNSET
     """The audit event of the refusal."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -99,12 +84,14 @@ class CheckStep:
             event_id = self.event_id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "state": state,
-            "code": code,
-            "detail": detail,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "state": state,
+                "code": code,
+                "detail": detail,
+            }
+        )
         if remedy is not UNSET:
             field_dict["remedy"] = remedy
         if server_id is not UNSET:
@@ -117,20 +104,13 @@ class CheckStep:
             field_dict["event_id"] = event_id
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         name = check_checked_thing(d.pop("name"))
 
-
-
-
         state = check_check_state(d.pop("state"))
-
-
-
 
         code = d.pop("code")
 
@@ -145,7 +125,6 @@ class CheckStep:
 
         remedy = _parse_remedy(d.pop("remedy", UNSET))
 
-
         def _parse_server_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -154,7 +133,6 @@ class CheckStep:
             return cast(None | str | Unset, data)
 
         server_id = _parse_server_id(d.pop("server_id", UNSET))
-
 
         def _parse_server(data: object) -> None | str | Unset:
             if data is None:
@@ -165,7 +143,6 @@ class CheckStep:
 
         server = _parse_server(d.pop("server", UNSET))
 
-
         def _parse_duration_ms(data: object) -> int | None | Unset:
             if data is None:
                 return data
@@ -175,7 +152,6 @@ class CheckStep:
 
         duration_ms = _parse_duration_ms(d.pop("duration_ms", UNSET))
 
-
         def _parse_event_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -184,7 +160,6 @@ class CheckStep:
             return cast(None | str | Unset, data)
 
         event_id = _parse_event_id(d.pop("event_id", UNSET))
-
 
         return cls(
             name=name,
@@ -197,4 +172,3 @@ class CheckStep:
             duration_ms=duration_ms,
             event_id=event_id,
         )
-

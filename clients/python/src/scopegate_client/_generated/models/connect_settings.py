@@ -1,30 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.connect_snippet import ConnectSnippet
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ConnectSettings:
     """How to connect with this token: set `variable` to the secret, then use the snippet of the client at
     hand."""
-
 
     url: str
     """The endpoint of the whole fleet."""
@@ -50,10 +38,8 @@ class ConnectSettings:
     inspector: ConnectSnippet
     """Text to paste, and where it goes."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.connect_snippet import ConnectSnippet
         url = self.url
 
         variable = self.variable
@@ -71,23 +57,25 @@ class ConnectSettings:
         inspector = self.inspector.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "url": url,
-            "variable": variable,
-            "claude_code": claude_code,
-            "cursor": cursor,
-            "vscode": vscode,
-            "codex": codex,
-            "claude_desktop": claude_desktop,
-            "inspector": inspector,
-        })
+        field_dict.update(
+            {
+                "url": url,
+                "variable": variable,
+                "claude_code": claude_code,
+                "cursor": cursor,
+                "vscode": vscode,
+                "codex": codex,
+                "claude_desktop": claude_desktop,
+                "inspector": inspector,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.connect_snippet import ConnectSnippet
+
         d = dict(src_dict)
         url = d.pop("url")
 
@@ -95,33 +83,15 @@ class ConnectSettings:
 
         claude_code = ConnectSnippet.from_dict(d.pop("claude_code"))
 
-
-
-
         cursor = ConnectSnippet.from_dict(d.pop("cursor"))
-
-
-
 
         vscode = ConnectSnippet.from_dict(d.pop("vscode"))
 
-
-
-
         codex = ConnectSnippet.from_dict(d.pop("codex"))
-
-
-
 
         claude_desktop = ConnectSnippet.from_dict(d.pop("claude_desktop"))
 
-
-
-
         inspector = ConnectSnippet.from_dict(d.pop("inspector"))
-
-
-
 
         return cls(
             url=url,
@@ -133,4 +103,3 @@ class ConnectSettings:
             claude_desktop=claude_desktop,
             inspector=inspector,
         )
-

@@ -1,26 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ConnectSnippet:
     """Text to paste, and where it goes."""
-
 
     format: str
     """`shell`, `json` or `toml`."""
@@ -31,7 +19,6 @@ class ConnectSnippet:
     text: str
     """The text."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         format_ = self.format
@@ -41,13 +28,14 @@ class ConnectSnippet:
         text = self.text
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "format": format_,
-            "where": where,
-            "text": text,
-        })
+        field_dict.update(
+            {
+                "format": format_,
+                "where": where,
+                "text": text,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -64,4 +52,3 @@ class ConnectSnippet:
             where=where,
             text=text,
         )
-

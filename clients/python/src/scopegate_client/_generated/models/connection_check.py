@@ -2,31 +2,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.check_state import check_check_state
-from ..models.check_state import CheckState
-from typing import cast
-import datetime
+from ..models.check_state import CheckState, check_check_state
 
 if TYPE_CHECKING:
     from ..models.check_step import CheckStep
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ConnectionCheck:
     """Whether a token works now, step by step. Steps that depend on one that failed are left out."""
-
 
     token_id: str
     """The id of a token."""
@@ -43,10 +31,8 @@ class ConnectionCheck:
     unasked_servers: int
     """Servers in reach that were not asked: name them in `server_ids`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.check_step import CheckStep
         token_id = self.token_id
 
         at = self.at.isoformat()
@@ -58,47 +44,38 @@ class ConnectionCheck:
             steps_item = steps_item_data.to_dict()
             steps.append(steps_item)
 
-
-
         unasked_servers = self.unasked_servers
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "token_id": token_id,
-            "at": at,
-            "state": state,
-            "steps": steps,
-            "unasked_servers": unasked_servers,
-        })
+        field_dict.update(
+            {
+                "token_id": token_id,
+                "at": at,
+                "state": state,
+                "steps": steps,
+                "unasked_servers": unasked_servers,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.check_step import CheckStep
+
         d = dict(src_dict)
         token_id = d.pop("token_id")
 
         at = datetime.datetime.fromisoformat(d.pop("at"))
 
-
-
-
         state = check_check_state(d.pop("state"))
-
-
-
 
         steps = []
         _steps = d.pop("steps")
-        for steps_item_data in (_steps):
+        for steps_item_data in _steps:
             steps_item = CheckStep.from_dict(steps_item_data)
 
-
-
             steps.append(steps_item)
-
 
         unasked_servers = d.pop("unasked_servers")
 
@@ -109,4 +86,3 @@ class ConnectionCheck:
             steps=steps,
             unasked_servers=unasked_servers,
         )
-

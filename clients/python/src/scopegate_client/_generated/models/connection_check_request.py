@@ -1,35 +1,23 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
 from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
 from ...secret import Secret, optional_secret
-
 from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ConnectionCheckRequest:
     """What to check of a token."""
 
-
     secret: Secret | Unset = attrs_field(default=UNSET, converter=optional_secret)
 
     server_ids: list[str] | Unset = UNSET
     """The servers to ask; without, the first 8 in reach by slug."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -41,17 +29,13 @@ class ConnectionCheckRequest:
         if not isinstance(self.server_ids, Unset):
             server_ids = self.server_ids
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if secret is not UNSET:
             field_dict["secret"] = secret
         if server_ids is not UNSET:
             field_dict["server_ids"] = server_ids
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -59,19 +43,14 @@ class ConnectionCheckRequest:
         d = dict(src_dict)
         _secret = d.pop("secret", UNSET)
         secret: Secret | Unset
-        if isinstance(_secret,  Unset):
+        if isinstance(_secret, Unset):
             secret = UNSET
         else:
             secret = Secret(_secret)
 
-
-
-
         server_ids = cast(list[str], d.pop("server_ids", UNSET))
-
 
         return cls(
             secret=secret,
             server_ids=server_ids,
         )
-

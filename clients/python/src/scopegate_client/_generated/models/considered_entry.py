@@ -1,36 +1,22 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.grant_fault import check_grant_fault
-from ..models.grant_fault import GrantFault
-from typing import cast
-
-
-
-
-
-
+from ..models.grant_fault import GrantFault, check_grant_fault
 
 
 @define(kw_only=True)
 class ConsideredEntry:
     """An entry of the token's scope, and what keeps it from reaching."""
 
-
     reaches: bool
     """Whether what was asked for is in it."""
 
     faults: list[GrantFault]
     """What keeps it from it."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -41,15 +27,14 @@ class ConsideredEntry:
             faults_item: str = faults_item_data
             faults.append(faults_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "reaches": reaches,
-            "faults": faults,
-        })
+        field_dict.update(
+            {
+                "reaches": reaches,
+                "faults": faults,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -59,16 +44,12 @@ class ConsideredEntry:
 
         faults = []
         _faults = d.pop("faults")
-        for faults_item_data in (_faults):
+        for faults_item_data in _faults:
             faults_item = check_grant_fault(faults_item_data)
 
-
-
             faults.append(faults_item)
-
 
         return cls(
             reaches=reaches,
             faults=faults,
         )
-

@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.grant_fault import check_grant_fault
-from ..models.grant_fault import GrantFault
-from typing import cast
-
-
-
-
-
-
+from ..models.grant_fault import GrantFault, check_grant_fault
 
 
 @define(kw_only=True)
 class ConsideredGrant:
     """A grant of the identity or of one of its groups, and what keeps it from giving the right."""
-
 
     grant_id: str
     """The id of a grant."""
@@ -36,7 +23,6 @@ class ConsideredGrant:
 
     faults: list[GrantFault]
     """What keeps it from it."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -52,17 +38,16 @@ class ConsideredGrant:
             faults_item: str = faults_item_data
             faults.append(faults_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "grant_id": grant_id,
-            "group_id": group_id,
-            "gives": gives,
-            "faults": faults,
-        })
+        field_dict.update(
+            {
+                "grant_id": grant_id,
+                "group_id": group_id,
+                "gives": gives,
+                "faults": faults,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -77,18 +62,14 @@ class ConsideredGrant:
 
         group_id = _parse_group_id(d.pop("group_id"))
 
-
         gives = d.pop("gives")
 
         faults = []
         _faults = d.pop("faults")
-        for faults_item_data in (_faults):
+        for faults_item_data in _faults:
             faults_item = check_grant_fault(faults_item_data)
 
-
-
             faults.append(faults_item)
-
 
         return cls(
             grant_id=grant_id,
@@ -96,4 +77,3 @@ class ConsideredGrant:
             gives=gives,
             faults=faults,
         )
-

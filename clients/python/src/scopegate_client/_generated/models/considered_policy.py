@@ -1,33 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.policy_effect import check_policy_effect
-from ..models.policy_effect import PolicyEffect
-from ..models.policy_mode import check_policy_mode
-from ..models.policy_mode import PolicyMode
-from ..models.policy_outcome import check_policy_outcome
-from ..models.policy_outcome import PolicyOutcome
-from typing import cast
-
-
-
-
-
-
+from ..models.policy_effect import PolicyEffect, check_policy_effect
+from ..models.policy_mode import PolicyMode, check_policy_mode
+from ..models.policy_outcome import PolicyOutcome, check_policy_outcome
 
 
 @define(kw_only=True)
 class ConsideredPolicy:
     """A published policy and what it did."""
-
 
     policy_id: str
     """The id of a policy."""
@@ -58,7 +43,6 @@ class ConsideredPolicy:
     message: None | str
     """Why it failed."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         policy_id = self.policy_id
@@ -84,19 +68,20 @@ class ConsideredPolicy:
         message = self.message
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "policy_id": policy_id,
-            "name": name,
-            "version": version,
-            "mode": mode,
-            "effect": effect,
-            "approver_group": approver_group,
-            "uses_a_day": uses_a_day,
-            "outcome": outcome,
-            "message": message,
-        })
+        field_dict.update(
+            {
+                "policy_id": policy_id,
+                "name": name,
+                "version": version,
+                "mode": mode,
+                "effect": effect,
+                "approver_group": approver_group,
+                "uses_a_day": uses_a_day,
+                "outcome": outcome,
+                "message": message,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -111,18 +96,11 @@ class ConsideredPolicy:
 
         name = _parse_name(d.pop("name"))
 
-
         version = d.pop("version")
 
         mode = check_policy_mode(d.pop("mode"))
 
-
-
-
         effect = check_policy_effect(d.pop("effect"))
-
-
-
 
         def _parse_approver_group(data: object) -> None | str:
             if data is None:
@@ -131,7 +109,6 @@ class ConsideredPolicy:
 
         approver_group = _parse_approver_group(d.pop("approver_group"))
 
-
         def _parse_uses_a_day(data: object) -> int | None:
             if data is None:
                 return data
@@ -139,11 +116,7 @@ class ConsideredPolicy:
 
         uses_a_day = _parse_uses_a_day(d.pop("uses_a_day"))
 
-
         outcome = check_policy_outcome(d.pop("outcome"))
-
-
-
 
         def _parse_message(data: object) -> None | str:
             if data is None:
@@ -151,7 +124,6 @@ class ConsideredPolicy:
             return cast(None | str, data)
 
         message = _parse_message(d.pop("message"))
-
 
         return cls(
             policy_id=policy_id,
@@ -164,4 +136,3 @@ class ConsideredPolicy:
             outcome=outcome,
             message=message,
         )
-

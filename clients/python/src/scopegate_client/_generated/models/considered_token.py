@@ -1,15 +1,9 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.considered_entry import ConsideredEntry
@@ -17,15 +11,9 @@ if TYPE_CHECKING:
     from ..models.considered_policy import ConsideredPolicy
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ConsideredToken:
     """The token that asks, or one that it was attenuated from: the rights of each have to allow the call."""
-
 
     token_id: None | str
     """Null: the widest token that the identity could have."""
@@ -48,12 +36,8 @@ class ConsideredToken:
     policies: list[ConsideredPolicy]
     """All published policies."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.considered_entry import ConsideredEntry
-        from ..models.considered_grant import ConsideredGrant
-        from ..models.considered_policy import ConsideredPolicy
         token_id: None | str
         token_id = self.token_id
 
@@ -71,7 +55,6 @@ class ConsideredToken:
                 entries_type_0_item = entries_type_0_item_data.to_dict()
                 entries.append(entries_type_0_item)
 
-
         else:
             entries = self.entries
 
@@ -80,27 +63,24 @@ class ConsideredToken:
             grants_item = grants_item_data.to_dict()
             grants.append(grants_item)
 
-
-
         policies = []
         for policies_item_data in self.policies:
             policies_item = policies_item_data.to_dict()
             policies.append(policies_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "token_id": token_id,
-            "identity_id": identity_id,
-            "stopped": stopped,
-            "in_scope": in_scope,
-            "entries": entries,
-            "grants": grants,
-            "policies": policies,
-        })
+        field_dict.update(
+            {
+                "token_id": token_id,
+                "identity_id": identity_id,
+                "stopped": stopped,
+                "in_scope": in_scope,
+                "entries": entries,
+                "grants": grants,
+                "policies": policies,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -108,14 +88,15 @@ class ConsideredToken:
         from ..models.considered_entry import ConsideredEntry
         from ..models.considered_grant import ConsideredGrant
         from ..models.considered_policy import ConsideredPolicy
+
         d = dict(src_dict)
+
         def _parse_token_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         token_id = _parse_token_id(d.pop("token_id"))
-
 
         identity_id = d.pop("identity_id")
 
@@ -125,7 +106,6 @@ class ConsideredToken:
             return cast(None | str, data)
 
         stopped = _parse_stopped(d.pop("stopped"))
-
 
         in_scope = d.pop("in_scope")
 
@@ -137,10 +117,8 @@ class ConsideredToken:
                     raise TypeError()
                 entries_type_0 = []
                 _entries_type_0 = data
-                for entries_type_0_item_data in (_entries_type_0):
+                for entries_type_0_item_data in _entries_type_0:
                     entries_type_0_item = ConsideredEntry.from_dict(entries_type_0_item_data)
-
-
 
                     entries_type_0.append(entries_type_0_item)
 
@@ -151,26 +129,19 @@ class ConsideredToken:
 
         entries = _parse_entries(d.pop("entries"))
 
-
         grants = []
         _grants = d.pop("grants")
-        for grants_item_data in (_grants):
+        for grants_item_data in _grants:
             grants_item = ConsideredGrant.from_dict(grants_item_data)
-
-
 
             grants.append(grants_item)
 
-
         policies = []
         _policies = d.pop("policies")
-        for policies_item_data in (_policies):
+        for policies_item_data in _policies:
             policies_item = ConsideredPolicy.from_dict(policies_item_data)
 
-
-
             policies.append(policies_item)
-
 
         return cls(
             token_id=token_id,
@@ -181,4 +152,3 @@ class ConsideredToken:
             grants=grants,
             policies=policies,
         )
-

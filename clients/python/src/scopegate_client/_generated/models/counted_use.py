@@ -2,28 +2,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class CountedUse:
     """A use that the call takes of what a policy lets an identity have. How many are left is not told
     here."""
-
 
     policy_id: str
     """The id of a policy."""
@@ -37,7 +24,6 @@ class CountedUse:
     until: datetime.datetime
     """When it begins anew."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         policy_id = self.policy_id
@@ -49,14 +35,15 @@ class CountedUse:
         until = self.until.isoformat()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "policy_id": policy_id,
-            "limit": limit,
-            "since": since,
-            "until": until,
-        })
+        field_dict.update(
+            {
+                "policy_id": policy_id,
+                "limit": limit,
+                "since": since,
+                "until": until,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -68,13 +55,7 @@ class CountedUse:
 
         since = datetime.datetime.fromisoformat(d.pop("since"))
 
-
-
-
         until = datetime.datetime.fromisoformat(d.pop("until"))
-
-
-
 
         return cls(
             policy_id=policy_id,
@@ -82,4 +63,3 @@ class CountedUse:
             since=since,
             until=until,
         )
-

@@ -2,36 +2,25 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.upstream_credential_kind import check_upstream_credential_kind
-from ..models.upstream_credential_kind import UpstreamCredentialKind
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.upstream_credential_kind import (
+    UpstreamCredentialKind,
+    check_upstream_credential_kind,
+)
 
 
 @define(kw_only=True)
 class CredentialSummary:
     """That there is a credential, and nothing of what it is."""
 
-
     kind: UpstreamCredentialKind
     """What calls to the server carry, or its program is given."""
 
     updated_at: datetime.datetime
     """When it last changed."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -40,12 +29,13 @@ class CredentialSummary:
         updated_at = self.updated_at.isoformat()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "updated_at": updated_at,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "updated_at": updated_at,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -53,16 +43,9 @@ class CredentialSummary:
         d = dict(src_dict)
         kind = check_upstream_credential_kind(d.pop("kind"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         return cls(
             kind=kind,
             updated_at=updated_at,
         )
-

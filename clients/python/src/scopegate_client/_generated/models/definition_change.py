@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.change_kind import ChangeKind
-from ..models.change_kind import check_change_kind
-from typing import cast
-
-
-
-
-
-
+from ..models.change_kind import ChangeKind, check_change_kind
 
 
 @define(kw_only=True)
 class DefinitionChange:
     """One difference between two definitions."""
-
 
     kind: ChangeKind
     """What became of the member."""
@@ -37,7 +24,6 @@ class DefinitionChange:
     after: Any
     """The value that waits; null when it is gone."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         kind: str = self.kind
@@ -49,23 +35,21 @@ class DefinitionChange:
         after = self.after
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "pointer": pointer,
-            "before": before,
-            "after": after,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "pointer": pointer,
+                "before": before,
+                "after": after,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         kind = check_change_kind(d.pop("kind"))
-
-
-
 
         pointer = d.pop("pointer")
 
@@ -79,4 +63,3 @@ class DefinitionChange:
             before=before,
             after=after,
         )
-

@@ -1,33 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class EndProposal:
     """Nothing of it was used: end it."""
 
-
-    action: Literal['end'] = 'end'
+    action: Literal["end"] = "end"
 
     digest: str
     """Stands for this proposal, to apply it by."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,19 +22,20 @@ class EndProposal:
         digest = self.digest
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "action": action,
-            "digest": digest,
-        })
+        field_dict.update(
+            {
+                "action": action,
+                "digest": digest,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        action = cast(Literal['end'] , d.pop("action"))
-        if action != 'end':
+        action = cast(Literal["end"], d.pop("action"))
+        if action != "end":
             raise ValueError(f"action must match const 'end', got '{action}'")
 
         digest = d.pop("digest")
@@ -57,4 +44,3 @@ class EndProposal:
             action=action,
             digest=digest,
         )
-

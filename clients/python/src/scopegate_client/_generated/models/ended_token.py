@@ -1,33 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class EndedToken:
     """A token that ended, and whose it was."""
 
-
     id: str
     """The id of a token."""
 
     identity_id: str
     """The id of an identity."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,12 +23,13 @@ class EndedToken:
         identity_id = self.identity_id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "identity_id": identity_id,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "identity_id": identity_id,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -55,4 +43,3 @@ class EndedToken:
             id=id,
             identity_id=identity_id,
         )
-

@@ -1,27 +1,13 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
-from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from typing import cast
-
-
-
-
-
-
+from ...secret import Secret
 
 
 class EnvironmentVariables(dict[str, Secret]):
     """Values by the names of `env_names`. They are stored encrypted and never shown."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -34,8 +20,6 @@ class EnvironmentVariables(dict[str, Secret]):
         made = cls()
         for name, data in src_dict.items():
             additional_property = Secret(data)
-
-
 
             made[name] = additional_property
         return made

@@ -2,33 +2,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.server_part import ServerPart, check_server_part
 from ..types import UNSET, Unset
-
-from ..models.server_part import check_server_part
-from ..models.server_part import ServerPart
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.asked_arguments import AskedArguments
     from ..models.asking_client import AskingClient
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ExplainRequest:
     """A call to explain: one that might be made, or, by `event_id` alone, one that was decided."""
-
 
     identity_id: None | str | Unset = UNSET
     """Who asks, with the widest token possible."""
@@ -61,11 +49,11 @@ class ExplainRequest:
     client: AskingClient | None | Unset = UNSET
     """The program that it comes from."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.asked_arguments import AskedArguments
         from ..models.asking_client import AskingClient
+
         identity_id: None | str | Unset
         if isinstance(self.identity_id, Unset):
             identity_id = UNSET
@@ -135,8 +123,7 @@ class ExplainRequest:
             client = self.client
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if identity_id is not UNSET:
             field_dict["identity_id"] = identity_id
         if token_id is not UNSET:
@@ -159,13 +146,14 @@ class ExplainRequest:
             field_dict["client"] = client
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.asked_arguments import AskedArguments
         from ..models.asking_client import AskingClient
+
         d = dict(src_dict)
+
         def _parse_identity_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -174,7 +162,6 @@ class ExplainRequest:
             return cast(None | str | Unset, data)
 
         identity_id = _parse_identity_id(d.pop("identity_id", UNSET))
-
 
         def _parse_token_id(data: object) -> None | str | Unset:
             if data is None:
@@ -185,7 +172,6 @@ class ExplainRequest:
 
         token_id = _parse_token_id(d.pop("token_id", UNSET))
 
-
         def _parse_event_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -194,7 +180,6 @@ class ExplainRequest:
             return cast(None | str | Unset, data)
 
         event_id = _parse_event_id(d.pop("event_id", UNSET))
-
 
         def _parse_server(data: object) -> None | str | Unset:
             if data is None:
@@ -205,7 +190,6 @@ class ExplainRequest:
 
         server = _parse_server(d.pop("server", UNSET))
 
-
         def _parse_tool(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -214,7 +198,6 @@ class ExplainRequest:
             return cast(None | str | Unset, data)
 
         tool = _parse_tool(d.pop("tool", UNSET))
-
 
         def _parse_part(data: object) -> None | ServerPart | Unset:
             if data is None:
@@ -226,15 +209,12 @@ class ExplainRequest:
                     raise TypeError()
                 part_type_0 = check_server_part(data)
 
-
-
                 return part_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ServerPart | Unset, data)
 
         part = _parse_part(d.pop("part", UNSET))
-
 
         def _parse_arguments(data: object) -> AskedArguments | None | Unset:
             if data is None:
@@ -246,15 +226,12 @@ class ExplainRequest:
                     raise TypeError()
                 arguments_type_0 = AskedArguments.from_dict(data)
 
-
-
                 return arguments_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AskedArguments | None | Unset, data)
 
         arguments = _parse_arguments(d.pop("arguments", UNSET))
-
 
         def _parse_at(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -266,15 +243,12 @@ class ExplainRequest:
                     raise TypeError()
                 at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         at = _parse_at(d.pop("at", UNSET))
-
 
         def _parse_ip(data: object) -> None | str | Unset:
             if data is None:
@@ -284,7 +258,6 @@ class ExplainRequest:
             return cast(None | str | Unset, data)
 
         ip = _parse_ip(d.pop("ip", UNSET))
-
 
         def _parse_client(data: object) -> AskingClient | None | Unset:
             if data is None:
@@ -296,15 +269,12 @@ class ExplainRequest:
                     raise TypeError()
                 client_type_0 = AskingClient.from_dict(data)
 
-
-
                 return client_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AskingClient | None | Unset, data)
 
         client = _parse_client(d.pop("client", UNSET))
-
 
         return cls(
             identity_id=identity_id,
@@ -318,4 +288,3 @@ class ExplainRequest:
             ip=ip,
             client=client,
         )
-

@@ -2,17 +2,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.grant_status import check_grant_status
-from ..models.grant_status import GrantStatus
-from typing import cast
-import datetime
+from ..models.grant_status import GrantStatus, check_grant_status
 
 if TYPE_CHECKING:
     from ..models.all_servers import AllServers
@@ -25,15 +19,9 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Grant:
     """A durable entitlement. ``status`` is by the clock."""
-
 
     id: str
     """The id of a grant."""
@@ -80,17 +68,14 @@ class Grant:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.all_servers import AllServers
         from ..models.all_tools import AllTools
-        from ..models.group_principal import GroupPrincipal
         from ..models.identity_principal import IdentityPrincipal
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         id = self.id
 
         principal: dict[str, Any]
@@ -98,7 +83,6 @@ class Grant:
             principal = self.principal.to_dict()
         else:
             principal = self.principal.to_dict()
-
 
         servers: dict[str, Any]
         if isinstance(self.servers, ServersByIds):
@@ -108,7 +92,6 @@ class Grant:
         else:
             servers = self.servers.to_dict()
 
-
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -116,7 +99,6 @@ class Grant:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         resources = self.resources
 
@@ -155,25 +137,26 @@ class Grant:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "principal": principal,
-            "servers": servers,
-            "tools": tools,
-            "resources": resources,
-            "prompts": prompts,
-            "not_before": not_before,
-            "expires_at": expires_at,
-            "reason": reason,
-            "approval_id": approval_id,
-            "status": status,
-            "ended_at": ended_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "principal": principal,
+                "servers": servers,
+                "tools": tools,
+                "resources": resources,
+                "prompts": prompts,
+                "not_before": not_before,
+                "expires_at": expires_at,
+                "reason": reason,
+                "approval_id": approval_id,
+                "status": status,
+                "ended_at": ended_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -186,6 +169,7 @@ class Grant:
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -195,8 +179,6 @@ class Grant:
                     raise TypeError()
                 componentsschemas_principal_type_0 = IdentityPrincipal.from_dict(data)
 
-
-
                 return componentsschemas_principal_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -204,20 +186,15 @@ class Grant:
                 raise TypeError()
             componentsschemas_principal_type_1 = GroupPrincipal.from_dict(data)
 
-
-
             return componentsschemas_principal_type_1
 
         principal = _parse_principal(d.pop("principal"))
-
 
         def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
-
-
 
                 return componentsschemas_server_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -227,8 +204,6 @@ class Grant:
                     raise TypeError()
                 componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
 
-
-
                 return componentsschemas_server_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -236,20 +211,15 @@ class Grant:
                 raise TypeError()
             componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
 
-
-
             return componentsschemas_server_selector_type_2
 
         servers = _parse_servers(d.pop("servers"))
-
 
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -259,8 +229,6 @@ class Grant:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -268,12 +236,9 @@ class Grant:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
-
 
         resources = d.pop("resources")
 
@@ -287,15 +252,12 @@ class Grant:
                     raise TypeError()
                 not_before_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return not_before_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         not_before = _parse_not_before(d.pop("not_before"))
-
 
         def _parse_expires_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -305,15 +267,12 @@ class Grant:
                     raise TypeError()
                 expires_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return expires_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         expires_at = _parse_expires_at(d.pop("expires_at"))
-
 
         def _parse_reason(data: object) -> None | str:
             if data is None:
@@ -322,7 +281,6 @@ class Grant:
 
         reason = _parse_reason(d.pop("reason"))
 
-
         def _parse_approval_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -330,11 +288,7 @@ class Grant:
 
         approval_id = _parse_approval_id(d.pop("approval_id"))
 
-
         status = check_grant_status(d.pop("status"))
-
-
-
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -344,8 +298,6 @@ class Grant:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -353,16 +305,9 @@ class Grant:
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -383,4 +328,3 @@ class Grant:
             updated_at=updated_at,
             revision=revision,
         )
-

@@ -2,16 +2,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.all_servers import AllServers
@@ -24,15 +19,9 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class GrantCreate:
     """A durable entitlement: who, which servers and tools, until when."""
-
 
     principal: GroupPrincipal | IdentityPrincipal
     """Who holds the right: an identity itself, or whoever is in a group."""
@@ -58,23 +47,19 @@ class GrantCreate:
     reason: None | str | Unset = UNSET
     """Why it was given."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.all_servers import AllServers
         from ..models.all_tools import AllTools
-        from ..models.group_principal import GroupPrincipal
         from ..models.identity_principal import IdentityPrincipal
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         principal: dict[str, Any]
         if isinstance(self.principal, IdentityPrincipal):
             principal = self.principal.to_dict()
         else:
             principal = self.principal.to_dict()
-
 
         servers: dict[str, Any]
         if isinstance(self.servers, ServersByIds):
@@ -84,7 +69,6 @@ class GrantCreate:
         else:
             servers = self.servers.to_dict()
 
-
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -92,7 +76,6 @@ class GrantCreate:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         resources: bool | None | Unset
         if isinstance(self.resources, Unset):
@@ -129,11 +112,13 @@ class GrantCreate:
             reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "principal": principal,
-            "servers": servers,
-            "tools": tools,
-        })
+        field_dict.update(
+            {
+                "principal": principal,
+                "servers": servers,
+                "tools": tools,
+            }
+        )
         if resources is not UNSET:
             field_dict["resources"] = resources
         if prompts is not UNSET:
@@ -146,7 +131,6 @@ class GrantCreate:
             field_dict["reason"] = reason
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
@@ -158,14 +142,14 @@ class GrantCreate:
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
+
         def _parse_principal(data: object) -> GroupPrincipal | IdentityPrincipal:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_principal_type_0 = IdentityPrincipal.from_dict(data)
-
-
 
                 return componentsschemas_principal_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -174,20 +158,15 @@ class GrantCreate:
                 raise TypeError()
             componentsschemas_principal_type_1 = GroupPrincipal.from_dict(data)
 
-
-
             return componentsschemas_principal_type_1
 
         principal = _parse_principal(d.pop("principal"))
-
 
         def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
-
-
 
                 return componentsschemas_server_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -197,8 +176,6 @@ class GrantCreate:
                     raise TypeError()
                 componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
 
-
-
                 return componentsschemas_server_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -206,20 +183,15 @@ class GrantCreate:
                 raise TypeError()
             componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
 
-
-
             return componentsschemas_server_selector_type_2
 
         servers = _parse_servers(d.pop("servers"))
-
 
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -229,8 +201,6 @@ class GrantCreate:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -238,12 +208,9 @@ class GrantCreate:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
-
 
         def _parse_resources(data: object) -> bool | None | Unset:
             if data is None:
@@ -254,7 +221,6 @@ class GrantCreate:
 
         resources = _parse_resources(d.pop("resources", UNSET))
 
-
         def _parse_prompts(data: object) -> bool | None | Unset:
             if data is None:
                 return data
@@ -263,7 +229,6 @@ class GrantCreate:
             return cast(bool | None | Unset, data)
 
         prompts = _parse_prompts(d.pop("prompts", UNSET))
-
 
         def _parse_not_before(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -275,15 +240,12 @@ class GrantCreate:
                     raise TypeError()
                 not_before_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return not_before_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         not_before = _parse_not_before(d.pop("not_before", UNSET))
-
 
         def _parse_expires_at(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -295,15 +257,12 @@ class GrantCreate:
                     raise TypeError()
                 expires_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return expires_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         expires_at = _parse_expires_at(d.pop("expires_at", UNSET))
-
 
         def _parse_reason(data: object) -> None | str | Unset:
             if data is None:
@@ -313,7 +272,6 @@ class GrantCreate:
             return cast(None | str | Unset, data)
 
         reason = _parse_reason(d.pop("reason", UNSET))
-
 
         return cls(
             principal=principal,
@@ -325,4 +283,3 @@ class GrantCreate:
             expires_at=expires_at,
             reason=reason,
         )
-

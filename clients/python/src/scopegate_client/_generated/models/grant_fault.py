@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-GrantFault = Literal['expired', 'no_prompts', 'no_resources', 'not_yet', 'other_servers', 'other_tools']
+GrantFault = Literal["expired", "no_prompts", "no_resources", "not_yet", "other_servers", "other_tools"]
 
 
 def check_grant_fault(value: str) -> GrantFault:

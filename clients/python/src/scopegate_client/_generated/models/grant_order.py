@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-GrantOrder = Literal['-created_at', '-expires_at', 'created_at', 'expires_at']
+GrantOrder = Literal["-created_at", "-expires_at", "created_at", "expires_at"]
 
 
 def check_grant_order(value: str) -> GrantOrder:

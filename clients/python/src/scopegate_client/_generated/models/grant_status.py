@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-GrantStatus = Literal['active', 'ended', 'expired', 'scheduled']
+GrantStatus = Literal["active", "ended", "expired", "scheduled"]
 
 
 def check_grant_status(value: str) -> GrantStatus:

@@ -2,16 +2,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.all_servers import AllServers
@@ -22,15 +17,9 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class GrantUpdate:
     """What may change of a grant; its principal may not. A selector is replaced as a whole."""
-
 
     servers: AllServers | ServersByIds | ServersByLabels | Unset = UNSET
     """Which servers: by id, by the labels that they carry, or all."""
@@ -53,15 +42,13 @@ class GrantUpdate:
     reason: None | str | Unset = UNSET
     """Why it was given."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.all_servers import AllServers
         from ..models.all_tools import AllTools
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         servers: dict[str, Any] | Unset
         if isinstance(self.servers, Unset):
             servers = UNSET
@@ -72,7 +59,6 @@ class GrantUpdate:
         else:
             servers = self.servers.to_dict()
 
-
         tools: dict[str, Any] | Unset
         if isinstance(self.tools, Unset):
             tools = UNSET
@@ -82,7 +68,6 @@ class GrantUpdate:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         resources = self.resources
 
@@ -111,8 +96,7 @@ class GrantUpdate:
             reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if servers is not UNSET:
             field_dict["servers"] = servers
         if tools is not UNSET:
@@ -129,7 +113,6 @@ class GrantUpdate:
             field_dict["reason"] = reason
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
@@ -139,7 +122,9 @@ class GrantUpdate:
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
+
         def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels | Unset:
             if isinstance(data, Unset):
                 return data
@@ -147,8 +132,6 @@ class GrantUpdate:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
-
-
 
                 return componentsschemas_server_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -158,8 +141,6 @@ class GrantUpdate:
                     raise TypeError()
                 componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
 
-
-
                 return componentsschemas_server_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -167,12 +148,9 @@ class GrantUpdate:
                 raise TypeError()
             componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
 
-
-
             return componentsschemas_server_selector_type_2
 
         servers = _parse_servers(d.pop("servers", UNSET))
-
 
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk | Unset:
             if isinstance(data, Unset):
@@ -182,8 +160,6 @@ class GrantUpdate:
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -192,8 +168,6 @@ class GrantUpdate:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -201,12 +175,9 @@ class GrantUpdate:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools", UNSET))
-
 
         resources = d.pop("resources", UNSET)
 
@@ -222,15 +193,12 @@ class GrantUpdate:
                     raise TypeError()
                 not_before_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return not_before_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         not_before = _parse_not_before(d.pop("not_before", UNSET))
-
 
         def _parse_expires_at(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -242,15 +210,12 @@ class GrantUpdate:
                     raise TypeError()
                 expires_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return expires_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         expires_at = _parse_expires_at(d.pop("expires_at", UNSET))
-
 
         def _parse_reason(data: object) -> None | str | Unset:
             if data is None:
@@ -261,7 +226,6 @@ class GrantUpdate:
 
         reason = _parse_reason(d.pop("reason", UNSET))
 
-
         return cls(
             servers=servers,
             tools=tools,
@@ -271,4 +235,3 @@ class GrantUpdate:
             expires_at=expires_at,
             reason=reason,
         )
-

@@ -2,29 +2,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.source import check_source
-from ..models.source import Source
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.source import Source, check_source
 
 
 @define(kw_only=True)
 class Group:
     """A set of identities that grants can be made to."""
-
 
     id: str
     """The id of a group."""
@@ -59,7 +46,6 @@ class Group:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         id = self.id
@@ -93,21 +79,22 @@ class Group:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-            "description": description,
-            "external_id": external_id,
-            "source": source,
-            "provider_id": provider_id,
-            "owner_group_id": owner_group_id,
-            "ended_at": ended_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+                "description": description,
+                "external_id": external_id,
+                "source": source,
+                "provider_id": provider_id,
+                "owner_group_id": owner_group_id,
+                "ended_at": ended_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -124,7 +111,6 @@ class Group:
 
         description = _parse_description(d.pop("description"))
 
-
         def _parse_external_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -132,11 +118,7 @@ class Group:
 
         external_id = _parse_external_id(d.pop("external_id"))
 
-
         source = check_source(d.pop("source"))
-
-
-
 
         def _parse_provider_id(data: object) -> None | str:
             if data is None:
@@ -145,14 +127,12 @@ class Group:
 
         provider_id = _parse_provider_id(d.pop("provider_id"))
 
-
         def _parse_owner_group_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         owner_group_id = _parse_owner_group_id(d.pop("owner_group_id"))
-
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -162,8 +142,6 @@ class Group:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -171,16 +149,9 @@ class Group:
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -197,4 +168,3 @@ class Group:
             updated_at=updated_at,
             revision=revision,
         )
-

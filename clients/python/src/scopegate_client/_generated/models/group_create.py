@@ -1,28 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class GroupCreate:
     """A set of identities that grants can be made to."""
-
 
     name: str
     """Unique among the groups that are not ended, whatever its case."""
@@ -35,7 +23,6 @@ class GroupCreate:
 
     owner_group_id: None | str | Unset = UNSET
     """The id of a group."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -60,9 +47,11 @@ class GroupCreate:
             owner_group_id = self.owner_group_id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-        })
+        field_dict.update(
+            {
+                "name": name,
+            }
+        )
         if description is not UNSET:
             field_dict["description"] = description
         if external_id is not UNSET:
@@ -70,7 +59,6 @@ class GroupCreate:
         if owner_group_id is not UNSET:
             field_dict["owner_group_id"] = owner_group_id
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -87,7 +75,6 @@ class GroupCreate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         def _parse_external_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -96,7 +83,6 @@ class GroupCreate:
             return cast(None | str | Unset, data)
 
         external_id = _parse_external_id(d.pop("external_id", UNSET))
-
 
         def _parse_owner_group_id(data: object) -> None | str | Unset:
             if data is None:
@@ -107,11 +93,9 @@ class GroupCreate:
 
         owner_group_id = _parse_owner_group_id(d.pop("owner_group_id", UNSET))
 
-
         return cls(
             name=name,
             description=description,
             external_id=external_id,
             owner_group_id=owner_group_id,
         )
-

@@ -2,27 +2,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class GroupMember:
     """A current membership."""
-
 
     group_id: str
     """The id of a group."""
@@ -33,7 +20,6 @@ class GroupMember:
     created_at: datetime.datetime
     """When the identity joined."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         group_id = self.group_id
@@ -43,13 +29,14 @@ class GroupMember:
         created_at = self.created_at.isoformat()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "group_id": group_id,
-            "identity_id": identity_id,
-            "created_at": created_at,
-        })
+        field_dict.update(
+            {
+                "group_id": group_id,
+                "identity_id": identity_id,
+                "created_at": created_at,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -61,12 +48,8 @@ class GroupMember:
 
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         return cls(
             group_id=group_id,
             identity_id=identity_id,
             created_at=created_at,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-GroupOrder = Literal['-created_at', '-name', 'created_at', 'name']
+GroupOrder = Literal["-created_at", "-name", "created_at", "name"]
 
 
 def check_group_order(value: str) -> GroupOrder:

@@ -1,33 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class GroupPrincipal:
     """A group, whose members hold the right while they are in it."""
 
-
-    type: Literal['group'] = 'group'
+    type: Literal["group"] = "group"
 
     id: str
     """The id of a group."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,19 +22,20 @@ class GroupPrincipal:
         id = self.id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "type": type_,
-            "id": id,
-        })
+        field_dict.update(
+            {
+                "type": type_,
+                "id": id,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        type_ = cast(Literal['group'] , d.pop("type"))
-        if type_ != 'group':
+        type_ = cast(Literal["group"], d.pop("type"))
+        if type_ != "group":
             raise ValueError(f"type must match const 'group', got '{type_}'")
 
         id = d.pop("id")
@@ -57,4 +44,3 @@ class GroupPrincipal:
             type=type_,
             id=id,
         )
-

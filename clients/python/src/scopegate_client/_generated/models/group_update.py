@@ -1,28 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class GroupUpdate:
     """What may change of a group."""
-
 
     name: str | Unset = UNSET
     """Unique among the groups that are not ended, whatever its case."""
@@ -35,7 +23,6 @@ class GroupUpdate:
 
     owner_group_id: None | str | Unset = UNSET
     """The id of a group."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -60,8 +47,7 @@ class GroupUpdate:
             owner_group_id = self.owner_group_id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if name is not UNSET:
             field_dict["name"] = name
         if description is not UNSET:
@@ -71,7 +57,6 @@ class GroupUpdate:
         if owner_group_id is not UNSET:
             field_dict["owner_group_id"] = owner_group_id
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -88,7 +73,6 @@ class GroupUpdate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         def _parse_external_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -97,7 +81,6 @@ class GroupUpdate:
             return cast(None | str | Unset, data)
 
         external_id = _parse_external_id(d.pop("external_id", UNSET))
-
 
         def _parse_owner_group_id(data: object) -> None | str | Unset:
             if data is None:
@@ -108,11 +91,9 @@ class GroupUpdate:
 
         owner_group_id = _parse_owner_group_id(d.pop("owner_group_id", UNSET))
 
-
         return cls(
             name=name,
             description=description,
             external_id=external_id,
             owner_group_id=owner_group_id,
         )
-

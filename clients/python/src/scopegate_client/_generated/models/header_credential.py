@@ -1,37 +1,24 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
 from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from typing import cast
-from typing import Literal, cast
-
-
-
-
-
-
+from ...secret import Secret
 
 
 @define(kw_only=True)
 class HeaderCredential:
     """A header of the upstream's choice."""
 
-
-    kind: Literal['header'] = 'header'
+    kind: Literal["header"] = "header"
 
     name: str
     """The header's name."""
 
     value: Secret = attrs_field(converter=Secret)
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -42,32 +29,29 @@ class HeaderCredential:
         value = self.value
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "name": name,
-            "value": value,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "name": name,
+                "value": value,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        kind = cast(Literal['header'] , d.pop("kind"))
-        if kind != 'header':
+        kind = cast(Literal["header"], d.pop("kind"))
+        if kind != "header":
             raise ValueError(f"kind must match const 'header', got '{kind}'")
 
         name = d.pop("name")
 
         value = Secret(d.pop("value"))
 
-
-
-
         return cls(
             kind=kind,
             name=name,
             value=value,
         )
-

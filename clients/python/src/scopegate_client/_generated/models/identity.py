@@ -2,36 +2,22 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.identity_kind import check_identity_kind
-from ..models.identity_kind import IdentityKind
-from ..models.identity_status import check_identity_status
-from ..models.identity_status import IdentityStatus
-from ..models.source import check_source
-from ..models.source import Source
-from typing import cast
-import datetime
+from ..models.identity_kind import IdentityKind, check_identity_kind
+from ..models.identity_status import IdentityStatus, check_identity_status
+from ..models.source import Source, check_source
 
 if TYPE_CHECKING:
     from ..models.identity_attributes import IdentityAttributes
     from ..models.identity_link import IdentityLink
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Identity:
     """A person or agent that can hold tokens."""
-
 
     id: str
     """The id of an identity."""
@@ -84,11 +70,8 @@ class Identity:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.identity_attributes import IdentityAttributes
-        from ..models.identity_link import IdentityLink
         id = self.id
 
         kind: str = self.kind
@@ -108,8 +91,6 @@ class Identity:
         for links_item_data in self.links:
             links_item = links_item_data.to_dict()
             links.append(links_item)
-
-
 
         external_id: None | str
         external_id = self.external_id
@@ -142,40 +123,39 @@ class Identity:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "kind": kind,
-            "user_name": user_name,
-            "display_name": display_name,
-            "email": email,
-            "owner_id": owner_id,
-            "links": links,
-            "external_id": external_id,
-            "attributes": attributes,
-            "provider_id": provider_id,
-            "source": source,
-            "status": status,
-            "offboarded_at": offboarded_at,
-            "erased_at": erased_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "kind": kind,
+                "user_name": user_name,
+                "display_name": display_name,
+                "email": email,
+                "owner_id": owner_id,
+                "links": links,
+                "external_id": external_id,
+                "attributes": attributes,
+                "provider_id": provider_id,
+                "source": source,
+                "status": status,
+                "offboarded_at": offboarded_at,
+                "erased_at": erased_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity_attributes import IdentityAttributes
         from ..models.identity_link import IdentityLink
+
         d = dict(src_dict)
         id = d.pop("id")
 
         kind = check_identity_kind(d.pop("kind"))
-
-
-
 
         user_name = d.pop("user_name")
 
@@ -186,14 +166,12 @@ class Identity:
 
         display_name = _parse_display_name(d.pop("display_name"))
 
-
         def _parse_email(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         email = _parse_email(d.pop("email"))
-
 
         def _parse_owner_id(data: object) -> None | str:
             if data is None:
@@ -202,16 +180,12 @@ class Identity:
 
         owner_id = _parse_owner_id(d.pop("owner_id"))
 
-
         links = []
         _links = d.pop("links")
-        for links_item_data in (_links):
+        for links_item_data in _links:
             links_item = IdentityLink.from_dict(links_item_data)
 
-
-
             links.append(links_item)
-
 
         def _parse_external_id(data: object) -> None | str:
             if data is None:
@@ -220,11 +194,7 @@ class Identity:
 
         external_id = _parse_external_id(d.pop("external_id"))
 
-
         attributes = IdentityAttributes.from_dict(d.pop("attributes"))
-
-
-
 
         def _parse_provider_id(data: object) -> None | str:
             if data is None:
@@ -233,16 +203,9 @@ class Identity:
 
         provider_id = _parse_provider_id(d.pop("provider_id"))
 
-
         source = check_source(d.pop("source"))
 
-
-
-
         status = check_identity_status(d.pop("status"))
-
-
-
 
         def _parse_offboarded_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -252,15 +215,12 @@ class Identity:
                     raise TypeError()
                 offboarded_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return offboarded_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         offboarded_at = _parse_offboarded_at(d.pop("offboarded_at"))
-
 
         def _parse_erased_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -270,8 +230,6 @@ class Identity:
                     raise TypeError()
                 erased_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return erased_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -279,16 +237,9 @@ class Identity:
 
         erased_at = _parse_erased_at(d.pop("erased_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -311,4 +262,3 @@ class Identity:
             updated_at=updated_at,
             revision=revision,
         )
-

@@ -1,26 +1,11 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
-
-from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
+from typing import Any, Self, cast
 
 
 class IdentityAttributeChanges(dict[str, None | str]):
     """Attributes to set by name; a null takes the attribute away."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -32,6 +17,7 @@ class IdentityAttributeChanges(dict[str, None | str]):
 
         made = cls()
         for name, data in src_dict.items():
+
             def _parse_additional_property(data: object) -> None | str:
                 if data is None:
                     return data

@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.identity_kind import IdentityKind, check_identity_kind
 from ..types import UNSET, Unset
-
-from ..models.identity_kind import check_identity_kind
-from ..models.identity_kind import IdentityKind
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.identity_attributes import IdentityAttributes
 
 
-
-
-
-
-
 @define(kw_only=True)
 class IdentityCreate:
     """A person, or an agent with the person who answers for it."""
-
 
     kind: IdentityKind
     """An `agent` has a person who answers for it."""
@@ -49,10 +37,8 @@ class IdentityCreate:
     attributes: IdentityAttributes | Unset = UNSET
     """What policies can read of an identity beside its groups, by name."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.identity_attributes import IdentityAttributes
         kind: str = self.kind
 
         user_name = self.user_name
@@ -86,10 +72,12 @@ class IdentityCreate:
             attributes = self.attributes.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "user_name": user_name,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "user_name": user_name,
+            }
+        )
         if display_name is not UNSET:
             field_dict["display_name"] = display_name
         if email is not UNSET:
@@ -102,16 +90,13 @@ class IdentityCreate:
             field_dict["attributes"] = attributes
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity_attributes import IdentityAttributes
+
         d = dict(src_dict)
         kind = check_identity_kind(d.pop("kind"))
-
-
-
 
         user_name = d.pop("user_name")
 
@@ -124,7 +109,6 @@ class IdentityCreate:
 
         display_name = _parse_display_name(d.pop("display_name", UNSET))
 
-
         def _parse_email(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -133,7 +117,6 @@ class IdentityCreate:
             return cast(None | str | Unset, data)
 
         email = _parse_email(d.pop("email", UNSET))
-
 
         def _parse_owner_id(data: object) -> None | str | Unset:
             if data is None:
@@ -144,7 +127,6 @@ class IdentityCreate:
 
         owner_id = _parse_owner_id(d.pop("owner_id", UNSET))
 
-
         def _parse_external_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -154,16 +136,12 @@ class IdentityCreate:
 
         external_id = _parse_external_id(d.pop("external_id", UNSET))
 
-
         _attributes = d.pop("attributes", UNSET)
         attributes: IdentityAttributes | Unset
-        if isinstance(_attributes,  Unset):
+        if isinstance(_attributes, Unset):
             attributes = UNSET
         else:
             attributes = IdentityAttributes.from_dict(_attributes)
-
-
-
 
         return cls(
             kind=kind,
@@ -174,4 +152,3 @@ class IdentityCreate:
             external_id=external_id,
             attributes=attributes,
         )
-

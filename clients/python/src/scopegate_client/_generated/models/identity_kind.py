@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-IdentityKind = Literal['agent', 'person']
+IdentityKind = Literal["agent", "person"]
 
 
 def check_identity_kind(value: str) -> IdentityKind:

@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.identity_link_kind import check_identity_link_kind
-from ..models.identity_link_kind import IdentityLinkKind
-from typing import cast
-
-
-
-
-
-
+from ..models.identity_link_kind import IdentityLinkKind, check_identity_link_kind
 
 
 @define(kw_only=True)
 class IdentityLink:
     """How one provider knows this identity."""
-
 
     provider_id: None | str
     """The provider; null for the one of the configuration."""
@@ -33,7 +20,6 @@ class IdentityLink:
 
     value: str
     """What the provider calls the identity."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -45,18 +31,20 @@ class IdentityLink:
         value = self.value
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "provider_id": provider_id,
-            "kind": kind,
-            "value": value,
-        })
+        field_dict.update(
+            {
+                "provider_id": provider_id,
+                "kind": kind,
+                "value": value,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_provider_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -64,11 +52,7 @@ class IdentityLink:
 
         provider_id = _parse_provider_id(d.pop("provider_id"))
 
-
         kind = check_identity_link_kind(d.pop("kind"))
-
-
-
 
         value = d.pop("value")
 
@@ -77,4 +61,3 @@ class IdentityLink:
             kind=kind,
             value=value,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-IdentityLinkKind = Literal['oidc', 'scim', 'signal']
+IdentityLinkKind = Literal["oidc", "scim", "signal"]
 
 
 def check_identity_link_kind(value: str) -> IdentityLinkKind:

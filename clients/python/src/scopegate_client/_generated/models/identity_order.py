@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-IdentityOrder = Literal['-created_at', '-user_name', 'created_at', 'user_name']
+IdentityOrder = Literal["-created_at", "-user_name", "created_at", "user_name"]
 
 
 def check_identity_order(value: str) -> IdentityOrder:

@@ -1,33 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class IdentityPrincipal:
     """A person or agent that holds the right itself."""
 
-
-    type: Literal['identity'] = 'identity'
+    type: Literal["identity"] = "identity"
 
     id: str
     """The id of an identity."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,19 +22,20 @@ class IdentityPrincipal:
         id = self.id
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "type": type_,
-            "id": id,
-        })
+        field_dict.update(
+            {
+                "type": type_,
+                "id": id,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        type_ = cast(Literal['identity'] , d.pop("type"))
-        if type_ != 'identity':
+        type_ = cast(Literal["identity"], d.pop("type"))
+        if type_ != "identity":
             raise ValueError(f"type must match const 'identity', got '{type_}'")
 
         id = d.pop("id")
@@ -57,4 +44,3 @@ class IdentityPrincipal:
             type=type_,
             id=id,
         )
-

@@ -2,24 +2,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.access_token_type import AccessTokenType, check_access_token_type
+from ..models.identity_provider_source import (
+    IdentityProviderSource,
+    check_identity_provider_source,
+)
+from ..models.identity_provider_status import (
+    IdentityProviderStatus,
+    check_identity_provider_status,
+)
+from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
 from ..types import UNSET, Unset
-
-from ..models.access_token_type import AccessTokenType
-from ..models.access_token_type import check_access_token_type
-from ..models.identity_provider_source import check_identity_provider_source
-from ..models.identity_provider_source import IdentityProviderSource
-from ..models.identity_provider_status import check_identity_provider_status
-from ..models.identity_provider_status import IdentityProviderStatus
-from ..models.signing_algorithm import check_signing_algorithm
-from ..models.signing_algorithm import SigningAlgorithm
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.role_map import RoleMap
@@ -28,15 +25,9 @@ if TYPE_CHECKING:
     from ..models.workload import Workload
 
 
-
-
-
-
-
 @define(kw_only=True)
 class IdentityProvider:
     """An issuer of access tokens, and what its claims mean here."""
-
 
     id: str
     """The id of an identity provider."""
@@ -98,13 +89,11 @@ class IdentityProvider:
     signals: None | SignalsSettings | Unset = UNSET
     """Who tells of its people, if anybody."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.role_map import RoleMap
         from ..models.scim_settings import ScimSettings
         from ..models.signals_settings import SignalsSettings
-        from ..models.workload import Workload
+
         id = self.id
 
         name = self.name
@@ -113,21 +102,15 @@ class IdentityProvider:
 
         audiences = self.audiences
 
-
-
         algorithms = []
         for algorithms_item_data in self.algorithms:
             algorithms_item: str = algorithms_item_data
             algorithms.append(algorithms_item)
 
-
-
         token_types = []
         for token_types_item_data in self.token_types:
             token_types_item: str = token_types_item_data
             token_types.append(token_types_item)
-
-
 
         role_claim = self.role_claim
 
@@ -140,14 +123,10 @@ class IdentityProvider:
 
         scopes = self.scopes
 
-
-
         workloads = []
         for workloads_item_data in self.workloads:
             workloads_item = workloads_item_data.to_dict()
             workloads.append(workloads_item)
-
-
 
         status: str = self.status
 
@@ -182,32 +161,33 @@ class IdentityProvider:
             signals = self.signals
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-            "issuer": issuer,
-            "audiences": audiences,
-            "algorithms": algorithms,
-            "token_types": token_types,
-            "role_claim": role_claim,
-            "role_map": role_map,
-            "link_claim": link_claim,
-            "client_id": client_id,
-            "scopes": scopes,
-            "workloads": workloads,
-            "status": status,
-            "source": source,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "ended_at": ended_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+                "issuer": issuer,
+                "audiences": audiences,
+                "algorithms": algorithms,
+                "token_types": token_types,
+                "role_claim": role_claim,
+                "role_map": role_map,
+                "link_claim": link_claim,
+                "client_id": client_id,
+                "scopes": scopes,
+                "workloads": workloads,
+                "status": status,
+                "source": source,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "ended_at": ended_at,
+                "revision": revision,
+            }
+        )
         if scim is not UNSET:
             field_dict["scim"] = scim
         if signals is not UNSET:
             field_dict["signals"] = signals
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -216,6 +196,7 @@ class IdentityProvider:
         from ..models.scim_settings import ScimSettings
         from ..models.signals_settings import SignalsSettings
         from ..models.workload import Workload
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -225,33 +206,23 @@ class IdentityProvider:
 
         audiences = cast(list[str], d.pop("audiences"))
 
-
         algorithms = []
         _algorithms = d.pop("algorithms")
-        for algorithms_item_data in (_algorithms):
+        for algorithms_item_data in _algorithms:
             algorithms_item = check_signing_algorithm(algorithms_item_data)
-
-
 
             algorithms.append(algorithms_item)
 
-
         token_types = []
         _token_types = d.pop("token_types")
-        for token_types_item_data in (_token_types):
+        for token_types_item_data in _token_types:
             token_types_item = check_access_token_type(token_types_item_data)
 
-
-
             token_types.append(token_types_item)
-
 
         role_claim = d.pop("role_claim")
 
         role_map = RoleMap.from_dict(d.pop("role_map"))
-
-
-
 
         link_claim = d.pop("link_claim")
 
@@ -262,39 +233,22 @@ class IdentityProvider:
 
         client_id = _parse_client_id(d.pop("client_id"))
 
-
         scopes = cast(list[str], d.pop("scopes"))
-
 
         workloads = []
         _workloads = d.pop("workloads")
-        for workloads_item_data in (_workloads):
+        for workloads_item_data in _workloads:
             workloads_item = Workload.from_dict(workloads_item_data)
-
-
 
             workloads.append(workloads_item)
 
-
         status = check_identity_provider_status(d.pop("status"))
-
-
-
 
         source = check_identity_provider_source(d.pop("source"))
 
-
-
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -304,15 +258,12 @@ class IdentityProvider:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
-
 
         revision = d.pop("revision")
 
@@ -326,15 +277,12 @@ class IdentityProvider:
                     raise TypeError()
                 scim_type_0 = ScimSettings.from_dict(data)
 
-
-
                 return scim_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ScimSettings | Unset, data)
 
         scim = _parse_scim(d.pop("scim", UNSET))
-
 
         def _parse_signals(data: object) -> None | SignalsSettings | Unset:
             if data is None:
@@ -346,15 +294,12 @@ class IdentityProvider:
                     raise TypeError()
                 signals_type_0 = SignalsSettings.from_dict(data)
 
-
-
                 return signals_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | SignalsSettings | Unset, data)
 
         signals = _parse_signals(d.pop("signals", UNSET))
-
 
         return cls(
             id=id,
@@ -378,4 +323,3 @@ class IdentityProvider:
             scim=scim,
             signals=signals,
         )
-

@@ -1,22 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.access_token_type import AccessTokenType, check_access_token_type
+from ..models.identity_provider_status import (
+    IdentityProviderStatus,
+    check_identity_provider_status,
+)
+from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
 from ..types import UNSET, Unset
-
-from ..models.access_token_type import AccessTokenType
-from ..models.access_token_type import check_access_token_type
-from ..models.identity_provider_status import check_identity_provider_status
-from ..models.identity_provider_status import IdentityProviderStatus
-from ..models.signing_algorithm import check_signing_algorithm
-from ..models.signing_algorithm import SigningAlgorithm
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.role_map import RoleMap
@@ -25,16 +20,10 @@ if TYPE_CHECKING:
     from ..models.workload import Workload
 
 
-
-
-
-
-
 @define(kw_only=True)
 class IdentityProviderCreate:
     """An OpenID provider whose access tokens open the API. Its keys are fetched from where its issuer
     says."""
-
 
     name: str
     """What people call it."""
@@ -52,13 +41,13 @@ class IdentityProviderCreate:
     """The accepted `typ` headers: `JWT` for providers that do not say `at+jwt`, `none` for those that say
     nothing. With these two, tokens that are marked as ID tokens are refused."""
 
-    role_claim: str | Unset = 'groups'
+    role_claim: str | Unset = "groups"
     """The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`."""
 
     role_map: RoleMap | Unset = UNSET
     """Which value of the role claim gives which role."""
 
-    link_claim: str | Unset = 'sub'
+    link_claim: str | Unset = "sub"
     """The claim that says who somebody is, for ever. Never one that people can change."""
 
     client_id: None | str | Unset = UNSET
@@ -80,20 +69,16 @@ class IdentityProviderCreate:
     status: IdentityProviderStatus | Unset = UNSET
     """Nobody signs in by a `disabled` one."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.role_map import RoleMap
         from ..models.scim_settings import ScimSettings
         from ..models.signals_settings import SignalsSettings
-        from ..models.workload import Workload
+
         name = self.name
 
         issuer = self.issuer
 
         audiences = self.audiences
-
-
 
         algorithms: list[str] | Unset = UNSET
         if not isinstance(self.algorithms, Unset):
@@ -102,16 +87,12 @@ class IdentityProviderCreate:
                 algorithms_item: str = algorithms_item_data
                 algorithms.append(algorithms_item)
 
-
-
         token_types: list[str] | Unset = UNSET
         if not isinstance(self.token_types, Unset):
             token_types = []
             for token_types_item_data in self.token_types:
                 token_types_item: str = token_types_item_data
                 token_types.append(token_types_item)
-
-
 
         role_claim = self.role_claim
 
@@ -131,16 +112,12 @@ class IdentityProviderCreate:
         if not isinstance(self.scopes, Unset):
             scopes = self.scopes
 
-
-
         workloads: list[dict[str, Any]] | Unset = UNSET
         if not isinstance(self.workloads, Unset):
             workloads = []
             for workloads_item_data in self.workloads:
                 workloads_item = workloads_item_data.to_dict()
                 workloads.append(workloads_item)
-
-
 
         scim: dict[str, Any] | None | Unset
         if isinstance(self.scim, Unset):
@@ -162,13 +139,14 @@ class IdentityProviderCreate:
         if not isinstance(self.status, Unset):
             status = self.status
 
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "issuer": issuer,
-            "audiences": audiences,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "issuer": issuer,
+                "audiences": audiences,
+            }
+        )
         if algorithms is not UNSET:
             field_dict["algorithms"] = algorithms
         if token_types is not UNSET:
@@ -193,7 +171,6 @@ class IdentityProviderCreate:
             field_dict["status"] = status
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
@@ -201,13 +178,13 @@ class IdentityProviderCreate:
         from ..models.scim_settings import ScimSettings
         from ..models.signals_settings import SignalsSettings
         from ..models.workload import Workload
+
         d = dict(src_dict)
         name = d.pop("name")
 
         issuer = d.pop("issuer")
 
         audiences = cast(list[str], d.pop("audiences"))
-
 
         _algorithms = d.pop("algorithms", UNSET)
         algorithms: list[SigningAlgorithm] | Unset = UNSET
@@ -216,10 +193,7 @@ class IdentityProviderCreate:
             for algorithms_item_data in _algorithms:
                 algorithms_item = check_signing_algorithm(algorithms_item_data)
 
-
-
                 algorithms.append(algorithms_item)
-
 
         _token_types = d.pop("token_types", UNSET)
         token_types: list[AccessTokenType] | Unset = UNSET
@@ -228,22 +202,16 @@ class IdentityProviderCreate:
             for token_types_item_data in _token_types:
                 token_types_item = check_access_token_type(token_types_item_data)
 
-
-
                 token_types.append(token_types_item)
-
 
         role_claim = d.pop("role_claim", UNSET)
 
         _role_map = d.pop("role_map", UNSET)
         role_map: RoleMap | Unset
-        if isinstance(_role_map,  Unset):
+        if isinstance(_role_map, Unset):
             role_map = UNSET
         else:
             role_map = RoleMap.from_dict(_role_map)
-
-
-
 
         link_claim = d.pop("link_claim", UNSET)
 
@@ -256,9 +224,7 @@ class IdentityProviderCreate:
 
         client_id = _parse_client_id(d.pop("client_id", UNSET))
 
-
         scopes = cast(list[str], d.pop("scopes", UNSET))
-
 
         _workloads = d.pop("workloads", UNSET)
         workloads: list[Workload] | Unset = UNSET
@@ -267,10 +233,7 @@ class IdentityProviderCreate:
             for workloads_item_data in _workloads:
                 workloads_item = Workload.from_dict(workloads_item_data)
 
-
-
                 workloads.append(workloads_item)
-
 
         def _parse_scim(data: object) -> None | ScimSettings | Unset:
             if data is None:
@@ -282,15 +245,12 @@ class IdentityProviderCreate:
                     raise TypeError()
                 scim_type_0 = ScimSettings.from_dict(data)
 
-
-
                 return scim_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ScimSettings | Unset, data)
 
         scim = _parse_scim(d.pop("scim", UNSET))
-
 
         def _parse_signals(data: object) -> None | SignalsSettings | Unset:
             if data is None:
@@ -302,8 +262,6 @@ class IdentityProviderCreate:
                     raise TypeError()
                 signals_type_0 = SignalsSettings.from_dict(data)
 
-
-
                 return signals_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -311,16 +269,12 @@ class IdentityProviderCreate:
 
         signals = _parse_signals(d.pop("signals", UNSET))
 
-
         _status = d.pop("status", UNSET)
         status: IdentityProviderStatus | Unset
-        if isinstance(_status,  Unset):
+        if isinstance(_status, Unset):
             status = UNSET
         else:
             status = check_identity_provider_status(_status)
-
-
-
 
         return cls(
             name=name,
@@ -338,4 +292,3 @@ class IdentityProviderCreate:
             signals=signals,
             status=status,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-IdentityProviderOrder = Literal['-created_at', '-name', 'created_at', 'name']
+IdentityProviderOrder = Literal["-created_at", "-name", "created_at", "name"]
 
 
 def check_identity_provider_order(value: str) -> IdentityProviderOrder:

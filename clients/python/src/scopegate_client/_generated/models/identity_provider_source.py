@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-IdentityProviderSource = Literal['api', 'environment']
+IdentityProviderSource = Literal["api", "environment"]
 
 
 def check_identity_provider_source(value: str) -> IdentityProviderSource:

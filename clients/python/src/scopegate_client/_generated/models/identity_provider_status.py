@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-IdentityProviderStatus = Literal['active', 'disabled']
+IdentityProviderStatus = Literal["active", "disabled"]
 
 
 def check_identity_provider_status(value: str) -> IdentityProviderStatus:

@@ -1,22 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.access_token_type import AccessTokenType, check_access_token_type
+from ..models.identity_provider_status import (
+    IdentityProviderStatus,
+    check_identity_provider_status,
+)
+from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
 from ..types import UNSET, Unset
-
-from ..models.access_token_type import AccessTokenType
-from ..models.access_token_type import check_access_token_type
-from ..models.identity_provider_status import check_identity_provider_status
-from ..models.identity_provider_status import IdentityProviderStatus
-from ..models.signing_algorithm import check_signing_algorithm
-from ..models.signing_algorithm import SigningAlgorithm
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.role_map_changes import RoleMapChanges
@@ -25,15 +20,9 @@ if TYPE_CHECKING:
     from ..models.workload import Workload
 
 
-
-
-
-
-
 @define(kw_only=True)
 class IdentityProviderUpdate:
     """What may change of a provider; its issuer may not. A value of the role map set to null goes."""
-
 
     name: str | Unset = UNSET
     """What people call it."""
@@ -74,20 +63,16 @@ class IdentityProviderUpdate:
     status: IdentityProviderStatus | Unset = UNSET
     """Nobody signs in by a `disabled` one."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.role_map_changes import RoleMapChanges
         from ..models.scim_settings_update import ScimSettingsUpdate
         from ..models.signals_settings_update import SignalsSettingsUpdate
-        from ..models.workload import Workload
+
         name = self.name
 
         audiences: list[str] | Unset = UNSET
         if not isinstance(self.audiences, Unset):
             audiences = self.audiences
-
-
 
         algorithms: list[str] | Unset = UNSET
         if not isinstance(self.algorithms, Unset):
@@ -96,16 +81,12 @@ class IdentityProviderUpdate:
                 algorithms_item: str = algorithms_item_data
                 algorithms.append(algorithms_item)
 
-
-
         token_types: list[str] | Unset = UNSET
         if not isinstance(self.token_types, Unset):
             token_types = []
             for token_types_item_data in self.token_types:
                 token_types_item: str = token_types_item_data
                 token_types.append(token_types_item)
-
-
 
         role_claim = self.role_claim
 
@@ -125,16 +106,12 @@ class IdentityProviderUpdate:
         if not isinstance(self.scopes, Unset):
             scopes = self.scopes
 
-
-
         workloads: list[dict[str, Any]] | Unset = UNSET
         if not isinstance(self.workloads, Unset):
             workloads = []
             for workloads_item_data in self.workloads:
                 workloads_item = workloads_item_data.to_dict()
                 workloads.append(workloads_item)
-
-
 
         scim: dict[str, Any] | None | Unset
         if isinstance(self.scim, Unset):
@@ -156,10 +133,8 @@ class IdentityProviderUpdate:
         if not isinstance(self.status, Unset):
             status = self.status
 
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if name is not UNSET:
             field_dict["name"] = name
         if audiences is not UNSET:
@@ -188,7 +163,6 @@ class IdentityProviderUpdate:
             field_dict["status"] = status
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
@@ -196,11 +170,11 @@ class IdentityProviderUpdate:
         from ..models.scim_settings_update import ScimSettingsUpdate
         from ..models.signals_settings_update import SignalsSettingsUpdate
         from ..models.workload import Workload
+
         d = dict(src_dict)
         name = d.pop("name", UNSET)
 
         audiences = cast(list[str], d.pop("audiences", UNSET))
-
 
         _algorithms = d.pop("algorithms", UNSET)
         algorithms: list[SigningAlgorithm] | Unset = UNSET
@@ -209,10 +183,7 @@ class IdentityProviderUpdate:
             for algorithms_item_data in _algorithms:
                 algorithms_item = check_signing_algorithm(algorithms_item_data)
 
-
-
                 algorithms.append(algorithms_item)
-
 
         _token_types = d.pop("token_types", UNSET)
         token_types: list[AccessTokenType] | Unset = UNSET
@@ -221,22 +192,16 @@ class IdentityProviderUpdate:
             for token_types_item_data in _token_types:
                 token_types_item = check_access_token_type(token_types_item_data)
 
-
-
                 token_types.append(token_types_item)
-
 
         role_claim = d.pop("role_claim", UNSET)
 
         _role_map = d.pop("role_map", UNSET)
         role_map: RoleMapChanges | Unset
-        if isinstance(_role_map,  Unset):
+        if isinstance(_role_map, Unset):
             role_map = UNSET
         else:
             role_map = RoleMapChanges.from_dict(_role_map)
-
-
-
 
         link_claim = d.pop("link_claim", UNSET)
 
@@ -249,9 +214,7 @@ class IdentityProviderUpdate:
 
         client_id = _parse_client_id(d.pop("client_id", UNSET))
 
-
         scopes = cast(list[str], d.pop("scopes", UNSET))
-
 
         _workloads = d.pop("workloads", UNSET)
         workloads: list[Workload] | Unset = UNSET
@@ -260,10 +223,7 @@ class IdentityProviderUpdate:
             for workloads_item_data in _workloads:
                 workloads_item = Workload.from_dict(workloads_item_data)
 
-
-
                 workloads.append(workloads_item)
-
 
         def _parse_scim(data: object) -> None | ScimSettingsUpdate | Unset:
             if data is None:
@@ -275,15 +235,12 @@ class IdentityProviderUpdate:
                     raise TypeError()
                 scim_type_0 = ScimSettingsUpdate.from_dict(data)
 
-
-
                 return scim_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ScimSettingsUpdate | Unset, data)
 
         scim = _parse_scim(d.pop("scim", UNSET))
-
 
         def _parse_signals(data: object) -> None | SignalsSettingsUpdate | Unset:
             if data is None:
@@ -295,8 +252,6 @@ class IdentityProviderUpdate:
                     raise TypeError()
                 signals_type_0 = SignalsSettingsUpdate.from_dict(data)
 
-
-
                 return signals_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -304,16 +259,12 @@ class IdentityProviderUpdate:
 
         signals = _parse_signals(d.pop("signals", UNSET))
 
-
         _status = d.pop("status", UNSET)
         status: IdentityProviderStatus | Unset
-        if isinstance(_status,  Unset):
+        if isinstance(_status, Unset):
             status = UNSET
         else:
             status = check_identity_provider_status(_status)
-
-
-
 
         return cls(
             name=name,
@@ -330,4 +281,3 @@ class IdentityProviderUpdate:
             signals=signals,
             status=status,
         )
-

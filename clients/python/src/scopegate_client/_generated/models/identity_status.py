@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-IdentityStatus = Literal['active', 'offboarded', 'suspended']
+IdentityStatus = Literal["active", "offboarded", "suspended"]
 
 
 def check_identity_status(value: str) -> IdentityStatus:

@@ -1,30 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.identity_attribute_changes import IdentityAttributeChanges
 
 
-
-
-
-
-
 @define(kw_only=True)
 class IdentityUpdate:
     """What may change of an identity; its kind may not."""
-
 
     user_name: str | Unset = UNSET
     """Unique among the identities that are not offboarded, whatever its case."""
@@ -44,10 +33,8 @@ class IdentityUpdate:
     attributes: IdentityAttributeChanges | Unset = UNSET
     """Attributes to set by name; a null takes the attribute away."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.identity_attribute_changes import IdentityAttributeChanges
         user_name = self.user_name
 
         display_name: None | str | Unset
@@ -75,8 +62,7 @@ class IdentityUpdate:
             attributes = self.attributes.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if user_name is not UNSET:
             field_dict["user_name"] = user_name
         if display_name is not UNSET:
@@ -91,11 +77,11 @@ class IdentityUpdate:
             field_dict["attributes"] = attributes
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity_attribute_changes import IdentityAttributeChanges
+
         d = dict(src_dict)
         user_name = d.pop("user_name", UNSET)
 
@@ -108,7 +94,6 @@ class IdentityUpdate:
 
         display_name = _parse_display_name(d.pop("display_name", UNSET))
 
-
         def _parse_email(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -117,7 +102,6 @@ class IdentityUpdate:
             return cast(None | str | Unset, data)
 
         email = _parse_email(d.pop("email", UNSET))
-
 
         owner_id = d.pop("owner_id", UNSET)
 
@@ -130,16 +114,12 @@ class IdentityUpdate:
 
         external_id = _parse_external_id(d.pop("external_id", UNSET))
 
-
         _attributes = d.pop("attributes", UNSET)
         attributes: IdentityAttributeChanges | Unset
-        if isinstance(_attributes,  Unset):
+        if isinstance(_attributes, Unset):
             attributes = UNSET
         else:
             attributes = IdentityAttributeChanges.from_dict(_attributes)
-
-
-
 
         return cls(
             user_name=user_name,
@@ -149,4 +129,3 @@ class IdentityUpdate:
             external_id=external_id,
             attributes=attributes,
         )
-

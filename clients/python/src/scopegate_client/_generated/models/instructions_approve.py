@@ -1,41 +1,29 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class InstructionsApprove:
     """Accept what a server says of its use: the text with this digest, and no other that came since."""
 
-
     digest: str
     """SHA-256 of the text, in hexadecimal."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         digest = self.digest
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "digest": digest,
-        })
+        field_dict.update(
+            {
+                "digest": digest,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -46,4 +34,3 @@ class InstructionsApprove:
         return cls(
             digest=digest,
         )
-

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 from attrs import field as attrs_field
 
+from ...secret import Secret
 from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.connect_settings import ConnectSettings
@@ -19,15 +15,9 @@ if TYPE_CHECKING:
     from ..models.token_pickup import TokenPickup
 
 
-
-
-
-
-
 @define(kw_only=True)
 class IssuedToken:
     """A token with its new secret, which is shown this once."""
-
 
     secret: Secret = attrs_field(converter=Secret)
 
@@ -44,12 +34,10 @@ class IssuedToken:
     pickup: None | TokenPickup | Unset = UNSET
     """With `delivery: pickup`: the link by which its recipient takes the secret."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.connect_settings import ConnectSettings
-        from ..models.token import Token
         from ..models.token_pickup import TokenPickup
+
         secret = self.secret
 
         token = self.token.to_dict()
@@ -67,17 +55,18 @@ class IssuedToken:
             pickup = self.pickup
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "secret": secret,
-            "token": token,
-            "connect": connect,
-        })
+        field_dict.update(
+            {
+                "secret": secret,
+                "token": token,
+                "connect": connect,
+            }
+        )
         if secret_available is not UNSET:
             field_dict["secret_available"] = secret_available
         if pickup is not UNSET:
             field_dict["pickup"] = pickup
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -85,21 +74,13 @@ class IssuedToken:
         from ..models.connect_settings import ConnectSettings
         from ..models.token import Token
         from ..models.token_pickup import TokenPickup
+
         d = dict(src_dict)
         secret = Secret(d.pop("secret"))
 
-
-
-
         token = Token.from_dict(d.pop("token"))
 
-
-
-
         connect = ConnectSettings.from_dict(d.pop("connect"))
-
-
-
 
         secret_available = d.pop("secret_available", UNSET)
 
@@ -113,15 +94,12 @@ class IssuedToken:
                     raise TypeError()
                 pickup_type_0 = TokenPickup.from_dict(data)
 
-
-
                 return pickup_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | TokenPickup | Unset, data)
 
         pickup = _parse_pickup(d.pop("pickup", UNSET))
-
 
         return cls(
             secret=secret,
@@ -130,4 +108,3 @@ class IssuedToken:
             secret_available=secret_available,
             pickup=pickup,
         )
-

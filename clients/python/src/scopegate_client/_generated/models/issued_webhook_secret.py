@@ -1,31 +1,21 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
 from attrs import field as attrs_field
 
+from ...secret import Secret
 from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.webhook import Webhook
 
 
-
-
-
-
-
 @define(kw_only=True)
 class IssuedWebhookSecret:
     """A webhook with its new signing secret, which is shown this once."""
-
 
     secret: Secret = attrs_field(converter=Secret)
 
@@ -35,10 +25,8 @@ class IssuedWebhookSecret:
     secret_available: bool | Unset = True
     """False when a repeat of the request gets this answer: the secret is not kept."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.webhook import Webhook
         secret = self.secret
 
         webhook = self.webhook.to_dict()
@@ -46,29 +34,25 @@ class IssuedWebhookSecret:
         secret_available = self.secret_available
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "secret": secret,
-            "webhook": webhook,
-        })
+        field_dict.update(
+            {
+                "secret": secret,
+                "webhook": webhook,
+            }
+        )
         if secret_available is not UNSET:
             field_dict["secret_available"] = secret_available
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.webhook import Webhook
+
         d = dict(src_dict)
         secret = Secret(d.pop("secret"))
 
-
-
-
         webhook = Webhook.from_dict(d.pop("webhook"))
-
-
-
 
         secret_available = d.pop("secret_available", UNSET)
 
@@ -77,4 +61,3 @@ class IssuedWebhookSecret:
             webhook=webhook,
             secret_available=secret_available,
         )
-

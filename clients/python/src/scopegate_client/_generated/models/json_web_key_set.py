@@ -1,67 +1,49 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.json_web_key import JsonWebKey
-
-
-
-
-
 
 
 @define(kw_only=True)
 class JsonWebKeySet:
     """What signed texts of this service are checked with, newest first."""
 
-
     keys: list[JsonWebKey]
     """One for each signing key that is configured."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.json_web_key import JsonWebKey
         keys = []
         for keys_item_data in self.keys:
             keys_item = keys_item_data.to_dict()
             keys.append(keys_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "keys": keys,
-        })
+        field_dict.update(
+            {
+                "keys": keys,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.json_web_key import JsonWebKey
+
         d = dict(src_dict)
         keys = []
         _keys = d.pop("keys")
-        for keys_item_data in (_keys):
+        for keys_item_data in _keys:
             keys_item = JsonWebKey.from_dict(keys_item_data)
 
-
-
             keys.append(keys_item)
-
 
         return cls(
             keys=keys,
         )
-

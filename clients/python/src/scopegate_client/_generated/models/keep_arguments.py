@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-KeepArguments = Literal['all', 'approvals', 'off']
+KeepArguments = Literal["all", "approvals", "off"]
 
 
 def check_keep_arguments(value: str) -> KeepArguments:

@@ -1,40 +1,25 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-from typing import Literal, cast
 
 if TYPE_CHECKING:
     from ..models.scope_entry import ScopeEntry
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ListedScope:
     """Only these entries, and of them only what the live grants allow; an empty list reaches nothing."""
 
-
-    kind: Literal['listed'] = 'listed'
+    kind: Literal["listed"] = "listed"
 
     entries: list[ScopeEntry]
     """What it reaches is what any of these reaches."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.scope_entry import ScopeEntry
         kind = self.kind
 
         entries = []
@@ -42,37 +27,33 @@ class ListedScope:
             entries_item = entries_item_data.to_dict()
             entries.append(entries_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "entries": entries,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "entries": entries,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.scope_entry import ScopeEntry
+
         d = dict(src_dict)
-        kind = cast(Literal['listed'] , d.pop("kind"))
-        if kind != 'listed':
+        kind = cast(Literal["listed"], d.pop("kind"))
+        if kind != "listed":
             raise ValueError(f"kind must match const 'listed', got '{kind}'")
 
         entries = []
         _entries = d.pop("entries")
-        for entries_item_data in (_entries):
+        for entries_item_data in _entries:
             entries_item = ScopeEntry.from_dict(entries_item_data)
 
-
-
             entries.append(entries_item)
-
 
         return cls(
             kind=kind,
             entries=entries,
         )
-

@@ -1,33 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.caller_type import CallerType
-from ..models.caller_type import check_caller_type
-from ..models.permission import check_permission
-from ..models.permission import Permission
-from ..models.role import check_role
-from ..models.role import Role
-from typing import cast
-
-
-
-
-
-
+from ..models.caller_type import CallerType, check_caller_type
+from ..models.permission import Permission, check_permission
+from ..models.role import Role, check_role
 
 
 @define(kw_only=True)
 class Me:
     """The caller of this request."""
-
 
     type: CallerType
     """What kind of caller it is."""
@@ -49,7 +34,6 @@ class Me:
 
     permissions: list[Permission]
     """What the roles may do, sorted."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -74,36 +58,30 @@ class Me:
             roles_item: str = roles_item_data
             roles.append(roles_item)
 
-
-
         permissions = []
         for permissions_item_data in self.permissions:
             permissions_item: str = permissions_item_data
             permissions.append(permissions_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "type": type_,
-            "id": id,
-            "name": name,
-            "identity_id": identity_id,
-            "role": role,
-            "roles": roles,
-            "permissions": permissions,
-        })
+        field_dict.update(
+            {
+                "type": type_,
+                "id": id,
+                "name": name,
+                "identity_id": identity_id,
+                "role": role,
+                "roles": roles,
+                "permissions": permissions,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         type_ = check_caller_type(d.pop("type"))
-
-
-
 
         id = d.pop("id")
 
@@ -114,14 +92,12 @@ class Me:
 
         name = _parse_name(d.pop("name"))
 
-
         def _parse_identity_id(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         identity_id = _parse_identity_id(d.pop("identity_id"))
-
 
         def _parse_role(data: object) -> None | Role:
             if data is None:
@@ -131,8 +107,6 @@ class Me:
                     raise TypeError()
                 role_type_0 = check_role(data)
 
-
-
                 return role_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -140,26 +114,19 @@ class Me:
 
         role = _parse_role(d.pop("role"))
 
-
         roles = []
         _roles = d.pop("roles")
-        for roles_item_data in (_roles):
+        for roles_item_data in _roles:
             roles_item = check_role(roles_item_data)
-
-
 
             roles.append(roles_item)
 
-
         permissions = []
         _permissions = d.pop("permissions")
-        for permissions_item_data in (_permissions):
+        for permissions_item_data in _permissions:
             permissions_item = check_permission(permissions_item_data)
 
-
-
             permissions.append(permissions_item)
-
 
         return cls(
             type=type_,
@@ -170,4 +137,3 @@ class Me:
             roles=roles,
             permissions=permissions,
         )
-

@@ -1,18 +1,11 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.narrowing_note import check_narrowing_note
-from ..models.narrowing_note import NarrowingNote
-from typing import cast
-from typing import Literal, cast
+from ..models.narrowing_note import NarrowingNote, check_narrowing_note
 
 if TYPE_CHECKING:
     from ..models.all_servers import AllServers
@@ -23,17 +16,11 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class NarrowProposal:
     """The narrowest grant that holds what was used, and what came within reach too late to be judged."""
 
-
-    action: Literal['narrow'] = 'narrow'
+    action: Literal["narrow"] = "narrow"
 
     servers: AllServers | ServersByIds | ServersByLabels
     """Which servers: by id, by the labels that they carry, or all."""
@@ -53,15 +40,13 @@ class NarrowProposal:
     digest: str
     """Stands for this proposal, to apply it by."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.all_servers import AllServers
         from ..models.all_tools import AllTools
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         action = self.action
 
         servers: dict[str, Any]
@@ -72,7 +57,6 @@ class NarrowProposal:
         else:
             servers = self.servers.to_dict()
 
-
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -80,7 +64,6 @@ class NarrowProposal:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         resources = self.resources
 
@@ -91,22 +74,21 @@ class NarrowProposal:
             notes_item: str = notes_item_data
             notes.append(notes_item)
 
-
-
         digest = self.digest
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "action": action,
-            "servers": servers,
-            "tools": tools,
-            "resources": resources,
-            "prompts": prompts,
-            "notes": notes,
-            "digest": digest,
-        })
+        field_dict.update(
+            {
+                "action": action,
+                "servers": servers,
+                "tools": tools,
+                "resources": resources,
+                "prompts": prompts,
+                "notes": notes,
+                "digest": digest,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -117,9 +99,10 @@ class NarrowProposal:
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
-        action = cast(Literal['narrow'] , d.pop("action"))
-        if action != 'narrow':
+        action = cast(Literal["narrow"], d.pop("action"))
+        if action != "narrow":
             raise ValueError(f"action must match const 'narrow', got '{action}'")
 
         def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels:
@@ -127,8 +110,6 @@ class NarrowProposal:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
-
-
 
                 return componentsschemas_server_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -138,8 +119,6 @@ class NarrowProposal:
                     raise TypeError()
                 componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
 
-
-
                 return componentsschemas_server_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -147,20 +126,15 @@ class NarrowProposal:
                 raise TypeError()
             componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
 
-
-
             return componentsschemas_server_selector_type_2
 
         servers = _parse_servers(d.pop("servers"))
-
 
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -170,8 +144,6 @@ class NarrowProposal:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -179,12 +151,9 @@ class NarrowProposal:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
-
 
         resources = d.pop("resources")
 
@@ -192,13 +161,10 @@ class NarrowProposal:
 
         notes = []
         _notes = d.pop("notes")
-        for notes_item_data in (_notes):
+        for notes_item_data in _notes:
             notes_item = check_narrowing_note(notes_item_data)
 
-
-
             notes.append(notes_item)
-
 
         digest = d.pop("digest")
 
@@ -211,4 +177,3 @@ class NarrowProposal:
             notes=notes,
             digest=digest,
         )
-

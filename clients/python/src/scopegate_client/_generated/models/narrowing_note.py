@@ -1,6 +1,8 @@
 from typing import Literal, cast
 
-NarrowingNote = Literal['labels_no_longer_read', 'new_servers_left_out', 'new_tools_left_out', 'risks_no_longer_read']
+NarrowingNote = Literal[
+    "labels_no_longer_read", "new_servers_left_out", "new_tools_left_out", "risks_no_longer_read"
+]
 
 
 def check_narrowing_note(value: str) -> NarrowingNote:

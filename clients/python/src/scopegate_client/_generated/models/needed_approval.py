@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class NeededApproval:
     """An approval that the call needs."""
-
 
     policy_id: str
     """The id of a policy."""
@@ -35,7 +22,6 @@ class NeededApproval:
     reason: None | str
     """What the policy says of why."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         policy_id = self.policy_id
@@ -48,14 +34,15 @@ class NeededApproval:
         reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "policy_id": policy_id,
-            "version": version,
-            "group": group,
-            "reason": reason,
-        })
+        field_dict.update(
+            {
+                "policy_id": policy_id,
+                "version": version,
+                "group": group,
+                "reason": reason,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -74,11 +61,9 @@ class NeededApproval:
 
         reason = _parse_reason(d.pop("reason"))
 
-
         return cls(
             policy_id=policy_id,
             version=version,
             group=group,
             reason=reason,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-NewTools = Literal['allow', 'quarantine']
+NewTools = Literal["allow", "quarantine"]
 
 
 def check_new_tools(value: str) -> NewTools:

@@ -1,26 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class NotReplayable:
     """Calls that could not be decided again."""
-
 
     calls: int
     """All of them."""
@@ -31,7 +19,6 @@ class NotReplayable:
     gone: int
     """Of these, those whose server or tool is there no longer."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         calls = self.calls
@@ -41,13 +28,14 @@ class NotReplayable:
         gone = self.gone
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "calls": calls,
-            "arguments_not_kept": arguments_not_kept,
-            "gone": gone,
-        })
+        field_dict.update(
+            {
+                "calls": calls,
+                "arguments_not_kept": arguments_not_kept,
+                "gone": gone,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -64,4 +52,3 @@ class NotReplayable:
             arguments_not_kept=arguments_not_kept,
             gone=gone,
         )
-

@@ -1,26 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
 from attrs import field as attrs_field
 
+from ...secret import Secret
+from ..models.token_endpoint_auth_method import (
+    TokenEndpointAuthMethod,
+    check_token_endpoint_auth_method,
+)
 from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from ..models.token_endpoint_auth_method import check_token_endpoint_auth_method
-from ..models.token_endpoint_auth_method import TokenEndpointAuthMethod
-from ..types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
@@ -29,8 +20,7 @@ class OAuthClientCredential:
     them and
     renewed before it ends."""
 
-
-    kind: Literal['oauth_client_credentials'] = 'oauth_client_credentials'
+    kind: Literal["oauth_client_credentials"] = "oauth_client_credentials"
 
     token_url: str
     """The authorization server's token endpoint: `https`, or `http` at an address of an allowed network.
@@ -52,7 +42,6 @@ class OAuthClientCredential:
 
     auth_method: TokenEndpointAuthMethod | Unset = UNSET
     """`client_secret_basic`: in the `Authorization` header; `client_secret_post`: in the body."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -86,14 +75,15 @@ class OAuthClientCredential:
         if not isinstance(self.auth_method, Unset):
             auth_method = self.auth_method
 
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "token_url": token_url,
-            "client_id": client_id,
-            "client_secret": client_secret,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "token_url": token_url,
+                "client_id": client_id,
+                "client_secret": client_secret,
+            }
+        )
         if scope is not UNSET:
             field_dict["scope"] = scope
         if resource is not UNSET:
@@ -104,13 +94,12 @@ class OAuthClientCredential:
             field_dict["auth_method"] = auth_method
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        kind = cast(Literal['oauth_client_credentials'] , d.pop("kind"))
-        if kind != 'oauth_client_credentials':
+        kind = cast(Literal["oauth_client_credentials"], d.pop("kind"))
+        if kind != "oauth_client_credentials":
             raise ValueError(f"kind must match const 'oauth_client_credentials', got '{kind}'")
 
         token_url = d.pop("token_url")
@@ -118,9 +107,6 @@ class OAuthClientCredential:
         client_id = d.pop("client_id")
 
         client_secret = Secret(d.pop("client_secret"))
-
-
-
 
         def _parse_scope(data: object) -> None | str | Unset:
             if data is None:
@@ -131,7 +117,6 @@ class OAuthClientCredential:
 
         scope = _parse_scope(d.pop("scope", UNSET))
 
-
         def _parse_resource(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -140,7 +125,6 @@ class OAuthClientCredential:
             return cast(None | str | Unset, data)
 
         resource = _parse_resource(d.pop("resource", UNSET))
-
 
         def _parse_audience(data: object) -> None | str | Unset:
             if data is None:
@@ -151,16 +135,12 @@ class OAuthClientCredential:
 
         audience = _parse_audience(d.pop("audience", UNSET))
 
-
         _auth_method = d.pop("auth_method", UNSET)
         auth_method: TokenEndpointAuthMethod | Unset
-        if isinstance(_auth_method,  Unset):
+        if isinstance(_auth_method, Unset):
             auth_method = UNSET
         else:
             auth_method = check_token_endpoint_auth_method(_auth_method)
-
-
-
 
         return cls(
             kind=kind,
@@ -172,4 +152,3 @@ class OAuthClientCredential:
             audience=audience,
             auth_method=auth_method,
         )
-

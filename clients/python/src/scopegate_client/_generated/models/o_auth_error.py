@@ -1,33 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class OAuthError:
     """RFC 6749 section 5.2."""
 
-
     error: str
     """The error code of RFC 6749."""
 
     error_description: str
     """What is wrong, and how to mend it."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,12 +23,13 @@ class OAuthError:
         error_description = self.error_description
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "error": error,
-            "error_description": error_description,
-        })
+        field_dict.update(
+            {
+                "error": error,
+                "error_description": error_description,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -55,4 +43,3 @@ class OAuthError:
             error=error,
             error_description=error_description,
         )
-

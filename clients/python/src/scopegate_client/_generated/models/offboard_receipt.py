@@ -1,32 +1,21 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.identity import Identity
+    from ..models.offboard_preview import OffboardPreview
     from ..models.offboard_revocations import OffboardRevocations
     from ..models.offboard_transfer import OffboardTransfer
     from ..models.scheduled_offboarding import ScheduledOffboarding
 
 
-
-
-
-
-
 @define(kw_only=True)
 class OffboardReceipt:
     """The receipt of an offboarding. A repeat answers `changed: false` with the first receipt."""
-
 
     identity: Identity
     """A person or agent that can hold tokens."""
@@ -46,13 +35,14 @@ class OffboardReceipt:
     scheduled: None | ScheduledOffboarding
     """What `effective_at` set for later; null when nothing is left to wait for, and under `dry_run`."""
 
+    preview: None | OffboardPreview
+    """Under `dry_run`, what more would end; null otherwise, and for one that is offboarded already."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.identity import Identity
-        from ..models.offboard_revocations import OffboardRevocations
-        from ..models.offboard_transfer import OffboardTransfer
+        from ..models.offboard_preview import OffboardPreview
         from ..models.scheduled_offboarding import ScheduledOffboarding
+
         identity = self.identity.to_dict()
 
         changed = self.changed
@@ -70,42 +60,43 @@ class OffboardReceipt:
         else:
             scheduled = self.scheduled
 
-        field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "identity": identity,
-            "changed": changed,
-            "revoked": revoked,
-            "transferred": transferred,
-            "receipt_id": receipt_id,
-            "scheduled": scheduled,
-        })
-        return field_dict
+        preview: dict[str, Any] | None
+        if isinstance(self.preview, OffboardPreview):
+            preview = self.preview.to_dict()
+        else:
+            preview = self.preview
 
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "identity": identity,
+                "changed": changed,
+                "revoked": revoked,
+                "transferred": transferred,
+                "receipt_id": receipt_id,
+                "scheduled": scheduled,
+                "preview": preview,
+            }
+        )
+        return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity import Identity
+        from ..models.offboard_preview import OffboardPreview
         from ..models.offboard_revocations import OffboardRevocations
         from ..models.offboard_transfer import OffboardTransfer
         from ..models.scheduled_offboarding import ScheduledOffboarding
+
         d = dict(src_dict)
         identity = Identity.from_dict(d.pop("identity"))
-
-
-
 
         changed = d.pop("changed")
 
         revoked = OffboardRevocations.from_dict(d.pop("revoked"))
 
-
-
-
         transferred = OffboardTransfer.from_dict(d.pop("transferred"))
-
-
-
 
         def _parse_receipt_id(data: object) -> None | str:
             if data is None:
@@ -113,7 +104,6 @@ class OffboardReceipt:
             return cast(None | str, data)
 
         receipt_id = _parse_receipt_id(d.pop("receipt_id"))
-
 
         def _parse_scheduled(data: object) -> None | ScheduledOffboarding:
             if data is None:
@@ -123,8 +113,6 @@ class OffboardReceipt:
                     raise TypeError()
                 scheduled_type_0 = ScheduledOffboarding.from_dict(data)
 
-
-
                 return scheduled_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -132,6 +120,20 @@ class OffboardReceipt:
 
         scheduled = _parse_scheduled(d.pop("scheduled"))
 
+        def _parse_preview(data: object) -> None | OffboardPreview:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                preview_type_0 = OffboardPreview.from_dict(data)
+
+                return preview_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | OffboardPreview, data)
+
+        preview = _parse_preview(d.pop("preview"))
 
         return cls(
             identity=identity,
@@ -140,5 +142,5 @@ class OffboardReceipt:
             transferred=transferred,
             receipt_id=receipt_id,
             scheduled=scheduled,
+            preview=preview,
         )
-

@@ -2,28 +2,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class OffboardRequest:
     """Why somebody leaves, who answers for their agents from then on, and when."""
-
 
     reason: str
     """Why; it is kept beside the receipt and with the tokens that end, not in the audit trail."""
@@ -34,7 +22,6 @@ class OffboardRequest:
     effective_at: datetime.datetime | None | Unset = UNSET
     """When it shall happen, at most a year ahead. At once without one, or when the time has passed. An
     offboarding that is set for later already is replaced."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -55,15 +42,16 @@ class OffboardRequest:
             effective_at = self.effective_at
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "reason": reason,
-        })
+        field_dict.update(
+            {
+                "reason": reason,
+            }
+        )
         if transfer_agents_to is not UNSET:
             field_dict["transfer_agents_to"] = transfer_agents_to
         if effective_at is not UNSET:
             field_dict["effective_at"] = effective_at
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -80,7 +68,6 @@ class OffboardRequest:
 
         transfer_agents_to = _parse_transfer_agents_to(d.pop("transfer_agents_to", UNSET))
 
-
         def _parse_effective_at(data: object) -> datetime.datetime | None | Unset:
             if data is None:
                 return data
@@ -91,8 +78,6 @@ class OffboardRequest:
                     raise TypeError()
                 effective_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return effective_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -100,10 +85,8 @@ class OffboardRequest:
 
         effective_at = _parse_effective_at(d.pop("effective_at", UNSET))
 
-
         return cls(
             reason=reason,
             transfer_agents_to=transfer_agents_to,
             effective_at=effective_at,
         )
-

@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class OffboardRevocations:
     """What ended with the identity, or would end under `dry_run`."""
-
 
     tokens: list[str]
     """Its own, its agents', and all that were attenuated from those."""
@@ -38,16 +25,11 @@ class OffboardRevocations:
     administrator: bool
     """Whether an administrator record was disabled."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         tokens = self.tokens
 
-
-
         agents = self.agents
-
-
 
         approvals = self.approvals
 
@@ -56,15 +38,16 @@ class OffboardRevocations:
         administrator = self.administrator
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "tokens": tokens,
-            "agents": agents,
-            "approvals": approvals,
-            "in_flight": in_flight,
-            "administrator": administrator,
-        })
+        field_dict.update(
+            {
+                "tokens": tokens,
+                "agents": agents,
+                "approvals": approvals,
+                "in_flight": in_flight,
+                "administrator": administrator,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -72,9 +55,7 @@ class OffboardRevocations:
         d = dict(src_dict)
         tokens = cast(list[str], d.pop("tokens"))
 
-
         agents = cast(list[str], d.pop("agents"))
-
 
         approvals = d.pop("approvals")
 
@@ -89,4 +70,3 @@ class OffboardRevocations:
             in_flight=in_flight,
             administrator=administrator,
         )
-

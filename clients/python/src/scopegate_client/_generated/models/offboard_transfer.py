@@ -1,34 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class OffboardTransfer:
     """Agents that were handed over, or would be under `dry_run`."""
 
-
     to: None | str
     """Who answers for them from now on."""
 
     agents: list[str]
     """The agents."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -37,20 +23,20 @@ class OffboardTransfer:
 
         agents = self.agents
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "to": to,
-            "agents": agents,
-        })
+        field_dict.update(
+            {
+                "to": to,
+                "agents": agents,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_to(data: object) -> None | str:
             if data is None:
                 return data
@@ -58,12 +44,9 @@ class OffboardTransfer:
 
         to = _parse_to(d.pop("to"))
 
-
         agents = cast(list[str], d.pop("agents"))
-
 
         return cls(
             to=to,
             agents=agents,
         )
-

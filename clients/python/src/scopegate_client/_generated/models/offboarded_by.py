@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class OffboardedBy:
     """Who asked for an offboarding."""
-
 
     type: str
     """As in audit events."""
@@ -31,7 +18,6 @@ class OffboardedBy:
 
     on_behalf_of: None | str
     """The person who signed in, or answers for the program."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -44,13 +30,14 @@ class OffboardedBy:
         on_behalf_of = self.on_behalf_of
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "type": type_,
-            "id": id,
-            "on_behalf_of": on_behalf_of,
-        })
+        field_dict.update(
+            {
+                "type": type_,
+                "id": id,
+                "on_behalf_of": on_behalf_of,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -65,7 +52,6 @@ class OffboardedBy:
 
         id = _parse_id(d.pop("id"))
 
-
         def _parse_on_behalf_of(data: object) -> None | str:
             if data is None:
                 return data
@@ -73,10 +59,8 @@ class OffboardedBy:
 
         on_behalf_of = _parse_on_behalf_of(d.pop("on_behalf_of"))
 
-
         return cls(
             type=type_,
             id=id,
             on_behalf_of=on_behalf_of,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-OffboardedVia = Literal['api', 'schedule', 'scim', 'signal']
+OffboardedVia = Literal["api", "schedule", "scim", "signal"]
 
 
 def check_offboarded_via(value: str) -> OffboardedVia:

@@ -2,29 +2,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.offboarding_receipt_content import OffboardingReceiptContent
 
 
-
-
-
-
-
 @define(kw_only=True)
 class OffboardingReceipt:
     """The receipt of an offboarding. Its id is that of the audit event."""
-
 
     id: str
     """The id of an audit event."""
@@ -48,10 +36,10 @@ class OffboardingReceipt:
     created_at: datetime.datetime
     """When it was made."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.offboarding_receipt_content import OffboardingReceiptContent
+
         id = self.id
 
         identity_id = self.identity_id
@@ -74,22 +62,24 @@ class OffboardingReceipt:
         created_at = self.created_at.isoformat()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "identity_id": identity_id,
-            "reason": reason,
-            "receipt": receipt,
-            "signed": signed,
-            "key_id": key_id,
-            "created_at": created_at,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "identity_id": identity_id,
+                "reason": reason,
+                "receipt": receipt,
+                "signed": signed,
+                "key_id": key_id,
+                "created_at": created_at,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.offboarding_receipt_content import OffboardingReceiptContent
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -102,7 +92,6 @@ class OffboardingReceipt:
 
         reason = _parse_reason(d.pop("reason"))
 
-
         def _parse_receipt(data: object) -> None | OffboardingReceiptContent:
             if data is None:
                 return data
@@ -111,15 +100,12 @@ class OffboardingReceipt:
                     raise TypeError()
                 receipt_type_0 = OffboardingReceiptContent.from_dict(data)
 
-
-
                 return receipt_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | OffboardingReceiptContent, data)
 
         receipt = _parse_receipt(d.pop("receipt"))
-
 
         def _parse_signed(data: object) -> None | str:
             if data is None:
@@ -128,7 +114,6 @@ class OffboardingReceipt:
 
         signed = _parse_signed(d.pop("signed"))
 
-
         def _parse_key_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -136,11 +121,7 @@ class OffboardingReceipt:
 
         key_id = _parse_key_id(d.pop("key_id"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
-
-
-
 
         return cls(
             id=id,
@@ -151,4 +132,3 @@ class OffboardingReceipt:
             key_id=key_id,
             created_at=created_at,
         )
-

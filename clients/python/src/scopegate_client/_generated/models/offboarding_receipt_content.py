@@ -2,19 +2,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.identity_kind import check_identity_kind
-from ..models.identity_kind import IdentityKind
-from ..models.offboarded_via import check_offboarded_via
-from ..models.offboarded_via import OffboardedVia
-from typing import cast
-import datetime
+from ..models.identity_kind import IdentityKind, check_identity_kind
+from ..models.offboarded_via import OffboardedVia, check_offboarded_via
 
 if TYPE_CHECKING:
     from ..models.ended_token import EndedToken
@@ -23,16 +16,10 @@ if TYPE_CHECKING:
     from ..models.receipt_schedule import ReceiptSchedule
 
 
-
-
-
-
-
 @define(kw_only=True)
 class OffboardingReceiptContent:
     """What one offboarding ended, all of it at `offboarded_at`. The signed text holds this as its claim
     `receipt`."""
-
 
     identity_id: str
     """The id of an identity."""
@@ -82,13 +69,10 @@ class OffboardingReceiptContent:
     in_flight: int
     """Calls that were running, and were cut."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.ended_token import EndedToken
-        from ..models.offboarded_by import OffboardedBy
-        from ..models.receipt_agents import ReceiptAgents
         from ..models.receipt_schedule import ReceiptSchedule
+
         identity_id = self.identity_id
 
         kind: str = self.kind
@@ -113,25 +97,15 @@ class OffboardingReceiptContent:
             tokens_item = tokens_item_data.to_dict()
             tokens.append(tokens_item)
 
-
-
         agents = self.agents.to_dict()
 
         approvals = self.approvals
 
-
-
         grants = self.grants
-
-
 
         groups = self.groups
 
-
-
         service_accounts = self.service_accounts
-
-
 
         administrator_id: None | str
         administrator_id = self.administrator_id
@@ -141,26 +115,27 @@ class OffboardingReceiptContent:
         in_flight = self.in_flight
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "identity_id": identity_id,
-            "kind": kind,
-            "offboarded_at": offboarded_at,
-            "via": via,
-            "by": by,
-            "request_id": request_id,
-            "schedule": schedule,
-            "tokens": tokens,
-            "agents": agents,
-            "approvals": approvals,
-            "grants": grants,
-            "groups": groups,
-            "service_accounts": service_accounts,
-            "administrator_id": administrator_id,
-            "browser_sessions": browser_sessions,
-            "in_flight": in_flight,
-        })
+        field_dict.update(
+            {
+                "identity_id": identity_id,
+                "kind": kind,
+                "offboarded_at": offboarded_at,
+                "via": via,
+                "by": by,
+                "request_id": request_id,
+                "schedule": schedule,
+                "tokens": tokens,
+                "agents": agents,
+                "approvals": approvals,
+                "grants": grants,
+                "groups": groups,
+                "service_accounts": service_accounts,
+                "administrator_id": administrator_id,
+                "browser_sessions": browser_sessions,
+                "in_flight": in_flight,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -169,28 +144,17 @@ class OffboardingReceiptContent:
         from ..models.offboarded_by import OffboardedBy
         from ..models.receipt_agents import ReceiptAgents
         from ..models.receipt_schedule import ReceiptSchedule
+
         d = dict(src_dict)
         identity_id = d.pop("identity_id")
 
         kind = check_identity_kind(d.pop("kind"))
 
-
-
-
         offboarded_at = datetime.datetime.fromisoformat(d.pop("offboarded_at"))
-
-
-
 
         via = check_offboarded_via(d.pop("via"))
 
-
-
-
         by = OffboardedBy.from_dict(d.pop("by"))
-
-
-
 
         def _parse_request_id(data: object) -> None | str:
             if data is None:
@@ -198,7 +162,6 @@ class OffboardingReceiptContent:
             return cast(None | str, data)
 
         request_id = _parse_request_id(d.pop("request_id"))
-
 
         def _parse_schedule(data: object) -> None | ReceiptSchedule:
             if data is None:
@@ -208,8 +171,6 @@ class OffboardingReceiptContent:
                     raise TypeError()
                 schedule_type_0 = ReceiptSchedule.from_dict(data)
 
-
-
                 return schedule_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -217,33 +178,22 @@ class OffboardingReceiptContent:
 
         schedule = _parse_schedule(d.pop("schedule"))
 
-
         tokens = []
         _tokens = d.pop("tokens")
-        for tokens_item_data in (_tokens):
+        for tokens_item_data in _tokens:
             tokens_item = EndedToken.from_dict(tokens_item_data)
-
-
 
             tokens.append(tokens_item)
 
-
         agents = ReceiptAgents.from_dict(d.pop("agents"))
-
-
-
 
         approvals = cast(list[str], d.pop("approvals"))
 
-
         grants = cast(list[str], d.pop("grants"))
-
 
         groups = cast(list[str], d.pop("groups"))
 
-
         service_accounts = cast(list[str], d.pop("service_accounts"))
-
 
         def _parse_administrator_id(data: object) -> None | str:
             if data is None:
@@ -251,7 +201,6 @@ class OffboardingReceiptContent:
             return cast(None | str, data)
 
         administrator_id = _parse_administrator_id(d.pop("administrator_id"))
-
 
         browser_sessions = d.pop("browser_sessions")
 
@@ -275,4 +224,3 @@ class OffboardingReceiptContent:
             browser_sessions=browser_sessions,
             in_flight=in_flight,
         )
-

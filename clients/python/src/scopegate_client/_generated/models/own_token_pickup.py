@@ -1,30 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.token import Token
     from ..models.token_pickup import TokenPickup
 
 
-
-
-
-
-
 @define(kw_only=True)
 class OwnTokenPickup:
     """A pick-up link as its recipient sees it, with the token that it is for."""
-
 
     pickup: TokenPickup
     """A link by which one person takes a new secret of a token, once. It holds no secret, and opens for
@@ -33,41 +21,33 @@ class OwnTokenPickup:
     token: Token
     """A scoped token, without any secret."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.token import Token
-        from ..models.token_pickup import TokenPickup
         pickup = self.pickup.to_dict()
 
         token = self.token.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "pickup": pickup,
-            "token": token,
-        })
+        field_dict.update(
+            {
+                "pickup": pickup,
+                "token": token,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.token import Token
         from ..models.token_pickup import TokenPickup
+
         d = dict(src_dict)
         pickup = TokenPickup.from_dict(d.pop("pickup"))
 
-
-
-
         token = Token.from_dict(d.pop("token"))
-
-
-
 
         return cls(
             pickup=pickup,
             token=token,
         )
-

@@ -2,34 +2,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.policy_mode import check_policy_mode
-from ..models.policy_mode import PolicyMode
-from ..models.policy_status import check_policy_status
-from ..models.policy_status import PolicyStatus
-from typing import cast
-import datetime
+from ..models.policy_mode import PolicyMode, check_policy_mode
+from ..models.policy_status import PolicyStatus, check_policy_status
 
 if TYPE_CHECKING:
     from ..models.policy_test import PolicyTest
     from ..models.policy_warning import PolicyWarning
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Policy:
     """A Cedar policy: its draft, and what is published of it."""
-
 
     id: str
     """The id of a policy."""
@@ -82,11 +69,8 @@ class Policy:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy_test import PolicyTest
-        from ..models.policy_warning import PolicyWarning
         id = self.id
 
         name = self.name
@@ -102,8 +86,6 @@ class Policy:
         for tests_item_data in self.tests:
             tests_item = tests_item_data.to_dict()
             tests.append(tests_item)
-
-
 
         status: str = self.status
 
@@ -134,7 +116,6 @@ class Policy:
                 warnings_type_0_item = warnings_type_0_item_data.to_dict()
                 warnings.append(warnings_type_0_item)
 
-
         else:
             warnings = self.warnings
 
@@ -151,33 +132,35 @@ class Policy:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-            "description": description,
-            "text": text,
-            "mode": mode,
-            "tests": tests,
-            "status": status,
-            "version": version,
-            "published_text": published_text,
-            "published_mode": published_mode,
-            "published_at": published_at,
-            "unpublished_changes": unpublished_changes,
-            "warnings": warnings,
-            "ended_at": ended_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+                "description": description,
+                "text": text,
+                "mode": mode,
+                "tests": tests,
+                "status": status,
+                "version": version,
+                "published_text": published_text,
+                "published_mode": published_mode,
+                "published_at": published_at,
+                "unpublished_changes": unpublished_changes,
+                "warnings": warnings,
+                "ended_at": ended_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy_test import PolicyTest
         from ..models.policy_warning import PolicyWarning
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -190,28 +173,18 @@ class Policy:
 
         description = _parse_description(d.pop("description"))
 
-
         text = d.pop("text")
 
         mode = check_policy_mode(d.pop("mode"))
 
-
-
-
         tests = []
         _tests = d.pop("tests")
-        for tests_item_data in (_tests):
+        for tests_item_data in _tests:
             tests_item = PolicyTest.from_dict(tests_item_data)
-
-
 
             tests.append(tests_item)
 
-
         status = check_policy_status(d.pop("status"))
-
-
-
 
         def _parse_version(data: object) -> int | None:
             if data is None:
@@ -220,14 +193,12 @@ class Policy:
 
         version = _parse_version(d.pop("version"))
 
-
         def _parse_published_text(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         published_text = _parse_published_text(d.pop("published_text"))
-
 
         def _parse_published_mode(data: object) -> None | PolicyMode:
             if data is None:
@@ -237,15 +208,12 @@ class Policy:
                     raise TypeError()
                 published_mode_type_0 = check_policy_mode(data)
 
-
-
                 return published_mode_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | PolicyMode, data)
 
         published_mode = _parse_published_mode(d.pop("published_mode"))
-
 
         def _parse_published_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -255,15 +223,12 @@ class Policy:
                     raise TypeError()
                 published_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return published_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         published_at = _parse_published_at(d.pop("published_at"))
-
 
         unpublished_changes = d.pop("unpublished_changes")
 
@@ -275,10 +240,8 @@ class Policy:
                     raise TypeError()
                 warnings_type_0 = []
                 _warnings_type_0 = data
-                for warnings_type_0_item_data in (_warnings_type_0):
+                for warnings_type_0_item_data in _warnings_type_0:
                     warnings_type_0_item = PolicyWarning.from_dict(warnings_type_0_item_data)
-
-
 
                     warnings_type_0.append(warnings_type_0_item)
 
@@ -289,7 +252,6 @@ class Policy:
 
         warnings = _parse_warnings(d.pop("warnings"))
 
-
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
                 return data
@@ -298,8 +260,6 @@ class Policy:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -307,16 +267,9 @@ class Policy:
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -339,4 +292,3 @@ class Policy:
             updated_at=updated_at,
             revision=revision,
         )
-

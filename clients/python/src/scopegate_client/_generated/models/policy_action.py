@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-PolicyAction = Literal['call_tool', 'use_prompts', 'use_resources', 'use_server']
+PolicyAction = Literal["call_tool", "use_prompts", "use_resources", "use_server"]
 
 
 def check_policy_action(value: str) -> PolicyAction:

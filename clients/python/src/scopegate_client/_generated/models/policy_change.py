@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.policy import Policy
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyChange:
     """What became of a policy, or would."""
-
 
     changed: bool
     """Whether what decides is now another than before."""
@@ -34,10 +22,8 @@ class PolicyChange:
     policy: Policy
     """A Cedar policy: its draft, and what is published of it."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy import Policy
         changed = self.changed
 
         failed_tests = self.failed_tests
@@ -45,18 +31,20 @@ class PolicyChange:
         policy = self.policy.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "changed": changed,
-            "failed_tests": failed_tests,
-            "policy": policy,
-        })
+        field_dict.update(
+            {
+                "changed": changed,
+                "failed_tests": failed_tests,
+                "policy": policy,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy import Policy
+
         d = dict(src_dict)
         changed = d.pop("changed")
 
@@ -64,12 +52,8 @@ class PolicyChange:
 
         policy = Policy.from_dict(d.pop("policy"))
 
-
-
-
         return cls(
             changed=changed,
             failed_tests=failed_tests,
             policy=policy,
         )
-

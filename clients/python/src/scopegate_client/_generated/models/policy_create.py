@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.policy_mode import PolicyMode, check_policy_mode
 from ..types import UNSET, Unset
-
-from ..models.policy_mode import check_policy_mode
-from ..models.policy_mode import PolicyMode
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.policy_test import PolicyTest
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyCreate:
     """A new policy, as a draft: it decides nothing until it is published."""
-
 
     name: str
     """Unique among the policies that are not ended, whatever its case."""
@@ -43,10 +31,8 @@ class PolicyCreate:
     tests: list[PolicyTest] | Unset = UNSET
     """What it is to decide; every publish runs them."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy_test import PolicyTest
         name = self.name
 
         text = self.text
@@ -61,7 +47,6 @@ class PolicyCreate:
         if not isinstance(self.mode, Unset):
             mode = self.mode
 
-
         tests: list[dict[str, Any]] | Unset = UNSET
         if not isinstance(self.tests, Unset):
             tests = []
@@ -69,13 +54,13 @@ class PolicyCreate:
                 tests_item = tests_item_data.to_dict()
                 tests.append(tests_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "text": text,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "text": text,
+            }
+        )
         if description is not UNSET:
             field_dict["description"] = description
         if mode is not UNSET:
@@ -84,11 +69,11 @@ class PolicyCreate:
             field_dict["tests"] = tests
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy_test import PolicyTest
+
         d = dict(src_dict)
         name = d.pop("name")
 
@@ -103,16 +88,12 @@ class PolicyCreate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         _mode = d.pop("mode", UNSET)
         mode: PolicyMode | Unset
-        if isinstance(_mode,  Unset):
+        if isinstance(_mode, Unset):
             mode = UNSET
         else:
             mode = check_policy_mode(_mode)
-
-
-
 
         _tests = d.pop("tests", UNSET)
         tests: list[PolicyTest] | Unset = UNSET
@@ -121,10 +102,7 @@ class PolicyCreate:
             for tests_item_data in _tests:
                 tests_item = PolicyTest.from_dict(tests_item_data)
 
-
-
                 tests.append(tests_item)
-
 
         return cls(
             name=name,
@@ -133,4 +111,3 @@ class PolicyCreate:
             mode=mode,
             tests=tests,
         )
-

@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class PolicyDiff:
     """What differs between two versions of a policy."""
-
 
     from_: str
     """The version that is compared, or `draft`."""
@@ -35,7 +22,6 @@ class PolicyDiff:
     changed: list[str]
     """The fields that differ, among name, text, mode and tests."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from_ = self.from_
@@ -46,17 +32,16 @@ class PolicyDiff:
 
         changed = self.changed
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "from": from_,
-            "to": to,
-            "text": text,
-            "changed": changed,
-        })
+        field_dict.update(
+            {
+                "from": from_,
+                "to": to,
+                "text": text,
+                "changed": changed,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -70,11 +55,9 @@ class PolicyDiff:
 
         changed = cast(list[str], d.pop("changed"))
 
-
         return cls(
             from_=from_,
             to=to,
             text=text,
             changed=changed,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-PolicyEffect = Literal['forbid', 'permit']
+PolicyEffect = Literal["forbid", "permit"]
 
 
 def check_policy_effect(value: str) -> PolicyEffect:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-PolicyMode = Literal['enforce', 'observe']
+PolicyMode = Literal["enforce", "observe"]
 
 
 def check_policy_mode(value: str) -> PolicyMode:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-PolicyOrder = Literal['-created_at', 'created_at']
+PolicyOrder = Literal["-created_at", "created_at"]
 
 
 def check_policy_order(value: str) -> PolicyOrder:

@@ -1,6 +1,8 @@
 from typing import Literal, cast
 
-PolicyOutcome = Literal['action', 'arguments_unknown', 'condition', 'failed', 'principal', 'resource', 'satisfied']
+PolicyOutcome = Literal[
+    "action", "arguments_unknown", "condition", "failed", "principal", "resource", "satisfied"
+]
 
 
 def check_policy_outcome(value: str) -> PolicyOutcome:

@@ -1,41 +1,29 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class PolicyRollback:
     """Which of the earlier versions decides again."""
 
-
     version: int
     """A version that was published before."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         version = self.version
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "version": version,
-        })
+        field_dict.update(
+            {
+                "version": version,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -46,4 +34,3 @@ class PolicyRollback:
         return cls(
             version=version,
         )
-

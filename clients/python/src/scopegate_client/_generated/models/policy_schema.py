@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class PolicySchema:
     """What policies are written in."""
-
 
     version: int
     """The version of the vocabulary. Within one, things are only added."""
@@ -31,7 +18,6 @@ class PolicySchema:
 
     tool: None | str
     """The tool whose arguments `context.arguments` has; null: of none."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -43,13 +29,14 @@ class PolicySchema:
         tool = self.tool
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "version": version,
-            "cedar": cedar,
-            "tool": tool,
-        })
+        field_dict.update(
+            {
+                "version": version,
+                "cedar": cedar,
+                "tool": tool,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -66,10 +53,8 @@ class PolicySchema:
 
         tool = _parse_tool(d.pop("tool"))
 
-
         return cls(
             version=version,
             cedar=cedar,
             tool=tool,
         )
-

@@ -2,15 +2,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.calls_and_people import CallsAndPeople
@@ -18,15 +12,9 @@ if TYPE_CHECKING:
     from ..models.simulated_call import SimulatedCall
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicySimulation:
     """What the changes would have done to the calls that were made."""
-
 
     summary: str
     """The figures in words."""
@@ -65,12 +53,8 @@ class PolicySimulation:
     not_listed: int
     """How many more of these there are."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.calls_and_people import CallsAndPeople
-        from ..models.not_replayable import NotReplayable
-        from ..models.simulated_call import SimulatedCall
         summary = self.summary
 
         complete = self.complete
@@ -104,27 +88,26 @@ class PolicySimulation:
             calls_item = calls_item_data.to_dict()
             calls.append(calls_item)
 
-
-
         not_listed = self.not_listed
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "summary": summary,
-            "complete": complete,
-            "since": since,
-            "first": first,
-            "last": last,
-            "replayed": replayed,
-            "not_replayable": not_replayable,
-            "newly_denied": newly_denied,
-            "newly_allowed": newly_allowed,
-            "newly_asking": newly_asking,
-            "calls": calls,
-            "not_listed": not_listed,
-        })
+        field_dict.update(
+            {
+                "summary": summary,
+                "complete": complete,
+                "since": since,
+                "first": first,
+                "last": last,
+                "replayed": replayed,
+                "not_replayable": not_replayable,
+                "newly_denied": newly_denied,
+                "newly_allowed": newly_allowed,
+                "newly_asking": newly_asking,
+                "calls": calls,
+                "not_listed": not_listed,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -132,15 +115,13 @@ class PolicySimulation:
         from ..models.calls_and_people import CallsAndPeople
         from ..models.not_replayable import NotReplayable
         from ..models.simulated_call import SimulatedCall
+
         d = dict(src_dict)
         summary = d.pop("summary")
 
         complete = d.pop("complete")
 
         since = datetime.datetime.fromisoformat(d.pop("since"))
-
-
-
 
         def _parse_first(data: object) -> datetime.datetime | None:
             if data is None:
@@ -150,15 +131,12 @@ class PolicySimulation:
                     raise TypeError()
                 first_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return first_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         first = _parse_first(d.pop("first"))
-
 
         def _parse_last(data: object) -> datetime.datetime | None:
             if data is None:
@@ -168,8 +146,6 @@ class PolicySimulation:
                     raise TypeError()
                 last_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return last_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -177,38 +153,22 @@ class PolicySimulation:
 
         last = _parse_last(d.pop("last"))
 
-
         replayed = d.pop("replayed")
 
         not_replayable = NotReplayable.from_dict(d.pop("not_replayable"))
 
-
-
-
         newly_denied = CallsAndPeople.from_dict(d.pop("newly_denied"))
-
-
-
 
         newly_allowed = CallsAndPeople.from_dict(d.pop("newly_allowed"))
 
-
-
-
         newly_asking = CallsAndPeople.from_dict(d.pop("newly_asking"))
-
-
-
 
         calls = []
         _calls = d.pop("calls")
-        for calls_item_data in (_calls):
+        for calls_item_data in _calls:
             calls_item = SimulatedCall.from_dict(calls_item_data)
 
-
-
             calls.append(calls_item)
-
 
         not_listed = d.pop("not_listed")
 
@@ -226,4 +186,3 @@ class PolicySimulation:
             calls=calls,
             not_listed=not_listed,
         )
-

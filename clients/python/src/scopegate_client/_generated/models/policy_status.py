@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-PolicyStatus = Literal['draft', 'ended', 'published']
+PolicyStatus = Literal["draft", "ended", "published"]
 
 
 def check_policy_status(value: str) -> PolicyStatus:

@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.json_schema import JsonSchema
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyTemplate:
     """A policy to be filled in."""
-
 
     name: str
     """Its name in paths."""
@@ -37,10 +25,8 @@ class PolicyTemplate:
     parameters: JsonSchema
     """A JSON Schema."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.json_schema import JsonSchema
         name = self.name
 
         title = self.title
@@ -50,19 +36,21 @@ class PolicyTemplate:
         parameters = self.parameters.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "title": title,
-            "description": description,
-            "parameters": parameters,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "title": title,
+                "description": description,
+                "parameters": parameters,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.json_schema import JsonSchema
+
         d = dict(src_dict)
         name = d.pop("name")
 
@@ -72,13 +60,9 @@ class PolicyTemplate:
 
         parameters = JsonSchema.from_dict(d.pop("parameters"))
 
-
-
-
         return cls(
             name=name,
             title=title,
             description=description,
             parameters=parameters,
         )
-

@@ -1,57 +1,41 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.policy_template_parameters import PolicyTemplateParameters
-
-
-
-
-
 
 
 @define(kw_only=True)
 class PolicyTemplateRender:
     """What is to be filled in."""
 
-
     parameters: PolicyTemplateParameters
     """What is filled in, by name: see the `parameters` of the template."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy_template_parameters import PolicyTemplateParameters
         parameters = self.parameters.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "parameters": parameters,
-        })
+        field_dict.update(
+            {
+                "parameters": parameters,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy_template_parameters import PolicyTemplateParameters
+
         d = dict(src_dict)
         parameters = PolicyTemplateParameters.from_dict(d.pop("parameters"))
-
-
-
 
         return cls(
             parameters=parameters,
         )
-

@@ -1,31 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.audit_decision import AuditDecision
-from ..models.audit_decision import check_audit_decision
-from typing import cast
+from ..models.audit_decision import AuditDecision, check_audit_decision
 
 if TYPE_CHECKING:
     from ..models.policy_test_request import PolicyTestRequest
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyTest:
     """A request, and what is to be decided about it by everything that is published, and this policy."""
-
 
     name: str
     """What it shows."""
@@ -36,10 +24,8 @@ class PolicyTest:
     expect: AuditDecision
     """What was decided about a call before it ran."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy_test_request import PolicyTestRequest
         name = self.name
 
         request = self.request.to_dict()
@@ -47,34 +33,29 @@ class PolicyTest:
         expect: str = self.expect
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "request": request,
-            "expect": expect,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "request": request,
+                "expect": expect,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy_test_request import PolicyTestRequest
+
         d = dict(src_dict)
         name = d.pop("name")
 
         request = PolicyTestRequest.from_dict(d.pop("request"))
 
-
-
-
         expect = check_audit_decision(d.pop("expect"))
-
-
-
 
         return cls(
             name=name,
             request=request,
             expect=expect,
         )
-

@@ -1,33 +1,21 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.identity_kind import IdentityKind, check_identity_kind
 from ..types import UNSET, Unset
-
-from ..models.identity_kind import check_identity_kind
-from ..models.identity_kind import IdentityKind
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.identity_attributes import IdentityAttributes
     from ..models.policy_test_owner import PolicyTestOwner
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyTestIdentity:
     """Who asks: an identity as it is, by its id, or one that there need not be."""
-
 
     id: None | str | Unset = UNSET
     """An identity as it is; then nothing else is said of it."""
@@ -44,11 +32,10 @@ class PolicyTestIdentity:
     owner: None | PolicyTestOwner | Unset = UNSET
     """Who answers for it, if it is an agent."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.identity_attributes import IdentityAttributes
         from ..models.policy_test_owner import PolicyTestOwner
+
         id: None | str | Unset
         if isinstance(self.id, Unset):
             id = UNSET
@@ -59,8 +46,6 @@ class PolicyTestIdentity:
         if not isinstance(self.groups, Unset):
             groups = self.groups
 
-
-
         attributes: dict[str, Any] | Unset = UNSET
         if not isinstance(self.attributes, Unset):
             attributes = self.attributes.to_dict()
@@ -68,7 +53,6 @@ class PolicyTestIdentity:
         kind: str | Unset = UNSET
         if not isinstance(self.kind, Unset):
             kind = self.kind
-
 
         owner: dict[str, Any] | None | Unset
         if isinstance(self.owner, Unset):
@@ -79,8 +63,7 @@ class PolicyTestIdentity:
             owner = self.owner
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if id is not UNSET:
             field_dict["id"] = id
         if groups is not UNSET:
@@ -93,13 +76,14 @@ class PolicyTestIdentity:
             field_dict["owner"] = owner
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity_attributes import IdentityAttributes
         from ..models.policy_test_owner import PolicyTestOwner
+
         d = dict(src_dict)
+
         def _parse_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -109,29 +93,21 @@ class PolicyTestIdentity:
 
         id = _parse_id(d.pop("id", UNSET))
 
-
         groups = cast(list[str], d.pop("groups", UNSET))
-
 
         _attributes = d.pop("attributes", UNSET)
         attributes: IdentityAttributes | Unset
-        if isinstance(_attributes,  Unset):
+        if isinstance(_attributes, Unset):
             attributes = UNSET
         else:
             attributes = IdentityAttributes.from_dict(_attributes)
 
-
-
-
         _kind = d.pop("kind", UNSET)
         kind: IdentityKind | Unset
-        if isinstance(_kind,  Unset):
+        if isinstance(_kind, Unset):
             kind = UNSET
         else:
             kind = check_identity_kind(_kind)
-
-
-
 
         def _parse_owner(data: object) -> None | PolicyTestOwner | Unset:
             if data is None:
@@ -143,15 +119,12 @@ class PolicyTestIdentity:
                     raise TypeError()
                 owner_type_0 = PolicyTestOwner.from_dict(data)
 
-
-
                 return owner_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | PolicyTestOwner | Unset, data)
 
         owner = _parse_owner(d.pop("owner", UNSET))
-
 
         return cls(
             id=id,
@@ -160,4 +133,3 @@ class PolicyTestIdentity:
             kind=kind,
             owner=owner,
         )
-

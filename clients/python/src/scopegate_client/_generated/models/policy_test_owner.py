@@ -1,30 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.identity_attributes import IdentityAttributes
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyTestOwner:
     """Who answers for an agent: an identity as it is, by its id, or one that there need not be."""
-
 
     id: None | str | Unset = UNSET
     """An identity as it is; then nothing else is said of it."""
@@ -35,10 +24,8 @@ class PolicyTestOwner:
     attributes: IdentityAttributes | Unset = UNSET
     """What policies can read of an identity beside its groups, by name."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.identity_attributes import IdentityAttributes
         id: None | str | Unset
         if isinstance(self.id, Unset):
             id = UNSET
@@ -49,15 +36,12 @@ class PolicyTestOwner:
         if not isinstance(self.groups, Unset):
             groups = self.groups
 
-
-
         attributes: dict[str, Any] | Unset = UNSET
         if not isinstance(self.attributes, Unset):
             attributes = self.attributes.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if id is not UNSET:
             field_dict["id"] = id
         if groups is not UNSET:
@@ -66,12 +50,13 @@ class PolicyTestOwner:
             field_dict["attributes"] = attributes
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity_attributes import IdentityAttributes
+
         d = dict(src_dict)
+
         def _parse_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -81,23 +66,17 @@ class PolicyTestOwner:
 
         id = _parse_id(d.pop("id", UNSET))
 
-
         groups = cast(list[str], d.pop("groups", UNSET))
-
 
         _attributes = d.pop("attributes", UNSET)
         attributes: IdentityAttributes | Unset
-        if isinstance(_attributes,  Unset):
+        if isinstance(_attributes, Unset):
             attributes = UNSET
         else:
             attributes = IdentityAttributes.from_dict(_attributes)
-
-
-
 
         return cls(
             id=id,
             groups=groups,
             attributes=attributes,
         )
-

@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.policy_test_result import PolicyTestResult
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyTestReport:
     """What came of a policy's tests."""
-
 
     passed: bool
     """Whether all of them passed."""
@@ -31,10 +19,8 @@ class PolicyTestReport:
     results: list[PolicyTestResult]
     """Each test's, in their order."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy_test_result import PolicyTestResult
         passed = self.passed
 
         results = []
@@ -42,35 +28,31 @@ class PolicyTestReport:
             results_item = results_item_data.to_dict()
             results.append(results_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "passed": passed,
-            "results": results,
-        })
+        field_dict.update(
+            {
+                "passed": passed,
+                "results": results,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy_test_result import PolicyTestResult
+
         d = dict(src_dict)
         passed = d.pop("passed")
 
         results = []
         _results = d.pop("results")
-        for results_item_data in (_results):
+        for results_item_data in _results:
             results_item = PolicyTestResult.from_dict(results_item_data)
 
-
-
             results.append(results_item)
-
 
         return cls(
             passed=passed,
             results=results,
         )
-

@@ -2,20 +2,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.policy_action import PolicyAction, check_policy_action
+from ..models.risk import Risk, check_risk
 from ..types import UNSET, Unset
-
-from ..models.policy_action import check_policy_action
-from ..models.policy_action import PolicyAction
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.json_schema import JsonSchema
@@ -25,15 +18,9 @@ if TYPE_CHECKING:
     from ..models.policy_test_identity import PolicyTestIdentity
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyTestRequest:
     """One request, as policies see it. Of a server or tool that exists, what is not said here is as it is."""
-
 
     server: str
     """The slug of the server."""
@@ -71,14 +58,11 @@ class PolicyTestRequest:
     token_depth: int | Unset = 0
     """How many times the token was attenuated."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.json_schema import JsonSchema
         from ..models.labels import Labels
-        from ..models.policy_test_arguments import PolicyTestArguments
-        from ..models.policy_test_client import PolicyTestClient
-        from ..models.policy_test_identity import PolicyTestIdentity
+
         server = self.server
 
         identity: dict[str, Any] | Unset = UNSET
@@ -88,7 +72,6 @@ class PolicyTestRequest:
         action: str | Unset = UNSET
         if not isinstance(self.action, Unset):
             action = self.action
-
 
         tool: None | str | Unset
         if isinstance(self.tool, Unset):
@@ -145,9 +128,11 @@ class PolicyTestRequest:
         token_depth = self.token_depth
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "server": server,
-        })
+        field_dict.update(
+            {
+                "server": server,
+            }
+        )
         if identity is not UNSET:
             field_dict["identity"] = identity
         if action is not UNSET:
@@ -172,7 +157,6 @@ class PolicyTestRequest:
             field_dict["token_depth"] = token_depth
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
@@ -181,28 +165,23 @@ class PolicyTestRequest:
         from ..models.policy_test_arguments import PolicyTestArguments
         from ..models.policy_test_client import PolicyTestClient
         from ..models.policy_test_identity import PolicyTestIdentity
+
         d = dict(src_dict)
         server = d.pop("server")
 
         _identity = d.pop("identity", UNSET)
         identity: PolicyTestIdentity | Unset
-        if isinstance(_identity,  Unset):
+        if isinstance(_identity, Unset):
             identity = UNSET
         else:
             identity = PolicyTestIdentity.from_dict(_identity)
 
-
-
-
         _action = d.pop("action", UNSET)
         action: PolicyAction | Unset
-        if isinstance(_action,  Unset):
+        if isinstance(_action, Unset):
             action = UNSET
         else:
             action = check_policy_action(_action)
-
-
-
 
         def _parse_tool(data: object) -> None | str | Unset:
             if data is None:
@@ -212,7 +191,6 @@ class PolicyTestRequest:
             return cast(None | str | Unset, data)
 
         tool = _parse_tool(d.pop("tool", UNSET))
-
 
         def _parse_labels(data: object) -> Labels | None | Unset:
             if data is None:
@@ -224,15 +202,12 @@ class PolicyTestRequest:
                     raise TypeError()
                 labels_type_0 = Labels.from_dict(data)
 
-
-
                 return labels_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(Labels | None | Unset, data)
 
         labels = _parse_labels(d.pop("labels", UNSET))
-
 
         def _parse_risk(data: object) -> None | Risk | Unset:
             if data is None:
@@ -244,15 +219,12 @@ class PolicyTestRequest:
                     raise TypeError()
                 risk_type_0 = check_risk(data)
 
-
-
                 return risk_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | Risk | Unset, data)
 
         risk = _parse_risk(d.pop("risk", UNSET))
-
 
         def _parse_input_schema(data: object) -> JsonSchema | None | Unset:
             if data is None:
@@ -264,8 +236,6 @@ class PolicyTestRequest:
                     raise TypeError()
                 input_schema_type_0 = JsonSchema.from_dict(data)
 
-
-
                 return input_schema_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -273,16 +243,12 @@ class PolicyTestRequest:
 
         input_schema = _parse_input_schema(d.pop("input_schema", UNSET))
 
-
         _arguments = d.pop("arguments", UNSET)
         arguments: PolicyTestArguments | Unset
-        if isinstance(_arguments,  Unset):
+        if isinstance(_arguments, Unset):
             arguments = UNSET
         else:
             arguments = PolicyTestArguments.from_dict(_arguments)
-
-
-
 
         def _parse_time(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -294,15 +260,12 @@ class PolicyTestRequest:
                     raise TypeError()
                 time_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return time_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         time = _parse_time(d.pop("time", UNSET))
-
 
         def _parse_ip(data: object) -> None | str | Unset:
             if data is None:
@@ -313,16 +276,12 @@ class PolicyTestRequest:
 
         ip = _parse_ip(d.pop("ip", UNSET))
 
-
         _client = d.pop("client", UNSET)
         client: PolicyTestClient | Unset
-        if isinstance(_client,  Unset):
+        if isinstance(_client, Unset):
             client = UNSET
         else:
             client = PolicyTestClient.from_dict(_client)
-
-
-
 
         token_depth = d.pop("token_depth", UNSET)
 
@@ -340,4 +299,3 @@ class PolicyTestRequest:
             client=client,
             token_depth=token_depth,
         )
-

@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.audit_decision import AuditDecision
-from ..models.audit_decision import check_audit_decision
-from typing import cast
-
-
-
-
-
-
+from ..models.audit_decision import AuditDecision, check_audit_decision
 
 
 @define(kw_only=True)
 class PolicyTestResult:
     """What came of one test."""
-
 
     name: str
     """What it was to show."""
@@ -43,7 +30,6 @@ class PolicyTestResult:
     policy_ids: list[str]
     """The policies that decided."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         name = self.name
@@ -58,19 +44,18 @@ class PolicyTestResult:
 
         policy_ids = self.policy_ids
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "passed": passed,
-            "expected": expected,
-            "decision": decision,
-            "reason_code": reason_code,
-            "policy_ids": policy_ids,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "passed": passed,
+                "expected": expected,
+                "decision": decision,
+                "reason_code": reason_code,
+                "policy_ids": policy_ids,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -82,18 +67,11 @@ class PolicyTestResult:
 
         expected = check_audit_decision(d.pop("expected"))
 
-
-
-
         decision = check_audit_decision(d.pop("decision"))
-
-
-
 
         reason_code = d.pop("reason_code")
 
         policy_ids = cast(list[str], d.pop("policy_ids"))
-
 
         return cls(
             name=name,
@@ -103,4 +81,3 @@ class PolicyTestResult:
             reason_code=reason_code,
             policy_ids=policy_ids,
         )
-

@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.policy_mode import PolicyMode, check_policy_mode
 from ..types import UNSET, Unset
-
-from ..models.policy_mode import check_policy_mode
-from ..models.policy_mode import PolicyMode
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.policy_test import PolicyTest
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyUpdate:
     """What may change of a policy's draft; what is published stays as it is until the next publish."""
-
 
     name: str | Unset = UNSET
     """Unique among the policies that are not ended, whatever its case."""
@@ -43,10 +31,8 @@ class PolicyUpdate:
     tests: list[PolicyTest] | Unset = UNSET
     """The tests of the draft."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy_test import PolicyTest
         name = self.name
 
         description: None | str | Unset
@@ -61,7 +47,6 @@ class PolicyUpdate:
         if not isinstance(self.mode, Unset):
             mode = self.mode
 
-
         tests: list[dict[str, Any]] | Unset = UNSET
         if not isinstance(self.tests, Unset):
             tests = []
@@ -69,11 +54,8 @@ class PolicyUpdate:
                 tests_item = tests_item_data.to_dict()
                 tests.append(tests_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if name is not UNSET:
             field_dict["name"] = name
         if description is not UNSET:
@@ -86,11 +68,11 @@ class PolicyUpdate:
             field_dict["tests"] = tests
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy_test import PolicyTest
+
         d = dict(src_dict)
         name = d.pop("name", UNSET)
 
@@ -103,18 +85,14 @@ class PolicyUpdate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         text = d.pop("text", UNSET)
 
         _mode = d.pop("mode", UNSET)
         mode: PolicyMode | Unset
-        if isinstance(_mode,  Unset):
+        if isinstance(_mode, Unset):
             mode = UNSET
         else:
             mode = check_policy_mode(_mode)
-
-
-
 
         _tests = d.pop("tests", UNSET)
         tests: list[PolicyTest] | Unset = UNSET
@@ -123,10 +101,7 @@ class PolicyUpdate:
             for tests_item_data in _tests:
                 tests_item = PolicyTest.from_dict(tests_item_data)
 
-
-
                 tests.append(tests_item)
-
 
         return cls(
             name=name,
@@ -135,4 +110,3 @@ class PolicyUpdate:
             mode=mode,
             tests=tests,
         )
-

@@ -2,31 +2,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.policy_mode import check_policy_mode
-from ..models.policy_mode import PolicyMode
-from typing import cast
-import datetime
+from ..models.policy_mode import PolicyMode, check_policy_mode
 
 if TYPE_CHECKING:
     from ..models.policy_test import PolicyTest
 
 
-
-
-
-
-
 @define(kw_only=True)
 class PolicyVersion:
     """What was published of a policy, and from when until when it decided."""
-
 
     version: int
     """Its number: the first that was published is 1."""
@@ -49,10 +37,8 @@ class PolicyVersion:
     valid_to: datetime.datetime | None
     """Until when it decided; null: it still does."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.policy_test import PolicyTest
         version = self.version
 
         name = self.name
@@ -66,8 +52,6 @@ class PolicyVersion:
             tests_item = tests_item_data.to_dict()
             tests.append(tests_item)
 
-
-
         valid_from = self.valid_from.isoformat()
 
         valid_to: None | str
@@ -77,22 +61,24 @@ class PolicyVersion:
             valid_to = self.valid_to
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "version": version,
-            "name": name,
-            "text": text,
-            "mode": mode,
-            "tests": tests,
-            "valid_from": valid_from,
-            "valid_to": valid_to,
-        })
+        field_dict.update(
+            {
+                "version": version,
+                "name": name,
+                "text": text,
+                "mode": mode,
+                "tests": tests,
+                "valid_from": valid_from,
+                "valid_to": valid_to,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.policy_test import PolicyTest
+
         d = dict(src_dict)
         version = d.pop("version")
 
@@ -102,23 +88,14 @@ class PolicyVersion:
 
         mode = check_policy_mode(d.pop("mode"))
 
-
-
-
         tests = []
         _tests = d.pop("tests")
-        for tests_item_data in (_tests):
+        for tests_item_data in _tests:
             tests_item = PolicyTest.from_dict(tests_item_data)
-
-
 
             tests.append(tests_item)
 
-
         valid_from = datetime.datetime.fromisoformat(d.pop("valid_from"))
-
-
-
 
         def _parse_valid_to(data: object) -> datetime.datetime | None:
             if data is None:
@@ -128,15 +105,12 @@ class PolicyVersion:
                     raise TypeError()
                 valid_to_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return valid_to_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         valid_to = _parse_valid_to(d.pop("valid_to"))
-
 
         return cls(
             version=version,
@@ -147,4 +121,3 @@ class PolicyVersion:
             valid_from=valid_from,
             valid_to=valid_to,
         )
-

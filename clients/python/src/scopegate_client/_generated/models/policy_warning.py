@@ -1,26 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class PolicyWarning:
     """Something about a policy that may not be what was meant. It can be published all the same."""
-
 
     code: str
     """What it is, stable, snake_case."""
@@ -34,7 +22,6 @@ class PolicyWarning:
     column: int
     """The column in the text, from 1."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         code = self.code
@@ -46,14 +33,15 @@ class PolicyWarning:
         column = self.column
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "code": code,
-            "detail": detail,
-            "line": line,
-            "column": column,
-        })
+        field_dict.update(
+            {
+                "code": code,
+                "detail": detail,
+                "line": line,
+                "column": column,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -73,4 +61,3 @@ class PolicyWarning:
             line=line,
             column=column,
         )
-

@@ -1,30 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.problem_error import ProblemError
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Problem:
     """RFC 9457 problem details."""
-
 
     type: str
     """A page of the documentation for this code."""
@@ -50,10 +39,8 @@ class Problem:
     errors: list[ProblemError] | Unset = UNSET
     """The fields that are not acceptable."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.problem_error import ProblemError
         type_ = self.type
 
         title = self.title
@@ -75,27 +62,27 @@ class Problem:
                 errors_item = errors_item_data.to_dict()
                 errors.append(errors_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "type": type_,
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "instance": instance,
-            "code": code,
-            "request_id": request_id,
-        })
+        field_dict.update(
+            {
+                "type": type_,
+                "title": title,
+                "status": status,
+                "detail": detail,
+                "instance": instance,
+                "code": code,
+                "request_id": request_id,
+            }
+        )
         if errors is not UNSET:
             field_dict["errors"] = errors
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.problem_error import ProblemError
+
         d = dict(src_dict)
         type_ = d.pop("type")
 
@@ -118,10 +105,7 @@ class Problem:
             for errors_item_data in _errors:
                 errors_item = ProblemError.from_dict(errors_item_data)
 
-
-
                 errors.append(errors_item)
-
 
         return cls(
             type=type_,
@@ -133,4 +117,3 @@ class Problem:
             request_id=request_id,
             errors=errors,
         )
-

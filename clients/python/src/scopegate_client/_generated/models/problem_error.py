@@ -1,28 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ProblemError:
     """One wrong field."""
-
 
     pointer: str
     """JSON pointer into the body (RFC 6901), or `?name` of a query parameter."""
@@ -38,7 +26,6 @@ class ProblemError:
 
     column: int | None | Unset = UNSET
     """In a text of several lines, the column, from 1."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -61,17 +48,18 @@ class ProblemError:
             column = self.column
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "pointer": pointer,
-            "code": code,
-            "detail": detail,
-        })
+        field_dict.update(
+            {
+                "pointer": pointer,
+                "code": code,
+                "detail": detail,
+            }
+        )
         if line is not UNSET:
             field_dict["line"] = line
         if column is not UNSET:
             field_dict["column"] = column
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -92,7 +80,6 @@ class ProblemError:
 
         line = _parse_line(d.pop("line", UNSET))
 
-
         def _parse_column(data: object) -> int | None | Unset:
             if data is None:
                 return data
@@ -102,7 +89,6 @@ class ProblemError:
 
         column = _parse_column(d.pop("column", UNSET))
 
-
         return cls(
             pointer=pointer,
             code=code,
@@ -110,4 +96,3 @@ class ProblemError:
             line=line,
             column=column,
         )
-

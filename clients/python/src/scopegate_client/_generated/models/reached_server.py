@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.access_decision import AccessDecision
-from ..models.access_decision import check_access_decision
-from typing import cast
+from ..models.access_decision import AccessDecision, check_access_decision
 
 if TYPE_CHECKING:
     from ..models.access_reason import AccessReason
     from ..models.reached_tool import ReachedTool
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ReachedServer:
     """A server within reach, and why, with those of its tools that are."""
-
 
     decision: AccessDecision
     """What a call is met with now: it runs, or somebody has to approve it first."""
@@ -65,11 +53,10 @@ class ReachedServer:
     prompts: AccessReason | None
     """Why its prompts are within reach; null when they are not."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.access_reason import AccessReason
-        from ..models.reached_tool import ReachedTool
+
         decision: str = self.decision
 
         reason_code = self.reason_code
@@ -81,13 +68,9 @@ class ReachedServer:
 
         policy_ids = self.policy_ids
 
-
-
         any_call = self.any_call
 
         approver_groups = self.approver_groups
-
-
 
         server_id = self.server_id
 
@@ -97,8 +80,6 @@ class ReachedServer:
         for tools_item_data in self.tools:
             tools_item = tools_item_data.to_dict()
             tools.append(tools_item)
-
-
 
         resources: dict[str, Any] | None
         if isinstance(self.resources, AccessReason):
@@ -113,33 +94,32 @@ class ReachedServer:
             prompts = self.prompts
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "decision": decision,
-            "reason_code": reason_code,
-            "grant_id": grant_id,
-            "group_id": group_id,
-            "policy_ids": policy_ids,
-            "any_call": any_call,
-            "approver_groups": approver_groups,
-            "server_id": server_id,
-            "slug": slug,
-            "tools": tools,
-            "resources": resources,
-            "prompts": prompts,
-        })
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "grant_id": grant_id,
+                "group_id": group_id,
+                "policy_ids": policy_ids,
+                "any_call": any_call,
+                "approver_groups": approver_groups,
+                "server_id": server_id,
+                "slug": slug,
+                "tools": tools,
+                "resources": resources,
+                "prompts": prompts,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.access_reason import AccessReason
         from ..models.reached_tool import ReachedTool
+
         d = dict(src_dict)
         decision = check_access_decision(d.pop("decision"))
-
-
-
 
         reason_code = d.pop("reason_code")
 
@@ -152,14 +132,11 @@ class ReachedServer:
 
         group_id = _parse_group_id(d.pop("group_id"))
 
-
         policy_ids = cast(list[str], d.pop("policy_ids"))
-
 
         any_call = d.pop("any_call")
 
         approver_groups = cast(list[str], d.pop("approver_groups"))
-
 
         server_id = d.pop("server_id")
 
@@ -167,13 +144,10 @@ class ReachedServer:
 
         tools = []
         _tools = d.pop("tools")
-        for tools_item_data in (_tools):
+        for tools_item_data in _tools:
             tools_item = ReachedTool.from_dict(tools_item_data)
 
-
-
             tools.append(tools_item)
-
 
         def _parse_resources(data: object) -> AccessReason | None:
             if data is None:
@@ -183,15 +157,12 @@ class ReachedServer:
                     raise TypeError()
                 resources_type_0 = AccessReason.from_dict(data)
 
-
-
                 return resources_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AccessReason | None, data)
 
         resources = _parse_resources(d.pop("resources"))
-
 
         def _parse_prompts(data: object) -> AccessReason | None:
             if data is None:
@@ -201,15 +172,12 @@ class ReachedServer:
                     raise TypeError()
                 prompts_type_0 = AccessReason.from_dict(data)
 
-
-
                 return prompts_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(AccessReason | None, data)
 
         prompts = _parse_prompts(d.pop("prompts"))
-
 
         return cls(
             decision=decision,
@@ -225,4 +193,3 @@ class ReachedServer:
             resources=resources,
             prompts=prompts,
         )
-

@@ -1,31 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.access_decision import AccessDecision
-from ..models.access_decision import check_access_decision
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from typing import cast
-
-
-
-
-
-
+from ..models.access_decision import AccessDecision, check_access_decision
+from ..models.risk import Risk, check_risk
 
 
 @define(kw_only=True)
 class ReachedTool:
     """A tool within reach, and why."""
-
 
     decision: AccessDecision
     """What a call is met with now: it runs, or somebody has to approve it first."""
@@ -58,7 +44,6 @@ class ReachedTool:
     risk: Risk
     """What a call may do to the world."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         decision: str = self.decision
@@ -72,13 +57,9 @@ class ReachedTool:
 
         policy_ids = self.policy_ids
 
-
-
         any_call = self.any_call
 
         approver_groups = self.approver_groups
-
-
 
         tool_id = self.tool_id
 
@@ -87,29 +68,27 @@ class ReachedTool:
         risk: str = self.risk
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "decision": decision,
-            "reason_code": reason_code,
-            "grant_id": grant_id,
-            "group_id": group_id,
-            "policy_ids": policy_ids,
-            "any_call": any_call,
-            "approver_groups": approver_groups,
-            "tool_id": tool_id,
-            "name": name,
-            "risk": risk,
-        })
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "grant_id": grant_id,
+                "group_id": group_id,
+                "policy_ids": policy_ids,
+                "any_call": any_call,
+                "approver_groups": approver_groups,
+                "tool_id": tool_id,
+                "name": name,
+                "risk": risk,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         decision = check_access_decision(d.pop("decision"))
-
-
-
 
         reason_code = d.pop("reason_code")
 
@@ -122,23 +101,17 @@ class ReachedTool:
 
         group_id = _parse_group_id(d.pop("group_id"))
 
-
         policy_ids = cast(list[str], d.pop("policy_ids"))
-
 
         any_call = d.pop("any_call")
 
         approver_groups = cast(list[str], d.pop("approver_groups"))
-
 
         tool_id = d.pop("tool_id")
 
         name = d.pop("name")
 
         risk = check_risk(d.pop("risk"))
-
-
-
 
         return cls(
             decision=decision,
@@ -152,4 +125,3 @@ class ReachedTool:
             name=name,
             risk=risk,
         )
-

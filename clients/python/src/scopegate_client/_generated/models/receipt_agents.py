@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ReceiptAgents:
     """What became of the agents that the person answered for."""
-
 
     suspended: list[str]
     """Nobody answers for these."""
@@ -35,16 +22,11 @@ class ReceiptAgents:
     heir_not_active: None | str
     """Who should have had them, and could not when the time came: they were suspended instead."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         suspended = self.suspended
 
-
-
         transferred = self.transferred
-
-
 
         transferred_to: None | str
         transferred_to = self.transferred_to
@@ -53,14 +35,15 @@ class ReceiptAgents:
         heir_not_active = self.heir_not_active
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "suspended": suspended,
-            "transferred": transferred,
-            "transferred_to": transferred_to,
-            "heir_not_active": heir_not_active,
-        })
+        field_dict.update(
+            {
+                "suspended": suspended,
+                "transferred": transferred,
+                "transferred_to": transferred_to,
+                "heir_not_active": heir_not_active,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -68,9 +51,7 @@ class ReceiptAgents:
         d = dict(src_dict)
         suspended = cast(list[str], d.pop("suspended"))
 
-
         transferred = cast(list[str], d.pop("transferred"))
-
 
         def _parse_transferred_to(data: object) -> None | str:
             if data is None:
@@ -79,7 +60,6 @@ class ReceiptAgents:
 
         transferred_to = _parse_transferred_to(d.pop("transferred_to"))
 
-
         def _parse_heir_not_active(data: object) -> None | str:
             if data is None:
                 return data
@@ -87,11 +67,9 @@ class ReceiptAgents:
 
         heir_not_active = _parse_heir_not_active(d.pop("heir_not_active"))
 
-
         return cls(
             suspended=suspended,
             transferred=transferred,
             transferred_to=transferred_to,
             heir_not_active=heir_not_active,
         )
-

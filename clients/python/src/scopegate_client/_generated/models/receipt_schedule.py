@@ -2,29 +2,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.offboarded_by import OffboardedBy
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ReceiptSchedule:
     """The offboarding that was set for later and came due."""
-
 
     id: str
     """The id of an offboarding that is set for later."""
@@ -35,10 +23,8 @@ class ReceiptSchedule:
     scheduled_by: OffboardedBy
     """Who asked for an offboarding."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.offboarded_by import OffboardedBy
         id = self.id
 
         effective_at = self.effective_at.isoformat()
@@ -46,34 +32,29 @@ class ReceiptSchedule:
         scheduled_by = self.scheduled_by.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "effective_at": effective_at,
-            "scheduled_by": scheduled_by,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "effective_at": effective_at,
+                "scheduled_by": scheduled_by,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.offboarded_by import OffboardedBy
+
         d = dict(src_dict)
         id = d.pop("id")
 
         effective_at = datetime.datetime.fromisoformat(d.pop("effective_at"))
 
-
-
-
         scheduled_by = OffboardedBy.from_dict(d.pop("scheduled_by"))
-
-
-
 
         return cls(
             id=id,
             effective_at=effective_at,
             scheduled_by=scheduled_by,
         )
-

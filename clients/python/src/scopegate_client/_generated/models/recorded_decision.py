@@ -2,29 +2,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.audit_decision import AuditDecision
-from ..models.audit_decision import check_audit_decision
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.audit_decision import AuditDecision, check_audit_decision
 
 
 @define(kw_only=True)
 class RecordedDecision:
     """What was decided and recorded then."""
-
 
     event_id: str
     """The id of an audit event."""
@@ -44,7 +31,6 @@ class RecordedDecision:
     policy_ids: list[str]
     """The policies that decided."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         event_id = self.event_id
@@ -61,19 +47,18 @@ class RecordedDecision:
 
         policy_ids = self.policy_ids
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "event_id": event_id,
-            "time": time,
-            "decision": decision,
-            "reason_code": reason_code,
-            "grant_id": grant_id,
-            "policy_ids": policy_ids,
-        })
+        field_dict.update(
+            {
+                "event_id": event_id,
+                "time": time,
+                "decision": decision,
+                "reason_code": reason_code,
+                "grant_id": grant_id,
+                "policy_ids": policy_ids,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -83,13 +68,7 @@ class RecordedDecision:
 
         time = datetime.datetime.fromisoformat(d.pop("time"))
 
-
-
-
         decision = check_audit_decision(d.pop("decision"))
-
-
-
 
         def _parse_reason_code(data: object) -> None | str:
             if data is None:
@@ -98,7 +77,6 @@ class RecordedDecision:
 
         reason_code = _parse_reason_code(d.pop("reason_code"))
 
-
         def _parse_grant_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -106,9 +84,7 @@ class RecordedDecision:
 
         grant_id = _parse_grant_id(d.pop("grant_id"))
 
-
         policy_ids = cast(list[str], d.pop("policy_ids"))
-
 
         return cls(
             event_id=event_id,
@@ -118,4 +94,3 @@ class RecordedDecision:
             grant_id=grant_id,
             policy_ids=policy_ids,
         )
-

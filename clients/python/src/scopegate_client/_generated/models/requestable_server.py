@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.requestable_tool import RequestableTool
 
 
-
-
-
-
-
 @define(kw_only=True)
 class RequestableServer:
     """A server that can be asked for."""
-
 
     id: str
     """The id of a server."""
@@ -40,10 +28,8 @@ class RequestableServer:
     tools: list[RequestableTool]
     """Its active tools, by name."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.requestable_tool import RequestableTool
         id = self.id
 
         slug = self.slug
@@ -58,23 +44,23 @@ class RequestableServer:
             tools_item = tools_item_data.to_dict()
             tools.append(tools_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "slug": slug,
-            "name": name,
-            "description": description,
-            "tools": tools,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "slug": slug,
+                "name": name,
+                "description": description,
+                "tools": tools,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.requestable_tool import RequestableTool
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -89,16 +75,12 @@ class RequestableServer:
 
         description = _parse_description(d.pop("description"))
 
-
         tools = []
         _tools = d.pop("tools")
-        for tools_item_data in (_tools):
+        for tools_item_data in _tools:
             tools_item = RequestableTool.from_dict(tools_item_data)
 
-
-
             tools.append(tools_item)
-
 
         return cls(
             id=id,
@@ -107,4 +89,3 @@ class RequestableServer:
             description=description,
             tools=tools,
         )
-

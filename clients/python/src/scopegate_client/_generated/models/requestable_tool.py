@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from typing import cast
-
-
-
-
-
-
+from ..models.risk import Risk, check_risk
 
 
 @define(kw_only=True)
 class RequestableTool:
     """A tool that can be asked for."""
-
 
     name: str
     """Its name on the server."""
@@ -33,7 +20,6 @@ class RequestableTool:
 
     risk: Risk
     """What a call may do to the world."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -45,13 +31,14 @@ class RequestableTool:
         risk: str = self.risk
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "title": title,
-            "risk": risk,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "title": title,
+                "risk": risk,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -66,15 +53,10 @@ class RequestableTool:
 
         title = _parse_title(d.pop("title"))
 
-
         risk = check_risk(d.pop("risk"))
-
-
-
 
         return cls(
             name=name,
             title=title,
             risk=risk,
         )
-

@@ -1,27 +1,14 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class RevokedTokens:
     """What ended, or would end under `dry_run`."""
-
 
     tokens: list[str]
     """The tokens."""
@@ -29,22 +16,20 @@ class RevokedTokens:
     in_flight: int
     """Calls of these tokens that were running; they are cut."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         tokens = self.tokens
 
-
-
         in_flight = self.in_flight
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "tokens": tokens,
-            "in_flight": in_flight,
-        })
+        field_dict.update(
+            {
+                "tokens": tokens,
+                "in_flight": in_flight,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -52,11 +37,9 @@ class RevokedTokens:
         d = dict(src_dict)
         tokens = cast(list[str], d.pop("tokens"))
 
-
         in_flight = d.pop("in_flight")
 
         return cls(
             tokens=tokens,
             in_flight=in_flight,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-Risk = Literal['destructive', 'read', 'unknown', 'write']
+Risk = Literal["destructive", "read", "unknown", "write"]
 
 
 def check_risk(value: str) -> Risk:

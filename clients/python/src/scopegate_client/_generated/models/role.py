@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-Role = Literal['admin', 'approver', 'auditor', 'issuer', 'owner', 'provisioner']
+Role = Literal["admin", "approver", "auditor", "issuer", "owner", "provisioner"]
 
 
 def check_role(value: str) -> Role:

@@ -1,36 +1,21 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.role import check_role
-from ..models.role import Role
-from typing import cast
-from typing import Literal, cast
-
-
-
-
-
-
+from ..models.role import Role, check_role
 
 
 @define(kw_only=True)
 class RoleAssignment:
     """A role of an administrator, and within what."""
 
-
     role: Role
     """What a caller may do at the API, strongest first."""
 
-    within: Literal['all'] = 'all'
-
+    within: Literal["all"] = "all"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -39,12 +24,13 @@ class RoleAssignment:
         within = self.within
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "role": role,
-            "within": within,
-        })
+        field_dict.update(
+            {
+                "role": role,
+                "within": within,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -52,15 +38,11 @@ class RoleAssignment:
         d = dict(src_dict)
         role = check_role(d.pop("role"))
 
-
-
-
-        within = cast(Literal['all'] , d.pop("within"))
-        if within != 'all':
+        within = cast(Literal["all"], d.pop("within"))
+        if within != "all":
             raise ValueError(f"within must match const 'all', got '{within}'")
 
         return cls(
             role=role,
             within=within,
         )
-

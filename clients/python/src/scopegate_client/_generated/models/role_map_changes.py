@@ -1,28 +1,13 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
-from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from ..models.role import check_role
-from ..models.role import Role
-from typing import cast
-
-
-
-
-
-
+from ..models.role import Role, check_role
 
 
 class RoleMapChanges(dict[str, None | Role]):
     """Roles to set by value of the role claim; a null takes the value out."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -34,6 +19,7 @@ class RoleMapChanges(dict[str, None | Role]):
 
         made = cls()
         for name, data in src_dict.items():
+
             def _parse_additional_property(data: object) -> None | Role:
                 if data is None:
                     return data
@@ -41,8 +27,6 @@ class RoleMapChanges(dict[str, None | Role]):
                     if not isinstance(data, str):
                         raise TypeError()
                     additional_property_type_0 = check_role(data)
-
-
 
                     return additional_property_type_0
                 except (TypeError, ValueError, AttributeError, KeyError):

@@ -2,31 +2,22 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.scheduled_offboarding_status import check_scheduled_offboarding_status
-from ..models.scheduled_offboarding_status import ScheduledOffboardingStatus
-from typing import cast
-import datetime
+from ..models.scheduled_offboarding_status import (
+    ScheduledOffboardingStatus,
+    check_scheduled_offboarding_status,
+)
 
 if TYPE_CHECKING:
     from ..models.offboarded_by import OffboardedBy
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ScheduledOffboarding:
     """An offboarding that is set for later."""
-
 
     id: str
     """The id of an offboarding that is set for later."""
@@ -64,10 +55,8 @@ class ScheduledOffboarding:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.offboarded_by import OffboardedBy
         id = self.id
 
         identity_id = self.identity_id
@@ -100,36 +89,35 @@ class ScheduledOffboarding:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "identity_id": identity_id,
-            "effective_at": effective_at,
-            "reason": reason,
-            "transfer_agents_to": transfer_agents_to,
-            "status": status,
-            "requested_by": requested_by,
-            "finished_at": finished_at,
-            "receipt_id": receipt_id,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "identity_id": identity_id,
+                "effective_at": effective_at,
+                "reason": reason,
+                "transfer_agents_to": transfer_agents_to,
+                "status": status,
+                "requested_by": requested_by,
+                "finished_at": finished_at,
+                "receipt_id": receipt_id,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.offboarded_by import OffboardedBy
+
         d = dict(src_dict)
         id = d.pop("id")
 
         identity_id = d.pop("identity_id")
 
         effective_at = datetime.datetime.fromisoformat(d.pop("effective_at"))
-
-
-
 
         def _parse_reason(data: object) -> None | str:
             if data is None:
@@ -138,7 +126,6 @@ class ScheduledOffboarding:
 
         reason = _parse_reason(d.pop("reason"))
 
-
         def _parse_transfer_agents_to(data: object) -> None | str:
             if data is None:
                 return data
@@ -146,16 +133,9 @@ class ScheduledOffboarding:
 
         transfer_agents_to = _parse_transfer_agents_to(d.pop("transfer_agents_to"))
 
-
         status = check_scheduled_offboarding_status(d.pop("status"))
 
-
-
-
         requested_by = OffboardedBy.from_dict(d.pop("requested_by"))
-
-
-
 
         def _parse_finished_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -165,15 +145,12 @@ class ScheduledOffboarding:
                     raise TypeError()
                 finished_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return finished_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         finished_at = _parse_finished_at(d.pop("finished_at"))
-
 
         def _parse_receipt_id(data: object) -> None | str:
             if data is None:
@@ -182,16 +159,9 @@ class ScheduledOffboarding:
 
         receipt_id = _parse_receipt_id(d.pop("receipt_id"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -209,4 +179,3 @@ class ScheduledOffboarding:
             updated_at=updated_at,
             revision=revision,
         )
-

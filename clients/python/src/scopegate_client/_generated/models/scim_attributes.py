@@ -1,26 +1,12 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
-
-from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
+from typing import Any, Self
 
 
 class ScimAttributes(dict[str, Any]):
     """Attributes of identities, which policies read, and the SCIM attribute path that each has its value
     from."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

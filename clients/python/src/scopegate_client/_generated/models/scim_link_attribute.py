@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ScimLinkAttribute = Literal['externalId', 'none', 'userName']
+ScimLinkAttribute = Literal["externalId", "none", "userName"]
 
 
 def check_scim_link_attribute(value: str) -> ScimLinkAttribute:

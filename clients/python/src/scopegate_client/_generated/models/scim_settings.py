@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.scim_link_attribute import ScimLinkAttribute, check_scim_link_attribute
 from ..types import UNSET, Unset
-
-from ..models.scim_link_attribute import check_scim_link_attribute
-from ..models.scim_link_attribute import ScimLinkAttribute
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.scim_attributes import ScimAttributes
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ScimSettings:
     """Who provisions people and groups by SCIM, and what becomes of their attributes."""
-
 
     service_account_id: str
     """The service account that calls `/scim/v2`: of one provider each, whose users are its own."""
@@ -40,62 +28,54 @@ class ScimSettings:
     """Attributes of identities, which policies read, and the SCIM attribute path that each has its value
     from."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.scim_attributes import ScimAttributes
         service_account_id = self.service_account_id
 
         link_attribute: str | Unset = UNSET
         if not isinstance(self.link_attribute, Unset):
             link_attribute = self.link_attribute
 
-
         attributes: dict[str, Any] | Unset = UNSET
         if not isinstance(self.attributes, Unset):
             attributes = self.attributes.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "service_account_id": service_account_id,
-        })
+        field_dict.update(
+            {
+                "service_account_id": service_account_id,
+            }
+        )
         if link_attribute is not UNSET:
             field_dict["link_attribute"] = link_attribute
         if attributes is not UNSET:
             field_dict["attributes"] = attributes
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.scim_attributes import ScimAttributes
+
         d = dict(src_dict)
         service_account_id = d.pop("service_account_id")
 
         _link_attribute = d.pop("link_attribute", UNSET)
         link_attribute: ScimLinkAttribute | Unset
-        if isinstance(_link_attribute,  Unset):
+        if isinstance(_link_attribute, Unset):
             link_attribute = UNSET
         else:
             link_attribute = check_scim_link_attribute(_link_attribute)
 
-
-
-
         _attributes = d.pop("attributes", UNSET)
         attributes: ScimAttributes | Unset
-        if isinstance(_attributes,  Unset):
+        if isinstance(_attributes, Unset):
             attributes = UNSET
         else:
             attributes = ScimAttributes.from_dict(_attributes)
-
-
-
 
         return cls(
             service_account_id=service_account_id,
             link_attribute=link_attribute,
             attributes=attributes,
         )
-

@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.all_servers import AllServers
@@ -21,16 +16,10 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ScopeEntry:
     """One line of a listed scope. ``resources`` and ``prompts`` are true by default when the tools are
     all."""
-
 
     servers: AllServers | ServersByIds | ServersByLabels
     """Which servers: by id, by the labels that they carry, or all."""
@@ -44,15 +33,13 @@ class ScopeEntry:
     prompts: bool | None | Unset = UNSET
     """Reaches the servers' prompts."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.all_servers import AllServers
         from ..models.all_tools import AllTools
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         servers: dict[str, Any]
         if isinstance(self.servers, ServersByIds):
             servers = self.servers.to_dict()
@@ -61,7 +48,6 @@ class ScopeEntry:
         else:
             servers = self.servers.to_dict()
 
-
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -69,7 +55,6 @@ class ScopeEntry:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         resources: bool | None | Unset
         if isinstance(self.resources, Unset):
@@ -84,16 +69,17 @@ class ScopeEntry:
             prompts = self.prompts
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "servers": servers,
-            "tools": tools,
-        })
+        field_dict.update(
+            {
+                "servers": servers,
+                "tools": tools,
+            }
+        )
         if resources is not UNSET:
             field_dict["resources"] = resources
         if prompts is not UNSET:
             field_dict["prompts"] = prompts
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -104,14 +90,14 @@ class ScopeEntry:
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
+
         def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
-
-
 
                 return componentsschemas_server_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -121,8 +107,6 @@ class ScopeEntry:
                     raise TypeError()
                 componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
 
-
-
                 return componentsschemas_server_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -130,20 +114,15 @@ class ScopeEntry:
                 raise TypeError()
             componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
 
-
-
             return componentsschemas_server_selector_type_2
 
         servers = _parse_servers(d.pop("servers"))
-
 
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -153,8 +132,6 @@ class ScopeEntry:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -162,12 +139,9 @@ class ScopeEntry:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
-
 
         def _parse_resources(data: object) -> bool | None | Unset:
             if data is None:
@@ -178,7 +152,6 @@ class ScopeEntry:
 
         resources = _parse_resources(d.pop("resources", UNSET))
 
-
         def _parse_prompts(data: object) -> bool | None | Unset:
             if data is None:
                 return data
@@ -188,11 +161,9 @@ class ScopeEntry:
 
         prompts = _parse_prompts(d.pop("prompts", UNSET))
 
-
         return cls(
             servers=servers,
             tools=tools,
             resources=resources,
             prompts=prompts,
         )
-

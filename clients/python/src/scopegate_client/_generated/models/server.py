@@ -2,25 +2,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.instructions_state import check_instructions_state
-from ..models.instructions_state import InstructionsState
-from ..models.keep_arguments import check_keep_arguments
-from ..models.keep_arguments import KeepArguments
-from ..models.new_tools import check_new_tools
-from ..models.new_tools import NewTools
-from ..models.server_status import check_server_status
-from ..models.server_status import ServerStatus
-from ..models.transport import check_transport
-from ..models.transport import Transport
-from typing import cast
-import datetime
+from ..models.instructions_state import InstructionsState, check_instructions_state
+from ..models.keep_arguments import KeepArguments, check_keep_arguments
+from ..models.new_tools import NewTools, check_new_tools
+from ..models.server_status import ServerStatus, check_server_status
+from ..models.transport import Transport, check_transport
 
 if TYPE_CHECKING:
     from ..models.credential_summary import CredentialSummary
@@ -28,15 +18,9 @@ if TYPE_CHECKING:
     from ..models.server_sync import ServerSync
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Server:
     """An MCP server as registered."""
-
 
     id: str
     """The id of a server."""
@@ -108,12 +92,10 @@ class Server:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.credential_summary import CredentialSummary
-        from ..models.labels import Labels
-        from ..models.server_sync import ServerSync
+
         id = self.id
 
         slug = self.slug
@@ -140,14 +122,12 @@ class Server:
         if isinstance(self.args, list):
             args = self.args
 
-
         else:
             args = self.args
 
         env_names: list[str] | None
         if isinstance(self.env_names, list):
             env_names = self.env_names
-
 
         else:
             env_names = self.env_names
@@ -185,33 +165,34 @@ class Server:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "slug": slug,
-            "name": name,
-            "description": description,
-            "labels": labels,
-            "owner_group_id": owner_group_id,
-            "transport": transport,
-            "url": url,
-            "command": command,
-            "args": args,
-            "env_names": env_names,
-            "status": status,
-            "new_tools": new_tools,
-            "keep_arguments": keep_arguments,
-            "requestable": requestable,
-            "sync": sync,
-            "instructions": instructions,
-            "tool_count": tool_count,
-            "credential": credential,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "ended_at": ended_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "slug": slug,
+                "name": name,
+                "description": description,
+                "labels": labels,
+                "owner_group_id": owner_group_id,
+                "transport": transport,
+                "url": url,
+                "command": command,
+                "args": args,
+                "env_names": env_names,
+                "status": status,
+                "new_tools": new_tools,
+                "keep_arguments": keep_arguments,
+                "requestable": requestable,
+                "sync": sync,
+                "instructions": instructions,
+                "tool_count": tool_count,
+                "credential": credential,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "ended_at": ended_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -219,6 +200,7 @@ class Server:
         from ..models.credential_summary import CredentialSummary
         from ..models.labels import Labels
         from ..models.server_sync import ServerSync
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -233,11 +215,7 @@ class Server:
 
         description = _parse_description(d.pop("description"))
 
-
         labels = Labels.from_dict(d.pop("labels"))
-
-
-
 
         def _parse_owner_group_id(data: object) -> None | str:
             if data is None:
@@ -246,11 +224,7 @@ class Server:
 
         owner_group_id = _parse_owner_group_id(d.pop("owner_group_id"))
 
-
         transport = check_transport(d.pop("transport"))
-
-
-
 
         def _parse_url(data: object) -> None | str:
             if data is None:
@@ -259,14 +233,12 @@ class Server:
 
         url = _parse_url(d.pop("url"))
 
-
         def _parse_command(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         command = _parse_command(d.pop("command"))
-
 
         def _parse_args(data: object) -> list[str] | None:
             if data is None:
@@ -283,7 +255,6 @@ class Server:
 
         args = _parse_args(d.pop("args"))
 
-
         def _parse_env_names(data: object) -> list[str] | None:
             if data is None:
                 return data
@@ -299,33 +270,17 @@ class Server:
 
         env_names = _parse_env_names(d.pop("env_names"))
 
-
         status = check_server_status(d.pop("status"))
-
-
-
 
         new_tools = check_new_tools(d.pop("new_tools"))
 
-
-
-
         keep_arguments = check_keep_arguments(d.pop("keep_arguments"))
-
-
-
 
         requestable = d.pop("requestable")
 
         sync = ServerSync.from_dict(d.pop("sync"))
 
-
-
-
         instructions = check_instructions_state(d.pop("instructions"))
-
-
-
 
         tool_count = d.pop("tool_count")
 
@@ -337,8 +292,6 @@ class Server:
                     raise TypeError()
                 credential_type_0 = CredentialSummary.from_dict(data)
 
-
-
                 return credential_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -346,16 +299,9 @@ class Server:
 
         credential = _parse_credential(d.pop("credential"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -365,15 +311,12 @@ class Server:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
-
 
         revision = d.pop("revision")
 
@@ -402,4 +345,3 @@ class Server:
             ended_at=ended_at,
             revision=revision,
         )
-

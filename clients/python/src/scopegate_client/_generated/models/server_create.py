@@ -1,38 +1,23 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.keep_arguments import KeepArguments, check_keep_arguments
+from ..models.new_tools import NewTools, check_new_tools
+from ..models.server_status import ServerStatus, check_server_status
+from ..models.transport import Transport, check_transport
 from ..types import UNSET, Unset
-
-from ..models.keep_arguments import check_keep_arguments
-from ..models.keep_arguments import KeepArguments
-from ..models.new_tools import check_new_tools
-from ..models.new_tools import NewTools
-from ..models.server_status import check_server_status
-from ..models.server_status import ServerStatus
-from ..models.transport import check_transport
-from ..models.transport import Transport
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.labels import Labels
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ServerCreate:
     """A server to register. Nothing is sent to it until its first sync."""
-
 
     slug: str
     """Stands in `/mcp/{slug}` and before tool names; never changes."""
@@ -77,10 +62,8 @@ class ServerCreate:
     """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
     access to it. The members of its `owner_group_id` then decide such requests."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.labels import Labels
         slug = self.slug
 
         name: None | str | Unset
@@ -109,7 +92,6 @@ class ServerCreate:
         if not isinstance(self.transport, Unset):
             transport = self.transport
 
-
         url: None | str | Unset
         if isinstance(self.url, Unset):
             url = UNSET
@@ -128,7 +110,6 @@ class ServerCreate:
         elif isinstance(self.args, list):
             args = self.args
 
-
         else:
             args = self.args
 
@@ -138,7 +119,6 @@ class ServerCreate:
         elif isinstance(self.env_names, list):
             env_names = self.env_names
 
-
         else:
             env_names = self.env_names
 
@@ -146,23 +126,22 @@ class ServerCreate:
         if not isinstance(self.status, Unset):
             status = self.status
 
-
         new_tools: str | Unset = UNSET
         if not isinstance(self.new_tools, Unset):
             new_tools = self.new_tools
-
 
         keep_arguments: str | Unset = UNSET
         if not isinstance(self.keep_arguments, Unset):
             keep_arguments = self.keep_arguments
 
-
         requestable = self.requestable
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "slug": slug,
-        })
+        field_dict.update(
+            {
+                "slug": slug,
+            }
+        )
         if name is not UNSET:
             field_dict["name"] = name
         if description is not UNSET:
@@ -191,11 +170,11 @@ class ServerCreate:
             field_dict["requestable"] = requestable
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.labels import Labels
+
         d = dict(src_dict)
         slug = d.pop("slug")
 
@@ -208,7 +187,6 @@ class ServerCreate:
 
         name = _parse_name(d.pop("name", UNSET))
 
-
         def _parse_description(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -218,16 +196,12 @@ class ServerCreate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         _labels = d.pop("labels", UNSET)
         labels: Labels | Unset
-        if isinstance(_labels,  Unset):
+        if isinstance(_labels, Unset):
             labels = UNSET
         else:
             labels = Labels.from_dict(_labels)
-
-
-
 
         def _parse_owner_group_id(data: object) -> None | str | Unset:
             if data is None:
@@ -238,16 +212,12 @@ class ServerCreate:
 
         owner_group_id = _parse_owner_group_id(d.pop("owner_group_id", UNSET))
 
-
         _transport = d.pop("transport", UNSET)
         transport: Transport | Unset
-        if isinstance(_transport,  Unset):
+        if isinstance(_transport, Unset):
             transport = UNSET
         else:
             transport = check_transport(_transport)
-
-
-
 
         def _parse_url(data: object) -> None | str | Unset:
             if data is None:
@@ -258,7 +228,6 @@ class ServerCreate:
 
         url = _parse_url(d.pop("url", UNSET))
 
-
         def _parse_command(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -267,7 +236,6 @@ class ServerCreate:
             return cast(None | str | Unset, data)
 
         command = _parse_command(d.pop("command", UNSET))
-
 
         def _parse_args(data: object) -> list[str] | None | Unset:
             if data is None:
@@ -286,7 +254,6 @@ class ServerCreate:
 
         args = _parse_args(d.pop("args", UNSET))
 
-
         def _parse_env_names(data: object) -> list[str] | None | Unset:
             if data is None:
                 return data
@@ -304,36 +271,26 @@ class ServerCreate:
 
         env_names = _parse_env_names(d.pop("env_names", UNSET))
 
-
         _status = d.pop("status", UNSET)
         status: ServerStatus | Unset
-        if isinstance(_status,  Unset):
+        if isinstance(_status, Unset):
             status = UNSET
         else:
             status = check_server_status(_status)
 
-
-
-
         _new_tools = d.pop("new_tools", UNSET)
         new_tools: NewTools | Unset
-        if isinstance(_new_tools,  Unset):
+        if isinstance(_new_tools, Unset):
             new_tools = UNSET
         else:
             new_tools = check_new_tools(_new_tools)
 
-
-
-
         _keep_arguments = d.pop("keep_arguments", UNSET)
         keep_arguments: KeepArguments | Unset
-        if isinstance(_keep_arguments,  Unset):
+        if isinstance(_keep_arguments, Unset):
             keep_arguments = UNSET
         else:
             keep_arguments = check_keep_arguments(_keep_arguments)
-
-
-
 
         requestable = d.pop("requestable", UNSET)
 
@@ -353,4 +310,3 @@ class ServerCreate:
             keep_arguments=keep_arguments,
             requestable=requestable,
         )
-

@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.instructions_state import check_instructions_state
-from ..models.instructions_state import InstructionsState
-from typing import cast
-
-
-
-
-
-
+from ..models.instructions_state import InstructionsState, check_instructions_state
 
 
 @define(kw_only=True)
 class ServerInstructions:
     """What a server says of its use. Clients are told of what was approved, and of nothing else."""
-
 
     server_id: str
     """The id of a server."""
@@ -39,7 +26,6 @@ class ServerInstructions:
 
     digest: None | str
     """SHA-256 of `latest`, in hexadecimal."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -57,15 +43,16 @@ class ServerInstructions:
         digest = self.digest
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "server_id": server_id,
-            "state": state,
-            "approved": approved,
-            "latest": latest,
-            "digest": digest,
-        })
+        field_dict.update(
+            {
+                "server_id": server_id,
+                "state": state,
+                "approved": approved,
+                "latest": latest,
+                "digest": digest,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -75,16 +62,12 @@ class ServerInstructions:
 
         state = check_instructions_state(d.pop("state"))
 
-
-
-
         def _parse_approved(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         approved = _parse_approved(d.pop("approved"))
-
 
         def _parse_latest(data: object) -> None | str:
             if data is None:
@@ -93,14 +76,12 @@ class ServerInstructions:
 
         latest = _parse_latest(d.pop("latest"))
 
-
         def _parse_digest(data: object) -> None | str:
             if data is None:
                 return data
             return cast(None | str, data)
 
         digest = _parse_digest(d.pop("digest"))
-
 
         return cls(
             server_id=server_id,
@@ -109,4 +90,3 @@ class ServerInstructions:
             latest=latest,
             digest=digest,
         )
-

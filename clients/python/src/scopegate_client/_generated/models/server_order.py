@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ServerOrder = Literal['-created_at', '-name', '-slug', 'created_at', 'name', 'slug']
+ServerOrder = Literal["-created_at", "-name", "-slug", "created_at", "name", "slug"]
 
 
 def check_server_order(value: str) -> ServerOrder:

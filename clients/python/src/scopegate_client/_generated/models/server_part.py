@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ServerPart = Literal['prompts', 'resources']
+ServerPart = Literal["prompts", "resources"]
 
 
 def check_server_part(value: str) -> ServerPart:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ServerStatus = Literal['active', 'disabled']
+ServerStatus = Literal["active", "disabled"]
 
 
 def check_server_status(value: str) -> ServerStatus:

@@ -2,29 +2,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.sync_state import check_sync_state
-from ..models.sync_state import SyncState
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.sync_state import SyncState, check_sync_state
 
 
 @define(kw_only=True)
 class ServerSync:
     """How reading the server's tools went, the last time it was tried."""
-
 
     state: SyncState
     """How the last sync went."""
@@ -37,7 +24,6 @@ class ServerSync:
 
     protocol_versions: list[str]
     """MCP versions it spoke when a sync last went well, newest first."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -54,26 +40,22 @@ class ServerSync:
 
         protocol_versions = self.protocol_versions
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "state": state,
-            "at": at,
-            "error": error,
-            "protocol_versions": protocol_versions,
-        })
+        field_dict.update(
+            {
+                "state": state,
+                "at": at,
+                "error": error,
+                "protocol_versions": protocol_versions,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         state = check_sync_state(d.pop("state"))
-
-
-
 
         def _parse_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -83,15 +65,12 @@ class ServerSync:
                     raise TypeError()
                 at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         at = _parse_at(d.pop("at"))
-
 
         def _parse_error(data: object) -> None | str:
             if data is None:
@@ -100,9 +79,7 @@ class ServerSync:
 
         error = _parse_error(d.pop("error"))
 
-
         protocol_versions = cast(list[str], d.pop("protocol_versions"))
-
 
         return cls(
             state=state,
@@ -110,4 +87,3 @@ class ServerSync:
             error=error,
             protocol_versions=protocol_versions,
         )
-

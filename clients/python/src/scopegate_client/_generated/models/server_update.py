@@ -1,36 +1,22 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.keep_arguments import KeepArguments, check_keep_arguments
+from ..models.new_tools import NewTools, check_new_tools
+from ..models.server_status import ServerStatus, check_server_status
 from ..types import UNSET, Unset
-
-from ..models.keep_arguments import check_keep_arguments
-from ..models.keep_arguments import KeepArguments
-from ..models.new_tools import check_new_tools
-from ..models.new_tools import NewTools
-from ..models.server_status import check_server_status
-from ..models.server_status import ServerStatus
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.label_changes import LabelChanges
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ServerUpdate:
     """What may change of a server; its slug and transport may not. A label set to null goes."""
-
 
     name: str | Unset = UNSET
     """What people call it."""
@@ -69,10 +55,8 @@ class ServerUpdate:
     """Whether everybody who can sign in sees the server and its tools by their names, and may ask for
     access to it. The members of its `owner_group_id` then decide such requests."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.label_changes import LabelChanges
         name = self.name
 
         description: None | str | Unset
@@ -99,34 +83,26 @@ class ServerUpdate:
         if not isinstance(self.args, Unset):
             args = self.args
 
-
-
         env_names: list[str] | Unset = UNSET
         if not isinstance(self.env_names, Unset):
             env_names = self.env_names
-
-
 
         status: str | Unset = UNSET
         if not isinstance(self.status, Unset):
             status = self.status
 
-
         new_tools: str | Unset = UNSET
         if not isinstance(self.new_tools, Unset):
             new_tools = self.new_tools
-
 
         keep_arguments: str | Unset = UNSET
         if not isinstance(self.keep_arguments, Unset):
             keep_arguments = self.keep_arguments
 
-
         requestable = self.requestable
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if name is not UNSET:
             field_dict["name"] = name
         if description is not UNSET:
@@ -153,11 +129,11 @@ class ServerUpdate:
             field_dict["requestable"] = requestable
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.label_changes import LabelChanges
+
         d = dict(src_dict)
         name = d.pop("name", UNSET)
 
@@ -170,16 +146,12 @@ class ServerUpdate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         _labels = d.pop("labels", UNSET)
         labels: LabelChanges | Unset
-        if isinstance(_labels,  Unset):
+        if isinstance(_labels, Unset):
             labels = UNSET
         else:
             labels = LabelChanges.from_dict(_labels)
-
-
-
 
         def _parse_owner_group_id(data: object) -> None | str | Unset:
             if data is None:
@@ -190,46 +162,34 @@ class ServerUpdate:
 
         owner_group_id = _parse_owner_group_id(d.pop("owner_group_id", UNSET))
 
-
         url = d.pop("url", UNSET)
 
         command = d.pop("command", UNSET)
 
         args = cast(list[str], d.pop("args", UNSET))
 
-
         env_names = cast(list[str], d.pop("env_names", UNSET))
-
 
         _status = d.pop("status", UNSET)
         status: ServerStatus | Unset
-        if isinstance(_status,  Unset):
+        if isinstance(_status, Unset):
             status = UNSET
         else:
             status = check_server_status(_status)
 
-
-
-
         _new_tools = d.pop("new_tools", UNSET)
         new_tools: NewTools | Unset
-        if isinstance(_new_tools,  Unset):
+        if isinstance(_new_tools, Unset):
             new_tools = UNSET
         else:
             new_tools = check_new_tools(_new_tools)
 
-
-
-
         _keep_arguments = d.pop("keep_arguments", UNSET)
         keep_arguments: KeepArguments | Unset
-        if isinstance(_keep_arguments,  Unset):
+        if isinstance(_keep_arguments, Unset):
             keep_arguments = UNSET
         else:
             keep_arguments = check_keep_arguments(_keep_arguments)
-
-
-
 
         requestable = d.pop("requestable", UNSET)
 
@@ -247,4 +207,3 @@ class ServerUpdate:
             keep_arguments=keep_arguments,
             requestable=requestable,
         )
-

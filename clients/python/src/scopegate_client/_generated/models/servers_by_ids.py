@@ -1,34 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ServersByIds:
     """Exactly these servers; none at all when the list is empty."""
 
-
-    kind: Literal['ids'] = 'ids'
+    kind: Literal["ids"] = "ids"
 
     ids: list[str]
     """The servers."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,29 +21,26 @@ class ServersByIds:
 
         ids = self.ids
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "ids": ids,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "ids": ids,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        kind = cast(Literal['ids'] , d.pop("kind"))
-        if kind != 'ids':
+        kind = cast(Literal["ids"], d.pop("kind"))
+        if kind != "ids":
             raise ValueError(f"kind must match const 'ids', got '{kind}'")
 
         ids = cast(list[str], d.pop("ids"))
-
 
         return cls(
             kind=kind,
             ids=ids,
         )
-

@@ -1,68 +1,51 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-from typing import Literal, cast
 
 if TYPE_CHECKING:
     from ..models.labels import Labels
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ServersByLabels:
     """Servers that carry every one of these labels; none at all when the map is empty."""
 
-
-    kind: Literal['labels'] = 'labels'
+    kind: Literal["labels"] = "labels"
 
     labels: Labels
     """Labels by key."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.labels import Labels
         kind = self.kind
 
         labels = self.labels.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "labels": labels,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "labels": labels,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.labels import Labels
+
         d = dict(src_dict)
-        kind = cast(Literal['labels'] , d.pop("kind"))
-        if kind != 'labels':
+        kind = cast(Literal["labels"], d.pop("kind"))
+        if kind != "labels":
             raise ValueError(f"kind must match const 'labels', got '{kind}'")
 
         labels = Labels.from_dict(d.pop("labels"))
-
-
-
 
         return cls(
             kind=kind,
             labels=labels,
         )
-

@@ -2,31 +2,20 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.role import check_role
-from ..models.role import Role
-from ..models.service_account_status import check_service_account_status
-from ..models.service_account_status import ServiceAccountStatus
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.role import Role, check_role
+from ..models.service_account_status import (
+    ServiceAccountStatus,
+    check_service_account_status,
+)
 
 
 @define(kw_only=True)
 class ServiceAccount:
     """A program that manages the control plane."""
-
 
     id: str
     """The id of a service account."""
@@ -58,7 +47,6 @@ class ServiceAccount:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         id = self.id
@@ -86,20 +74,21 @@ class ServiceAccount:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-            "owner_id": owner_id,
-            "owner_offboarded": owner_offboarded,
-            "role": role,
-            "status": status,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "ended_at": ended_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+                "owner_id": owner_id,
+                "owner_offboarded": owner_offboarded,
+                "role": role,
+                "status": status,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "ended_at": ended_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -115,23 +104,11 @@ class ServiceAccount:
 
         role = check_role(d.pop("role"))
 
-
-
-
         status = check_service_account_status(d.pop("status"))
-
-
-
 
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -141,15 +118,12 @@ class ServiceAccount:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
-
 
         revision = d.pop("revision")
 
@@ -165,4 +139,3 @@ class ServiceAccount:
             ended_at=ended_at,
             revision=revision,
         )
-

@@ -2,27 +2,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ServiceAccountCredential:
     """A client secret's handle; the secret itself is never shown again."""
-
 
     id: str
     """The id of a credential."""
@@ -32,7 +19,6 @@ class ServiceAccountCredential:
 
     revoked_at: datetime.datetime | None
     """When it was revoked; null while it works."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -47,13 +33,14 @@ class ServiceAccountCredential:
             revoked_at = self.revoked_at
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "created_at": created_at,
-            "revoked_at": revoked_at,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "created_at": created_at,
+                "revoked_at": revoked_at,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -63,9 +50,6 @@ class ServiceAccountCredential:
 
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         def _parse_revoked_at(data: object) -> datetime.datetime | None:
             if data is None:
                 return data
@@ -74,8 +58,6 @@ class ServiceAccountCredential:
                     raise TypeError()
                 revoked_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return revoked_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -83,10 +65,8 @@ class ServiceAccountCredential:
 
         revoked_at = _parse_revoked_at(d.pop("revoked_at"))
 
-
         return cls(
             id=id,
             created_at=created_at,
             revoked_at=revoked_at,
         )
-

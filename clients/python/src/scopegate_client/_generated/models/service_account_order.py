@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ServiceAccountOrder = Literal['-created_at', '-name', 'created_at', 'name']
+ServiceAccountOrder = Literal["-created_at", "-name", "created_at", "name"]
 
 
 def check_service_account_order(value: str) -> ServiceAccountOrder:

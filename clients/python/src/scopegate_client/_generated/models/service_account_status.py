@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ServiceAccountStatus = Literal['active', 'disabled']
+ServiceAccountStatus = Literal["active", "disabled"]
 
 
 def check_service_account_status(value: str) -> ServiceAccountStatus:

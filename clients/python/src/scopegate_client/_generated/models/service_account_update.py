@@ -1,32 +1,21 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.role import Role, check_role
+from ..models.service_account_status import (
+    ServiceAccountStatus,
+    check_service_account_status,
+)
 from ..types import UNSET, Unset
-
-from ..models.role import check_role
-from ..models.role import Role
-from ..models.service_account_status import check_service_account_status
-from ..models.service_account_status import ServiceAccountStatus
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ServiceAccountUpdate:
     """What may change of a service account."""
-
 
     name: str | Unset = UNSET
     """What people call it."""
@@ -40,7 +29,6 @@ class ServiceAccountUpdate:
     status: ServiceAccountStatus | Unset = UNSET
     """A `disabled` account cannot sign in, and its bearers do not work."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         name = self.name
@@ -51,15 +39,12 @@ class ServiceAccountUpdate:
         if not isinstance(self.role, Unset):
             role = self.role
 
-
         status: str | Unset = UNSET
         if not isinstance(self.status, Unset):
             status = self.status
 
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if name is not UNSET:
             field_dict["name"] = name
         if owner_id is not UNSET:
@@ -69,7 +54,6 @@ class ServiceAccountUpdate:
         if status is not UNSET:
             field_dict["status"] = status
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -81,23 +65,17 @@ class ServiceAccountUpdate:
 
         _role = d.pop("role", UNSET)
         role: Role | Unset
-        if isinstance(_role,  Unset):
+        if isinstance(_role, Unset):
             role = UNSET
         else:
             role = check_role(_role)
 
-
-
-
         _status = d.pop("status", UNSET)
         status: ServiceAccountStatus | Unset
-        if isinstance(_status,  Unset):
+        if isinstance(_status, Unset):
             status = UNSET
         else:
             status = check_service_account_status(_status)
-
-
-
 
         return cls(
             name=name,
@@ -105,4 +83,3 @@ class ServiceAccountUpdate:
             role=role,
             status=status,
         )
-

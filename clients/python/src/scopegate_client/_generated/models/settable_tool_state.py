@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-SettableToolState = Literal['active', 'quarantined']
+SettableToolState = Literal["active", "quarantined"]
 
 
 def check_settable_tool_state(value: str) -> SettableToolState:

@@ -1,42 +1,31 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
 from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-from ...secret import Secret, optional_secret
-
-from typing import cast
-
-
-
-
-
-
+from ...secret import Secret
 
 
 @define(kw_only=True)
 class SignalCredentialRequest:
     """The access token for the transmitter's own API. It is sealed, and can be replaced, never read."""
 
-
     access_token: Secret = attrs_field(converter=Secret)
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         access_token = self.access_token
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "access_token": access_token,
-        })
+        field_dict.update(
+            {
+                "access_token": access_token,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -44,10 +33,6 @@ class SignalCredentialRequest:
         d = dict(src_dict)
         access_token = Secret(d.pop("access_token"))
 
-
-
-
         return cls(
             access_token=access_token,
         )
-

@@ -2,33 +2,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.signal_stream_error import check_signal_stream_error
-from ..models.signal_stream_error import SignalStreamError
-from ..models.signal_stream_status import check_signal_stream_status
-from ..models.signal_stream_status import SignalStreamStatus
-from ..models.signals_delivery import check_signals_delivery
-from ..models.signals_delivery import SignalsDelivery
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.signal_stream_error import SignalStreamError, check_signal_stream_error
+from ..models.signal_stream_status import SignalStreamStatus, check_signal_stream_status
+from ..models.signals_delivery import SignalsDelivery, check_signals_delivery
 
 
 @define(kw_only=True)
 class SignalStream:
     """How the signals of a provider fare."""
-
 
     provider_id: str
     """The id of an identity provider."""
@@ -78,7 +63,6 @@ class SignalStream:
     revision: int
     """Moves with each change that somebody makes; 0 before the first."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         provider_id = self.provider_id
@@ -90,8 +74,6 @@ class SignalStream:
         push_url = self.push_url
 
         events = self.events
-
-
 
         has_credential = self.has_credential
 
@@ -141,26 +123,27 @@ class SignalStream:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "provider_id": provider_id,
-            "issuer": issuer,
-            "delivery": delivery,
-            "push_url": push_url,
-            "events": events,
-            "has_credential": has_credential,
-            "stream_id": stream_id,
-            "status": status,
-            "verification_asked_at": verification_asked_at,
-            "verified_at": verified_at,
-            "received_at": received_at,
-            "polled_at": polled_at,
-            "failures": failures,
-            "failing_since": failing_since,
-            "error": error,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "provider_id": provider_id,
+                "issuer": issuer,
+                "delivery": delivery,
+                "push_url": push_url,
+                "events": events,
+                "has_credential": has_credential,
+                "stream_id": stream_id,
+                "status": status,
+                "verification_asked_at": verification_asked_at,
+                "verified_at": verified_at,
+                "received_at": received_at,
+                "polled_at": polled_at,
+                "failures": failures,
+                "failing_since": failing_since,
+                "error": error,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -172,13 +155,9 @@ class SignalStream:
 
         delivery = check_signals_delivery(d.pop("delivery"))
 
-
-
-
         push_url = d.pop("push_url")
 
         events = cast(list[str], d.pop("events"))
-
 
         has_credential = d.pop("has_credential")
 
@@ -189,11 +168,7 @@ class SignalStream:
 
         stream_id = _parse_stream_id(d.pop("stream_id"))
 
-
         status = check_signal_stream_status(d.pop("status"))
-
-
-
 
         def _parse_verification_asked_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -203,15 +178,12 @@ class SignalStream:
                     raise TypeError()
                 verification_asked_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return verification_asked_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         verification_asked_at = _parse_verification_asked_at(d.pop("verification_asked_at"))
-
 
         def _parse_verified_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -221,15 +193,12 @@ class SignalStream:
                     raise TypeError()
                 verified_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return verified_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         verified_at = _parse_verified_at(d.pop("verified_at"))
-
 
         def _parse_received_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -239,15 +208,12 @@ class SignalStream:
                     raise TypeError()
                 received_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return received_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         received_at = _parse_received_at(d.pop("received_at"))
-
 
         def _parse_polled_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -257,15 +223,12 @@ class SignalStream:
                     raise TypeError()
                 polled_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return polled_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         polled_at = _parse_polled_at(d.pop("polled_at"))
-
 
         failures = d.pop("failures")
 
@@ -277,15 +240,12 @@ class SignalStream:
                     raise TypeError()
                 failing_since_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return failing_since_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         failing_since = _parse_failing_since(d.pop("failing_since"))
-
 
         def _parse_error(data: object) -> None | SignalStreamError:
             if data is None:
@@ -295,15 +255,12 @@ class SignalStream:
                     raise TypeError()
                 error_type_0 = check_signal_stream_error(data)
 
-
-
                 return error_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | SignalStreamError, data)
 
         error = _parse_error(d.pop("error"))
-
 
         revision = d.pop("revision")
 
@@ -325,4 +282,3 @@ class SignalStream:
             error=error,
             revision=revision,
         )
-

@@ -1,32 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
 from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
 from ...secret import Secret, optional_secret
-
 from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class SignalStreamRequest:
     """What a transmitter is told beside our address and the events that we want."""
 
-
     push_secret: Secret | Unset = attrs_field(default=UNSET, converter=optional_secret)
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -35,12 +23,10 @@ class SignalStreamRequest:
             push_secret = self.push_secret
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if push_secret is not UNSET:
             field_dict["push_secret"] = push_secret
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -48,15 +34,11 @@ class SignalStreamRequest:
         d = dict(src_dict)
         _push_secret = d.pop("push_secret", UNSET)
         push_secret: Secret | Unset
-        if isinstance(_push_secret,  Unset):
+        if isinstance(_push_secret, Unset):
             push_secret = UNSET
         else:
             push_secret = Secret(_push_secret)
 
-
-
-
         return cls(
             push_secret=push_secret,
         )
-

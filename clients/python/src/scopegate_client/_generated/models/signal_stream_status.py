@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-SignalStreamStatus = Literal['disabled', 'enabled', 'paused', 'unknown']
+SignalStreamStatus = Literal["disabled", "enabled", "paused", "unknown"]
 
 
 def check_signal_stream_status(value: str) -> SignalStreamStatus:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-SignalsDelivery = Literal['poll', 'push']
+SignalsDelivery = Literal["poll", "push"]
 
 
 def check_signals_delivery(value: str) -> SignalsDelivery:

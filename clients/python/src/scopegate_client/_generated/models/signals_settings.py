@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.signals_delivery import SignalsDelivery, check_signals_delivery
+from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
 from ..types import UNSET, Unset
-
-from ..models.signals_delivery import check_signals_delivery
-from ..models.signals_delivery import SignalsDelivery
-from ..models.signing_algorithm import check_signing_algorithm
-from ..models.signing_algorithm import SigningAlgorithm
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class SignalsSettings:
     """A Shared Signals transmitter, and how its events come here."""
-
 
     audiences: list[str]
     """An event names one of these in its `aud`."""
@@ -46,12 +32,9 @@ class SignalsSettings:
     jwks_uri: None | str | Unset = UNSET
     """Where its keys are. Without one, where its configuration (`/.well-known/ssf-configuration`) says."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         audiences = self.audiences
-
-
 
         service_account_id: None | str | Unset
         if isinstance(self.service_account_id, Unset):
@@ -62,7 +45,6 @@ class SignalsSettings:
         delivery: str | Unset = UNSET
         if not isinstance(self.delivery, Unset):
             delivery = self.delivery
-
 
         issuer: None | str | Unset
         if isinstance(self.issuer, Unset):
@@ -77,8 +59,6 @@ class SignalsSettings:
                 algorithms_item: str = algorithms_item_data
                 algorithms.append(algorithms_item)
 
-
-
         jwks_uri: None | str | Unset
         if isinstance(self.jwks_uri, Unset):
             jwks_uri = UNSET
@@ -86,9 +66,11 @@ class SignalsSettings:
             jwks_uri = self.jwks_uri
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "audiences": audiences,
-        })
+        field_dict.update(
+            {
+                "audiences": audiences,
+            }
+        )
         if service_account_id is not UNSET:
             field_dict["service_account_id"] = service_account_id
         if delivery is not UNSET:
@@ -101,13 +83,11 @@ class SignalsSettings:
             field_dict["jwks_uri"] = jwks_uri
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         audiences = cast(list[str], d.pop("audiences"))
-
 
         def _parse_service_account_id(data: object) -> None | str | Unset:
             if data is None:
@@ -118,16 +98,12 @@ class SignalsSettings:
 
         service_account_id = _parse_service_account_id(d.pop("service_account_id", UNSET))
 
-
         _delivery = d.pop("delivery", UNSET)
         delivery: SignalsDelivery | Unset
-        if isinstance(_delivery,  Unset):
+        if isinstance(_delivery, Unset):
             delivery = UNSET
         else:
             delivery = check_signals_delivery(_delivery)
-
-
-
 
         def _parse_issuer(data: object) -> None | str | Unset:
             if data is None:
@@ -138,7 +114,6 @@ class SignalsSettings:
 
         issuer = _parse_issuer(d.pop("issuer", UNSET))
 
-
         _algorithms = d.pop("algorithms", UNSET)
         algorithms: list[SigningAlgorithm] | Unset = UNSET
         if _algorithms is not UNSET:
@@ -146,10 +121,7 @@ class SignalsSettings:
             for algorithms_item_data in _algorithms:
                 algorithms_item = check_signing_algorithm(algorithms_item_data)
 
-
-
                 algorithms.append(algorithms_item)
-
 
         def _parse_jwks_uri(data: object) -> None | str | Unset:
             if data is None:
@@ -160,7 +132,6 @@ class SignalsSettings:
 
         jwks_uri = _parse_jwks_uri(d.pop("jwks_uri", UNSET))
 
-
         return cls(
             audiences=audiences,
             service_account_id=service_account_id,
@@ -169,4 +140,3 @@ class SignalsSettings:
             algorithms=algorithms,
             jwks_uri=jwks_uri,
         )
-

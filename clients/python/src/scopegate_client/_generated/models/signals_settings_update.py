@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.signals_delivery import SignalsDelivery, check_signals_delivery
+from ..models.signing_algorithm import SigningAlgorithm, check_signing_algorithm
 from ..types import UNSET, Unset
-
-from ..models.signals_delivery import check_signals_delivery
-from ..models.signals_delivery import SignalsDelivery
-from ..models.signing_algorithm import check_signing_algorithm
-from ..models.signing_algorithm import SigningAlgorithm
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class SignalsSettingsUpdate:
     """What changes of it; the first time, all that has no default."""
-
 
     service_account_id: None | str | Unset = UNSET
     """The service account that pushes."""
@@ -46,7 +32,6 @@ class SignalsSettingsUpdate:
     jwks_uri: None | str | Unset = UNSET
     """Where its keys are."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         service_account_id: None | str | Unset
@@ -59,7 +44,6 @@ class SignalsSettingsUpdate:
         if not isinstance(self.delivery, Unset):
             delivery = self.delivery
 
-
         issuer: None | str | Unset
         if isinstance(self.issuer, Unset):
             issuer = UNSET
@@ -70,16 +54,12 @@ class SignalsSettingsUpdate:
         if not isinstance(self.audiences, Unset):
             audiences = self.audiences
 
-
-
         algorithms: list[str] | Unset = UNSET
         if not isinstance(self.algorithms, Unset):
             algorithms = []
             for algorithms_item_data in self.algorithms:
                 algorithms_item: str = algorithms_item_data
                 algorithms.append(algorithms_item)
-
-
 
         jwks_uri: None | str | Unset
         if isinstance(self.jwks_uri, Unset):
@@ -88,8 +68,7 @@ class SignalsSettingsUpdate:
             jwks_uri = self.jwks_uri
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if service_account_id is not UNSET:
             field_dict["service_account_id"] = service_account_id
         if delivery is not UNSET:
@@ -104,11 +83,11 @@ class SignalsSettingsUpdate:
             field_dict["jwks_uri"] = jwks_uri
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_service_account_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -118,16 +97,12 @@ class SignalsSettingsUpdate:
 
         service_account_id = _parse_service_account_id(d.pop("service_account_id", UNSET))
 
-
         _delivery = d.pop("delivery", UNSET)
         delivery: SignalsDelivery | Unset
-        if isinstance(_delivery,  Unset):
+        if isinstance(_delivery, Unset):
             delivery = UNSET
         else:
             delivery = check_signals_delivery(_delivery)
-
-
-
 
         def _parse_issuer(data: object) -> None | str | Unset:
             if data is None:
@@ -138,9 +113,7 @@ class SignalsSettingsUpdate:
 
         issuer = _parse_issuer(d.pop("issuer", UNSET))
 
-
         audiences = cast(list[str], d.pop("audiences", UNSET))
-
 
         _algorithms = d.pop("algorithms", UNSET)
         algorithms: list[SigningAlgorithm] | Unset = UNSET
@@ -149,10 +122,7 @@ class SignalsSettingsUpdate:
             for algorithms_item_data in _algorithms:
                 algorithms_item = check_signing_algorithm(algorithms_item_data)
 
-
-
                 algorithms.append(algorithms_item)
-
 
         def _parse_jwks_uri(data: object) -> None | str | Unset:
             if data is None:
@@ -163,7 +133,6 @@ class SignalsSettingsUpdate:
 
         jwks_uri = _parse_jwks_uri(d.pop("jwks_uri", UNSET))
 
-
         return cls(
             service_account_id=service_account_id,
             delivery=delivery,
@@ -172,4 +141,3 @@ class SignalsSettingsUpdate:
             algorithms=algorithms,
             jwks_uri=jwks_uri,
         )
-

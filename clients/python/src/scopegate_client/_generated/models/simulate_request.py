@@ -2,30 +2,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.simulated_change import SimulatedChange
 
 
-
-
-
-
-
 @define(kw_only=True)
 class SimulateRequest:
     """What would be published, and which calls to replay."""
-
 
     changes: list[SimulatedChange]
     """The changes, all at once."""
@@ -39,16 +28,12 @@ class SimulateRequest:
     limit: int | Unset = 100
     """How many of the calls that change are listed, newest first."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.simulated_change import SimulatedChange
         changes = []
         for changes_item_data in self.changes:
             changes_item = changes_item_data.to_dict()
             changes.append(changes_item)
-
-
 
         days: int | None | Unset
         if isinstance(self.days, Unset):
@@ -67,9 +52,11 @@ class SimulateRequest:
         limit = self.limit
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "changes": changes,
-        })
+        field_dict.update(
+            {
+                "changes": changes,
+            }
+        )
         if days is not UNSET:
             field_dict["days"] = days
         if since is not UNSET:
@@ -78,21 +65,18 @@ class SimulateRequest:
             field_dict["limit"] = limit
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.simulated_change import SimulatedChange
+
         d = dict(src_dict)
         changes = []
         _changes = d.pop("changes")
-        for changes_item_data in (_changes):
+        for changes_item_data in _changes:
             changes_item = SimulatedChange.from_dict(changes_item_data)
 
-
-
             changes.append(changes_item)
-
 
         def _parse_days(data: object) -> int | None | Unset:
             if data is None:
@@ -102,7 +86,6 @@ class SimulateRequest:
             return cast(int | None | Unset, data)
 
         days = _parse_days(d.pop("days", UNSET))
-
 
         def _parse_since(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -114,15 +97,12 @@ class SimulateRequest:
                     raise TypeError()
                 since_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return since_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         since = _parse_since(d.pop("since", UNSET))
-
 
         limit = d.pop("limit", UNSET)
 
@@ -132,4 +112,3 @@ class SimulateRequest:
             since=since,
             limit=limit,
         )
-

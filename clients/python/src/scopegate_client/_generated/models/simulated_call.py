@@ -2,29 +2,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.simulated_decision import SimulatedDecision
 
 
-
-
-
-
-
 @define(kw_only=True)
 class SimulatedCall:
     """A call that the two sets of policies answer differently."""
-
 
     event_id: str
     """The id of an audit event."""
@@ -50,10 +38,8 @@ class SimulatedCall:
     after: SimulatedDecision
     """What one of the two sets of policies says of a call."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.simulated_decision import SimulatedDecision
         event_id = self.event_id
 
         time = self.time.isoformat()
@@ -71,30 +57,29 @@ class SimulatedCall:
         after = self.after.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "event_id": event_id,
-            "time": time,
-            "identity_id": identity_id,
-            "token_id": token_id,
-            "server_id": server_id,
-            "tool": tool,
-            "before": before,
-            "after": after,
-        })
+        field_dict.update(
+            {
+                "event_id": event_id,
+                "time": time,
+                "identity_id": identity_id,
+                "token_id": token_id,
+                "server_id": server_id,
+                "tool": tool,
+                "before": before,
+                "after": after,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.simulated_decision import SimulatedDecision
+
         d = dict(src_dict)
         event_id = d.pop("event_id")
 
         time = datetime.datetime.fromisoformat(d.pop("time"))
-
-
-
 
         identity_id = d.pop("identity_id")
 
@@ -106,13 +91,7 @@ class SimulatedCall:
 
         before = SimulatedDecision.from_dict(d.pop("before"))
 
-
-
-
         after = SimulatedDecision.from_dict(d.pop("after"))
-
-
-
 
         return cls(
             event_id=event_id,
@@ -124,4 +103,3 @@ class SimulatedCall:
             before=before,
             after=after,
         )
-

@@ -1,30 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.policy_mode import PolicyMode, check_policy_mode
 from ..types import UNSET, Unset
-
-from ..models.policy_mode import check_policy_mode
-from ..models.policy_mode import PolicyMode
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class SimulatedChange:
     """One change to what is published. With `policy_id` alone, its draft as it is."""
-
 
     policy_id: None | str | Unset = UNSET
     """The policy; absent: a new one, of the `text`."""
@@ -37,7 +24,6 @@ class SimulatedChange:
 
     remove: bool | Unset = False
     """Nothing of it would be published."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -64,8 +50,7 @@ class SimulatedChange:
         remove = self.remove
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if policy_id is not UNSET:
             field_dict["policy_id"] = policy_id
         if text is not UNSET:
@@ -76,11 +61,11 @@ class SimulatedChange:
             field_dict["remove"] = remove
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_policy_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -90,7 +75,6 @@ class SimulatedChange:
 
         policy_id = _parse_policy_id(d.pop("policy_id", UNSET))
 
-
         def _parse_text(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -99,7 +83,6 @@ class SimulatedChange:
             return cast(None | str | Unset, data)
 
         text = _parse_text(d.pop("text", UNSET))
-
 
         def _parse_mode(data: object) -> None | PolicyMode | Unset:
             if data is None:
@@ -111,15 +94,12 @@ class SimulatedChange:
                     raise TypeError()
                 mode_type_0 = check_policy_mode(data)
 
-
-
                 return mode_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | PolicyMode | Unset, data)
 
         mode = _parse_mode(d.pop("mode", UNSET))
-
 
         remove = d.pop("remove", UNSET)
 
@@ -129,4 +109,3 @@ class SimulatedChange:
             mode=mode,
             remove=remove,
         )
-

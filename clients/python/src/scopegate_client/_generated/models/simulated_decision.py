@@ -1,29 +1,16 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.audit_decision import AuditDecision
-from ..models.audit_decision import check_audit_decision
-from typing import cast
-
-
-
-
-
-
+from ..models.audit_decision import AuditDecision, check_audit_decision
 
 
 @define(kw_only=True)
 class SimulatedDecision:
     """What one of the two sets of policies says of a call."""
-
 
     decision: AuditDecision
     """What was decided about a call before it ran."""
@@ -37,7 +24,6 @@ class SimulatedDecision:
     changes: list[int]
     """Those of the `changes` that decided, by their place, from 0."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         decision: str = self.decision
@@ -46,21 +32,18 @@ class SimulatedDecision:
 
         policy_ids = self.policy_ids
 
-
-
         changes = self.changes
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "decision": decision,
-            "reason_code": reason_code,
-            "policy_ids": policy_ids,
-            "changes": changes,
-        })
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "policy_ids": policy_ids,
+                "changes": changes,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -68,16 +51,11 @@ class SimulatedDecision:
         d = dict(src_dict)
         decision = check_audit_decision(d.pop("decision"))
 
-
-
-
         reason_code = d.pop("reason_code")
 
         policy_ids = cast(list[str], d.pop("policy_ids"))
 
-
         changes = cast(list[int], d.pop("changes"))
-
 
         return cls(
             decision=decision,
@@ -85,4 +63,3 @@ class SimulatedDecision:
             policy_ids=policy_ids,
             changes=changes,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-Source = Literal['manual', 'scim']
+Source = Literal["manual", "scim"]
 
 
 def check_source(value: str) -> Source:

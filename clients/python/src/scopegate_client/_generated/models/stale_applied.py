@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.applied import Applied
 
 
-
-
-
-
-
 @define(kw_only=True)
 class StaleApplied:
     """What became of each, in the order in which they were sent."""
-
 
     dry_run: bool
     """Whether nothing was changed, and this is what would be."""
@@ -31,10 +19,8 @@ class StaleApplied:
     items: list[Applied]
     """One for each proposal that was sent."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.applied import Applied
         dry_run = self.dry_run
 
         items = []
@@ -42,35 +28,31 @@ class StaleApplied:
             items_item = items_item_data.to_dict()
             items.append(items_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "dry_run": dry_run,
-            "items": items,
-        })
+        field_dict.update(
+            {
+                "dry_run": dry_run,
+                "items": items,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.applied import Applied
+
         d = dict(src_dict)
         dry_run = d.pop("dry_run")
 
         items = []
         _items = d.pop("items")
-        for items_item_data in (_items):
+        for items_item_data in _items:
             items_item = Applied.from_dict(items_item_data)
 
-
-
             items.append(items_item)
-
 
         return cls(
             dry_run=dry_run,
             items=items,
         )
-

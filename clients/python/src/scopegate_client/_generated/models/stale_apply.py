@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.applied_proposal import AppliedProposal
 
 
-
-
-
-
-
 @define(kw_only=True)
 class StaleApply:
     """The proposals to apply, as a report about the same window told them."""
-
 
     unused_for_days: int
     """How many days back the window goes."""
@@ -31,10 +19,8 @@ class StaleApply:
     items: list[AppliedProposal]
     """The items of this page."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.applied_proposal import AppliedProposal
         unused_for_days = self.unused_for_days
 
         items = []
@@ -42,35 +28,31 @@ class StaleApply:
             items_item = items_item_data.to_dict()
             items.append(items_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "unused_for_days": unused_for_days,
-            "items": items,
-        })
+        field_dict.update(
+            {
+                "unused_for_days": unused_for_days,
+                "items": items,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.applied_proposal import AppliedProposal
+
         d = dict(src_dict)
         unused_for_days = d.pop("unused_for_days")
 
         items = []
         _items = d.pop("items")
-        for items_item_data in (_items):
+        for items_item_data in _items:
             items_item = AppliedProposal.from_dict(items_item_data)
 
-
-
             items.append(items_item)
-
 
         return cls(
             unused_for_days=unused_for_days,
             items=items,
         )
-

@@ -2,18 +2,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.stale_state import check_stale_state
-from ..models.stale_state import StaleState
-from typing import cast
-from typing import Literal, cast
-import datetime
+from ..models.stale_state import StaleState, check_stale_state
 
 if TYPE_CHECKING:
     from ..models.all_servers import AllServers
@@ -30,17 +23,11 @@ if TYPE_CHECKING:
     from ..models.used_thing import UsedThing
 
 
-
-
-
-
-
 @define(kw_only=True)
 class StaleGrant:
     """A grant, and what of it was used in the window."""
 
-
-    kind: Literal['grant'] = 'grant'
+    kind: Literal["grant"] = "grant"
 
     grant_id: str
     """The id of a grant."""
@@ -101,21 +88,16 @@ class StaleGrant:
     proposal: EndProposal | NarrowProposal | None
     """Null when it is in use, or not known."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.all_servers import AllServers
         from ..models.all_tools import AllTools
         from ..models.end_proposal import EndProposal
-        from ..models.group_principal import GroupPrincipal
         from ..models.identity_principal import IdentityPrincipal
         from ..models.narrow_proposal import NarrowProposal
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
-        from ..models.unused_tool import UnusedTool
-        from ..models.used_thing import UsedThing
+
         kind = self.kind
 
         grant_id = self.grant_id
@@ -128,7 +110,6 @@ class StaleGrant:
         else:
             principal = self.principal.to_dict()
 
-
         servers: dict[str, Any]
         if isinstance(self.servers, ServersByIds):
             servers = self.servers.to_dict()
@@ -137,7 +118,6 @@ class StaleGrant:
         else:
             servers = self.servers.to_dict()
 
-
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -145,7 +125,6 @@ class StaleGrant:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         resources = self.resources
 
@@ -178,16 +157,12 @@ class StaleGrant:
             used_item = used_item_data.to_dict()
             used.append(used_item)
 
-
-
         used_count = self.used_count
 
         unused = []
         for unused_item_data in self.unused:
             unused_item = unused_item_data.to_dict()
             unused.append(unused_item)
-
-
 
         unused_count = self.unused_count
 
@@ -200,30 +175,31 @@ class StaleGrant:
             proposal = self.proposal
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "grant_id": grant_id,
-            "revision": revision,
-            "principal": principal,
-            "servers": servers,
-            "tools": tools,
-            "resources": resources,
-            "prompts": prompts,
-            "created_at": created_at,
-            "expires_at": expires_at,
-            "observed_since": observed_since,
-            "state": state,
-            "last_used_at": last_used_at,
-            "used_by": used_by,
-            "held_by": held_by,
-            "used": used,
-            "used_count": used_count,
-            "unused": unused,
-            "unused_count": unused_count,
-            "proposal": proposal,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "grant_id": grant_id,
+                "revision": revision,
+                "principal": principal,
+                "servers": servers,
+                "tools": tools,
+                "resources": resources,
+                "prompts": prompts,
+                "created_at": created_at,
+                "expires_at": expires_at,
+                "observed_since": observed_since,
+                "state": state,
+                "last_used_at": last_used_at,
+                "used_by": used_by,
+                "held_by": held_by,
+                "used": used,
+                "used_count": used_count,
+                "unused": unused,
+                "unused_count": unused_count,
+                "proposal": proposal,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -240,9 +216,10 @@ class StaleGrant:
         from ..models.tools_by_risk import ToolsByRisk
         from ..models.unused_tool import UnusedTool
         from ..models.used_thing import UsedThing
+
         d = dict(src_dict)
-        kind = cast(Literal['grant'] , d.pop("kind"))
-        if kind != 'grant':
+        kind = cast(Literal["grant"], d.pop("kind"))
+        if kind != "grant":
             raise ValueError(f"kind must match const 'grant', got '{kind}'")
 
         grant_id = d.pop("grant_id")
@@ -255,8 +232,6 @@ class StaleGrant:
                     raise TypeError()
                 componentsschemas_principal_type_0 = IdentityPrincipal.from_dict(data)
 
-
-
                 return componentsschemas_principal_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -264,20 +239,15 @@ class StaleGrant:
                 raise TypeError()
             componentsschemas_principal_type_1 = GroupPrincipal.from_dict(data)
 
-
-
             return componentsschemas_principal_type_1
 
         principal = _parse_principal(d.pop("principal"))
-
 
         def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
-
-
 
                 return componentsschemas_server_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -287,8 +257,6 @@ class StaleGrant:
                     raise TypeError()
                 componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
 
-
-
                 return componentsschemas_server_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -296,20 +264,15 @@ class StaleGrant:
                 raise TypeError()
             componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
 
-
-
             return componentsschemas_server_selector_type_2
 
         servers = _parse_servers(d.pop("servers"))
-
 
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -319,8 +282,6 @@ class StaleGrant:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -328,21 +289,15 @@ class StaleGrant:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
-
 
         resources = d.pop("resources")
 
         prompts = d.pop("prompts")
 
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
-
-
-
 
         def _parse_expires_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -352,8 +307,6 @@ class StaleGrant:
                     raise TypeError()
                 expires_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return expires_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -361,16 +314,9 @@ class StaleGrant:
 
         expires_at = _parse_expires_at(d.pop("expires_at"))
 
-
         observed_since = datetime.datetime.fromisoformat(d.pop("observed_since"))
 
-
-
-
         state = check_stale_state(d.pop("state"))
-
-
-
 
         def _parse_last_used_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -380,8 +326,6 @@ class StaleGrant:
                     raise TypeError()
                 last_used_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return last_used_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -389,32 +333,25 @@ class StaleGrant:
 
         last_used_at = _parse_last_used_at(d.pop("last_used_at"))
 
-
         used_by = d.pop("used_by")
 
         held_by = d.pop("held_by")
 
         used = []
         _used = d.pop("used")
-        for used_item_data in (_used):
+        for used_item_data in _used:
             used_item = UsedThing.from_dict(used_item_data)
 
-
-
             used.append(used_item)
-
 
         used_count = d.pop("used_count")
 
         unused = []
         _unused = d.pop("unused")
-        for unused_item_data in (_unused):
+        for unused_item_data in _unused:
             unused_item = UnusedTool.from_dict(unused_item_data)
 
-
-
             unused.append(unused_item)
-
 
         unused_count = d.pop("unused_count")
 
@@ -426,8 +363,6 @@ class StaleGrant:
                     raise TypeError()
                 componentsschemas_grant_proposal_type_0 = EndProposal.from_dict(data)
 
-
-
                 return componentsschemas_grant_proposal_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -436,15 +371,12 @@ class StaleGrant:
                     raise TypeError()
                 componentsschemas_grant_proposal_type_1 = NarrowProposal.from_dict(data)
 
-
-
                 return componentsschemas_grant_proposal_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(EndProposal | NarrowProposal | None, data)
 
         proposal = _parse_proposal(d.pop("proposal"))
-
 
         return cls(
             kind=kind,
@@ -468,4 +400,3 @@ class StaleGrant:
             unused_count=unused_count,
             proposal=proposal,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-StaleKind = Literal['grant', 'token']
+StaleKind = Literal["grant", "token"]
 
 
 def check_stale_kind(value: str) -> StaleKind:

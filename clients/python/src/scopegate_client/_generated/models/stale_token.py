@@ -2,34 +2,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.stale_state import check_stale_state
-from ..models.stale_state import StaleState
-from typing import cast
-from typing import Literal, cast
-import datetime
+from ..models.stale_state import StaleState, check_stale_state
 
 if TYPE_CHECKING:
     from ..models.token_proposal import TokenProposal
-
-
-
-
-
 
 
 @define(kw_only=True)
 class StaleToken:
     """A token with which nothing was asked in the window."""
 
-
-    kind: Literal['token'] = 'token'
+    kind: Literal["token"] = "token"
 
     token_id: str
     """The id of a token."""
@@ -62,10 +49,8 @@ class StaleToken:
     proposal: TokenProposal
     """Revoke it: `POST /tokens/{id}/revoke`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.token_proposal import TokenProposal
         kind = self.kind
 
         token_id = self.token_id
@@ -93,29 +78,31 @@ class StaleToken:
         proposal = self.proposal.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "token_id": token_id,
-            "revision": revision,
-            "identity_id": identity_id,
-            "name": name,
-            "created_at": created_at,
-            "expires_at": expires_at,
-            "observed_since": observed_since,
-            "state": state,
-            "last_used_at": last_used_at,
-            "proposal": proposal,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "token_id": token_id,
+                "revision": revision,
+                "identity_id": identity_id,
+                "name": name,
+                "created_at": created_at,
+                "expires_at": expires_at,
+                "observed_since": observed_since,
+                "state": state,
+                "last_used_at": last_used_at,
+                "proposal": proposal,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.token_proposal import TokenProposal
+
         d = dict(src_dict)
-        kind = cast(Literal['token'] , d.pop("kind"))
-        if kind != 'token':
+        kind = cast(Literal["token"], d.pop("kind"))
+        if kind != "token":
             raise ValueError(f"kind must match const 'token', got '{kind}'")
 
         token_id = d.pop("token_id")
@@ -128,23 +115,11 @@ class StaleToken:
 
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
-
-
-
 
         observed_since = datetime.datetime.fromisoformat(d.pop("observed_since"))
 
-
-
-
         state = check_stale_state(d.pop("state"))
-
-
-
 
         def _parse_last_used_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -154,8 +129,6 @@ class StaleToken:
                     raise TypeError()
                 last_used_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return last_used_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -163,11 +136,7 @@ class StaleToken:
 
         last_used_at = _parse_last_used_at(d.pop("last_used_at"))
 
-
         proposal = TokenProposal.from_dict(d.pop("proposal"))
-
-
-
 
         return cls(
             kind=kind,
@@ -182,4 +151,3 @@ class StaleToken:
             last_used_at=last_used_at,
             proposal=proposal,
         )
-

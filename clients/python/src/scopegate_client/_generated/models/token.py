@@ -2,32 +2,20 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.token_status import check_token_status
-from ..models.token_status import TokenStatus
-from typing import cast
-import datetime
+from ..models.token_status import TokenStatus, check_token_status
 
 if TYPE_CHECKING:
     from ..models.grants_scope import GrantsScope
     from ..models.listed_scope import ListedScope
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Token:
     """A scoped token, without any secret."""
-
 
     id: str
     """The id of a token."""
@@ -77,11 +65,10 @@ class Token:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.grants_scope import GrantsScope
-        from ..models.listed_scope import ListedScope
+
         id = self.id
 
         identity_id = self.identity_id
@@ -99,12 +86,9 @@ class Token:
         else:
             scope = self.scope.to_dict()
 
-
         expires_at = self.expires_at.isoformat()
 
         ip_allow = self.ip_allow
-
-
 
         status: str = self.status
 
@@ -136,32 +120,34 @@ class Token:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "identity_id": identity_id,
-            "parent_id": parent_id,
-            "depth": depth,
-            "name": name,
-            "scope": scope,
-            "expires_at": expires_at,
-            "ip_allow": ip_allow,
-            "status": status,
-            "last_used_at": last_used_at,
-            "overlap_until": overlap_until,
-            "revoked_at": revoked_at,
-            "revoke_reason": revoke_reason,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "identity_id": identity_id,
+                "parent_id": parent_id,
+                "depth": depth,
+                "name": name,
+                "scope": scope,
+                "expires_at": expires_at,
+                "ip_allow": ip_allow,
+                "status": status,
+                "last_used_at": last_used_at,
+                "overlap_until": overlap_until,
+                "revoked_at": revoked_at,
+                "revoke_reason": revoke_reason,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.grants_scope import GrantsScope
         from ..models.listed_scope import ListedScope
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -174,7 +160,6 @@ class Token:
 
         parent_id = _parse_parent_id(d.pop("parent_id"))
 
-
         depth = d.pop("depth")
 
         name = d.pop("name")
@@ -185,8 +170,6 @@ class Token:
                     raise TypeError()
                 componentsschemas_token_scope_type_0 = GrantsScope.from_dict(data)
 
-
-
                 return componentsschemas_token_scope_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -194,25 +177,15 @@ class Token:
                 raise TypeError()
             componentsschemas_token_scope_type_1 = ListedScope.from_dict(data)
 
-
-
             return componentsschemas_token_scope_type_1
 
         scope = _parse_scope(d.pop("scope"))
 
-
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
-
-
-
 
         ip_allow = cast(list[str], d.pop("ip_allow"))
 
-
         status = check_token_status(d.pop("status"))
-
-
-
 
         def _parse_last_used_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -222,15 +195,12 @@ class Token:
                     raise TypeError()
                 last_used_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return last_used_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         last_used_at = _parse_last_used_at(d.pop("last_used_at"))
-
 
         def _parse_overlap_until(data: object) -> datetime.datetime | None:
             if data is None:
@@ -240,15 +210,12 @@ class Token:
                     raise TypeError()
                 overlap_until_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return overlap_until_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         overlap_until = _parse_overlap_until(d.pop("overlap_until"))
-
 
         def _parse_revoked_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -258,15 +225,12 @@ class Token:
                     raise TypeError()
                 revoked_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return revoked_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         revoked_at = _parse_revoked_at(d.pop("revoked_at"))
-
 
         def _parse_revoke_reason(data: object) -> None | str:
             if data is None:
@@ -275,16 +239,9 @@ class Token:
 
         revoke_reason = _parse_revoke_reason(d.pop("revoke_reason"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -306,4 +263,3 @@ class Token:
             updated_at=updated_at,
             revision=revision,
         )
-

@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.revoked_tokens import RevokedTokens
 
 
-
-
-
-
-
 @define(kw_only=True)
 class TokenBulkRevocation:
     """The revocation of many."""
-
 
     changed: bool
     """Whether this request ended any."""
@@ -31,36 +19,32 @@ class TokenBulkRevocation:
     revoked: RevokedTokens
     """What ended, or would end under `dry_run`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.revoked_tokens import RevokedTokens
         changed = self.changed
 
         revoked = self.revoked.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "changed": changed,
-            "revoked": revoked,
-        })
+        field_dict.update(
+            {
+                "changed": changed,
+                "revoked": revoked,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.revoked_tokens import RevokedTokens
+
         d = dict(src_dict)
         changed = d.pop("changed")
 
         revoked = RevokedTokens.from_dict(d.pop("revoked"))
 
-
-
-
         return cls(
             changed=changed,
             revoked=revoked,
         )
-

@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.token_bulk_revoke_filter import TokenBulkRevokeFilter
 
 
-
-
-
-
-
 @define(kw_only=True)
 class TokenBulkRevoke:
     """Which tokens end, and why."""
-
 
     filter: TokenBulkRevokeFilter
     """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
@@ -31,31 +19,28 @@ class TokenBulkRevoke:
     reason: str
     """Why; it is kept with the tokens that end, not in the audit trail."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.token_bulk_revoke_filter import TokenBulkRevokeFilter
         filter_ = self.filter.to_dict()
 
         reason = self.reason
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "filter": filter_,
-            "reason": reason,
-        })
+        field_dict.update(
+            {
+                "filter": filter_,
+                "reason": reason,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.token_bulk_revoke_filter import TokenBulkRevokeFilter
+
         d = dict(src_dict)
         filter_ = TokenBulkRevokeFilter.from_dict(d.pop("filter"))
-
-
-
 
         reason = d.pop("reason")
 
@@ -63,4 +48,3 @@ class TokenBulkRevoke:
             filter=filter_,
             reason=reason,
         )
-

@@ -2,28 +2,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class TokenBulkRevokeFilter:
     """Tokens that meet all that is given. At least one is needed; children of what is met end with it."""
-
 
     token_ids: list[str] | None | Unset = UNSET
     """These tokens."""
@@ -43,7 +31,6 @@ class TokenBulkRevokeFilter:
     created_before: datetime.datetime | None | Unset = UNSET
     """Tokens made before this time."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         token_ids: list[str] | None | Unset
@@ -51,7 +38,6 @@ class TokenBulkRevokeFilter:
             token_ids = UNSET
         elif isinstance(self.token_ids, list):
             token_ids = self.token_ids
-
 
         else:
             token_ids = self.token_ids
@@ -89,8 +75,7 @@ class TokenBulkRevokeFilter:
             created_before = self.created_before
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if token_ids is not UNSET:
             field_dict["token_ids"] = token_ids
         if identity_id is not UNSET:
@@ -105,11 +90,11 @@ class TokenBulkRevokeFilter:
             field_dict["created_before"] = created_before
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_token_ids(data: object) -> list[str] | None | Unset:
             if data is None:
                 return data
@@ -127,7 +112,6 @@ class TokenBulkRevokeFilter:
 
         token_ids = _parse_token_ids(d.pop("token_ids", UNSET))
 
-
         def _parse_identity_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -136,7 +120,6 @@ class TokenBulkRevokeFilter:
             return cast(None | str | Unset, data)
 
         identity_id = _parse_identity_id(d.pop("identity_id", UNSET))
-
 
         def _parse_group_id(data: object) -> None | str | Unset:
             if data is None:
@@ -147,7 +130,6 @@ class TokenBulkRevokeFilter:
 
         group_id = _parse_group_id(d.pop("group_id", UNSET))
 
-
         def _parse_server_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -157,7 +139,6 @@ class TokenBulkRevokeFilter:
 
         server_id = _parse_server_id(d.pop("server_id", UNSET))
 
-
         def _parse_parent_id(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -166,7 +147,6 @@ class TokenBulkRevokeFilter:
             return cast(None | str | Unset, data)
 
         parent_id = _parse_parent_id(d.pop("parent_id", UNSET))
-
 
         def _parse_created_before(data: object) -> datetime.datetime | None | Unset:
             if data is None:
@@ -178,15 +158,12 @@ class TokenBulkRevokeFilter:
                     raise TypeError()
                 created_before_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return created_before_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None | Unset, data)
 
         created_before = _parse_created_before(d.pop("created_before", UNSET))
-
 
         return cls(
             token_ids=token_ids,
@@ -196,4 +173,3 @@ class TokenBulkRevokeFilter:
             parent_id=parent_id,
             created_before=created_before,
         )
-

@@ -2,33 +2,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.token_delivery import TokenDelivery, check_token_delivery
 from ..types import UNSET, Unset
-
-from ..models.token_delivery import check_token_delivery
-from ..models.token_delivery import TokenDelivery
-from ..types import UNSET, Unset
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.grants_scope import GrantsScope
     from ..models.listed_scope import ListedScope
 
 
-
-
-
-
-
 @define(kw_only=True)
 class TokenCreate:
     """A new scoped token. Its right is never more than its identity's live grants allow."""
-
 
     identity_id: str
     """The id of an identity."""
@@ -53,11 +41,10 @@ class TokenCreate:
     """How the secret gets to whom it is for. `reveal`: it is in the answer. `pickup`: nobody has one until
     its recipient signs in and takes it by a link."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.grants_scope import GrantsScope
-        from ..models.listed_scope import ListedScope
+
         identity_id = self.identity_id
 
         name = self.name
@@ -68,14 +55,11 @@ class TokenCreate:
         else:
             scope = self.scope.to_dict()
 
-
         expires_at = self.expires_at.isoformat()
 
         ip_allow: list[str] | Unset = UNSET
         if not isinstance(self.ip_allow, Unset):
             ip_allow = self.ip_allow
-
-
 
         parent_id: None | str | Unset
         if isinstance(self.parent_id, Unset):
@@ -87,14 +71,15 @@ class TokenCreate:
         if not isinstance(self.delivery, Unset):
             delivery = self.delivery
 
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "identity_id": identity_id,
-            "name": name,
-            "scope": scope,
-            "expires_at": expires_at,
-        })
+        field_dict.update(
+            {
+                "identity_id": identity_id,
+                "name": name,
+                "scope": scope,
+                "expires_at": expires_at,
+            }
+        )
         if ip_allow is not UNSET:
             field_dict["ip_allow"] = ip_allow
         if parent_id is not UNSET:
@@ -103,12 +88,12 @@ class TokenCreate:
             field_dict["delivery"] = delivery
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.grants_scope import GrantsScope
         from ..models.listed_scope import ListedScope
+
         d = dict(src_dict)
         identity_id = d.pop("identity_id")
 
@@ -120,8 +105,6 @@ class TokenCreate:
                     raise TypeError()
                 componentsschemas_token_scope_type_0 = GrantsScope.from_dict(data)
 
-
-
                 return componentsschemas_token_scope_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -129,20 +112,13 @@ class TokenCreate:
                 raise TypeError()
             componentsschemas_token_scope_type_1 = ListedScope.from_dict(data)
 
-
-
             return componentsschemas_token_scope_type_1
 
         scope = _parse_scope(d.pop("scope"))
 
-
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
 
-
-
-
         ip_allow = cast(list[str], d.pop("ip_allow", UNSET))
-
 
         def _parse_parent_id(data: object) -> None | str | Unset:
             if data is None:
@@ -153,16 +129,12 @@ class TokenCreate:
 
         parent_id = _parse_parent_id(d.pop("parent_id", UNSET))
 
-
         _delivery = d.pop("delivery", UNSET)
         delivery: TokenDelivery | Unset
-        if isinstance(_delivery,  Unset):
+        if isinstance(_delivery, Unset):
             delivery = UNSET
         else:
             delivery = check_token_delivery(_delivery)
-
-
-
 
         return cls(
             identity_id=identity_id,
@@ -173,4 +145,3 @@ class TokenCreate:
             parent_id=parent_id,
             delivery=delivery,
         )
-

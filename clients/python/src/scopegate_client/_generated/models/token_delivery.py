@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-TokenDelivery = Literal['pickup', 'reveal']
+TokenDelivery = Literal["pickup", "reveal"]
 
 
 def check_token_delivery(value: str) -> TokenDelivery:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-TokenEndpointAuthMethod = Literal['client_secret_basic', 'client_secret_post']
+TokenEndpointAuthMethod = Literal["client_secret_basic", "client_secret_post"]
 
 
 def check_token_endpoint_auth_method(value: str) -> TokenEndpointAuthMethod:

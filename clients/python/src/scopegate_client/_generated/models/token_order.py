@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-TokenOrder = Literal['-created_at', '-expires_at', '-name', 'created_at', 'expires_at', 'name']
+TokenOrder = Literal["-created_at", "-expires_at", "-name", "created_at", "expires_at", "name"]
 
 
 def check_token_order(value: str) -> TokenOrder:

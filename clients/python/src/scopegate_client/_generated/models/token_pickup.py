@@ -2,30 +2,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.pickup_state import check_pickup_state
-from ..models.pickup_state import PickupState
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.pickup_state import PickupState, check_pickup_state
 
 
 @define(kw_only=True)
 class TokenPickup:
     """A link by which one person takes a new secret of a token, once. It holds no secret, and opens for
     them alone."""
-
 
     id: str
     """The id of a pick-up link."""
@@ -65,7 +52,6 @@ class TokenPickup:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         id = self.id
@@ -101,22 +87,23 @@ class TokenPickup:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "token_id": token_id,
-            "recipient_id": recipient_id,
-            "state": state,
-            "overlap_s": overlap_s,
-            "url": url,
-            "expires_at": expires_at,
-            "picked_up_at": picked_up_at,
-            "reopened_at": reopened_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "token_id": token_id,
+                "recipient_id": recipient_id,
+                "state": state,
+                "overlap_s": overlap_s,
+                "url": url,
+                "expires_at": expires_at,
+                "picked_up_at": picked_up_at,
+                "reopened_at": reopened_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -130,17 +117,11 @@ class TokenPickup:
 
         state = check_pickup_state(d.pop("state"))
 
-
-
-
         overlap_s = d.pop("overlap_s")
 
         url = d.pop("url")
 
         expires_at = datetime.datetime.fromisoformat(d.pop("expires_at"))
-
-
-
 
         def _parse_picked_up_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -150,15 +131,12 @@ class TokenPickup:
                     raise TypeError()
                 picked_up_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return picked_up_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         picked_up_at = _parse_picked_up_at(d.pop("picked_up_at"))
-
 
         def _parse_reopened_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -168,8 +146,6 @@ class TokenPickup:
                     raise TypeError()
                 reopened_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return reopened_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -177,16 +153,9 @@ class TokenPickup:
 
         reopened_at = _parse_reopened_at(d.pop("reopened_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -204,4 +173,3 @@ class TokenPickup:
             updated_at=updated_at,
             revision=revision,
         )
-

@@ -1,30 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.revoked_tokens import RevokedTokens
     from ..models.token import Token
 
 
-
-
-
-
-
 @define(kw_only=True)
 class TokenRevocation:
     """One token's revocation. `changed` is false when it had ended before."""
-
 
     changed: bool
     """Whether this request ended it."""
@@ -35,11 +23,8 @@ class TokenRevocation:
     revoked: RevokedTokens
     """What ended, or would end under `dry_run`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.revoked_tokens import RevokedTokens
-        from ..models.token import Token
         changed = self.changed
 
         token = self.token.to_dict()
@@ -47,35 +32,30 @@ class TokenRevocation:
         revoked = self.revoked.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "changed": changed,
-            "token": token,
-            "revoked": revoked,
-        })
+        field_dict.update(
+            {
+                "changed": changed,
+                "token": token,
+                "revoked": revoked,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.revoked_tokens import RevokedTokens
         from ..models.token import Token
+
         d = dict(src_dict)
         changed = d.pop("changed")
 
         token = Token.from_dict(d.pop("token"))
 
-
-
-
         revoked = RevokedTokens.from_dict(d.pop("revoked"))
-
-
-
 
         return cls(
             changed=changed,
             token=token,
             revoked=revoked,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-TokenStatus = Literal['active', 'expired', 'revoked', 'suspended']
+TokenStatus = Literal["active", "expired", "revoked", "suspended"]
 
 
 def check_token_status(value: str) -> TokenStatus:

@@ -2,34 +2,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from ..models.tool_state import check_tool_state
-from ..models.tool_state import ToolState
-from typing import cast
-import datetime
+from ..models.risk import Risk, check_risk
+from ..models.tool_state import ToolState, check_tool_state
 
 if TYPE_CHECKING:
     from ..models.json_schema import JsonSchema
     from ..models.tool_annotations import ToolAnnotations
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Tool:
     """A tool of a server, with its latest definition."""
-
 
     id: str
     """The id of a tool."""
@@ -79,11 +66,11 @@ class Tool:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.json_schema import JsonSchema
         from ..models.tool_annotations import ToolAnnotations
+
         id = self.id
 
         server_id = self.server_id
@@ -128,32 +115,34 @@ class Tool:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "server_id": server_id,
-            "name": name,
-            "title": title,
-            "description": description,
-            "input_schema": input_schema,
-            "output_schema": output_schema,
-            "annotations": annotations,
-            "risk": risk,
-            "risk_overridden": risk_overridden,
-            "state": state,
-            "definition_digest": definition_digest,
-            "approved_digest": approved_digest,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "server_id": server_id,
+                "name": name,
+                "title": title,
+                "description": description,
+                "input_schema": input_schema,
+                "output_schema": output_schema,
+                "annotations": annotations,
+                "risk": risk,
+                "risk_overridden": risk_overridden,
+                "state": state,
+                "definition_digest": definition_digest,
+                "approved_digest": approved_digest,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.json_schema import JsonSchema
         from ..models.tool_annotations import ToolAnnotations
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -168,7 +157,6 @@ class Tool:
 
         title = _parse_title(d.pop("title"))
 
-
         def _parse_description(data: object) -> None | str:
             if data is None:
                 return data
@@ -176,11 +164,7 @@ class Tool:
 
         description = _parse_description(d.pop("description"))
 
-
         input_schema = JsonSchema.from_dict(d.pop("input_schema"))
-
-
-
 
         def _parse_output_schema(data: object) -> JsonSchema | None:
             if data is None:
@@ -190,15 +174,12 @@ class Tool:
                     raise TypeError()
                 output_schema_type_0 = JsonSchema.from_dict(data)
 
-
-
                 return output_schema_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(JsonSchema | None, data)
 
         output_schema = _parse_output_schema(d.pop("output_schema"))
-
 
         def _parse_annotations(data: object) -> None | ToolAnnotations:
             if data is None:
@@ -208,8 +189,6 @@ class Tool:
                     raise TypeError()
                 annotations_type_0 = ToolAnnotations.from_dict(data)
 
-
-
                 return annotations_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -217,18 +196,11 @@ class Tool:
 
         annotations = _parse_annotations(d.pop("annotations"))
 
-
         risk = check_risk(d.pop("risk"))
-
-
-
 
         risk_overridden = d.pop("risk_overridden")
 
         state = check_tool_state(d.pop("state"))
-
-
-
 
         definition_digest = d.pop("definition_digest")
 
@@ -239,16 +211,9 @@ class Tool:
 
         approved_digest = _parse_approved_digest(d.pop("approved_digest"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -270,4 +235,3 @@ class Tool:
             updated_at=updated_at,
             revision=revision,
         )
-

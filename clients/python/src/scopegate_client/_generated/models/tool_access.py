@@ -2,30 +2,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.tool_caller import ToolCaller
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ToolAccess:
     """Who can call a tool at a moment. When nobody can, whatever was granted, `stopped` says what keeps it
     so."""
-
 
     tool_id: str
     """The id of a tool."""
@@ -43,10 +31,8 @@ class ToolAccess:
     next_cursor: None | str
     """For the next page; null on the last."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.tool_caller import ToolCaller
         tool_id = self.tool_id
 
         at = self.at.isoformat()
@@ -59,33 +45,30 @@ class ToolAccess:
             items_item = items_item_data.to_dict()
             items.append(items_item)
 
-
-
         next_cursor: None | str
         next_cursor = self.next_cursor
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "tool_id": tool_id,
-            "at": at,
-            "stopped": stopped,
-            "items": items,
-            "next_cursor": next_cursor,
-        })
+        field_dict.update(
+            {
+                "tool_id": tool_id,
+                "at": at,
+                "stopped": stopped,
+                "items": items,
+                "next_cursor": next_cursor,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.tool_caller import ToolCaller
+
         d = dict(src_dict)
         tool_id = d.pop("tool_id")
 
         at = datetime.datetime.fromisoformat(d.pop("at"))
-
-
-
 
         def _parse_stopped(data: object) -> None | str:
             if data is None:
@@ -94,16 +77,12 @@ class ToolAccess:
 
         stopped = _parse_stopped(d.pop("stopped"))
 
-
         items = []
         _items = d.pop("items")
-        for items_item_data in (_items):
+        for items_item_data in _items:
             items_item = ToolCaller.from_dict(items_item_data)
 
-
-
             items.append(items_item)
-
 
         def _parse_next_cursor(data: object) -> None | str:
             if data is None:
@@ -112,7 +91,6 @@ class ToolAccess:
 
         next_cursor = _parse_next_cursor(d.pop("next_cursor"))
 
-
         return cls(
             tool_id=tool_id,
             at=at,
@@ -120,4 +98,3 @@ class ToolAccess:
             items=items,
             next_cursor=next_cursor,
         )
-

@@ -1,41 +1,29 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ToolApprove:
     """Accept a definition: the one with this digest, and no other that came since."""
 
-
     definition_digest: str
     """SHA-256 over name, title, description, schemas and annotations, in hexadecimal."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         definition_digest = self.definition_digest
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "definition_digest": definition_digest,
-        })
+        field_dict.update(
+            {
+                "definition_digest": definition_digest,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -46,4 +34,3 @@ class ToolApprove:
         return cls(
             definition_digest=definition_digest,
         )
-

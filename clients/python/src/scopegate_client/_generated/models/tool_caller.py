@@ -1,31 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.access_decision import AccessDecision
-from ..models.access_decision import check_access_decision
-from ..models.identity_kind import check_identity_kind
-from ..models.identity_kind import IdentityKind
-from typing import cast
-
-
-
-
-
-
+from ..models.access_decision import AccessDecision, check_access_decision
+from ..models.identity_kind import IdentityKind, check_identity_kind
 
 
 @define(kw_only=True)
 class ToolCaller:
     """An identity that can call the tool, and why."""
-
 
     decision: AccessDecision
     """What a call is met with now: it runs, or somebody has to approve it first."""
@@ -58,7 +44,6 @@ class ToolCaller:
     kind: IdentityKind
     """An `agent` has a person who answers for it."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         decision: str = self.decision
@@ -72,13 +57,9 @@ class ToolCaller:
 
         policy_ids = self.policy_ids
 
-
-
         any_call = self.any_call
 
         approver_groups = self.approver_groups
-
-
 
         identity_id = self.identity_id
 
@@ -87,29 +68,27 @@ class ToolCaller:
         kind: str = self.kind
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "decision": decision,
-            "reason_code": reason_code,
-            "grant_id": grant_id,
-            "group_id": group_id,
-            "policy_ids": policy_ids,
-            "any_call": any_call,
-            "approver_groups": approver_groups,
-            "identity_id": identity_id,
-            "user_name": user_name,
-            "kind": kind,
-        })
+        field_dict.update(
+            {
+                "decision": decision,
+                "reason_code": reason_code,
+                "grant_id": grant_id,
+                "group_id": group_id,
+                "policy_ids": policy_ids,
+                "any_call": any_call,
+                "approver_groups": approver_groups,
+                "identity_id": identity_id,
+                "user_name": user_name,
+                "kind": kind,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
         decision = check_access_decision(d.pop("decision"))
-
-
-
 
         reason_code = d.pop("reason_code")
 
@@ -122,23 +101,17 @@ class ToolCaller:
 
         group_id = _parse_group_id(d.pop("group_id"))
 
-
         policy_ids = cast(list[str], d.pop("policy_ids"))
-
 
         any_call = d.pop("any_call")
 
         approver_groups = cast(list[str], d.pop("approver_groups"))
-
 
         identity_id = d.pop("identity_id")
 
         user_name = d.pop("user_name")
 
         kind = check_identity_kind(d.pop("kind"))
-
-
-
 
         return cls(
             decision=decision,
@@ -152,4 +125,3 @@ class ToolCaller:
             user_name=user_name,
             kind=kind,
         )
-

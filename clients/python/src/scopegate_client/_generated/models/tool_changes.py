@@ -1,26 +1,15 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.tool_state import check_tool_state
-from ..models.tool_state import ToolState
-from typing import cast
+from ..models.tool_state import ToolState, check_tool_state
 
 if TYPE_CHECKING:
     from ..models.definition_change import DefinitionChange
     from ..models.tool_definition import ToolDefinition
-
-
-
-
-
 
 
 @define(kw_only=True)
@@ -29,7 +18,6 @@ class ToolChanges:
 
     Approving takes the `definition_digest` of `latest`, so that nothing is accepted but what was shown
     here."""
-
 
     tool_id: str
     """The id of a tool."""
@@ -49,11 +37,10 @@ class ToolChanges:
     changes: list[DefinitionChange]
     """Empty when they are the same, and when two digests differ in how a number is written alone."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.definition_change import DefinitionChange
         from ..models.tool_definition import ToolDefinition
+
         tool_id = self.tool_id
 
         name = self.name
@@ -73,34 +60,31 @@ class ToolChanges:
             changes_item = changes_item_data.to_dict()
             changes.append(changes_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "tool_id": tool_id,
-            "name": name,
-            "state": state,
-            "approved": approved,
-            "latest": latest,
-            "changes": changes,
-        })
+        field_dict.update(
+            {
+                "tool_id": tool_id,
+                "name": name,
+                "state": state,
+                "approved": approved,
+                "latest": latest,
+                "changes": changes,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.definition_change import DefinitionChange
         from ..models.tool_definition import ToolDefinition
+
         d = dict(src_dict)
         tool_id = d.pop("tool_id")
 
         name = d.pop("name")
 
         state = check_tool_state(d.pop("state"))
-
-
-
 
         def _parse_approved(data: object) -> None | ToolDefinition:
             if data is None:
@@ -110,8 +94,6 @@ class ToolChanges:
                     raise TypeError()
                 approved_type_0 = ToolDefinition.from_dict(data)
 
-
-
                 return approved_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -119,21 +101,14 @@ class ToolChanges:
 
         approved = _parse_approved(d.pop("approved"))
 
-
         latest = ToolDefinition.from_dict(d.pop("latest"))
-
-
-
 
         changes = []
         _changes = d.pop("changes")
-        for changes_item_data in (_changes):
+        for changes_item_data in _changes:
             changes_item = DefinitionChange.from_dict(changes_item_data)
 
-
-
             changes.append(changes_item)
-
 
         return cls(
             tool_id=tool_id,
@@ -143,4 +118,3 @@ class ToolChanges:
             latest=latest,
             changes=changes,
         )
-

@@ -1,33 +1,21 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.risk import Risk, check_risk
 from ..types import UNSET, Unset
-
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from ..types import UNSET, Unset
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.json_schema import JsonSchema
     from ..models.tool_annotations import ToolAnnotations
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ToolCreate:
     """A tool made known by hand, active at once. A sync that does not find it removes it."""
-
 
     server_id: str
     """The id of a server."""
@@ -53,11 +41,11 @@ class ToolCreate:
     risk: None | Risk | Unset = UNSET
     """Read from annotations and name when absent."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.json_schema import JsonSchema
         from ..models.tool_annotations import ToolAnnotations
+
         server_id = self.server_id
 
         name = self.name
@@ -101,11 +89,13 @@ class ToolCreate:
             risk = self.risk
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "server_id": server_id,
-            "name": name,
-            "input_schema": input_schema,
-        })
+        field_dict.update(
+            {
+                "server_id": server_id,
+                "name": name,
+                "input_schema": input_schema,
+            }
+        )
         if title is not UNSET:
             field_dict["title"] = title
         if description is not UNSET:
@@ -118,21 +108,18 @@ class ToolCreate:
             field_dict["risk"] = risk
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.json_schema import JsonSchema
         from ..models.tool_annotations import ToolAnnotations
+
         d = dict(src_dict)
         server_id = d.pop("server_id")
 
         name = d.pop("name")
 
         input_schema = JsonSchema.from_dict(d.pop("input_schema"))
-
-
-
 
         def _parse_title(data: object) -> None | str | Unset:
             if data is None:
@@ -143,7 +130,6 @@ class ToolCreate:
 
         title = _parse_title(d.pop("title", UNSET))
 
-
         def _parse_description(data: object) -> None | str | Unset:
             if data is None:
                 return data
@@ -152,7 +138,6 @@ class ToolCreate:
             return cast(None | str | Unset, data)
 
         description = _parse_description(d.pop("description", UNSET))
-
 
         def _parse_output_schema(data: object) -> JsonSchema | None | Unset:
             if data is None:
@@ -164,15 +149,12 @@ class ToolCreate:
                     raise TypeError()
                 output_schema_type_0 = JsonSchema.from_dict(data)
 
-
-
                 return output_schema_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(JsonSchema | None | Unset, data)
 
         output_schema = _parse_output_schema(d.pop("output_schema", UNSET))
-
 
         def _parse_annotations(data: object) -> None | ToolAnnotations | Unset:
             if data is None:
@@ -184,15 +166,12 @@ class ToolCreate:
                     raise TypeError()
                 annotations_type_0 = ToolAnnotations.from_dict(data)
 
-
-
                 return annotations_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ToolAnnotations | Unset, data)
 
         annotations = _parse_annotations(d.pop("annotations", UNSET))
-
 
         def _parse_risk(data: object) -> None | Risk | Unset:
             if data is None:
@@ -204,15 +183,12 @@ class ToolCreate:
                     raise TypeError()
                 risk_type_0 = check_risk(data)
 
-
-
                 return risk_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | Risk | Unset, data)
 
         risk = _parse_risk(d.pop("risk", UNSET))
-
 
         return cls(
             server_id=server_id,
@@ -224,4 +200,3 @@ class ToolCreate:
             annotations=annotations,
             risk=risk,
         )
-

@@ -1,30 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.json_schema import JsonSchema
     from ..models.tool_annotations import ToolAnnotations
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ToolDefinition:
     """What a server says a tool is."""
-
 
     definition_digest: str
     """SHA-256 over name, title, description, schemas and annotations, in hexadecimal."""
@@ -44,11 +32,11 @@ class ToolDefinition:
     annotations: None | ToolAnnotations
     """Hints of the server about it."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.json_schema import JsonSchema
         from ..models.tool_annotations import ToolAnnotations
+
         definition_digest = self.definition_digest
 
         title: None | str
@@ -72,22 +60,24 @@ class ToolDefinition:
             annotations = self.annotations
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "definition_digest": definition_digest,
-            "title": title,
-            "description": description,
-            "input_schema": input_schema,
-            "output_schema": output_schema,
-            "annotations": annotations,
-        })
+        field_dict.update(
+            {
+                "definition_digest": definition_digest,
+                "title": title,
+                "description": description,
+                "input_schema": input_schema,
+                "output_schema": output_schema,
+                "annotations": annotations,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.json_schema import JsonSchema
         from ..models.tool_annotations import ToolAnnotations
+
         d = dict(src_dict)
         definition_digest = d.pop("definition_digest")
 
@@ -98,7 +88,6 @@ class ToolDefinition:
 
         title = _parse_title(d.pop("title"))
 
-
         def _parse_description(data: object) -> None | str:
             if data is None:
                 return data
@@ -106,11 +95,7 @@ class ToolDefinition:
 
         description = _parse_description(d.pop("description"))
 
-
         input_schema = JsonSchema.from_dict(d.pop("input_schema"))
-
-
-
 
         def _parse_output_schema(data: object) -> JsonSchema | None:
             if data is None:
@@ -120,15 +105,12 @@ class ToolDefinition:
                     raise TypeError()
                 output_schema_type_0 = JsonSchema.from_dict(data)
 
-
-
                 return output_schema_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(JsonSchema | None, data)
 
         output_schema = _parse_output_schema(d.pop("output_schema"))
-
 
         def _parse_annotations(data: object) -> None | ToolAnnotations:
             if data is None:
@@ -138,15 +120,12 @@ class ToolDefinition:
                     raise TypeError()
                 annotations_type_0 = ToolAnnotations.from_dict(data)
 
-
-
                 return annotations_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | ToolAnnotations, data)
 
         annotations = _parse_annotations(d.pop("annotations"))
-
 
         return cls(
             definition_digest=definition_digest,
@@ -156,4 +135,3 @@ class ToolDefinition:
             output_schema=output_schema,
             annotations=annotations,
         )
-

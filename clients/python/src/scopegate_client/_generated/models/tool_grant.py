@@ -2,17 +2,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.grant_status import check_grant_status
-from ..models.grant_status import GrantStatus
-from typing import cast
-import datetime
+from ..models.grant_status import GrantStatus, check_grant_status
 
 if TYPE_CHECKING:
     from ..models.all_servers import AllServers
@@ -25,15 +19,9 @@ if TYPE_CHECKING:
     from ..models.tools_by_risk import ToolsByRisk
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ToolGrant:
     """A grant that reaches a tool."""
-
 
     id: str
     """The id of a grant."""
@@ -83,17 +71,14 @@ class ToolGrant:
     last_used_at: datetime.datetime | None
     """When the tool was last used by it; null: never seen."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.all_servers import AllServers
         from ..models.all_tools import AllTools
-        from ..models.group_principal import GroupPrincipal
         from ..models.identity_principal import IdentityPrincipal
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
-        from ..models.tools_by_risk import ToolsByRisk
+
         id = self.id
 
         principal: dict[str, Any]
@@ -101,7 +86,6 @@ class ToolGrant:
             principal = self.principal.to_dict()
         else:
             principal = self.principal.to_dict()
-
 
         servers: dict[str, Any]
         if isinstance(self.servers, ServersByIds):
@@ -111,7 +95,6 @@ class ToolGrant:
         else:
             servers = self.servers.to_dict()
 
-
         tools: dict[str, Any]
         if isinstance(self.tools, AllTools):
             tools = self.tools.to_dict()
@@ -119,7 +102,6 @@ class ToolGrant:
             tools = self.tools.to_dict()
         else:
             tools = self.tools.to_dict()
-
 
         resources = self.resources
 
@@ -164,26 +146,27 @@ class ToolGrant:
             last_used_at = self.last_used_at
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "principal": principal,
-            "servers": servers,
-            "tools": tools,
-            "resources": resources,
-            "prompts": prompts,
-            "not_before": not_before,
-            "expires_at": expires_at,
-            "reason": reason,
-            "approval_id": approval_id,
-            "status": status,
-            "ended_at": ended_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-            "last_used_at": last_used_at,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "principal": principal,
+                "servers": servers,
+                "tools": tools,
+                "resources": resources,
+                "prompts": prompts,
+                "not_before": not_before,
+                "expires_at": expires_at,
+                "reason": reason,
+                "approval_id": approval_id,
+                "status": status,
+                "ended_at": ended_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+                "last_used_at": last_used_at,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -196,6 +179,7 @@ class ToolGrant:
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
         from ..models.tools_by_risk import ToolsByRisk
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -205,8 +189,6 @@ class ToolGrant:
                     raise TypeError()
                 componentsschemas_principal_type_0 = IdentityPrincipal.from_dict(data)
 
-
-
                 return componentsschemas_principal_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -214,20 +196,15 @@ class ToolGrant:
                 raise TypeError()
             componentsschemas_principal_type_1 = GroupPrincipal.from_dict(data)
 
-
-
             return componentsschemas_principal_type_1
 
         principal = _parse_principal(d.pop("principal"))
-
 
         def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
-
-
 
                 return componentsschemas_server_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -237,8 +214,6 @@ class ToolGrant:
                     raise TypeError()
                 componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
 
-
-
                 return componentsschemas_server_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -246,20 +221,15 @@ class ToolGrant:
                 raise TypeError()
             componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
 
-
-
             return componentsschemas_server_selector_type_2
 
         servers = _parse_servers(d.pop("servers"))
-
 
         def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
             try:
                 if not isinstance(data, dict):
                     raise TypeError()
                 componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
-
-
 
                 return componentsschemas_tool_selector_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
@@ -269,8 +239,6 @@ class ToolGrant:
                     raise TypeError()
                 componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
 
-
-
                 return componentsschemas_tool_selector_type_1
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -278,12 +246,9 @@ class ToolGrant:
                 raise TypeError()
             componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
 
-
-
             return componentsschemas_tool_selector_type_2
 
         tools = _parse_tools(d.pop("tools"))
-
 
         resources = d.pop("resources")
 
@@ -297,15 +262,12 @@ class ToolGrant:
                     raise TypeError()
                 not_before_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return not_before_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         not_before = _parse_not_before(d.pop("not_before"))
-
 
         def _parse_expires_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -315,15 +277,12 @@ class ToolGrant:
                     raise TypeError()
                 expires_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return expires_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         expires_at = _parse_expires_at(d.pop("expires_at"))
-
 
         def _parse_reason(data: object) -> None | str:
             if data is None:
@@ -332,7 +291,6 @@ class ToolGrant:
 
         reason = _parse_reason(d.pop("reason"))
 
-
         def _parse_approval_id(data: object) -> None | str:
             if data is None:
                 return data
@@ -340,11 +298,7 @@ class ToolGrant:
 
         approval_id = _parse_approval_id(d.pop("approval_id"))
 
-
         status = check_grant_status(d.pop("status"))
-
-
-
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -354,8 +308,6 @@ class ToolGrant:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -363,16 +315,9 @@ class ToolGrant:
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -384,15 +329,12 @@ class ToolGrant:
                     raise TypeError()
                 last_used_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return last_used_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         last_used_at = _parse_last_used_at(d.pop("last_used_at"))
-
 
         return cls(
             id=id,
@@ -412,4 +354,3 @@ class ToolGrant:
             revision=revision,
             last_used_at=last_used_at,
         )
-

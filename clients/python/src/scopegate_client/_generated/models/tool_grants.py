@@ -2,29 +2,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-import datetime
 
 if TYPE_CHECKING:
     from ..models.tool_grant import ToolGrant
 
 
-
-
-
-
-
 @define(kw_only=True)
 class ToolGrants:
     """The grants in force that reach a tool."""
-
 
     tool_id: str
     """The id of a tool."""
@@ -38,10 +26,8 @@ class ToolGrants:
     next_cursor: None | str
     """For the next page; null on the last."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.tool_grant import ToolGrant
         tool_id = self.tool_id
 
         observed_since = self.observed_since.isoformat()
@@ -51,42 +37,36 @@ class ToolGrants:
             items_item = items_item_data.to_dict()
             items.append(items_item)
 
-
-
         next_cursor: None | str
         next_cursor = self.next_cursor
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "tool_id": tool_id,
-            "observed_since": observed_since,
-            "items": items,
-            "next_cursor": next_cursor,
-        })
+        field_dict.update(
+            {
+                "tool_id": tool_id,
+                "observed_since": observed_since,
+                "items": items,
+                "next_cursor": next_cursor,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.tool_grant import ToolGrant
+
         d = dict(src_dict)
         tool_id = d.pop("tool_id")
 
         observed_since = datetime.datetime.fromisoformat(d.pop("observed_since"))
 
-
-
-
         items = []
         _items = d.pop("items")
-        for items_item_data in (_items):
+        for items_item_data in _items:
             items_item = ToolGrant.from_dict(items_item_data)
 
-
-
             items.append(items_item)
-
 
         def _parse_next_cursor(data: object) -> None | str:
             if data is None:
@@ -95,11 +75,9 @@ class ToolGrants:
 
         next_cursor = _parse_next_cursor(d.pop("next_cursor"))
 
-
         return cls(
             tool_id=tool_id,
             observed_since=observed_since,
             items=items,
             next_cursor=next_cursor,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ToolOrder = Literal['-created_at', '-name', 'created_at', 'name']
+ToolOrder = Literal["-created_at", "-name", "created_at", "name"]
 
 
 def check_tool_order(value: str) -> ToolOrder:

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-ToolState = Literal['active', 'quarantined', 'removed']
+ToolState = Literal["active", "quarantined", "removed"]
 
 
 def check_tool_state(value: str) -> ToolState:

@@ -1,39 +1,24 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.risk import Risk, check_risk
+from ..models.settable_tool_state import SettableToolState, check_settable_tool_state
 from ..types import UNSET, Unset
-
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from ..models.settable_tool_state import check_settable_tool_state
-from ..models.settable_tool_state import SettableToolState
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ToolUpdate:
     """What may change of a tool by hand; its definition is the server's."""
 
-
     risk: None | Risk | Unset = UNSET
     """Null: what the approved definition says."""
 
     state: SettableToolState | Unset = UNSET
     """`quarantined` holds a tool until it is made active again."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -49,21 +34,19 @@ class ToolUpdate:
         if not isinstance(self.state, Unset):
             state = self.state
 
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if risk is not UNSET:
             field_dict["risk"] = risk
         if state is not UNSET:
             field_dict["state"] = state
         return field_dict
 
-
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
+
         def _parse_risk(data: object) -> None | Risk | Unset:
             if data is None:
                 return data
@@ -74,8 +57,6 @@ class ToolUpdate:
                     raise TypeError()
                 risk_type_0 = check_risk(data)
 
-
-
                 return risk_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -83,19 +64,14 @@ class ToolUpdate:
 
         risk = _parse_risk(d.pop("risk", UNSET))
 
-
         _state = d.pop("state", UNSET)
         state: SettableToolState | Unset
-        if isinstance(_state,  Unset):
+        if isinstance(_state, Unset):
             state = UNSET
         else:
             state = check_settable_tool_state(_state)
-
-
-
 
         return cls(
             risk=risk,
             state=state,
         )
-

@@ -1,34 +1,19 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
-from typing import Literal, cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class ToolsByNames:
     """Tools with exactly these names; none at all when the list is empty."""
 
-
-    kind: Literal['names'] = 'names'
+    kind: Literal["names"] = "names"
 
     names: list[str]
     """The names, as the servers give them."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,29 +21,26 @@ class ToolsByNames:
 
         names = self.names
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "names": names,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "names": names,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        kind = cast(Literal['names'] , d.pop("kind"))
-        if kind != 'names':
+        kind = cast(Literal["names"], d.pop("kind"))
+        if kind != "names":
             raise ValueError(f"kind must match const 'names', got '{kind}'")
 
         names = cast(list[str], d.pop("names"))
-
 
         return cls(
             kind=kind,
             names=names,
         )
-

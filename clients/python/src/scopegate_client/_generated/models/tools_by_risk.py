@@ -1,36 +1,21 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Literal, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.risk import check_risk
-from ..models.risk import Risk
-from typing import cast
-from typing import Literal, cast
-
-
-
-
-
-
+from ..models.risk import Risk, check_risk
 
 
 @define(kw_only=True)
 class ToolsByRisk:
     """Tools of these risks; none at all when the list is empty."""
 
-
-    kind: Literal['risk'] = 'risk'
+    kind: Literal["risk"] = "risk"
 
     risk: list[Risk]
     """The risks."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -41,36 +26,31 @@ class ToolsByRisk:
             risk_item: str = risk_item_data
             risk.append(risk_item)
 
-
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "kind": kind,
-            "risk": risk,
-        })
+        field_dict.update(
+            {
+                "kind": kind,
+                "risk": risk,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         d = dict(src_dict)
-        kind = cast(Literal['risk'] , d.pop("kind"))
-        if kind != 'risk':
+        kind = cast(Literal["risk"], d.pop("kind"))
+        if kind != "risk":
             raise ValueError(f"kind must match const 'risk', got '{kind}'")
 
         risk = []
         _risk = d.pop("risk")
-        for risk_item_data in (_risk):
+        for risk_item_data in _risk:
             risk_item = check_risk(risk_item_data)
 
-
-
             risk.append(risk_item)
-
 
         return cls(
             kind=kind,
             risk=risk,
         )
-

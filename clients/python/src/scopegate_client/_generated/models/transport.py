@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-Transport = Literal['http', 'stdio']
+Transport = Literal["http", "stdio"]
 
 
 def check_transport(value: str) -> Transport:

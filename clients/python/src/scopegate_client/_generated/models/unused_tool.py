@@ -1,33 +1,20 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class UnusedTool:
     """A tool within reach that was not used in the window."""
 
-
     server_id: str
     """The id of a server."""
 
     tool: str
     """Its name on the server."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -36,12 +23,13 @@ class UnusedTool:
         tool = self.tool
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "server_id": server_id,
-            "tool": tool,
-        })
+        field_dict.update(
+            {
+                "server_id": server_id,
+                "tool": tool,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -55,4 +43,3 @@ class UnusedTool:
             server_id=server_id,
             tool=tool,
         )
-

@@ -2,29 +2,19 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.upstream_credential_kind import check_upstream_credential_kind
-from ..models.upstream_credential_kind import UpstreamCredentialKind
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.upstream_credential_kind import (
+    UpstreamCredentialKind,
+    check_upstream_credential_kind,
+)
 
 
 @define(kw_only=True)
 class UpstreamCredential:
     """What is known of a stored credential. The credential itself is never returned."""
-
 
     server_id: str
     """The id of a server."""
@@ -41,7 +31,6 @@ class UpstreamCredential:
     updated_at: datetime.datetime
     """When it last changed."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         server_id = self.server_id
@@ -56,15 +45,16 @@ class UpstreamCredential:
         updated_at = self.updated_at.isoformat()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "server_id": server_id,
-            "identity_id": identity_id,
-            "kind": kind,
-            "origin": origin,
-            "updated_at": updated_at,
-        })
+        field_dict.update(
+            {
+                "server_id": server_id,
+                "identity_id": identity_id,
+                "kind": kind,
+                "origin": origin,
+                "updated_at": updated_at,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -79,18 +69,11 @@ class UpstreamCredential:
 
         identity_id = _parse_identity_id(d.pop("identity_id"))
 
-
         kind = check_upstream_credential_kind(d.pop("kind"))
-
-
-
 
         origin = d.pop("origin")
 
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         return cls(
             server_id=server_id,
@@ -99,4 +82,3 @@ class UpstreamCredential:
             origin=origin,
             updated_at=updated_at,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-UpstreamCredentialKind = Literal['bearer', 'env', 'header', 'none', 'oauth_client_credentials']
+UpstreamCredentialKind = Literal["bearer", "env", "header", "none", "oauth_client_credentials"]
 
 
 def check_upstream_credential_kind(value: str) -> UpstreamCredentialKind:

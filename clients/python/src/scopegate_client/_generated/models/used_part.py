@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-UsedPart = Literal['prompts', 'resources', 'tools']
+UsedPart = Literal["prompts", "resources", "tools"]
 
 
 def check_used_part(value: str) -> UsedPart:

@@ -2,29 +2,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.used_part import check_used_part
-from ..models.used_part import UsedPart
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.used_part import UsedPart, check_used_part
 
 
 @define(kw_only=True)
 class UsedThing:
     """Something that was used in the window."""
-
 
     server_id: str
     """The id of a server."""
@@ -38,7 +25,6 @@ class UsedThing:
     last_used_at: datetime.datetime
     """When it was last used, to a minute or so."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         server_id = self.server_id
@@ -51,14 +37,15 @@ class UsedThing:
         last_used_at = self.last_used_at.isoformat()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "server_id": server_id,
-            "part": part,
-            "tool": tool,
-            "last_used_at": last_used_at,
-        })
+        field_dict.update(
+            {
+                "server_id": server_id,
+                "part": part,
+                "tool": tool,
+                "last_used_at": last_used_at,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -68,9 +55,6 @@ class UsedThing:
 
         part = check_used_part(d.pop("part"))
 
-
-
-
         def _parse_tool(data: object) -> None | str:
             if data is None:
                 return data
@@ -78,11 +62,7 @@ class UsedThing:
 
         tool = _parse_tool(d.pop("tool"))
 
-
         last_used_at = datetime.datetime.fromisoformat(d.pop("last_used_at"))
-
-
-
 
         return cls(
             server_id=server_id,
@@ -90,4 +70,3 @@ class UsedThing:
             tool=tool,
             last_used_at=last_used_at,
         )
-

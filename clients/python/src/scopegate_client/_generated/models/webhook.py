@@ -2,33 +2,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.webhook_disabled_reason import check_webhook_disabled_reason
-from ..models.webhook_disabled_reason import WebhookDisabledReason
-from ..models.webhook_event import check_webhook_event
-from ..models.webhook_event import WebhookEvent
-from ..models.webhook_status import check_webhook_status
-from ..models.webhook_status import WebhookStatus
-from typing import cast
-import datetime
-
-
-
-
-
-
+from ..models.webhook_disabled_reason import (
+    WebhookDisabledReason,
+    check_webhook_disabled_reason,
+)
+from ..models.webhook_event import WebhookEvent, check_webhook_event
+from ..models.webhook_status import WebhookStatus, check_webhook_status
 
 
 @define(kw_only=True)
 class Webhook:
     """Where messages of chosen types go."""
-
 
     id: str
     """The id of a webhook."""
@@ -76,7 +64,6 @@ class Webhook:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         id = self.id
@@ -92,8 +79,6 @@ class Webhook:
         for events_item_data in self.events:
             events_item: str = events_item_data
             events.append(events_item)
-
-
 
         status: str = self.status
 
@@ -136,25 +121,26 @@ class Webhook:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "name": name,
-            "description": description,
-            "url": url,
-            "events": events,
-            "status": status,
-            "disabled_reason": disabled_reason,
-            "failures": failures,
-            "failing_since": failing_since,
-            "held_until": held_until,
-            "delivered_at": delivered_at,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "ended_at": ended_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "name": name,
+                "description": description,
+                "url": url,
+                "events": events,
+                "status": status,
+                "disabled_reason": disabled_reason,
+                "failures": failures,
+                "failing_since": failing_since,
+                "held_until": held_until,
+                "delivered_at": delivered_at,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "ended_at": ended_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -171,23 +157,16 @@ class Webhook:
 
         description = _parse_description(d.pop("description"))
 
-
         url = d.pop("url")
 
         events = []
         _events = d.pop("events")
-        for events_item_data in (_events):
+        for events_item_data in _events:
             events_item = check_webhook_event(events_item_data)
-
-
 
             events.append(events_item)
 
-
         status = check_webhook_status(d.pop("status"))
-
-
-
 
         def _parse_disabled_reason(data: object) -> None | WebhookDisabledReason:
             if data is None:
@@ -197,15 +176,12 @@ class Webhook:
                     raise TypeError()
                 disabled_reason_type_0 = check_webhook_disabled_reason(data)
 
-
-
                 return disabled_reason_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(None | WebhookDisabledReason, data)
 
         disabled_reason = _parse_disabled_reason(d.pop("disabled_reason"))
-
 
         failures = d.pop("failures")
 
@@ -217,15 +193,12 @@ class Webhook:
                     raise TypeError()
                 failing_since_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return failing_since_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         failing_since = _parse_failing_since(d.pop("failing_since"))
-
 
         def _parse_held_until(data: object) -> datetime.datetime | None:
             if data is None:
@@ -235,15 +208,12 @@ class Webhook:
                     raise TypeError()
                 held_until_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return held_until_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         held_until = _parse_held_until(d.pop("held_until"))
-
 
         def _parse_delivered_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -253,8 +223,6 @@ class Webhook:
                     raise TypeError()
                 delivered_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return delivered_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -262,16 +230,9 @@ class Webhook:
 
         delivered_at = _parse_delivered_at(d.pop("delivered_at"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -281,15 +242,12 @@ class Webhook:
                     raise TypeError()
                 ended_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return ended_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         ended_at = _parse_ended_at(d.pop("ended_at"))
-
 
         revision = d.pop("revision")
 
@@ -310,4 +268,3 @@ class Webhook:
             ended_at=ended_at,
             revision=revision,
         )
-

@@ -1,30 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.webhook_event import WebhookEvent, check_webhook_event
 from ..types import UNSET, Unset
-
-from ..models.webhook_event import check_webhook_event
-from ..models.webhook_event import WebhookEvent
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class WebhookCreate:
     """A new webhook."""
-
 
     name: str
     """What people call it."""
@@ -39,7 +26,6 @@ class WebhookCreate:
     description: None | str | Unset = UNSET
     """What it is for."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         name = self.name
@@ -51,8 +37,6 @@ class WebhookCreate:
             events_item: str = events_item_data
             events.append(events_item)
 
-
-
         description: None | str | Unset
         if isinstance(self.description, Unset):
             description = UNSET
@@ -60,15 +44,16 @@ class WebhookCreate:
             description = self.description
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "name": name,
-            "url": url,
-            "events": events,
-        })
+        field_dict.update(
+            {
+                "name": name,
+                "url": url,
+                "events": events,
+            }
+        )
         if description is not UNSET:
             field_dict["description"] = description
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -80,13 +65,10 @@ class WebhookCreate:
 
         events = []
         _events = d.pop("events")
-        for events_item_data in (_events):
+        for events_item_data in _events:
             events_item = check_webhook_event(events_item_data)
 
-
-
             events.append(events_item)
-
 
         def _parse_description(data: object) -> None | str | Unset:
             if data is None:
@@ -97,11 +79,9 @@ class WebhookCreate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         return cls(
             name=name,
             url=url,
             events=events,
             description=description,
         )
-

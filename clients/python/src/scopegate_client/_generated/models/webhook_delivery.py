@@ -2,33 +2,26 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
-from ..types import UNSET, Unset
-
-from ..models.webhook_delivery_error import check_webhook_delivery_error
-from ..models.webhook_delivery_error import WebhookDeliveryError
-from ..models.webhook_delivery_state import check_webhook_delivery_state
-from ..models.webhook_delivery_state import WebhookDeliveryState
-from typing import cast
-import datetime
+from ..models.webhook_delivery_error import (
+    WebhookDeliveryError,
+    check_webhook_delivery_error,
+)
+from ..models.webhook_delivery_state import (
+    WebhookDeliveryState,
+    check_webhook_delivery_state,
+)
 
 if TYPE_CHECKING:
     from ..models.webhook_message_data import WebhookMessageData
 
 
-
-
-
-
-
 @define(kw_only=True)
 class WebhookDelivery:
     """A message to a webhook, and how sending it went."""
-
 
     id: str
     """The message's id: `webhook-id` at each attempt."""
@@ -73,10 +66,8 @@ class WebhookDelivery:
     revision: int
     """Counts its changes; in quotes it is the `ETag`."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.webhook_message_data import WebhookMessageData
         id = self.id
 
         webhook_id = self.webhook_id
@@ -123,29 +114,31 @@ class WebhookDelivery:
         revision = self.revision
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "id": id,
-            "webhook_id": webhook_id,
-            "type": type_,
-            "data": data,
-            "state": state,
-            "attempts": attempts,
-            "attempted_at": attempted_at,
-            "next_attempt_at": next_attempt_at,
-            "delivered_at": delivered_at,
-            "status_code": status_code,
-            "error": error,
-            "created_at": created_at,
-            "updated_at": updated_at,
-            "revision": revision,
-        })
+        field_dict.update(
+            {
+                "id": id,
+                "webhook_id": webhook_id,
+                "type": type_,
+                "data": data,
+                "state": state,
+                "attempts": attempts,
+                "attempted_at": attempted_at,
+                "next_attempt_at": next_attempt_at,
+                "delivered_at": delivered_at,
+                "status_code": status_code,
+                "error": error,
+                "created_at": created_at,
+                "updated_at": updated_at,
+                "revision": revision,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.webhook_message_data import WebhookMessageData
+
         d = dict(src_dict)
         id = d.pop("id")
 
@@ -155,13 +148,7 @@ class WebhookDelivery:
 
         data = WebhookMessageData.from_dict(d.pop("data"))
 
-
-
-
         state = check_webhook_delivery_state(d.pop("state"))
-
-
-
 
         attempts = d.pop("attempts")
 
@@ -173,15 +160,12 @@ class WebhookDelivery:
                     raise TypeError()
                 attempted_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return attempted_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         attempted_at = _parse_attempted_at(d.pop("attempted_at"))
-
 
         def _parse_next_attempt_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -191,15 +175,12 @@ class WebhookDelivery:
                     raise TypeError()
                 next_attempt_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return next_attempt_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
             return cast(datetime.datetime | None, data)
 
         next_attempt_at = _parse_next_attempt_at(d.pop("next_attempt_at"))
-
 
         def _parse_delivered_at(data: object) -> datetime.datetime | None:
             if data is None:
@@ -209,8 +190,6 @@ class WebhookDelivery:
                     raise TypeError()
                 delivered_at_type_0 = datetime.datetime.fromisoformat(data)
 
-
-
                 return delivered_at_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -218,14 +197,12 @@ class WebhookDelivery:
 
         delivered_at = _parse_delivered_at(d.pop("delivered_at"))
 
-
         def _parse_status_code(data: object) -> int | None:
             if data is None:
                 return data
             return cast(int | None, data)
 
         status_code = _parse_status_code(d.pop("status_code"))
-
 
         def _parse_error(data: object) -> None | WebhookDeliveryError:
             if data is None:
@@ -235,8 +212,6 @@ class WebhookDelivery:
                     raise TypeError()
                 error_type_0 = check_webhook_delivery_error(data)
 
-
-
                 return error_type_0
             except (TypeError, ValueError, AttributeError, KeyError):
                 pass
@@ -244,16 +219,9 @@ class WebhookDelivery:
 
         error = _parse_error(d.pop("error"))
 
-
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
-
-
-
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
-
-
-
 
         revision = d.pop("revision")
 
@@ -273,4 +241,3 @@ class WebhookDelivery:
             updated_at=updated_at,
             revision=revision,
         )
-

@@ -1,6 +1,19 @@
 from typing import Literal, cast
 
-WebhookDeliveryError = Literal['busy', 'closed', 'connect', 'forbidden_url', 'gone', 'protocol', 'redirect', 'resolve', 'status', 'timeout', 'tls', 'unsealed']
+WebhookDeliveryError = Literal[
+    "busy",
+    "closed",
+    "connect",
+    "forbidden_url",
+    "gone",
+    "protocol",
+    "redirect",
+    "resolve",
+    "status",
+    "timeout",
+    "tls",
+    "unsealed",
+]
 
 
 def check_webhook_delivery_error(value: str) -> WebhookDeliveryError:

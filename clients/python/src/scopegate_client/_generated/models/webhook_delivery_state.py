@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-WebhookDeliveryState = Literal['delivered', 'failed', 'pending']
+WebhookDeliveryState = Literal["delivered", "failed", "pending"]
 
 
 def check_webhook_delivery_state(value: str) -> WebhookDeliveryState:

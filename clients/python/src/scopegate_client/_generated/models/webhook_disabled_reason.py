@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-WebhookDisabledReason = Literal['gone', 'manual']
+WebhookDisabledReason = Literal["gone", "manual"]
 
 
 def check_webhook_disabled_reason(value: str) -> WebhookDisabledReason:

@@ -1,6 +1,29 @@
 from typing import Literal, cast
 
-WebhookEvent = Literal['approval.approved', 'approval.denied', 'approval.requested', 'grant.created', 'grant.ended', 'grant.expiring', 'grant.updated', 'identity.created', 'identity.erased', 'identity.offboarded', 'identity.offboarding_cancelled', 'identity.offboarding_scheduled', 'identity.reinstated', 'identity.suspended', 'identity.updated', 'token.expiring', 'token.issued', 'token.picked_up', 'token.pickup_reopened', 'token.revoked', 'token.rotated', 'token.updated']
+WebhookEvent = Literal[
+    "approval.approved",
+    "approval.denied",
+    "approval.requested",
+    "grant.created",
+    "grant.ended",
+    "grant.expiring",
+    "grant.updated",
+    "identity.created",
+    "identity.erased",
+    "identity.offboarded",
+    "identity.offboarding_cancelled",
+    "identity.offboarding_scheduled",
+    "identity.reinstated",
+    "identity.suspended",
+    "identity.updated",
+    "token.expiring",
+    "token.issued",
+    "token.picked_up",
+    "token.pickup_reopened",
+    "token.revoked",
+    "token.rotated",
+    "token.updated",
+]
 
 
 def check_webhook_event(value: str) -> WebhookEvent:

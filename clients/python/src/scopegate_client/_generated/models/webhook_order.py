@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-WebhookOrder = Literal['-created_at', '-name', 'created_at', 'name']
+WebhookOrder = Literal["-created_at", "-name", "created_at", "name"]
 
 
 def check_webhook_order(value: str) -> WebhookOrder:

@@ -1,43 +1,29 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
 
 from ..types import UNSET, Unset
-
-from ..types import UNSET, Unset
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class WebhookRotate:
     """How long messages are signed with the secrets so far, too."""
 
-
     overlap_s: int | Unset = 0
     """For how many seconds messages are signed with the secrets so far beside the new one."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         overlap_s = self.overlap_s
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if overlap_s is not UNSET:
             field_dict["overlap_s"] = overlap_s
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -48,4 +34,3 @@ class WebhookRotate:
         return cls(
             overlap_s=overlap_s,
         )
-

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-WebhookStatus = Literal['active', 'disabled']
+WebhookStatus = Literal["active", "disabled"]
 
 
 def check_webhook_status(value: str) -> WebhookStatus:

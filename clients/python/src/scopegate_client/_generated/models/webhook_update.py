@@ -1,32 +1,18 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import Any, Self, cast
 
 from attrs import define
-from attrs import field as attrs_field
 
+from ..models.webhook_event import WebhookEvent, check_webhook_event
+from ..models.webhook_status import WebhookStatus, check_webhook_status
 from ..types import UNSET, Unset
-
-from ..models.webhook_event import check_webhook_event
-from ..models.webhook_event import WebhookEvent
-from ..models.webhook_status import check_webhook_status
-from ..models.webhook_status import WebhookStatus
-from ..types import UNSET, Unset
-from typing import cast
-
-
-
-
-
-
 
 
 @define(kw_only=True)
 class WebhookUpdate:
     """What may change of a webhook."""
-
 
     name: str | Unset = UNSET
     """What people call it."""
@@ -43,7 +29,6 @@ class WebhookUpdate:
     status: WebhookStatus | Unset = UNSET
     """A `disabled` webhook is told nothing; what waited when it was disabled waits on, for three days in
     all."""
-
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -64,16 +49,12 @@ class WebhookUpdate:
                 events_item: str = events_item_data
                 events.append(events_item)
 
-
-
         status: str | Unset = UNSET
         if not isinstance(self.status, Unset):
             status = self.status
 
-
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-        })
+        field_dict.update({})
         if name is not UNSET:
             field_dict["name"] = name
         if description is not UNSET:
@@ -85,7 +66,6 @@ class WebhookUpdate:
         if status is not UNSET:
             field_dict["status"] = status
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
@@ -102,7 +82,6 @@ class WebhookUpdate:
 
         description = _parse_description(d.pop("description", UNSET))
 
-
         url = d.pop("url", UNSET)
 
         _events = d.pop("events", UNSET)
@@ -112,20 +91,14 @@ class WebhookUpdate:
             for events_item_data in _events:
                 events_item = check_webhook_event(events_item_data)
 
-
-
                 events.append(events_item)
-
 
         _status = d.pop("status", UNSET)
         status: WebhookStatus | Unset
-        if isinstance(_status,  Unset):
+        if isinstance(_status, Unset):
             status = UNSET
         else:
             status = check_webhook_status(_status)
-
-
-
 
         return cls(
             name=name,
@@ -134,4 +107,3 @@ class WebhookUpdate:
             events=events,
             status=status,
         )
-

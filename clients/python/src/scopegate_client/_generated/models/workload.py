@@ -1,29 +1,17 @@
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping
-from typing import Any, Literal, Self, cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define
-from attrs import field as attrs_field
-
-from ..types import UNSET, Unset
-
-from typing import cast
 
 if TYPE_CHECKING:
     from ..models.workload_claims import WorkloadClaims
 
 
-
-
-
-
-
 @define(kw_only=True)
 class Workload:
     """Programs whose tokens have all of these claims act as this service account."""
-
 
     service_account_id: str
     """The id of a service account."""
@@ -31,36 +19,32 @@ class Workload:
     claims: WorkloadClaims
     """Claims, each with the text that it must be."""
 
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        from ..models.workload_claims import WorkloadClaims
         service_account_id = self.service_account_id
 
         claims = self.claims.to_dict()
 
         field_dict: dict[str, Any] = {}
-        field_dict.update({
-            "service_account_id": service_account_id,
-            "claims": claims,
-        })
+        field_dict.update(
+            {
+                "service_account_id": service_account_id,
+                "claims": claims,
+            }
+        )
         return field_dict
-
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.workload_claims import WorkloadClaims
+
         d = dict(src_dict)
         service_account_id = d.pop("service_account_id")
 
         claims = WorkloadClaims.from_dict(d.pop("claims"))
 
-
-
-
         return cls(
             service_account_id=service_account_id,
             claims=claims,
         )
-

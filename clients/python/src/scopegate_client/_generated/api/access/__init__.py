@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import explain_access as _explain_access
-from . import get_access_matrix as _get_access_matrix
-from . import list_stale_access as _list_stale_access
-from . import apply_stale_access as _apply_stale_access
-
 from ...models.access_explanation import AccessExplanation
 from ...models.access_matrix import AccessMatrix
 from ...models.applied_proposal import AppliedProposal
@@ -27,10 +21,10 @@ from ...models.stale_kind import StaleKind
 from ...models.stale_state import StaleState
 from ...models.stale_token import StaleToken
 from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-
+from . import apply_stale_access as _apply_stale_access
+from . import explain_access as _explain_access
+from . import get_access_matrix as _get_access_matrix
+from . import list_stale_access as _list_stale_access
 
 
 class AccessResource(Resource):
@@ -49,7 +43,6 @@ class AccessResource(Resource):
         at: datetime.datetime | None | Unset = UNSET,
         ip: str | None | Unset = UNSET,
         client: AskingClient | JsonObject | None | Unset = UNSET,
-
     ) -> AccessExplanation:
         """Explain why a call is decided as it is.
 
@@ -86,7 +79,6 @@ class AccessResource(Resource):
                 at=at,
                 ip=ip,
                 client=client,
-
             )
         )
 
@@ -95,7 +87,6 @@ class AccessResource(Resource):
         *,
         identity_id: str | Sequence[str],
         server_id: str | Sequence[str],
-
     ) -> AccessMatrix:
         """Count what identities reach of servers.
 
@@ -113,7 +104,6 @@ class AccessResource(Resource):
             _get_access_matrix.call(
                 identity_id=identity_id,
                 server_id=server_id,
-
             )
         )
 
@@ -128,7 +118,6 @@ class AccessResource(Resource):
         grant_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         page_size: int | None = None,
-
     ) -> Listing[StaleGrant | StaleToken]:
         """List rights that nobody used, and what they could be narrowed to.
 
@@ -162,7 +151,6 @@ class AccessResource(Resource):
                 server_id=server_id,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -172,7 +160,6 @@ class AccessResource(Resource):
         unused_for_days: int,
         items: Sequence[AppliedProposal | JsonObject],
         dry_run: bool = False,
-
     ) -> StaleApplied:
         """Narrow or end grants as the report proposes.
 
@@ -194,10 +181,8 @@ class AccessResource(Resource):
                 unused_for_days=unused_for_days,
                 items=items,
                 dry_run=dry_run,
-
             )
         )
-
 
 
 class AsyncAccessResource(AsyncResource):
@@ -216,7 +201,6 @@ class AsyncAccessResource(AsyncResource):
         at: datetime.datetime | None | Unset = UNSET,
         ip: str | None | Unset = UNSET,
         client: AskingClient | JsonObject | None | Unset = UNSET,
-
     ) -> AccessExplanation:
         """Explain why a call is decided as it is.
 
@@ -253,7 +237,6 @@ class AsyncAccessResource(AsyncResource):
                 at=at,
                 ip=ip,
                 client=client,
-
             )
         )
 
@@ -262,7 +245,6 @@ class AsyncAccessResource(AsyncResource):
         *,
         identity_id: str | Sequence[str],
         server_id: str | Sequence[str],
-
     ) -> AccessMatrix:
         """Count what identities reach of servers.
 
@@ -280,7 +262,6 @@ class AsyncAccessResource(AsyncResource):
             _get_access_matrix.call(
                 identity_id=identity_id,
                 server_id=server_id,
-
             )
         )
 
@@ -295,7 +276,6 @@ class AsyncAccessResource(AsyncResource):
         grant_id: str | Sequence[str] | None = None,
         server_id: str | None = None,
         page_size: int | None = None,
-
     ) -> AsyncListing[StaleGrant | StaleToken]:
         """List rights that nobody used, and what they could be narrowed to.
 
@@ -329,7 +309,6 @@ class AsyncAccessResource(AsyncResource):
                 server_id=server_id,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -339,7 +318,6 @@ class AsyncAccessResource(AsyncResource):
         unused_for_days: int,
         items: Sequence[AppliedProposal | JsonObject],
         dry_run: bool = False,
-
     ) -> StaleApplied:
         """Narrow or end grants as the report proposes.
 
@@ -361,8 +339,5 @@ class AsyncAccessResource(AsyncResource):
                 unused_for_days=unused_for_days,
                 items=items,
                 dry_run=dry_run,
-
             )
         )
-
-

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
 from ...models.applied_proposal import AppliedProposal
-
-from ...types import UNSET, Unset
-from typing import cast
 from ...models.stale_applied import StaleApplied
-
 
 
 def call(
@@ -22,7 +18,6 @@ def call(
     unused_for_days: int,
     items: Sequence[AppliedProposal | JsonObject],
     dry_run: bool = False,
-
 ) -> Call[StaleApplied]:
     """The request."""
     return Call(

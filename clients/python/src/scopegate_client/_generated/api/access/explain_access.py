@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
+from ...models.access_explanation import AccessExplanation
+from ...models.asked_arguments import AskedArguments
+from ...models.asking_client import AskingClient
 from ...models.server_part import ServerPart
 from ...types import UNSET, Unset
-from typing import cast
-from ...models.asked_arguments import AskedArguments
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.asking_client import AskingClient
-
-from typing import cast
-from ...models.access_explanation import AccessExplanation
-
 
 
 def call(
@@ -50,7 +28,6 @@ def call(
     at: datetime.datetime | None | Unset = UNSET,
     ip: str | None | Unset = UNSET,
     client: AskingClient | JsonObject | None | Unset = UNSET,
-
 ) -> Call[AccessExplanation]:
     """The request."""
     return Call(

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.stale_kind import StaleKind
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.stale_state import StaleState
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.stale_access_page import StaleAccessPage
-
+from ...models.stale_kind import StaleKind
+from ...models.stale_state import StaleState
 
 
 def call(
@@ -43,7 +23,6 @@ def call(
     server_id: str | None = None,
     limit: int | None = None,
     cursor: str | None = None,
-
 ) -> Call[StaleAccessPage]:
     """The request."""
     return Call(

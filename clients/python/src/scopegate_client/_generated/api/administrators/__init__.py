@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_administrators as _list_administrators
-from . import get_administrator as _get_administrator
-from . import disable_administrator as _disable_administrator
-from . import enable_administrator as _enable_administrator
-
 from ...models.administrator import Administrator
 from ...models.administrator_order import AdministratorOrder
 from ...models.administrator_status import AdministratorStatus
 from ...models.role import Role
 from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-
+from . import disable_administrator as _disable_administrator
+from . import enable_administrator as _enable_administrator
+from . import get_administrator as _get_administrator
+from . import list_administrators as _list_administrators
 
 
 class AdministratorsResource(Resource):
@@ -40,7 +34,6 @@ class AdministratorsResource(Resource):
         identity_id: str | Sequence[str] | None = None,
         q: str | None = None,
         sort: AdministratorOrder | None = None,
-
     ) -> Listing[Administrator]:
         """Administrators, newest first.
 
@@ -64,14 +57,12 @@ class AdministratorsResource(Resource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
     def get(
         self,
         administrator_id: str,
-
     ) -> Administrator:
         """One administrator.
 
@@ -83,7 +74,6 @@ class AdministratorsResource(Resource):
         return self._send(
             _get_administrator.call(
                 administrator_id,
-
             )
         )
 
@@ -92,7 +82,6 @@ class AdministratorsResource(Resource):
         administrator_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Administrator:
         """Keep an administrator out from now on, whatever their token says.
 
@@ -108,7 +97,6 @@ class AdministratorsResource(Resource):
             _disable_administrator.call(
                 administrator_id,
                 if_match=if_match,
-
             )
         )
 
@@ -117,7 +105,6 @@ class AdministratorsResource(Resource):
         administrator_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Administrator:
         """Let a disabled administrator in again.
 
@@ -133,10 +120,8 @@ class AdministratorsResource(Resource):
             _enable_administrator.call(
                 administrator_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncAdministratorsResource(AsyncResource):
@@ -153,7 +138,6 @@ class AsyncAdministratorsResource(AsyncResource):
         identity_id: str | Sequence[str] | None = None,
         q: str | None = None,
         sort: AdministratorOrder | None = None,
-
     ) -> AsyncListing[Administrator]:
         """Administrators, newest first.
 
@@ -177,14 +161,12 @@ class AsyncAdministratorsResource(AsyncResource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
     async def get(
         self,
         administrator_id: str,
-
     ) -> Administrator:
         """One administrator.
 
@@ -196,7 +178,6 @@ class AsyncAdministratorsResource(AsyncResource):
         return await self._send(
             _get_administrator.call(
                 administrator_id,
-
             )
         )
 
@@ -205,7 +186,6 @@ class AsyncAdministratorsResource(AsyncResource):
         administrator_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Administrator:
         """Keep an administrator out from now on, whatever their token says.
 
@@ -221,7 +201,6 @@ class AsyncAdministratorsResource(AsyncResource):
             _disable_administrator.call(
                 administrator_id,
                 if_match=if_match,
-
             )
         )
 
@@ -230,7 +209,6 @@ class AsyncAdministratorsResource(AsyncResource):
         administrator_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Administrator:
         """Let a disabled administrator in again.
 
@@ -246,8 +224,5 @@ class AsyncAdministratorsResource(AsyncResource):
             _enable_administrator.call(
                 administrator_id,
                 if_match=if_match,
-
             )
         )
-
-

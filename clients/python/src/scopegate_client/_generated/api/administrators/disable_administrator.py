@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+)
 from ...models.administrator import Administrator
-
 
 
 def call(
     administrator_id: str,
     *,
     if_match: int | str | None = None,
-
 ) -> Call[Administrator]:
     """The request."""
     return Call(

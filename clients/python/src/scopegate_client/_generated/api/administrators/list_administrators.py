@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
+from ...models.administrator_order import AdministratorOrder
+from ...models.administrator_page import AdministratorPage
 from ...models.administrator_status import AdministratorStatus
 from ...models.role import Role
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.administrator_order import AdministratorOrder
-from typing import cast
-from ...models.administrator_page import AdministratorPage
-
 
 
 def call(
@@ -47,7 +25,6 @@ def call(
     identity_id: str | Sequence[str] | None = None,
     q: str | None = None,
     sort: AdministratorOrder | None = None,
-
 ) -> Call[AdministratorPage]:
     """The request."""
     return Call(

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_approvals as _list_approvals
-from . import request_access as _request_access
-from . import get_approval as _get_approval
-from . import approve_approval as _approve_approval
-from . import get_approval_arguments as _get_approval_arguments
-from . import deny_approval as _deny_approval
-from . import withdraw_access_request as _withdraw_access_request
-
 from ...models.access_narrowing import AccessNarrowing
 from ...models.all_tools import AllTools
 from ...models.approval import Approval
@@ -27,11 +18,13 @@ from ...models.approval_status import ApprovalStatus
 from ...models.tools_by_names import ToolsByNames
 from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import approve_approval as _approve_approval
+from . import deny_approval as _deny_approval
+from . import get_approval as _get_approval
+from . import get_approval_arguments as _get_approval_arguments
+from . import list_approvals as _list_approvals
+from . import request_access as _request_access
+from . import withdraw_access_request as _withdraw_access_request
 
 
 class ApprovalsResource(Resource):
@@ -50,7 +43,6 @@ class ApprovalsResource(Resource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         approver_group: str | Sequence[str] | None = None,
-
     ) -> Listing[Approval]:
         """List approvals, newest first.
 
@@ -81,21 +73,19 @@ class ApprovalsResource(Resource):
                 tool=tool,
                 approver_group=approver_group,
                 cursor=cursor,
-
             )
         )
 
     def request_access(
         self,
         *,
-        kind: Literal['access'],
+        kind: Literal["access"],
         server: str,
         tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
         expires_at: datetime.datetime,
         reason: str,
         identity_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Approval:
         """Ask for access to a server.
 
@@ -123,14 +113,12 @@ class ApprovalsResource(Resource):
                 reason=reason,
                 identity_id=identity_id,
                 idempotency_key=idempotency_key,
-
             )
         )
 
     def get(
         self,
         approval_id: str,
-
     ) -> Approval:
         """Read one approval.
 
@@ -144,7 +132,6 @@ class ApprovalsResource(Resource):
         return self._send(
             _get_approval.call(
                 approval_id,
-
             )
         )
 
@@ -155,7 +142,6 @@ class ApprovalsResource(Resource):
         reason: str | None | Unset = UNSET,
         access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Approval:
         """Let the call through, once, or give the access.
 
@@ -179,14 +165,12 @@ class ApprovalsResource(Resource):
                 reason=reason,
                 access=access,
                 if_match=if_match,
-
             )
         )
 
     def get_arguments(
         self,
         approval_id: str,
-
     ) -> ApprovalArguments:
         """Read the arguments that are asked about.
 
@@ -202,7 +186,6 @@ class ApprovalsResource(Resource):
         return self._send(
             _get_approval_arguments.call(
                 approval_id,
-
             )
         )
 
@@ -212,7 +195,6 @@ class ApprovalsResource(Resource):
         *,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Approval:
         """Refuse the call, or the access.
 
@@ -230,7 +212,6 @@ class ApprovalsResource(Resource):
                 approval_id,
                 reason=reason,
                 if_match=if_match,
-
             )
         )
 
@@ -239,7 +220,6 @@ class ApprovalsResource(Resource):
         approval_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Approval:
         """Take back a request for access.
 
@@ -255,10 +235,8 @@ class ApprovalsResource(Resource):
             _withdraw_access_request.call(
                 approval_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncApprovalsResource(AsyncResource):
@@ -277,7 +255,6 @@ class AsyncApprovalsResource(AsyncResource):
         server_id: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         approver_group: str | Sequence[str] | None = None,
-
     ) -> AsyncListing[Approval]:
         """List approvals, newest first.
 
@@ -308,21 +285,19 @@ class AsyncApprovalsResource(AsyncResource):
                 tool=tool,
                 approver_group=approver_group,
                 cursor=cursor,
-
             )
         )
 
     async def request_access(
         self,
         *,
-        kind: Literal['access'],
+        kind: Literal["access"],
         server: str,
         tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
         expires_at: datetime.datetime,
         reason: str,
         identity_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Approval:
         """Ask for access to a server.
 
@@ -350,14 +325,12 @@ class AsyncApprovalsResource(AsyncResource):
                 reason=reason,
                 identity_id=identity_id,
                 idempotency_key=idempotency_key,
-
             )
         )
 
     async def get(
         self,
         approval_id: str,
-
     ) -> Approval:
         """Read one approval.
 
@@ -371,7 +344,6 @@ class AsyncApprovalsResource(AsyncResource):
         return await self._send(
             _get_approval.call(
                 approval_id,
-
             )
         )
 
@@ -382,7 +354,6 @@ class AsyncApprovalsResource(AsyncResource):
         reason: str | None | Unset = UNSET,
         access: AccessNarrowing | JsonObject | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Approval:
         """Let the call through, once, or give the access.
 
@@ -406,14 +377,12 @@ class AsyncApprovalsResource(AsyncResource):
                 reason=reason,
                 access=access,
                 if_match=if_match,
-
             )
         )
 
     async def get_arguments(
         self,
         approval_id: str,
-
     ) -> ApprovalArguments:
         """Read the arguments that are asked about.
 
@@ -429,7 +398,6 @@ class AsyncApprovalsResource(AsyncResource):
         return await self._send(
             _get_approval_arguments.call(
                 approval_id,
-
             )
         )
 
@@ -439,7 +407,6 @@ class AsyncApprovalsResource(AsyncResource):
         *,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Approval:
         """Refuse the call, or the access.
 
@@ -457,7 +424,6 @@ class AsyncApprovalsResource(AsyncResource):
                 approval_id,
                 reason=reason,
                 if_match=if_match,
-
             )
         )
 
@@ -466,7 +432,6 @@ class AsyncApprovalsResource(AsyncResource):
         approval_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Approval:
         """Take back a request for access.
 
@@ -482,8 +447,5 @@ class AsyncApprovalsResource(AsyncResource):
             _withdraw_access_request.call(
                 approval_id,
                 if_match=if_match,
-
             )
         )
-
-

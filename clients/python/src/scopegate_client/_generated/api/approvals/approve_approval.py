@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.access_narrowing import AccessNarrowing
-
-from typing import cast
 from ...models.approval import Approval
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -25,7 +20,6 @@ def call(
     reason: str | None | Unset = UNSET,
     access: AccessNarrowing | JsonObject | None | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[Approval]:
     """The request."""
     return Call(

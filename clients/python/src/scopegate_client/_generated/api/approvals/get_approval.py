@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.approval import Approval
-
 
 
 def call(
     approval_id: str,
-
 ) -> Call[Approval]:
     """The request."""
     return Call(

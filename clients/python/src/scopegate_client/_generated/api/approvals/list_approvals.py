@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.approval_status import ApprovalStatus
+from ...._call import (
+    Call,
+)
 from ...models.approval_kind import ApprovalKind
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
 from ...models.approval_page import ApprovalPage
-
+from ...models.approval_status import ApprovalStatus
 
 
 def call(
@@ -52,7 +26,6 @@ def call(
     server_id: str | Sequence[str] | None = None,
     tool: str | Sequence[str] | None = None,
     approver_group: str | Sequence[str] | None = None,
-
 ) -> Call[ApprovalPage]:
     """The request."""
     return Call(

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
 from ...models.all_tools import AllTools
-from ...models.tools_by_risk import ToolsByRisk
-from ...models.tools_by_names import ToolsByNames
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-
-from typing import cast
 from ...models.approval import Approval
-
+from ...models.tools_by_names import ToolsByNames
+from ...models.tools_by_risk import ToolsByRisk
+from ...types import UNSET, Unset
 
 
 def call(
     *,
-    kind: Literal['access'],
+    kind: Literal["access"],
     server: str,
     tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
     expires_at: datetime.datetime,
     reason: str,
     identity_id: str | None | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[Approval]:
     """The request."""
     return Call(

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_grants as _list_grants
-from . import create_grant as _create_grant
-from . import get_grant as _get_grant
-from . import delete_grant as _delete_grant
-from . import update_grant as _update_grant
-
 from ...models.all_servers import AllServers
 from ...models.all_tools import AllTools
 from ...models.grant import Grant
 from ...models.grant_order import GrantOrder
+from ...models.grant_preview import GrantPreview
 from ...models.grant_status import GrantStatus
 from ...models.group_principal import GroupPrincipal
 from ...models.identity_principal import IdentityPrincipal
@@ -28,11 +22,12 @@ from ...models.servers_by_labels import ServersByLabels
 from ...models.tools_by_names import ToolsByNames
 from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import create_grant as _create_grant
+from . import delete_grant as _delete_grant
+from . import get_grant as _get_grant
+from . import list_grants as _list_grants
+from . import preview_grant as _preview_grant
+from . import update_grant as _update_grant
 
 
 class GrantsResource(Resource):
@@ -51,9 +46,8 @@ class GrantsResource(Resource):
         expires_after: datetime.datetime | None = None,
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: GrantOrder | None = None,
-
     ) -> Listing[Grant]:
         """List grants, newest first.
 
@@ -87,7 +81,6 @@ class GrantsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -103,7 +96,6 @@ class GrantsResource(Resource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Grant:
         """Give a right.
 
@@ -131,7 +123,31 @@ class GrantsResource(Resource):
                 expires_at=expires_at,
                 reason=reason,
                 idempotency_key=idempotency_key,
+            )
+        )
 
+    def preview(
+        self,
+        *,
+        servers: AllServers | ServersByIds | ServersByLabels | JsonObject,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
+    ) -> GrantPreview:
+        """Tell what a grant would reach.
+
+        Of the servers and tools as they are now, whoever would hold it. Nothing is kept, and nobody is
+        given anything.
+        A grant by labels, by risk or of everything goes with the fleet: later it can reach more or less.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            servers: Which servers: by id, by the labels that they carry, or all.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+        """
+        return self._send(
+            _preview_grant.call(
+                servers=servers,
+                tools=tools,
             )
         )
 
@@ -139,8 +155,7 @@ class GrantsResource(Resource):
         self,
         grant_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Grant:
         """Read one grant.
 
@@ -154,7 +169,6 @@ class GrantsResource(Resource):
             _get_grant.call(
                 grant_id,
                 include=include,
-
             )
         )
 
@@ -163,7 +177,6 @@ class GrantsResource(Resource):
         grant_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a grant.
 
@@ -177,7 +190,6 @@ class GrantsResource(Resource):
             _delete_grant.call(
                 grant_id,
                 if_match=if_match,
-
             )
         )
 
@@ -193,7 +205,6 @@ class GrantsResource(Resource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Grant:
         """Change a grant, tokens in use included.
 
@@ -221,10 +232,8 @@ class GrantsResource(Resource):
                 expires_at=expires_at,
                 reason=reason,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncGrantsResource(AsyncResource):
@@ -243,9 +252,8 @@ class AsyncGrantsResource(AsyncResource):
         expires_after: datetime.datetime | None = None,
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: GrantOrder | None = None,
-
     ) -> AsyncListing[Grant]:
         """List grants, newest first.
 
@@ -279,7 +287,6 @@ class AsyncGrantsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -295,7 +302,6 @@ class AsyncGrantsResource(AsyncResource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Grant:
         """Give a right.
 
@@ -323,7 +329,31 @@ class AsyncGrantsResource(AsyncResource):
                 expires_at=expires_at,
                 reason=reason,
                 idempotency_key=idempotency_key,
+            )
+        )
 
+    async def preview(
+        self,
+        *,
+        servers: AllServers | ServersByIds | ServersByLabels | JsonObject,
+        tools: AllTools | ToolsByNames | ToolsByRisk | JsonObject,
+    ) -> GrantPreview:
+        """Tell what a grant would reach.
+
+        Of the servers and tools as they are now, whoever would hold it. Nothing is kept, and nobody is
+        given anything.
+        A grant by labels, by risk or of everything goes with the fleet: later it can reach more or less.
+
+        Needs the permission `grants.read`.
+
+        Args:
+            servers: Which servers: by id, by the labels that they carry, or all.
+            tools: Which tools of the selected servers: all, by name, or by risk.
+        """
+        return await self._send(
+            _preview_grant.call(
+                servers=servers,
+                tools=tools,
             )
         )
 
@@ -331,8 +361,7 @@ class AsyncGrantsResource(AsyncResource):
         self,
         grant_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Grant:
         """Read one grant.
 
@@ -346,7 +375,6 @@ class AsyncGrantsResource(AsyncResource):
             _get_grant.call(
                 grant_id,
                 include=include,
-
             )
         )
 
@@ -355,7 +383,6 @@ class AsyncGrantsResource(AsyncResource):
         grant_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a grant.
 
@@ -369,7 +396,6 @@ class AsyncGrantsResource(AsyncResource):
             _delete_grant.call(
                 grant_id,
                 if_match=if_match,
-
             )
         )
 
@@ -385,7 +411,6 @@ class AsyncGrantsResource(AsyncResource):
         expires_at: datetime.datetime | None | Unset = UNSET,
         reason: str | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Grant:
         """Change a grant, tokens in use included.
 
@@ -413,8 +438,5 @@ class AsyncGrantsResource(AsyncResource):
                 expires_at=expires_at,
                 reason=reason,
                 if_match=if_match,
-
             )
         )
-
-

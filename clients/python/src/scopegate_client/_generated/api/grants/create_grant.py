@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
+from ...models.all_servers import AllServers
+from ...models.all_tools import AllTools
+from ...models.grant import Grant
 from ...models.group_principal import GroupPrincipal
 from ...models.identity_principal import IdentityPrincipal
-from typing import cast
 from ...models.servers_by_ids import ServersByIds
 from ...models.servers_by_labels import ServersByLabels
-from ...models.all_servers import AllServers
-from typing import cast
-from ...models.all_tools import AllTools
-from ...models.tools_by_risk import ToolsByRisk
 from ...models.tools_by_names import ToolsByNames
+from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-
-from typing import cast
-from ...models.grant import Grant
-
 
 
 def call(
@@ -48,7 +32,6 @@ def call(
     expires_at: datetime.datetime | None | Unset = UNSET,
     reason: str | None | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[Grant]:
     """The request."""
     return Call(

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.grant import Grant
-
 
 
 def call(
     grant_id: str,
     *,
-    include: Literal['ended'] | None = None,
-
+    include: Literal["ended"] | None = None,
 ) -> Call[Grant]:
     """The request."""
     return Call(

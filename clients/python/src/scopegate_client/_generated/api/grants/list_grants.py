@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.grant_status import GrantStatus
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.grant_order import GrantOrder
-from typing import cast
 from ...models.grant_page import GrantPage
-
+from ...models.grant_status import GrantStatus
 
 
 def call(
@@ -59,9 +27,8 @@ def call(
     expires_after: datetime.datetime | None = None,
     expires_before: datetime.datetime | None = None,
     q: str | None = None,
-    include: Literal['ended'] | None = None,
+    include: Literal["ended"] | None = None,
     sort: GrantOrder | None = None,
-
 ) -> Call[GrantPage]:
     """The request."""
     return Call(

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    entity_tag,
+    path_of,
+    sent_body,
+)
+from ...models.all_servers import AllServers
+from ...models.all_tools import AllTools
+from ...models.grant import Grant
 from ...models.servers_by_ids import ServersByIds
 from ...models.servers_by_labels import ServersByLabels
-from ...models.all_servers import AllServers
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.all_tools import AllTools
-from ...models.tools_by_risk import ToolsByRisk
 from ...models.tools_by_names import ToolsByNames
+from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-
-from typing import cast
-from ...models.grant import Grant
-
 
 
 def call(
@@ -45,7 +32,6 @@ def call(
     expires_at: datetime.datetime | None | Unset = UNSET,
     reason: str | None | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[Grant]:
     """The request."""
     return Call(

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_groups as _list_groups
-from . import create_group as _create_group
-from . import get_group as _get_group
-from . import delete_group as _delete_group
-from . import update_group as _update_group
-from . import list_group_members as _list_group_members
-from . import get_group_member as _get_group_member
-from . import add_group_member as _add_group_member
-from . import remove_group_member as _remove_group_member
-
 from ...models.group import Group
 from ...models.group_member import GroupMember
 from ...models.group_order import GroupOrder
 from ...models.source import Source
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import add_group_member as _add_group_member
+from . import create_group as _create_group
+from . import delete_group as _delete_group
+from . import get_group as _get_group
+from . import get_group_member as _get_group_member
+from . import list_group_members as _list_group_members
+from . import list_groups as _list_groups
+from . import remove_group_member as _remove_group_member
+from . import update_group as _update_group
 
 
 class GroupsResource(Resource):
@@ -46,9 +39,8 @@ class GroupsResource(Resource):
         source: Source | Sequence[Source] | None = None,
         member_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: GroupOrder | None = None,
-
     ) -> Listing[Group]:
         """List groups, newest first.
 
@@ -76,7 +68,6 @@ class GroupsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -88,7 +79,6 @@ class GroupsResource(Resource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Group:
         """Create a group.
 
@@ -108,7 +98,6 @@ class GroupsResource(Resource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -116,8 +105,7 @@ class GroupsResource(Resource):
         self,
         group_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Group:
         """Read one group.
 
@@ -131,7 +119,6 @@ class GroupsResource(Resource):
             _get_group.call(
                 group_id,
                 include=include,
-
             )
         )
 
@@ -140,7 +127,6 @@ class GroupsResource(Resource):
         group_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a group, its grants and its memberships.
 
@@ -154,7 +140,6 @@ class GroupsResource(Resource):
             _delete_group.call(
                 group_id,
                 if_match=if_match,
-
             )
         )
 
@@ -167,7 +152,6 @@ class GroupsResource(Resource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Group:
         """Change a group.
 
@@ -189,7 +173,6 @@ class GroupsResource(Resource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 if_match=if_match,
-
             )
         )
 
@@ -200,7 +183,6 @@ class GroupsResource(Resource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-
     ) -> Listing[GroupMember]:
         """List the members of a group, those who joined last first.
 
@@ -219,7 +201,6 @@ class GroupsResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
-
             )
         )
 
@@ -227,7 +208,6 @@ class GroupsResource(Resource):
         self,
         group_id: str,
         identity_id: str,
-
     ) -> GroupMember:
         """Read one membership.
 
@@ -241,7 +221,6 @@ class GroupsResource(Resource):
             _get_group_member.call(
                 group_id,
                 identity_id,
-
             )
         )
 
@@ -251,7 +230,6 @@ class GroupsResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> GroupMember:
         """Put an identity into a group.
 
@@ -267,7 +245,6 @@ class GroupsResource(Resource):
                 group_id,
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
@@ -277,7 +254,6 @@ class GroupsResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Take an identity out of a group.
 
@@ -293,10 +269,8 @@ class GroupsResource(Resource):
                 group_id,
                 identity_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncGroupsResource(AsyncResource):
@@ -313,9 +287,8 @@ class AsyncGroupsResource(AsyncResource):
         source: Source | Sequence[Source] | None = None,
         member_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: GroupOrder | None = None,
-
     ) -> AsyncListing[Group]:
         """List groups, newest first.
 
@@ -343,7 +316,6 @@ class AsyncGroupsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -355,7 +327,6 @@ class AsyncGroupsResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Group:
         """Create a group.
 
@@ -375,7 +346,6 @@ class AsyncGroupsResource(AsyncResource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -383,8 +353,7 @@ class AsyncGroupsResource(AsyncResource):
         self,
         group_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Group:
         """Read one group.
 
@@ -398,7 +367,6 @@ class AsyncGroupsResource(AsyncResource):
             _get_group.call(
                 group_id,
                 include=include,
-
             )
         )
 
@@ -407,7 +375,6 @@ class AsyncGroupsResource(AsyncResource):
         group_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a group, its grants and its memberships.
 
@@ -421,7 +388,6 @@ class AsyncGroupsResource(AsyncResource):
             _delete_group.call(
                 group_id,
                 if_match=if_match,
-
             )
         )
 
@@ -434,7 +400,6 @@ class AsyncGroupsResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         owner_group_id: str | None | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Group:
         """Change a group.
 
@@ -456,7 +421,6 @@ class AsyncGroupsResource(AsyncResource):
                 external_id=external_id,
                 owner_group_id=owner_group_id,
                 if_match=if_match,
-
             )
         )
 
@@ -467,7 +431,6 @@ class AsyncGroupsResource(AsyncResource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-
     ) -> AsyncListing[GroupMember]:
         """List the members of a group, those who joined last first.
 
@@ -486,7 +449,6 @@ class AsyncGroupsResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
-
             )
         )
 
@@ -494,7 +456,6 @@ class AsyncGroupsResource(AsyncResource):
         self,
         group_id: str,
         identity_id: str,
-
     ) -> GroupMember:
         """Read one membership.
 
@@ -508,7 +469,6 @@ class AsyncGroupsResource(AsyncResource):
             _get_group_member.call(
                 group_id,
                 identity_id,
-
             )
         )
 
@@ -518,7 +478,6 @@ class AsyncGroupsResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> GroupMember:
         """Put an identity into a group.
 
@@ -534,7 +493,6 @@ class AsyncGroupsResource(AsyncResource):
                 group_id,
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
@@ -544,7 +502,6 @@ class AsyncGroupsResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Take an identity out of a group.
 
@@ -560,8 +517,5 @@ class AsyncGroupsResource(AsyncResource):
                 group_id,
                 identity_id,
                 if_match=if_match,
-
             )
         )
-
-

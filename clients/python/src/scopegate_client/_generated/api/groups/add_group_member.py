@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+)
 from ...models.group_member import GroupMember
-from typing import cast
-from ...models.group_member import GroupMember
-
 
 
 def call(
@@ -21,7 +15,6 @@ def call(
     identity_id: str,
     *,
     if_match: int | str | None = None,
-
 ) -> Call[GroupMember]:
     """The request."""
     return Call(

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-
-from typing import cast
+from ...._call import (
+    Call,
+    sent_body,
+)
 from ...models.group import Group
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -27,7 +17,6 @@ def call(
     external_id: str | None | Unset = UNSET,
     owner_group_id: str | None | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[Group]:
     """The request."""
     return Call(

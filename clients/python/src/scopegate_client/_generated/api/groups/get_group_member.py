@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.group_member import GroupMember
-
 
 
 def call(
     group_id: str,
     identity_id: str,
-
 ) -> Call[GroupMember]:
     """The request."""
     return Call(

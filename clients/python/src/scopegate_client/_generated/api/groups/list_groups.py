@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.source import Source
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.group_order import GroupOrder
-from typing import cast
 from ...models.group_page import GroupPage
-
+from ...models.source import Source
 
 
 def call(
@@ -51,9 +25,8 @@ def call(
     source: Source | Sequence[Source] | None = None,
     member_id: str | Sequence[str] | None = None,
     q: str | None = None,
-    include: Literal['ended'] | None = None,
+    include: Literal["ended"] | None = None,
     sort: GroupOrder | None = None,
-
 ) -> Call[GroupPage]:
     """The request."""
     return Call(

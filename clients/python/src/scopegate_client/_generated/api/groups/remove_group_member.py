@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-
+from ...._call import (
+    Call,
+    entity_tag,
+    nothing,
+    path_of,
+)
 
 
 def call(
@@ -17,7 +15,6 @@ def call(
     identity_id: str,
     *,
     if_match: int | str | None = None,
-
 ) -> Call[None]:
     """The request."""
     return Call(

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.group import Group
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -29,7 +20,6 @@ def call(
     external_id: str | None | Unset = UNSET,
     owner_group_id: str | None | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[Group]:
     """The request."""
     return Call(

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_identities as _list_identities
-from . import create_identity as _create_identity
-from . import get_identity as _get_identity
-from . import delete_identity as _delete_identity
-from . import update_identity as _update_identity
-from . import list_identity_access as _list_identity_access
-from . import erase_identity as _erase_identity
-from . import offboard_identity as _offboard_identity
-from . import reinstate_identity as _reinstate_identity
-from . import suspend_identity as _suspend_identity
-
 from ...models.identity import Identity
 from ...models.identity_attribute_changes import IdentityAttributeChanges
 from ...models.identity_attributes import IdentityAttributes
@@ -31,10 +19,16 @@ from ...models.offboard_receipt import OffboardReceipt
 from ...models.reached_server import ReachedServer
 from ...models.source import Source
 from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-
+from . import create_identity as _create_identity
+from . import delete_identity as _delete_identity
+from . import erase_identity as _erase_identity
+from . import get_identity as _get_identity
+from . import list_identities as _list_identities
+from . import list_identity_access as _list_identity_access
+from . import offboard_identity as _offboard_identity
+from . import reinstate_identity as _reinstate_identity
+from . import suspend_identity as _suspend_identity
+from . import update_identity as _update_identity
 
 
 class IdentitiesResource(Resource):
@@ -54,7 +48,6 @@ class IdentitiesResource(Resource):
         user_name: str | Sequence[str] | None = None,
         q: str | None = None,
         sort: IdentityOrder | None = None,
-
     ) -> Listing[Identity]:
         """List identities, newest first.
 
@@ -81,7 +74,6 @@ class IdentitiesResource(Resource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -96,7 +88,6 @@ class IdentitiesResource(Resource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributes | JsonObject | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Identity:
         """Create a person or an agent.
 
@@ -122,14 +113,12 @@ class IdentitiesResource(Resource):
                 external_id=external_id,
                 attributes=attributes,
                 idempotency_key=idempotency_key,
-
             )
         )
 
     def get(
         self,
         identity_id: str,
-
     ) -> Identity:
         """Read one identity.
 
@@ -141,7 +130,6 @@ class IdentitiesResource(Resource):
         return self._send(
             _get_identity.call(
                 identity_id,
-
             )
         )
 
@@ -152,7 +140,6 @@ class IdentitiesResource(Resource):
         reason: str | None = None,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> OffboardReceipt:
         """Offboard an identity, agents and all.
 
@@ -172,7 +159,6 @@ class IdentitiesResource(Resource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -187,7 +173,6 @@ class IdentitiesResource(Resource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Change an identity.
 
@@ -213,7 +198,6 @@ class IdentitiesResource(Resource):
                 external_id=external_id,
                 attributes=attributes,
                 if_match=if_match,
-
             )
         )
 
@@ -224,7 +208,6 @@ class IdentitiesResource(Resource):
         at: datetime.datetime | None = None,
         page_size: int | None = None,
         server_id: str | Sequence[str] | None = None,
-
     ) -> Listing[ReachedServer]:
         """List what an identity reaches, and why, by slug.
 
@@ -249,7 +232,6 @@ class IdentitiesResource(Resource):
                 limit=page_size,
                 server_id=server_id,
                 cursor=cursor,
-
             )
         )
 
@@ -258,7 +240,6 @@ class IdentitiesResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Erase the personal data of an offboarded identity.
 
@@ -277,7 +258,6 @@ class IdentitiesResource(Resource):
             _erase_identity.call(
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
@@ -290,7 +270,6 @@ class IdentitiesResource(Resource):
         effective_at: datetime.datetime | None | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> OffboardReceipt:
         """Offboard an identity.
 
@@ -319,7 +298,6 @@ class IdentitiesResource(Resource):
                 effective_at=effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -328,7 +306,6 @@ class IdentitiesResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Reinstate an identity.
 
@@ -344,7 +321,6 @@ class IdentitiesResource(Resource):
             _reinstate_identity.call(
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
@@ -353,7 +329,6 @@ class IdentitiesResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Suspend an identity.
 
@@ -369,10 +344,8 @@ class IdentitiesResource(Resource):
             _suspend_identity.call(
                 identity_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncIdentitiesResource(AsyncResource):
@@ -392,7 +365,6 @@ class AsyncIdentitiesResource(AsyncResource):
         user_name: str | Sequence[str] | None = None,
         q: str | None = None,
         sort: IdentityOrder | None = None,
-
     ) -> AsyncListing[Identity]:
         """List identities, newest first.
 
@@ -419,7 +391,6 @@ class AsyncIdentitiesResource(AsyncResource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -434,7 +405,6 @@ class AsyncIdentitiesResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributes | JsonObject | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Identity:
         """Create a person or an agent.
 
@@ -460,14 +430,12 @@ class AsyncIdentitiesResource(AsyncResource):
                 external_id=external_id,
                 attributes=attributes,
                 idempotency_key=idempotency_key,
-
             )
         )
 
     async def get(
         self,
         identity_id: str,
-
     ) -> Identity:
         """Read one identity.
 
@@ -479,7 +447,6 @@ class AsyncIdentitiesResource(AsyncResource):
         return await self._send(
             _get_identity.call(
                 identity_id,
-
             )
         )
 
@@ -490,7 +457,6 @@ class AsyncIdentitiesResource(AsyncResource):
         reason: str | None = None,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> OffboardReceipt:
         """Offboard an identity, agents and all.
 
@@ -510,7 +476,6 @@ class AsyncIdentitiesResource(AsyncResource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -525,7 +490,6 @@ class AsyncIdentitiesResource(AsyncResource):
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Change an identity.
 
@@ -551,7 +515,6 @@ class AsyncIdentitiesResource(AsyncResource):
                 external_id=external_id,
                 attributes=attributes,
                 if_match=if_match,
-
             )
         )
 
@@ -562,7 +525,6 @@ class AsyncIdentitiesResource(AsyncResource):
         at: datetime.datetime | None = None,
         page_size: int | None = None,
         server_id: str | Sequence[str] | None = None,
-
     ) -> AsyncListing[ReachedServer]:
         """List what an identity reaches, and why, by slug.
 
@@ -587,7 +549,6 @@ class AsyncIdentitiesResource(AsyncResource):
                 limit=page_size,
                 server_id=server_id,
                 cursor=cursor,
-
             )
         )
 
@@ -596,7 +557,6 @@ class AsyncIdentitiesResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Erase the personal data of an offboarded identity.
 
@@ -615,7 +575,6 @@ class AsyncIdentitiesResource(AsyncResource):
             _erase_identity.call(
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
@@ -628,7 +587,6 @@ class AsyncIdentitiesResource(AsyncResource):
         effective_at: datetime.datetime | None | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> OffboardReceipt:
         """Offboard an identity.
 
@@ -657,7 +615,6 @@ class AsyncIdentitiesResource(AsyncResource):
                 effective_at=effective_at,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -666,7 +623,6 @@ class AsyncIdentitiesResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Reinstate an identity.
 
@@ -682,7 +638,6 @@ class AsyncIdentitiesResource(AsyncResource):
             _reinstate_identity.call(
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
@@ -691,7 +646,6 @@ class AsyncIdentitiesResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Identity:
         """Suspend an identity.
 
@@ -707,8 +661,5 @@ class AsyncIdentitiesResource(AsyncResource):
             _suspend_identity.call(
                 identity_id,
                 if_match=if_match,
-
             )
         )
-
-

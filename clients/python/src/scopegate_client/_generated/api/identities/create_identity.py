@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
+from ...models.identity import Identity
+from ...models.identity_attributes import IdentityAttributes
 from ...models.identity_kind import IdentityKind
 from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.identity_attributes import IdentityAttributes
-
-from typing import cast
-from ...models.identity import Identity
-
 
 
 def call(
@@ -37,7 +23,6 @@ def call(
     external_id: str | None | Unset = UNSET,
     attributes: IdentityAttributes | JsonObject | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[Identity]:
     """The request."""
     return Call(

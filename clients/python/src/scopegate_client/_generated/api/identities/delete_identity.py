@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+)
 from ...models.offboard_receipt import OffboardReceipt
-
 
 
 def call(
@@ -22,7 +16,6 @@ def call(
     reason: str | None = None,
     dry_run: bool = False,
     if_match: int | str | None = None,
-
 ) -> Call[OffboardReceipt]:
     """The request."""
     return Call(

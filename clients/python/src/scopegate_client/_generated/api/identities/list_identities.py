@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.identity_kind import IdentityKind
-from ...models.identity_status import IdentityStatus
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.source import Source
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
 from ...models.identity_order import IdentityOrder
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
 from ...models.identity_page import IdentityPage
-
+from ...models.identity_status import IdentityStatus
+from ...models.source import Source
 
 
 def call(
@@ -57,7 +29,6 @@ def call(
     user_name: str | Sequence[str] | None = None,
     q: str | None = None,
     sort: IdentityOrder | None = None,
-
 ) -> Call[IdentityPage]:
     """The request."""
     return Call(

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.identity_access import IdentityAccess
-
 
 
 def call(
@@ -29,7 +19,6 @@ def call(
     limit: int | None = None,
     cursor: str | None = None,
     server_id: str | Sequence[str] | None = None,
-
 ) -> Call[IdentityAccess]:
     """The request."""
     return Call(

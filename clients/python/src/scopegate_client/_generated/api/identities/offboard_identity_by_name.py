@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    sent_body,
+)
 from ...models.offboard_receipt import OffboardReceipt
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -33,7 +22,6 @@ def call(
     user_name: str | None = None,
     dry_run: bool = False,
     if_match: int | str | None = None,
-
 ) -> Call[OffboardReceipt]:
     """The request."""
     return Call(

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.identity_attribute_changes import IdentityAttributeChanges
-
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.identity import Identity
-
+from ...models.identity_attribute_changes import IdentityAttributeChanges
+from ...types import UNSET, Unset
 
 
 def call(
@@ -35,7 +24,6 @@ def call(
     external_id: str | None | Unset = UNSET,
     attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[Identity]:
     """The request."""
     return Call(

@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_identity_providers as _list_identity_providers
-from . import create_identity_provider as _create_identity_provider
-from . import get_identity_provider as _get_identity_provider
-from . import delete_identity_provider as _delete_identity_provider
-from . import update_identity_provider as _update_identity_provider
-from . import get_signal_stream as _get_signal_stream
-from . import set_signal_credential as _set_signal_credential
-from . import set_signal_stream as _set_signal_stream
-from . import delete_signal_stream as _delete_signal_stream
-from . import verify_signal_stream as _verify_signal_stream
-
 from ...models.access_token_type import AccessTokenType
 from ...models.identity_provider import IdentityProvider
 from ...models.identity_provider_order import IdentityProviderOrder
@@ -37,11 +25,16 @@ from ...models.signals_settings_update import SignalsSettingsUpdate
 from ...models.signing_algorithm import SigningAlgorithm
 from ...models.workload import Workload
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import create_identity_provider as _create_identity_provider
+from . import delete_identity_provider as _delete_identity_provider
+from . import delete_signal_stream as _delete_signal_stream
+from . import get_identity_provider as _get_identity_provider
+from . import get_signal_stream as _get_signal_stream
+from . import list_identity_providers as _list_identity_providers
+from . import set_signal_credential as _set_signal_credential
+from . import set_signal_stream as _set_signal_stream
+from . import update_identity_provider as _update_identity_provider
+from . import verify_signal_stream as _verify_signal_stream
 
 
 class IdentityProvidersResource(Resource):
@@ -57,9 +50,8 @@ class IdentityProvidersResource(Resource):
         source: IdentityProviderSource | Sequence[IdentityProviderSource] | None = None,
         issuer: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: IdentityProviderOrder | None = None,
-
     ) -> Listing[IdentityProvider]:
         """Providers, newest first.
 
@@ -88,7 +80,6 @@ class IdentityProvidersResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -110,7 +101,6 @@ class IdentityProvidersResource(Resource):
         signals: SignalsSettings | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
@@ -154,7 +144,6 @@ class IdentityProvidersResource(Resource):
                 signals=signals,
                 status=status,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -162,8 +151,7 @@ class IdentityProvidersResource(Resource):
         self,
         identity_provider_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> IdentityProvider:
         """One provider.
 
@@ -177,7 +165,6 @@ class IdentityProvidersResource(Resource):
             _get_identity_provider.call(
                 identity_provider_id,
                 include=include,
-
             )
         )
 
@@ -186,7 +173,6 @@ class IdentityProvidersResource(Resource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a provider: nobody signs in by it any more, at once.
 
@@ -202,7 +188,6 @@ class IdentityProvidersResource(Resource):
             _delete_identity_provider.call(
                 identity_provider_id,
                 if_match=if_match,
-
             )
         )
 
@@ -224,7 +209,6 @@ class IdentityProvidersResource(Resource):
         signals: SignalsSettingsUpdate | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> IdentityProvider:
         """Change a provider (merge patch).
 
@@ -266,14 +250,12 @@ class IdentityProvidersResource(Resource):
                 signals=signals,
                 status=status,
                 if_match=if_match,
-
             )
         )
 
     def get_signal_stream(
         self,
         identity_provider_id: str,
-
     ) -> SignalStream:
         """How the signals of a provider fare: whether its stream is alive, and when something came last.
 
@@ -285,7 +267,6 @@ class IdentityProvidersResource(Resource):
         return self._send(
             _get_signal_stream.call(
                 identity_provider_id,
-
             )
         )
 
@@ -295,7 +276,6 @@ class IdentityProvidersResource(Resource):
         *,
         access_token: Secret | str,
         if_match: int | str | None = None,
-
     ) -> SignalStream:
         """Store the access token for the transmitter's API.
 
@@ -312,7 +292,6 @@ class IdentityProvidersResource(Resource):
                 identity_provider_id,
                 access_token=access_token,
                 if_match=if_match,
-
             )
         )
 
@@ -322,7 +301,6 @@ class IdentityProvidersResource(Resource):
         *,
         push_secret: Secret | str | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> SignalStream:
         """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
 
@@ -337,7 +315,6 @@ class IdentityProvidersResource(Resource):
                 identity_provider_id,
                 push_secret=push_secret,
                 if_match=if_match,
-
             )
         )
 
@@ -346,7 +323,6 @@ class IdentityProvidersResource(Resource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End the stream at the transmitter.
 
@@ -362,7 +338,6 @@ class IdentityProvidersResource(Resource):
             _delete_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
-
             )
         )
 
@@ -371,7 +346,6 @@ class IdentityProvidersResource(Resource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> SignalStream:
         """Ask the transmitter for a verification event.
 
@@ -387,10 +361,8 @@ class IdentityProvidersResource(Resource):
             _verify_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncIdentityProvidersResource(AsyncResource):
@@ -406,9 +378,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
         source: IdentityProviderSource | Sequence[IdentityProviderSource] | None = None,
         issuer: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: IdentityProviderOrder | None = None,
-
     ) -> AsyncListing[IdentityProvider]:
         """Providers, newest first.
 
@@ -437,7 +408,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -459,7 +429,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         signals: SignalsSettings | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> IdentityProvider:
         """Register an OpenID provider.
 
@@ -503,7 +472,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 signals=signals,
                 status=status,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -511,8 +479,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         self,
         identity_provider_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> IdentityProvider:
         """One provider.
 
@@ -526,7 +493,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _get_identity_provider.call(
                 identity_provider_id,
                 include=include,
-
             )
         )
 
@@ -535,7 +501,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a provider: nobody signs in by it any more, at once.
 
@@ -551,7 +516,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _delete_identity_provider.call(
                 identity_provider_id,
                 if_match=if_match,
-
             )
         )
 
@@ -573,7 +537,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         signals: SignalsSettingsUpdate | JsonObject | None | Unset = UNSET,
         status: IdentityProviderStatus | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> IdentityProvider:
         """Change a provider (merge patch).
 
@@ -615,14 +578,12 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 signals=signals,
                 status=status,
                 if_match=if_match,
-
             )
         )
 
     async def get_signal_stream(
         self,
         identity_provider_id: str,
-
     ) -> SignalStream:
         """How the signals of a provider fare: whether its stream is alive, and when something came last.
 
@@ -634,7 +595,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         return await self._send(
             _get_signal_stream.call(
                 identity_provider_id,
-
             )
         )
 
@@ -644,7 +604,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         *,
         access_token: Secret | str,
         if_match: int | str | None = None,
-
     ) -> SignalStream:
         """Store the access token for the transmitter's API.
 
@@ -661,7 +620,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 identity_provider_id,
                 access_token=access_token,
                 if_match=if_match,
-
             )
         )
 
@@ -671,7 +629,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         *,
         push_secret: Secret | str | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> SignalStream:
         """Make the stream at the transmitter, or bring it to what the settings say: pushed here, or polled.
 
@@ -686,7 +643,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 identity_provider_id,
                 push_secret=push_secret,
                 if_match=if_match,
-
             )
         )
 
@@ -695,7 +651,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End the stream at the transmitter.
 
@@ -711,7 +666,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _delete_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
-
             )
         )
 
@@ -720,7 +674,6 @@ class AsyncIdentityProvidersResource(AsyncResource):
         identity_provider_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> SignalStream:
         """Ask the transmitter for a verification event.
 
@@ -736,8 +689,5 @@ class AsyncIdentityProvidersResource(AsyncResource):
             _verify_signal_stream.call(
                 identity_provider_id,
                 if_match=if_match,
-
             )
         )
-
-

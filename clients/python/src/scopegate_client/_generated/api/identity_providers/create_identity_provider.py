@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from ...models.signing_algorithm import SigningAlgorithm
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
 from ...models.access_token_type import AccessTokenType
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...models.identity_provider import IdentityProvider
+from ...models.identity_provider_status import IdentityProviderStatus
 from ...models.role_map import RoleMap
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...models.scim_settings import ScimSettings
+from ...models.signals_settings import SignalsSettings
+from ...models.signing_algorithm import SigningAlgorithm
 from ...models.workload import Workload
 from ...types import UNSET, Unset
-from typing import cast
-from ...models.scim_settings import ScimSettings
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.signals_settings import SignalsSettings
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.identity_provider_status import IdentityProviderStatus
-
-from typing import cast
-from ...models.identity_provider import IdentityProvider
-
 
 
 def call(
@@ -59,7 +37,6 @@ def call(
     signals: SignalsSettings | JsonObject | None | Unset = UNSET,
     status: IdentityProviderStatus | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[IdentityProvider]:
     """The request."""
     return Call(

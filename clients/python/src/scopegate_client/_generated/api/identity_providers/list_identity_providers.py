@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.identity_provider_status import IdentityProviderStatus
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.identity_provider_source import IdentityProviderSource
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.identity_provider_order import IdentityProviderOrder
-from typing import cast
 from ...models.identity_provider_page import IdentityProviderPage
-
+from ...models.identity_provider_source import IdentityProviderSource
+from ...models.identity_provider_status import IdentityProviderStatus
 
 
 def call(
@@ -49,9 +25,8 @@ def call(
     source: IdentityProviderSource | Sequence[IdentityProviderSource] | None = None,
     issuer: str | Sequence[str] | None = None,
     q: str | None = None,
-    include: Literal['ended'] | None = None,
+    include: Literal["ended"] | None = None,
     sort: IdentityProviderOrder | None = None,
-
 ) -> Call[IdentityProviderPage]:
     """The request."""
     return Call(

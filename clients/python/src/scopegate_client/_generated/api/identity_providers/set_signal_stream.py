@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.secret import Secret
-
-from typing import cast
 from ...models.signal_stream import SignalStream
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -22,7 +18,6 @@ def call(
     *,
     push_secret: Secret | str | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[SignalStream]:
     """The request."""
     return Call(

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import get_public_keys as _get_public_keys
-from . import list_offboarding_receipts as _list_offboarding_receipts
-from . import get_offboarding_receipt as _get_offboarding_receipt
-
 from ...models.json_web_key_set import JsonWebKeySet
 from ...models.offboarding_receipt import OffboardingReceipt
 from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-
+from . import get_offboarding_receipt as _get_offboarding_receipt
+from . import get_public_keys as _get_public_keys
+from . import list_offboarding_receipts as _list_offboarding_receipts
 
 
 class OffboardingReceiptsResource(Resource):
@@ -28,7 +22,6 @@ class OffboardingReceiptsResource(Resource):
 
     def get_public_keys(
         self,
-        
     ) -> JsonWebKeySet:
         """The public signing keys.
 
@@ -37,11 +30,7 @@ class OffboardingReceiptsResource(Resource):
         Needs no bearer.
 
         """
-        return self._send(
-            _get_public_keys.call(
-                
-            )
-        )
+        return self._send(_get_public_keys.call())
 
     def list(
         self,
@@ -50,7 +39,6 @@ class OffboardingReceiptsResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
-
     ) -> Listing[OffboardingReceipt]:
         """List the receipts of offboardings, newest first.
 
@@ -68,14 +56,12 @@ class OffboardingReceiptsResource(Resource):
                 created_before=created_before,
                 identity_id=identity_id,
                 cursor=cursor,
-
             )
         )
 
     def get(
         self,
         receipt_id: str,
-
     ) -> OffboardingReceipt:
         """Read the receipt of an offboarding.
 
@@ -89,10 +75,8 @@ class OffboardingReceiptsResource(Resource):
         return self._send(
             _get_offboarding_receipt.call(
                 receipt_id,
-
             )
         )
-
 
 
 class AsyncOffboardingReceiptsResource(AsyncResource):
@@ -100,7 +84,6 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
 
     async def get_public_keys(
         self,
-        
     ) -> JsonWebKeySet:
         """The public signing keys.
 
@@ -109,11 +92,7 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
         Needs no bearer.
 
         """
-        return await self._send(
-            _get_public_keys.call(
-                
-            )
-        )
+        return await self._send(_get_public_keys.call())
 
     def list(
         self,
@@ -122,7 +101,6 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
-
     ) -> AsyncListing[OffboardingReceipt]:
         """List the receipts of offboardings, newest first.
 
@@ -140,14 +118,12 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
                 created_before=created_before,
                 identity_id=identity_id,
                 cursor=cursor,
-
             )
         )
 
     async def get(
         self,
         receipt_id: str,
-
     ) -> OffboardingReceipt:
         """Read the receipt of an offboarding.
 
@@ -161,8 +137,5 @@ class AsyncOffboardingReceiptsResource(AsyncResource):
         return await self._send(
             _get_offboarding_receipt.call(
                 receipt_id,
-
             )
         )
-
-

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.json_web_key_set import JsonWebKeySet
 
 
-
-def call(
-    
-) -> Call[JsonWebKeySet]:
+def call() -> Call[JsonWebKeySet]:
     """The request."""
     return Call(
         operation="get_public_keys",

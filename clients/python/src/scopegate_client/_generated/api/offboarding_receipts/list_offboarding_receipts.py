@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.offboarding_receipt_page import OffboardingReceiptPage
-
 
 
 def call(
@@ -32,7 +18,6 @@ def call(
     created_after: datetime.datetime | None = None,
     created_before: datetime.datetime | None = None,
     identity_id: str | Sequence[str] | None = None,
-
 ) -> Call[OffboardingReceiptPage]:
     """The request."""
     return Call(

@@ -4,29 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_policies as _list_policies
-from . import create_policy as _create_policy
-from . import get_policy_schema as _get_policy_schema
-from . import simulate_policies as _simulate_policies
-from . import list_policy_templates as _list_policy_templates
-from . import render_policy_template as _render_policy_template
-from . import get_policy as _get_policy
-from . import delete_policy as _delete_policy
-from . import update_policy as _update_policy
-from . import diff_policy as _diff_policy
-from . import publish_policy as _publish_policy
-from . import roll_back_policy as _roll_back_policy
-from . import test_policy as _test_policy
-from . import unpublish_policy as _unpublish_policy
-from . import list_policy_versions as _list_policy_versions
-from . import get_policy_version as _get_policy_version
-
 from ...models.policy import Policy
 from ...models.policy_change import PolicyChange
 from ...models.policy_diff import PolicyDiff
@@ -43,11 +25,22 @@ from ...models.policy_version import PolicyVersion
 from ...models.rendered_policy import RenderedPolicy
 from ...models.simulated_change import SimulatedChange
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import create_policy as _create_policy
+from . import delete_policy as _delete_policy
+from . import diff_policy as _diff_policy
+from . import get_policy as _get_policy
+from . import get_policy_schema as _get_policy_schema
+from . import get_policy_version as _get_policy_version
+from . import list_policies as _list_policies
+from . import list_policy_templates as _list_policy_templates
+from . import list_policy_versions as _list_policy_versions
+from . import publish_policy as _publish_policy
+from . import render_policy_template as _render_policy_template
+from . import roll_back_policy as _roll_back_policy
+from . import simulate_policies as _simulate_policies
+from . import test_policy as _test_policy
+from . import unpublish_policy as _unpublish_policy
+from . import update_policy as _update_policy
 
 
 class PoliciesResource(Resource):
@@ -63,9 +56,8 @@ class PoliciesResource(Resource):
         status: PolicyStatus | Sequence[PolicyStatus] | None = None,
         mode: PolicyMode | Sequence[PolicyMode] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: PolicyOrder | None = None,
-
     ) -> Listing[Policy]:
         """List policies, newest first.
 
@@ -92,7 +84,6 @@ class PoliciesResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -106,7 +97,6 @@ class PoliciesResource(Resource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         idempotency_key: str | None = None,
-
     ) -> Policy:
         """Write a policy, as a draft.
 
@@ -133,7 +123,6 @@ class PoliciesResource(Resource):
                 tests=tests,
                 dry_run=dry_run,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -141,7 +130,6 @@ class PoliciesResource(Resource):
         self,
         *,
         tool_id: str | None = None,
-
     ) -> PolicySchema:
         """Read what policies are written in.
 
@@ -155,7 +143,6 @@ class PoliciesResource(Resource):
         return self._send(
             _get_policy_schema.call(
                 tool_id=tool_id,
-
             )
         )
 
@@ -166,7 +153,6 @@ class PoliciesResource(Resource):
         days: int | None | Unset = UNSET,
         since: datetime.datetime | None | Unset = UNSET,
         limit: int | Unset = UNSET,
-
     ) -> PolicySimulation:
         """Replay recorded calls against other policies.
 
@@ -193,31 +179,24 @@ class PoliciesResource(Resource):
                 days=days,
                 since=since,
                 limit=limit,
-
             )
         )
 
     def list_templates(
         self,
-        
     ) -> PolicyTemplates:
         """List policies to be filled in.
 
         Needs the permission `policies.read`.
 
         """
-        return self._send(
-            _list_policy_templates.call(
-                
-            )
-        )
+        return self._send(_list_policy_templates.call())
 
     def render_template(
         self,
         name: str,
         *,
         parameters: PolicyTemplateParameters | JsonObject,
-
     ) -> RenderedPolicy:
         """Fill in a template, keeping nothing.
 
@@ -233,7 +212,6 @@ class PoliciesResource(Resource):
             _render_policy_template.call(
                 name,
                 parameters=parameters,
-
             )
         )
 
@@ -241,8 +219,7 @@ class PoliciesResource(Resource):
         self,
         policy_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Policy:
         """Read one policy.
 
@@ -256,7 +233,6 @@ class PoliciesResource(Resource):
             _get_policy.call(
                 policy_id,
                 include=include,
-
             )
         )
 
@@ -266,7 +242,6 @@ class PoliciesResource(Resource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> Policy:
         """End a policy.
 
@@ -284,7 +259,6 @@ class PoliciesResource(Resource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -299,7 +273,6 @@ class PoliciesResource(Resource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> Policy:
         """Change the draft of a policy.
 
@@ -327,7 +300,6 @@ class PoliciesResource(Resource):
                 tests=tests,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -337,7 +309,6 @@ class PoliciesResource(Resource):
         *,
         from_: str | None = None,
         to: str | None = None,
-
     ) -> PolicyDiff:
         """Compare two versions of a policy.
 
@@ -355,7 +326,6 @@ class PoliciesResource(Resource):
                 policy_id,
                 from_=from_,
                 to=to,
-
             )
         )
 
@@ -366,7 +336,6 @@ class PoliciesResource(Resource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> PolicyChange:
         """Let a draft decide.
 
@@ -388,7 +357,6 @@ class PoliciesResource(Resource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -400,7 +368,6 @@ class PoliciesResource(Resource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> PolicyChange:
         """Let an earlier version decide again.
 
@@ -424,14 +391,12 @@ class PoliciesResource(Resource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
     def test(
         self,
         policy_id: str,
-
     ) -> PolicyTestReport:
         """Run the tests of a draft.
 
@@ -445,7 +410,6 @@ class PoliciesResource(Resource):
         return self._send(
             _test_policy.call(
                 policy_id,
-
             )
         )
 
@@ -455,7 +419,6 @@ class PoliciesResource(Resource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> PolicyChange:
         """Let a policy decide nothing any more.
 
@@ -473,7 +436,6 @@ class PoliciesResource(Resource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -481,9 +443,8 @@ class PoliciesResource(Resource):
         self,
         policy_id: str,
         *,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         page_size: int | None = None,
-
     ) -> Listing[PolicyVersion]:
         """List what was published of a policy, newest first.
 
@@ -500,7 +461,6 @@ class PoliciesResource(Resource):
                 include=include,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -509,8 +469,7 @@ class PoliciesResource(Resource):
         policy_id: str,
         version: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> PolicyVersion:
         """Read one version of a policy.
 
@@ -526,10 +485,8 @@ class PoliciesResource(Resource):
                 policy_id,
                 version,
                 include=include,
-
             )
         )
-
 
 
 class AsyncPoliciesResource(AsyncResource):
@@ -545,9 +502,8 @@ class AsyncPoliciesResource(AsyncResource):
         status: PolicyStatus | Sequence[PolicyStatus] | None = None,
         mode: PolicyMode | Sequence[PolicyMode] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: PolicyOrder | None = None,
-
     ) -> AsyncListing[Policy]:
         """List policies, newest first.
 
@@ -574,7 +530,6 @@ class AsyncPoliciesResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -588,7 +543,6 @@ class AsyncPoliciesResource(AsyncResource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         idempotency_key: str | None = None,
-
     ) -> Policy:
         """Write a policy, as a draft.
 
@@ -615,7 +569,6 @@ class AsyncPoliciesResource(AsyncResource):
                 tests=tests,
                 dry_run=dry_run,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -623,7 +576,6 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         *,
         tool_id: str | None = None,
-
     ) -> PolicySchema:
         """Read what policies are written in.
 
@@ -637,7 +589,6 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _get_policy_schema.call(
                 tool_id=tool_id,
-
             )
         )
 
@@ -648,7 +599,6 @@ class AsyncPoliciesResource(AsyncResource):
         days: int | None | Unset = UNSET,
         since: datetime.datetime | None | Unset = UNSET,
         limit: int | Unset = UNSET,
-
     ) -> PolicySimulation:
         """Replay recorded calls against other policies.
 
@@ -675,31 +625,24 @@ class AsyncPoliciesResource(AsyncResource):
                 days=days,
                 since=since,
                 limit=limit,
-
             )
         )
 
     async def list_templates(
         self,
-        
     ) -> PolicyTemplates:
         """List policies to be filled in.
 
         Needs the permission `policies.read`.
 
         """
-        return await self._send(
-            _list_policy_templates.call(
-                
-            )
-        )
+        return await self._send(_list_policy_templates.call())
 
     async def render_template(
         self,
         name: str,
         *,
         parameters: PolicyTemplateParameters | JsonObject,
-
     ) -> RenderedPolicy:
         """Fill in a template, keeping nothing.
 
@@ -715,7 +658,6 @@ class AsyncPoliciesResource(AsyncResource):
             _render_policy_template.call(
                 name,
                 parameters=parameters,
-
             )
         )
 
@@ -723,8 +665,7 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         policy_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Policy:
         """Read one policy.
 
@@ -738,7 +679,6 @@ class AsyncPoliciesResource(AsyncResource):
             _get_policy.call(
                 policy_id,
                 include=include,
-
             )
         )
 
@@ -748,7 +688,6 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> Policy:
         """End a policy.
 
@@ -766,7 +705,6 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -781,7 +719,6 @@ class AsyncPoliciesResource(AsyncResource):
         tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> Policy:
         """Change the draft of a policy.
 
@@ -809,7 +746,6 @@ class AsyncPoliciesResource(AsyncResource):
                 tests=tests,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -819,7 +755,6 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         from_: str | None = None,
         to: str | None = None,
-
     ) -> PolicyDiff:
         """Compare two versions of a policy.
 
@@ -837,7 +772,6 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 from_=from_,
                 to=to,
-
             )
         )
 
@@ -848,7 +782,6 @@ class AsyncPoliciesResource(AsyncResource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> PolicyChange:
         """Let a draft decide.
 
@@ -870,7 +803,6 @@ class AsyncPoliciesResource(AsyncResource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -882,7 +814,6 @@ class AsyncPoliciesResource(AsyncResource):
         ignore_failed_tests: bool = False,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> PolicyChange:
         """Let an earlier version decide again.
 
@@ -906,14 +837,12 @@ class AsyncPoliciesResource(AsyncResource):
                 ignore_failed_tests=ignore_failed_tests,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
     async def test(
         self,
         policy_id: str,
-
     ) -> PolicyTestReport:
         """Run the tests of a draft.
 
@@ -927,7 +856,6 @@ class AsyncPoliciesResource(AsyncResource):
         return await self._send(
             _test_policy.call(
                 policy_id,
-
             )
         )
 
@@ -937,7 +865,6 @@ class AsyncPoliciesResource(AsyncResource):
         *,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> PolicyChange:
         """Let a policy decide nothing any more.
 
@@ -955,7 +882,6 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -963,9 +889,8 @@ class AsyncPoliciesResource(AsyncResource):
         self,
         policy_id: str,
         *,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         page_size: int | None = None,
-
     ) -> AsyncListing[PolicyVersion]:
         """List what was published of a policy, newest first.
 
@@ -982,7 +907,6 @@ class AsyncPoliciesResource(AsyncResource):
                 include=include,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -991,8 +915,7 @@ class AsyncPoliciesResource(AsyncResource):
         policy_id: str,
         version: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> PolicyVersion:
         """Read one version of a policy.
 
@@ -1008,8 +931,5 @@ class AsyncPoliciesResource(AsyncResource):
                 policy_id,
                 version,
                 include=include,
-
             )
         )
-
-

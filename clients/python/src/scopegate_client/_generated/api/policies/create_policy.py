@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.policy_mode import PolicyMode
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.policy_test import PolicyTest
-
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
 from ...models.policy import Policy
-
+from ...models.policy_mode import PolicyMode
+from ...models.policy_test import PolicyTest
+from ...types import UNSET, Unset
 
 
 def call(
@@ -32,7 +24,6 @@ def call(
     tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
     dry_run: bool = False,
     idempotency_key: str | None = None,
-
 ) -> Call[Policy]:
     """The request."""
     return Call(

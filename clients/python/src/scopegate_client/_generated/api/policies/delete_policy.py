@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+)
 from ...models.policy import Policy
-
 
 
 def call(
@@ -20,7 +15,6 @@ def call(
     *,
     dry_run: bool = False,
     if_match: int | str | None = None,
-
 ) -> Call[Policy]:
     """The request."""
     return Call(

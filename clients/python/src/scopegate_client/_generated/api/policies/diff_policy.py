@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.policy_diff import PolicyDiff
-
 
 
 def call(
@@ -22,7 +14,6 @@ def call(
     *,
     from_: str | None = None,
     to: str | None = None,
-
 ) -> Call[PolicyDiff]:
     """The request."""
     return Call(

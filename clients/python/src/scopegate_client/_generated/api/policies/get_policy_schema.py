@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.policy_schema import PolicySchema
-
 
 
 def call(
     *,
     tool_id: str | None = None,
-
 ) -> Call[PolicySchema]:
     """The request."""
     return Call(

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.policy_status import PolicyStatus
+from ...._call import (
+    Call,
+)
 from ...models.policy_mode import PolicyMode
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from ...types import UNSET, Unset
-from typing import cast
 from ...models.policy_order import PolicyOrder
-from typing import cast
 from ...models.policy_page import PolicyPage
-
+from ...models.policy_status import PolicyStatus
 
 
 def call(
@@ -49,9 +25,8 @@ def call(
     status: PolicyStatus | Sequence[PolicyStatus] | None = None,
     mode: PolicyMode | Sequence[PolicyMode] | None = None,
     q: str | None = None,
-    include: Literal['ended'] | None = None,
+    include: Literal["ended"] | None = None,
     sort: PolicyOrder | None = None,
-
 ) -> Call[PolicyPage]:
     """The request."""
     return Call(

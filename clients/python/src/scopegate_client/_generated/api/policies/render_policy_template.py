@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    path_of,
+    sent_body,
+)
 from ...models.policy_template_parameters import PolicyTemplateParameters
-
-from typing import cast
 from ...models.rendered_policy import RenderedPolicy
-
 
 
 def call(
     name: str,
     *,
     parameters: PolicyTemplateParameters | JsonObject,
-
 ) -> Call[RenderedPolicy]:
     """The request."""
     return Call(

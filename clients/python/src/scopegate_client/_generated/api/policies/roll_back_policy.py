@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.policy_change import PolicyChange
-
 
 
 def call(
@@ -23,7 +18,6 @@ def call(
     ignore_failed_tests: bool = False,
     dry_run: bool = False,
     if_match: int | str | None = None,
-
 ) -> Call[PolicyChange]:
     """The request."""
     return Call(

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
+from ...models.policy_simulation import PolicySimulation
 from ...models.simulated_change import SimulatedChange
 from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-
-from typing import cast
-from ...models.policy_simulation import PolicySimulation
-
 
 
 def call(
@@ -28,7 +21,6 @@ def call(
     days: int | None | Unset = UNSET,
     since: datetime.datetime | None | Unset = UNSET,
     limit: int | Unset = UNSET,
-
 ) -> Call[PolicySimulation]:
     """The request."""
     return Call(

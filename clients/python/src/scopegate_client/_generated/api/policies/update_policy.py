@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from ...models.policy_mode import PolicyMode
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.policy_test import PolicyTest
-
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.policy import Policy
-
+from ...models.policy_mode import PolicyMode
+from ...models.policy_test import PolicyTest
+from ...types import UNSET, Unset
 
 
 def call(
@@ -35,7 +27,6 @@ def call(
     tests: Sequence[PolicyTest | JsonObject] | Unset = UNSET,
     dry_run: bool = False,
     if_match: int | str | None = None,
-
 ) -> Call[Policy]:
     """The request."""
     return Call(

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_scheduled_offboardings as _list_scheduled_offboardings
-from . import get_scheduled_offboarding as _get_scheduled_offboarding
-from . import cancel_scheduled_offboarding as _cancel_scheduled_offboarding
-
 from ...models.scheduled_offboarding import ScheduledOffboarding
 from ...models.scheduled_offboarding_status import ScheduledOffboardingStatus
 from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-
+from . import cancel_scheduled_offboarding as _cancel_scheduled_offboarding
+from . import get_scheduled_offboarding as _get_scheduled_offboarding
+from . import list_scheduled_offboardings as _list_scheduled_offboardings
 
 
 class ScheduledOffboardingsResource(Resource):
@@ -34,7 +28,6 @@ class ScheduledOffboardingsResource(Resource):
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
         status: ScheduledOffboardingStatus | Sequence[ScheduledOffboardingStatus] | None = None,
-
     ) -> Listing[ScheduledOffboarding]:
         """List offboardings that are or were set for later, newest first.
 
@@ -53,14 +46,12 @@ class ScheduledOffboardingsResource(Resource):
                 identity_id=identity_id,
                 status=status,
                 cursor=cursor,
-
             )
         )
 
     def get(
         self,
         scheduled_offboarding_id: str,
-
     ) -> ScheduledOffboarding:
         """Read one scheduled offboarding.
 
@@ -72,7 +63,6 @@ class ScheduledOffboardingsResource(Resource):
         return self._send(
             _get_scheduled_offboarding.call(
                 scheduled_offboarding_id,
-
             )
         )
 
@@ -81,7 +71,6 @@ class ScheduledOffboardingsResource(Resource):
         scheduled_offboarding_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> ScheduledOffboarding:
         """Cancel a scheduled offboarding.
 
@@ -97,10 +86,8 @@ class ScheduledOffboardingsResource(Resource):
             _cancel_scheduled_offboarding.call(
                 scheduled_offboarding_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncScheduledOffboardingsResource(AsyncResource):
@@ -114,7 +101,6 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         created_before: datetime.datetime | None = None,
         identity_id: str | Sequence[str] | None = None,
         status: ScheduledOffboardingStatus | Sequence[ScheduledOffboardingStatus] | None = None,
-
     ) -> AsyncListing[ScheduledOffboarding]:
         """List offboardings that are or were set for later, newest first.
 
@@ -133,14 +119,12 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
                 identity_id=identity_id,
                 status=status,
                 cursor=cursor,
-
             )
         )
 
     async def get(
         self,
         scheduled_offboarding_id: str,
-
     ) -> ScheduledOffboarding:
         """Read one scheduled offboarding.
 
@@ -152,7 +136,6 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         return await self._send(
             _get_scheduled_offboarding.call(
                 scheduled_offboarding_id,
-
             )
         )
 
@@ -161,7 +144,6 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
         scheduled_offboarding_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> ScheduledOffboarding:
         """Cancel a scheduled offboarding.
 
@@ -177,8 +159,5 @@ class AsyncScheduledOffboardingsResource(AsyncResource):
             _cancel_scheduled_offboarding.call(
                 scheduled_offboarding_id,
                 if_match=if_match,
-
             )
         )
-
-

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.scheduled_offboarding_status import ScheduledOffboardingStatus
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.scheduled_offboarding_page import ScheduledOffboardingPage
-
+from ...models.scheduled_offboarding_status import ScheduledOffboardingStatus
 
 
 def call(
@@ -36,7 +20,6 @@ def call(
     created_before: datetime.datetime | None = None,
     identity_id: str | Sequence[str] | None = None,
     status: ScheduledOffboardingStatus | Sequence[ScheduledOffboardingStatus] | None = None,
-
 ) -> Call[ScheduledOffboardingPage]:
     """The request."""
     return Call(

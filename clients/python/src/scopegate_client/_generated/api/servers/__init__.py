@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_servers as _list_servers
-from . import create_server as _create_server
-from . import get_server as _get_server
-from . import delete_server as _delete_server
-from . import update_server as _update_server
-from . import set_server_credential as _set_server_credential
-from . import delete_server_credential as _delete_server_credential
-from . import list_server_credentials as _list_server_credentials
-from . import set_identity_credential as _set_identity_credential
-from . import delete_identity_credential as _delete_identity_credential
-from . import get_server_instructions as _get_server_instructions
-from . import approve_server_instructions as _approve_server_instructions
-from . import sync_server as _sync_server
-
 from ...models.bearer_credential import BearerCredential
 from ...models.env_credential import EnvCredential
 from ...models.header_credential import HeaderCredential
@@ -41,11 +26,19 @@ from ...models.sync_state import SyncState
 from ...models.transport import Transport
 from ...models.upstream_credential import UpstreamCredential
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import approve_server_instructions as _approve_server_instructions
+from . import create_server as _create_server
+from . import delete_identity_credential as _delete_identity_credential
+from . import delete_server as _delete_server
+from . import delete_server_credential as _delete_server_credential
+from . import get_server as _get_server
+from . import get_server_instructions as _get_server_instructions
+from . import list_server_credentials as _list_server_credentials
+from . import list_servers as _list_servers
+from . import set_identity_credential as _set_identity_credential
+from . import set_server_credential as _set_server_credential
+from . import sync_server as _sync_server
+from . import update_server as _update_server
 
 
 class ServersResource(Resource):
@@ -63,9 +56,8 @@ class ServersResource(Resource):
         slug: str | Sequence[str] | None = None,
         owner_group_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: ServerOrder | None = None,
-
     ) -> Listing[Server]:
         """Servers, newest first.
 
@@ -93,7 +85,6 @@ class ServersResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -115,7 +106,6 @@ class ServersResource(Resource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Server:
         """Register a server.
 
@@ -158,7 +148,6 @@ class ServersResource(Resource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -166,8 +155,7 @@ class ServersResource(Resource):
         self,
         server_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Server:
         """One server.
 
@@ -181,7 +169,6 @@ class ServersResource(Resource):
             _get_server.call(
                 server_id,
                 include=include,
-
             )
         )
 
@@ -190,7 +177,6 @@ class ServersResource(Resource):
         server_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a server, at once for every token.
 
@@ -206,7 +192,6 @@ class ServersResource(Resource):
             _delete_server.call(
                 server_id,
                 if_match=if_match,
-
             )
         )
 
@@ -227,7 +212,6 @@ class ServersResource(Resource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Server:
         """Change a server (merge patch).
 
@@ -268,17 +252,20 @@ class ServersResource(Resource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 if_match=if_match,
-
             )
         )
 
     def set_credential(
         self,
         server_id: str,
-        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
-
     ) -> UpstreamCredential:
         """Set what calls to the server carry in place of the client's token.
 
@@ -297,7 +284,6 @@ class ServersResource(Resource):
                 server_id,
                 body,
                 if_match=if_match,
-
             )
         )
 
@@ -306,7 +292,6 @@ class ServersResource(Resource):
         server_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Remove the server's own credential: calls carry none.
 
@@ -322,7 +307,6 @@ class ServersResource(Resource):
             _delete_server_credential.call(
                 server_id,
                 if_match=if_match,
-
             )
         )
 
@@ -331,7 +315,6 @@ class ServersResource(Resource):
         server_id: str,
         *,
         page_size: int | None = None,
-
     ) -> Listing[UpstreamCredential]:
         """Which credentials there are for a server, its own and those of identities, the newest first.
 
@@ -346,7 +329,6 @@ class ServersResource(Resource):
                 server_id,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -354,10 +336,14 @@ class ServersResource(Resource):
         self,
         server_id: str,
         identity_id: str,
-        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
-
     ) -> UpstreamCredential:
         """Set what one identity's calls to the server carry, in place of the server's own credential.
 
@@ -376,7 +362,6 @@ class ServersResource(Resource):
                 identity_id,
                 body,
                 if_match=if_match,
-
             )
         )
 
@@ -386,7 +371,6 @@ class ServersResource(Resource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Remove one identity's credential: its calls carry the server's own.
 
@@ -404,14 +388,12 @@ class ServersResource(Resource):
                 server_id,
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
     def get_instructions(
         self,
         server_id: str,
-
     ) -> ServerInstructions:
         """What the server says of its use, as it was read last, and what of it clients are told.
 
@@ -423,7 +405,6 @@ class ServersResource(Resource):
         return self._send(
             _get_server_instructions.call(
                 server_id,
-
             )
         )
 
@@ -433,7 +414,6 @@ class ServersResource(Resource):
         *,
         digest: str,
         if_match: int | str | None = None,
-
     ) -> ServerInstructions:
         """Accept what the server says of its use, the text with this digest.
 
@@ -451,7 +431,6 @@ class ServersResource(Resource):
                 server_id,
                 digest=digest,
                 if_match=if_match,
-
             )
         )
 
@@ -460,7 +439,6 @@ class ServersResource(Resource):
         server_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Server:
         """Read the server's tools.
 
@@ -477,10 +455,8 @@ class ServersResource(Resource):
             _sync_server.call(
                 server_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncServersResource(AsyncResource):
@@ -498,9 +474,8 @@ class AsyncServersResource(AsyncResource):
         slug: str | Sequence[str] | None = None,
         owner_group_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: ServerOrder | None = None,
-
     ) -> AsyncListing[Server]:
         """Servers, newest first.
 
@@ -528,7 +503,6 @@ class AsyncServersResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -550,7 +524,6 @@ class AsyncServersResource(AsyncResource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Server:
         """Register a server.
 
@@ -593,7 +566,6 @@ class AsyncServersResource(AsyncResource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -601,8 +573,7 @@ class AsyncServersResource(AsyncResource):
         self,
         server_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Server:
         """One server.
 
@@ -616,7 +587,6 @@ class AsyncServersResource(AsyncResource):
             _get_server.call(
                 server_id,
                 include=include,
-
             )
         )
 
@@ -625,7 +595,6 @@ class AsyncServersResource(AsyncResource):
         server_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a server, at once for every token.
 
@@ -641,7 +610,6 @@ class AsyncServersResource(AsyncResource):
             _delete_server.call(
                 server_id,
                 if_match=if_match,
-
             )
         )
 
@@ -662,7 +630,6 @@ class AsyncServersResource(AsyncResource):
         keep_arguments: KeepArguments | Unset = UNSET,
         requestable: bool | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Server:
         """Change a server (merge patch).
 
@@ -703,17 +670,20 @@ class AsyncServersResource(AsyncResource):
                 keep_arguments=keep_arguments,
                 requestable=requestable,
                 if_match=if_match,
-
             )
         )
 
     async def set_credential(
         self,
         server_id: str,
-        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
-
     ) -> UpstreamCredential:
         """Set what calls to the server carry in place of the client's token.
 
@@ -732,7 +702,6 @@ class AsyncServersResource(AsyncResource):
                 server_id,
                 body,
                 if_match=if_match,
-
             )
         )
 
@@ -741,7 +710,6 @@ class AsyncServersResource(AsyncResource):
         server_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Remove the server's own credential: calls carry none.
 
@@ -757,7 +725,6 @@ class AsyncServersResource(AsyncResource):
             _delete_server_credential.call(
                 server_id,
                 if_match=if_match,
-
             )
         )
 
@@ -766,7 +733,6 @@ class AsyncServersResource(AsyncResource):
         server_id: str,
         *,
         page_size: int | None = None,
-
     ) -> AsyncListing[UpstreamCredential]:
         """Which credentials there are for a server, its own and those of identities, the newest first.
 
@@ -781,7 +747,6 @@ class AsyncServersResource(AsyncResource):
                 server_id,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -789,10 +754,14 @@ class AsyncServersResource(AsyncResource):
         self,
         server_id: str,
         identity_id: str,
-        body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+        body: BearerCredential
+        | EnvCredential
+        | HeaderCredential
+        | NoCredential
+        | OAuthClientCredential
+        | JsonObject,
         *,
         if_match: int | str | None = None,
-
     ) -> UpstreamCredential:
         """Set what one identity's calls to the server carry, in place of the server's own credential.
 
@@ -811,7 +780,6 @@ class AsyncServersResource(AsyncResource):
                 identity_id,
                 body,
                 if_match=if_match,
-
             )
         )
 
@@ -821,7 +789,6 @@ class AsyncServersResource(AsyncResource):
         identity_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Remove one identity's credential: its calls carry the server's own.
 
@@ -839,14 +806,12 @@ class AsyncServersResource(AsyncResource):
                 server_id,
                 identity_id,
                 if_match=if_match,
-
             )
         )
 
     async def get_instructions(
         self,
         server_id: str,
-
     ) -> ServerInstructions:
         """What the server says of its use, as it was read last, and what of it clients are told.
 
@@ -858,7 +823,6 @@ class AsyncServersResource(AsyncResource):
         return await self._send(
             _get_server_instructions.call(
                 server_id,
-
             )
         )
 
@@ -868,7 +832,6 @@ class AsyncServersResource(AsyncResource):
         *,
         digest: str,
         if_match: int | str | None = None,
-
     ) -> ServerInstructions:
         """Accept what the server says of its use, the text with this digest.
 
@@ -886,7 +849,6 @@ class AsyncServersResource(AsyncResource):
                 server_id,
                 digest=digest,
                 if_match=if_match,
-
             )
         )
 
@@ -895,7 +857,6 @@ class AsyncServersResource(AsyncResource):
         server_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> Server:
         """Read the server's tools.
 
@@ -912,8 +873,5 @@ class AsyncServersResource(AsyncResource):
             _sync_server.call(
                 server_id,
                 if_match=if_match,
-
             )
         )
-
-

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
+from ...models.keep_arguments import KeepArguments
 from ...models.labels import Labels
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...models.new_tools import NewTools
+from ...models.server import Server
+from ...models.server_status import ServerStatus
 from ...models.transport import Transport
 from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.server_status import ServerStatus
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.new_tools import NewTools
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.keep_arguments import KeepArguments
-from ...types import UNSET, Unset
-
-from typing import cast
-from ...models.server import Server
-
 
 
 def call(
@@ -61,7 +35,6 @@ def call(
     keep_arguments: KeepArguments | Unset = UNSET,
     requestable: bool | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[Server]:
     """The request."""
     return Call(

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.server_instructions import ServerInstructions
-
 
 
 def call(
     server_id: str,
-
 ) -> Call[ServerInstructions]:
     """The request."""
     return Call(

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.upstream_credential_page import UpstreamCredentialPage
-
 
 
 def call(
@@ -22,7 +14,6 @@ def call(
     *,
     limit: int | None = None,
     cursor: str | None = None,
-
 ) -> Call[UpstreamCredentialPage]:
     """The request."""
     return Call(

@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...models.server_status import ServerStatus
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from ...models.transport import Transport
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.sync_state import SyncState
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.server_order import ServerOrder
-from typing import cast
 from ...models.server_page import ServerPage
-
+from ...models.server_status import ServerStatus
+from ...models.sync_state import SyncState
+from ...models.transport import Transport
 
 
 def call(
@@ -56,9 +28,8 @@ def call(
     slug: str | Sequence[str] | None = None,
     owner_group_id: str | Sequence[str] | None = None,
     q: str | None = None,
-    include: Literal['ended'] | None = None,
+    include: Literal["ended"] | None = None,
     sort: ServerOrder | None = None,
-
 ) -> Call[ServerPage]:
     """The request."""
     return Call(

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.o_auth_client_credential import OAuthClientCredential
+from ...._call import (
+    Call,
+    JsonObject,
+    encode,
+    entity_tag,
+    path_of,
+)
 from ...models.bearer_credential import BearerCredential
+from ...models.env_credential import EnvCredential
 from ...models.header_credential import HeaderCredential
 from ...models.no_credential import NoCredential
-from ...models.env_credential import EnvCredential
-
-from typing import cast
+from ...models.o_auth_client_credential import OAuthClientCredential
 from ...models.upstream_credential import UpstreamCredential
-
 
 
 def call(
     server_id: str,
     identity_id: str,
-    body: BearerCredential | EnvCredential | HeaderCredential | NoCredential | OAuthClientCredential | JsonObject,
+    body: BearerCredential
+    | EnvCredential
+    | HeaderCredential
+    | NoCredential
+    | OAuthClientCredential
+    | JsonObject,
     *,
     if_match: int | str | None = None,
-
 ) -> Call[UpstreamCredential]:
     """The request."""
     return Call(

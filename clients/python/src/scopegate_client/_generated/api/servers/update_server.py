@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    entity_tag,
+    path_of,
+    sent_body,
+)
+from ...models.keep_arguments import KeepArguments
 from ...models.label_changes import LabelChanges
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...models.new_tools import NewTools
+from ...models.server import Server
 from ...models.server_status import ServerStatus
 from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.new_tools import NewTools
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.keep_arguments import KeepArguments
-from ...types import UNSET, Unset
-
-from typing import cast
-from ...models.server import Server
-
 
 
 def call(
@@ -54,7 +35,6 @@ def call(
     keep_arguments: KeepArguments | Unset = UNSET,
     requestable: bool | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[Server]:
     """The request."""
     return Call(

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_service_accounts as _list_service_accounts
-from . import create_service_account as _create_service_account
-from . import get_service_account as _get_service_account
-from . import delete_service_account as _delete_service_account
-from . import update_service_account as _update_service_account
-from . import list_service_account_credentials as _list_service_account_credentials
-from . import create_service_account_credential as _create_service_account_credential
-from . import revoke_service_account_credential as _revoke_service_account_credential
-
 from ...models.issued_credential import IssuedCredential
 from ...models.role import Role
 from ...models.service_account import ServiceAccount
@@ -26,11 +16,14 @@ from ...models.service_account_credential import ServiceAccountCredential
 from ...models.service_account_order import ServiceAccountOrder
 from ...models.service_account_status import ServiceAccountStatus
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import create_service_account as _create_service_account
+from . import create_service_account_credential as _create_service_account_credential
+from . import delete_service_account as _delete_service_account
+from . import get_service_account as _get_service_account
+from . import list_service_account_credentials as _list_service_account_credentials
+from . import list_service_accounts as _list_service_accounts
+from . import revoke_service_account_credential as _revoke_service_account_credential
+from . import update_service_account as _update_service_account
 
 
 class ServiceAccountsResource(Resource):
@@ -46,9 +39,8 @@ class ServiceAccountsResource(Resource):
         role: Role | Sequence[Role] | None = None,
         owner_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: ServiceAccountOrder | None = None,
-
     ) -> Listing[ServiceAccount]:
         """Service accounts, newest first.
 
@@ -74,7 +66,6 @@ class ServiceAccountsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -85,7 +76,6 @@ class ServiceAccountsResource(Resource):
         owner_id: str,
         role: Role,
         idempotency_key: str | None = None,
-
     ) -> ServiceAccount:
         """Make a service account with at most the caller's own role.
 
@@ -103,7 +93,6 @@ class ServiceAccountsResource(Resource):
                 owner_id=owner_id,
                 role=role,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -111,8 +100,7 @@ class ServiceAccountsResource(Resource):
         self,
         service_account_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> ServiceAccount:
         """One service account.
 
@@ -126,7 +114,6 @@ class ServiceAccountsResource(Resource):
             _get_service_account.call(
                 service_account_id,
                 include=include,
-
             )
         )
 
@@ -135,7 +122,6 @@ class ServiceAccountsResource(Resource):
         service_account_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a service account; its credentials and bearers are dead at once.
 
@@ -149,7 +135,6 @@ class ServiceAccountsResource(Resource):
             _delete_service_account.call(
                 service_account_id,
                 if_match=if_match,
-
             )
         )
 
@@ -162,7 +147,6 @@ class ServiceAccountsResource(Resource):
         role: Role | Unset = UNSET,
         status: ServiceAccountStatus | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> ServiceAccount:
         """Change a service account.
 
@@ -186,7 +170,6 @@ class ServiceAccountsResource(Resource):
                 role=role,
                 status=status,
                 if_match=if_match,
-
             )
         )
 
@@ -197,7 +180,6 @@ class ServiceAccountsResource(Resource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-
     ) -> Listing[ServiceAccountCredential]:
         """The credentials of a service account, revoked ones too, newest first.
 
@@ -216,7 +198,6 @@ class ServiceAccountsResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
-
             )
         )
 
@@ -225,7 +206,6 @@ class ServiceAccountsResource(Resource):
         service_account_id: str,
         *,
         idempotency_key: str | None = None,
-
     ) -> IssuedCredential:
         """Make a client secret.
 
@@ -241,7 +221,6 @@ class ServiceAccountsResource(Resource):
             _create_service_account_credential.call(
                 service_account_id,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -251,7 +230,6 @@ class ServiceAccountsResource(Resource):
         credential_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Revoke a client secret; every bearer under it is dead at once.
 
@@ -267,10 +245,8 @@ class ServiceAccountsResource(Resource):
                 service_account_id,
                 credential_id,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncServiceAccountsResource(AsyncResource):
@@ -286,9 +262,8 @@ class AsyncServiceAccountsResource(AsyncResource):
         role: Role | Sequence[Role] | None = None,
         owner_id: str | Sequence[str] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: ServiceAccountOrder | None = None,
-
     ) -> AsyncListing[ServiceAccount]:
         """Service accounts, newest first.
 
@@ -314,7 +289,6 @@ class AsyncServiceAccountsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -325,7 +299,6 @@ class AsyncServiceAccountsResource(AsyncResource):
         owner_id: str,
         role: Role,
         idempotency_key: str | None = None,
-
     ) -> ServiceAccount:
         """Make a service account with at most the caller's own role.
 
@@ -343,7 +316,6 @@ class AsyncServiceAccountsResource(AsyncResource):
                 owner_id=owner_id,
                 role=role,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -351,8 +323,7 @@ class AsyncServiceAccountsResource(AsyncResource):
         self,
         service_account_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> ServiceAccount:
         """One service account.
 
@@ -366,7 +337,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             _get_service_account.call(
                 service_account_id,
                 include=include,
-
             )
         )
 
@@ -375,7 +345,6 @@ class AsyncServiceAccountsResource(AsyncResource):
         service_account_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """End a service account; its credentials and bearers are dead at once.
 
@@ -389,7 +358,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             _delete_service_account.call(
                 service_account_id,
                 if_match=if_match,
-
             )
         )
 
@@ -402,7 +370,6 @@ class AsyncServiceAccountsResource(AsyncResource):
         role: Role | Unset = UNSET,
         status: ServiceAccountStatus | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> ServiceAccount:
         """Change a service account.
 
@@ -426,7 +393,6 @@ class AsyncServiceAccountsResource(AsyncResource):
                 role=role,
                 status=status,
                 if_match=if_match,
-
             )
         )
 
@@ -437,7 +403,6 @@ class AsyncServiceAccountsResource(AsyncResource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-
     ) -> AsyncListing[ServiceAccountCredential]:
         """The credentials of a service account, revoked ones too, newest first.
 
@@ -456,7 +421,6 @@ class AsyncServiceAccountsResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
-
             )
         )
 
@@ -465,7 +429,6 @@ class AsyncServiceAccountsResource(AsyncResource):
         service_account_id: str,
         *,
         idempotency_key: str | None = None,
-
     ) -> IssuedCredential:
         """Make a client secret.
 
@@ -481,7 +444,6 @@ class AsyncServiceAccountsResource(AsyncResource):
             _create_service_account_credential.call(
                 service_account_id,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -491,7 +453,6 @@ class AsyncServiceAccountsResource(AsyncResource):
         credential_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Revoke a client secret; every bearer under it is dead at once.
 
@@ -507,8 +468,5 @@ class AsyncServiceAccountsResource(AsyncResource):
                 service_account_id,
                 credential_id,
                 if_match=if_match,
-
             )
         )
-
-

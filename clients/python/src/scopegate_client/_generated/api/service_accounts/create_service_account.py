@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
+from ...._call import (
+    Call,
+    sent_body,
+)
 from ...models.role import Role
-from typing import cast
-
-from typing import cast
 from ...models.service_account import ServiceAccount
-
 
 
 def call(
@@ -22,7 +16,6 @@ def call(
     owner_id: str,
     role: Role,
     idempotency_key: str | None = None,
-
 ) -> Call[ServiceAccount]:
     """The request."""
     return Call(

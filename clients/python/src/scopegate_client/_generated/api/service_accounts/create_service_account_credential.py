@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.issued_credential import IssuedCredential
-
 
 
 def call(
     service_account_id: str,
     *,
     idempotency_key: str | None = None,
-
 ) -> Call[IssuedCredential]:
     """The request."""
     return Call(

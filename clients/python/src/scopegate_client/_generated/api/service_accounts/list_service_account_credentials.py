@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.service_account_credential_page import ServiceAccountCredentialPage
-
 
 
 def call(
@@ -30,7 +18,6 @@ def call(
     cursor: str | None = None,
     created_after: datetime.datetime | None = None,
     created_before: datetime.datetime | None = None,
-
 ) -> Call[ServiceAccountCredentialPage]:
     """The request."""
     return Call(

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.service_account_status import ServiceAccountStatus
+from ...._call import (
+    Call,
+)
 from ...models.role import Role
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
-from ...types import UNSET, Unset
-from typing import cast
 from ...models.service_account_order import ServiceAccountOrder
-from typing import cast
 from ...models.service_account_page import ServiceAccountPage
-
+from ...models.service_account_status import ServiceAccountStatus
 
 
 def call(
@@ -49,9 +25,8 @@ def call(
     role: Role | Sequence[Role] | None = None,
     owner_id: str | Sequence[str] | None = None,
     q: str | None = None,
-    include: Literal['ended'] | None = None,
+    include: Literal["ended"] | None = None,
     sort: ServiceAccountOrder | None = None,
-
 ) -> Call[ServiceAccountPage]:
     """The request."""
     return Call(

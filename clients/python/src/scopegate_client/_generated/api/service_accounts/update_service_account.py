@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.role import Role
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.service_account_status import ServiceAccountStatus
-
-from typing import cast
 from ...models.service_account import ServiceAccount
-
+from ...models.service_account_status import ServiceAccountStatus
+from ...types import UNSET, Unset
 
 
 def call(
@@ -30,7 +22,6 @@ def call(
     role: Role | Unset = UNSET,
     status: ServiceAccountStatus | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[ServiceAccount]:
     """The request."""
     return Call(

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_tokens as _list_tokens
-from . import create_token as _create_token
-from . import bulk_revoke_tokens as _bulk_revoke_tokens
-from . import get_token as _get_token
-from . import narrow_token as _narrow_token
-from . import check_token as _check_token
-from . import list_token_pickups as _list_token_pickups
-from . import create_token_pickup as _create_token_pickup
-from . import get_token_pickup as _get_token_pickup
-from . import cancel_token_pickup as _cancel_token_pickup
-from . import revoke_token as _revoke_token
-from . import rotate_token as _rotate_token
-
 from ...models.connection_check import ConnectionCheck
 from ...models.grants_scope import GrantsScope
 from ...models.issued_token import IssuedToken
@@ -37,10 +23,18 @@ from ...models.token_pickup import TokenPickup
 from ...models.token_revocation import TokenRevocation
 from ...models.token_status import TokenStatus
 from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-
+from . import bulk_revoke_tokens as _bulk_revoke_tokens
+from . import cancel_token_pickup as _cancel_token_pickup
+from . import check_token as _check_token
+from . import create_token as _create_token
+from . import create_token_pickup as _create_token_pickup
+from . import get_token as _get_token
+from . import get_token_pickup as _get_token_pickup
+from . import list_token_pickups as _list_token_pickups
+from . import list_tokens as _list_tokens
+from . import narrow_token as _narrow_token
+from . import revoke_token as _revoke_token
+from . import rotate_token as _rotate_token
 
 
 class TokensResource(Resource):
@@ -60,7 +54,6 @@ class TokensResource(Resource):
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
         sort: TokenOrder | None = None,
-
     ) -> Listing[Token]:
         """List tokens, newest first.
 
@@ -90,7 +83,6 @@ class TokensResource(Resource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -105,7 +97,6 @@ class TokensResource(Resource):
         parent_id: str | None | Unset = UNSET,
         delivery: TokenDelivery | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
@@ -137,7 +128,6 @@ class TokensResource(Resource):
                 parent_id=parent_id,
                 delivery=delivery,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -147,7 +137,6 @@ class TokensResource(Resource):
         filter: TokenBulkRevokeFilter | JsonObject,
         reason: str,
         dry_run: bool = False,
-
     ) -> TokenBulkRevocation:
         """Revoke all tokens that match.
 
@@ -165,14 +154,12 @@ class TokensResource(Resource):
                 filter=filter,
                 reason=reason,
                 dry_run=dry_run,
-
             )
         )
 
     def get(
         self,
         token_id: str,
-
     ) -> Token:
         """Read one token.
 
@@ -184,7 +171,6 @@ class TokensResource(Resource):
         return self._send(
             _get_token.call(
                 token_id,
-
             )
         )
 
@@ -196,7 +182,6 @@ class TokensResource(Resource):
         scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
         expires_at: datetime.datetime | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Token:
         """Rename or narrow a token.
 
@@ -218,7 +203,6 @@ class TokensResource(Resource):
                 scope=scope,
                 expires_at=expires_at,
                 if_match=if_match,
-
             )
         )
 
@@ -228,7 +212,6 @@ class TokensResource(Resource):
         *,
         secret: Secret | str | Unset = UNSET,
         server_ids: Sequence[str] | Unset = UNSET,
-
     ) -> ConnectionCheck:
         """Check whether a token works.
 
@@ -247,7 +230,6 @@ class TokensResource(Resource):
                 token_id,
                 secret=secret,
                 server_ids=server_ids,
-
             )
         )
 
@@ -258,7 +240,6 @@ class TokensResource(Resource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-
     ) -> Listing[TokenPickup]:
         """List a token's pick-up links, newest first.
 
@@ -279,7 +260,6 @@ class TokensResource(Resource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
-
             )
         )
 
@@ -289,7 +269,6 @@ class TokensResource(Resource):
         *,
         overlap_s: int | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> TokenPickup:
         """Make a link by which a token's secret is picked up.
 
@@ -310,7 +289,6 @@ class TokensResource(Resource):
                 token_id,
                 overlap_s=overlap_s,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -318,7 +296,6 @@ class TokensResource(Resource):
         self,
         token_id: str,
         pickup_id: str,
-
     ) -> TokenPickup:
         """Read one pick-up link.
 
@@ -334,7 +311,6 @@ class TokensResource(Resource):
             _get_token_pickup.call(
                 token_id,
                 pickup_id,
-
             )
         )
 
@@ -344,7 +320,6 @@ class TokensResource(Resource):
         pickup_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> TokenPickup:
         """Take a pick-up link back.
 
@@ -362,7 +337,6 @@ class TokensResource(Resource):
                 token_id,
                 pickup_id,
                 if_match=if_match,
-
             )
         )
 
@@ -373,7 +347,6 @@ class TokensResource(Resource):
         reason: str,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> TokenRevocation:
         """End a token at once.
 
@@ -394,7 +367,6 @@ class TokensResource(Resource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -404,7 +376,6 @@ class TokensResource(Resource):
         *,
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> IssuedToken:
         """Give a token a new secret.
 
@@ -422,10 +393,8 @@ class TokensResource(Resource):
                 token_id,
                 overlap_s=overlap_s,
                 if_match=if_match,
-
             )
         )
-
 
 
 class AsyncTokensResource(AsyncResource):
@@ -445,7 +414,6 @@ class AsyncTokensResource(AsyncResource):
         expires_before: datetime.datetime | None = None,
         q: str | None = None,
         sort: TokenOrder | None = None,
-
     ) -> AsyncListing[Token]:
         """List tokens, newest first.
 
@@ -475,7 +443,6 @@ class AsyncTokensResource(AsyncResource):
                 q=q,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -490,7 +457,6 @@ class AsyncTokensResource(AsyncResource):
         parent_id: str | None | Unset = UNSET,
         delivery: TokenDelivery | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> IssuedToken:
         """Issue or attenuate a token.
 
@@ -522,7 +488,6 @@ class AsyncTokensResource(AsyncResource):
                 parent_id=parent_id,
                 delivery=delivery,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -532,7 +497,6 @@ class AsyncTokensResource(AsyncResource):
         filter: TokenBulkRevokeFilter | JsonObject,
         reason: str,
         dry_run: bool = False,
-
     ) -> TokenBulkRevocation:
         """Revoke all tokens that match.
 
@@ -550,14 +514,12 @@ class AsyncTokensResource(AsyncResource):
                 filter=filter,
                 reason=reason,
                 dry_run=dry_run,
-
             )
         )
 
     async def get(
         self,
         token_id: str,
-
     ) -> Token:
         """Read one token.
 
@@ -569,7 +531,6 @@ class AsyncTokensResource(AsyncResource):
         return await self._send(
             _get_token.call(
                 token_id,
-
             )
         )
 
@@ -581,7 +542,6 @@ class AsyncTokensResource(AsyncResource):
         scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
         expires_at: datetime.datetime | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Token:
         """Rename or narrow a token.
 
@@ -603,7 +563,6 @@ class AsyncTokensResource(AsyncResource):
                 scope=scope,
                 expires_at=expires_at,
                 if_match=if_match,
-
             )
         )
 
@@ -613,7 +572,6 @@ class AsyncTokensResource(AsyncResource):
         *,
         secret: Secret | str | Unset = UNSET,
         server_ids: Sequence[str] | Unset = UNSET,
-
     ) -> ConnectionCheck:
         """Check whether a token works.
 
@@ -632,7 +590,6 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 secret=secret,
                 server_ids=server_ids,
-
             )
         )
 
@@ -643,7 +600,6 @@ class AsyncTokensResource(AsyncResource):
         page_size: int | None = None,
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
-
     ) -> AsyncListing[TokenPickup]:
         """List a token's pick-up links, newest first.
 
@@ -664,7 +620,6 @@ class AsyncTokensResource(AsyncResource):
                 created_after=created_after,
                 created_before=created_before,
                 cursor=cursor,
-
             )
         )
 
@@ -674,7 +629,6 @@ class AsyncTokensResource(AsyncResource):
         *,
         overlap_s: int | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> TokenPickup:
         """Make a link by which a token's secret is picked up.
 
@@ -695,7 +649,6 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 overlap_s=overlap_s,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -703,7 +656,6 @@ class AsyncTokensResource(AsyncResource):
         self,
         token_id: str,
         pickup_id: str,
-
     ) -> TokenPickup:
         """Read one pick-up link.
 
@@ -719,7 +671,6 @@ class AsyncTokensResource(AsyncResource):
             _get_token_pickup.call(
                 token_id,
                 pickup_id,
-
             )
         )
 
@@ -729,7 +680,6 @@ class AsyncTokensResource(AsyncResource):
         pickup_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> TokenPickup:
         """Take a pick-up link back.
 
@@ -747,7 +697,6 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 pickup_id,
                 if_match=if_match,
-
             )
         )
 
@@ -758,7 +707,6 @@ class AsyncTokensResource(AsyncResource):
         reason: str,
         dry_run: bool = False,
         if_match: int | str | None = None,
-
     ) -> TokenRevocation:
         """End a token at once.
 
@@ -779,7 +727,6 @@ class AsyncTokensResource(AsyncResource):
                 reason=reason,
                 dry_run=dry_run,
                 if_match=if_match,
-
             )
         )
 
@@ -789,7 +736,6 @@ class AsyncTokensResource(AsyncResource):
         *,
         overlap_s: int | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> IssuedToken:
         """Give a token a new secret.
 
@@ -807,8 +753,5 @@ class AsyncTokensResource(AsyncResource):
                 token_id,
                 overlap_s=overlap_s,
                 if_match=if_match,
-
             )
         )
-
-

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.token_bulk_revoke_filter import TokenBulkRevokeFilter
-
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
 from ...models.token_bulk_revocation import TokenBulkRevocation
-
+from ...models.token_bulk_revoke_filter import TokenBulkRevokeFilter
 
 
 def call(
@@ -22,7 +16,6 @@ def call(
     filter: TokenBulkRevokeFilter | JsonObject,
     reason: str,
     dry_run: bool = False,
-
 ) -> Call[TokenBulkRevocation]:
     """The request."""
     return Call(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+)
 from ...models.token_pickup import TokenPickup
-
 
 
 def call(
@@ -19,7 +15,6 @@ def call(
     pickup_id: str,
     *,
     if_match: int | str | None = None,
-
 ) -> Call[TokenPickup]:
     """The request."""
     return Call(

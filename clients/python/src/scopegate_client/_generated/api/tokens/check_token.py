@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+    sent_body,
+)
+from ...models.connection_check import ConnectionCheck
 from ...models.secret import Secret
 from ...types import UNSET, Unset
-from typing import cast
-
-from typing import cast
-from ...models.connection_check import ConnectionCheck
-
 
 
 def call(
@@ -24,7 +19,6 @@ def call(
     *,
     secret: Secret | str | Unset = UNSET,
     server_ids: Sequence[str] | Unset = UNSET,
-
 ) -> Call[ConnectionCheck]:
     """The request."""
     return Call(

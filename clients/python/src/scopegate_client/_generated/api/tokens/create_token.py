@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
 from ...models.grants_scope import GrantsScope
+from ...models.issued_token import IssuedToken
 from ...models.listed_scope import ListedScope
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
 from ...models.token_delivery import TokenDelivery
 from ...types import UNSET, Unset
-from typing import cast
-
-from typing import cast
-from ...models.issued_token import IssuedToken
-
 
 
 def call(
@@ -36,7 +27,6 @@ def call(
     parent_id: str | None | Unset = UNSET,
     delivery: TokenDelivery | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[IssuedToken]:
     """The request."""
     return Call(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+    sent_body,
+)
 from ...models.token_pickup import TokenPickup
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -20,7 +16,6 @@ def call(
     *,
     overlap_s: int | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[TokenPickup]:
     """The request."""
     return Call(

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.token_pickup import TokenPickup
-
 
 
 def call(
     token_id: str,
     pickup_id: str,
-
 ) -> Call[TokenPickup]:
     """The request."""
     return Call(

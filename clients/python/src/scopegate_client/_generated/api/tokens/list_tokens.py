@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.token_status import TokenStatus
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.token_order import TokenOrder
-from typing import cast
 from ...models.token_page import TokenPage
-
+from ...models.token_status import TokenStatus
 
 
 def call(
@@ -57,7 +27,6 @@ def call(
     expires_before: datetime.datetime | None = None,
     q: str | None = None,
     sort: TokenOrder | None = None,
-
 ) -> Call[TokenPage]:
     """The request."""
     return Call(

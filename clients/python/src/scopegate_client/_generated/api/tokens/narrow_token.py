@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.grants_scope import GrantsScope
 from ...models.listed_scope import ListedScope
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-
-from typing import cast
 from ...models.token import Token
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -29,7 +24,6 @@ def call(
     scope: GrantsScope | ListedScope | JsonObject | Unset = UNSET,
     expires_at: datetime.datetime | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[Token]:
     """The request."""
     return Call(

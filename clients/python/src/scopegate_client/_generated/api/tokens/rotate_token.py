@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.issued_token import IssuedToken
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -20,7 +17,6 @@ def call(
     *,
     overlap_s: int | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[IssuedToken]:
     """The request."""
     return Call(

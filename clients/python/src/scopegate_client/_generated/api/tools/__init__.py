@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
-from ...types import UNSET, Unset
-from . import list_tools as _list_tools
-from . import create_tool as _create_tool
-from . import get_tool as _get_tool
-from . import delete_tool as _delete_tool
-from . import update_tool as _update_tool
-from . import list_tool_access as _list_tool_access
-from . import approve_tool as _approve_tool
-from . import get_tool_changes as _get_tool_changes
-from . import list_tool_grants as _list_tool_grants
-
 from ...models.json_schema import JsonSchema
 from ...models.risk import Risk
 from ...models.settable_tool_state import SettableToolState
@@ -31,11 +20,15 @@ from ...models.tool_grant import ToolGrant
 from ...models.tool_order import ToolOrder
 from ...models.tool_state import ToolState
 from ...types import UNSET, Unset
-from typing import cast
-from typing import Literal, cast
-import datetime
-
-
+from . import approve_tool as _approve_tool
+from . import create_tool as _create_tool
+from . import delete_tool as _delete_tool
+from . import get_tool as _get_tool
+from . import get_tool_changes as _get_tool_changes
+from . import list_tool_access as _list_tool_access
+from . import list_tool_grants as _list_tool_grants
+from . import list_tools as _list_tools
+from . import update_tool as _update_tool
 
 
 class ToolsResource(Resource):
@@ -52,9 +45,8 @@ class ToolsResource(Resource):
         risk: Risk | Sequence[Risk] | None = None,
         state: ToolState | Sequence[ToolState] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: ToolOrder | None = None,
-
     ) -> Listing[Tool]:
         """Tools, those made known last first.
 
@@ -82,7 +74,6 @@ class ToolsResource(Resource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -98,7 +89,6 @@ class ToolsResource(Resource):
         annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
         risk: Risk | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Tool:
         """Make a tool known by hand, active at once.
 
@@ -128,7 +118,6 @@ class ToolsResource(Resource):
                 annotations=annotations,
                 risk=risk,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -136,8 +125,7 @@ class ToolsResource(Resource):
         self,
         tool_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Tool:
         """One tool; a removed one with `include=ended`.
 
@@ -151,7 +139,6 @@ class ToolsResource(Resource):
             _get_tool.call(
                 tool_id,
                 include=include,
-
             )
         )
 
@@ -160,7 +147,6 @@ class ToolsResource(Resource):
         tool_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Remove a tool, at once for every token.
 
@@ -176,7 +162,6 @@ class ToolsResource(Resource):
             _delete_tool.call(
                 tool_id,
                 if_match=if_match,
-
             )
         )
 
@@ -187,7 +172,6 @@ class ToolsResource(Resource):
         risk: Risk | None | Unset = UNSET,
         state: SettableToolState | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Tool:
         """Override the risk, or hold the tool in quarantine and let it go (merge patch).
 
@@ -205,7 +189,6 @@ class ToolsResource(Resource):
                 risk=risk,
                 state=state,
                 if_match=if_match,
-
             )
         )
 
@@ -215,7 +198,6 @@ class ToolsResource(Resource):
         *,
         at: datetime.datetime | None = None,
         page_size: int | None = None,
-
     ) -> Listing[ToolCaller]:
         """List who can call a tool, and why.
 
@@ -239,7 +221,6 @@ class ToolsResource(Resource):
                 at=at,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -249,7 +230,6 @@ class ToolsResource(Resource):
         *,
         definition_digest: str,
         if_match: int | str | None = None,
-
     ) -> Tool:
         """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
 
@@ -265,14 +245,12 @@ class ToolsResource(Resource):
                 tool_id,
                 definition_digest=definition_digest,
                 if_match=if_match,
-
             )
         )
 
     def get_changes(
         self,
         tool_id: str,
-
     ) -> ToolChanges:
         """What differs between the approved definition of a tool and the one that waits, member by member.
 
@@ -284,7 +262,6 @@ class ToolsResource(Resource):
         return self._send(
             _get_tool_changes.call(
                 tool_id,
-
             )
         )
 
@@ -296,7 +273,6 @@ class ToolsResource(Resource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         unused_for_days: int | None = None,
-
     ) -> Listing[ToolGrant]:
         """List the grants that reach a tool, and when it was last used by each.
 
@@ -322,10 +298,8 @@ class ToolsResource(Resource):
                 created_before=created_before,
                 unused_for_days=unused_for_days,
                 cursor=cursor,
-
             )
         )
-
 
 
 class AsyncToolsResource(AsyncResource):
@@ -342,9 +316,8 @@ class AsyncToolsResource(AsyncResource):
         risk: Risk | Sequence[Risk] | None = None,
         state: ToolState | Sequence[ToolState] | None = None,
         q: str | None = None,
-        include: Literal['ended'] | None = None,
+        include: Literal["ended"] | None = None,
         sort: ToolOrder | None = None,
-
     ) -> AsyncListing[Tool]:
         """Tools, those made known last first.
 
@@ -372,7 +345,6 @@ class AsyncToolsResource(AsyncResource):
                 include=include,
                 sort=sort,
                 cursor=cursor,
-
             )
         )
 
@@ -388,7 +360,6 @@ class AsyncToolsResource(AsyncResource):
         annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
         risk: Risk | None | Unset = UNSET,
         idempotency_key: str | None = None,
-
     ) -> Tool:
         """Make a tool known by hand, active at once.
 
@@ -418,7 +389,6 @@ class AsyncToolsResource(AsyncResource):
                 annotations=annotations,
                 risk=risk,
                 idempotency_key=idempotency_key,
-
             )
         )
 
@@ -426,8 +396,7 @@ class AsyncToolsResource(AsyncResource):
         self,
         tool_id: str,
         *,
-        include: Literal['ended'] | None = None,
-
+        include: Literal["ended"] | None = None,
     ) -> Tool:
         """One tool; a removed one with `include=ended`.
 
@@ -441,7 +410,6 @@ class AsyncToolsResource(AsyncResource):
             _get_tool.call(
                 tool_id,
                 include=include,
-
             )
         )
 
@@ -450,7 +418,6 @@ class AsyncToolsResource(AsyncResource):
         tool_id: str,
         *,
         if_match: int | str | None = None,
-
     ) -> None:
         """Remove a tool, at once for every token.
 
@@ -466,7 +433,6 @@ class AsyncToolsResource(AsyncResource):
             _delete_tool.call(
                 tool_id,
                 if_match=if_match,
-
             )
         )
 
@@ -477,7 +443,6 @@ class AsyncToolsResource(AsyncResource):
         risk: Risk | None | Unset = UNSET,
         state: SettableToolState | Unset = UNSET,
         if_match: int | str | None = None,
-
     ) -> Tool:
         """Override the risk, or hold the tool in quarantine and let it go (merge patch).
 
@@ -495,7 +460,6 @@ class AsyncToolsResource(AsyncResource):
                 risk=risk,
                 state=state,
                 if_match=if_match,
-
             )
         )
 
@@ -505,7 +469,6 @@ class AsyncToolsResource(AsyncResource):
         *,
         at: datetime.datetime | None = None,
         page_size: int | None = None,
-
     ) -> AsyncListing[ToolCaller]:
         """List who can call a tool, and why.
 
@@ -529,7 +492,6 @@ class AsyncToolsResource(AsyncResource):
                 at=at,
                 limit=page_size,
                 cursor=cursor,
-
             )
         )
 
@@ -539,7 +501,6 @@ class AsyncToolsResource(AsyncResource):
         *,
         definition_digest: str,
         if_match: int | str | None = None,
-
     ) -> Tool:
         """Accept the definition with this digest; the tool is active, and its annotations count for the risk.
 
@@ -555,14 +516,12 @@ class AsyncToolsResource(AsyncResource):
                 tool_id,
                 definition_digest=definition_digest,
                 if_match=if_match,
-
             )
         )
 
     async def get_changes(
         self,
         tool_id: str,
-
     ) -> ToolChanges:
         """What differs between the approved definition of a tool and the one that waits, member by member.
 
@@ -574,7 +533,6 @@ class AsyncToolsResource(AsyncResource):
         return await self._send(
             _get_tool_changes.call(
                 tool_id,
-
             )
         )
 
@@ -586,7 +544,6 @@ class AsyncToolsResource(AsyncResource):
         created_after: datetime.datetime | None = None,
         created_before: datetime.datetime | None = None,
         unused_for_days: int | None = None,
-
     ) -> AsyncListing[ToolGrant]:
         """List the grants that reach a tool, and when it was last used by each.
 
@@ -612,8 +569,5 @@ class AsyncToolsResource(AsyncResource):
                 created_before=created_before,
                 unused_for_days=unused_for_days,
                 cursor=cursor,
-
             )
         )
-
-

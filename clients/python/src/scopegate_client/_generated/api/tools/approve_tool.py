@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.tool import Tool
-
 
 
 def call(
@@ -19,7 +16,6 @@ def call(
     *,
     definition_digest: str,
     if_match: int | str | None = None,
-
 ) -> Call[Tool]:
     """The request."""
     return Call(

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    JsonObject,
+    sent_body,
+)
 from ...models.json_schema import JsonSchema
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...models.json_schema import JsonSchema
-from ...types import UNSET, Unset
-from typing import cast
+from ...models.risk import Risk
+from ...models.tool import Tool
 from ...models.tool_annotations import ToolAnnotations
 from ...types import UNSET, Unset
-from typing import cast
-from ...models.risk import Risk
-
-from typing import cast
-from ...models.tool import Tool
-
 
 
 def call(
@@ -40,7 +25,6 @@ def call(
     annotations: ToolAnnotations | JsonObject | None | Unset = UNSET,
     risk: Risk | None | Unset = UNSET,
     idempotency_key: str | None = None,
-
 ) -> Call[Tool]:
     """The request."""
     return Call(

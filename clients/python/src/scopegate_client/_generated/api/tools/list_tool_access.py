@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.tool_access import ToolAccess
-
 
 
 def call(
@@ -26,7 +17,6 @@ def call(
     at: datetime.datetime | None = None,
     limit: int | None = None,
     cursor: str | None = None,
-
 ) -> Call[ToolAccess]:
     """The request."""
     return Call(

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
+from ...._call import (
+    Call,
+    path_of,
+)
 from ...models.tool_grants import ToolGrants
-
 
 
 def call(
@@ -33,7 +19,6 @@ def call(
     created_after: datetime.datetime | None = None,
     created_before: datetime.datetime | None = None,
     unused_for_days: int | None = None,
-
 ) -> Call[ToolGrants]:
     """The request."""
     return Call(

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-import datetime
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+)
 from ...models.risk import Risk
-from ...models.tool_state import ToolState
-from ...types import UNSET, Unset
-from typing import cast
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
-from ...types import UNSET, Unset
-from typing import Literal, cast
 from ...models.tool_order import ToolOrder
-from ...types import UNSET, Unset
-from typing import cast
-from typing import cast
 from ...models.tool_page import ToolPage
-
+from ...models.tool_state import ToolState
 
 
 def call(
@@ -52,9 +26,8 @@ def call(
     risk: Risk | Sequence[Risk] | None = None,
     state: ToolState | Sequence[ToolState] | None = None,
     q: str | None = None,
-    include: Literal['ended'] | None = None,
+    include: Literal["ended"] | None = None,
     sort: ToolOrder | None = None,
-
 ) -> Call[ToolPage]:
     """The request."""
     return Call(

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-from ...._call import Call, JsonObject, anything, entity_tag, nothing, path_of, sent_body, encode
-from ...types import UNSET, Unset
-from ...types import UNSET, Unset
-from typing import cast
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
 from ...models.risk import Risk
-from ...types import UNSET, Unset
-from typing import cast
 from ...models.settable_tool_state import SettableToolState
-
-from typing import cast
 from ...models.tool import Tool
-
+from ...types import UNSET, Unset
 
 
 def call(
@@ -26,7 +20,6 @@ def call(
     risk: Risk | None | Unset = UNSET,
     state: SettableToolState | Unset = UNSET,
     if_match: int | str | None = None,
-
 ) -> Call[Tool]:
     """The request."""
     return Call(

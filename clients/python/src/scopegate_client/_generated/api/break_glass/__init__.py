@@ -1,0 +1,67 @@
+"""The operations of break_glass, for threads and for asyncio."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+from ...._call import JsonObject
+from ...._resource import AsyncResource, Resource
+from ....listing import AsyncFollowing, AsyncListing, Following, Listing
+from ...models.break_glass_token import BreakGlassToken
+from ...models.secret import Secret
+from ...types import UNSET, Unset
+from . import create_break_glass_token as _create_break_glass_token
+
+
+class BreakGlassResource(Resource):
+    """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
+
+    def create_token(
+        self,
+        *,
+        password: Secret | str,
+        reason: str,
+    ) -> BreakGlassToken:
+        """Sign the local administrator in, if one is configured.
+
+        Every attempt is recorded.
+
+        Needs no bearer.
+
+        Args:
+            reason: Kept with the session, for whoever asks later.
+        """
+        return self._send(
+            _create_break_glass_token.call(
+                password=password,
+                reason=reason,
+            )
+        )
+
+
+class AsyncBreakGlassResource(AsyncResource):
+    """Signing in with a password when no OpenID provider can be reached. Off unless configured."""
+
+    async def create_token(
+        self,
+        *,
+        password: Secret | str,
+        reason: str,
+    ) -> BreakGlassToken:
+        """Sign the local administrator in, if one is configured.
+
+        Every attempt is recorded.
+
+        Needs no bearer.
+
+        Args:
+            reason: Kept with the session, for whoever asks later.
+        """
+        return await self._send(
+            _create_break_glass_token.call(
+                password=password,
+                reason=reason,
+            )
+        )

@@ -1,0 +1,38 @@
+"""POST /api/v1/me/tokens/{token_id}/rotate"""
+
+from __future__ import annotations
+
+from ...._call import (
+    Call,
+    entity_tag,
+    path_of,
+    sent_body,
+)
+from ...models.issued_token import IssuedToken
+from ...types import UNSET, Unset
+
+
+def call(
+    token_id: str,
+    *,
+    overlap_s: int | Unset = UNSET,
+    if_match: int | str | None = None,
+) -> Call[IssuedToken]:
+    """The request."""
+    return Call(
+        operation="rotate_own_token",
+        method="POST",
+        path=path_of(
+            "/api/v1/me/tokens/{token_id}/rotate",
+            token_id=token_id,
+        ),
+        headers={
+            "If-Match": entity_tag(if_match),
+        },
+        json=sent_body(
+            {
+                "overlap_s": overlap_s,
+            }
+        ),
+        read=IssuedToken.from_dict,
+    )

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from attrs import define
+
+if TYPE_CHECKING:
+    from ..models.all_servers import AllServers
+    from ..models.all_tools import AllTools
+    from ..models.servers_by_ids import ServersByIds
+    from ..models.servers_by_labels import ServersByLabels
+    from ..models.tools_by_names import ToolsByNames
+    from ..models.tools_by_risk import ToolsByRisk
+
+
+@define(kw_only=True)
+class GrantPreviewRequest:
+    """The servers and tools that a grant would be of."""
+
+    servers: AllServers | ServersByIds | ServersByLabels
+    """Which servers: by id, by the labels that they carry, or all."""
+
+    tools: AllTools | ToolsByNames | ToolsByRisk
+    """Which tools of the selected servers: all, by name, or by risk."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        from ..models.all_tools import AllTools
+        from ..models.servers_by_ids import ServersByIds
+        from ..models.servers_by_labels import ServersByLabels
+        from ..models.tools_by_names import ToolsByNames
+
+        servers: dict[str, Any]
+        if isinstance(self.servers, ServersByIds):
+            servers = self.servers.to_dict()
+        elif isinstance(self.servers, ServersByLabels):
+            servers = self.servers.to_dict()
+        else:
+            servers = self.servers.to_dict()
+
+        tools: dict[str, Any]
+        if isinstance(self.tools, AllTools):
+            tools = self.tools.to_dict()
+        elif isinstance(self.tools, ToolsByNames):
+            tools = self.tools.to_dict()
+        else:
+            tools = self.tools.to_dict()
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "servers": servers,
+                "tools": tools,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        from ..models.all_servers import AllServers
+        from ..models.all_tools import AllTools
+        from ..models.servers_by_ids import ServersByIds
+        from ..models.servers_by_labels import ServersByLabels
+        from ..models.tools_by_names import ToolsByNames
+        from ..models.tools_by_risk import ToolsByRisk
+
+        d = dict(src_dict)
+
+        def _parse_servers(data: object) -> AllServers | ServersByIds | ServersByLabels:
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                componentsschemas_server_selector_type_0 = ServersByIds.from_dict(data)
+
+                return componentsschemas_server_selector_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                componentsschemas_server_selector_type_1 = ServersByLabels.from_dict(data)
+
+                return componentsschemas_server_selector_type_1
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            if not isinstance(data, dict):
+                raise TypeError()
+            componentsschemas_server_selector_type_2 = AllServers.from_dict(data)
+
+            return componentsschemas_server_selector_type_2
+
+        servers = _parse_servers(d.pop("servers"))
+
+        def _parse_tools(data: object) -> AllTools | ToolsByNames | ToolsByRisk:
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                componentsschemas_tool_selector_type_0 = AllTools.from_dict(data)
+
+                return componentsschemas_tool_selector_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                componentsschemas_tool_selector_type_1 = ToolsByNames.from_dict(data)
+
+                return componentsschemas_tool_selector_type_1
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            if not isinstance(data, dict):
+                raise TypeError()
+            componentsschemas_tool_selector_type_2 = ToolsByRisk.from_dict(data)
+
+            return componentsschemas_tool_selector_type_2
+
+        tools = _parse_tools(d.pop("tools"))
+
+        return cls(
+            servers=servers,
+            tools=tools,
+        )

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+
+class GrantPreviewRisks(dict[str, int]):
+    """How many tools of each risk."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return dict(self)
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        return cls(src_dict)
