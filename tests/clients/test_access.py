@@ -66,7 +66,14 @@ def test_a_server_is_registered_and_its_tools_are_found(client: Client, live: Li
         client.servers.get(server.id)
 
 
-@drives("list_identity_access", "list_tool_access", "list_tool_grants", "explain_access")
+@drives(
+    "list_identity_access",
+    "list_tool_access",
+    "list_tool_grants",
+    "explain_access",
+    "get_access_matrix",
+    "preview_grant",
+)
 def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client, live: Live) -> None:
     server = client.servers.create(slug=name("notes"), url=live.upstream_url)
     client.servers.sync(server.id)
@@ -82,11 +89,16 @@ def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client
     assert (reached.slug, reached.grant_id, reached.group_id) == (server.slug, grant.id, team.id)
     assert "read_note" in [tool.name for tool in reached.tools]
     assert {tool.grant_id for tool in reached.tools} == {grant.id}
+    [row] = client.access.get_matrix(identity_id=[ada.id], server_id=[server.id]).items
+    assert (row.identity_id, row.stopped) == (ada.id, None)
+    assert [(cell.server_id, cell.tools) for cell in row.cells] == [(server.id, len(reached.tools))]
     [caller] = client.tools.list_access(reached.tools[0].tool_id)
     assert (caller.identity_id, caller.group_id) == (ada.id, team.id)
     assert [one.id for one in client.grants.list(server_id=server.id, group_id=team.id)] == [grant.id]
     found = client.tools.list_grants(reached.tools[0].tool_id, unused_for_days=60)
     assert [one.last_used_at for one in found if one.id == grant.id] == [None]
+    asked = client.grants.preview(servers=ServersByIds(ids=[server.id]), tools=ToolsByRisk(risk=["read"]))
+    assert (asked.servers_count, asked.tools_count) == (1, len(reached.tools))
     told = client.access.explain(identity_id=ada.id, server=server.slug, tool="write_note")
     assert (told.reason_code, told.considered[0].grants[0].faults) == ("no_grant", ["other_tools"])
     assert told.missing_grants[0].principal == IdentityPrincipal(id=ada.id)
