@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 
 from app.features.groups.models import Group
@@ -271,12 +270,26 @@ async def test_an_offboarding_that_meets_a_decision_leaves_no_live_grant(desk: D
         assert await grants(desk) == []
 
 
-@pytest.mark.parametrize("role", [Role.PROVISIONER])
-async def test_joining_the_group_that_decides_is_for_those_who_may_grant(desk: Desk, role: Role) -> None:
+async def test_a_decision_waits_for_an_offboarding_before_it_holds_anything_of_its(desk: Desk) -> None:
+    """Else each would wait for the other: the one for the person, the other for the request."""
+    await open_up(desk)
+    seen = await asked_for(desk)
+    async with desk.world.sessions() as session:
+        hold = text("SELECT 1 FROM identities WHERE id = :id FOR NO KEY UPDATE")
+        await session.execute(hold, {"id": desk.ada.id})
+        deciding = asyncio.create_task(answer_to(desk, a_person(desk.grace), seen))
+        await until_waiting(desk.world.sessions)
+        held = text("SELECT 1 FROM approvals WHERE id = :id FOR UPDATE NOWAIT")
+        await session.execute(held, {"id": parse_id("apr", seen["id"])})
+        await session.commit()
+    assert (await deciding).status_code == 200
+
+
+async def test_joining_the_group_that_decides_is_for_those_who_may_grant(desk: Desk) -> None:
     """Else whoever keeps the groups could have anybody's access agreed to."""
     newcomer = await desk.world.person()
     member = f"/api/v1/groups/{format_id(GROUP, desk.group.id)}/members/{shown(newcomer.id)}"
-    keeper = desk.signed_in(a_person(await desk.world.person(), role))
+    keeper = desk.signed_in(a_person(await desk.world.person(), Role.PROVISIONER))
     await desk.world.sql("UPDATE policies SET status = 'draft'")
     assert (await keeper.put(member)).status_code == 201
     assert (await keeper.delete(member)).status_code == 204
