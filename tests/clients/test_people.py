@@ -37,6 +37,8 @@ def test_a_leaver_is_found_by_whichever_name_one_has(client: Client) -> None:
     )
     preview = client.identities.offboard(external_id=number, reason="left", dry_run=True)
     assert (preview.changed, preview.receipt_id) == (True, None)
+    assert preview.preview is not None
+    assert (preview.preview.groups, preview.preview.calls_last_day) == ([], 0)
     assert client.identities.get(grace.id).status == "active"
     receipt = client.identities.offboard(external_id=number, reason="left")
     assert (receipt.changed, receipt.identity.id) == (True, grace.id)
