@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench import report
 from bench.ground import laid
-from bench.more import cuts, issuing, listing, memory, policy, workers
+from bench.more import console, cuts, issuing, listing, memory, policy, workers
 from bench.processes import Cores
 from bench.rounds import Plan
 from bench.targets import Figure, figures_table
@@ -23,6 +23,8 @@ class Size:
     streams: int
     flat_seconds: float
     events: int
+    people: int
+    """How many more than those with tokens the console shows."""
     late_page: int
     times: int
     """How often each page is read."""
@@ -35,6 +37,7 @@ QUICK = Size(
     streams=30,
     flat_seconds=10,
     events=100_000,
+    people=20_000,
     late_page=200,
     times=20,
 )
@@ -45,6 +48,7 @@ FULL = Size(
     streams=100,
     flat_seconds=60,
     events=1_000_000,
+    people=100_000,
     late_page=1_000,
     times=40,
 )
@@ -81,6 +85,10 @@ def _listing(cores: Cores, size: Size) -> list[Figure]:
     return listing.measure(cores, size.tokens, size.events, size.times, size.late_page)
 
 
+def _console(cores: Cores, size: Size) -> list[Figure]:
+    return console.measure(cores, size.tokens, size.events, size.people, size.times)
+
+
 PARTS: dict[str, Part] = {
     "policy": _policy,
     "workers": _workers,
@@ -88,6 +96,7 @@ PARTS: dict[str, Part] = {
     "cuts": _cuts,
     "memory": _memory,
     "lists": _listing,
+    "console": _console,
 }
 
 
