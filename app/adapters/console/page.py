@@ -25,6 +25,7 @@ from app.domain.errors import (
     Unavailable,
 )
 from app.kit.database import TransactionalRoute
+from app.kit.ids import format_id
 from app.kit.problems import STATUS
 
 if TYPE_CHECKING:
@@ -187,4 +188,6 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["visible"] = visible
+    # As the API writes ids: {{ row.id|typed("idn") }}.
+    templates.filters["typed"] = lambda id, prefix: format_id(prefix, id)
     return templates
