@@ -20,7 +20,7 @@ CONSOLE := app/adapters/console
 ASSETS := $(CONSOLE)/assets/manifest.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install assets run demo test slow conformance check fmt format-check lint types imports migrate openapi \
+.PHONY: help install assets run demo test slow screenshots conformance check fmt format-check lint types imports migrate openapi \
 	openapi-check spec-lint client client-check bench bench-more bench-peers image lock clean
 
 help: ## List the targets
@@ -41,6 +41,10 @@ test: $(STAMP) $(ASSETS) ## Run the tests, but the slow ones
 
 slow: $(STAMP) $(ASSETS) ## Run the slow tests
 	$(BIN)/pytest -q -m slow
+
+screenshots: $(STAMP) $(ASSETS) ## Take a picture of every page, light, dark and narrow, into build/screenshots (needs npm and Chromium)
+	@mkdir -p build/screenshots
+	SCREENSHOTS=build/screenshots $(BIN)/pytest -q -m slow tests/adapters/console/test_every_page.py
 
 conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
 	$(BIN)/pytest -q -s -m slow tests/conformance

@@ -2,11 +2,12 @@
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import database
+from tests import chromium, database
 
 pytest_plugins = ["tests.api"]
 
@@ -24,6 +25,13 @@ def pytest_collection_finish() -> None:
     # What is there before the first test stays to the end: no need to look through it for garbage ever again.
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """A run of all tests says last what it left out: tests that skip are easily overlooked."""
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        for line in chromium.lacking():
+            terminalreporter.write_line(line, yellow=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

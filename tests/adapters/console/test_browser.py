@@ -1,17 +1,18 @@
 """A real browser, a real OpenID provider, the whole service: a person signs in on a phone and decides a call."""
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize
 from pydantic import SecretStr
 
 from app.kit.ids import APPROVAL, format_id
+from tests.adapters.console.looking import HERE, axe_faults, sign_in
 from tests.adapters.console.test_approval_pages import BACKWARDS, EVIL, keep
 from tests.api import Account
+from tests.chromium import chromium
 from tests.features.approvals.desk import Desk
 from tests.features.tokens.world import World
 from tests.npm import install
@@ -19,26 +20,15 @@ from tests.provider.openid import ADMINS, AUDIENCE, PAGES, PAGES_SECRET, OpenIdP
 from tests.story.service import Service, whole_service
 
 pytestmark = pytest.mark.slow
-_ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-HERE = Path(__file__).parent
-AXE = HERE / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = ViewportSize(width=390, height=844)
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Chromium, as the machine has it."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("pages are tried in a browser: apt-get install chromium")
-    install(HERE, "looking whether everybody can use the pages")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+    async with chromium() as browser:
+        install(HERE, "looking whether everybody can use the pages")
         yield browser
-        await browser.close()
 
 
 @pytest.fixture
@@ -55,31 +45,6 @@ async def served(database_url: str, owner: Account) -> AsyncIterator[tuple[Servi
         async with whole_service(database_url, owner.bearer, **settings) as service:
             provider.serve_pages(service.url)
             yield service, provider
-
-
-async def sign_in(page: Page, person: str) -> None:
-    """Through the provider's own pages, and back."""
-    await page.fill("input[name=login]", person)
-    await page.fill("input[name=password]", "any")
-    await page.click("button[type=submit]")
-    await page.click("button[type=submit]")  # Consent.
-
-
-async def check_for_everybody(page: Page) -> None:
-    """Nothing on the page keeps anybody from using it, as far as a program can tell (WCAG 2.2 AA)."""
-    # As a browser's own debugger does: the page's policy lets nothing in.
-    session = await page.context.new_cdp_session(page)
-    await session.send("Runtime.evaluate", {"expression": AXE.read_text(encoding="utf-8")})
-    rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = await page.evaluate("(rules) => axe.run(document, {runOnly: rules})", rules)
-    assert len(found["passes"]) > 10
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
-
-
-async def overflow(page: Page) -> float:
-    """How much wider than the screen the page is; zero on one that can be read without scrolling to the side."""
-    wide: float = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-    return wide
 
 
 async def take_picture(page: Page, path: Path, *, shows: str) -> None:
@@ -112,17 +77,17 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     complaints.clear()  # The provider's own pages may complain of what they like.
     await page.reload()
     await page.screenshot(path=tmp_path / "phone.png", full_page=True)
-    assert await overflow(page) <= 0
-    await check_for_everybody(page)
+    assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+    assert await axe_faults(page) == []
     assert await page.inner_text("pre .odd >> nth=0") == "U+202E"
     await page.fill("textarea", "Agreed on the phone.")
     await page.click("text=Approve this call once")
     assert page.url == address
     assert "approved" in await page.inner_text(".state")
     assert await desk.state(first) == "approved"
-    await check_for_everybody(page)
+    assert await axe_faults(page) == []
     await page.goto(f"{service.url}/console/approvals")
-    await check_for_everybody(page)
+    assert await axe_faults(page) == []
     assert complaints == []
 
     # Nothing of it is a script's work.

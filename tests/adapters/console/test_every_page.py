@@ -1,0 +1,136 @@
+"""Every page in a real browser: light, dark, on a phone; nothing is found wrong, and the browser has no complaint.
+
+With ``SCREENSHOTS`` naming a folder, a picture of each is left there: ``make screenshots``.
+"""
+
+import os
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.routing import iter_route_contexts
+from playwright.async_api import Browser
+from pydantic import SecretStr
+
+from app.main import Scopegate
+from tests.adapters.console.every_page import CASES, Case
+from tests.adapters.console.looking import LOOKS, Eye, Look, sign_in
+from tests.adapters.console.organisation import Organisation
+from tests.api import Account
+from tests.chromium import chromium
+from tests.provider.openid import ADMINS, AUDIENCE, PAGES, PAGES_SECRET, OpenIdProvider, openid_provider
+from tests.story.service import Service, listener, notes_server, serving, whole_service
+
+_PICTURES = os.environ.get("SCREENSHOTS")
+_NO_PAGES = re.compile(r"/console/(assets/|theme$|\{path:path\}$)|/live$|/stream$|/export$")
+"""What is at a path of the console and is no page: files, streams, the answer where there is nothing."""
+
+
+@contextmanager
+def page_provider() -> Iterator[tuple[OpenIdProvider, dict[str, Any]]]:
+    """A provider whose ``alice`` owns everything, and the settings of a service that lets people sign in at it."""
+    with openid_provider() as provider:
+        yield (
+            provider,
+            {
+                "oidc_issuer": provider.issuer,
+                "oidc_audience": (AUDIENCE,),
+                "oidc_client_id": PAGES,
+                "oidc_client_secret": SecretStr(PAGES_SECRET),
+                "oidc_role_map": {ADMINS: "owner"},
+            },
+        )
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, as the machine has it."""
+    async with chromium() as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def bare_service(database_url: str, owner: Account) -> AsyncIterator[tuple[Service, OpenIdProvider]]:
+    """The service with nothing in it yet."""
+    with page_provider() as (provider, settings):
+        async with whole_service(database_url, owner.bearer, **settings) as service:
+            provider.serve_pages(service.url)
+            yield service, provider
+
+
+@asynccontextmanager
+async def organisation(database_url: str, owner: Account) -> AsyncIterator[Organisation]:
+    """The service with something of everything."""
+    with listener() as sock:
+        async with (
+            serving(notes_server(), sock) as upstream,
+            bare_service(database_url, owner) as (service, provider),
+        ):
+            yield await Organisation(service, provider, f"{upstream}/mcp").furnish()
+
+
+async def look_at_all(
+    browser: Browser,
+    service: Service,
+    look: Look,
+    cases: list[Case],
+    ids: Mapping[str, str],
+    prefix: str = "",
+) -> list[str]:
+    """What is wrong with these pages, each by its name."""
+    found = []
+    for who in sorted({case.who for case in cases}):
+        eye = await Eye.open(browser, look)
+        await eye.page.goto(f"{service.url}/console/approvals")
+        await sign_in(eye.page, who)
+        for case in (one for one in cases if one.who == who):
+            response = await eye.go(service.url + case.path.format(**ids))
+            found += [f"{case.name}: {fault}" for fault in await eye.faults(response, case.status)]
+            if _PICTURES:
+                path = Path(_PICTURES) / f"{prefix}{case.name}-{look.name}.png"
+                await eye.page.screenshot(path=path, full_page=True)
+        await eye.context.close()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.name)
+async def test_nothing_is_wrong_with_any_page(
+    browser: Browser, database_url: str, owner: Account, look: Look
+) -> None:
+    async with organisation(database_url, owner) as it:
+        found = await look_at_all(browser, it.service, look, list(CASES), it.ids)
+    assert found == [], "\n".join(found)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_nor_with_those_that_have_nothing_to_show_yet(
+    browser: Browser, database_url: str, owner: Account
+) -> None:
+    cases = [case for case in CASES if case.bare]
+    async with bare_service(database_url, owner) as (service, _):
+        found = [
+            fault
+            for look in LOOKS[:: len(LOOKS) - 1]
+            for fault in await look_at_all(browser, service, look, cases, {}, "bare-")
+        ]
+    assert found == [], "\n".join(found)
+
+
+def test_every_page_is_looked_at(app: Scopegate) -> None:
+    pages = {
+        str(route.path)
+        for route in iter_route_contexts(app.api.routes)
+        if str(route.path).startswith("/console")
+        and "GET" in (route.methods or ())
+        and not _NO_PAGES.search(str(route.path))
+    }
+    looked_at = [re.sub(r"\?.*", "", case.path) for case in CASES if case.status == 200]
+    forms = {page: re.compile(re.sub(r"\{[^}]*\}", "[^/]+", page)) for page in pages}
+    missed = {page for page, form in forms.items() if not any(form.fullmatch(path) for path in looked_at)}
+    assert missed == set(), "add them to every_page.py"

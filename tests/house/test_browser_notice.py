@@ -1,0 +1,61 @@
+"""Whoever runs the tests without a browser is told that those of the pages did not run, and how to get it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import chromium, conftest
+
+
+class Terminal:
+    """What a run writes at its end."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write_line(self, line: str, **_: Any) -> None:
+        self.lines.append(line)
+
+
+def machine_with(monkeypatch: pytest.MonkeyPatch, *programs: str) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in programs else None)
+
+
+def test_a_run_of_all_tests_says_last_that_the_browser_tests_did_not_run(
+    monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    monkeypatch.setattr(pytestconfig, "args_source", pytest.Config.ArgsSource.TESTPATHS)
+    machine_with(monkeypatch, "node", "npm")
+    terminal = Terminal()
+    conftest.pytest_terminal_summary(terminal, pytestconfig)
+    assert terminal.lines == [
+        "The browser tests did not run, for want of",
+        "  Chromium: apt-get install chromium",
+    ]
+    machine_with(monkeypatch)
+    assert [line.rpartition(": ")[2] for line in chromium.lacking()[1:]] == [
+        "apt-get install chromium",
+        "apt-get install nodejs npm",
+    ]
+
+
+def test_nothing_is_said_where_they_run_or_were_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    terminal = Terminal()
+    machine_with(monkeypatch)
+    monkeypatch.setattr(pytestconfig, "args_source", pytest.Config.ArgsSource.ARGS)
+    conftest.pytest_terminal_summary(terminal, pytestconfig)
+    machine_with(monkeypatch, "chromium", "node", "npm")
+    monkeypatch.setattr(pytestconfig, "args_source", pytest.Config.ArgsSource.TESTPATHS)
+    conftest.pytest_terminal_summary(terminal, pytestconfig)
+    assert terminal.lines == []
+
+
+def test_every_test_that_needs_a_browser_gets_it_from_one_place() -> None:
+    room = Path(__file__).parents[1]
+    itself = {room / "chromium.py", Path(__file__)}
+    others = [path for path in room.rglob("*.py") if path not in itself and "node_modules" not in path.parts]
+    assert [path for path in others if "async_playwright" in path.read_text(encoding="utf-8")] == []
