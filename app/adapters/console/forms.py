@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.kit.database import Session
+from app.kit.etags import Precondition
 from app.kit.problems import STATUS
 
 LARGEST = 64 * 1024
@@ -87,6 +88,7 @@ class Problems:
         self.status = 200
         self.summary = ""
         self.code = ""
+        self.errors = () if error is None else error.errors
         self._at: dict[str, list[str]] = {}
         if error is not None:
             self.status = next(status for kind, status, _ in STATUS if isinstance(error, kind))
@@ -157,6 +159,24 @@ def first_page(request: Request) -> str | None:
         return None
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
     return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
+
+
+class AsShown(Precondition):
+    """The revision that a page showed, which its form carries along: nobody overwrites what they have not seen."""
+
+    @classmethod
+    def by(cls, form: Form) -> "AsShown":
+        """What the form says."""
+        return cls(f'"{form.text("revision")}"')
+
+    def check(self, revision: int | str) -> None:
+        """Raise ``PreconditionFailed``, in words for people."""
+        try:
+            Precondition.check(self, revision)
+        except PreconditionFailed:
+            raise PreconditionFailed(
+                "It was changed since this page was shown, perhaps by somebody else: look at it again first."
+            ) from None
 
 
 class Attempt:
