@@ -57,12 +57,12 @@ async def list_approvals(
 @router.post(
     "",
     status_code=201,
-    operation_id="request_access",
+    operation_id="create_approval",
     responses=problem_responses(409),
     summary="Ask for access to a server",
 )
 @once
-async def request_access(
+async def create_approval(
     body: AccessRequest,
     caller: CanWriteSelf,
     session: Session,
@@ -139,11 +139,11 @@ async def deny_approval(
 
 @router.post(
     "/{approval_id}/withdraw",
-    operation_id="withdraw_access_request",
+    operation_id="withdraw_approval",
     responses=problem_responses(409, 412),
     summary="Take back a request for access",
 )
-async def withdraw_access_request(
+async def withdraw_approval(
     approval_id: ApprovalId,
     caller: CanWriteSelf,
     session: Session,

@@ -19,12 +19,12 @@ from ...models.tools_by_names import ToolsByNames
 from ...models.tools_by_risk import ToolsByRisk
 from ...types import UNSET, Unset
 from . import approve_approval as _approve_approval
+from . import create_approval as _create_approval
 from . import deny_approval as _deny_approval
 from . import get_approval as _get_approval
 from . import get_approval_arguments as _get_approval_arguments
 from . import list_approvals as _list_approvals
-from . import request_access as _request_access
-from . import withdraw_access_request as _withdraw_access_request
+from . import withdraw_approval as _withdraw_approval
 
 
 class ApprovalsResource(Resource):
@@ -76,7 +76,7 @@ class ApprovalsResource(Resource):
             )
         )
 
-    def request_access(
+    def create(
         self,
         *,
         kind: Literal["access"],
@@ -105,7 +105,7 @@ class ApprovalsResource(Resource):
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
-            _request_access.call(
+            _create_approval.call(
                 kind=kind,
                 server=server,
                 tools=tools,
@@ -215,7 +215,7 @@ class ApprovalsResource(Resource):
             )
         )
 
-    def withdraw_access_request(
+    def withdraw(
         self,
         approval_id: str,
         *,
@@ -232,7 +232,7 @@ class ApprovalsResource(Resource):
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
-            _withdraw_access_request.call(
+            _withdraw_approval.call(
                 approval_id,
                 if_match=if_match,
             )
@@ -288,7 +288,7 @@ class AsyncApprovalsResource(AsyncResource):
             )
         )
 
-    async def request_access(
+    async def create(
         self,
         *,
         kind: Literal["access"],
@@ -317,7 +317,7 @@ class AsyncApprovalsResource(AsyncResource):
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
-            _request_access.call(
+            _create_approval.call(
                 kind=kind,
                 server=server,
                 tools=tools,
@@ -427,7 +427,7 @@ class AsyncApprovalsResource(AsyncResource):
             )
         )
 
-    async def withdraw_access_request(
+    async def withdraw(
         self,
         approval_id: str,
         *,
@@ -444,7 +444,7 @@ class AsyncApprovalsResource(AsyncResource):
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
-            _withdraw_access_request.call(
+            _withdraw_approval.call(
                 approval_id,
                 if_match=if_match,
             )

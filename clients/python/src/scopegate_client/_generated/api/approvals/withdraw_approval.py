@@ -17,7 +17,7 @@ def call(
 ) -> Call[Approval]:
     """The request."""
     return Call(
-        operation="withdraw_access_request",
+        operation="withdraw_approval",
         method="POST",
         path=path_of(
             "/api/v1/approvals/{approval_id}/withdraw",

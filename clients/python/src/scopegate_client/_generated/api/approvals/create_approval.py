@@ -29,7 +29,7 @@ def call(
 ) -> Call[Approval]:
     """The request."""
     return Call(
-        operation="request_access",
+        operation="create_approval",
         method="POST",
         path="/api/v1/approvals",
         takes_key=True,
