@@ -52,40 +52,40 @@ _log = logging.getLogger(__name__)
 
 Sessions = async_sessionmaker[AsyncSession]
 
-_LOOK = text(
-    "SELECT (SELECT last_value FROM audit_events_seq) AS written, s::text AS snapshot, "
-    "pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next "
-    "FROM pg_current_snapshot() AS s"
-)
-
-
+_WRITTEN = text("SELECT last_value + is_called::int FROM audit_events_seq")
+_SETTLING = text("""
+WITH now AS (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest)
+SELECT now.oldest, count(e.xact) AS seen, count(e.xact) FILTER (WHERE e.xact >= now.oldest) AS waiting
+FROM now LEFT JOIN audit_events e
+    ON e.epoch = (SELECT scopegate_epoch()) AND e.xact >= coalesce(CAST(:floor AS bigint), now.oldest)
+GROUP BY now.oldest
+""")
 _ONE_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _TAKE_SNAPSHOT = text("SELECT 1")
 
 
 @dataclass(slots=True)
 class _Trail:
-    """What the last look saw of the trail: how many events were begun, and which transactions were under way."""
+    """What was seen of the trail at the last look."""
 
+    # How many events were begun, committed or not.
     written: int | None = None
-    snapshot: str = ""
-    # Every transaction that wrote one of these events is below; unknown until a later look, whose snapshot is surely
-    # newer than all of them.
-    settled_at: int | None = None
-    is_settled: bool = False
+    # The oldest transaction that was open, and how many events from it on could be seen: they wait for it, since
+    # whoever reads in order stops there. Not known while events are begun at each look.
+    floor: int | None = None
+    waiting: int = 0
 
-    def observe(self, written: int, snapshot: str, oldest: int, following: int) -> bool:
+    async def is_new(self, session: AsyncSession) -> bool:
         """Take one look; whether a reader may find something that it could not find at the look before."""
-        moved, self.snapshot = snapshot != self.snapshot, snapshot
+        written = (await session.execute(_WRITTEN)).scalar_one()
         if written != self.written:
-            self.written, self.settled_at, self.is_settled = written, None, False
+            self.written, self.floor = written, None
             return True
-        if self.is_settled:
-            return False
-        if self.settled_at is None:
-            self.settled_at = following
-        self.is_settled = oldest >= self.settled_at
-        return moved
+        # Nothing was begun since; what was begun before may have been committed, or need to wait no more.
+        row = (await session.execute(_SETTLING, {"floor": self.floor})).one()
+        is_new = self.floor is None or row.seen != self.waiting or row.waiting != row.seen
+        self.floor, self.waiting = row.oldest, row.waiting
+        return is_new
 
 
 class Pulse:
@@ -130,8 +130,8 @@ class Pulse:
     async def look(self) -> None:
         """Take one look, and beat if there is something new. Raises what the database raises."""
         async with self._sessions() as session:
-            row = (await session.execute(_LOOK)).one()
-        if self._trail.observe(row.written, row.snapshot, row.oldest, row.next):
+            is_new = await self._trail.is_new(session)
+        if is_new:
             self.beats += 1
             self._beat.set()
             self._beat = asyncio.Event()

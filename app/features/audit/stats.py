@@ -14,6 +14,7 @@ from app.features.audit.stats_schemas import AuditCounts, AuditHourCounts, Audit
 TAIL = 50_000
 """So many events that are not counted by the hour yet are counted at once; counting lags by seconds."""
 _HOUR = timedelta(hours=1)
+_FIRST_YEAR = 2000
 _USUAL = timedelta(days=1)
 _COLUMNS = "time, action, decision, event_count"
 # One statement, and so one snapshot: an event is either among the counted or after them. Epochs are told apart by
@@ -74,7 +75,9 @@ async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: dateti
 
 
 def _whole_hours(query: AuditStatsQuery, now: datetime) -> tuple[datetime, datetime]:
-    until = _floor((query.until or now) - timedelta(microseconds=1)) + _HOUR
+    if any(time is not None and time.year < _FIRST_YEAR for time in (query.since, query.until)):
+        raise Malformed(f"Nothing was recorded before {_FIRST_YEAR}: give a later time.")
+    until = _floor(min(query.until or now, now) - timedelta(microseconds=1)) + _HOUR
     since = until - _USUAL if query.since is None else _floor(query.since)
     if until - since > WIDEST_RANGE + _HOUR:
         raise Malformed("Counts are of at most 31 days: give since and until.", code="range_too_wide")
