@@ -17,7 +17,7 @@ def soon() -> datetime:
 
 @drives(
     *("create_token_pickup", "get_token_pickup", "list_token_pickups", "cancel_token_pickup"),
-    *("get_own_pickup", "take_own_pickup"),
+    *("list_own_pickups", "get_own_pickup", "take_own_pickup"),
 )
 def test_a_secret_is_picked_up_by_whom_it_is_for(client: Client, person: Client) -> None:
     me = person.me.get().identity_id
@@ -34,6 +34,7 @@ def test_a_secret_is_picked_up_by_whom_it_is_for(client: Client, person: Client)
     assert [link.state for link in client.tokens.list_pickups(issued.token.id)] == ["waiting", "cancelled"]
     with pytest.raises(PermissionDenied):
         client.me.get_own_pickup(pickup.id)
+    assert list(person.me.list_own_pickups()) == [pickup]
     assert person.me.get_own_pickup(pickup.id).token == issued.token
     taken = person.me.take_own_pickup(pickup.id, if_match=pickup.revision)
     assert taken.secret.reveal().startswith("sgt_")

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.features.tokens import repository
 from app.features.tokens.filters import SORTS
-from app.features.tokens.models import Token
+from app.features.tokens.models import Token, TokenPickup
 from app.features.tokens.own import hold_own_token, person_of, select_own_tokens
 from app.features.tokens.own_schemas import OwnPickupView
-from app.features.tokens.pickup_schemas import PickupView
+from app.features.tokens.pickup_queries import find_pickups, select_waiting
+from app.features.tokens.pickup_schemas import PickupQuery, PickupView
 from app.features.tokens.rotate import rotate_token
 from app.features.tokens.routes import DryRun, reveal, revoke_one, show_token
 from app.features.tokens.schemas import (
@@ -95,6 +96,19 @@ async def revoke_own_token(
     )
     set_etag(response, ended.token.revision)
     return ended
+
+
+@router.get("/pickups", operation_id="list_own_pickups", summary="List the pick-up links that wait for you")
+async def list_own_pickups(
+    query: Annotated[PickupQuery, Query()], caller: CanReadSelf, session: Session, runtime: CurrentRuntime
+) -> Page[PickupView]:
+    """Newest first. Whoever lost the message with the link finds it here."""
+    me = person_of(caller)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_own_pickups", query.filters() | {"me": me})
+    rows, following = await read_page(session, select_waiting(me), TokenPickup, cursors, query)
+    readings = await find_pickups(session, [row.id for row in rows])
+    shown = [PickupView.from_reading(readings[row.id], runtime.public_url) for row in rows]
+    return Page(items=shown, next_cursor=following)
 
 
 @router.get("/pickups/{pickup_id}", operation_id="get_own_pickup", summary="Read a pick-up link for you")

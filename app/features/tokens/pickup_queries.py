@@ -63,6 +63,16 @@ async def find_pickups(session: AsyncSession, ids: Collection[UUID]) -> dict[UUI
     return {row[0].id: PickupReading(*row) for row in rows}
 
 
+def select_waiting(me: UUID) -> Select[TokenPickup]:
+    """The links that wait for this person."""
+    return (
+        select(TokenPickup)
+        .join(Token, col(Token.id) == col(TokenPickup.token_id))
+        .join(Identity, col(Identity.id) == col(Token.identity_id))
+        .where(col(TokenPickup.recipient_id) == me, col(TokenPickup.state) == "waiting", _STATE == "waiting")
+    )
+
+
 async def find_own_pickup(session: AsyncSession, me: UUID, id: UUID) -> PickupReading | None:
     """A link, if it is for this person and they still answer for the token."""
     answers = func.coalesce(col(Identity.owner_id), col(Identity.id))

@@ -97,4 +97,4 @@ class PickupCreate(Strict):
 
 
 class PickupQuery(ListQuery):
-    """The pages of a token's links."""
+    """The pages of a list of links."""

@@ -67,8 +67,8 @@ async def take_pickup(
 ) -> tuple[UUID, str]:
     """Take the secret that the link is for: the token's id, and the secret, which is kept nowhere.
 
-    Of several who try at once one has it. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict`` for
-    a link that is over, for a token that is, and when the token's identity or its owner is not active.
+    Of several who try at once one has it. Raises what ``open_pickup`` does, ``PreconditionFailed``, and ``Conflict``
+    for a link that is over, for a token that is, and when the token's identity or its owner is not active.
     """
     found = await _own(session, caller, pickup_id)
     token_id = found.row.token_id

@@ -153,6 +153,8 @@ async def test_a_spent_link_says_when_and_tells_the_administrators_once_an_hour(
     assert (again.status_code, again.json()["code"]) == (409, "pickup_spent")
     for said in ("was used on 20", "tell your administrator"):
         assert said in again.json()["detail"]
+    refusals = "SELECT outcome FROM audit_events WHERE action = 'token.pickup_refused'"
+    assert [row[0] for row in await world.sql(refusals)] == ["denied"]
     opened = (await client.get(mine(pickup))).json()["pickup"]
     assert opened["state"] == "picked_up"
     assert opened["reopened_at"] is not None
@@ -335,3 +337,21 @@ async def test_a_repeated_order_makes_one_token_and_one_link(world: World) -> No
     first, again = [await world.api.post(TOKENS, json=order, headers=key) for _ in range(2)]
     assert again.json() == first.json()
     assert len(await world.sql("SELECT 1 FROM token_pickups")) == 1
+
+
+async def test_a_person_finds_what_waits_for_them_and_nothing_else(world: World, signed_in: SignedIn) -> None:
+    ada, eve = await world.person(), await world.person()
+    bot = await world.agent(ada)
+    client = signed_in(a_person(ada))
+    own = [(await offered(world, holder))[1] for holder in (ada, bot, ada, ada)]
+    _, eves = await offered(world, eve)
+    assert (await client.post(mine(own[2], "/take"))).status_code == 200
+    await world.sql(
+        "UPDATE token_pickups SET expires_at = now() WHERE id = :id", id=parse_id(PICKUP, own[3]["id"])
+    )
+    assert (await client.get("/api/v1/me/pickups")).json()["items"] == [own[1], own[0]]
+    await world.sql("UPDATE identities SET owner_id = :to WHERE id = :id", to=eve.id, id=bot.id)
+    # The link was for whoever answered for the agent, and who does now asks for another.
+    for person, waiting in ((ada, [own[0]["token_id"]]), (eve, [eves["token_id"]])):
+        found = (await signed_in(a_person(person)).get("/api/v1/me/pickups")).json()["items"]
+        assert [one["token_id"] for one in found] == waiting

@@ -18,6 +18,7 @@ from ...models.requestable_server import RequestableServer
 from ...models.secret import Secret
 from ...models.token import Token
 from ...models.token_order import TokenOrder
+from ...models.token_pickup import TokenPickup
 from ...models.token_revocation import TokenRevocation
 from ...models.token_status import TokenStatus
 from ...types import UNSET, Unset
@@ -25,6 +26,7 @@ from . import check_own_token as _check_own_token
 from . import get_me as _get_me
 from . import get_own_pickup as _get_own_pickup
 from . import list_own_access as _list_own_access
+from . import list_own_pickups as _list_own_pickups
 from . import list_own_tokens as _list_own_tokens
 from . import list_requestable_servers as _list_requestable_servers
 from . import revoke_own_token as _revoke_own_token
@@ -71,6 +73,33 @@ class MeResource(Resource):
                 at=at,
                 limit=page_size,
                 server_id=server_id,
+                cursor=cursor,
+            )
+        )
+
+    def list_own_pickups(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+    ) -> Listing[TokenPickup]:
+        """List the pick-up links that wait for you.
+
+        Newest first. Whoever lost the message with the link finds it here.
+
+        Needs the permission `self.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+        """
+        return self._list(
+            lambda cursor: _list_own_pickups.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
                 cursor=cursor,
             )
         )
@@ -325,6 +354,33 @@ class AsyncMeResource(AsyncResource):
                 at=at,
                 limit=page_size,
                 server_id=server_id,
+                cursor=cursor,
+            )
+        )
+
+    def list_own_pickups(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+    ) -> AsyncListing[TokenPickup]:
+        """List the pick-up links that wait for you.
+
+        Newest first. Whoever lost the message with the link finds it here.
+
+        Needs the permission `self.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+        """
+        return self._list(
+            lambda cursor: _list_own_pickups.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
                 cursor=cursor,
             )
         )
