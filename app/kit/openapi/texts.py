@@ -46,7 +46,7 @@ _TAGS = {
     "offboarding-receipts": "What each offboarding ended, signed, to be kept as proof; and the keys to check it with.",
     "groups": "Sets of identities that grants can be made to.",
     "grants": "Durable rights: who may use which tools of which servers, from when, until when.",
-    "approvals": "Calls that wait for a person: what is asked, by whom, and who may say yes, once.",
+    "approvals": "Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes.",
     "policies": "Cedar policies: which calls are denied, or wait for a person, by who asks, for what, and when.",
     "tokens": "Scoped tokens for MCP clients: issued to one identity, within its grants, revoked each on its own.",
     "access": "Why a call is decided as it is, now or on another day.",

@@ -76,7 +76,7 @@ class Resources:
 
     @cached_property
     def approvals(self) -> ApprovalsResource:
-        """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
+        """Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes."""
         return ApprovalsResource(self._driver)
 
     @cached_property
@@ -182,7 +182,7 @@ class AsyncResources:
 
     @cached_property
     def approvals(self) -> AsyncApprovalsResource:
-        """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
+        """Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes."""
         return AsyncApprovalsResource(self._driver)
 
     @cached_property

@@ -28,7 +28,7 @@ from . import withdraw_approval as _withdraw_approval
 
 
 class ApprovalsResource(Resource):
-    """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
+    """Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes."""
 
     def list(
         self,
@@ -240,7 +240,7 @@ class ApprovalsResource(Resource):
 
 
 class AsyncApprovalsResource(AsyncResource):
-    """Calls that wait for a person: what is asked, by whom, and who may say yes, once."""
+    """Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes."""
 
     def list(
         self,
