@@ -3,13 +3,15 @@
 from fastapi import APIRouter
 
 from app.adapters.console import approval_routes, sign_in_routes
-from app.adapters.console.pages import home, looks
+from app.adapters.console.pages import connection, explain, home, looks
 
 router = APIRouter()
 for _room in (
     sign_in_routes,
     approval_routes,
     home,
+    connection,
+    explain,
     looks,
 ):
     router.include_router(_room.router)

@@ -1,0 +1,120 @@
+"""Testing a connection: whether a token works now, from its secret to its servers, and what to do where it does not."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import Problems, validated
+from app.adapters.console.menu import MY_ACCESS
+from app.adapters.console.page import PageRoute, page
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.domain.errors import Invalid
+from app.features.access.connection_routes import CurrentChecks
+from app.features.access.connection_schemas import ConnectionCheck, ConnectionCheckRequest
+from app.features.access.routes import CurrentSnapshot
+from app.features.tokens.own import find_own_token, person_of
+from app.features.tokens.routes import show_token
+from app.features.tokens.schemas import TokenView
+from app.kit.authorization import Permission
+from app.kit.database import Session
+from app.kit.ids import TOKEN, TokenId, format_id
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_OWN = MY_ACCESS + "/tokens/{token_id}/check"
+_ANY = "/console/tokens/{token_id}/check"
+Own = Annotated[Viewer, signed_in(Permission.SELF_WRITE)]
+OwnSent = Annotated[Submission, submitted(Permission.SELF_WRITE)]
+
+
+@router.get(_OWN, operation_id="page_test_own_token")
+async def begin_own(request: Request, token_id: TokenId, viewer: Own, session: Session) -> Response:
+    """The form that tests a token of one's own."""
+    return _show(request, viewer, await _own(session, viewer, token_id), own=True)
+
+
+@router.post(_OWN, operation_id="page_check_own_token")
+async def check_own(
+    request: Request,
+    token_id: TokenId,
+    sent: OwnSent,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+    checks: CurrentChecks,
+) -> Response:
+    """What the test found. It is no address, since asking servers is more than reading."""
+    token = await _own(session, sent.viewer, token_id)
+    try:
+        asked = _asked(sent)
+    except Invalid as error:
+        return _show(request, sent.viewer, token, own=True, problems=Problems(error))
+    found = await checks.run(request, session, runtime, snapshot, sent.viewer.caller, token_id, asked)
+    return _show(request, sent.viewer, token, own=True, found=found)
+
+
+@router.get(_ANY, operation_id="page_test_token")
+async def begin_any(
+    request: Request,
+    token_id: TokenId,
+    viewer: Annotated[Viewer, signed_in(Permission.TOKENS_READ)],
+    session: Session,
+) -> Response:
+    """The form that tests any token."""
+    return _show(request, viewer, await show_token(session, token_id), own=False)
+
+
+@router.post(_ANY, operation_id="page_check_token")
+async def check_any(
+    request: Request,
+    token_id: TokenId,
+    sent: Annotated[Submission, submitted(Permission.TOKENS_READ)],
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+    checks: CurrentChecks,
+) -> Response:
+    """The same for any token."""
+    token = await show_token(session, token_id)
+    try:
+        asked = _asked(sent)
+    except Invalid as error:
+        return _show(request, sent.viewer, token, own=False, problems=Problems(error))
+    found = await checks.run(request, session, runtime, snapshot, sent.viewer.caller, token_id, asked)
+    return _show(request, sent.viewer, token, own=False, found=found)
+
+
+async def _own(session: AsyncSession, viewer: Viewer, token_id: UUID) -> TokenView:
+    return TokenView.from_reading(await find_own_token(session, person_of(viewer.caller), token_id))
+
+
+def _asked(sent: Submission) -> ConnectionCheckRequest:
+    secret = sent.form.text("secret")
+    servers = sent.form.texts("server_ids")
+    return validated(ConnectionCheckRequest, {"secret": secret or None, "server_ids": servers})
+
+
+def _show(
+    request: Request,
+    viewer: Viewer,
+    token: TokenView,
+    *,
+    own: bool,
+    found: ConnectionCheck | None = None,
+    problems: Problems | None = None,
+) -> Response:
+    id = format_id(TOKEN, token.id)
+    return page(
+        request,
+        "connection/page.html",
+        viewer=viewer,
+        status=200 if problems is None else problems.status,
+        token=token,
+        action=(_OWN if own else _ANY).format(token_id=id),
+        back=MY_ACCESS if own else f"/console/tokens/{id}",
+        check=found,
+        problems=problems,
+    )

@@ -1,0 +1,206 @@
+"""Why a call is, or was, decided as it is: a form, and the trace of the decision. The API's explanation, in words."""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import Problems, validated
+from app.adapters.console.page import PageRoute, page
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
+from app.features.access.explain_routes import explain_access
+from app.features.access.explain_schemas import AccessExplanation, ExplainRequest
+from app.features.access.meanings import meaning_of
+from app.features.access.routes import CurrentSnapshot
+from app.features.access.snapshot import AccessSnapshot
+from app.features.audit.names import names_of
+from app.features.identities.routes import list_identities
+from app.features.identities.schemas import IdentityQuery, IdentityView
+from app.kit.authorization import Permission
+from app.kit.database import Session
+from app.kit.ids import IDENTITY, TOKEN, format_id
+from app.kit.runtime import CurrentRuntime, Runtime
+
+EXPLAIN = "/console/explain"
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_FIELDS = ("who", "server", "asks_for", "tool", "arguments", "at", "ip")
+_ASKED = ("identity_id", "token_id", "event_id", "server", "tool", "part")
+"""What an address may ask: what other pages link to. Arguments stand in no address."""
+_LIKELY = 8
+_FAULTS = {
+    "not_yet": "it has not begun",
+    "expired": "it has expired",
+    "other_servers": "it is for other servers",
+    "other_tools": "it is for other tools",
+    "no_resources": "it leaves out resources",
+    "no_prompts": "it leaves out prompts",
+}
+_OUTCOMES = {
+    "principal": "is about somebody else",
+    "action": "is about another action",
+    "resource": "is about something else",
+    "condition": "its condition is not met",
+    "arguments_unknown": "reads arguments, which are not known: it stood aside",
+    "satisfied": "applies",
+    "failed": "could not be evaluated",
+}
+_USED = {
+    "given": "with the arguments that were given",
+    "kept": "with the arguments of the call, which were kept",
+    "not_kept": "without the arguments of the call, which were not kept",
+    "not_permitted": "without the arguments of the call, which you may not read",
+    "none": "without arguments",
+}
+CanExplain = Annotated[Viewer, signed_in(Permission.ACCESS_EXPLAIN)]
+
+
+@router.get(EXPLAIN, operation_id="page_explain")
+async def show_form(
+    request: Request,
+    viewer: CanExplain,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> Response:
+    """The form, and the answer to what the address asks."""
+    asked = {name: request.query_params[name] for name in _ASKED if request.query_params.get(name)}
+    typed = {
+        "who": asked.get("identity_id") or asked.get("token_id") or "",
+        "server": asked.get("server", ""),
+        "tool": asked.get("tool", ""),
+        "asks_for": asked.get("part") or ("tool" if "tool" in asked else "server"),
+    }
+    if "server" not in asked and "event_id" not in asked:
+        return await _answer(request, viewer, session, typed)
+    return await _explained(request, viewer, session, runtime, snapshot, asked, typed)
+
+
+@router.post(EXPLAIN, operation_id="page_explain_call")
+async def explain_call(
+    request: Request,
+    submission: Annotated[Submission, submitted(Permission.ACCESS_EXPLAIN)],
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> Response:
+    """The answer to what the form asks. Nothing is changed: it is no address because arguments stand in none."""
+    viewer, form = submission.viewer, submission.form
+    typed = {name: form.raw(name) if name == "arguments" else form.text(name) for name in _FIELDS}
+    typed["asks_for"] = typed["asks_for"] or "tool"
+    likely: list[IdentityView] = []
+    try:
+        who, likely = await _who(session, runtime, typed["who"])
+        asked = who | dict(_question(typed))
+    except Invalid as error:
+        return await _answer(request, viewer, session, typed, problems=Problems(error))
+    if likely:
+        return await _answer(request, viewer, session, typed, likely=likely)
+    return await _explained(request, viewer, session, runtime, snapshot, asked, typed)
+
+
+async def _explained(
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    runtime: Runtime,
+    snapshot: AccessSnapshot,
+    asked: dict[str, Any],
+    typed: dict[str, str],
+) -> Response:
+    try:
+        body = validated(ExplainRequest, asked)
+        found = await explain_access(body, viewer.caller, session, runtime, snapshot)
+    except (Invalid, Malformed, Conflict, NotFound) as error:
+        return await _answer(request, viewer, session, typed, problems=Problems(error))
+    return await _answer(request, viewer, session, typed, found=found)
+
+
+async def _answer(
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    typed: dict[str, str],
+    *,
+    found: AccessExplanation | None = None,
+    problems: Problems | None = None,
+    likely: list[IdentityView] | None = None,
+) -> Response:
+    names = {} if found is None else await names_of(session, _named(found))
+    return page(
+        request,
+        "explain/page.html",
+        viewer=viewer,
+        status=200 if problems is None else problems.status,
+        typed=dict.fromkeys(_FIELDS, "") | typed,
+        it=found,
+        names=names,
+        problems=problems,
+        likely=likely or [],
+        meaning=None if found is None else meaning_of(found.reason_code),
+        faults=_FAULTS,
+        outcomes=_OUTCOMES,
+        used=_USED,
+    )
+
+
+async def _who(
+    session: AsyncSession, runtime: Runtime, text: str
+) -> tuple[dict[str, str], list[IdentityView]]:
+    """Whom a text means: by id, by the exact user name, or else those whom it may mean. Raises ``Invalid``."""
+    for prefix, name in ((IDENTITY, "identity_id"), (TOKEN, "token_id")):
+        if text.startswith(f"{prefix}_"):
+            return {name: text}, []
+    if not text:
+        raise _wrong("/who", "required", "Say who asks: a name, or the id of a token.")
+    for fields in ({"user_name": [text]}, {"q": text}):
+        query = validated(IdentityQuery, {**fields, "limit": _LIKELY})
+        found = (await list_identities(query, session, runtime)).items
+        if len(found) == 1:
+            return {"identity_id": format_id(IDENTITY, found[0].id)}, []
+        if found:
+            return {}, found
+    raise _wrong("/who", "unknown", "There is nobody of this name.")
+
+
+def _question(typed: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """What the form asks, as the API takes it. Raises ``Invalid``."""
+    if not typed["server"]:
+        raise _wrong("/server", "required", "Name the server.")
+    yield "server", typed["server"]
+    if typed["asks_for"] in ("resources", "prompts"):
+        yield "part", typed["asks_for"]
+    elif typed["asks_for"] == "tool":
+        if not typed["tool"]:
+            raise _wrong("/tool", "required", "Name the tool, or ask for the server alone.")
+        yield "tool", typed["tool"]
+        if typed["arguments"].strip():
+            yield "arguments", _arguments(typed["arguments"])
+    if typed["at"]:
+        # What a browser's own field gives has neither seconds nor zone.
+        yield "at", typed["at"] if typed["at"].endswith("Z") else f"{typed['at']}Z"
+    if typed["ip"]:
+        yield "ip", typed["ip"]
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _wrong("/arguments", "invalid_json", 'Write a JSON object, as {"amount": 250}.') from None
+
+
+def _wrong(pointer: str, code: str, detail: str) -> Invalid:
+    return Invalid(detail, errors=[FieldError(pointer, code, detail)])
+
+
+def _named(found: AccessExplanation) -> Iterator[UUID | None]:
+    yield found.identity_id
+    yield found.server_id
+    for link in found.considered:
+        yield link.identity_id
+        yield from (grant.group_id for grant in link.grants)
