@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.adapters.console import approval_routes, sign_in_routes
-from app.adapters.console.pages import connection, explain, home, looks
+from app.adapters.console.pages import connection, explain, home, identities, identity, looks
 
 router = APIRouter()
 for _room in (
@@ -12,6 +12,8 @@ for _room in (
     home,
     connection,
     explain,
+    identities,
+    identity,
     looks,
 ):
     router.include_router(_room.router)

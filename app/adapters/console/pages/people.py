@@ -1,0 +1,68 @@
+"""What pages about people and agents share: what they are called, and finding one person among all."""
+
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from fastapi import Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import read_query
+from app.features.identities import routes as identities
+from app.features.identities.schemas import IdentityQuery, IdentityView
+from app.kit.ids import IDENTITY, format_id
+from app.kit.runtime import Runtime
+from app.kit.schemas import ShortText, Strict
+
+IDENTITIES = "/console/identities"
+ERASED = "somebody who was erased"
+PAGE_SIZE = 25
+_FOUND = 8
+
+
+class _Asked(Strict):
+    q: ShortText | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Somebody who was found, and the address of this page with them chosen."""
+
+    name: str
+    user_name: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was typed, who was found by it, and whether there are more."""
+
+    q: str
+    found: list[Choice]
+    more: bool
+
+
+def called(it: IdentityView) -> str:
+    """What people call somebody."""
+    return ERASED if it.erased_at is not None else it.display_name or it.user_name
+
+
+async def search_person(request: Request, session: AsyncSession, runtime: Runtime, choose: str) -> Search:
+    """Active people with the text ``q`` of the address in their names, each a link that sets the parameter ``choose``.
+
+    Without a text nobody is found. Raises ``Malformed``.
+    """
+    q = read_query(_Asked, request).q
+    if q is None:
+        return Search("", [], more=False)
+    query = IdentityQuery(q=q, limit=_FOUND, kind=["person"], status=["active"])
+    answer = await identities.list_identities(query, session, runtime)
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in ("q", choose)]
+    found = [
+        Choice(
+            called(one),
+            one.user_name,
+            f"{request.url.path}?{urlencode([*kept, (choose, format_id(IDENTITY, one.id))])}",
+        )
+        for one in answer.items
+    ]
+    return Search(q, found, more=answer.next_cursor is not None)
