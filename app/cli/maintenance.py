@@ -10,6 +10,7 @@ from app.features.access.clients import forget_clients
 from app.features.access.consuming import forget_quotas
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.arguments import forget_arguments
+from app.features.audit.rollup import forget_hours
 from app.features.grants.uses import forget_uses
 from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
@@ -19,7 +20,7 @@ from app.settings import Settings
 
 def maintain(settings: Settings) -> Maintained:
     """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
-    break-glass sessions and clients of that time, delete the arguments of calls that are past
+    counts, break-glass sessions and clients of that time, delete the arguments of calls that are past
     ``SCOPEGATE_ARGUMENTS_RETENTION``, the quotas of days gone by and the uses of grants that no report asks for, and
     forget the answers that were kept for idempotency keys.
 
@@ -46,5 +47,6 @@ async def _maintain(owner_url: str, settings: Settings) -> Maintained:
     await forget_quotas(owner_url, now=now)
     await forget_uses(owner_url, now=now)
     await forget_sessions(owner_url, keep=keep, now=now)
+    await forget_hours(owner_url, keep=keep, now=now)
     await forget_clients(owner_url, keep=keep, now=now)
     return done

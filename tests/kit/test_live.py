@@ -61,14 +61,15 @@ async def test_it_beats_when_an_event_is_committed_and_not_while_none_is(session
 
 async def test_it_beats_again_when_what_was_begun_before_is_committed(sessions: Sessions) -> None:
     pulse = Pulse(sessions)
-    await beats_at(pulse)
-    async with sessions() as slow:
+    async with sessions() as slower, sessions() as slow:
+        # Older, so that what the other one commits cannot be read in order yet.
+        await slower.execute(text("SELECT pg_current_xact_id()"))
         slow.add(event())
         await slow.flush()
         before = await beats_at(pulse)
         await slow.commit()
-    await pulse.look()
-    assert pulse.beats == before + 1
+        await pulse.look()
+        assert pulse.beats == before + 1
 
 
 async def test_it_beats_again_when_what_was_committed_can_be_read_in_order(sessions: Sessions) -> None:

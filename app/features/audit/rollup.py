@@ -6,8 +6,10 @@ the row of the note is taken by one, and the others pass on.
 
 import asyncio
 import logging
+from datetime import datetime, timedelta
 from random import SystemRandom
 
+import asyncpg
 from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -16,7 +18,7 @@ from app.domain.errors import Unavailable
 from app.features.audit import queries
 from app.features.audit.models import AuditRollup
 from app.features.audit.schemas import AuditFilters
-from app.kit.database import OUT_OF_REACH
+from app.kit.database import OUT_OF_REACH, plain_url
 from app.kit.faults import log_fault
 
 COUNT_EVERY_S = 5.0
@@ -78,6 +80,19 @@ class HourCounts:
             note.epoch, note.xact, note.seq = end
             await session.commit()
         return True
+
+
+async def forget_hours(owner_url: str, *, keep: timedelta, now: datetime) -> int:
+    """Delete the counts of the months whose events are dropped; how many rows there were.
+
+    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    """
+    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    try:
+        gone = "DELETE FROM audit_hours WHERE hour < date_trunc('month', $1::timestamptz, 'UTC')"
+        return int((await connection.execute(gone, now - keep)).rpartition(" ")[2])
+    finally:
+        await connection.close()
 
 
 async def _next_end(session: AsyncSession, after: queries.Position) -> queries.Position | None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit import rollup, stats
 from app.features.audit.models import AuditEvent
-from app.features.audit.rollup import HourCounts
+from app.features.audit.rollup import HourCounts, forget_hours
 from app.kit.ids import new_id
 from tests.api import ApiAs
 
@@ -147,6 +147,14 @@ async def test_a_lot_is_counted_in_parts_and_an_answer_says_when_it_is_not_all(
     await count_all(sessions)
     after = await counted(api)
     assert (after["is_complete"], after["total"]["events"]) == (True, 7)
+
+
+async def test_counts_of_months_that_are_dropped_are_forgotten(sessions: Sessions, database_url: str) -> None:
+    await commit(sessions, event(), event())
+    await count_all(sessions)
+    keep = timedelta(days=400)
+    assert await forget_hours(database_url, keep=keep, now=NOW + keep) == 0
+    assert await forget_hours(database_url, keep=keep, now=NOW + keep + timedelta(days=31)) == 1
 
 
 @pytest.mark.parametrize(
