@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from scopegate_client import Client
@@ -10,7 +11,7 @@ from scopegate_client.models import AccessNarrowing, AllTools
 
 from app.features.approvals.models import Approval
 from app.kit.database import make_engine, make_sessions
-from app.kit.ids import APPROVAL, IDENTITY, SERVER, format_id, new_id, parse_id
+from app.kit.ids import APPROVAL, IDENTITY, format_id, new_id, parse_id
 from tests.clients.drives import drives
 from tests.clients.live import Live
 from tests.clients.names import name
@@ -36,22 +37,6 @@ async def asked(live: Live, identity_id: str, *tools: str) -> list[str]:
         await engine.dispose()
 
 
-async def asked_by(live: Live, identity_id: str, server_id: str, until: datetime) -> str:
-    """What somebody asked for who signed in: all tools of a server; the id of the request."""
-    engine = make_engine(live.database_url, pool_size=1, name="test")
-    try:
-        async with make_sessions(engine)() as session:
-            row = Approval(
-                kind="access", identity_id=parse_id(IDENTITY, identity_id), server_id=parse_id(SERVER, server_id),
-                access_tools={"kind": "all"}, access_expires_at=until, expires_at=until, binding=new_id().bytes,
-            )  # fmt: skip
-            session.add(row)
-            await session.commit()
-            return format_id(APPROVAL, row.id)
-    finally:
-        await engine.dispose()
-
-
 @drives("list_approvals", "get_approval", "get_approval_arguments", "approve_approval", "deny_approval")
 def test_calls_that_wait_are_approved_and_denied(client: Client, live: Live) -> None:
     ada = client.identities.create(kind="person", user_name=name("ada"))
@@ -70,23 +55,21 @@ def test_calls_that_wait_are_approved_and_denied(client: Client, live: Live) -> 
 
 
 @drives("create_approval", "withdraw_approval", "list_requestable_servers")
-def test_access_is_asked_for_withdrawn_and_given_in_part(client: Client, live: Live) -> None:
+def test_access_is_asked_for_withdrawn_and_given_in_part(client: Client, person: Client, live: Live) -> None:
     slug, until = name("asked-for"), datetime.now(UTC) + timedelta(days=30)
     server = client.servers.create(slug=slug, url=live.upstream_url, requestable=True)
-    assert slug in {one.slug for one in client.me.list_requestable_servers(q=slug)}
-    asked = client.approvals.create(
-        kind="access", server=slug, tools=AllTools(), expires_at=until, reason="I close the quarter."
-    )
+    assert [one.id for one in person.me.list_requestable_servers(q=slug)] == [server.id]
+    wanted: dict[str, Any] = {"server": slug, "tools": AllTools(), "expires_at": until}
+    asked = person.approvals.create(kind="access", **wanted, reason="I close the quarter.")
     assert (asked.state, asked.access is not None and asked.access.given) == ("pending", None)
     with pytest.raises(PermissionDenied) as refused:
-        client.approvals.approve(asked.id)
+        person.approvals.approve(asked.id)
     assert refused.value.code == "own_approval"
-    assert client.approvals.withdraw(asked.id, if_match=asked.revision).state == "cancelled"
-    ada = client.identities.create(kind="person", user_name=name("ada"))
-    theirs = asyncio.run(asked_by(live, ada.id, server.id, until))
+    assert person.approvals.withdraw(asked.id, if_match=asked.revision).state == "cancelled"
+    again = person.approvals.create(kind="access", **wanted, reason="After all.")
     sooner = until - timedelta(days=20)
-    given = client.approvals.approve(theirs, access=AccessNarrowing(expires_at=sooner))
+    given = client.approvals.approve(again.id, access=AccessNarrowing(expires_at=sooner))
     assert given.access is not None
     assert given.access.given is not None
     grant = client.grants.get(given.access.given.grant_id)
-    assert (grant.expires_at, grant.approval_id) == (sooner, theirs)
+    assert (grant.expires_at, grant.approval_id) == (sooner, again.id)

@@ -45,8 +45,8 @@ async def answer_to(
     desk: Desk, caller: Caller, seen: Json, verb: str = "approve", **body: Any
 ) -> httpx2.Response:
     """What somebody is answered who approves, denies or withdraws a request."""
-    content = {} if verb == "withdraw" else {"json": body}
-    return await desk.signed_in(caller).post(f"{PATH}/{seen['id']}/{verb}", **content)
+    content = None if verb == "withdraw" else body
+    return await desk.signed_in(caller).post(f"{PATH}/{seen['id']}/{verb}", json=content)
 
 
 async def a_member(desk: Desk) -> Identity:
