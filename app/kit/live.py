@@ -152,10 +152,13 @@ class Look(Protocol):
     def __call__(self, session: AsyncSession, caller: Caller) -> Awaitable[News]: ...
 
 
-def live_event(data: Any, *, id: str | None = None, name: str = "message") -> bytes:
-    """One event of a stream. ``data`` is a text (HTML for pages), or whatever JSON can say."""
+def live_event(data: Any, *, id: str | None = None, name: str | None = None) -> bytes:
+    """One event of a stream. ``data`` is a text (HTML for pages), or whatever JSON can say. Without a name it is a
+    ``message``, which htmx puts into the page; to one with a name, pages listen by it."""
     content = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return encode_event(content.encode(), None if id is None else id.encode(), name=name.encode())
+    return encode_event(
+        content.encode(), None if id is None else id.encode(), name=None if name is None else name.encode()
+    )
 
 
 def goes_on(request: Request) -> bool:

@@ -119,9 +119,11 @@ class SseParser:
         return event
 
 
-def encode_event(data: bytes, id: bytes | None = None, *, name: bytes = b"message") -> bytes:
+def encode_event(data: bytes, id: bytes | None = None, *, name: bytes | None = b"message") -> bytes:
     """One event. Line ends inside ``data`` become separate ``data`` lines; ``id`` and ``name`` have none."""
-    head = b"event: " + name + (b"\r\n" if id is None else b"\r\nid: " + id + b"\r\n")
+    head = b"" if name is None else b"event: " + name + b"\r\n"
+    if id is not None:
+        head += b"id: " + id + b"\r\n"
     if b"\n" not in data and b"\r" not in data:
         return head + b"data: " + data + b"\r\n\r\n"
     lines = b"".join(b"data: " + line + b"\r\n" for line in _LINE_END.split(data))
