@@ -64,7 +64,7 @@ class Approvals:
 
     def link(self, id: UUID) -> str:
         """Where an approval is decided."""
-        return f"{self.public_url}/approvals/{format_id(APPROVAL, id)}"
+        return f"{self.public_url}/console/approvals/{format_id(APPROVAL, id)}"
 
     async def resume(self, exchange: Exchange, message: Message, view: View) -> Asked | None:
         """Let a request that comes back wait for its approvals: until they are decided, or it has waited long enough.

@@ -65,7 +65,7 @@ class Desk:
         self.needed[number] = replace(self.needed[number], state=state, **more)
 
     def link(self, number: int = 0) -> str:
-        return f"http://127.0.0.1:8080/approvals/{self.id(number)}"
+        return f"http://127.0.0.1:8080/console/approvals/{self.id(number)}"
 
     def id(self, number: int = 0) -> str:
         return format_id(APPROVAL, self.needed[number].id)

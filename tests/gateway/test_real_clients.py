@@ -98,7 +98,7 @@ async def test_a_modern_client_is_led_to_the_approval_and_gets_its_answer(path: 
         async with connect(world, token, path, "auto", lead) as client:
             answer = await client.call_tool(name, {"a": 2, "b": 3})
         assert answer.structured_content == {"result": 5}
-        assert shown == [f"http://127.0.0.1:8080/approvals/{format_id(APPROVAL, needed.id)}"]
+        assert shown == [f"http://127.0.0.1:8080/console/approvals/{format_id(APPROVAL, needed.id)}"]
         assert world.store.approvals.waited_for == [{needed.id}]
         assert len(seen.of("tools/call")) == 1
 
@@ -116,7 +116,7 @@ async def test_a_legacy_client_is_led_to_the_approval_and_repeats_its_call(path:
                 await client.call_tool(name, {"a": 2, "b": 3})
             (elicitation,) = UrlElicitationRequiredError.from_error(failure.value.error).elicitations
             assert elicitation.elicitation_id == format_id(APPROVAL, needed.id)
-            assert elicitation.url.endswith(f"/approvals/{elicitation.elicitation_id}")
+            assert elicitation.url.endswith(f"/console/approvals/{elicitation.elicitation_id}")
             world.store.withheld = lambda _call: None
             assert (await client.call_tool(name, {"a": 2, "b": 3})).structured_content == {"result": 5}
         async with connect(world, token, path, "legacy") as client:

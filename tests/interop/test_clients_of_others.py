@@ -159,7 +159,7 @@ async def approve(bench: Bench) -> str:
             found = listed.json()["items"]
     (approval,) = found
     await bench.service.post(f"/approvals/{approval['id']}/approve", {}, 200)
-    return f"{bench.service.url}/approvals/{approval['id']}"
+    return f"{bench.service.url}/console/approvals/{approval['id']}"
 
 
 @asynccontextmanager

@@ -68,7 +68,7 @@ class Office:
 
     async def opened(self, url: str) -> None:
         self.shown.append(url)
-        assert url.startswith(f"{self.service.url}/approvals/apr_")
+        assert url.startswith(f"{self.service.url}/console/approvals/apr_")
         verdict, body = self.answers.pop(0)
         await self.service.post(f"/approvals/{url.rpartition('/')[2]}/{verdict}", body, 200)
 

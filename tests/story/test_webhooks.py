@@ -63,7 +63,7 @@ async def test_a_message_leads_to_the_decision_and_tells_nothing_else(
                     "identity_id": issued["token"]["identity_id"],
                     "server_id": server_id,
                     "token_id": issued["token"]["id"],
-                    "url": f"{service.url}/approvals/{approval_id}",
+                    "url": f"{service.url}/console/approvals/{approval_id}",
                 }
                 await service.post(f"/approvals/{approval_id}/approve", {"reason": "As agreed."}, 200)
                 await endpoint.until(lambda arrived: len(arrived) == 2)

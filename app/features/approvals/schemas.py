@@ -169,7 +169,7 @@ class ApprovalView(Strict):
     consumed_at: datetime | None = Field(description="When that was.")
     url: str = Field(
         description="The page where people decide it.",
-        examples=["https://scopegate.example.com/approvals/apr_01jdpnwz00e008000000000000"],
+        examples=["https://scopegate.example.com/console/approvals/apr_01jdpnwz00e008000000000000"],
     )
     created_at: datetime
     updated_at: datetime

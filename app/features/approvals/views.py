@@ -83,7 +83,7 @@ def _view(
             "may_decide": state == "pending" and allowed and not facts.own and caller.identity_id is not None,
             "void": facts.void if state in {"pending", "approved"} else None,
             "decided_by": _decider(row, names),
-            "url": f"{public_url}/approvals/{format_id(APPROVAL, row.id)}",
+            "url": f"{public_url}/console/approvals/{format_id(APPROVAL, row.id)}",
         }
     )
 

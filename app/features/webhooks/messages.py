@@ -70,7 +70,7 @@ PREFIXES = {
     "webhook_id": WEBHOOK,
 }
 """What the ids in ``data`` are of, by their names."""
-_PAGES = {"approval": ("approvals", "approval_id")}
+_PAGES = {"approval": ("console/approvals", "approval_id")}
 """Where people go from a message about an object of this kind."""
 
 

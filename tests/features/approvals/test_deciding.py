@@ -32,7 +32,7 @@ async def test_a_member_of_the_group_reads_what_is_asked_and_approves(desk: Desk
         (2, "Large refunds need a second person.")
     ]
     assert (seen["approver_group"]["name"], seen["reason"]) == ("Finance leads", "Charged twice.")
-    assert seen["url"].endswith(f"/approvals/{seen['id']}")
+    assert seen["url"].endswith(f"/console/approvals/{seen['id']}")
 
     told: asyncio.Queue[str] = asyncio.Queue()
     listener = await asyncpg.connect(database_url)

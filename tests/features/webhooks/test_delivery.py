@@ -35,7 +35,7 @@ async def test_a_message_arrives_signed_and_holds_ids_and_a_link_alone(world: Wo
     message = request.verified(secret)
     told = datetime.fromisoformat(message.pop("timestamp"))
     assert abs(told - row.created_at) < timedelta(milliseconds=1)
-    link = f"{PUBLIC_URL}/approvals/{approval}"
+    link = f"{PUBLIC_URL}/console/approvals/{approval}"
     assert message == {"type": "approval.requested", "data": {"approval_id": approval, "url": link}}
     assert (row.state, row.status_code, row.error, row.attempts) == ("delivered", 204, None, 1)
     assert (await world.read(webhook_id)).delivered_at is not None

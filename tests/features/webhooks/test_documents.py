@@ -65,7 +65,7 @@ async def test_the_receiver_of_the_page_takes_a_message_and_refuses_one_that_is_
         await world.tell()
         await world.delivered()
         [row] = await world.deliveries()
-        link = f"https://gate.example.com/approvals/{row.data['approval_id']}"
+        link = f"https://gate.example.com/console/approvals/{row.data['approval_id']}"
         said = (await process.stdout.readline()).decode().strip()
         assert (row.state, said) == ("delivered", f"approval.requested {link}")
         _, other = await world.webhook(where["url"])
