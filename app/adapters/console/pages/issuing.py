@@ -1,0 +1,317 @@
+"""Issuing a token, the first two steps: who it is for and why, and what it may reach.
+
+What is chosen lies in a draft on the server, so that no search and no step back loses it.
+"""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import Problems, attempted, read_query, validated
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.domain.errors import Malformed, NotFound
+from app.features.access.issuing import prospect_of
+from app.features.access.offers import OfferedServer, offers_to
+from app.features.access.routes import CurrentSnapshot
+from app.features.access.scenes import Scenes
+from app.features.audit.names import names_of
+from app.features.identities import routes as identities
+from app.features.identities.models import Identity
+from app.features.identities.schemas import IdentityCreate, IdentityQuery
+from app.features.identities.service import create_identity, find_identity
+from app.features.tokens.drafts import DraftContent, DraftServer, begin_draft, read_draft, save_draft
+from app.features.tokens.models import TokenDraft
+from app.kit.authorization import Permission
+from app.kit.database import Session
+from app.kit.ids import IDENTITY, TOKEN_DRAFT, ServerId, TokenDraftId, format_id, parse_id
+from app.kit.runtime import CurrentRuntime, Runtime
+from app.kit.schemas import Name, Strict
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+NEW = "/console/tokens/new"
+PEOPLE_A_PAGE = 8
+SERVERS_A_PAGE = 10
+TOOLS_SHOWN = 200
+Issuer = Annotated[Viewer, signed_in(Permission.TOKENS_ISSUE)]
+Chosen = Annotated[Submission, submitted(Permission.TOKENS_ISSUE)]
+
+
+class _Named(Strict):
+    name: Name
+
+
+def draft_path(draft: TokenDraft, step: str = "") -> str:
+    """The address of a step of a draft."""
+    return f"{NEW}/{format_id(TOKEN_DRAFT, draft.id)}{step}"
+
+
+async def step_of(
+    session: AsyncSession, viewer: Viewer, id: UUID, *, hold: bool = False
+) -> tuple[TokenDraft, DraftContent]:
+    """A draft whose token is not issued yet; ``hold`` to change it. Raises ``NotFound``."""
+    draft, content = await read_draft(session, viewer.caller, id, hold=hold)
+    if draft.token_id is not None:
+        raise NotFound(
+            "This token was issued already, and its secret was shown once. It is among the tokens."
+        )
+    return draft, content
+
+
+@router.get(NEW, operation_id="page_begin_token")
+async def begin_token(
+    request: Request, viewer: Issuer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Who the token is for."""
+    return await _show_who(request, viewer, session, runtime, None, DraftContent())
+
+
+@router.post(NEW, operation_id="page_begin_draft")
+async def begin(request: Request, sent: Chosen, session: Session, runtime: CurrentRuntime) -> Response:
+    """The first step of a new draft."""
+    async with attempted(session) as attempt:
+        content = _who_and_why(sent, DraftContent())
+        draft = await begin_draft(session, sent.viewer.caller, content)
+    if attempt.problems:
+        empty = DraftContent()
+        return await _show_who(request, sent.viewer, session, runtime, None, empty, sent, attempt.problems)
+    return redirect(draft_path(draft, "/tools"))
+
+
+@router.post(f"{NEW}/identity", operation_id="page_make_holder")
+async def make_holder(
+    request: Request,
+    sent: Annotated[Submission, submitted(Permission.IDENTITIES_WRITE)],
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Response:
+    """A person or agent that was not there yet; the token is for it."""
+    form, caller = sent.form, sent.viewer.caller
+    async with attempted(session) as attempt:
+        values: dict[str, Any] = {
+            name: form.text(name) or None for name in ("kind", "user_name", "display_name")
+        }
+        if values["kind"] == "agent":
+            values["owner_id"] = await _person_called(session, runtime, form.text("owner"))
+        body = validated(IdentityCreate, values)
+        made = await create_identity(session, caller, body, runtime.clock, request.state.request_id)
+    if attempt.problems:
+        empty = DraftContent()
+        return await _show_who(request, sent.viewer, session, runtime, None, empty, sent, attempt.problems)
+    return redirect(f"{NEW}?identity_id={format_id(IDENTITY, made.id)}")
+
+
+@router.get(NEW + "/{draft_id}/who", operation_id="page_token_who")
+async def show_who(
+    request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """The first step again."""
+    draft, content = await step_of(session, viewer, draft_id)
+    return await _show_who(request, viewer, session, runtime, draft, content)
+
+
+@router.post(NEW + "/{draft_id}/who", operation_id="page_keep_who")
+async def keep_who(
+    request: Request, draft_id: TokenDraftId, sent: Chosen, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """The first step, once more."""
+    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
+    async with attempted(session) as attempt:
+        await save_draft(session, draft, _who_and_why(sent, content))
+    if attempt.problems:
+        return await _show_who(request, sent.viewer, session, runtime, draft, content, sent, attempt.problems)
+    return redirect(draft_path(draft, "/tools"))
+
+
+@router.get(NEW + "/{draft_id}/tools", operation_id="page_token_tools")
+async def show_tools(
+    request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, snapshot: CurrentSnapshot
+) -> Response:
+    """Servers to choose from: what the identity's grants reach, or what a grant would."""
+    draft, content = await step_of(session, viewer, draft_id)
+    if content.identity_id is None:
+        return redirect(draft_path(draft, "/who"))
+    asked, scenes = request.query_params, Scenes(session, snapshot)
+    identity, may_grant = await find_identity(session, content.identity_id), viewer.may("grants.write")
+    q, after, which = _text(request, "q"), _text(request, "after"), asked.get("which", "")
+    if which not in ("granted", "all"):
+        granted = await offers_to(session, scenes, identity.id, grantable=False, limit=1)
+        which = "all" if may_grant and not granted.servers else "granted"
+    grantable = may_grant and which == "all"
+    offers = await offers_to(
+        session, scenes, identity.id, grantable=grantable, q=q, after=after, limit=SERVERS_A_PAGE
+    )
+    here = {"which": "all" if grantable else "granted", "q": q}
+    return page(
+        request, "tokens/tools.html", viewer=viewer, draft=draft, content=content, path_of=draft_path(draft),
+        identity=identity, who=_name_of(identity), offers=offers, prospect=await prospect_of(session, scenes, content),
+        grantable=grantable, may_grant=may_grant, q=q, here=here, after=after,
+        more=_more(request, {**here, "after": offers.following or ""}) if offers.following else None,
+        first=_more(request, here) if after else None,
+    )  # fmt: skip
+
+
+@router.post(NEW + "/{draft_id}/tools/choose", operation_id="page_choose_server")
+async def choose_server(draft_id: TokenDraftId, sent: Chosen, session: Session) -> Response:
+    """All tools of a server, those that read, or none of it any more."""
+    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
+    server_id, mode = _server_id(sent.form.text("server_id")), sent.form.text("mode")
+    if mode == "none":
+        content = content.without_server(server_id)
+    elif mode in ("read", "all"):
+        content = content.with_server(_choice(sent, server_id, mode))
+    else:
+        raise Malformed("The form cannot be read: choose some of the tools.")
+    await save_draft(session, draft, content)
+    return redirect(f"{draft_path(draft, '/tools')}?{urlencode(_place(sent))}")
+
+
+@router.get(NEW + "/{draft_id}/tools/{server_id}", operation_id="page_pick_tools")
+async def pick_tools(
+    request: Request,
+    draft_id: TokenDraftId,
+    server_id: ServerId,
+    viewer: Issuer,
+    session: Session,
+    snapshot: CurrentSnapshot,
+) -> Response:
+    """The tools of one server, to choose some."""
+    draft, content = await step_of(session, viewer, draft_id)
+    if content.identity_id is None:
+        return redirect(draft_path(draft, "/who"))
+    grantable = viewer.may("grants.write") and request.query_params.get("which") == "all"
+    scenes = Scenes(session, snapshot)
+    offer = await _offer(session, scenes, content.identity_id, server_id, grantable=grantable)
+    chosen, q = content.of_server(server_id), _text(request, "q")
+    names = _names(chosen, offer)
+    matching = [tool for tool in offer.tools if q.lower() in tool.name.lower()]
+    return page(
+        request, "tokens/pick.html", viewer=viewer, path_of=draft_path(draft), server=offer, q=q, names=names,
+        tools=matching[:TOOLS_SHOWN], hidden=max(0, len(matching) - TOOLS_SHOWN), grantable=grantable,
+        who=_name_of(await find_identity(session, content.identity_id)),
+    )  # fmt: skip
+
+
+@router.post(NEW + "/{draft_id}/tools/{server_id}", operation_id="page_keep_tools")
+async def keep_tools(
+    draft_id: TokenDraftId, server_id: ServerId, sent: Chosen, session: Session, snapshot: CurrentSnapshot
+) -> Response:
+    """What was ticked of the tools that were shown; the others stay as they were chosen."""
+    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
+    if content.identity_id is None:
+        return redirect(draft_path(draft, "/who"))
+    form, which = sent.form, _place(sent)["which"]
+    scenes, grantable = Scenes(session, snapshot), which == "all" and sent.viewer.may("grants.write")
+    offer = await _offer(session, scenes, content.identity_id, server_id, grantable=grantable)
+    shown, ticked = set(form.texts("shown")), set(form.texts("tool"))
+    names = (_names(content.of_server(server_id), offer) - shown) | ticked
+    kept = [tool.name for tool in offer.tools if tool.name in names]
+    chosen = _choice(sent, server_id, "names", kept)
+    content = content.with_server(chosen) if kept else content.without_server(server_id)
+    await save_draft(session, draft, content)
+    if form.text("do") == "done":
+        return redirect(draft_path(draft, f"/tools?which={which}"))
+    again = urlencode({"which": which, "q": form.text("q")})
+    return redirect(f"{draft_path(draft)}/tools/{format_id('srv', server_id)}?{again}")
+
+
+async def _show_who(
+    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, draft: TokenDraft | None,
+    content: DraftContent, sent: Submission | None = None, problems: Problems | None = None,
+) -> Response:  # fmt: skip
+    asked = request.query_params
+    given = (sent.form.text("identity_id") if sent else "") or asked.get("identity_id", "")
+    identity = await _identity_of(session, given, content)
+    if asked.get("change"):
+        identity = None
+    query = read_query(IdentityQuery, request, limit=PEOPLE_A_PAGE, status=["active"])
+    found = None if identity else await identities.list_identities(query, session, runtime)
+    people = found.items if found else []
+    owners = await names_of(session, [one.owner_id for one in people])
+    return page(
+        request, "tokens/who.html", viewer=viewer, status=problems.status if problems else 200,
+        path_of=draft_path(draft, "/who") if draft else NEW, draft=draft, content=content, identity=identity,
+        who=_name_of(identity) if identity else "", people=people, owners=owners, q=query.q or "",
+        more=bool(found and found.next_cursor), problems=problems or Problems(),
+        typed=sent.form if sent else None,
+        owner=identity and (await names_of(session, [identity.owner_id])).get(identity.owner_id),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+async def _identity_of(session: AsyncSession, given: str, content: DraftContent) -> Identity | None:
+    if given:
+        try:
+            return await find_identity(session, parse_id(IDENTITY, given))
+        except ValueError:
+            raise NotFound("There is no such identity.") from None
+    return None if content.identity_id is None else await find_identity(session, content.identity_id)
+
+
+def _who_and_why(sent: Submission, content: DraftContent) -> DraftContent:
+    """Raises ``Invalid`` where the name is missing, and ``Malformed``."""
+    named = validated(_Named, {"name": sent.form.text("name")})
+    changed = {"identity_id": sent.form.text("identity_id"), "name": named.name}
+    return validated(DraftContent, content.model_dump() | changed)
+
+
+async def _person_called(session: AsyncSession, runtime: Runtime, user_name: str) -> UUID | None:
+    query = IdentityQuery(user_name=[user_name], kind=["person"], status=["active"])
+    found = (await identities.list_identities(query, session, runtime)).items
+    return found[0].id if found else None
+
+
+async def _offer(
+    session: AsyncSession, scenes: Scenes, identity_id: UUID, server_id: UUID, *, grantable: bool
+) -> OfferedServer:
+    offers = await offers_to(session, scenes, identity_id, grantable=grantable, server_ids=[server_id])
+    if not offers.servers:
+        raise NotFound("There is no such server, or nothing of it can be chosen.")
+    return offers.servers[0]
+
+
+def _names(chosen: DraftServer | None, offer: OfferedServer) -> set[str]:
+    """The tools that are chosen of a server, by name, however they were."""
+    if chosen is None:
+        return set()
+    if chosen.mode == "names":
+        return set(chosen.names)
+    return {tool.name for tool in offer.tools if chosen.mode == "all" or tool.risk == "read"}
+
+
+def _choice(sent: Submission, server_id: UUID, mode: str, names: list[str] | None = None) -> DraftServer:
+    # Whether they may make the grant is asked when it is made.
+    grant = _place(sent)["which"] == "all"
+    values = {"server_id": server_id, "mode": mode, "names": names or [], "grant": grant}
+    return validated(DraftServer, values)
+
+
+def _place(sent: Submission) -> dict[str, str]:
+    """Where in the list of servers a choice was made, to go on from there."""
+    which = "all" if sent.form.text("which") == "all" else "granted"
+    return {"which": which, "q": sent.form.text("q"), "after": sent.form.text("after")}
+
+
+def _server_id(text: str) -> UUID:
+    try:
+        return parse_id("srv", text)
+    except ValueError:
+        raise Malformed("The form cannot be read: it names no server.") from None
+
+
+def _text(request: Request, name: str) -> str:
+    text = request.query_params.get(name, "").strip()
+    if len(text) > 500 or "\x00" in text:
+        raise Malformed("The address asks for something that this page cannot read.")
+    return text
+
+
+def _more(request: Request, asked: dict[str, str]) -> str:
+    return f"{request.url.path}?{urlencode(asked)}"
+
+
+def _name_of(identity: Identity) -> str:
+    return identity.display_name or identity.user_name

@@ -1,0 +1,273 @@
+"""Issuing a token, the last steps: how long and from where, the summary, and the secret, once."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.console import CurrentConsole
+from app.adapters.console.forms import Form, Problems, attempted, validated
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.grant_words import words_of_right
+from app.adapters.console.pages.issuing import NEW, Chosen, Issuer, draft_path, step_of
+from app.adapters.console.signed_in import Viewer, signed_in
+from app.domain.errors import Invalid
+from app.domain.risk import Risk
+from app.features.access.issuing import Prospect, grants_for, issue_draft, prospect_of
+from app.features.access.offers import OfferedTool
+from app.features.access.routes import CurrentSnapshot
+from app.features.access.scenes import Scenes
+from app.features.audit.first_use import first_use
+from app.features.audit.names import names_of
+from app.features.identities.service import find_identity
+from app.features.tokens.connect import connect_settings
+from app.features.tokens.drafts import DraftContent, read_draft, save_draft
+from app.features.tokens.issue import Issued
+from app.features.tokens.models import TokenDraft
+from app.features.tokens.pickup_schemas import PickupView
+from app.features.tokens.routes import show_token
+from app.kit.authorization import Caller, Permission
+from app.kit.database import Session
+from app.kit.ids import TOKEN, TokenDraftId, TokenId, format_id
+from app.kit.live import News, live_event
+from app.kit.runtime import CurrentRuntime, Runtime
+from app.kit.selectors import reaches_by_default
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+PRESETS = (1, 7, 30, 90)
+"""For how many days a token may last by one click; those that the configuration allows are offered."""
+USUAL = 30
+_PARTS = ("resources", "prompts")
+_RISKS = ((Risk.READ, "only read"), (Risk.WRITE, "write"), (Risk.UNKNOWN, "of unknown risk"))
+
+
+@router.get(NEW + "/{draft_id}", operation_id="page_token_draft")
+async def show_draft(request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session) -> Response:
+    """The first step that is not done; of a token that was issued, that it was."""
+    draft, content = await read_draft(session, viewer.caller, draft_id)
+    if draft.token_id is not None:
+        return await _issued_already(request, viewer, session, draft)
+    return redirect(draft_path(draft, _missing(content) or "/summary"))
+
+
+@router.get(NEW + "/{draft_id}/limits", operation_id="page_token_limits")
+async def show_limits(
+    request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Until when, from where, and how the secret gets to whom it is for."""
+    draft, content = await step_of(session, viewer, draft_id)
+    if _missing(content) in ("/who", "/tools"):
+        return redirect(draft_path(draft, _missing(content)))
+    return await _show_limits(request, viewer, session, runtime, draft, content)
+
+
+@router.post(NEW + "/{draft_id}/limits", operation_id="page_keep_limits")
+async def keep_limits(
+    request: Request, draft_id: TokenDraftId, sent: Chosen, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """The limits that were chosen."""
+    draft, content = await step_of(session, sent.viewer, draft_id, hold=True)
+    async with attempted(session) as attempt:
+        changed = {
+            "lasts": sent.form.text("lasts"),
+            "expires_at": _end_of(sent.form, runtime),
+            "ip_allow": sent.form.raw("ip_allow").split(),
+            "delivery": sent.form.text("delivery"),
+        }
+        await save_draft(session, draft, validated(DraftContent, content.model_dump() | changed))
+    if attempt.problems:
+        return await _show_limits(
+            request, sent.viewer, session, runtime, draft, content, sent.form, attempt.problems
+        )
+    return redirect(draft_path(draft, "/summary"))
+
+
+@router.get(NEW + "/{draft_id}/summary", operation_id="page_token_summary")
+async def show_summary(
+    request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, snapshot: CurrentSnapshot
+) -> Response:
+    """What is about to be issued, in sentences."""
+    draft, content = await step_of(session, viewer, draft_id)
+    missing = _missing(content)
+    if missing:
+        return redirect(draft_path(draft, missing))
+    return await _show_summary(request, viewer, session, Scenes(session, snapshot), draft, content)
+
+
+@router.get(
+    NEW + "/{draft_id}/issue",
+    operation_id="page_token_issued",
+    dependencies=[signed_in(Permission.TOKENS_ISSUE)],
+)
+async def show_issued(draft_id: TokenDraftId) -> Response:
+    """The secret has no address: whoever comes here by one is told how far the draft is."""
+    return redirect(f"{NEW}/{format_id('drf', draft_id)}")
+
+
+@router.post(NEW + "/{draft_id}/issue", operation_id="page_issue_token")
+async def issue(
+    request: Request, draft_id: TokenDraftId, sent: Chosen, session: Session, runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> Response:  # fmt: skip
+    """Issue the token. The secret is in this answer and nowhere else: a repeat is told that it was issued."""
+    draft, content = await read_draft(session, sent.viewer.caller, draft_id, hold=True)
+    if draft.token_id is not None:
+        return await _issued_already(request, sent.viewer, session, draft)
+    scenes, confirmed = Scenes(session, snapshot), sent.form.text("mark")
+    async with attempted(session) as attempt:
+        issued = await issue_draft(
+            session, runtime, scenes, sent.viewer.caller, draft, content, confirmed, request.state.request_id
+        )
+    if attempt.problems:
+        return await _show_summary(request, sent.viewer, session, scenes, draft, content, attempt.problems)
+    return await _show_secret(request, sent.viewer, session, runtime, issued)
+
+
+@router.get("/console/tokens/{token_id}/first-use/live", operation_id="page_first_use")
+async def watch_first_use(
+    request: Request,
+    token_id: TokenId,
+    viewer: Annotated[Viewer, signed_in(Permission.TOKENS_READ)],
+    session: Session,
+    runtime: CurrentRuntime,
+    console: CurrentConsole,
+) -> Response:
+    """Tells how far the first use of a token came, until a call was allowed."""
+    await show_token(session, token_id)
+    told: Any = "nothing"
+
+    async def look(session: AsyncSession, caller: Caller) -> News:  # noqa: ARG001 - tokens.read sees all
+        nonlocal told
+        found = await first_use(session, token_id)
+        if found == told:
+            return News()
+        told = found
+        is_last = found is not None and found.kind == "called"
+        light = page(
+            request, "tokens/light.html", viewer=viewer, use=found, token_id=format_id(TOKEN, token_id)
+        )
+        events = [live_event(bytes(light.body).decode())]
+        if is_last:
+            events.append(live_event("", name="done"))
+        return News(events, is_last=is_last)
+
+    return runtime.live.stream(request, viewer.caller, Permission.TOKENS_READ, console.authenticate, look)
+
+
+def _missing(content: DraftContent) -> str:
+    """The first step that is not done yet; empty when all are."""
+    if content.identity_id is None or not content.name:
+        return "/who"
+    if not content.servers:
+        return "/tools"
+    return "" if content.expires_at is not None else "/limits"
+
+
+def _end_of(form: Form, runtime: Runtime) -> datetime:
+    """When the token ends. Raises ``Invalid``."""
+    now, lasts = runtime.clock(), form.text("lasts")
+    latest = now + runtime.max_token_ttl
+    if lasts == "date":
+        try:
+            end = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
+        except ValueError:
+            raise Invalid.field("/expires_at", "date", "Choose a date.") from None
+    elif lasts.isascii() and lasts.isdigit() and int(lasts) in PRESETS:
+        end = (now + timedelta(days=int(lasts))).replace(second=0, microsecond=0)
+    else:
+        raise Invalid.field("/expires_at", "missing", "Choose until when it lasts: no token lasts for ever.")
+    if end <= now:
+        raise Invalid.field("/expires_at", "in_the_past", "That day is over: choose a later one.")
+    if end > latest:
+        # The last day counts, though not to its end.
+        if end.date() > latest.date():
+            raise Invalid.field(
+                "/expires_at", "too_late", f"That is too long: choose {latest:%-d %b %Y} at the latest."
+            )
+        end = latest.replace(second=0, microsecond=0)
+    return end
+
+
+async def _show_limits(
+    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, draft: TokenDraft,
+    content: DraftContent, form: Form | None = None, problems: Problems | None = None,
+) -> Response:  # fmt: skip
+    assert content.identity_id is not None  # noqa: S101  # That step is done.
+    now, longest = runtime.clock(), runtime.max_token_ttl
+    presets = [(days, now + timedelta(days=days)) for days in PRESETS if timedelta(days=days) <= longest]
+    usual = content.lasts or (str(USUAL) if timedelta(days=USUAL) <= longest else "")
+    identity = await find_identity(session, content.identity_id)
+    recipient = identity.owner_id or identity.id
+    return page(
+        request, "tokens/limits.html", viewer=viewer, status=problems.status if problems else 200,
+        problems=problems or Problems(), path_of=draft_path(draft), content=content, presets=presets,
+        lasts=form.text("lasts") if form else usual or (str(presets[-1][0]) if presets else "date"),
+        date=form.text("date") if form else (f"{content.expires_at:%Y-%m-%d}" if content.expires_at else ""),
+        ip_allow=form.raw("ip_allow") if form else "\n".join(content.ip_allow),
+        delivery=form.text("delivery") if form else content.delivery,
+        soonest=now.date(), latest=now + longest, days=longest.days,
+        who=identity.display_name or identity.user_name,
+        recipient=(await names_of(session, [recipient])).get(recipient, "its owner"),
+        pickup_hours=int(runtime.pickup_ttl.total_seconds() // 3600),
+    )  # fmt: skip
+
+
+async def _show_summary(
+    request: Request, viewer: Viewer, session: AsyncSession, scenes: Scenes, draft: TokenDraft,
+    content: DraftContent, problems: Problems | None = None,
+) -> Response:  # fmt: skip
+    assert content.identity_id is not None  # noqa: S101  # That step is done.
+    identity = await find_identity(session, content.identity_id)
+    prospect = await prospect_of(session, scenes, content)
+    tools = [tool for server in prospect.servers for tool in server.tools]
+    recipient = identity.owner_id or identity.id
+    return page(
+        request, "tokens/summary.html", viewer=viewer, status=problems.status if problems else 200,
+        problems=problems or Problems(), path_of=draft_path(draft), content=content, prospect=prospect,
+        identity=identity, who=identity.display_name or identity.user_name,
+        grants=_words_of_grants(content, prospect), kinds=_kinds(tools),
+        recipient=(await names_of(session, [recipient])).get(recipient, "its owner"),
+        total=len(tools), reached=sum(1 for one in prospect.servers if one.slug and one.tools),
+        destructive=sum(tool.risk is Risk.DESTRUCTIVE for tool in tools),
+        asked=sum(tool.needs_approval for tool in tools),
+    )  # fmt: skip
+
+
+def _words_of_grants(content: DraftContent, prospect: Prospect) -> list[str]:
+    """What each grant that is made with the token lets the identity use."""
+    slugs = {one.chosen.server_id: one.slug or "a server" for one in prospect.servers}
+    made = grants_for(content, prospect.needing)
+    return [
+        words_of_right(one.model_copy(update=dict.fromkeys(_PARTS, reaches_by_default(one.tools))), slugs)
+        for one in made
+    ]
+
+
+def _kinds(tools: Sequence[OfferedTool]) -> list[str]:
+    """How many of the tools are of each risk but the worst, which is said by itself."""
+    counts = [(sum(tool.risk is risk for tool in tools), words) for risk, words in _RISKS]
+    return [f"{count} {words}" for count, words in counts if count]
+
+
+async def _show_secret(
+    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, issued: Issued
+) -> Response:
+    identity = await find_identity(session, issued.token.identity_id)
+    pickup = None if issued.pickup is None else PickupView.from_reading(issued.pickup, runtime.public_url)
+    names = await names_of(session, [] if pickup is None else [pickup.recipient_id])
+    return page(
+        request, "tokens/secret.html", viewer=viewer, token=issued.token, secret=issued.secret, pickup=pickup,
+        who=identity.display_name or identity.user_name, recipient=next(iter(names.values()), ""),
+        connect=connect_settings(runtime.public_url), rotated=False, use=None,
+    )  # fmt: skip
+
+
+async def _issued_already(
+    request: Request, viewer: Viewer, session: AsyncSession, draft: TokenDraft
+) -> Response:
+    assert draft.token_id is not None  # noqa: S101  # Whoever calls has looked.
+    token = await show_token(session, draft.token_id)
+    return page(request, "tokens/issued_already.html", viewer=viewer, token=token, status=409)

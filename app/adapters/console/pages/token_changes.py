@@ -1,0 +1,268 @@
+"""What is done to a token that is there: a new secret, less reach, its end, and links by which it is picked up."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import AsShown, Attempt, Problems, attempted, validated
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.grant_words import words_of_right
+from app.adapters.console.pages.issuing import Chosen, Issuer
+from app.adapters.console.pages.tokens import LIST, servers_of
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.domain.errors import Invalid, Malformed
+from app.features.audit.names import names_of
+from app.features.identities.service import find_identity
+from app.features.tokens import repository
+from app.features.tokens.connect import connect_settings
+from app.features.tokens.narrow import narrow_token
+from app.features.tokens.pickup_schemas import PickupCreate
+from app.features.tokens.pickups import cancel_pickup, create_pickup
+from app.features.tokens.rotate import rotate_token
+from app.features.tokens.routes import revoke_one, show_token
+from app.features.tokens.schemas import TokenRevoke, TokenRotate, TokenUpdate, TokenView
+from app.kit.authorization import Permission
+from app.kit.database import Session
+from app.kit.etags import Precondition
+from app.kit.ids import TOKEN, PickupId, TokenId, format_id
+from app.kit.runtime import CurrentRuntime
+from app.kit.selectors import (
+    AllToolsModel,
+    GrantsScopeModel,
+    ScopeEntryModel,
+    ToolsByNamesModel,
+    ToolsByRiskModel,
+)
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+OVERLAPS = ((0, "At once"), (3600, "After an hour"), (86_400, "After a day"))
+_MOST_NAMED = 10
+CanRevoke = Annotated[Viewer, signed_in(Permission.TOKENS_REVOKE)]
+
+
+@router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")
+async def ask_rotate(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+    """A new secret, and until when those so far work."""
+    return await _ask(request, viewer, session, token_id, "tokens/rotate.html", overlaps=OVERLAPS)
+
+
+@router.post(LIST + "/{token_id}/rotate", operation_id="page_rotate_token")
+async def rotate(
+    request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """The new secret is in this answer and nowhere else."""
+    async with attempted(session) as attempt:
+        overlap = validated(TokenRotate, {"overlap_s": _seconds(sent)}).overlap_s
+        secret = await rotate_token(
+            session, runtime, sent.viewer.caller, token_id, timedelta(seconds=overlap), AsShown.by(sent.form),
+            request.state.request_id,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _ask(
+            request, sent.viewer, session, token_id, "tokens/rotate.html", attempt, overlaps=OVERLAPS
+        )
+    return page(
+        request, "tokens/secret.html", viewer=sent.viewer, token=await show_token(session, token_id), secret=secret,
+        pickup=None, recipient="", connect=connect_settings(runtime.public_url), rotated=True, use=None,
+    )  # fmt: skip
+
+
+@router.get(LIST + "/{token_id}/narrow", operation_id="page_ask_narrow")
+async def ask_narrow(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+    """Another name, less reach, an earlier end."""
+    return await _ask_narrow(request, viewer, session, token_id)
+
+
+@router.post(LIST + "/{token_id}/narrow", operation_id="page_narrow_token")
+async def narrow(request: Request, token_id: TokenId, sent: Chosen, session: Session) -> Response:
+    """Narrow it, for the calls to come."""
+    token = await show_token(session, token_id)
+    async with attempted(session) as attempt:
+        body = validated(TokenUpdate, _changes(sent, token))
+        await narrow_token(
+            session, sent.viewer.caller, token_id, body, AsShown.by(sent.form), request.state.request_id
+        )
+    if attempt.problems:
+        return await _ask_narrow(request, sent.viewer, session, token_id, attempt, sent)
+    return redirect(_path(token_id, "?done=narrowed"))
+
+
+@router.get(LIST + "/{token_id}/revoke", operation_id="page_ask_revoke")
+async def ask_revoke(request: Request, token_id: TokenId, viewer: CanRevoke, session: Session) -> Response:
+    """What would end."""
+    return await _ask_revoke(request, viewer, session, token_id)
+
+
+@router.post(LIST + "/{token_id}/revoke", operation_id="page_revoke_token")
+async def revoke(
+    request: Request,
+    token_id: TokenId,
+    sent: Annotated[Submission, submitted(Permission.TOKENS_REVOKE)],
+    session: Session,
+) -> Response:
+    """End it, and what was attenuated from it."""
+    async with attempted(session) as attempt:
+        body = validated(TokenRevoke, {"reason": sent.form.text("reason")})
+        await revoke_one(
+            session, sent.viewer.caller, token_id, body, AsShown.by(sent.form),
+            dry_run=False, request_id=request.state.request_id,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _ask_revoke(
+            request, sent.viewer, session, token_id, attempt, reason=sent.form.text("reason")
+        )
+    return redirect(_path(token_id, "?done=revoked"))
+
+
+@router.get(LIST + "/{token_id}/pickup", operation_id="page_ask_pickup")
+async def ask_pickup(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
+    """A link by which a new secret is picked up."""
+    return await _ask(request, viewer, session, token_id, "tokens/pickup.html", overlaps=OVERLAPS)
+
+
+@router.post(LIST + "/{token_id}/pickup", operation_id="page_make_pickup")
+async def make_pickup(
+    request: Request, token_id: TokenId, sent: Chosen, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Make the link; one that waits is cancelled by it."""
+    async with attempted(session) as attempt:
+        overlap = validated(PickupCreate, {"overlap_s": _seconds(sent)}).overlap_s
+        await create_pickup(
+            session, sent.viewer.caller, token_id,
+            overlap_s=overlap, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
+        )  # fmt: skip
+    if attempt.problems:
+        return await _ask(
+            request, sent.viewer, session, token_id, "tokens/pickup.html", attempt, overlaps=OVERLAPS
+        )
+    return redirect(_path(token_id, "?done=linked"))
+
+
+@router.post(LIST + "/{token_id}/pickups/{pickup_id}/cancel", operation_id="page_cancel_pickup")
+async def cancel(
+    request: Request, token_id: TokenId, pickup_id: PickupId, sent: Chosen, session: Session
+) -> Response:
+    """Take a link back that waits."""
+    await cancel_pickup(
+        session, sent.viewer.caller, token_id, pickup_id, AsShown.by(sent.form), request.state.request_id
+    )
+    return redirect(_path(token_id, "?done=cancelled"))
+
+
+async def _ask(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, name: str,
+    attempt: Attempt | None = None, **values: Any,
+) -> Response:  # fmt: skip
+    token = await show_token(session, token_id)
+    identity = await find_identity(session, token.identity_id)
+    recipient = identity.owner_id or identity.id
+    problems = attempt.problems if attempt else Problems()
+    return page(
+        request, name, viewer=viewer, status=problems.status, problems=problems, token=token,
+        who=identity.display_name or identity.user_name,
+        recipient=(await names_of(session, [recipient])).get(recipient, "its owner"), **values,
+    )  # fmt: skip
+
+
+async def _ask_narrow(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, attempt: Attempt | None = None,
+    sent: Submission | None = None,
+) -> Response:  # fmt: skip
+    token = await show_token(session, token_id)
+    names = await names_of(session, servers_of(token.scope))
+    scope = token.scope
+    lines = [] if isinstance(scope, GrantsScopeModel) else [_line(entry, names) for entry in scope.entries]
+    form = sent and sent.form
+    return await _ask(
+        request, viewer, session, token_id, "tokens/narrow.html", attempt, typed=form, entries=lines
+    )
+
+
+def _line(entry: ScopeEntryModel, names: dict[UUID, str]) -> dict[str, Any]:
+    """A line of a scope, with what can be done to it."""
+    tools = entry.tools.names if isinstance(entry.tools, ToolsByNamesModel) else []
+    return {
+        "words": words_of_right(entry, names),
+        "names": tools,
+        "can_read_only": can_read_only(entry),
+    }
+
+
+async def _ask_revoke(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, attempt: Attempt | None = None,
+    *, reason: str = "",
+) -> Response:  # fmt: skip
+    nothing = Precondition(None)
+    preview = await revoke_one(
+        session, viewer.caller, token_id, TokenRevoke(reason="-"), nothing,
+        dry_run=True, request_id=request.state.request_id,
+    )  # fmt: skip
+    below = [id for id in preview.revoked.tokens if id != token_id]
+    named = await repository.find_readings(session, below[:_MOST_NAMED])
+    return await _ask(
+        request, viewer, session, token_id, "tokens/revoke.html", attempt, reason=reason, below=below,
+        named=[one.row for one in named.values()], in_flight=preview.revoked.in_flight,
+    )  # fmt: skip
+
+
+def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
+    """What a form asks to change of a token. Raises ``Invalid``."""
+    form, changes = sent.form, dict[str, Any]()
+    if form.text("name") != token.name:
+        changes["name"] = form.text("name")
+    if form.text("date"):
+        try:
+            changes["expires_at"] = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
+        except ValueError:
+            raise Invalid.field("/expires_at", "date", "Choose a date.") from None
+    if isinstance(token.scope, GrantsScopeModel):
+        if form.text("entry-0") == "read":
+            everywhere = {"servers": {"kind": "all"}, "tools": {"kind": "risk", "risk": ["read"]}}
+            changes["scope"] = {"kind": "listed", "entries": [everywhere]}
+        return changes
+    entries = [_narrowed(sent, place, entry) for place, entry in enumerate(token.scope.entries)]
+    kept = [entry for entry in entries if entry is not None]
+    if kept != token.scope.entries:
+        changes["scope"] = {"kind": "listed", "entries": [entry.model_dump(mode="json") for entry in kept]}
+    return changes
+
+
+def _narrowed(sent: Submission, place: int, entry: ScopeEntryModel) -> ScopeEntryModel | None:
+    """A line of a scope as the form leaves it; ``None`` when it goes."""
+    asked = sent.form.text(f"entry-{place}", "keep")
+    if asked == "drop":
+        return None
+    if isinstance(entry.tools, ToolsByNamesModel):
+        ticked = set(sent.form.texts(f"tool-{place}"))
+        names = [name for name in entry.tools.names if name in ticked]
+        if not names:
+            return None
+        return entry.model_copy(update={"tools": ToolsByNamesModel(kind="names", names=names)})
+    if asked == "read" and can_read_only(entry):
+        reading = ToolsByRiskModel.model_validate({"kind": "risk", "risk": ["read"]})
+        return entry.model_copy(update={"tools": reading, "resources": False, "prompts": False})
+    return entry
+
+
+def can_read_only(entry: ScopeEntryModel) -> bool:
+    """Whether a line can be narrowed to the tools that read."""
+    if isinstance(entry.tools, AllToolsModel):
+        return True
+    return (
+        isinstance(entry.tools, ToolsByRiskModel) and "read" in entry.tools.risk and len(entry.tools.risk) > 1
+    )
+
+
+def _seconds(sent: Submission) -> int:
+    text = sent.form.text("overlap_s")
+    if text not in {str(seconds) for seconds, _ in OVERLAPS}:
+        raise Malformed("The form cannot be read: choose until when the secrets so far work.")
+    return int(text)
+
+
+def _path(token_id: UUID, more: str = "") -> str:
+    return f"{LIST}/{format_id(TOKEN, token_id)}{more}"
