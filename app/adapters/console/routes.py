@@ -3,17 +3,57 @@
 from fastapi import APIRouter
 
 from app.adapters.console import approval_routes, sign_in_routes
-from app.adapters.console.pages import connection, explain, home, identities, identity, looks
+from app.adapters.console.pages import (
+    connection,
+    credential_changes,
+    explain,
+    grant_forms,
+    grant_stale,
+    grants,
+    home,
+    identities,
+    identity,
+    issuing,
+    issuing_end,
+    looks,
+    my_access,
+    pickups,
+    server_changes,
+    server_forms,
+    servers,
+    token_changes,
+    tokens,
+    tool_changes,
+    tools,
+)
 
 router = APIRouter()
 for _room in (
     sign_in_routes,
     approval_routes,
     home,
+    my_access,
+    pickups,
     connection,
     explain,
     identities,
     identity,
+    # Before the page of one server, which its fixed addresses would otherwise name.
+    server_forms,
+    servers,
+    server_changes,
+    credential_changes,
+    tools,
+    tool_changes,
+    # Before the page of one token, for the same reason.
+    issuing,
+    issuing_end,
+    tokens,
+    token_changes,
+    # Before the page of one grant, as above.
+    grant_forms,
+    grant_stale,
+    grants,
     looks,
 ):
     router.include_router(_room.router)

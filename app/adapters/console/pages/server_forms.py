@@ -1,0 +1,247 @@
+"""Registering a server, and changing one: what is typed, as the API's own models take it."""
+
+import re
+import unicodedata
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import Form, Problems, attempted, validated
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.credentials import KINDS, OF_HTTP, read_credential
+from app.adapters.console.pages.server_changes import Change, Writer, locked
+from app.adapters.console.pages.server_words import LIST, path_of
+from app.adapters.console.signed_in import Submission, Viewer
+from app.domain.errors import Invalid
+from app.features.audit.names import names_of
+from app.features.groups import routes as groups
+from app.features.groups.schemas import GroupQuery
+from app.features.servers import service
+from app.features.servers.credentials import put_credential
+from app.features.servers.models import Server
+from app.features.servers.places import PlaceRules
+from app.features.servers.schemas import ServerCreate, ServerPatch
+from app.features.tools.sync import sync_server
+from app.kit.database import Session, commit
+from app.kit.ids import ServerId
+from app.kit.runtime import CurrentRuntime, Runtime
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_LONGEST_SLUG = 63
+_SUGGESTED = 100
+
+
+@router.get(f"{LIST}/new", operation_id="page_new_server")
+async def new(request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime) -> Response:
+    """The form that registers a server."""
+    return await _form(request, session, runtime, viewer, _typed(Form()))
+
+
+@router.post(f"{LIST}/new/register", operation_id="page_register_server")
+async def register(
+    submission: Change, session: Session, runtime: CurrentRuntime, request: Request
+) -> Response:
+    """Register it and read its tools at once. A sync that fails leaves the server, and its page says why."""
+    async with attempted(session) as attempt:
+        row = await _create(session, runtime, submission, request.state.request_id)
+    if attempt.problems:
+        typed = _typed(submission.form)
+        return await _form(request, session, runtime, submission.viewer, typed, problems=attempt.problems)
+    await commit(session)
+    await sync_server(runtime, row.id, submission.viewer.caller, request_id=request.state.request_id)
+    return redirect(f"{path_of(row.id)}?done=registered")
+
+
+@router.get(f"{LIST}/{{server_id}}/edit", operation_id="page_edit_server")
+async def edit(
+    server_id: ServerId, request: Request, viewer: Writer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """The form that changes a server."""
+    row = await service.require(session, server_id)
+    return await _form(request, session, runtime, viewer, await _typed_of(session, row), server=row)
+
+
+@router.post(f"{LIST}/{{server_id}}/edit/save", operation_id="page_save_server")
+async def save(
+    server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
+) -> Response:
+    """Change what was changed in the form, if nobody changed the server meanwhile."""
+    async with attempted(session) as attempt:
+        row = await locked(session, submission, server_id)
+        patch = await _read_patch(session, runtime, submission, row)
+        await service.update(
+            session, _rules(runtime), row, patch, submission.viewer.caller, request.state.request_id
+        )
+    if attempt.problems:
+        row = await service.require(session, server_id)
+        typed = _typed(submission.form)
+        return await _form(
+            request, session, runtime, submission.viewer, typed, server=row, problems=attempt.problems
+        )
+    return redirect(f"{path_of(server_id)}?done=saved")
+
+
+async def _create(
+    session: AsyncSession, runtime: Runtime, submission: Submission, request_id: str | None
+) -> Server:
+    form, caller = submission.form, submission.viewer.caller
+    created = validated(ServerCreate, await _read_create(session, runtime, submission))
+    put = read_credential(form, created.env_names or []) if form.text("kind") else None
+    row = await service.create(session, _rules(runtime), created, caller, request_id)
+    if put is not None:
+        await put_credential(
+            session, runtime.sealer, runtime.outbound.policy, row, None, put, caller, request_id
+        )
+    return row
+
+
+async def _read_create(session: AsyncSession, runtime: Runtime, submission: Submission) -> dict[str, Any]:
+    form = submission.form
+    transport = form.text("transport") or "http"
+    name = form.text("name")
+    return {
+        "slug": form.text("slug") or slug_of(name),
+        "name": name or None,
+        "labels": _labels(form.raw("labels")),
+        "transport": transport,
+        **_place(form, transport),
+        **await _settings(session, runtime, submission),
+    }
+
+
+async def _read_patch(
+    session: AsyncSession, runtime: Runtime, submission: Submission, row: Server
+) -> ServerPatch:
+    """What differs from what the form showed: not all that a server can be is told in lines of text."""
+    form = submission.form
+    shown = await _typed_of(session, row)
+    values = {"name": form.text("name"), **_place(form, row.transport)}
+    if form.raw("labels") != shown["labels"]:
+        labels = _labels(form.raw("labels"))
+        values["labels"] = {**dict.fromkeys(row.labels), **labels}
+    if form.raw("args") == shown["args"]:
+        values.pop("args", None)
+    settings = await _settings(session, runtime, submission, known_group=shown["owner_group"])
+    return validated(ServerPatch, values | settings)
+
+
+def _place(form: Form, transport: str) -> dict[str, Any]:
+    if transport != "stdio":
+        return {"url": form.text("url")}
+    return {
+        "command": form.text("command"),
+        "args": _lines(form.raw("args")),
+        "env_names": form.text("env_names").split(),
+    }
+
+
+async def _settings(
+    session: AsyncSession, runtime: Runtime, submission: Submission, *, known_group: str = ""
+) -> dict[str, Any]:
+    form = submission.form
+    settings: dict[str, Any] = {
+        "description": form.raw("description").strip() or None,
+        "new_tools": form.text("new_tools") or "quarantine",
+        "keep_arguments": form.text("keep_arguments") or "off",
+        "requestable": form.flag("requestable"),
+    }
+    group = form.text("owner_group")
+    if group != known_group:
+        found = await _group_id(session, runtime, submission.viewer, group) if group else None
+        settings["owner_group_id"] = found
+    return settings
+
+
+async def _group_id(session: AsyncSession, runtime: Runtime, viewer: Viewer, name: str) -> Any:
+    query = validated(GroupQuery, {"name": [name], "limit": 1})
+    found = (await groups.list_groups(query, viewer.caller, session, runtime)).items
+    if not found:
+        raise Invalid.field("/owner_group_id", "unknown_group", "There is no group of this name.")
+    return found[0].id
+
+
+def slug_of(name: str) -> str:
+    """A slug for a server that was given none, made of its name; it can be empty."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:_LONGEST_SLUG].rstrip("-")
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.split("\n") if line]
+
+
+def _labels(text: str) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for line in _lines(text):
+        key, separator, value = line.partition("=")
+        if not separator or not key.strip() or key.strip() in labels:
+            raise Invalid.field(
+                "/labels", "odd_label", "Write each label once, on a line of its own: key=value."
+            )
+        labels[key.strip()] = value.strip()
+    return labels
+
+
+def _rules(runtime: Runtime) -> PlaceRules:
+    return PlaceRules(runtime.outbound.policy, runtime.commands)
+
+
+_FIELDS = (
+    *(
+        "name",
+        "slug",
+        "transport",
+        "url",
+        "command",
+        "env_names",
+        "owner_group",
+        "new_tools",
+        "keep_arguments",
+    ),
+    *("kind", "header_name", "token_url", "client_id", "auth_method", "scope", "resource", "audience"),
+)
+_AREAS = ("description", "labels", "args")
+
+
+def _typed(form: Form) -> dict[str, Any]:
+    """The fields as they were typed, but for secrets."""
+    typed: dict[str, Any] = {name: form.text(name) for name in _FIELDS}
+    typed |= {name: form.raw(name) for name in _AREAS}
+    return typed | {"requestable": form.flag("requestable"), "transport": typed["transport"] or "http"}
+
+
+async def _typed_of(session: AsyncSession, row: Server) -> dict[str, Any]:
+    """The fields of a server as they are."""
+    named: dict[str, Any] = row.model_dump()
+    names = await names_of(session, [row.owner_group_id])
+    return _typed(Form()) | {
+        **{name: named[name] or "" for name in ("name", "url", "command", "description")},
+        **{name: named[name] for name in ("transport", "new_tools", "keep_arguments", "requestable")},
+        "labels": "\n".join(f"{key}={value}" for key, value in sorted(row.labels.items())),
+        "args": "\n".join(row.args or []),
+        "env_names": " ".join(row.env_names or []),
+        "owner_group": next(iter(names.values()), ""),
+    }
+
+
+async def _form(
+    request: Request,
+    session: AsyncSession,
+    runtime: Runtime,
+    viewer: Viewer,
+    typed: dict[str, Any],
+    *,
+    server: Server | None = None,
+    problems: Problems | None = None,
+) -> Response:
+    query = GroupQuery(sort="name", limit=_SUGGESTED)
+    suggested = await groups.list_groups(query, viewer.caller, session, runtime)
+    return page(
+        request, "servers/form.html",
+        viewer=viewer, status=problems.status if problems else 200, typed=typed, server=server, problems=problems,
+        base=LIST if server is None else path_of(server.id), groups=[one.name for one in suggested.items],
+        kinds=[(kind, KINDS[kind]) for kind in OF_HTTP if kind != "none"],
+        runs_commands=bool(runtime.commands),
+    )  # fmt: skip
