@@ -8,7 +8,8 @@ class Case:
     """A page as somebody sees it.
 
     ``path`` names what is in the organisation as ``{notes}`` (see ``organisation.py``). ``who`` is ``alice``, who owns
-    everything, or ``bob``, who has no role. ``bare``: it is also looked at where there is nothing yet.
+    everything, or ``bob``, who has no role. ``bare``: it is also looked at where there is nothing yet. ``press`` is the
+    button of a form on it that is sent as it stands, and ``shows`` what stands there then.
     """
 
     name: str
@@ -16,6 +17,8 @@ class Case:
     who: str = "alice"
     status: int = 200
     bare: bool = False
+    press: str = ""
+    shows: str = "h1"
 
 
 CASES = (
@@ -29,6 +32,34 @@ CASES = (
     Case("explain-token", "/console/explain?token_id={odd_token}&server=billing&tool=delete_note"),
     Case("explain-nobody", "/console/explain?identity_id={away}&server=nowhere"),
     Case("test-token", "/console/tokens/{token}/check"),
+    Case("test-token-found", "/console/tokens/{token}/check", press="Test connection", shows="#found"),
+    Case(
+        "test-own-token-found",
+        "/console/my-access/tokens/{token}/check",
+        who="bob",
+        press="Test connection",
+        shows="#found",
+    ),
+    Case("pickup", "/console/pickups/{pickup}", who="bob"),
+    Case("my-access", "/console/my-access", who="bob"),
+    Case("my-access-ended", "/console/my-access?status=revoked", who="bob"),
+    Case("my-reach", "/console/my-access/reach", who="bob"),
+    Case("my-access-empty", "/console/my-access", bare=True),
+    Case("my-reach-empty", "/console/my-access/reach", bare=True),
+    Case("my-token", "/console/my-access/tokens/{token}", who="bob"),
+    Case("my-token-ended", "/console/my-access/tokens/{lost_token}?done=revoked", who="bob"),
+    Case("my-token-rotate", "/console/my-access/tokens/{token}/rotate", who="bob"),
+    Case(
+        "my-token-rotated",
+        "/console/my-access/tokens/{agent_token}/rotate",
+        who="bob",
+        press="Rotate",
+        shows="#secret",
+    ),
+    Case("my-token-revoke", "/console/my-access/tokens/{token}/revoke", who="bob"),
+    Case("pickup-taken", "/console/pickups/{pickup}", who="bob", press="Show the secret", shows="#secret"),
+    Case("pickup-spent", "/console/pickups/{pickup}", who="bob"),
+    Case("explain-unclear", "/console/explain?identity_id=nobody&server=billing", status=422),
     Case("test-own-token", "/console/my-access/tokens/{token}/check", who="bob"),
     Case("approvals", "/console/approvals", bare=True),
     Case("approval", "/console/approvals/{approval}"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi.routing import iter_route_contexts
 from playwright.async_api import Browser
+from playwright.async_api import Error as PlaywrightError
 from pydantic import SecretStr
 
 from app.main import Scopegate
@@ -88,12 +89,25 @@ async def look_at_all(
         await sign_in(eye.page, who)
         for case in (one for one in cases if one.who == who):
             response = await eye.go(service.url + case.path.format(**ids))
-            found += [f"{case.name}: {fault}" for fault in await eye.faults(response, case.status)]
+            faults = await _sent(eye, case) or await eye.faults(response, case.status)
+            found += [f"{case.name}: {fault}" for fault in faults]
             if _PICTURES:
                 path = Path(_PICTURES) / f"{prefix}{case.name}-{look.name}.png"
                 await eye.page.screenshot(path=path, full_page=True)
         await eye.context.close()
     return found
+
+
+async def _sent(eye: Eye, case: Case) -> list[str]:
+    """Send the form of the page, where there is one to be sent."""
+    if not case.press:
+        return []
+    try:
+        await eye.page.click(f"main button >> text={case.press}", timeout=10_000)
+        await eye.page.locator(case.shows).first.wait_for(timeout=20_000)
+    except PlaywrightError as error:
+        return [f"shows no {case.shows} after {case.press}: {error.message.splitlines()[0]}"]
+    return []
 
 
 @pytest.mark.slow
