@@ -1,0 +1,203 @@
+"""What a person without any role has here: their tokens and their agents', what they reach, and what waits for them."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import Problems, attempted, first_page, next_page, read_query, validated
+from app.adapters.console.menu import MY_ACCESS
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.pickups import words_about, words_about_each
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.features.access.routes import CurrentSnapshot, list_own_access
+from app.features.access.schemas import AccessQuery
+from app.features.tokens.connect import connect_settings
+from app.features.tokens.own import find_own_token, hold_own_token, person_of
+from app.features.tokens.own_routes import list_own_pickups, list_own_tokens
+from app.features.tokens.pickup_schemas import PickupQuery, PickupView
+from app.features.tokens.rotate import rotate_token
+from app.features.tokens.routes import revoke_one, show_token
+from app.features.tokens.schemas import (
+    RevocationView,
+    TokenQuery,
+    TokenRevoke,
+    TokenRotate,
+    TokenStatus,
+    TokenView,
+)
+from app.kit.authorization import Permission
+from app.kit.database import Session
+from app.kit.etags import Precondition
+from app.kit.ids import TOKEN, TokenId, format_id
+from app.kit.runtime import CurrentRuntime, Runtime
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+_TOKEN = f"{MY_ACCESS}/tokens/{{token_id}}"
+_SERVERS_A_PAGE = 10
+_DONE = {"revoked": "The token has ended: no call with it begins any more."}
+Reader = Annotated[Viewer, signed_in(Permission.SELF_READ)]
+Writer = Annotated[Submission, submitted(Permission.SELF_WRITE)]
+
+
+@router.get(MY_ACCESS, operation_id="page_my_access")
+async def show_own_tokens(
+    request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """One's own tokens, those that live unless others are asked for, and the links that wait."""
+    query = read_query(TokenQuery, request, limit=25)
+    chosen = query.status[0].value if query.status else ""
+    query.status = query.status or [TokenStatus.ACTIVE, TokenStatus.SUSPENDED]
+    found = await list_own_tokens(query, viewer.caller, session, runtime)
+    waiting = await _waiting(viewer, session, runtime)
+    said = await words_about_each(session, viewer, found.items)
+    rows = [words | {"link": waiting.get(words["token"].id)} for words in said]
+    return page(
+        request, "my_access/tokens.html", viewer=viewer, tokens=rows, waiting=list(waiting.values()),
+        q=query.q, chosen=chosen, more=next_page(request, found.next_cursor), first=first_page(request),
+        done=_DONE.get(request.query_params.get("done", "")),
+    )  # fmt: skip
+
+
+@router.get(f"{MY_ACCESS}/reach", operation_id="page_my_reach")
+async def show_reach(
+    request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime, snapshot: CurrentSnapshot
+) -> Response:
+    """The servers and tools that one's grants reach."""
+    query = read_query(AccessQuery, request, limit=_SERVERS_A_PAGE)
+    access = await list_own_access(query, viewer.caller, session, runtime, snapshot)
+    more, first = next_page(request, access.next_cursor), first_page(request)
+    return page(
+        request, "my_access/reach.html", viewer=viewer, access=access, servers=access.items, more=more, first=first
+    )  # fmt: skip
+
+
+@router.get(_TOKEN, operation_id="page_my_token")
+async def show_own_token(
+    request: Request, token_id: TokenId, viewer: Reader, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """One of one's own tokens, and how to connect with it."""
+    token = await _own(viewer, session, token_id)
+    waiting = await _waiting(viewer, session, runtime)
+    return page(
+        request, "my_access/token.html", viewer=viewer, link=waiting.get(token_id),
+        connect=connect_settings(runtime.public_url), done=_DONE.get(request.query_params.get("done", "")),
+        **await words_about(session, viewer, token),
+    )  # fmt: skip
+
+
+@router.get(f"{_TOKEN}/rotate", operation_id="page_rotate_my_token")
+async def ask_how_to_rotate(
+    request: Request, token_id: TokenId, viewer: Reader, session: Session
+) -> Response:
+    """How long the secret so far shall work."""
+    return await _show_rotate(request, viewer, session, token_id)
+
+
+@router.post(f"{_TOKEN}/rotate", operation_id="page_rotated_my_token")
+async def rotate(
+    request: Request, token_id: TokenId, submission: Writer, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Show the new secret, in this answer alone."""
+    viewer, form = submission.viewer, submission.form
+    async with attempted(session) as attempt:
+        wanted = validated(TokenRotate, {"overlap_s": _whole(form.text("overlap_s"))})
+        await hold_own_token(session, person_of(viewer.caller), token_id)
+        overlap, request_id = timedelta(seconds=wanted.overlap_s), request.state.request_id
+        seen = Precondition(f'"{form.text("revision")}"')
+        secret = await rotate_token(session, runtime, viewer.caller, token_id, overlap, seen, request_id)
+    if attempt.problems:
+        return await _show_rotate(
+            request, viewer, session, token_id, attempt.problems, form.text("overlap_s")
+        )
+    token = await show_token(session, token_id)
+    about, connect = await words_about(session, viewer, token), connect_settings(runtime.public_url)
+    return page(request, "pickups/taken.html", viewer=viewer, secret=secret, connect=connect, **about)
+
+
+@router.get(f"{_TOKEN}/revoke", operation_id="page_revoke_my_token")
+async def ask_why_to_revoke(
+    request: Request, token_id: TokenId, viewer: Reader, session: Session
+) -> Response:
+    """What ends, and why."""
+    return await _show_revoke(request, viewer, session, token_id)
+
+
+@router.post(f"{_TOKEN}/revoke", operation_id="page_revoked_my_token")
+async def revoke(request: Request, token_id: TokenId, submission: Writer, session: Session) -> Response:
+    """End it at once."""
+    viewer, form = submission.viewer, submission.form
+    seen = Precondition(f'"{form.text("revision")}"')
+    async with attempted(session) as attempt:
+        wanted = validated(TokenRevoke, {"reason": form.text("reason")})
+        await hold_own_token(session, person_of(viewer.caller), token_id)
+        await _revoke(request, viewer, session, token_id, wanted, seen, dry_run=False)
+    if attempt.problems:
+        return await _show_revoke(request, viewer, session, token_id, attempt.problems, form.text("reason"))
+    return redirect(f"{MY_ACCESS}/tokens/{format_id(TOKEN, token_id)}?done=revoked")
+
+
+async def _show_rotate(
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    token_id: UUID,
+    problems: Problems | None = None,
+    overlap: str = "0",
+) -> Response:
+    token, found = await _own(viewer, session, token_id), problems or Problems()
+    return page(
+        request, "my_access/rotate.html", viewer=viewer, status=found.status, problems=found, token=token,
+        overlap=overlap,
+    )  # fmt: skip
+
+
+async def _show_revoke(
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    token_id: UUID,
+    problems: Problems | None = None,
+    reason: str = "",
+) -> Response:
+    token, found = await _own(viewer, session, token_id), problems or Problems()
+    any_reason, any_revision = TokenRevoke(reason="?"), Precondition(None)
+    ends = await _revoke(request, viewer, session, token_id, any_reason, any_revision, dry_run=True)
+    return page(
+        request, "my_access/revoke.html", viewer=viewer, status=found.status, problems=found, token=token,
+        reason=reason, ending=ends.revoked if ends.changed else None,
+    )  # fmt: skip
+
+
+async def _revoke(
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    token_id: UUID,
+    wanted: TokenRevoke,
+    seen: Precondition,
+    *,
+    dry_run: bool,
+) -> RevocationView:
+    request_id = request.state.request_id
+    return await revoke_one(
+        session, viewer.caller, token_id, wanted, seen, dry_run=dry_run, request_id=request_id
+    )
+
+
+async def _own(viewer: Viewer, session: AsyncSession, token_id: UUID) -> TokenView:
+    """A token of the viewer's own. Raises ``NotFound``."""
+    return TokenView.from_reading(await find_own_token(session, person_of(viewer.caller), token_id))
+
+
+async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> dict[UUID, PickupView]:
+    """The links that wait for the viewer, the newest of them, by token."""
+    found = await list_own_pickups(PickupQuery(limit=10), viewer.caller, session, runtime)
+    return {link.token_id: link for link in found.items}
+
+
+def _whole(text: str) -> Any:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
