@@ -15,8 +15,8 @@ from app.adapters.ssf import push_routes as signal_pushes
 from app.features.access import connection_routes as connections
 from app.features.access import explain_routes as explaining
 from app.features.access import matrix_routes as access_matrix
-from app.features.access import routes as access
 from app.features.access import preview_routes as grant_previews
+from app.features.access import routes as access
 from app.features.access import simulate_routes as simulating
 from app.features.access import stale_routes as stale_access
 from app.features.access import tool_grants
@@ -32,6 +32,7 @@ from app.features.grants import approval_routes as approving
 from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
 from app.features.groups import routes as groups
+from app.features.identities import own_routes as own_agents
 from app.features.identities import routes as identities
 from app.features.identity_providers import routes as identity_providers
 from app.features.policies import publish_routes as publishing
@@ -113,6 +114,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         servers,
         tools,
         identities,
+        own_agents,
         groups,
         group_endings,
         grants,

@@ -54,7 +54,7 @@ def test_calls_that_wait_are_approved_and_denied(client: Client, live: Live) -> 
     assert client.approvals.list(identity_id=ada.id, state="pending").first() is None
 
 
-@drives("create_approval", "withdraw_approval", "list_requestable_servers")
+@drives("create_approval", "withdraw_approval", "list_requestable_servers", "list_own_agents")
 def test_access_is_asked_for_withdrawn_and_given_in_part(client: Client, person: Client, live: Live) -> None:
     slug, until = name("asked-for"), datetime.now(UTC) + timedelta(days=30)
     server = client.servers.create(slug=slug, url=live.upstream_url, requestable=True)
@@ -66,7 +66,11 @@ def test_access_is_asked_for_withdrawn_and_given_in_part(client: Client, person:
         person.approvals.approve(asked.id)
     assert refused.value.code == "own_approval"
     assert person.approvals.withdraw(asked.id, if_match=asked.revision).state == "cancelled"
-    again = person.approvals.create(kind="access", **wanted, reason="After all.")
+    agent = client.identities.create(
+        kind="agent", user_name=name("bot"), owner_id=person.me.get().identity_id
+    )
+    assert [one.id for one in person.me.list_own_agents(status="active")] == [agent.id]
+    again = person.approvals.create(kind="access", **wanted, reason="After all.", identity_id=agent.id)
     sooner = until - timedelta(days=20)
     given = client.approvals.approve(again.id, access=AccessNarrowing(expires_at=sooner))
     assert given.access is not None

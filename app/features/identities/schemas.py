@@ -111,6 +111,13 @@ IdentityOrder = TypeAliasType(
 )
 
 
+class OwnAgentQuery(ListQuery):
+    """Filters of the list of one's own agents."""
+
+    status: list[IdentityStatusName] = Field(default_factory=list)
+    q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
+
+
 class IdentityQuery(ListQuery):
     """Filters of the list of identities; each may be repeated, and then any of its values matches."""
 

@@ -10,6 +10,8 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.connection_check import ConnectionCheck
+from ...models.identity import Identity
+from ...models.identity_status import IdentityStatus
 from ...models.issued_token import IssuedToken
 from ...models.me import Me
 from ...models.own_token_pickup import OwnTokenPickup
@@ -26,6 +28,7 @@ from . import check_own_token as _check_own_token
 from . import get_me as _get_me
 from . import get_own_pickup as _get_own_pickup
 from . import list_own_access as _list_own_access
+from . import list_own_agents as _list_own_agents
 from . import list_own_pickups as _list_own_pickups
 from . import list_own_tokens as _list_own_tokens
 from . import list_requestable_servers as _list_requestable_servers
@@ -73,6 +76,38 @@ class MeResource(Resource):
                 at=at,
                 limit=page_size,
                 server_id=server_id,
+                cursor=cursor,
+            )
+        )
+
+    def list_own_agents(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: IdentityStatus | Sequence[IdentityStatus] | None = None,
+        q: str | None = None,
+    ) -> Listing[Identity]:
+        """List your own agents, newest first.
+
+        The agents that you answer for.
+
+        Needs the permission `self.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in user name, display name or email.
+        """
+        return self._list(
+            lambda cursor: _list_own_agents.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                q=q,
                 cursor=cursor,
             )
         )
@@ -354,6 +389,38 @@ class AsyncMeResource(AsyncResource):
                 at=at,
                 limit=page_size,
                 server_id=server_id,
+                cursor=cursor,
+            )
+        )
+
+    def list_own_agents(
+        self,
+        *,
+        page_size: int | None = None,
+        created_after: datetime.datetime | None = None,
+        created_before: datetime.datetime | None = None,
+        status: IdentityStatus | Sequence[IdentityStatus] | None = None,
+        q: str | None = None,
+    ) -> AsyncListing[Identity]:
+        """List your own agents, newest first.
+
+        The agents that you answer for.
+
+        Needs the permission `self.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+            created_after: Only those made after this time.
+            created_before: Only those made before this time.
+            q: Text in user name, display name or email.
+        """
+        return self._list(
+            lambda cursor: _list_own_agents.call(
+                limit=page_size,
+                created_after=created_after,
+                created_before=created_before,
+                status=status,
+                q=q,
                 cursor=cursor,
             )
         )
