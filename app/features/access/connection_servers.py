@@ -173,9 +173,7 @@ def _answered(server: Server, expected: Expected, found: list[JsonObject], took_
 
 def _failed(server: Server, failed: DiscoveryFailed, took_ms: int, tells_all: bool) -> CheckStep:
     """Why, in few words to those who may not know where the server is."""
-    says = _SAYS.get(failed.kind, _NOT_READ)
-    if tells_all:
-        says = f"{says} {failed.reason}"
+    says = failed.reason if tells_all else _SAYS.get(failed.kind, _NOT_READ)
     step = _step(server, "fail", failed.kind, says, _REMEDIES.get(failed.kind, _ITS_OWN))
     return step.model_copy(update={"duration_ms": took_ms})
 

@@ -1,15 +1,18 @@
 """Testing a connection: whether a token works now, from its secret to its servers, and what to do where it does not."""
 
+import re
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import Problems, validated
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
 from app.features.access.connection_routes import CurrentChecks
 from app.features.access.connection_schemas import ConnectionCheck, ConnectionCheckRequest
@@ -26,6 +29,8 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _OWN = MY_ACCESS + "/tokens/{token_id}/check"
 _ANY = "/console/tokens/{token_id}/check"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC")
+_TIME_TAG = r'<time datetime="\1T\2Z" title="\1 \2 UTC">\1 \2 UTC</time>'
 Own = Annotated[Viewer, signed_in(Permission.SELF_WRITE)]
 OwnSent = Annotated[Submission, submitted(Permission.SELF_WRITE)]
 
@@ -97,6 +102,12 @@ def _asked(sent: Submission) -> ConnectionCheckRequest:
     return validated(ConnectionCheckRequest, {"secret": secret or None, "server_ids": servers})
 
 
+def _told(text: str) -> Markup:
+    """The words of a step, the times in them for a script to bring to the reader's zone."""
+    # The words are escaped, and what is put around a time is made of its digits.
+    return Markup(_TIME.sub(_TIME_TAG, visible(text)))  # noqa: S704
+
+
 def _show(
     request: Request,
     viewer: Viewer,
@@ -116,5 +127,6 @@ def _show(
         action=(_OWN if own else _ANY).format(token_id=id),
         back=MY_ACCESS if own else f"/console/tokens/{id}",
         check=found,
+        told=_told,
         problems=problems,
     )

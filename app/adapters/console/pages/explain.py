@@ -73,7 +73,7 @@ async def show_form(
         "who": asked.get("identity_id") or asked.get("token_id") or "",
         "server": asked.get("server", ""),
         "tool": asked.get("tool", ""),
-        "asks_for": asked.get("part") or ("tool" if "tool" in asked else "server"),
+        "asks_for": asked.get("part") or ("server" if "server" in asked and "tool" not in asked else "tool"),
     }
     if "server" not in asked and "event_id" not in asked:
         return await _answer(request, viewer, session, typed)
