@@ -4,6 +4,8 @@ from fastapi import APIRouter
 
 from app.adapters.console import approval_routes, sign_in_routes
 from app.adapters.console.pages import (
+    audit,
+    audit_event,
     connection,
     credential_changes,
     explain,
@@ -32,6 +34,9 @@ for _room in (
     sign_in_routes,
     approval_routes,
     home,
+    # Before the page of one event, which its fixed addresses would otherwise name.
+    audit,
+    audit_event,
     my_access,
     pickups,
     connection,

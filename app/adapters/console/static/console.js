@@ -4,6 +4,7 @@
 (() => {
   const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
   const minute = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
   const second = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
   // Times in the reader's zone; the exact one, in both zones, on hover.
@@ -13,7 +14,7 @@
       if (Number.isNaN(at.getTime())) continue;
       time.dataset.local = "";
       time.title = `${second.format(at)} · ${time.title}`;
-      time.textContent = (time.dataset.style === "day" ? day : minute).format(at);
+      time.textContent = ({ day, second: exact }[time.dataset.style] ?? minute).format(at);
     }
   }
 
@@ -42,6 +43,18 @@
     if (button.dataset.copy !== undefined) copy(button);
     if (button.dataset.print !== undefined) window.print();
     if (button.dataset.dialog !== undefined) document.getElementById(button.dataset.dialog).showModal();
+  });
+
+  // To pause, the part that listens is taken away: what is shown stays as it is. The link leads to the page of now.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("[data-removes]");
+    const part = link && document.getElementById(link.dataset.removes);
+    if (!part) return;
+    event.preventDefault();
+    part.remove();
+    link.previousElementSibling?.replaceChildren("○ Paused");
+    link.textContent = "Resume";
+    link.href = location.href;
   });
 
   // A form is sent once, however often its button is pressed.
