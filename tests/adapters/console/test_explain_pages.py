@@ -9,12 +9,15 @@ from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.access.recorded import record_call
-from tests.features.approvals.desk import TEXT, Desk, shown
+from tests.features.approvals.desk import Desk, shown
 from tests.features.principals import grant, made, person
 from tests.features.tokens.world import in_days
 
 Json = dict[str, Any]
 EXPLAIN = "/console/explain"
+ASKS = """@require_approval("Finance leads")
+@reason("Large refunds need a second person.")
+forbid (principal, action == Action::"call_tool", resource);"""
 EVIL = '"><script>alert(1)</script>'
 
 
@@ -29,7 +32,7 @@ async def admin(new_browser: NewBrowser, provider: SigningProvider) -> Person:
 async def test_a_form_is_answered_with_the_trace_of_the_decision(admin: Person, desk: Desk) -> None:
     api = desk.world.api
     given = await grant(api, {"id": shown(desk.ada.id)}, reason=EVIL)
-    policy = await made(api, "policies", {"name": f"Refunds {EVIL}", "text": TEXT})
+    policy = await made(api, "policies", {"name": f"Refunds {EVIL}", "text": ASKS})
     await api.post(f"/api/v1/policies/{policy['id']}/publish", headers={"If-Match": "*"})
     await admin.open(EXPLAIN)
     await admin.send(
