@@ -1,19 +1,186 @@
-"""Where the console begins."""
+"""Where the console begins: how things stand, what waits, what ends soon; and before that, what to do first."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.menu import HOME, first_page
 from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.charts import Chart, chart_of
 from app.adapters.console.signed_in import Viewer, signed_in
+from app.features.approvals import routes as approvals
+from app.features.approvals.schemas import ApprovalQuery, ApprovalView
+from app.features.audit.names import names_of
+from app.features.audit.stats import count_hours
+from app.features.audit.stats_schemas import AuditStatsQuery, AuditStatsView
+from app.features.grants import routes as grants
+from app.features.grants.schemas import GrantQuery
+from app.features.identities import routes as identities
+from app.features.identities.schemas import IdentityQuery
+from app.features.servers import routes as servers
+from app.features.servers.schemas import ServerQuery
+from app.features.tokens import routes as tokens
+from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.kit.authorization import Permission
+from app.kit.database import Session
+from app.kit.pagination import Page
+from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+ENDS_IN_DAYS = 14
+COUNTED = 100
+"""Things are counted up to so many: nobody waits for a larger number to be exact."""
+_FEW = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """How many there are of something, in words, and where they are listed."""
+
+    name: str
+    value: str
+    href: str
+    is_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of the first things to do."""
+
+    name: str
+    text: str
+    href: str
+    permission: str
+    is_done: bool
+
 
 @router.get(HOME, operation_id="page_home")
-async def show_home(request: Request, viewer: Annotated[Viewer, signed_in(Permission.SELF_READ)]) -> Response:
+async def show_home(
+    request: Request,
+    viewer: Annotated[Viewer, signed_in(Permission.SELF_READ)],
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Response:
     """What there is to know at a glance; whoever has no role begins at their own access."""
     begin = first_page(viewer.caller)
-    return page(request, "home.html", viewer=viewer) if begin == HOME else redirect(begin)
+    if begin != HOME:
+        return redirect(begin)
+    steps = await _first_steps(viewer, session, runtime)
+    if not steps[-1].is_done:
+        return page(request, "home/first.html", viewer=viewer, steps=steps)
+    stats = await _calls(viewer, session, runtime)
+    waiting = await _waiting(viewer, session, runtime)
+    ending = await _ending(session, runtime)
+    names = await names_of(session, {token.identity_id for token in ending.items})
+    return page(
+        request, "home/home.html", viewer=viewer, waiting=waiting.items[:_FEW], ending=ending.items[:_FEW], names=names,
+        more_waiting=len(waiting.items) > _FEW, more_ending=len(ending.items) > _FEW, days=ENDS_IN_DAYS,
+        numbers=await _numbers(viewer, session, runtime, stats, waiting), chart=_denied(stats),
+    )  # fmt: skip
+
+
+async def _first_steps(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Sequence[Step]:
+    """What has to be there before a token works; all done once there is one."""
+    has_token = bool((await tokens.list_tokens(TokenQuery(limit=1), session, runtime)).items)
+    done = [True] * 3
+    if not has_token:
+        caller = viewer.caller
+        done = [
+            bool((await servers.list_servers(ServerQuery(limit=1), caller, session, runtime)).items),
+            # Whoever reads this is one of them.
+            len((await identities.list_identities(IdentityQuery(limit=2), session, runtime)).items) > 1,
+            bool((await grants.list_grants(GrantQuery(limit=1), caller, session, runtime)).items),
+        ]
+    return (
+        Step(
+            "Register a server", "The MCP server that people or agents should reach; its tools are read at once.",
+            "/console/servers/new", "servers.write", done[0],
+        ),
+        Step(
+            "Add a person or an agent", "By hand, or let your directory do it by SCIM.",
+            "/console/identities/new", "identities.write", done[1],
+        ),
+        Step(
+            "Grant access", "Which servers and tools they may use, and until when.",
+            "/console/grants/new", "grants.write", done[2],
+        ),
+        Step(
+            "Issue a token", "What they paste into their client, once. Nothing of it reaches further than the grant.",
+            "/console/tokens/new", "tokens.issue", has_token,
+        ),
+    )  # fmt: skip
+
+
+async def _calls(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> AuditStatsView | None:
+    if not viewer.may(Permission.AUDIT_READ):
+        return None
+    return await count_hours(session, AuditStatsQuery(action=["tool.call"]), runtime.clock())
+
+
+def _denied(stats: AuditStatsView | None) -> Chart | None:
+    def address(since: datetime, until: datetime) -> str:
+        return f"/console/audit?action=tool.call&decision=deny&since={_text(since)}&until={_text(until)}"
+
+    return None if stats is None else chart_of(stats, address, refused_alone=True)
+
+
+async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Page[ApprovalView]:
+    query = ApprovalQuery(state=["pending"], limit=COUNTED)
+    return await approvals.list_approvals(query, viewer.caller, session, runtime)
+
+
+async def _ending(session: AsyncSession, runtime: Runtime) -> Page[TokenView]:
+    # As the list of tokens reads it: to the end of a day.
+    last = datetime.combine(runtime.clock().date() + timedelta(days=ENDS_IN_DAYS + 1), time(), UTC)
+    query = TokenQuery(status=[TokenStatus.ACTIVE], expires_before=last, sort="expires_at", limit=_FEW + 1)
+    return await tokens.list_tokens(query, session, runtime)
+
+
+async def _numbers(
+    viewer: Viewer,
+    session: AsyncSession,
+    runtime: Runtime,
+    stats: AuditStatsView | None,
+    waiting: Page[ApprovalView],
+) -> list[Number]:
+    active = await tokens.list_tokens(
+        TokenQuery(status=[TokenStatus.ACTIVE], limit=COUNTED), session, runtime
+    )
+    of_all = [
+        Number("Active tokens", _capped(active), "/console/tokens?status=active"),
+        Number("Approvals waiting", _capped(waiting), "/console/approvals"),
+    ]
+    if stats is not None:
+        denied = stats.total.deny
+        return [
+            Number("Calls in 24 hours", f"{stats.total.count:,}", "/console/audit?action=tool.call&period=24h"),
+            Number(
+                "Denied calls in 24 hours", f"{denied:,}",
+                "/console/audit?action=tool.call&decision=deny&period=24h", is_bad=bool(denied),
+            ),
+            *of_all,
+        ]  # fmt: skip
+    fleet = await servers.list_servers(
+        ServerQuery(status=["active"], limit=COUNTED), viewer.caller, session, runtime
+    )
+    people = await identities.list_identities(
+        IdentityQuery(status=["active"], limit=COUNTED), session, runtime
+    )
+    return [
+        *of_all,
+        Number("Active servers", _capped(fleet), "/console/servers?status=active"),
+        Number("People and agents", _capped(people), "/console/identities?status=active"),
+    ]
+
+
+def _capped(found: Page[Any]) -> str:
+    return f"{COUNTED}+" if found.next_cursor else str(len(found.items))
+
+
+def _text(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
