@@ -24,6 +24,17 @@ class Case:
 CASES = (
     Case("home", "/console", bare=True),
     Case("nothing", "/console/nothing", status=404),
+    Case("audit", "/console/audit", bare=True),
+    Case("audit-filtered", "/console/audit?decision=deny&server_id={billing}&period=7d&live=off"),
+    Case("audit-no-match", "/console/audit?tool=none&q=nobody"),
+    Case("audit-call", "/console/audit/{denied_event}"),
+    Case("audit-change", "/console/audit/{receipt}"),
+    Case(
+        "audit-arguments",
+        "/console/audit/{allowed_event}",
+        press="Show the arguments",
+        shows="main [data-focus]",
+    ),
     Case("not-permitted", "/console/explain", who="bob", status=403),
     Case("explain", "/console/explain", bare=True),
     Case("explain-denied", "/console/explain?event_id={denied_event}"),
