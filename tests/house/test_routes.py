@@ -17,6 +17,8 @@ OPEN = {
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/api/v1/break-glass",
+    "/approvals",
+    "/approvals/{approval_id}",
     "/console/assets/{name}",
     "/docs",
     "/docs/errors",

@@ -2,8 +2,11 @@
 
 from fastapi import APIRouter
 
-from app.adapters.console import approval_routes, sign_in_routes
+from app.adapters.console import sign_in_routes
 from app.adapters.console.pages import (
+    access_matrix,
+    approval,
+    approvals,
     audit,
     audit_event,
     connection,
@@ -12,6 +15,8 @@ from app.adapters.console.pages import (
     grant_forms,
     grant_stale,
     grants,
+    group_changes,
+    groups,
     home,
     identities,
     identity,
@@ -19,7 +24,9 @@ from app.adapters.console.pages import (
     issuing_end,
     looks,
     my_access,
+    offboarding,
     pickups,
+    receipts,
     server_changes,
     server_forms,
     servers,
@@ -32,7 +39,9 @@ from app.adapters.console.pages import (
 router = APIRouter()
 for _room in (
     sign_in_routes,
-    approval_routes,
+    # The list first: its fixed address would otherwise name an approval.
+    approvals,
+    approval,
     home,
     # Before the page of one event, which its fixed addresses would otherwise name.
     audit,
@@ -43,6 +52,12 @@ for _room in (
     explain,
     identities,
     identity,
+    offboarding,
+    receipts,
+    # Before the page of one group, as above.
+    group_changes,
+    groups,
+    access_matrix,
     # Before the page of one server, which its fixed addresses would otherwise name.
     server_forms,
     servers,

@@ -84,23 +84,6 @@ async def deny_approval(
     return await finish_decision(session, caller, row, Verdict.DENIED, reason, request_id)
 
 
-async def decide_approval(
-    session: AsyncSession,
-    caller: Caller,
-    approval_id: UUID,
-    verdict: Verdict,
-    reason: str | None,
-    if_match: Precondition,
-    *,
-    ttl: timedelta,
-    request_id: str | None,
-) -> Approval:
-    """Approve or deny a call."""
-    if verdict is Verdict.DENIED:
-        return await deny_approval(session, caller, approval_id, reason, if_match, request_id=request_id)
-    return await approve_call(session, caller, approval_id, reason, if_match, ttl=ttl, request_id=request_id)
-
-
 async def begin_decision(
     session: AsyncSession, caller: Caller, approval_id: UUID, if_match: Precondition
 ) -> Approval:

@@ -11,6 +11,7 @@ from app.domain.risk import Risk
 from app.features.approvals.access_schemas import RequestableServer, RequestableTool
 from app.features.servers.models import Server
 from app.features.tools.models import Tool
+from app.kit.selectors import ToolSelectorModel, tool_selector_to_domain
 
 _ACTIVE = "active"
 
@@ -33,30 +34,21 @@ def select_requestable(q: str | None = None) -> Select[Server]:
 
 async def show_requestable(session: AsyncSession, servers: Collection[Server]) -> list[RequestableServer]:
     """These servers with their active tools."""
-    tools = await _tools_of(session, [server.id for server in servers])
+    tools = await tools_of(session, [server.id for server in servers])
     return [
         RequestableServer(
             id=server.id,
             slug=server.slug,
             name=server.name,
             description=server.description,
-            tools=[
-                RequestableTool(name=name, title=title, risk=risk)
-                for name, title, risk in tools.get(server.id, ())
-            ],
+            tools=tools.get(server.id, []),
         )
         for server in servers
     ]
 
 
-async def risks_of(session: AsyncSession, server_id: UUID) -> dict[str, Risk]:
-    """The active tools of a server, by name, with what is known of their risk."""
-    return {name: risk for name, _, risk in (await _tools_of(session, [server_id])).get(server_id, ())}
-
-
-async def _tools_of(
-    session: AsyncSession, server_ids: Collection[UUID]
-) -> dict[UUID, list[tuple[str, str | None, Risk]]]:
+async def tools_of(session: AsyncSession, server_ids: Collection[UUID]) -> dict[UUID, list[RequestableTool]]:
+    """The active tools of these servers, by name."""
     if not server_ids:
         return {}
     statement = (
@@ -64,7 +56,18 @@ async def _tools_of(
         .where(col(Tool.server_id).in_(server_ids), col(Tool.state) == _ACTIVE)
         .order_by(col(Tool.server_id), col(Tool.name))
     )
-    found: dict[UUID, list[tuple[str, str | None, Risk]]] = {}
+    found: dict[UUID, list[RequestableTool]] = {}
     for server_id, name, title, risk in await session.execute(statement):
-        found.setdefault(server_id, []).append((name, title, Risk(risk)))
+        found.setdefault(server_id, []).append(RequestableTool(name=name, title=title, risk=Risk(risk)))
     return found
+
+
+async def risks_of(session: AsyncSession, server_id: UUID) -> dict[str, Risk]:
+    """The active tools of a server, by name, with what is known of their risk."""
+    return {tool.name: tool.risk for tool in (await tools_of(session, [server_id])).get(server_id, [])}
+
+
+def selected(tools: Collection[RequestableTool], selector: ToolSelectorModel) -> list[RequestableTool]:
+    """Those of these tools that a selector reaches now."""
+    wanted = tool_selector_to_domain(selector)
+    return [tool for tool in tools if wanted.matches(tool.name, tool.risk)]

@@ -116,7 +116,7 @@ async def test_a_form_decides_from_a_page_of_ours_of_this_session_and_revision_a
     assert await tried(form_token=form_of(await other.get(path(approval)))["form_token"]) == 403
     assert await tried(revision="7") == 412
     assert await tried(revision="...") == 412
-    assert await tried(reason="x" * 501) == 400
+    assert await tried(reason="x" * 501) == 422
     assert await tried(reason="a\x00b") == 400
     json = {"Content-Type": "application/json"}
     assert (await grace.post(path(approval, "/approve"), content=b"{}", headers=json)).status_code == 400
