@@ -29,18 +29,21 @@ async def admin(new_browser: NewBrowser, provider: SigningProvider) -> Person:
     return Person(browser)
 
 
-async def test_a_form_is_answered_with_the_trace_of_the_decision(admin: Person, desk: Desk) -> None:
-    api = desk.world.api
-    given = await grant(api, {"id": shown(desk.ada.id)}, reason=EVIL)
+async def test_a_form_is_answered_with_the_trace_of_the_decision(
+    admin: Person, api: httpx2.AsyncClient
+) -> None:
+    ada = await person(api, display_name="Ada")
+    server = await made(api, "servers", {"slug": "billing", "url": "https://mcp.example.com/"})
+    tool = {"server_id": server["id"], "name": "refund", "input_schema": {"type": "object"}, "risk": "write"}
+    await made(api, "tools", tool)
+    given = await grant(api, ada, reason=EVIL)
     policy = await made(api, "policies", {"name": f"Refunds {EVIL}", "text": ASKS})
     await api.post(f"/api/v1/policies/{policy['id']}/publish", headers={"If-Match": "*"})
     await admin.open(EXPLAIN)
-    await admin.send(
-        EXPLAIN, who=desk.ada.user_name, server=desk.server.slug, tool="refund", arguments='{"a": 1}'
-    )
+    await admin.send(EXPLAIN, who=ada["user_name"], server="billing", tool="refund", arguments='{"a": 1}')
     assert admin.page.status_code == 200
     words = admin.words
-    assert f"Ada may use, once somebody has agreed, the tool refund of {desk.server.slug} ." in words
+    assert "Ada may use, once somebody has agreed, the tool refund of billing ." in words
     for part in (
         "Needs an approval",
         "with the arguments that were given",
