@@ -2,11 +2,9 @@
 
 from fastapi import APIRouter
 
-from app.adapters.console import sign_in_routes
+from app.adapters.console import approval_routes, sign_in_routes
 from app.adapters.console.pages import (
     access_matrix,
-    approval,
-    approvals,
     audit,
     audit_event,
     connection,
@@ -39,9 +37,7 @@ from app.adapters.console.pages import (
 router = APIRouter()
 for _room in (
     sign_in_routes,
-    # The list first: its fixed address would otherwise name an approval.
-    approvals,
-    approval,
+    approval_routes,
     home,
     # Before the page of one event, which its fixed addresses would otherwise name.
     audit,

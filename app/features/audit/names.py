@@ -17,6 +17,7 @@ UNION ALL SELECT id, name FROM service_accounts WHERE id = ANY(CAST(:ids AS uuid
 UNION ALL SELECT id, slug FROM servers WHERE id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT id, name FROM groups WHERE id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT id, name FROM policies WHERE id = ANY(CAST(:ids AS uuid[]))
+UNION ALL SELECT id, name FROM tokens WHERE id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT a.id, coalesce(i.display_name, i.user_name) FROM administrators a
     JOIN identities i ON i.id = a.identity_id AND i.erased_at IS NULL WHERE a.id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT id, 'break-glass administrator' FROM break_glass_sessions WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -34,7 +35,7 @@ LIMIT :most
 
 
 async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UUID, str]:
-    """The present names of actors, groups and policies, and the slugs of servers."""
+    """The present names of actors, groups, policies and tokens, and the slugs of servers."""
     known = sorted({id for id in ids if id is not None})
     if not known:
         return {}

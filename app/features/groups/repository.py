@@ -1,5 +1,6 @@
 """Queries of groups and memberships."""
 
+from collections.abc import Collection
 from uuid import UUID
 
 from sqlalchemy import Select, delete, func, or_, select
@@ -55,6 +56,14 @@ async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -
     )
     found: GroupMember | None = await session.scalar(statement)
     return found
+
+
+async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these identities are in a group."""
+    statement = select(col(GroupMember.identity_id)).where(
+        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id).in_(identity_ids)
+    )
+    return set(await session.scalars(statement))
 
 
 async def end_memberships(session: AsyncSession, group_id: UUID) -> list[GroupMember]:

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from fastapi import Request
+from markupsafe import escape
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import read_query
+from app.adapters.console.visible import visible
 from app.features.identities import routes as identities
+from app.features.identities.models import Identity
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.kit.ids import IDENTITY, format_id
 from app.kit.runtime import Runtime
@@ -44,6 +47,12 @@ class Search:
 def called(it: IdentityView) -> str:
     """What people call somebody."""
     return ERASED if it.erased_at is not None else it.display_name or it.user_name
+
+
+def to_type(it: IdentityView | Identity) -> str:
+    """What is typed to say that this one is meant: the user name, or the id where a name has what nobody can type."""
+    name = it.user_name.strip()
+    return name if visible(name) == escape(name) else format_id(IDENTITY, it.id)
 
 
 async def search_person(request: Request, session: AsyncSession, runtime: Runtime, choose: str) -> Search:

@@ -1,0 +1,120 @@
+"""Groups as pages: the list, and one with its members and what it was granted."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import Problems, first_page, next_page, read_query
+from app.adapters.console.page import PageRoute, page
+from app.adapters.console.pages.grant_words import ids_of, words_of_right
+from app.adapters.console.pages.people import PAGE_SIZE, called
+from app.adapters.console.signed_in import Viewer, signed_in
+from app.domain.errors import NotFound
+from app.features.audit.names import names_of
+from app.features.grants import routes as grants
+from app.features.grants.schemas import GrantQuery
+from app.features.groups import routes as groups
+from app.features.groups.repository import members_among
+from app.features.groups.schemas import GroupQuery, GroupView, MemberQuery
+from app.features.identities import routes as identities
+from app.features.identities.schemas import IdentityQuery
+from app.kit.authorization import Permission, authorize
+from app.kit.database import Session
+from app.kit.ids import GroupId
+from app.kit.runtime import CurrentRuntime, Runtime
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+GROUPS = "/console/groups"
+Reader = Annotated[Viewer, signed_in(Permission.GROUPS_READ)]
+_FOUND = 8
+_DONE = {
+    "made": "It is made. Add members, and grant it access.",
+    "changed": "The changes are saved.",
+    "added": "Added: what the group was granted is within reach at once.",
+    "removed": "Removed: what the group was granted is out of reach at once.",
+    "ended": "The group has ended, with its grants and memberships.",
+}
+
+
+@router.get(GROUPS, operation_id="page_list_groups")
+async def show_groups(
+    request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """Groups, newest first."""
+    query = read_query(GroupQuery, request, limit=PAGE_SIZE, include=None)
+    found = await groups.list_groups(query, viewer.caller, session, runtime)
+    owners = [one.owner_group_id for one in found.items]
+    return page(
+        request, "groups/list.html", viewer=viewer, items=found.items, query=query,
+        names=await names_of(session, [*owners, *query.member_id]),
+        is_filtered=bool(query.q or query.source or query.member_id), more=next_page(request, found.next_cursor),
+        first=first_page(request), done=_DONE.get(request.query_params.get("done", "")),
+    )  # fmt: skip
+
+
+@router.get(GROUPS + "/{group_id}", operation_id="page_show_group")
+async def show_group(
+    request: Request, group_id: GroupId, viewer: Reader, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """One group: its members, or what it was granted."""
+    it = await groups.get_group(group_id, viewer.caller, session, Response())
+    return await show_one(request, viewer, session, runtime, it)
+
+
+async def show_one(
+    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView,
+    problems: Problems | None = None,
+) -> Response:  # fmt: skip
+    """The page of a group, with what is wrong with a change of its members, if something is."""
+    problems = problems or Problems()
+    tab = "members" if problems else request.query_params.get("tab") or "members"
+    if tab == "grants":
+        authorize(viewer.caller, Permission.GRANTS_READ)
+        read = await _grants(request, viewer, session, runtime, it)
+    elif tab == "members":
+        read = await _members(request, session, runtime, it)
+    else:
+        raise NotFound("There is no such page.")
+    owner = await names_of(session, [it.owner_group_id])
+    return page(
+        request, "groups/one.html", viewer=viewer, status=problems.status, problems=problems, it=it, tab=tab,
+        owner=owner.get(it.owner_group_id) if it.owner_group_id else None,
+        done=_DONE.get(request.query_params.get("done", "")), **read,
+    )  # fmt: skip
+
+
+async def _members(
+    request: Request, session: AsyncSession, runtime: Runtime, it: GroupView
+) -> dict[str, Any]:
+    """A page of members, and who was searched for with whether they are in it."""
+    query = read_query(MemberQuery, request, limit=PAGE_SIZE)
+    found = await groups.list_group_members(it.id, query, session, runtime)
+    wanted = read_query(IdentityQuery, request, limit=_FOUND, status=["active", "suspended"], cursor=None)
+    searched = None if wanted.q is None else await identities.list_identities(wanted, session, runtime)
+    among = await members_among(session, it.id, [one.id for one in searched.items]) if searched else set()
+    return {
+        "members": found.items,
+        "names": await names_of(session, [one.identity_id for one in found.items]),
+        "q": wanted.q,
+        "searched": searched,
+        "among": among,
+        "called": called,
+        "more": next_page(request, found.next_cursor),
+        "first": first_page(request),
+    }
+
+
+async def _grants(
+    request: Request, viewer: Viewer, session: AsyncSession, runtime: Runtime, it: GroupView
+) -> dict[str, Any]:
+    """A page of what the group was granted, in words."""
+    query = read_query(GrantQuery, request, limit=PAGE_SIZE, group_id=[it.id], include=None)
+    found = await grants.list_grants(query, viewer.caller, session, runtime)
+    names = await names_of(session, [id for one in found.items for id in ids_of(one.principal, one.servers)])
+    return {
+        "grants": [(one, words_of_right(one, names)) for one in found.items],
+        "more": next_page(request, found.next_cursor),
+        "first": first_page(request),
+    }
