@@ -26,7 +26,16 @@ async def provider() -> AsyncIterator[SigningProvider]:
 @pytest.fixture
 async def app(database_url: str, provider: SigningProvider) -> AsyncIterator[Scopegate]:
     """The application, whose pages people sign in to at ``provider``."""
-    more = {"oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
+    more = {
+        "oidc_client_id": CLIENT,
+        "oidc_client_secret": SecretStr(SECRET),
+        "oidc_role_map": {
+            "admins": "admin",
+            "auditors": "auditor",
+            "approvers": "approver",
+            "issuers": "issuer",
+        },
+    }
     async with started(settings_for(database_url, provider, **more)) as app:
         yield app
 

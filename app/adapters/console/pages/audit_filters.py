@@ -88,6 +88,10 @@ class Asked:
         """The filters that the form has no field for."""
         return [(name, value) for name, value in self.params if name in _KEPT]
 
+    def chosen(self, name: str) -> str:
+        """What a field of the form holds."""
+        return next((value for each, value in self.params if each == name), "")
+
     def address(self, path: str = PATH, *, without: tuple[str, ...] = (), **more: str) -> str:
         """The same filters elsewhere, without some and with others."""
         gone = {*without, *more, "cursor", "at"}
