@@ -87,9 +87,7 @@ class AccessMatrixRow(Strict):
 class AccessMatrix(Strict):
     """Who reaches how much of what. Identities and servers that there are not are left out."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"at": "2026-01-05T09:00:00Z", "items": [_ROW]}]}
-    )
+    model_config = ConfigDict(extra="forbid")
 
     at: datetime = Field(description="The moment that it is true of, by the database's clock.")
     items: list[AccessMatrixRow] = Field(description="In the order of the identities that were asked for.")

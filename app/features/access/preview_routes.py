@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
 from app.domain.scopes import ScopeEntry
@@ -65,6 +66,12 @@ class GrantPreviewRequest(Strict):
     tools: ToolSelectorModel
 
 
+ToolsByRiskCounts = TypeAliasType(
+    "ToolsByRiskCounts",
+    Annotated[dict[Risk, int], Field(description="How many tools of each risk.", examples=[{"read": 4}])],
+)
+
+
 class PreviewedTool(BaseModel):
     """A tool that it would reach."""
 
@@ -78,7 +85,7 @@ class PreviewedServer(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     server_id: ServerId
-    slug: str = Field(examples=["git"])
+    slug: str = Field(description="What it is called in addresses and tool names.", examples=["git"])
     enabled: bool = Field(description="Whether the server takes calls now.")
     tools_count: int = Field(description="How many of its tools it would reach.")
     tools: list[PreviewedTool] = Field(description="The first 100 of them, by name.")
@@ -101,7 +108,7 @@ class GrantPreview(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
     servers_count: int = Field(description="How many servers.")
     tools_count: int = Field(description="How many tools of them.")
-    risks: dict[Risk, int] = Field(description="How many tools of each risk.")
+    risks: ToolsByRiskCounts
     servers: list[PreviewedServer] = Field(description="The first 100 servers, by slug.")
 
     @classmethod

@@ -88,7 +88,6 @@ from .grant_order import GrantOrder
 from .grant_page import GrantPage
 from .grant_preview import GrantPreview
 from .grant_preview_request import GrantPreviewRequest
-from .grant_preview_risks import GrantPreviewRisks
 from .grant_status import GrantStatus
 from .grant_update import GrantUpdate
 from .grants_scope import GrantsScope
@@ -291,6 +290,7 @@ from .tool_state import ToolState
 from .tool_update import ToolUpdate
 from .tools_by_names import ToolsByNames
 from .tools_by_risk import ToolsByRisk
+from .tools_by_risk_counts import ToolsByRiskCounts
 from .transport import Transport
 from .unused_tool import UnusedTool
 from .upstream_credential import UpstreamCredential
@@ -404,7 +404,6 @@ __all__ = (
     "GrantPage",
     "GrantPreview",
     "GrantPreviewRequest",
-    "GrantPreviewRisks",
     "GrantsScope",
     "GrantStatus",
     "GrantUpdate",
@@ -605,6 +604,7 @@ __all__ = (
     "ToolPage",
     "ToolsByNames",
     "ToolsByRisk",
+    "ToolsByRiskCounts",
     "ToolState",
     "ToolUpdate",
     "Transport",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 from attrs import define
 
 if TYPE_CHECKING:
-    from ..models.grant_preview_risks import GrantPreviewRisks
     from ..models.previewed_server import PreviewedServer
+    from ..models.tools_by_risk_counts import ToolsByRiskCounts
 
 
 @define(kw_only=True)
@@ -21,7 +21,7 @@ class GrantPreview:
     tools_count: int
     """How many tools of them."""
 
-    risks: GrantPreviewRisks
+    risks: ToolsByRiskCounts
     """How many tools of each risk."""
 
     servers: list[PreviewedServer]
@@ -54,15 +54,15 @@ class GrantPreview:
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
-        from ..models.grant_preview_risks import GrantPreviewRisks
         from ..models.previewed_server import PreviewedServer
+        from ..models.tools_by_risk_counts import ToolsByRiskCounts
 
         d = dict(src_dict)
         servers_count = d.pop("servers_count")
 
         tools_count = d.pop("tools_count")
 
-        risks = GrantPreviewRisks.from_dict(d.pop("risks"))
+        risks = ToolsByRiskCounts.from_dict(d.pop("risks"))
 
         servers = []
         _servers = d.pop("servers")

@@ -17,6 +17,7 @@ class PreviewedServer:
     """The id of a server."""
 
     slug: str
+    """What it is called in addresses and tool names."""
 
     enabled: bool
     """Whether the server takes calls now."""

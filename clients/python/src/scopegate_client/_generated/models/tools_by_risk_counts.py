@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 
-class GrantPreviewRisks(dict[str, int]):
+class ToolsByRiskCounts(dict[str, int]):
     """How many tools of each risk."""
 
     def to_dict(self) -> dict[str, Any]:
