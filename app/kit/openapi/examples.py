@@ -16,13 +16,15 @@ class NoExample(ValueError):
 
 def fill(schemas: dict[str, Schema]) -> None:
     """Give every named schema an example, where its fields have some."""
+    # Those that are given first: others are made of them.
     for schema in schemas.values():
         given = [_with_nulls(one, schema) for one in schema.pop("examples", []) if one != {}]
         if given:
             schema["examples"] = given
-            continue
-        with suppress(NoExample):
-            schema["examples"] = [example(schema, schemas)]
+    for schema in schemas.values():
+        if "examples" not in schema:
+            with suppress(NoExample):
+                schema["examples"] = [example(schema, schemas)]
 
 
 def _with_nulls(given: Any, schema: Schema) -> Any:
