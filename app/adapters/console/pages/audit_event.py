@@ -56,11 +56,12 @@ async def _show(
     arguments: AuditArgumentsView | None = None,
 ) -> Response:
     event = await audit.get_audit_event(session, event_id)
-    names = await names_of(session, [event.on_behalf_of])
+    policies = [*(event.policy_ids or ()), *(event.observed_policy_ids or ())]
+    names = await names_of(session, [event.on_behalf_of, event.token_id, *policies])
     reason = event.reason_code
     return page(
         request, "audit/event.html", viewer=viewer, event=event, changes=changes_of(event), path_of=path_of,
         who_path=who_path, meaning=meaning_of(reason) if reason else None, arguments=arguments,
         arguments_text=json.dumps(arguments.arguments, indent=2, ensure_ascii=False) if arguments else "",
-        behalf=names.get(event.on_behalf_of) if event.on_behalf_of else None,
+        names=names,
     )  # fmt: skip

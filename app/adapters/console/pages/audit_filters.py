@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -57,6 +56,11 @@ _CHIP_NAMES = {
     "trace_id": "Trace",
     "tool": "Tool",
 }
+
+_NAMED = (
+    "actor_id", "on_behalf_of", "token_id", "server_id", "object_id", "policy_id", "observed_policy_id",
+)  # fmt: skip
+"""Filters by ids of what may have a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +136,12 @@ def read_asked(request: Request, now: datetime) -> Asked:
 
 async def chips_of(session: AsyncSession, asked: Asked) -> list[Chip]:
     """The filters that are on, with names in the place of ids where there are any."""
-    ids = [
-        id
-        for field in ("actor_id", "on_behalf_of", "server_id", "object_id")
-        for id in getattr(asked.query, field)
-    ]
-    names = await names_of(session, ids)
+    named = {name: getattr(asked.query, name) for name in _NAMED}
+    names = await names_of(session, [id for ids in named.values() for id in ids])
     read: dict[str, str] = {}
-    for field in ("actor_id", "on_behalf_of", "server_id", "object_id"):
-        texts = [value for name, value in asked.params if name == field]
-        values: list[UUID] = getattr(asked.query, field)
-        read |= {text: names[id] for text, id in zip(texts, values, strict=True) if id in names}
+    for name, ids in named.items():
+        texts = [value for each, value in asked.params if each == name]
+        read |= {text: names[id] for text, id in zip(texts, ids, strict=True) if id in names}
     return [
         Chip(_CHIP_NAMES[name], read.get(value, value), _without(asked, name, value))
         for name, value in asked.params

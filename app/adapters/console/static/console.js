@@ -88,6 +88,9 @@
     }
   });
 
+  // What comes by a stream is worked into what is there, whose times are then the sender's again.
+  document.addEventListener("htmx:sse:after:message", () => localise(document));
+
   document.documentElement.classList.add("has-script");
   localise(document);
   focusOnNews(document.body);
