@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import Form, first_page, next_page, read_query, validated
+from app.adapters.console.forms import Form, Model, first_page, next_page, read_query, validated
 from app.adapters.console.pages.server_words import Sight
 from app.domain.errors import Invalid
 from app.features.audit.names import names_of
@@ -34,35 +34,34 @@ KINDS = {
 OF_HTTP = ("bearer", "header", "oauth_client_credentials", "none")
 OF_STDIO = ("env", "none")
 _OPTIONAL = ("scope", "resource", "audience")
+# The form has one field for what is secret, and in that of a server "name" is the server's.
+_FIELD_OF = {"/name": "/header_name", "/token": "/secret", "/value": "/secret", "/client_secret": "/secret"}
 
 
 def read_credential(form: Form, env_names: list[str]) -> Credential:
-    """What was typed. Raises ``Invalid``."""
-    kind = form.text("kind")
+    """What was typed. Raises ``Invalid``, naming the fields of the form."""
+    kind, secret = form.text("kind"), form.text("secret")
     if kind == "none":
         return NoCredential(kind="none")
     if kind == "bearer":
-        return validated(BearerCredential, {"kind": kind, "token": form.text("token")})
+        return _read(BearerCredential, {"kind": kind, "token": secret})
     if kind == "header":
-        return _read_header(form)
+        return _read(HeaderCredential, {"kind": kind, "name": form.text("header_name"), "value": secret})
     if kind == "env":
         values = {name: form.raw(f"env.{name}") for name in env_names}
-        return validated(EnvCredential, {"kind": kind, "variables": values})
+        return _read(EnvCredential, {"kind": kind, "variables": values})
     if kind == "oauth_client_credentials":
-        names = ("kind", "token_url", "client_id", "client_secret", "auth_method")
-        typed = {name: form.text(name) for name in names}
+        typed = {name: form.text(name) for name in ("kind", "token_url", "client_id", "auth_method")}
         more = {name: form.text(name) for name in _OPTIONAL if form.text(name)}
-        return validated(OAuthClientCredential, typed | more)
+        return _read(OAuthClientCredential, {**typed, "client_secret": secret, **more})
     raise Invalid.field("/kind", "required", "Choose what calls to the server carry.")
 
 
-def _read_header(form: Form) -> Credential:
-    typed = {"kind": "header", "name": form.text("header_name"), "value": form.text("header_value")}
+def _read(model: type[Model], typed: dict[str, Any]) -> Model:
     try:
-        return validated(HeaderCredential, typed)
+        return validated(model, typed)
     except Invalid as invalid:
-        # In the form of a server, "name" is the server's.
-        errors = [replace(one, pointer=f"/header_{one.pointer[1:]}") for one in invalid.errors]
+        errors = [replace(one, pointer=_FIELD_OF.get(one.pointer, one.pointer)) for one in invalid.errors]
         raise Invalid(invalid.detail, errors=errors) from None
 
 
