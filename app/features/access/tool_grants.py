@@ -58,19 +58,7 @@ class ToolGrantView(GrantView):
 class ToolGrantsView(BaseModel):
     """The grants in force that reach a tool."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {
-                    "tool_id": "tool_01jdpnwz00e008000000000000",
-                    "observed_since": "2026-01-05T09:00:00Z",
-                    "items": [_EXAMPLE],
-                    "next_cursor": None,
-                }
-            ]
-        },
-    )
+    model_config = ConfigDict(extra="forbid")
     tool_id: ToolId
     observed_since: datetime = Field(description="Since when uses are written down.")
     items: list[ToolGrantView] = Field(description="The grants of this page, newest first.")
