@@ -2,9 +2,11 @@
 
 from fastapi import APIRouter
 
-from app.adapters.console import approval_routes, sign_in_routes
+from app.adapters.console import sign_in_routes
 from app.adapters.console.pages import (
     access_matrix,
+    approval,
+    approvals,
     audit,
     audit_event,
     connection,
@@ -25,6 +27,7 @@ from app.adapters.console.pages import (
     offboarding,
     pickups,
     receipts,
+    requesting,
     server_changes,
     server_forms,
     servers,
@@ -37,12 +40,15 @@ from app.adapters.console.pages import (
 router = APIRouter()
 for _room in (
     sign_in_routes,
-    approval_routes,
+    # The list first: its fixed address would otherwise name an approval.
+    approvals,
+    approval,
     home,
     # Before the page of one event, which its fixed addresses would otherwise name.
     audit,
     audit_event,
     my_access,
+    requesting,
     pickups,
     connection,
     explain,

@@ -7,6 +7,7 @@ from sqlalchemy import Select, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.domain.errors import NotFound
 from app.domain.risk import Risk
 from app.features.approvals.access_schemas import RequestableServer, RequestableTool
 from app.features.servers.models import Server
@@ -45,6 +46,14 @@ async def show_requestable(session: AsyncSession, servers: Collection[Server]) -
         )
         for server in servers
     ]
+
+
+async def require_requestable(session: AsyncSession, server_id: UUID) -> RequestableServer:
+    """One that can be asked for. Raises ``NotFound`` for any other."""
+    found = await session.scalar(select_requestable().where(col(Server.id) == server_id))
+    if found is None:
+        raise NotFound("There is no such server, or it cannot be asked for.")
+    return (await show_requestable(session, [found]))[0]
 
 
 async def tools_of(session: AsyncSession, server_ids: Collection[UUID]) -> dict[UUID, list[RequestableTool]]:

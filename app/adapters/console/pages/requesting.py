@@ -1,0 +1,160 @@
+"""Asking for access: what can be asked for, the form that asks, and what one asked for before."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import (
+    Form,
+    Problems,
+    attempted,
+    first_page,
+    next_page,
+    read_query,
+    validated,
+)
+from app.adapters.console.menu import MY_ACCESS
+from app.adapters.console.page import PageRoute, page, redirect
+from app.adapters.console.pages.approval_words import gravest, rows_of
+from app.adapters.console.pages.people import called
+from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.domain.errors import Invalid
+from app.features.approvals.access_schemas import AccessRequest, RequestableQuery, RequestableServer
+from app.features.approvals.ask import LONGEST, ask_for_access
+from app.features.approvals.requestable import require_requestable
+from app.features.approvals.requestable_routes import list_requestable_servers
+from app.features.approvals.routes import list_approvals
+from app.features.approvals.schemas import ApprovalQuery
+from app.features.identities.own_routes import list_own_agents
+from app.features.identities.schemas import IdentityView, OwnAgentQuery
+from app.kit.authorization import Permission
+from app.kit.database import Session
+from app.kit.ids import APPROVAL, IDENTITY, SERVER, ServerId, format_id
+from app.kit.pagination import MAXIMUM_LIMIT
+from app.kit.runtime import CurrentRuntime, Runtime
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+_LIST = f"{MY_ACCESS}/request"
+_FORM = f"{_LIST}/{{server_id}}"
+_PAGE = 10
+_EARLIER = 10
+_PRESETS = (7, 30, 90)
+_USUAL = "30"
+# Each of some hundred tools may be ticked, by its name.
+_LARGEST = 256 * 1024
+Reader = Annotated[Viewer, signed_in(Permission.SELF_READ)]
+
+
+@router.get(_LIST, operation_id="page_request_access")
+async def show_list(request: Request, viewer: Reader, session: Session, runtime: CurrentRuntime) -> Response:
+    """The servers that can be asked for, and what was asked for already."""
+    query = read_query(RequestableQuery, request, limit=_PAGE)
+    found = await list_requestable_servers(query, session, runtime)
+    servers = [(one, gravest([tool.risk for tool in one.tools])) for one in found.items]
+    return page(
+        request, "my_access/request.html", viewer=viewer, servers=servers, q=query.q,
+        asked=await _asked_before(session, runtime, viewer),
+        more=next_page(request, found.next_cursor), first=first_page(request),
+    )  # fmt: skip
+
+
+@router.get(_FORM, operation_id="page_request_server")
+async def show_form(
+    request: Request, server_id: ServerId, viewer: Reader, session: Session, runtime: CurrentRuntime
+) -> Response:
+    """The form that asks for one server."""
+    return await _show(request, viewer, session, runtime, await require_requestable(session, server_id))
+
+
+@router.post(_FORM, operation_id="page_send_request")
+async def send(
+    request: Request,
+    server_id: ServerId,
+    sent: Annotated[Submission, submitted(Permission.SELF_WRITE, largest=_LARGEST)],
+    session: Session,
+    runtime: CurrentRuntime,
+) -> Response:
+    """Ask; whoever decides finds it in their inbox."""
+    server = await require_requestable(session, server_id)
+    async with attempted(session) as attempt:
+        body = validated(AccessRequest, _wanted(sent.form, server, runtime.clock()))
+        row = await ask_for_access(
+            session, sent.viewer.caller, body, runtime.clock(), request.state.request_id
+        )
+    if attempt.problems:
+        return await _show(request, sent.viewer, session, runtime, server, attempt.problems, sent.form)
+    return redirect(f"/console/approvals/{format_id(APPROVAL, row.id)}")
+
+
+def _wanted(form: Form, server: RequestableServer, now: datetime) -> dict[str, Any]:
+    """What the form asks for. Raises ``Invalid`` where no day was chosen."""
+    tools: dict[str, Any] = {"kind": "names", "names": form.texts("tool")}
+    if form.text("which") == "all":
+        tools = {"kind": "all"}
+    elif form.text("which") == "read":
+        tools = {"kind": "risk", "risk": ["read"]}
+    return {
+        "kind": "access",
+        "server": format_id(SERVER, server.id),
+        "tools": tools,
+        "expires_at": _end(form, now),
+        "reason": form.text("reason"),
+        "identity_id": form.text("identity_id") or None,
+    }
+
+
+def _end(form: Form, now: datetime) -> datetime:
+    lasts = form.text("lasts")
+    if lasts in {str(days) for days in _PRESETS}:
+        return now + timedelta(days=int(lasts))
+    try:
+        return datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
+    except ValueError:
+        raise Invalid.field("/expires_at", "date", "Choose a day.") from None
+
+
+async def _show(
+    request: Request,
+    viewer: Viewer,
+    session: AsyncSession,
+    runtime: Runtime,
+    server: RequestableServer,
+    problems: Problems | None = None,
+    typed: Form | None = None,
+) -> Response:
+    problems, now = problems or Problems(), runtime.clock()
+    form = typed or Form([("which", "names"), ("lasts", _USUAL)])
+    agents = await _agents(session, runtime, viewer, OwnAgentQuery(limit=MAXIMUM_LIMIT, status=["active"]))
+    return page(
+        request,
+        "my_access/request_form.html",
+        viewer=viewer,
+        status=problems.status,
+        server=server,
+        agents=[(format_id(IDENTITY, one.id), called(one)) for one in agents],
+        presets=[(days, now + timedelta(days=days)) for days in _PRESETS],
+        soonest=f"{now:%Y-%m-%d}",
+        latest=f"{now + LONGEST:%Y-%m-%d}",
+        problems=problems,
+        typed={name: form.text(name) for name in ("which", "lasts", "date", "identity_id")},
+        ticked=set(form.texts("tool")),
+        reason=form.raw("reason"),
+    )
+
+
+async def _asked_before(session: AsyncSession, runtime: Runtime, viewer: Viewer) -> list[Any]:
+    """The latest requests of the person and of their agents."""
+    me = viewer.caller.identity_id
+    if me is None:
+        return []
+    agents = await _agents(session, runtime, viewer, OwnAgentQuery(limit=MAXIMUM_LIMIT))
+    query = ApprovalQuery(kind=["access"], identity_id=[me, *(one.id for one in agents)], limit=_EARLIER)
+    return await rows_of(session, (await list_approvals(query, viewer.caller, session, runtime)).items)
+
+
+async def _agents(
+    session: AsyncSession, runtime: Runtime, viewer: Viewer, query: OwnAgentQuery
+) -> list[IdentityView]:
+    return (await list_own_agents(query, viewer.caller, session, runtime)).items
