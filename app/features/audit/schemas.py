@@ -47,7 +47,7 @@ AuditChanges = TypeAliasType(
         dict[str, Any],
         Field(
             description="What changed: field by field for objects, in numbers and ids for larger changes.",
-            examples=[{"name": ["Git", "Git (old)"]}],
+            examples=[{"name": {"from": "Git", "to": "Git (old)"}}],
         ),
     ],
 )

@@ -192,13 +192,14 @@ async def test_an_event_has_a_page_with_what_changed_and_what_it_is_about(
     token, server = new_id(), new_id()
     id = await commit(
         sessions, action="server.update", actor_type="administrator", token_id=token, server_id=server,
-        object_type="server", object_id=server, changes={"name": ["a", EVIL], "added": {"x": 1}},
+        object_type="server", object_id=server, changes={"name": {"from": "a", "to": EVIL}, "added": {"x": 1}, "email": {"personal": True}},
         request_id="req-7", outcome="success",
     )  # fmt: skip
     await admin.open(f"{PATH}/{id}")
     assert "<script>alert" not in admin.page.text
     assert "name a" in admin.words
     assert '{"x": 1}' in admin.words
+    assert "email changed; what is personal is not kept" in admin.words
     links = {href for href, _ in admin.shown.links}
     assert f"/console/servers/{format_id(SERVER, server)}" in links
     assert f"/console/tokens/{format_id(TOKEN, token)}" in links

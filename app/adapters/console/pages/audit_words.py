@@ -50,8 +50,10 @@ def changes_of(event: AuditEventView) -> list[tuple[str, str | None, str]]:
 
 
 def _change(name: str, value: Any) -> tuple[str, str | None, str]:
-    if isinstance(value, list) and len(value) == 2:
-        return name, _text(value[0]), _text(value[1])
+    if value == {"personal": True}:
+        return name, None, "changed; what is personal is not kept in the trail"
+    if isinstance(value, dict) and value.keys() == {"from", "to"}:
+        return name, _text(value["from"]), _text(value["to"])
     return name, None, _text(value)
 
 
