@@ -1,6 +1,7 @@
 """The Dockerfile builds: with no engine at hand, its steps are run outside a container."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Directories of the image that the steps write to; outside a container they lie under a scratch root.
 IMAGE_DIRS = ("/build", "/opt/scopegate", "/data")
+# Where packages come from is said by variables of these names.
+PASSED_ON = ("PIP_", "UV_", "SSL_", "NPM_", "npm_")
 # What would change this machine is left to the real image.
 STAND_INS = ("useradd", "chown")
+# As .dockerignore has it: what these make is made anew.
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "node_modules", "assets")
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +30,8 @@ def instructions() -> list[tuple[str, str]]:
 
 def inside(root: Path, text: str) -> str:
     for directory in IMAGE_DIRS:
-        text = text.replace(directory, f"{root}{directory}")
+        # Where a path begins, and not in the middle of one.
+        text = re.sub(rf"(?<![\w.]){directory}\b", lambda found: f"{root}{found[0]}", text)
     return text
 
 
@@ -39,27 +45,33 @@ def stand_ins(root: Path) -> Path:
     return programs
 
 
-def copy(workdir: Path, arguments: str) -> None:
+def copy(root: Path, workdir: Path, arguments: str) -> None:
+    """Copy from the checkout, or from another stage: all of them lie under the one root."""
     *sources, target = arguments.split()
-    for source in sources:
-        origin = ROOT / source
+    context = ROOT
+    if sources[0].startswith("--from="):
+        context, sources = root, [inside(root, source) for source in sources[1:]]
+    destination = workdir / inside(root, target)
+    for origin in (context / source for source in sources):
+        if origin == destination:
+            continue
         if origin.is_dir():
-            shutil.copytree(origin, workdir / target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(origin, destination, ignore=LEFT_OUT if context == ROOT else None, symlinks=True)
         else:
-            shutil.copy(origin, workdir / target)
+            shutil.copy(origin, destination)
 
 
 @pytest.mark.timeout(600)
 def test_the_steps_of_the_dockerfile_give_a_working_command(tmp_path: Path) -> None:
     environment = {"PATH": f"{stand_ins(tmp_path)}:{os.environ['PATH']}", "HOME": os.environ.get("HOME", "/")}
-    environment |= {key: os.environ[key] for key in os.environ if key.startswith(("PIP_", "UV_", "SSL_"))}
+    environment |= {key: os.environ[key] for key in os.environ if key.startswith(PASSED_ON)}
     workdir = tmp_path
     for name, rest in instructions():
         if name == "WORKDIR":
             workdir = Path(inside(tmp_path, rest))
-            workdir.mkdir(parents=True)
-        elif name == "COPY" and not rest.startswith("--from"):
-            copy(workdir, rest)
+            workdir.mkdir(parents=True, exist_ok=True)
+        elif name == "COPY":
+            copy(tmp_path, workdir, rest)
         elif name == "RUN":
             step = ["/bin/sh", "-ec", inside(tmp_path, rest)]
             subprocess.run(step, cwd=workdir, env=environment, check=True)
@@ -73,6 +85,7 @@ def test_the_steps_of_the_dockerfile_give_a_working_command(tmp_path: Path) -> N
     assert "serve" in answer.stdout
     package = next((tmp_path / "opt/scopegate/lib").glob("python*/site-packages/app"))
     assert (package / "_alembic" / "env.py").exists()
+    assert (package / "adapters" / "console" / "assets" / "manifest.json").exists()
 
 
 def test_the_image_runs_as_an_ordinary_user() -> None:
