@@ -5,45 +5,27 @@ With ``SCREENSHOTS`` naming a folder, a picture of each is left there: ``make sc
 
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fastapi.routing import iter_route_contexts
 from playwright.async_api import Browser
 from playwright.async_api import Error as PlaywrightError
-from pydantic import SecretStr
 
 from app.main import Scopegate
 from tests.adapters.console.every_page import CASES, Case
 from tests.adapters.console.looking import LOOKS, Eye, Look, sign_in
 from tests.adapters.console.organisation import Organisation
+from tests.adapters.console.served import served
 from tests.api import Account
 from tests.chromium import chromium
-from tests.provider.openid import ADMINS, AUDIENCE, PAGES, PAGES_SECRET, OpenIdProvider, openid_provider
-from tests.story.service import Service, listener, notes_server, serving, whole_service
+from tests.story.service import Service, listener, notes_server, serving
 
 _PICTURES = os.environ.get("SCREENSHOTS")
 _NO_PAGES = re.compile(r"/console/(assets/|theme$|\{path:path\}$)|/live$|/stream$|/export$")
 """What is at a path of the console and is no page: files, streams, the answer where there is nothing."""
-
-
-@contextmanager
-def page_provider() -> Iterator[tuple[OpenIdProvider, dict[str, Any]]]:
-    """A provider whose ``alice`` owns everything, and the settings of a service that lets people sign in at it."""
-    with openid_provider() as provider:
-        yield (
-            provider,
-            {
-                "oidc_issuer": provider.issuer,
-                "oidc_audience": (AUDIENCE,),
-                "oidc_client_id": PAGES,
-                "oidc_client_secret": SecretStr(PAGES_SECRET),
-                "oidc_role_map": {ADMINS: "owner"},
-            },
-        )
 
 
 @pytest.fixture
@@ -54,21 +36,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def bare_service(database_url: str, owner: Account) -> AsyncIterator[tuple[Service, OpenIdProvider]]:
-    """The service with nothing in it yet."""
-    with page_provider() as (provider, settings):
-        async with whole_service(database_url, owner.bearer, **settings) as service:
-            provider.serve_pages(service.url)
-            yield service, provider
-
-
-@asynccontextmanager
 async def organisation(database_url: str, owner: Account) -> AsyncIterator[Organisation]:
     """The service with something of everything."""
     with listener() as sock:
         async with (
             serving(notes_server(), sock) as upstream,
-            bare_service(database_url, owner) as (service, provider),
+            served(database_url, owner) as (service, provider),
         ):
             yield await Organisation(service, provider, f"{upstream}/mcp").furnish()
 
@@ -127,7 +100,7 @@ async def test_nor_with_those_that_have_nothing_to_show_yet(
     browser: Browser, database_url: str, owner: Account
 ) -> None:
     cases = [case for case in CASES if case.bare]
-    async with bare_service(database_url, owner) as (service, _):
+    async with served(database_url, owner) as (service, _):
         found = [
             fault
             for look in LOOKS[:: len(LOOKS) - 1]

@@ -1,0 +1,302 @@
+"""The console's whole story, in a real Chromium against the real service, provider, MCP server and MCP client.
+
+Once with script, once without: the same buttons and links do the same. What people see is what is looked for.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import pytest
+from mcp import Client
+from playwright.async_api import Browser, BrowserContext, Locator, Page
+
+from tests.adapters.console.served import served
+from tests.api import Account
+from tests.chromium import chromium
+from tests.story.service import Service, listener, notes_server, serving
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+ASKS = """@require_approval("Editors")
+@reason("What is written stays.")
+forbid (principal, action == Action::"call_tool", resource == Tool::"notes/write_note");"""
+MOST_INTERACTIONS = 12
+MOST_SECONDS = 60
+SOON_MS = 15_000
+
+
+@dataclass
+class Hands:
+    """Somebody at the browser, each of whose clicks and typings counts."""
+
+    context: BrowserContext
+    page: Page
+    service: Service
+    script: bool
+    interactions: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    async def press(self, what: Locator | str) -> None:
+        """A link or button, by its words or itself."""
+        self.interactions += 1
+        await (self.control(what) if isinstance(what, str) else what).click()
+
+    async def type(self, label: str, text: str) -> None:
+        self.interactions += 1
+        await self.page.get_by_label(label, exact=True).fill(text)
+
+    async def choose(self, label: str) -> None:
+        """Tick a box, or one of several options."""
+        self.interactions += 1
+        await self.page.locator("main").get_by_label(label).first.check()
+
+    def control(self, words: str) -> Locator:
+        """What says these words in the page's own part, else in the menu."""
+        page = self.page
+        name = re.compile(f"^{re.escape(words)}$")
+        inside = page.locator("main").get_by_role("button", name=name)
+        inside = inside.or_(page.locator("main").get_by_role("link", name=name))
+        return inside.or_(page.locator("aside").get_by_role("link", name=name)).first
+
+    async def sees(self, words: str, *, within: str = "main") -> None:
+        """Wait until it stands there: that a script brings it, or that it was in the page."""
+        await self.page.locator(within).get_by_text(words).first.wait_for(timeout=SOON_MS)
+
+    async def open(self, path: str) -> None:
+        await self.page.goto(self.service.url + path)
+
+    async def sign_in(self) -> None:
+        """At the provider's own pages: name, password, and that it may tell who one is."""
+        for name, text in (("login", "alice"), ("password", "any")):
+            self.interactions += 1
+            await self.page.fill(f"input[name={name}]", text)
+        for _ in range(2):
+            self.interactions += 1
+            await self.page.click("button[type=submit]")
+
+
+@asynccontextmanager
+async def hands_at(browser: Browser, service: Service, *, script: bool) -> AsyncIterator[Hands]:
+    context = await browser.new_context(java_script_enabled=script, viewport={"width": 1280, "height": 900})
+    if script:
+        await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hands = Hands(context, await context.new_page(), service, script)
+
+    def watch(page: Page) -> None:
+        def note(text: str) -> None:
+            if page.url.startswith(service.url):
+                hands.complaints.append(text)
+
+        page.on("console", lambda message: note(message.text))
+        page.on("pageerror", lambda error: note(str(error)))
+
+    context.set_default_timeout(SOON_MS)
+    watch(hands.page)
+    yield hands
+    await context.close()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, as the machine has it."""
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def notes() -> AsyncIterator[str]:
+    """The URL of a real MCP server."""
+    with listener() as sock:
+        async with serving(notes_server(), sock) as url:
+            yield f"{url}/mcp"
+
+
+@pytest.fixture
+async def service(database_url: str, owner: Account) -> AsyncIterator[Service]:
+    """The service with nothing in it, and its provider."""
+    async with served(database_url, owner) as (service, _):
+        yield service
+
+
+async def call(service: Service, secret: str, tool: str, **arguments: Any) -> str:
+    """What a real MCP client gets."""
+    async with service.connect("/mcp/notes", secret) as transport, Client(transport) as client:
+        answer = await client.call_tool(tool, arguments)
+        return str(getattr(answer.content[0], "text", ""))
+
+
+async def register(hands: Hands, url: str) -> None:
+    """Register a server, which is synced on the way."""
+    await hands.press("Servers")
+    await hands.press("Register server")
+    await hands.type("Name", "notes")
+    await hands.type("URL", url)
+    await hands.press("Register and read its tools")
+    await hands.sees("3 tools")
+    await hands.press("Sync now")
+    await hands.sees("3 tools")
+
+
+async def make_person(hands: Hands, name: str) -> str:
+    """The address of a person's page, whom it makes known."""
+    await hands.press("Identities")
+    await hands.press("New person")
+    await hands.type("User name", name)
+    await hands.press("Create person")
+    await hands.page.wait_for_url("**/console/identities/idn_*")
+    return hands.page.url.partition("?")[0].removeprefix(hands.service.url)
+
+
+async def give(hands: Hands, person: str) -> None:
+    """Grant all of one server."""
+    await hands.open(f"/console/grants/new?identity_id={person.rpartition('/')[2]}")
+    await hands.choose("These servers")
+    await hands.choose("notes")
+    await hands.choose("Every tool")
+    await hands.press("Review")
+    await hands.press("Create grant")
+    await hands.page.wait_for_url("**/console/grants/grant_*")
+
+
+async def issue(hands: Hands, who: str, *, all_tools: bool) -> str:
+    """Issue a token by the steps; the secret, which is copied as people copy it."""
+    await hands.press(hands.page.locator("main").get_by_role("link", name=re.compile("^Issue")).first)
+    await hands.press(hands.page.locator("main .choice-list a").filter(has_text=who).first)
+    await hands.type("What will they use it for?", "Claude Code")
+    await hands.press("Continue")
+    offers = hands.page.locator("main .offer-list button")
+    await hands.press(offers.filter(has_text="All (" if all_tools else "Read-only").first)
+    await hands.press("Continue")
+    await hands.press("Continue")
+    await hands.sees("can call")
+    await hands.press("Issue token")
+    await hands.sees("This is the only time that it is shown")
+    return (await hands.page.locator("#secret").inner_text()).strip()
+
+
+async def copy_snippet(hands: Hands) -> None:
+    """The settings of a client, which hold no secret."""
+    shown = await hands.page.locator("#connect-claude_code").inner_text()
+    if hands.script:
+        await hands.press(hands.page.locator("[data-copy=connect-claude_code]"))
+        await hands.page.locator("[data-copy=connect-claude_code] >> text=Copied").wait_for()
+        copied = await hands.page.evaluate("navigator.clipboard.readText()")
+        assert copied.split() == shown.split()
+    assert f"{hands.service.url}/mcp" in shown
+    assert "sgt_" not in shown
+
+
+async def see_it_green(hands: Hands) -> str:
+    """The light that says that the first call came; the address of the token's page."""
+    away = hands.page.locator("main").get_by_role("link", name="See how it stands")
+    token = str(await away.get_attribute("href")).partition("#")[0]
+    if hands.script:
+        await hands.sees("It works", within="#light")
+    else:
+        await hands.open(token)
+        await hands.sees("It works")
+    return token
+
+
+async def approve_one(hands: Hands, secret: str) -> None:
+    """A call waits for somebody, appears in the inbox, is approved, and runs when it is repeated."""
+    await hands.press("Approvals")
+    await hands.sees("Nothing waits")
+    told = await call(hands.service, secret, "write_note", name="hello", text="you")
+    assert "needs an approval" in told
+    assert f"{hands.service.url}/console/approvals/apr_" in told
+    if not hands.script:
+        await hands.press("Approvals")
+    await hands.sees("write_note")
+    await hands.press(hands.page.locator("main").get_by_role("link", name=re.compile("^Decide")).first)
+    await hands.sees("What is written stays.")
+    await hands.press(hands.page.locator("main").get_by_role("button", name=re.compile("^Approve")).first)
+    await hands.sees("approved")
+    assert await call(hands.service, secret, "write_note", name="hello", text="you") == "written"
+
+
+async def find_it(hands: Hands, token: str) -> None:
+    """The call in the audit, and why it was held back at first."""
+    await hands.press("Audit")
+    await hands.open(f"/console/audit?token_id={token.rpartition('/')[2]}")
+    row = hands.page.locator("main tr").filter(has_text="write_note").filter(has_text="success").first
+    await hands.press(row.get_by_role("link").first)
+    await hands.sees("tool.call")
+    await hands.sees("write_note")
+
+
+async def offboard(hands: Hands, person: str, name: str) -> None:
+    """End all of it, by the name typed out."""
+    await hands.open(person)
+    await hands.press("Offboard")
+    await hands.type("Reason", "Left the company.")
+    await hands.page.get_by_label(re.compile("^Type .* to confirm")).fill(name)
+    hands.interactions += 1
+    await hands.press("Offboard")
+    await hands.sees("Offboarding receipt", within="body")
+    await hands.sees("Claude Code")
+
+
+async def see_the_refusal(hands: Hands, token: str, secret: str) -> None:
+    """The client is refused, and the token says why."""
+    with pytest.raises(BaseException) as refused:  # noqa: PT011 - a group of whatever its transport raises
+        await call(hands.service, secret, "read_note", name="hello")
+    assert "401" in repr(refused.value) or "valid Scopegate token" in _words(refused.value)
+    await hands.open(token)
+    await hands.sees("revoked")
+    await hands.open(f"{token}/check")
+    await hands.press("Test connection")
+    await hands.sees("The token was revoked.")
+
+
+def _words(error: BaseException) -> str:
+    """All that an exception and those within it say."""
+    inner = getattr(error, "exceptions", ())
+    return " ".join([str(error), *map(_words, inner)])
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with-script", "without-script"])
+async def test_an_administrator_registers_grants_issues_approves_finds_and_offboards(
+    browser: Browser, service: Service, notes: str, script: bool
+) -> None:
+    async with hands_at(browser, service, script=script) as hands:
+        await hands.open("/console")
+        await hands.sign_in()
+        await register(hands, notes)
+        person = await make_person(hands, "maria")
+        await give(hands, person)
+        await service.publish(ASKS)
+        await hands.press("Tokens")
+        secret = await issue(hands, "maria", all_tools=True)
+        await copy_snippet(hands)
+        assert await call(service, secret, "read_note", name="hello") == "world"
+        token = await see_it_green(hands)
+        await approve_one(hands, secret)
+        await find_it(hands, token)
+        await offboard(hands, person, "maria")
+        await see_the_refusal(hands, token, secret)
+    assert hands.complaints == []
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["with-script", "without-script"])
+async def test_from_signing_in_to_a_working_token_takes_a_minute_and_twelve_interactions_at_most(
+    browser: Browser, service: Service, notes: str, script: bool
+) -> None:
+    server = await service.register("notes", notes)
+    maria = await service.post("/identities", {"kind": "person", "user_name": "maria"})
+    rights = {"servers": {"kind": "ids", "ids": [server]}, "tools": {"kind": "all"}}
+    await service.post("/grants", {"principal": {"type": "identity", "id": maria["id"]}, **rights})
+    async with hands_at(browser, service, script=script) as hands:
+        await hands.open("/console")
+        begun = monotonic()
+        await hands.sign_in()
+        secret = await issue(hands, "maria", all_tools=False)
+        taken = monotonic() - begun
+        assert await call(service, secret, "read_note", name="hello") == "world"
+        await see_it_green(hands)
+    assert hands.interactions <= MOST_INTERACTIONS, hands.interactions
+    assert taken <= MOST_SECONDS
