@@ -190,9 +190,10 @@ async def test_an_event_has_a_page_with_what_changed_and_what_it_is_about(
     admin: Person, sessions: Sessions
 ) -> None:
     token, server = new_id(), new_id()
+    changes = {"name": {"from": "a", "to": EVIL}, "added": {"x": 1}, "email": {"personal": True}}
     id = await commit(
         sessions, action="server.update", actor_type="administrator", token_id=token, server_id=server,
-        object_type="server", object_id=server, changes={"name": {"from": "a", "to": EVIL}, "added": {"x": 1}, "email": {"personal": True}},
+        object_type="server", object_id=server, changes=changes,
         request_id="req-7", outcome="success",
     )  # fmt: skip
     await admin.open(f"{PATH}/{id}")
