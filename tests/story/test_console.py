@@ -212,7 +212,7 @@ async def approve_one(hands: Hands, secret: str) -> None:
     if not hands.script:
         await hands.press("Approvals")
     await hands.sees("write_note")
-    await hands.press(hands.page.locator("main").get_by_role("link", name=re.compile("^Decide")).first)
+    await hands.press(hands.page.locator("main .row-actions a").first)
     await hands.sees("What is written stays.")
     await hands.press(hands.page.locator("main").get_by_role("button", name=re.compile("^Approve")).first)
     await hands.sees("approved")
