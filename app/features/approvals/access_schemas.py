@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
 from app.kit.ids import GrantId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
-from app.kit.schemas import ShortText, Strict, Time
+from app.kit.schemas import CleanText, ShortText, Strict, Time
 from app.kit.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskModel, ToolSelectorModel
 
 MOST_SERVERS = 50
@@ -28,8 +28,10 @@ SomeTools = Annotated[ToolSelectorModel, AfterValidator(_something)]
 Because = TypeAliasType(
     "Because",
     Annotated[
-        ShortText,
-        Field(min_length=1, description="Why, for those who decide.", examples=["I close the quarter."]),
+        str,
+        StringConstraints(min_length=1, max_length=500),
+        CleanText,
+        Field(description="Why, for those who decide.", examples=["I close the quarter."]),
     ],
 )
 

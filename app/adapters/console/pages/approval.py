@@ -129,6 +129,7 @@ async def _show(
     problems, typed = problems or Problems(), typed or Form()
     row = await require_approval(session, viewer.caller, approval_id)
     view = await show_approval(session, viewer.caller, row, runtime.public_url)
+    mine = viewer.caller.identity_id in {view.identity.id, view.owner and view.owner.id}
     values: dict[str, Any] = {"arguments": None, "access": None}
     if view.access is None:
         values["arguments"] = await _arguments(session, runtime, viewer, row, request.state.request_id)
@@ -142,8 +143,8 @@ async def _show(
         it=view,
         what=headline(view),
         who=who_asks(view),
-        explanation=explanation(view),
-        mine=viewer.caller.identity_id in {view.identity.id, view.owner and view.owner.id},
+        explanation=explanation(view, mine=mine),
+        mine=mine,
         earlier=await _earlier(session, runtime, viewer, view),
         problems=problems,
         reason=typed.raw("reason"),

@@ -76,20 +76,18 @@ def who_asks(view: ApprovalView) -> str:
     return view.identity.name or ERASED
 
 
-def explanation(view: ApprovalView) -> str | None:
-    """Why there is nothing to decide; None when there is."""
+def explanation(view: ApprovalView, *, mine: bool) -> str | None:
+    """Why there is nothing to decide for whoever looks, whose own it may be; None when there is."""
     if view.void is not None:
         return _VOID[view.void]
     if view.state != "pending":
         return (_ENDED_ACCESS if view.access is not None else _ENDED_CALL)[view.state]
     if view.may_decide:
         return None
-    what = "your own request" if view.access is not None else "your own call"
-    group = "nobody" if view.approver_group is None else view.approver_group.name
-    return (
-        f"You do not decide this one: it is {what} or that of an agent that you answer for, or you are not in "
-        f"the group that does, {group}."
-    )
+    if mine:
+        return "Somebody else decides this: it is your own, or that of an agent that you answer for."
+    group = "approvers" if view.approver_group is None else f"{view.approver_group.name}, and approvers,"
+    return f"You do not decide this one: {group} do, unless it is theirs."
 
 
 def gravest(risks: Sequence[Risk]) -> Risk | None:

@@ -34,7 +34,7 @@ async def list_page(request: Request, viewer: Reader, session: Session, runtime:
     waiting = request.query_params.get("tab") != "over"
     query = _query(request, waiting=waiting)
     found = await list_approvals(query, viewer.caller, session, runtime)
-    first = first_page(request)
+    first, off = first_page(request), request.query_params.get("live") == "off"
     return page(
         request,
         "approvals/list.html",
@@ -42,7 +42,9 @@ async def list_page(request: Request, viewer: Reader, session: Session, runtime:
         rows=await rows_of(session, found.items),
         waiting=waiting,
         # Of the first page alone: what is new comes at its top.
-        live=_live(request, found) if waiting and first is None else None,
+        live=_live(request, found) if waiting and first is None and not off else None,
+        still=f"{HOME}?{urlencode([*_kinds(request), ('live', 'off')])}",
+        off=off and waiting,
         chosen={name: request.query_params.get(name, "") for name in ("kind", "state")},
         more=next_page(request, found.next_cursor),
         first=first,
@@ -92,5 +94,8 @@ def _query(request: Request, *, waiting: bool) -> ApprovalQuery:
 
 def _live(request: Request, found: Page[ApprovalView]) -> str:
     """The address that tells of changes to what this page shows."""
-    kinds = [("kind", kind) for kind in request.query_params.getlist("kind") if kind]
-    return f"{HOME}/live?{urlencode([*kinds, ('shown', mark_of(found.items))])}"
+    return f"{HOME}/live?{urlencode([*_kinds(request), ('shown', mark_of(found.items))])}"
+
+
+def _kinds(request: Request) -> list[tuple[str, str]]:
+    return [("kind", kind) for kind in request.query_params.getlist("kind") if kind]
