@@ -1,4 +1,4 @@
-"""Pages of servers: from nothing to a fleet whose tools are read; each change is as the API makes it, or is not made."""
+"""Pages of servers: from nothing to a fleet whose tools are read; each change is as the API makes it."""
 
 import re
 from typing import Any
@@ -254,7 +254,7 @@ async def test_what_a_server_says_of_its_use_is_approved_as_it_was_shown(
 async def test_who_has_access_is_who_holds_a_grant_that_reaches_it(
     admin: httpx2.AsyncClient, api: httpx2.AsyncClient
 ) -> None:
-    page, path = await registered(api, "notes")
+    page, _ = await registered(api, "notes")
     other = (await registered(api, "other"))[1].rpartition("/")[2]
     assert "Nobody has access" in (await admin.get(f"{page}?tab=access")).text
     await grant(api, await person(api, display_name="Ada Reaches"))
