@@ -7,9 +7,10 @@ from dataclasses import dataclass
 class Case:
     """A page as somebody sees it.
 
-    ``path`` names what is in the organisation as ``{notes}`` (see ``organisation.py``). ``who`` is ``alice``, who owns
-    everything, or ``bob``, who has no role. ``bare``: it is also looked at where there is nothing yet. ``press`` is the
-    button of a form on it that is sent as it stands, and ``shows`` what stands there then.
+    ``path`` names what is in the organisation as ``{notes}`` (see ``organisation.py``); ``{draft}`` is of a token that
+    ``alice`` is issuing. ``who`` is ``alice``, who owns everything, or ``bob``, who has no role. ``bare``: it is also
+    looked at where there is nothing yet. ``press`` is the button of a form on it that is sent as it stands, and
+    ``shows`` what stands there then.
     """
 
     name: str
@@ -119,4 +120,61 @@ CASES = (
     Case("group-end", "/console/groups/{group}/end"),
     Case("matrix", "/console/access", bare=True),
     Case("matrix-no-match", "/console/access?q=nobody-at-all"),
+    Case("servers", "/console/servers", bare=True),
+    Case("servers-no-match", "/console/servers?q=no-server-at-all"),
+    Case("server-new", "/console/servers/new", bare=True),
+    Case("server", "/console/servers/{billing}?done=registered"),
+    Case("server-odd", "/console/servers/{notes}"),
+    Case("server-broken", "/console/servers/{broken}"),
+    Case("server-disabled", "/console/servers/{archive}"),
+    Case("server-tools", "/console/servers/{notes}?tab=tools"),
+    Case("server-access", "/console/servers/{billing}?tab=access"),
+    Case("server-credentials", "/console/servers/{billing}?tab=credentials"),
+    Case("server-edit", "/console/servers/{notes}/edit"),
+    Case("server-disable", "/console/servers/{billing}/disable"),
+    Case("server-delete", "/console/servers/{billing}/delete"),
+    Case("server-credential-remove", "/console/servers/{billing}/credentials/remove"),
+    Case("tools", "/console/tools", bare=True),
+    Case("tools-waiting", "/console/tools?state=quarantined&risk=destructive"),
+    Case("tools-no-match", "/console/tools?q=no-tool-at-all"),
+    Case("tool", "/console/tools/{billing_write_note}"),
+    Case("tool-waiting", "/console/tools/{notes_delete_note}"),
+    Case("tool-callers", "/console/tools/{billing_read_note}?tab=callers"),
+    Case("tool-grants", "/console/tools/{billing_read_note}?tab=grants"),
+    Case("tool-calls", "/console/tools/{billing_delete_note}?tab=calls"),
+    Case("tool-remove", "/console/tools/{billing_write_note}/remove"),
+    Case("grants", "/console/grants", bare=True),
+    Case("grants-no-match", "/console/grants?who=nobody-at-all"),
+    Case("grants-stale", "/console/grants/stale", bare=True),
+    Case("grant-new", "/console/grants/new", bare=True),
+    Case("grant-new-asked", "/console/grants/new?identity_id={odd}&server={billing}&tool=read_note"),
+    Case("grant", "/console/grants/{grant}"),
+    Case("grant-group", "/console/grants/{group_grant}"),
+    Case("grant-ended", "/console/grants/{leaver_grant}"),
+    Case("grant-narrow", "/console/grants/{grant}/narrow"),
+    Case("grant-edit", "/console/grants/{grant}/edit"),
+    Case("grant-end", "/console/grants/{grant}/end"),
+    Case("tokens", "/console/tokens", bare=True),
+    Case("tokens-no-match", "/console/tokens?q=no-token-at-all"),
+    Case("tokens-revoked", "/console/tokens?status=revoked"),
+    Case("token", "/console/tokens/{token}"),
+    Case("token-odd", "/console/tokens/{odd_token}"),
+    Case("token-revoked", "/console/tokens/{lost_token}"),
+    Case("token-waiting", "/console/tokens/{pickup_token}"),
+    Case("token-narrow", "/console/tokens/{token}/narrow"),
+    Case("token-pickup", "/console/tokens/{token}/pickup"),
+    Case("token-revoke", "/console/tokens/{token}/revoke"),
+    Case("token-rotate", "/console/tokens/{token}/rotate"),
+    Case("issue", "/console/tokens/new", bare=True),
+    Case("issue-no-match", "/console/tokens/new?q=nobody-at-all"),
+    Case("issue-for", "/console/tokens/new?identity_id={odd}"),
+    Case("issue-draft", "/console/tokens/new/{draft}"),
+    Case("issue-who", "/console/tokens/new/{draft}/who"),
+    Case("issue-tools", "/console/tokens/new/{draft}/tools"),
+    Case("issue-tools-all", "/console/tokens/new/{draft}/tools?which=all"),
+    Case("issue-pick", "/console/tokens/new/{draft}/tools/{billing}"),
+    Case("issue-limits", "/console/tokens/new/{draft}/limits"),
+    Case("issue-summary", "/console/tokens/new/{draft}/summary"),
+    Case("issued", "/console/tokens/new/{draft}/summary", press="Issue token", shows="#secret"),
+    Case("issue-over", "/console/tokens/new/{draft}/issue", status=409),
 )

@@ -78,6 +78,9 @@ class Organisation:
             assert synced["sync"]["state"] == "ok", synced
         broken = await self.make("broken", "/servers", {"slug": "broken", "url": "http://127.0.0.1:9/mcp"})
         await self.service.post(f"/servers/{broken['id']}/sync", {}, 200)
+        put = {"kind": "bearer", "token": "what-the-upstream-asks-for"}
+        path = f"/api/v1/servers/{self.ids['billing']}/credential"
+        assert (await self.service.api.put(path, json=put)).status_code == 200
         await self.change(f"/servers/{self.ids['archive']}", {"status": "disabled"})
         for slug in ("billing", "notes"):
             for tool in (await self.read("/tools", server_id=self.ids[slug]))["items"]:
@@ -200,3 +203,7 @@ class Organisation:
         await self.service.post(f"/identities/{self.ids['away']}/suspend", {"reason": "On leave."}, 200)
         path = f"/identities/{self.ids['leaver']}/offboard"
         self.ids["receipt"] = (await self.service.post(path, {"reason": f"Left. {ODD}"}, 200))["receipt_id"]
+        leaving = await self.make("leaving", "/identities", {"kind": "person", "user_name": "lee"})
+        body = {"reason": "Leaves us.", "effective_at": in_days(20)}
+        planned = await self.service.post(f"/identities/{leaving['id']}/offboard", body, 200)
+        self.ids["scheduled"] = planned["scheduled"]["id"]

@@ -60,6 +60,8 @@ async def look_at_all(
         eye = await Eye.open(browser, look)
         await eye.page.goto(f"{service.url}/console/approvals")
         await sign_in(eye.page, who)
+        if who == "alice" and "bob" in ids:
+            ids = {**ids, "draft": await _draft(eye, service, ids["bob"])}
         for case in (one for one in cases if one.who == who):
             response = await eye.go(service.url + case.path.format(**ids))
             faults = await _sent(eye, case) or await eye.faults(response, case.status)
@@ -69,6 +71,22 @@ async def look_at_all(
                 await eye.page.screenshot(path=path, full_page=True)
         await eye.context.close()
     return found
+
+
+async def _draft(eye: Eye, service: Service, identity_id: str) -> str:
+    """The id of a token that is being issued, with some tools chosen and its limits set."""
+    page = eye.page
+    await page.goto(f"{service.url}/console/tokens/new?identity_id={identity_id}")
+    await page.get_by_label("What will they use it for?").fill("Claude Code")
+    await page.click("main button >> text=Continue")
+    await page.wait_for_url("**/tools")
+    for name in ("notes", "billing"):
+        await page.click(f"main .offer-list li:has-text('{name}') button >> text=Read-only")
+        await page.locator(".basket").get_by_text(name).first.wait_for()
+    await page.click(".basket >> text=Continue")
+    await page.click("main button >> text=Continue")
+    await page.wait_for_url("**/summary")
+    return page.url.split("/")[-2]
 
 
 async def _sent(eye: Eye, case: Case) -> list[str]:
@@ -117,7 +135,7 @@ def test_every_page_is_looked_at(app: Scopegate) -> None:
         and "GET" in (route.methods or ())
         and not _NO_PAGES.search(str(route.path))
     }
-    looked_at = [re.sub(r"\?.*", "", case.path) for case in CASES if case.status == 200]
+    looked_at = [re.sub(r"\?.*", "", case.path) for case in CASES if case.status not in (403, 404)]
     forms = {page: re.compile(re.sub(r"\{[^}]*\}", "[^/]+", page)) for page in pages}
     missed = {page for page, form in forms.items() if not any(form.fullmatch(path) for path in looked_at)}
     assert missed == set(), "add them to every_page.py"
