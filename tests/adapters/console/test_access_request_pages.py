@@ -115,7 +115,7 @@ async def test_less_is_given_by_ticks_and_a_day_and_more_is_refused(
         ({"until": "soon"}, "Choose a day."),
         ({"reason": "x" * 501}, "500"),
     ):
-        await grace.send(form, give="less", **changed)  # type: ignore[arg-type]
+        await grace.send(form, give="less", **changed)
         assert grace.page.status_code == 422, changed
         assert said in grace.words
         assert "Nothing was changed" in grace.words
@@ -162,7 +162,7 @@ async def test_a_form_that_cannot_be_taken_is_shown_again_as_it_was_filled_in(
         ({"date": f"{datetime.now(UTC) + timedelta(days=400):%Y-%m-%d}", "reason": "x"}, "at most 366 days"),
         ({"lasts": "7", "reason": "x", "identity_id": shown(desk.grace.id)}, "You answer for no agent"),
     ):
-        await ada.send(form, **changed)  # type: ignore[arg-type]
+        await ada.send(form, **changed)
         assert (ada.page.status_code, said in ada.words) == (422, True), (changed, ada.words)
     assert await desk.world.sql("SELECT 1 FROM approvals") == []
     await ada.send(form, lasts="7", reason="For the bot.")

@@ -7,8 +7,8 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.adapters.console.looking import Eye, sign_in
+from tests.adapters.console.served import served
 from tests.adapters.console.test_audit_pages import commit
-from tests.adapters.console.test_every_page import bare_service
 from tests.api import Account
 from tests.chromium import chromium
 
@@ -25,7 +25,7 @@ async def browser() -> AsyncIterator[Browser]:
 async def test_events_come_into_the_page_and_not_while_it_is_paused(
     browser: Browser, database_url: str, owner: Account, sessions: Any
 ) -> None:
-    async with bare_service(database_url, owner) as (service, provider):
+    async with served(database_url, owner) as (service, provider):
         eye = await Eye.open(browser, timezone_id="Asia/Tokyo")
         page = eye.page
         await page.goto(f"{service.url}/console/audit?decision=deny")
