@@ -44,9 +44,9 @@ Writer = Annotated[Viewer, signed_in(Permission.IDENTITIES_WRITE)]
 Written = Annotated[Submission, submitted(Permission.IDENTITIES_WRITE)]
 _SERVERS_A_PAGE = 10
 _DONE = {
-    "made": "It is made. Grants give it access, and tokens use it.",
+    "made": "Created. Grants give access, and tokens use it.",
     "changed": "The changes are saved.",
-    "suspended": "Suspended: every call of it is refused.",
+    "suspended": "Suspended: every call is refused.",
     "reinstated": "Active again. What was revoked stays revoked.",
     "scheduled": "The offboarding is planned.",
 }

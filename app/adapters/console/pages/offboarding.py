@@ -127,7 +127,7 @@ async def _show(
         who=called(it), to_type=to_type(it), typed=typed or Form(), outcome=outcome, heir=heir, most_calls=MOST_CALLS,
         named=_NAMED,
         names=await names_of(session, _named_in(outcome)),
-        search=await search_person(request, session, runtime, "transfer_agents_to"),
+        search=await search_person(request, session, runtime, "transfer_agents_to", but=it.id),
     )  # fmt: skip
 
 

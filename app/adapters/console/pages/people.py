@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
+from uuid import UUID
 
 from fastapi import Request
 from markupsafe import escape
@@ -55,10 +56,12 @@ def to_type(it: IdentityView | Identity) -> str:
     return name if visible(name) == escape(name) else format_id(IDENTITY, it.id)
 
 
-async def search_person(request: Request, session: AsyncSession, runtime: Runtime, choose: str) -> Search:
+async def search_person(
+    request: Request, session: AsyncSession, runtime: Runtime, choose: str, *, but: UUID | None = None
+) -> Search:
     """Active people with the text ``q`` of the address in their names, each a link that sets the parameter ``choose``.
 
-    Without a text nobody is found. Raises ``Malformed``.
+    Without a text nobody is found, and never ``but``, whom the page is about. Raises ``Malformed``.
     """
     q = read_query(_Asked, request).q
     if q is None:
@@ -73,5 +76,6 @@ async def search_person(request: Request, session: AsyncSession, runtime: Runtim
             f"{request.url.path}?{urlencode([*kept, (choose, format_id(IDENTITY, one.id))])}",
         )
         for one in answer.items
+        if one.id != but
     ]
     return Search(q, found, more=answer.next_cursor is not None)
