@@ -26,6 +26,9 @@ from app.adapters.console.pages import (
     my_access,
     offboarding,
     pickups,
+    policies,
+    policy_changes,
+    policy_editor,
     receipts,
     requesting,
     server_changes,
@@ -76,6 +79,9 @@ for _room in (
     grant_forms,
     grant_stale,
     grants,
+    policy_editor,
+    policies,
+    policy_changes,
     looks,
 ):
     router.include_router(_room.router)

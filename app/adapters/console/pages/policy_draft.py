@@ -1,0 +1,178 @@
+"""What the editor of a policy holds, read from its form, and what can be said of it before it is kept."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.adapters.console.forms import Form, validated
+from app.domain.errors import FieldError, Invalid
+from app.features.policies.case_schemas import PolicyTest, PolicyTestResult
+from app.features.policies.judging import Rules
+from app.features.policies.published import Mode, PublishedPolicy
+from app.features.policies.schemas import PolicyCreate, PolicyUpdate, PolicyView, PolicyWarning
+from app.features.policies.testing import run_own
+from app.features.policies.validation import check_text, warnings_about
+from app.kit import strict_json
+from app.kit.ids import new_id
+from app.kit.runtime import Runtime
+
+_WIDEST = 80
+BLANK = """@reason("What whoever is refused is told.")
+forbid (
+  principal,
+  action == Action::"call_tool",
+  resource == Tool::"server/tool"
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to say of a text, with where: ``excerpt`` is the line and ``caret`` what points into it."""
+
+    detail: str
+    line: int
+    column: int
+    excerpt: str
+    caret: str
+
+
+@dataclass(slots=True)
+class Draft:
+    """The fields of the editor, as they were typed; ``tests`` is a JSON array."""
+
+    name: str = ""
+    description: str = ""
+    text: str = BLANK
+    mode: str = "enforce"
+    tests: str = "[]"
+
+    @classmethod
+    def typed(cls, form: Form) -> "Draft":
+        """What was sent. Raises ``Malformed``."""
+        return cls(
+            name=form.text("name"),
+            description=form.text("description"),
+            text=form.raw("text"),
+            mode=form.text("mode", "enforce"),
+            tests=form.raw("tests") or "[]",
+        )
+
+    @classmethod
+    def of(cls, policy: PolicyView) -> "Draft":
+        """The draft that is kept."""
+        tests = [one.model_dump(mode="json", exclude_defaults=True) for one in policy.tests]
+        return cls(policy.name, policy.description or "", policy.text, policy.mode, _written(tests))
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As the API's models take them. Raises ``Invalid`` for tests that are not JSON."""
+        return {
+            "name": self.name,
+            "description": self.description or None,
+            "text": self.text,
+            "mode": self.mode,
+            "tests": self._tests(),
+        }
+
+    def create(self) -> PolicyCreate:
+        """The API's own model of a new policy. Raises ``Invalid``."""
+        return validated(PolicyCreate, self.fields)
+
+    def update(self) -> PolicyUpdate:
+        """The API's own model of the change. Raises ``Invalid``."""
+        return validated(PolicyUpdate, self.fields)
+
+    def add_test(self, form: Form) -> None:
+        """Put the test that the small form describes at the end of the tests. Raises ``Invalid``."""
+        arguments = form.raw("test_arguments").strip() or "{}"
+        test = {
+            "name": form.text("test_name"),
+            "request": {
+                "server": form.text("test_server"),
+                "tool": form.text("test_tool"),
+                "arguments": _json(arguments, "/test_arguments", dict, 'an object like {"amount": 250}'),
+            },
+            "expect": form.text("test_expect"),
+        }
+        one = validated(PolicyTest, test)
+        self.tests = _written([*self._tests(), one.model_dump(mode="json", exclude_defaults=True)])
+
+    def _tests(self) -> list[Any]:
+        found: list[Any] = _json(self.tests, "/tests", list, "a list of tests")
+        return found
+
+
+@dataclass(slots=True)
+class Looked:
+    """What was found of a draft: what is wrong with its text, what may not be meant, and how its tests went."""
+
+    errors: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+    results: list[PolicyTestResult] = field(default_factory=list)
+
+
+async def look_at(draft: Draft, policy: PolicyView | None, session: AsyncSession, runtime: Runtime) -> Looked:
+    """Check a draft that is not kept, and run its tests as if it were enforced. Raises ``Invalid``."""
+    body = draft.create()
+    await check_text(session, body.text)
+    warnings = await warnings_about(session, body.text, permits_by_default=runtime.permits_by_default)
+    id: UUID = new_id() if policy is None else policy.id
+    version = 1 if policy is None else (policy.version or 0) + 1
+    rules = Rules(runtime.time_zone, runtime.permits_by_default)
+    tests = [one.model_dump(mode="json") for one in body.tests]
+    published = PublishedPolicy(id, version, body.text, Mode(body.mode))
+    ran = await run_own(session, rules, runtime.clock(), published, tests)
+    return Looked(warnings=located(draft.text, warnings), results=[one.result for one in ran])
+
+
+def located(text: str, said: list[PolicyWarning]) -> list[Finding]:
+    """What is said of a text, with the lines that it is about."""
+    return [_finding(text, one.detail, one.line, one.column) for one in said]
+
+
+def errors_in(text: str, errors: tuple[FieldError, ...]) -> list[Finding]:
+    """Those errors that are about a place in the text."""
+    return [
+        _finding(text, one.detail, one.line, one.column or 1)
+        for one in errors
+        if one.pointer == "/text" and one.line is not None
+    ]
+
+
+def _finding(text: str, detail: str, line: int, column: int) -> Finding:
+    lines = text.splitlines()
+    whole = lines[line - 1] if 0 < line <= len(lines) else ""
+    # Of a long line, what is around the place.
+    start = max(0, column - _WIDEST // 2) if len(whole) > _WIDEST else 0
+    shown = whole[start : start + _WIDEST].expandtabs(1)
+    return Finding(detail, line, column, shown, " " * (column - 1 - start) + "^")
+
+
+def _written(tests: list[Any]) -> str:
+    return json.dumps(tests, indent=2, ensure_ascii=False)
+
+
+def _json(text: str, pointer: str, kind: type, wanted: str) -> Any:
+    """JSON as a call could carry it. Raises ``Invalid`` with where it breaks."""
+    try:
+        found = strict_json.loads(text.encode())
+    except (strict_json.StrictJsonError, UnicodeEncodeError):
+        raise Invalid.field(pointer, "not_json", f"This is not {wanted}: {_place(text)}.") from None
+    if not isinstance(found, kind):
+        raise Invalid.field(pointer, "not_json", f"This is not {wanted}.")
+    return found
+
+
+def _place(text: str) -> str:
+    """Where JSON breaks, in words."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return f"it cannot be read at line {error.lineno}, column {error.colno}"
+    except RecursionError:
+        return "it is nested too deeply"
+    return "it names something twice, or has a number that calls cannot carry"
