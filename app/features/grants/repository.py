@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.grants.models import Grant
-from app.features.grants.reaching import reaches_server
+from app.features.grants.reaching import reaches_any
 from app.features.grants.schemas import GrantQuery
 from app.features.servers.models import Server
 from app.kit.pagination import Sorts
@@ -56,8 +56,7 @@ def select_grants(wanted: GrantQuery, now: datetime) -> Select[Grant]:
             or_(col(Grant.identity_id).in_(wanted.identity_id), col(Grant.group_id).in_(wanted.group_id))
         )
     if wanted.server_id:
-        asked = select(Server).where(col(Server.id).in_(wanted.server_id), col(Server.ended_at).is_(None))
-        statement = statement.where(asked.where(reaches_server()).correlate(Grant).exists())
+        statement = statement.where(reaches_any(wanted.server_id))
     end = SORTS["expires_at"]
     if wanted.expires_after is not None:
         statement = statement.where(end > wanted.expires_after)
