@@ -34,6 +34,8 @@ async def app(database_url: str, provider: SigningProvider) -> AsyncIterator[Sco
             "auditors": "auditor",
             "approvers": "approver",
             "issuers": "issuer",
+            "owners": "owner",
+            "provisioners": "provisioner",
         },
     }
     async with started(settings_for(database_url, provider, **more)) as app:
