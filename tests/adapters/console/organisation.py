@@ -167,7 +167,9 @@ class Organisation:
             path = f"/api/v1/policies/{policy['id']}/publish"
             answer = await self.service.api.post(path, headers={"If-Match": "*"})
             assert answer.status_code == 200, answer.text
-        await self.make("draft", "/policies", {"name": f"A draft {ODD}", "text": FORBIDS, "description": ODD})
+        await self.make(
+            "policy_draft", "/policies", {"name": f"A draft {ODD}", "text": FORBIDS, "description": ODD}
+        )
 
     async def _calls(self) -> None:
         """By real clients: one that is allowed, one that is denied, two that wait for somebody."""
