@@ -76,7 +76,7 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     assert page.url == address
     complaints.clear()  # The provider's own pages may complain of what they like.
     await page.reload()
-    await page.screenshot(path=tmp_path / "phone.png", full_page=True)
+    await take_picture(page, tmp_path / "phone.png", shows="pre .odd")
     assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     assert await axe_faults(page) == []
     assert await page.inner_text("pre .odd >> nth=0") == "U+202E"
@@ -94,7 +94,7 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     plain = await (await browser.new_context(java_script_enabled=False)).new_page()
     await plain.goto(f"{service.url}/console/approvals")
     await sign_in(plain, "alice")
-    await plain.screenshot(path=tmp_path / "list.png")
+    await take_picture(plain, tmp_path / "list.png", shows="text=refund")
     await plain.click("text=refund")
     await take_picture(plain, tmp_path / "desktop.png", shows="text=Deny")
     await plain.click("text=Deny")
