@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
+from sqlalchemy import text
 
 from app.features.audit.arguments import arguments_place
 from app.features.audit.models import AuditArguments, AuditEvent
@@ -161,6 +162,32 @@ def token_of(person: Person) -> str:
     found = re.search(r'name="form_token" value="([^"]+)"', person.page.text)
     assert found is not None
     return found[1]
+
+
+async def test_a_page_that_listens_does_not_keep_its_session_awake(
+    app: Scopegate, admin: Person, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LOOK_EVERY_S", 0.02)
+    await admin.open(PATH)
+    cookie = "; ".join(f"{name}={value}" for name, value in admin.browser.cookies.items())
+    headers = {"Cookie": cookie, "Accept": "text/html, text/event-stream"}
+    idle = "UPDATE browser_sessions SET seen_at = clock_timestamp() - interval '1 hour' + interval '1 second' * {}"
+    async with listening(app, f"{PATH}/live", headers) as stream:
+        await stream.event()
+        async with sessions() as session:
+            await session.execute(text(idle.format(30)))
+            await session.commit()
+        await commit(sessions)
+        assert rows_in((await stream.event()).data)
+        async with sessions() as session:
+            await session.execute(text(idle.format(0)))
+            await session.commit()
+        await commit(sessions)
+        while (ended := await stream.event()).event != "ended":
+            continue
+        assert json.loads(ended.data or b"") == {"code": "unauthenticated"}
+    async with listening(app, f"{PATH}/live", headers) as refused:
+        assert refused.status != 200
 
 
 async def test_a_paused_list_does_not_listen_and_can_go_on(admin: Person) -> None:

@@ -14,12 +14,14 @@ from pydantic import SecretStr
 from app.cli.maintenance import maintain
 from app.domain.token_format import format_credential
 from app.features.administrators import break_glass
+from app.kit import live
 from app.kit.ids import KEY, new_id, parse_id
 from app.main import Scopegate, create_app
 from app.settings import Settings
 from tests.api import KEY as TEST_KEY
 from tests.api import client_of
 from tests.features.administrators.people import Sessions, recorded, rows, run
+from tests.streams import listening
 
 PASSWORD = "correct horse battery staple"
 # Of this password and of another one, at a cost that suits tests.
@@ -123,6 +125,23 @@ async def test_every_use_is_recorded_a_failing_one_too(door: httpx2.AsyncClient,
         ("break_glass.use", {"method": "GET", "route": "/api/v1/identities/{identity_id}"}),
         ("break_glass.use", {"method": "POST", "route": "/api/v1/identities"}),
     ]
+
+
+async def test_a_live_stream_is_one_use_however_often_it_looks(
+    guarded: Scopegate, door: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "LOOK_EVERY_S", 0.02)
+    bearer = await opened(door)
+    used = "break_glass.use"
+    async with listening(guarded, "/api/v1/audit-events/stream", bearer, {"action": "token.issue"}) as stream:
+        await stream.block()
+        for _ in range(3):
+            await run(
+                sessions,
+                "INSERT INTO audit_events (id, action, actor_type) VALUES (gen_random_uuid(), 'token.issue', 'system')",
+            )
+            await stream.event()
+        assert len(await recorded(sessions, used)) == 1
 
 
 async def test_what_cannot_be_recorded_is_not_served(door: httpx2.AsyncClient, sessions: Sessions) -> None:
