@@ -1,34 +1,21 @@
 """Issuing a token on pages, by forms alone: what was chosen is kept, what was confirmed is issued, and once."""
 
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import text
 
-from app.main import Scopegate
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
-from tests.adapters.console.provider import CLIENT, SECRET, SigningProvider, sign_in
-from tests.adapters.oidc.test_sign_in import settings_for, started
+from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.access.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, fresh, grant, person
 
 NEW = "/console/tokens/new"
 EVIL = '"><script>alert(1)</script>'
-
-
-@pytest.fixture
-async def app(database_url: str, provider: SigningProvider) -> AsyncIterator[Scopegate]:
-    """The application, whose provider knows administrators and issuers."""
-    more = {"oidc_client_id": CLIENT, "oidc_client_secret": SecretStr(SECRET)}
-    roles = {"oidc_role_map": {"admins": "admin", "issuers": "issuer", "auditors": "auditor"}}
-    async with started(settings_for(database_url, provider, **more, **roles)) as app:
-        yield app
 
 
 @pytest.fixture
