@@ -7,9 +7,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.kit.ids import IDENTITY, TOKEN, format_id, parse_id
 
-# Rows are locked in id order, as everywhere.
+# Rows are locked in id order, as everywhere. What a person asked for their agents is in the person's words too.
 _GRANTS = text("""
-WITH mine AS (SELECT id FROM grants WHERE identity_id = :id ORDER BY id FOR UPDATE),
+WITH mine AS (
+    SELECT id FROM grants WHERE identity_id = :id OR (
+        approval_id IS NOT NULL AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+    ) ORDER BY id FOR UPDATE
+),
 history AS (
     UPDATE object_versions SET content = jsonb_set(content, '{reason}', 'null')
     WHERE object_id IN (SELECT id FROM mine) AND kind = 'grant' AND content ->> 'reason' IS NOT NULL
@@ -36,7 +40,11 @@ UPDATE tokens SET
 WHERE id IN (SELECT id FROM held) AND (identity_id = :id OR revoke_reason IS NOT NULL)
 """)
 _APPROVALS = text("""
-WITH mine AS (SELECT id FROM approvals WHERE identity_id = :id ORDER BY id FOR UPDATE)
+WITH mine AS (
+    SELECT id FROM approvals WHERE identity_id = :id OR (
+        kind = 'access' AND identity_id IN (SELECT id FROM identities WHERE owner_id = :id)
+    ) ORDER BY id FOR UPDATE
+)
 UPDATE approvals SET reason = NULL, decision_reason = NULL, revision = revision + 1, updated_at = now()
 WHERE id IN (SELECT id FROM mine) AND (reason IS NOT NULL OR decision_reason IS NOT NULL)
 """)

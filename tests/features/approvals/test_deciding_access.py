@@ -233,6 +233,8 @@ async def test_an_offboarding_ends_what_waits_and_leaves_what_was_decided(desk: 
     await open_up(desk)
     given = await asked_for(desk)
     assert (await answer_to(desk, a_person(desk.grace), given)).status_code == 200
+    bots = await asked_for(desk, identity_id=shown(desk.agent.id))
+    assert (await answer_to(desk, a_person(desk.grace), bots, reason="For Ada.")).status_code == 200
     waiting = [
         await asked_for(desk, tools={"kind": "all"}),
         await asked_for(desk, identity_id=shown(desk.agent.id)),
@@ -246,14 +248,17 @@ async def test_an_offboarding_ends_what_waits_and_leaves_what_was_decided(desk: 
     for seen in waiting:
         assert states[parse_id("apr", seen["id"])] == "cancelled"
         assert await refusal(desk, a_person(desk.grace), seen) == (409, "approval_decided")
-    assert await grants(desk) == []
+    # The agent's is its own, and stopped with its owner.
+    assert [grant["principal"]["id"] for grant in await grants(desk)] == [shown(desk.agent.id)]
     erased = await desk.world.api.post(
         f"/api/v1/identities/{shown(desk.ada.id)}/erase", json={"reason": "asked"}
     )
     assert erased.status_code == 200, erased.text
     assert await desk.world.sql("SELECT 1 FROM grants WHERE reason IS NOT NULL") == []
-    own = await desk.world.sql("SELECT reason FROM approvals WHERE identity_id = :id", id=desk.ada.id)
-    assert {row[0] for row in own} == {None}
+    kept = await desk.world.sql("SELECT coalesce(reason, decision_reason) FROM approvals")
+    assert {row[0] for row in kept} == {None}
+    history = "SELECT content ->> 'reason' FROM object_versions WHERE kind = 'grant'"
+    assert {row[0] for row in await desk.world.sql(history)} == {None}
 
 
 async def test_an_offboarding_that_meets_a_decision_leaves_no_live_grant(desk: Desk) -> None:
