@@ -51,7 +51,7 @@ async def test_a_person_without_a_role_sees_who_they_are_and_nothing_else(client
         known["identity_id"],
         known["identity_id"],
     )
-    assert (me["role"], me["roles"], me["permissions"]) == (None, [], ["self.read"])
+    assert (me["role"], me["roles"], me["permissions"]) == (None, [], ["self.read", "self.write"])
     refused = await plain.get("/api/v1/identities")
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     assert "identities.read" in refused.json()["detail"]
