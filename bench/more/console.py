@@ -48,8 +48,12 @@ _GROW = (
     FROM generate_series(1, $1::int / 10) AS n""",
     """INSERT INTO tools (id, server_id, name, description, input_schema, risk, assessed_risk, state,
         definition_digest, approved_digest)
-    SELECT uuidv7(), servers.id, 'tool_' || n, 'One of many.', '{"type": "object"}', 'read', 'read', 'active', 'x', 'x'
+    SELECT uuidv7(), servers.id, 'tool_' || n, 'One of many.', '{"type": "object"}', 'read', 'read', 'active',
+        sha256('x'), sha256('x')
     FROM servers, generate_series(1, 5) AS n WHERE slug LIKE 'server-%' AND $1::int > 0""",
+    """INSERT INTO access_versions (id, version)
+    SELECT id, 1 FROM (SELECT id FROM identities UNION ALL SELECT id FROM servers) AS made WHERE $1::int > 0
+    ON CONFLICT DO NOTHING""",
 )
 _UNCOUNTED = """SELECT count(*) > 1000 FROM (
     SELECT 1 FROM audit_events e, audit_rollup r WHERE e.epoch > r.epoch
@@ -74,7 +78,7 @@ class Browser:
 
     def next_page(self, path: str) -> str | None:
         """Where the link to the next page of a list leads."""
-        found = re.search(r'rel="next" href="([^"]+)"', self.read(path))
+        found = re.search(r'rel="next"[^>]* href="([^"]+)"', self.read(path))
         return None if found is None else found[1].replace("&amp;", "&")
 
 
@@ -90,16 +94,13 @@ def measure(cores: Cores, tokens: int, events: int, people: int, times: int) -> 
             slow, fast = _in_turns((many[0], large), (few[0], small), times)
             detail = f"{slow:.1f} ms, {fast:.1f} ms"
             figures.append(Figure(f"console, {name}: many over few", slow / fast, "x", _TARGET, detail))
-        second = many[0].next_page("/console/identities")
-        if second is None:
-            raise CannotMeasure("a hundred thousand people fit no page")
-        late, first = _in_turns(
-            (many[0], _turned(many[0], second, 100)), (many[0], "/console/identities"), times
-        )
+        # As far as a patient person turns.
+        page = min(100, people // _PAGE)
+        path = _turned(many[0], "/console/identities", page)
+        late, first = _in_turns((many[0], path), (many[0], "/console/identities"), times)
         detail = f"{late:.1f} ms, page 1 {first:.1f} ms"
-        figures.append(
-            Figure("console, identities: page 100 over page 1", late / first, "x", _TARGET, detail)
-        )
+        what = f"console, identities: page {page} over page 1"
+        figures.append(Figure(what, late / first, "x", _TARGET, detail))
     return figures
 
 
@@ -179,6 +180,7 @@ async def _grow(ground: Ground, people: int) -> None:
     try:
         for statement in _GROW:
             await connection.execute(statement, people, timeout=3600)
+        await connection.execute("VACUUM ANALYZE", timeout=3600)
     finally:
         await connection.close()
 

@@ -33,7 +33,7 @@ def test_every_system_answers_and_is_measured() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "counts"),
-    [("policy", 10), ("workers", 1), ("issuing", 2), ("memory", 5), ("lists", 12)],
+    [("policy", 10), ("workers", 1), ("issuing", 2), ("memory", 5), ("lists", 12), ("console", 29)],
 )
 def test_every_other_part_gives_its_figures(part: str, counts: int) -> None:
     figures = PARTS[part](CORES, SMALL)
