@@ -54,8 +54,8 @@ class Wish:
     def asked(cls, query: Mapping[str, str]) -> "Wish":
         """What a link from another page begins with."""
         wish = cls(who=query.get("identity_id") or query.get("group_id") or "")
-        if query.get("server_id"):
-            wish.server = [query["server_id"]]
+        if server := query.get("server_id") or query.get("server"):
+            wish.server = [server]
         if query.get("tool"):
             wish.tools, wish.tool = "names", [query["tool"]]
         return wish
