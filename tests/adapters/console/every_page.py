@@ -205,9 +205,9 @@ CASES = (
     Case("policy-trial", "/console/policies/{trial}"),
     Case("policy-unpublished", "/console/policies/{policy_draft}/published"),
     Case(
-        "policy-new-wrong",
+        "policy-new-checked",
         "/console/policies/new?template=blank",
         press="Check and test",
-        shows="#looked .alert",
+        shows="#looked .findings",
     ),
 )

@@ -204,6 +204,9 @@ async def test_recorded_calls_are_replayed_before_anything_is_kept_and_lead_to_t
     event = await record_call(sessions, token, server, "refund", {"amount": 5}, time=hour)
     new = f"{ROOT}/new"
     form = filled(await admin.get(new, params={"template": "blank"}), new)
+    # What has no name yet can be looked at, and not kept.
+    assert "There is no tool server/tool" in said(await admin.post(new, data=put(form, do="check")))
+    assert (await admin.post(new, data=put(form, do="save"))).status_code == 422
     typed = put(form, do="replay", name="Draft", text=NO_REFUNDS, mode="observe", days="7")
     page = await admin.post(new, data=typed)
     text = said(page)

@@ -20,6 +20,7 @@ from app.kit.ids import new_id
 from app.kit.runtime import Runtime
 
 _WIDEST = 80
+_UNNAMED = "A draft"
 BLANK = """@reason("What whoever is refused is told.")
 forbid (
   principal,
@@ -117,7 +118,8 @@ class Looked:
 
 async def look_at(draft: Draft, policy: PolicyView | None, session: AsyncSession, runtime: Runtime) -> Looked:
     """Check a draft that is not kept, and run its tests as if it were enforced. Raises ``Invalid``."""
-    body = draft.create()
+    # Without a name it cannot be kept, and can be looked at.
+    body = validated(PolicyCreate, draft.fields | {"name": draft.name or _UNNAMED})
     await check_text(session, body.text)
     warnings = await warnings_about(session, body.text, permits_by_default=runtime.permits_by_default)
     id: UUID = new_id() if policy is None else policy.id
