@@ -112,7 +112,8 @@ def error_page(request: Request, error: DomainError) -> HTMLResponse:
         headers["Retry-After"] = str(error.retry_after_s)
     return page(
         request,
-        "error.html",
+        # A part of a page has no room for another page.
+        "error_part.html" if _asked_block(request) else "error.html",
         viewer=getattr(request.state, "viewer", None),
         status=status,
         headers=headers,

@@ -61,6 +61,15 @@ async def test_the_part_that_a_script_asks_for_is_the_result_alone(ada: Person, 
     assert "default-src 'none'" in part.headers["content-security-policy"]
 
 
+async def test_what_cannot_be_answered_is_said_in_the_part_that_asked(ada: Person, desk: Desk) -> None:
+    headers = {"HX-Request": "true", "HX-Target": "div#result"}
+    answer = await ada.browser.get(MINE.format(format_id(TOKEN, new_id())), headers=headers)
+    assert answer.status_code == 404
+    assert "<html" not in answer.text
+    assert answer.text.strip().startswith('<div class="alert alert-danger" role="alert"')
+    assert "There is no such token" in answer.text
+
+
 async def test_a_refusal_leads_to_its_explanation_for_those_who_may_read_it(
     ada: Person, desk: Desk, new_browser: NewBrowser, provider: SigningProvider
 ) -> None:

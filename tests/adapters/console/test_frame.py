@@ -57,8 +57,11 @@ async def test_htmx_gets_the_block_of_its_target_and_a_browser_the_page(grace: h
     assert "There is no page at" in part.text
     assert "script-src" in part.headers["content-security-policy"]
     # A block that the page has not is no way to get less than the page.
-    other = await grace.get("/console/nothing", headers={"HX-Request": "true", "HX-Target": "div#other"})
+    other = await grace.get("/console/approvals", headers={"HX-Request": "true", "HX-Target": "div#other"})
     assert "<!doctype html>" in other.text
+    # But what went wrong is said in the place of the part: a page within a page is none.
+    wrong = await grace.get("/console/nothing", headers={"HX-Request": "true", "HX-Target": "div#other"})
+    assert "<!doctype html>" not in wrong.text
 
 
 async def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(new_browser: NewBrowser, desk: Desk) -> None:
