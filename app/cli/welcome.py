@@ -29,7 +29,8 @@ def welcome(known: DevFile, data_dir: Path, repository: Path) -> str:
     url, mcp = known.url, f"{known.url}/mcp"
     token = known.tokens[PERSON]
     return f"""
-Scopegate serves at {url} (REST API: {url}/docs, MCP: {mcp}; Ctrl-C stops it).
+Scopegate serves at {url} (console: {url}/console, REST API: {url}/docs, MCP: {mcp};
+Ctrl-C stops it).
 {PERSON} may read the servers git and time. {AGENT}, her agent, may also commit in
 {repository}
 
