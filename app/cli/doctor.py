@@ -74,7 +74,9 @@ def _console() -> None:
     if are_made():
         _say(True, "console", "its pages have their looks")
     else:
-        typer.echo("note  console   its pages look plain: make assets (needs npm) has not run where this was built")
+        typer.echo(
+            "note  console   its pages look plain: make assets (needs npm) has not run where this was built"
+        )
 
 
 def _port(settings: Settings) -> bool:
