@@ -119,7 +119,8 @@ class Caller:
     """Whoever authenticated this request at the API.
 
     ``identity_id`` is the person who signed in, or who answers for a service account. A signed-in person without
-    a role has no roles, and may read who they are and see to their own tokens and access requests. A stranger, whom a provider knows and nobody here, may nothing.
+    a role has no roles, and may read who they are and see to their own tokens and access requests. A stranger, whom a
+    provider knows and nobody here, may nothing.
     """
 
     kind: str  # "service_account" | "administrator" | "identity" | "stranger" | "break_glass" | "system"
