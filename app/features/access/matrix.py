@@ -43,13 +43,10 @@ def _rows(
         identity = scene.identities.get(identity_id)
         if identity is None:
             continue
-        reason = stopped(identity, at)
         tallies = []
         for server in servers:
             yield
-            found = Tally()
-            if reason is None:
-                found = yield from tally(identity, server, scene.around, at, most=most)
+            found = yield from tally(identity, server, scene.around, at, most=most)
             tallies.append((server.id, found))
-        rows.append(Row(identity_id, reason, tuple(tallies)))
+        rows.append(Row(identity_id, stopped(identity, at), tuple(tallies)))
     return rows
