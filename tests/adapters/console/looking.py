@@ -23,6 +23,9 @@ _HTMX = """() => [...document.querySelectorAll("[hx-target]")]
 _INERT = """() => [...document.querySelectorAll("[hx-get], [hx-post], [hx-sse\\\\:connect]")]
     .filter((one) => !one.hasAttribute("hx-nonce") && !one.nonce)
     .map((one) => one.outerHTML.slice(0, 200))"""
+_LINKS = """() => [...document.querySelectorAll("main a[href^='/']")]
+    .map((one) => one.getAttribute("href"))
+    .filter((href) => !/\\/(export|live)\\b/.test(href))"""
 _TWICE = """() => {
     const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
     return ids.filter((id, at) => ids.indexOf(id) !== at);
@@ -88,6 +91,11 @@ class Eye:
         found += [f"does nothing, without its nonce: {one}" for one in await page.evaluate(_INERT)]
         found += [f"two elements have the id {one}" for one in await page.evaluate(_TWICE)]
         return found + await axe_faults(page)
+
+    async def links(self) -> set[str]:
+        """Where the page leads within the service, parts of pages aside."""
+        found: list[str] = await self.page.evaluate(_LINKS)
+        return {link.partition("#")[0] for link in found}
 
 
 def policy_faults(policy: str) -> list[str]:

@@ -6,6 +6,7 @@ whose names begin with it.
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from playwright.async_api import Browser
 from playwright.async_api import Error as PlaywrightError
 
 from app.kit.database import make_engine, make_sessions
+from app.kit.ids import TOKEN_DRAFT
 from app.main import Scopegate
 from tests.adapters.console.every_page import CASES, Case
 from tests.adapters.console.looking import LOOKS, Eye, Look, sign_in
@@ -73,7 +75,7 @@ async def look_at_all(
     """What is wrong with these pages, each by its name."""
     found = []
     for who in sorted({case.who for case in cases}):
-        eye = await Eye.open(browser, look)
+        eye, links = await Eye.open(browser, look), set[str]()
         await eye.page.goto(f"{service.url}/console/approvals")
         await sign_in(eye.page, who)
         if who == "alice" and "bob" in ids:
@@ -82,10 +84,29 @@ async def look_at_all(
             response = await eye.go(service.url + case.path.format(**ids))
             faults = await _sent(eye, case) or await eye.faults(response, case.status)
             found += [f"{case.name}: {fault}" for fault in faults]
+            links |= await eye.links()
             if _PICTURES:
                 path = Path(_PICTURES) / f"{prefix}{case.name}-{look.name}.png"
                 await eye.page.screenshot(path=path, full_page=True)
+        if look is LOOKS[0]:
+            found += await _dead_ends(eye, service, links)
         await eye.context.close()
+    return found
+
+
+async def _dead_ends(eye: Eye, service: Service, links: set[str]) -> list[str]:
+    """Links that lead nowhere, of each kind two: kinds differ by more than the ids in them.
+
+    The token that was being issued is issued by now, so that its steps are no more.
+    """
+    kinds = defaultdict[str, list[str]](list)
+    for link in sorted(link for link in links if f"/{TOKEN_DRAFT}_" not in link):
+        kinds[re.sub(r"[a-z]+_[0-9a-z]{26}|=[^&]*", "*", link)].append(link)
+    found = []
+    for link in (link for kind in kinds.values() for link in kind[:2]):
+        answer = await eye.context.request.get(service.url + link)
+        if not answer.ok:
+            found.append(f"a link leads to {link}, which answers {answer.status}")
     return found
 
 
