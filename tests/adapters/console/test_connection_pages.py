@@ -1,5 +1,7 @@
 """Testing a connection on a page: what the API's check found, in words, with no secret in it."""
 
+import re
+
 import httpx2
 import pytest
 
@@ -37,6 +39,8 @@ async def test_a_holder_tests_their_token_and_is_told_what_to_do(ada: Person, de
     assert "Good" not in ada.words, "looking at the form tests nothing"
     await ada.send(page, secret=secret)
     assert "It is the current secret of this token." in ada.words
+    # A script brings it to the reader's zone.
+    assert re.search(r'It is live until <time datetime="[\dT:-]+Z" title="[\d :-]+ UTC">', ada.page.text)
     assert "It reaches no server" in ada.words
     assert "Ask for access" in ada.words
     assert secret not in ada.page.text

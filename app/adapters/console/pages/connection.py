@@ -105,7 +105,7 @@ def _asked(sent: Submission) -> ConnectionCheckRequest:
 def _told(text: str) -> Markup:
     """The words of a step, the times in them for a script to bring to the reader's zone."""
     # The words are escaped, and what is put around a time is made of its digits.
-    return Markup(_TIME.sub(_TIME_TAG, visible(text)))  # noqa: S704
+    return Markup(_TIME.sub(_TIME_TAG, str(visible(text))))  # noqa: S704
 
 
 def _show(
