@@ -149,7 +149,7 @@ class News:
 class Look(Protocol):
     """Looks for what is new since it looked last, in one snapshot of the database. It cannot write."""
 
-    def __call__(self, session: AsyncSession, caller: Caller) -> Awaitable[News]: ...
+    def __call__(self, session: AsyncSession, caller: Caller, /) -> Awaitable[News]: ...
 
 
 def live_event(data: Any, *, id: str | None = None, name: str | None = None) -> bytes:

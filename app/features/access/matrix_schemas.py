@@ -5,13 +5,14 @@ from typing import Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.domain.reach import Tally
 from app.features.access.matrix import MOST_IDENTITIES, MOST_SERVERS, Row
 from app.kit.ids import IdentityId, ServerId
 from app.kit.schemas import Strict
 
-_CELL = {
+_CELL: JsonDict = {
     "server_id": "srv_01jdpnwz00e008000000000000",
     "reached": True,
     "tools": 7,
@@ -19,7 +20,7 @@ _CELL = {
     "destructive": 1,
     "is_whole": True,
 }
-_ROW = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": None, "cells": [_CELL]}
+_ROW: JsonDict = {"identity_id": "idn_01jdpnwz00e008000000000000", "stopped": None, "cells": [_CELL]}
 
 
 class AccessMatrixQuery(Strict):

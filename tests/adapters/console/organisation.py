@@ -68,11 +68,12 @@ class Organisation:
         return found
 
     async def _servers(self) -> None:
-        for slug, body in {
+        servers: dict[str, dict[str, Any]] = {
             "billing": {"name": "Billing", "labels": {"env": "prod"}, "requestable": True},
             "notes": {"name": ODD, "description": f"{ODD} {LONG}"},
             "archive": {"name": "Archive", "requestable": True},
-        }.items():
+        }
+        for slug, body in servers.items():
             server = await self.make(slug, "/servers", {"slug": slug, "url": self.upstream, **body})
             synced = await self.service.post(f"/servers/{server['id']}/sync", {}, 200)
             assert synced["sync"]["state"] == "ok", synced
@@ -119,7 +120,7 @@ class Organisation:
 
     async def _rights(self) -> None:
         everything = {"servers": {"kind": "all"}, "tools": {"kind": "all"}}
-        grants = {
+        grants: dict[str, tuple[str, str, dict[str, Any]]] = {
             "grant": (
                 "identity",
                 "bob",
@@ -173,6 +174,7 @@ class Organisation:
 
     async def _calls(self) -> None:
         """By real clients: one that is allowed, one that is denied, two that wait for somebody."""
+        reason: Any = {"io.scopegate/reason": f"Asked for it. {ODD}"}
         for name, slug, tool, arguments in (
             ("token", "notes", "read_note", {"name": "hello"}),
             ("token", "billing", "write_note", {"name": "x", "text": ODD}),
@@ -183,7 +185,7 @@ class Organisation:
                 self.service.connect(f"/mcp/{slug}", self.secrets[name]) as transport,
                 Client(transport) as client,
             ):
-                await client.call_tool(tool, arguments, meta={"io.scopegate/reason": f"Asked for it. {ODD}"})
+                await client.call_tool(tool, arguments, meta=reason)
         events = (await self.read("/audit-events", action="tool.call", token_id=self.ids["token"]))["items"]
         self.ids["allowed_event"] = next(one["id"] for one in events if one["decision"] == "allow")
         self.ids["denied_event"] = next(one["id"] for one in events if one["decision"] == "deny")

@@ -84,6 +84,10 @@ def test_what_is_wrong_is_said_where_it_is() -> None:
     assert not Problems()
 
 
+def _refuse() -> None:
+    raise Conflict("Taken.", code="slug_taken")
+
+
 async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_goes_on(
     sessions: async_sessionmaker[AsyncSession],
 ) -> None:
@@ -91,7 +95,7 @@ async def test_what_a_form_asked_for_is_undone_where_it_is_refused_and_the_page_
         await session.execute(text("CREATE TEMPORARY TABLE tried (x int)"))
         async with attempted(session) as attempt:
             await session.execute(text("INSERT INTO tried VALUES (1)"))
-            raise Conflict("Taken.", code="slug_taken")
+            _refuse()
         assert (attempt.problems.status, attempt.problems.code) == (409, "slug_taken")
         assert (await session.execute(text("SELECT count(*) FROM tried"))).scalar_one() == 0
         async with attempted(session) as attempt:

@@ -242,7 +242,7 @@ async def test_who_has_credentials_is_listed_and_what_they_are_is_not(
     found: list[Any] = []
     cursor: str | None = None
     while not found or cursor:
-        asked = {"limit": 1} if cursor is None else {"limit": 1, "cursor": cursor}
+        asked: dict[str, Any] = {"limit": 1} if cursor is None else {"limit": 1, "cursor": cursor}
         answer = await api.get(path + "/credentials", params=asked)
         assert SECRET not in answer.text
         found += answer.json()["items"]
