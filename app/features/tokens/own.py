@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import Select
+from sqlalchemy import Select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -16,6 +16,17 @@ from app.features.tokens.repository import TokenReading
 from app.features.tokens.schemas import TokenQuery
 from app.kit.authorization import Caller
 
+# Since the token was made, or its person took a secret that somebody who issues tokens had left for them.
+_SINCE_ANOTHERS = text("""
+SELECT EXISTS (
+    SELECT 1 FROM object_versions v
+    WHERE v.object_id = :holder AND v.kind = 'identity' AND v.content ->> 'owner_id' <> :me
+    AND v.valid_to > greatest(
+        (SELECT created_at FROM tokens WHERE id = :token),
+        (SELECT max(picked_up_at) FROM token_pickups WHERE token_id = :token AND recipient_id = CAST(:me AS uuid))
+    )
+)
+""")
 _PEOPLE = frozenset({"administrator", "identity"})
 _NONE = "There is no such token, or it is neither yours nor that of an agent that you answer for."
 
@@ -57,7 +68,27 @@ async def find_own_token(session: AsyncSession, person_id: UUID, token_id: UUID)
 
 async def hold_own_token(session: AsyncSession, person_id: UUID, token_id: UUID) -> None:
     """The same, held so until this transaction ends: no agent is handed over meanwhile. Raises ``NotFound``."""
+    await _hold(session, person_id, token_id)
+
+
+async def hold_to_renew(session: AsyncSession, person_id: UUID, token_id: UUID) -> None:
+    """The same, for whoever asks for a new secret of it.
+
+    Raises ``NotFound``, and ``Forbidden`` for an agent's token that was made for somebody who answered for it before:
+    whoever may hand agents over, and issue nothing, would come by what others were given.
+    """
+    holder = await _hold(session, person_id, token_id)
+    values = {"holder": holder, "token": token_id, "me": str(person_id)}
+    if holder != person_id and await session.scalar(_SINCE_ANOTHERS, values):
+        raise Forbidden(
+            "This token is older than your answering for its agent: revoke it, or have somebody who issues tokens send "
+            "you a pick-up link for it."
+        )
+
+
+async def _hold(session: AsyncSession, person_id: UUID, token_id: UUID) -> UUID:
     holder = (await find_own_token(session, person_id, token_id)).row.identity_id
     held = await repository.lock_identities(session, {holder}, share=True)
     if not answers_for(person_id, held.get(holder)):
         raise NotFound(_NONE)
+    return holder

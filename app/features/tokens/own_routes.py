@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.features.tokens import repository
 from app.features.tokens.filters import SORTS
 from app.features.tokens.models import Token, TokenPickup
-from app.features.tokens.own import hold_own_token, person_of, select_own_tokens
+from app.features.tokens.own import hold_own_token, hold_to_renew, person_of, select_own_tokens
 from app.features.tokens.own_schemas import OwnPickupView
 from app.features.tokens.pickup_queries import find_pickups, select_waiting
 from app.features.tokens.pickup_schemas import PickupQuery, PickupView
@@ -66,8 +66,11 @@ async def rotate_own_token(
     if_match: IfMatch,
     response: Response,
 ) -> TokenSecretView:
-    """What it may do and until when stays as it is. The secrets so far work for `overlap_s` more seconds."""
-    await hold_own_token(session, person_of(caller), token_id)
+    """What it may do and until when stays as it is. The secrets so far work for `overlap_s` more seconds.
+
+    A token that an agent had before it was handed over to you is renewed by a pick-up link, from whoever issues tokens.
+    """
+    await hold_to_renew(session, person_of(caller), token_id)
     overlap, request_id = timedelta(seconds=body.overlap_s), request.state.request_id
     secret = await rotate_token(session, runtime, caller, token_id, overlap, if_match, request_id)
     return reveal(runtime, response, await show_token(session, token_id), secret)

@@ -13,8 +13,9 @@ from app.kit.ids import TOKEN, format_id, new_id, parse_id
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.approvals.desk import Desk, shown
-from tests.features.principals import grant
+from tests.features.principals import agent, grant, person
 from tests.features.tokens.test_pickups import offered
+from tests.features.tokens.world import in_days
 
 Json = dict[str, Any]
 MINE = "/console/my-access"
@@ -226,3 +227,21 @@ async def test_a_token_that_is_nobodys_is_a_page_that_says_so(ada: httpx2.AsyncC
     assert answer.status_code == 404
     assert "neither yours" in answer.text
     assert (await ada.get(f"{MINE}/tokens/rubbish")).status_code == 404
+
+
+async def test_the_page_renews_no_token_of_an_agent_that_was_handed_over(
+    ada: httpx2.AsyncClient, desk: Desk
+) -> None:
+    api = desk.world.api
+    bot = await agent(api, await person(api))
+    order = {"identity_id": bot["id"], "name": "ci", "scope": {"kind": "grants"}, "expires_at": in_days(7)}
+    token = (await api.post("/api/v1/tokens", json=order)).json()["token"]
+    path = f"/api/v1/identities/{bot['id']}"
+    handed = await api.patch(path, json={"owner_id": shown(desk.ada.id)}, headers={"If-Match": "*"})
+    assert handed.status_code == 200, handed.text
+    page = await ada.get(token_path(token, "/rotate"))
+    answer = await ada.post(token_path(token, "/rotate"), data=fields_of(page) | {"overlap_s": "0"})
+    assert answer.status_code == 403
+    assert "older than your answering for its agent" in answer.text
+    assert secrets_in(answer) == set()
+    assert (await ada.get(token_path(token, "/revoke"))).status_code == 200

@@ -1,13 +1,15 @@
 """People see to their own tokens without a role: theirs, their agents', and nobody else's."""
 
+from typing import Any
+
 from app.features.identities.models import Identity
 from app.kit.authorization import Role
-from app.kit.ids import IDENTITY, TOKEN, format_id, new_id
+from app.kit.ids import IDENTITY, TOKEN, format_id, new_id, parse_id
 from app.main import Scopegate
 from tests.features.callers import SignedIn, a_person
-from tests.features.principals import grant
+from tests.features.principals import agent, grant, person
 from tests.features.tokens.test_pickups import opens
-from tests.features.tokens.world import World
+from tests.features.tokens.world import World, in_days
 
 OWN = "/api/v1/me/tokens"
 
@@ -103,3 +105,38 @@ async def test_a_person_sees_what_they_reach_as_an_administrator_would(
     theirs = (await world.api.get(f"/api/v1/identities/{shown['id']}/access")).json()
     assert [one["server_id"] for one in mine["items"]] == [server]
     assert mine | {"at": None} == theirs | {"at": None}
+
+
+async def test_an_agent_that_is_handed_over_gives_its_new_owner_no_secret_by_itself(
+    app: Scopegate, world: World, signed_in: SignedIn
+) -> None:
+    # Whoever may hand agents over, and nothing else, would otherwise come by what others were given.
+    ada = await person(world.api)
+    mallory = await world.person()
+    bot = await agent(world.api, ada)
+    order = {"name": "ci", "scope": {"kind": "grants"}, "expires_at": in_days(7), "identity_id": bot["id"]}
+    token = (await made_token(world, order))["id"]
+    provisioner, now_hers = signed_in(a_person(mallory, Role.PROVISIONER)), signed_in(a_person(mallory))
+    path = f"/api/v1/identities/{bot['id']}"
+    handed = await provisioner.patch(
+        path, json={"owner_id": format_id(IDENTITY, mallory.id)}, headers={"If-Match": "*"}
+    )
+    assert handed.status_code == 200, handed.text
+    for client in (provisioner, now_hers):
+        answer = await client.post(f"{OWN}/{token}/rotate", json={})
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert "token.rotate" not in await world.actions(parse_id(TOKEN, token))
+    # Somebody who issues tokens can give her one, and she sees to it from then on; and what is issued now is hers.
+    link = (await world.api.post(f"/api/v1/tokens/{token}/pickups", json={})).json()
+    assert (await now_hers.post(f"/api/v1/me/pickups/{link['id']}/take")).status_code == 200
+    later = (await made_token(world, order))["id"]
+    for id in (token, later):
+        assert (await now_hers.post(f"{OWN}/{id}/rotate", json={})).status_code == 200
+    assert (await now_hers.post(f"{OWN}/{token}/revoke", json={"reason": "old"})).status_code == 200
+
+
+async def made_token(world: World, order: dict[str, Any]) -> dict[str, Any]:
+    answer = await world.api.post("/api/v1/tokens", json=order)
+    assert answer.status_code == 201, answer.text
+    token: dict[str, Any] = answer.json()["token"]
+    return token

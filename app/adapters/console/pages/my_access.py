@@ -15,7 +15,7 @@ from app.adapters.console.signed_in import Submission, Viewer, signed_in, submit
 from app.features.access.routes import CurrentSnapshot, list_own_access
 from app.features.access.schemas import AccessQuery
 from app.features.tokens.connect import connect_settings
-from app.features.tokens.own import find_own_token, hold_own_token, person_of
+from app.features.tokens.own import find_own_token, hold_own_token, hold_to_renew, person_of
 from app.features.tokens.own_routes import list_own_pickups, list_own_tokens
 from app.features.tokens.pickup_schemas import PickupQuery, PickupView
 from app.features.tokens.rotate import rotate_token
@@ -105,7 +105,7 @@ async def rotate(
     viewer, form = submission.viewer, submission.form
     async with attempted(session) as attempt:
         wanted = validated(TokenRotate, {"overlap_s": _whole(form.text("overlap_s"))})
-        await hold_own_token(session, person_of(viewer.caller), token_id)
+        await hold_to_renew(session, person_of(viewer.caller), token_id)
         overlap, request_id = timedelta(seconds=wanted.overlap_s), request.state.request_id
         seen = Precondition(f'"{form.text("revision")}"')
         secret = await rotate_token(session, runtime, viewer.caller, token_id, overlap, seen, request_id)

@@ -334,6 +334,9 @@ class MeResource(Resource):
 
         What it may do and until when stays as it is. The secrets so far work for `overlap_s` more seconds.
 
+        A token that an agent had before it was handed over to you is renewed by a pick-up link, from
+        whoever issues tokens.
+
         Needs the permission `self.write`.
 
         Args:
@@ -646,6 +649,9 @@ class AsyncMeResource(AsyncResource):
         """Give a token of your own a new secret.
 
         What it may do and until when stays as it is. The secrets so far work for `overlap_s` more seconds.
+
+        A token that an agent had before it was handed over to you is renewed by a pick-up link, from
+        whoever issues tokens.
 
         Needs the permission `self.write`.
 
