@@ -130,3 +130,21 @@ async def test_only_who_may_explain_access_is_told(
     assert answer.status_code == 403
     assert "access.explain" in answer.text
     assert (await browser.post(EXPLAIN, data={"who": "x"})).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a": 1, "a": 900}',
+        '{"a": NaN}',
+        '{"a": 1e400}',
+        '{"a": "\\ud800"}',
+        '{"a": ' + "[" * 300 + "]" * 300 + "}",
+    ],
+)
+async def test_what_no_call_can_carry_is_not_explained(admin: Person, desk: Desk, arguments: str) -> None:
+    await admin.open(EXPLAIN)
+    asked = {"who": desk.ada.user_name, "server": desk.server.slug, "tool": "refund"}
+    await admin.send(EXPLAIN, **asked, arguments=arguments)
+    assert admin.page.status_code == 422
+    assert "Write a JSON object" in admin.words

@@ -1,6 +1,5 @@
 """Why a call is, or was, decided as it is: a form, and the trace of the decision. The API's explanation, in words."""
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -20,6 +19,7 @@ from app.features.access.snapshot import AccessSnapshot
 from app.features.audit.names import names_of
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
+from app.kit import strict_json
 from app.kit.authorization import Permission
 from app.kit.database import Session
 from app.kit.ids import IDENTITY, TOKEN, format_id
@@ -188,9 +188,10 @@ def _question(typed: dict[str, str]) -> Iterator[tuple[str, Any]]:
 
 
 def _arguments(text: str) -> Any:
+    # As the gateway reads a call: what it would refuse, or read in another way, has no decision to explain.
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return strict_json.loads(text.encode())
+    except (strict_json.StrictJsonError, UnicodeEncodeError):
         raise _wrong("/arguments", "invalid_json", 'Write a JSON object, as {"amount": 250}.') from None
 
 
