@@ -57,15 +57,17 @@
     link.href = location.href;
   });
 
-  // A form is sent once, however often its button is pressed.
+  // A form is sent once, however often its button is pressed, and the button shows that it was.
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method !== "post" || form.hasAttribute("hx-post")) return;
     if (form.dataset.sent !== undefined) event.preventDefault();
     form.dataset.sent = "";
+    event.submitter?.setAttribute("aria-busy", "true");
   });
   window.addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+    for (const button of document.querySelectorAll("button[aria-busy]")) button.removeAttribute("aria-busy");
   });
 
   let leading = false;
