@@ -208,9 +208,9 @@ async def test_the_list_is_read_page_by_page_with_its_filters(grace: Person, des
     assert (len(first), len(first | rest)) == (25, len(calls))
     assert "hx-sse:connect" not in grace.page.text
     await grace.open(f"{INBOX}?kind=access")
-    assert "No approval is like that" in grace.words
+    assert "No approval matches" in grace.words
     await grace.open(f"{INBOX}?tab=over&state=denied")
-    assert "No approval is like that" in grace.words
+    assert "No approval matches" in grace.words
     assert (await grace.open(f"{INBOX}?kind=nothing")).page.status_code == 400
 
 
@@ -249,3 +249,20 @@ async def test_the_inbox_tells_of_what_comes_and_of_what_is_decided(
         assert json.loads(ended.data or b"") == {"code": "unauthenticated"}
     assert "hx-sse:connect" not in (await ada.open(f"{INBOX}?live=off")).page.text
     assert "Look again" in ada.words
+
+
+async def test_who_asked_once_does_not_watch_a_server_that_cannot_be_asked_for_any_more(
+    ada: Person, grace: Person, desk: Desk
+) -> None:
+    await ask(ada, which="all", reason="On call.")
+    assert "balance" in ada.page.text
+    await desk.world.sql("UPDATE servers SET requestable = false WHERE id = :id", id=desk.server.id)
+    later = Tool(
+        server_id=desk.server.id, name="payroll_export", input_schema={}, risk="read", assessed_risk="read",
+        state="active", definition_digest=DIGEST,
+    )  # fmt: skip
+    await desk.world.add(later, versioned=False)
+    await ada.open(ada.address)
+    assert "It cannot be given any more" in ada.words
+    for name in ("payroll_export", "balance", "refund"):
+        assert name not in ada.page.text

@@ -94,8 +94,8 @@ async def test_the_list_says_who_may_what_until_when_and_is_narrowed_by_its_filt
     assert await found(q="call", status="active") == {mine["id"]}
     for nothing in ({"who": "nobody"}, {"server": "none"}, {"q": "%"}, {"status": "scheduled"}):
         assert await found(**nothing) == set()
-        assert "No grant is like that" in said(await admin.get(ROOT, params=nothing))
-    for unreadable in ({"status": "odd"}, {"identity_id": "x"}, {"cursor": "x"}):
+        assert "No grant matches" in said(await admin.get(ROOT, params=nothing))
+    for unreadable in ({"status": "odd"}, {"identity_id": "x"}):
         assert (await admin.get(ROOT, params=unreadable)).status_code == 400
     part = await admin.get(ROOT, headers={"HX-Request": "true", "HX-Target": "div#list"})
     assert "<!doctype" not in part.text
@@ -114,6 +114,20 @@ async def test_the_list_is_read_to_its_end_by_its_links(
         address = unescape(more[0]) if more else ""
     assert len(found) == len(set(found)) == 27
     assert set(found) == made
+
+
+async def test_a_list_begins_anew_when_whom_it_is_of_are_others_than_before(
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, here: Place
+) -> None:
+    ada = await person(api, user_name="ada.one")
+    for _ in range(26):
+        await grant(api, ada, servers=PROD)
+    first = await admin.get(ROOT, params={"who": "ada.", "status": "active"})
+    (more,) = re.findall(r'rel="next" href="([^"]+)"', first.text)
+    await person(api, user_name="ada.two")
+    anew = await admin.get(unescape(more))
+    assert (anew.status_code, anew.headers["location"]) == (303, f"{ROOT}?who=ada.&status=active")
+    assert (await admin.get(anew.headers["location"])).status_code == 200
 
 
 async def test_a_grant_is_narrowed_in_one_click_to_what_was_used_and_it_is_said_what_changed(
@@ -165,7 +179,7 @@ async def test_a_grant_shows_what_it_reaches_what_was_used_and_what_it_could_bec
     for shown in (
         f"{here.team['name']} can use 4 tools on 2 servers until somebody ends it; ▲ 1 of them is destructive",
         "whoever is in the group: 2 now",
-        "1 of 2 who hold it used 1 thing of it",
+        "Used by 1 of 2 who hold it",
         "3 tools were not used",
         "read_note on notes",
         "Servers are named, so they stay within reach",
@@ -336,7 +350,7 @@ async def test_who_may_not_grant_reads_and_is_offered_nothing_more(
         + said(await auditor.get(f"{ROOT}/stale"))
     )
     assert "Nobody would miss it" in text
-    for offered in ("Change", "End…", "New grant", "See what would change"):
+    for offered in ("Edit", "End grant", "New grant", "See what would change"):
         assert offered not in text
     assert (await auditor.get(f"{ROOT}/new")).status_code == 403
     # Known, and without a role any more.

@@ -43,7 +43,7 @@ async def test_the_list_searches_filters_and_leads_on_by_its_own_links(
     part = await admin.get(ROOT, params={"q": word}, headers={"HX-Request": "true", "HX-Target": "div#list"})
     assert "<!doctype" not in part.text
     assert made[25]["id"] in part.text
-    assert "Nobody like this" in (await admin.get(ROOT, params={"q": fresh("none")})).text
+    assert "No identity matches" in (await admin.get(ROOT, params={"q": fresh("none")})).text
     assert (await admin.get(ROOT, params={"kind": "robot"})).status_code == 400
 
 

@@ -52,7 +52,7 @@ async def test_what_waits_comes_and_goes_on_the_page_by_itself(
         await expect(link).to_be_focused()
         # With another filter, another stream: what does not match stays away.
         await page.get_by_label("What").select_option("access")
-        await expect(page.get_by_text("No approval is like that")).to_be_visible()
+        await expect(page.get_by_text("No approval matches")).to_be_visible()
         await service.post(f"/approvals/{format_id(APPROVAL, first.id)}/deny", {}, 200)
         third = await desk.asked()
         await service.post("/groups", {"name": "Something else on record"})

@@ -305,7 +305,7 @@ async def test_who_may_not_write_policies_reads_them_and_is_offered_nothing_more
     await sign_in(auditor, provider, sub="reader", groups=["auditors"])
     page = await auditor.get(path)
     assert "No refunds." in said(page)
-    for offered in ("Save draft", "Publish…", "Unpublish…", "New policy"):
+    for offered in ("Save draft", "End policy", "Unpublish", "New policy"):
         assert offered not in said(page) + said(await auditor.get(ROOT))
     token = dict(filled(await admin.get(f"{path}/end"), f"{path}/end"))
     for action in (
