@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import UTC, date, datetime, time
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,12 +16,13 @@ from app.adapters.console.pages.approvals import HOME, Reader
 from app.adapters.console.pages.grant_words import words_of_tools
 from app.adapters.console.signed_in import Submission, Viewer, submitted
 from app.adapters.console.visible import visible
-from app.domain.errors import Invalid, Unavailable
+from app.domain.errors import Invalid, NotFound, Unavailable
+from app.features.approvals.access_schemas import RequestableTool
 from app.features.approvals.arguments import may_read_arguments, read_arguments
 from app.features.approvals.ask import withdraw_request
 from app.features.approvals.decide import deny_approval, require_approval
 from app.features.approvals.models import Approval
-from app.features.approvals.requestable import selected, tools_of
+from app.features.approvals.requestable import require_requestable, selected, tools_of
 from app.features.approvals.routes import list_approvals
 from app.features.approvals.schemas import ApprovalAgreement, ApprovalDecision, ApprovalQuery, ApprovalView
 from app.features.approvals.views import show_approval
@@ -134,7 +136,7 @@ async def _show(
     if view.access is None:
         values["arguments"] = await _arguments(session, runtime, viewer, row, request.state.request_id)
     else:
-        values["access"] = await _access(session, view, typed)
+        values["access"] = await _access(session, viewer, view, typed)
     return page(
         request,
         "approvals/show.html",
@@ -152,18 +154,19 @@ async def _show(
     )
 
 
-async def _access(session: AsyncSession, view: ApprovalView, typed: Form) -> dict[str, Any]:
+async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typed: Form) -> dict[str, Any]:
     """What of a request for access its page shows beside the approval: its tools as they are now, and the form's
     state."""
     assert view.access is not None  # noqa: S101  # Whoever calls has looked.
-    known = [] if view.server is None else (await tools_of(session, [view.server.id])).get(view.server.id, [])
-    tools = selected(known, view.access.tools)
+    known = None if view.server is None else await _known_tools(session, viewer, view, view.server.id)
+    tools = selected(known or [], view.access.tools)
     less = typed.text("give") == "less"
     by_name = view.access.tools.kind == "names"
     asked_until = f"{view.access.expires_at:%Y-%m-%d}"
     return {
         "words": words_of_tools(view.access.tools),
         "tools": tools,
+        "shows_tools": known is not None,
         "risk": gravest([tool.risk for tool in tools]),
         "gone": sorted(set(getattr(view.access.tools, "names", [])) - {tool.name for tool in tools}),
         "given": None if view.access.given is None else words_of_tools(view.access.given.tools),
@@ -173,6 +176,18 @@ async def _access(session: AsyncSession, view: ApprovalView, typed: Form) -> dic
         "until": typed.text("until") if less else asked_until,
         "asked_until": asked_until,
     }
+
+
+async def _known_tools(
+    session: AsyncSession, viewer: Viewer, view: ApprovalView, server_id: UUID
+) -> list[RequestableTool] | None:
+    """The tools that the server has now; None for who only asked, once it cannot be asked for any more."""
+    if view.may_decide or viewer.may(Permission.TOOLS_READ):
+        return (await tools_of(session, [server_id])).get(server_id, [])
+    try:
+        return (await require_requestable(session, server_id)).tools
+    except NotFound:
+        return None
 
 
 async def _earlier(session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView) -> list[Any]:
