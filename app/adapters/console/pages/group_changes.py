@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.adapters.console.forms import Form, Problems, attempted, validated
+from app.adapters.console.forms import AsShown, Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.groups import GROUPS, show_one
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
@@ -61,7 +61,7 @@ async def update(request: Request, group_id: GroupId, sent: Written, session: Se
     async with attempted(session) as attempt:
         body = validated(GroupUpdate, _values_of(sent.form))
         row = service.live(await lock_group(session, group_id))
-        Precondition(f'"{revision}"').check(row.revision)
+        AsShown.by(sent.form).check(row.revision)
         await service.update_group(session, sent.viewer.caller, row, body, request.state.request_id)
     if attempt.problems:
         return _show_form(request, sent.viewer, it, _typed(sent.form), revision, attempt.problems)
@@ -118,7 +118,7 @@ async def end(
     it = await groups.get_group(group_id, sent.viewer.caller, session, Response())
     async with attempted(session) as attempt:
         row = service.live(await lock_group(session, group_id))
-        Precondition(f'"{sent.form.text("revision")}"').check(row.revision)
+        AsShown.by(sent.form).check(row.revision)
         await check_may_change_members(session, sent.viewer.caller, row)
         await end_group(session, sent.viewer.caller, row, runtime.clock(), request.state.request_id)
     if attempt.problems:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import (
+    AsShown,
     Form,
     Problems,
     attempted,
@@ -25,7 +26,6 @@ from app.features.identities import service
 from app.features.identities.schemas import IdentityCreate, IdentityQuery, IdentityUpdate, IdentityView
 from app.kit.authorization import Permission
 from app.kit.database import Session
-from app.kit.etags import Precondition
 from app.kit.ids import IDENTITY, IdentityId, format_id, parse_id
 from app.kit.runtime import CurrentRuntime, Runtime
 
@@ -103,7 +103,7 @@ async def update(
         owner_id = form.text("owner_id")
         body = validated(IdentityUpdate, values | ({"owner_id": owner_id} if owner_id else {}))
         row = await service.lock_for_update(session, identity_id, body)
-        Precondition(f'"{form.text("revision")}"').check(row.revision)
+        AsShown.by(form).check(row.revision)
         await service.update_identity(
             session, sent.viewer.caller, row, body, runtime.clock, request.state.request_id
         )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.adapters.console.forms import Problems, attempted, first_page, next_page, read_query
+from app.adapters.console.forms import AsShown, Problems, attempted, first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.people import IDENTITIES, PAGE_SIZE, called
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
@@ -32,7 +32,6 @@ from app.features.tokens.schedule_schemas import ScheduledOffboardingQuery
 from app.features.tokens.schemas import TokenQuery
 from app.kit.authorization import Permission, authorize
 from app.kit.database import Session
-from app.kit.etags import Precondition
 from app.kit.ids import IDENTITY, IdentityId, format_id
 from app.kit.pagination import Page
 from app.kit.runtime import CurrentRuntime, Runtime
@@ -138,7 +137,7 @@ async def reinstate(
     """Make it active again."""
     async with attempted(session) as attempt:
         row, owner = await service.lock_with_owner(session, identity_id)
-        Precondition(f'"{sent.form.text("revision")}"').check(row.revision)
+        AsShown.by(sent.form).check(row.revision)
         await service.reinstate_identity(session, sent.viewer.caller, row, owner, request.state.request_id)
     if not attempt.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=reinstated")
@@ -161,7 +160,7 @@ async def suspend(
     """Stop every call of it."""
     async with attempted(session) as attempt:
         row = await service.lock_found_identity(session, identity_id)
-        Precondition(f'"{sent.form.text("revision")}"').check(row.revision)
+        AsShown.by(sent.form).check(row.revision)
         await service.suspend_identity(session, sent.viewer.caller, row, request.state.request_id)
     if not attempt.problems:
         return redirect(f"{IDENTITIES}/{format_id(IDENTITY, identity_id)}?done=suspended")

@@ -7,7 +7,15 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import Problems, attempted, first_page, next_page, read_query, validated
+from app.adapters.console.forms import (
+    AsShown,
+    Problems,
+    attempted,
+    first_page,
+    next_page,
+    read_query,
+    validated,
+)
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.pickups import words_about, words_about_each
@@ -107,7 +115,7 @@ async def rotate(
         wanted = validated(TokenRotate, {"overlap_s": _whole(form.text("overlap_s"))})
         await hold_to_renew(session, person_of(viewer.caller), token_id)
         overlap, request_id = timedelta(seconds=wanted.overlap_s), request.state.request_id
-        seen = Precondition(f'"{form.text("revision")}"')
+        seen = AsShown.by(form)
         secret = await rotate_token(session, runtime, viewer.caller, token_id, overlap, seen, request_id)
     if attempt.problems:
         return await _show_rotate(
@@ -130,7 +138,7 @@ async def ask_why_to_revoke(
 async def revoke(request: Request, token_id: TokenId, submission: Writer, session: Session) -> Response:
     """End it at once."""
     viewer, form = submission.viewer, submission.form
-    seen = Precondition(f'"{form.text("revision")}"')
+    seen = AsShown.by(form)
     async with attempted(session) as attempt:
         wanted = validated(TokenRevoke, {"reason": form.text("reason")})
         await hold_own_token(session, person_of(viewer.caller), token_id)

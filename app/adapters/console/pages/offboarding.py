@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import Form, Problems, attempted, validated
+from app.adapters.console.forms import AsShown, Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.people import IDENTITIES, called, search_person, to_type
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
@@ -56,7 +56,7 @@ async def offboard(
     async with attempted(session) as attempt:
         body = validated(OffboardRequest, _asked(form))
         check_name(form, await find_identity(session, identity_id))
-        shown = Precondition(f'"{form.text("revision")}"')
+        shown = AsShown.by(form)
         outcome = await offboard_when_asked(
             session, sent.viewer.caller, identity_id, body, shown,
             signer=runtime.signer, dry_run=False, request_id=request.state.request_id,
@@ -86,7 +86,7 @@ async def erase(
     it = await identities.get_identity(identity_id, session, Response())
     async with attempted(session) as attempt:
         row = await lock_found_identity(session, identity_id)
-        Precondition(f'"{sent.form.text("revision")}"').check(row.revision)
+        AsShown.by(sent.form).check(row.revision)
         check_name(sent.form, row)
         await erase_identity(session, sent.viewer.caller, row, request.state.request_id)
     if attempt.problems:

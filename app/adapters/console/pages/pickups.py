@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.adapters.console.forms import AsShown
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.grant_words import words_of_right
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
@@ -19,7 +20,6 @@ from app.features.tokens.schemas import TokenView
 from app.features.tokens.take import open_pickup, take_pickup
 from app.kit.authorization import Permission
 from app.kit.database import Session
-from app.kit.etags import Precondition
 from app.kit.ids import PickupId
 from app.kit.runtime import CurrentRuntime, Runtime
 from app.kit.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope
@@ -51,7 +51,7 @@ async def take(
     runtime: CurrentRuntime,
 ) -> Response:
     """Make the secret and show it, in this answer alone: its address shows no secret to whoever opens it again."""
-    viewer, seen = submission.viewer, Precondition(f'"{submission.form.text("revision")}"')
+    viewer, seen = submission.viewer, AsShown.by(submission.form)
     request_id = request.state.request_id
     try:
         token_id, secret = await take_pickup(

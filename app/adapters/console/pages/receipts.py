@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import Problems, attempted, first_page, next_page, read_query
+from app.adapters.console.forms import AsShown, Problems, attempted, first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.offboarding import RECEIPTS
 from app.adapters.console.pages.people import PAGE_SIZE
@@ -19,7 +19,6 @@ from app.features.tokens.schedule import cancel_scheduled
 from app.features.tokens.schedule_schemas import ScheduledOffboardingQuery
 from app.kit.authorization import Permission
 from app.kit.database import Session
-from app.kit.etags import Precondition
 from app.kit.ids import ADMINISTRATOR, IDENTITY, SERVICE_ACCOUNT, EventId, ScheduledOffboardingId, parse_id
 from app.kit.runtime import CurrentRuntime
 
@@ -98,7 +97,7 @@ async def cancel(
 ) -> Response:
     """Take one back."""
     async with attempted(session) as attempt:
-        shown = Precondition(f'"{sent.form.text("revision")}"')
+        shown = AsShown.by(sent.form)
         await cancel_scheduled(session, sent.viewer.caller, scheduled_id, shown, request.state.request_id)
     if attempt.problems:
         return await _show_cancel(request, sent.viewer, session, scheduled_id, attempt.problems)

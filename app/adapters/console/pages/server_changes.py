@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from app.adapters.console.forms import AsShown
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.server_words import LIST, path_of
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
@@ -18,7 +19,6 @@ from app.features.servers.schemas import ServerPatch, ServerStatus
 from app.features.tools.sync import sync_server
 from app.kit.authorization import Permission
 from app.kit.database import Session, commit
-from app.kit.etags import Precondition
 from app.kit.ids import ServerId
 from app.kit.runtime import CurrentRuntime, Runtime
 
@@ -32,7 +32,7 @@ _SOME = 5
 async def locked(session: Session, submission: Submission, server_id: UUID) -> Server:
     """The server as the form showed it, locked. Raises ``NotFound`` and ``PreconditionFailed``."""
     row = await service.require_locked(session, server_id)
-    Precondition(f'"{submission.form.text("revision")}"').check(row.revision)
+    AsShown.by(submission.form).check(row.revision)
     return row
 
 

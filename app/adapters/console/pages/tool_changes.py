@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from app.adapters.console.forms import validated
+from app.adapters.console.forms import AsShown, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.tools import LIST, path_of
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
@@ -16,7 +16,6 @@ from app.features.tools.models import Tool
 from app.features.tools.schemas import ToolApprove, ToolPatch
 from app.kit.authorization import Permission
 from app.kit.database import Session
-from app.kit.etags import Precondition
 from app.kit.ids import ToolId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -73,7 +72,7 @@ async def remove(tool_id: ToolId, submission: Change, session: Session, request:
 async def _locked(session: Session, submission: Submission, tool_id: UUID) -> tuple[Server, Tool]:
     """The tool as the form showed it, and its server, locked. Raises ``NotFound`` and ``PreconditionFailed``."""
     server, row = await service.require_locked(session, tool_id)
-    Precondition(f'"{submission.form.text("revision")}"').check(row.revision)
+    AsShown.by(submission.form).check(row.revision)
     return server, row
 
 
