@@ -151,7 +151,7 @@ async def watch_first_use(
         )
         events = [live_event(bytes(light.body).decode())]
         if is_last:
-            events.append(live_event("", name="done"))
+            events.append(live_event("", name="ended"))
         return News(events, is_last=is_last)
 
     return runtime.live.stream(request, viewer.caller, Permission.TOKENS_READ, console.authenticate, look)
