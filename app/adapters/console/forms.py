@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
+from app.adapters.console.page import path_of_page
 from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.kit.database import Session
 from app.kit.etags import Precondition
@@ -150,7 +151,7 @@ def next_page(request: Request, cursor: str | None) -> str | None:
     if cursor is None:
         return None
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
-    return f"{request.url.path}?{urlencode([*kept, ('cursor', cursor)])}"
+    return f"{path_of_page(request)}?{urlencode([*kept, ('cursor', cursor)])}"
 
 
 def first_page(request: Request) -> str | None:
@@ -158,7 +159,8 @@ def first_page(request: Request) -> str | None:
     if not request.query_params.get("cursor"):
         return None
     kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor" and value]
-    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
+    path = path_of_page(request)
+    return f"{path}?{urlencode(kept)}" if kept else path
 
 
 class AsShown(Precondition):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 THEMES = ("light", "dark")
 THEME_COOKIE = "scopegate-theme"
+# What of an address says how far in a list somebody is.
+_PLACES = frozenset({"cursor", "server_cursor", "after", "at"})
 _POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}' 'strict-dynamic'; style-src 'self'; img-src 'self' data:; "
     "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
@@ -48,8 +50,17 @@ HEADERS = {
 }
 
 
+# The paths that pages are read at, as their routes write them.
+_READ_AT: set[str] = set()
+
+
 class PageRoute(TransactionalRoute):
     """Answers people: errors are pages, and whoever is not signed in is sent to sign in."""
+
+    def __init__(self, path: str, *args: Any, **values: Any) -> None:
+        super().__init__(path, *args, **values)
+        if "GET" in (self.methods or ()):
+            _READ_AT.add(path)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -64,6 +75,9 @@ class PageRoute(TransactionalRoute):
             except RequestValidationError as error:
                 return error_page(request, _unreadable(error))
             except DomainError as error:
+                if error.code == "cursor_mismatch" and request.method == "GET":
+                    # Who is called so, or what ends within a week, was other ones when the page before was shown.
+                    return redirect(_from_the_start(request))
                 return error_page(request, error)
 
         return answer
@@ -156,15 +170,30 @@ def _sign_in_first(console: Console, request: Request) -> Response:
     return response
 
 
-def _page_of(request: Request) -> str:
-    """The page that a request is about: itself, or the one that its form stands on."""
+def path_of_page(request: Request) -> str:
+    """The path of the page that a request is about: its own, or that of the page that its form stands on."""
     path = request.url.path
-    if request.method != "GET":
-        path = path.rpartition("/")[0]
+    if request.method == "GET":
+        return path
+    pattern = request.scope["route"].path
+    while pattern and pattern not in _READ_AT:
+        path, pattern = path.rpartition("/")[0], pattern.rpartition("/")[0]
+    return path
+
+
+def _page_of(request: Request) -> str:
+    """The page that a request is about, with its query."""
+    path = path_of_page(request)
     if path != HOME and not path.startswith(f"{HOME}/"):
         return HOME
-    query = request.url.query if request.method == "GET" else ""
+    query = request.url.query
     return quote(path, safe="/") + (f"?{query}" if query else "")
+
+
+def _from_the_start(request: Request) -> str:
+    """The first page of a list, with the filters of the address."""
+    kept = [one for one in request.query_params.multi_items() if one[0] not in _PLACES]
+    return f"{request.url.path}?{urlencode(kept)}" if kept else request.url.path
 
 
 def _unreadable(error: RequestValidationError) -> DomainError:

@@ -32,7 +32,8 @@ async def test_a_group_is_made_changed_and_ended_by_forms(
     assert "<script>alert" not in listed.text
     hidden = fields_of(await admin.get(f"{path}/edit"), f"{path}/edit")
     changed = {"name": f"{name}-2", "description": ""}
-    assert (await admin.post(f"{path}/edit", data=hidden | changed | {"revision": "9"})).status_code == 412
+    stale = await admin.post(f"{path}/edit", data=hidden | changed | {"revision": "9"})
+    assert (stale.status_code, "It was changed since" in stale.text) == (412, True)
     assert (await admin.post(f"{path}/edit", data=hidden | changed)).status_code == 303
     shown = (await api.get(f"/api/v1/groups/{path.rpartition('/')[2]}")).json()
     assert (shown["name"], shown["description"]) == (f"{name}-2", None)
@@ -117,3 +118,17 @@ async def test_whoever_may_not_grant_does_not_change_a_group_that_gives_rights(
     assert links_of(page, rf"{ROOT}/\w+/\w+") == []
     for verb in ("edit", "end"):
         assert (await approver.get(f"{ROOT}/{plain['id']}/{verb}")).status_code == 403
+
+
+async def test_a_refusal_stands_on_the_page_of_the_group_whose_list_goes_on_from_there(
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient
+) -> None:
+    gone = await person(api)
+    path = f"{ROOT}/{(await group(api, *[await person(api) for _ in range(26)]))['id']}"
+    await api.post(f"/api/v1/identities/{gone['id']}/offboard", json={"reason": "left"})
+    hidden = fields_of(await admin.get(f"{path}/end"), f"{path}/end")
+    refused = await admin.post(f"{path}/members", data=hidden | {"identity_id": gone["id"]})
+    assert refused.status_code == 409
+    (more,) = links_of(refused, r".*cursor=.*")
+    assert more.startswith(f"{path}?")
+    assert (await admin.get(more)).status_code == 200

@@ -186,7 +186,7 @@ async def test_credentials_go_in_by_each_kind_and_come_out_by_none(
         assert "Nothing was changed" in refused.text
     assert "a b" not in re.findall(r'value="([^"]*)"', refused.text)
     remove = f"{page}/credentials/remove"
-    gone = await press(admin, f"{remove}?identity_id={ada['id']}", f"{remove}/do")
+    gone = await press(admin, f"{remove}?identity_id={ada['id']}", f"{remove}/do?identity_id={ada['id']}")
     assert "The credential is removed" in (await follow(admin, gone)).text
     await follow(admin, await press(admin, remove, f"{remove}/do"))
     assert (await api.get(f"{path}/credentials")).json()["items"] == []

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
 from app.adapters.console.forms import read_query
 from app.adapters.console.page import PageRoute, page
@@ -35,7 +36,7 @@ class _Columns(Strict):
     """Which servers the address asks for."""
 
     server_q: ShortText | None = None
-    server_cursor: str | None = None
+    server_cursor: str | None = Field(default=None, max_length=2000)
 
 
 @router.get(PATH, operation_id="page_show_matrix")

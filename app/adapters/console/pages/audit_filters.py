@@ -1,7 +1,7 @@
 """What an address of the audit page asks for: filters, a span of time that stays while one pages, and the ways on."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -29,6 +29,7 @@ PERIOD_WORDS = [
     ("30d", "Last 30 days"),
     ("all", "Any time"),
 ]
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 # Those that have no field of their own in the form; it keeps them all the same.
 _KEPT = tuple(
     name
@@ -121,6 +122,8 @@ def read_asked(request: Request, now: datetime) -> Asked:
     asked = dict(params)
     now = _pinned(asked.get("at"), now)
     bare = read_query(AuditQuery, request, limit=SHOWN)
+    if bare.until is not None:
+        _late_enough(bare.until)
     if bare.since is not None or bare.until is not None:
         return Asked(bare, params, "", now, is_shortened=False)
     period = asked.get("period", USUAL)
@@ -161,7 +164,16 @@ def _pinned(at: str | None, now: datetime) -> datetime:
         found = datetime.fromisoformat(at)
     except ValueError:
         raise Malformed("The address asks for something that this page cannot read.") from None
-    return found if found.tzinfo else now
+    if found.tzinfo is None:
+        return now
+    return _late_enough(found)
+
+
+def _late_enough(time: datetime) -> datetime:
+    """A time that others can be counted back from. Raises ``Malformed``."""
+    if time < _EARLIEST:
+        raise Malformed("The address asks for something that this page cannot read.")
+    return time
 
 
 def _time(time: datetime) -> str:

@@ -45,7 +45,8 @@ async def set_one(
         )
     if attempt.problems:
         shown = await server_values(request, session, runtime, submission.viewer, server_id, "credentials")
-        shown |= {"problems": attempt.problems, "typed": form, "done": None}
+        # The other pages of the list are at another address than this answer.
+        shown |= {"problems": attempt.problems, "typed": form, "done": None, "more": None, "first": None}
         status = attempt.problems.status
         return page(request, "servers/detail.html", viewer=submission.viewer, status=status, **shown)
     if not form.flag("sync"):

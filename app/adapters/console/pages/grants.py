@@ -77,7 +77,9 @@ async def list_page(
         viewer=viewer,
         lines=await _lines(found.items, viewer, session, runtime, snapshot),
         asked=asked | {"status": request.query_params.get("status", "")},
-        filtered=any(name != "cursor" and value for name, value in request.query_params.items()),
+        filtered=any(
+            name not in ("cursor", "done") and value for name, value in request.query_params.items()
+        ),
         notes=notes,
         expiring=list(_EXPIRING.items()),
         done=_DONE.get(request.query_params.get("done", "")),

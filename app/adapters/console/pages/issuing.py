@@ -259,7 +259,8 @@ def _who_and_why(sent: Submission, content: DraftContent) -> DraftContent:
 
 
 async def _person_called(session: AsyncSession, runtime: Runtime, user_name: str) -> UUID | None:
-    query = IdentityQuery(user_name=[user_name], kind=["person"], status=["active"])
+    asked = {"user_name": [user_name], "kind": ["person"], "status": ["active"], "limit": 1}
+    query = validated(IdentityQuery, asked)
     found = (await identities.list_identities(query, session, runtime)).items
     return found[0].id if found else None
 

@@ -8,9 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import first_page, next_page, read_query
+from app.adapters.console.forms import first_page, next_page, read_query, validated
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.grant_words import words_of_right
+from app.adapters.console.pages.principals import LONGEST
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Malformed
 from app.features.access.meanings import meaning_of
@@ -135,7 +136,7 @@ def servers_of(scope: TokenScopeModel) -> set[UUID]:
 
 
 async def _called(session: AsyncSession, runtime: Runtime, who: str) -> list[UUID]:
-    query = IdentityQuery(q=who[:500], limit=MOST_HOLDERS)
+    query = validated(IdentityQuery, {"q": who[:LONGEST], "limit": MOST_HOLDERS})
     return [one.id for one in (await identities.list_identities(query, session, runtime)).items]
 
 
