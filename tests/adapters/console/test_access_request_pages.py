@@ -266,3 +266,15 @@ async def test_who_asked_once_does_not_watch_a_server_that_cannot_be_asked_for_a
     assert "It cannot be given any more" in ada.words
     for name in ("payroll_export", "balance", "refund"):
         assert name not in ada.page.text
+
+
+async def test_enter_in_a_field_of_giving_less_gives_no_more_than_that(
+    ada: Person, grace: Person, desk: Desk
+) -> None:
+    await ask(ada, "refund", "balance", reason="On call.")
+    await grace.open(ada.address)
+    form = grace.page.text.partition('/deny">')[2].partition("</form>")[0]
+    # What Enter presses, by the HTML standard.
+    first = re.findall(r"<button[^>]*>", form)[0]
+    assert 'name="give" value="less"' in first
+    assert "/approve" in first
