@@ -234,6 +234,7 @@ async def test_limits_are_held_and_what_was_typed_stays(
         ({"lasts": "date", "date": "9999-12-31"}, "too long"),
         ({"lasts": "date", "date": "soon"}, "Choose a date"),
         ({"lasts": "4000"}, "no token lasts for ever"),
+        ({"lasts": "9" * 5000}, "no token lasts for ever"),
         ({"lasts": "7", "ip_allow": "10.0.0.1/8"}, "host bits"),
         ({"lasts": "7", "delivery": "owl"}, "cannot be taken"),
     ]

@@ -175,7 +175,7 @@ def _end_of(form: Form, runtime: Runtime) -> datetime:
             end = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
         except ValueError:
             raise Invalid.field("/expires_at", "date", "Choose a date.") from None
-    elif lasts.isascii() and lasts.isdigit() and int(lasts) in PRESETS:
+    elif lasts in {str(days) for days in PRESETS}:
         end = (now + timedelta(days=int(lasts))).replace(second=0, microsecond=0)
     else:
         raise Invalid.field("/expires_at", "missing", "Choose until when it lasts: no token lasts for ever.")
