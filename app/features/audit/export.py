@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +15,7 @@ from app.features.audit.schemas import AuditEventView, AuditExportQuery
 from app.kit.authorization import Caller
 from app.kit.live import Look, News
 
-MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+_MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
 PAGE = 1_000
 COLUMNS = (
     "id", "time", "action", "decision", "reason_code", "outcome", "actor_type", "actor_id", "actor_name",
@@ -27,6 +28,16 @@ COLUMNS = (
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001
 # Fields whose own fields are columns.
 _PARTS = ("actor", "server", "object", "client")
+
+
+def headers_of(query: AuditExportQuery, now: datetime) -> dict[str, str]:
+    """What an answer says of the file that it is."""
+    name = f"audit-events-{now:%Y%m%dT%H%M%SZ}.{query.format}"
+    return {
+        "Content-Type": _MEDIA_TYPES[query.format],
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "no-store",
+    }
 
 
 def export(query: AuditExportQuery, until: Position) -> Look:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.features.audit.export import MEDIA_TYPES, export
+from app.features.audit.export import export, headers_of
 from app.features.audit.following import follow
 from app.features.audit.reading import check_since, position_of, present
 from app.features.audit.schemas import AuditExportQuery, AuditStreamQuery
@@ -53,11 +53,7 @@ async def export_audit_events(
     """
     check_since(query)
     look = export(query, await present(session))
-    name = f"audit-events-{runtime.clock():%Y%m%dT%H%M%SZ}.{query.format}"
-    headers = {
-        "Content-Type": MEDIA_TYPES[query.format],
-        "Content-Disposition": f'attachment; filename="{name}"',
-    }
+    headers = headers_of(query, runtime.clock())
     return runtime.live.download(request, caller, Permission.AUDIT_READ, runtime.authenticate, look, headers)
 
 

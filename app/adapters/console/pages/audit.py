@@ -22,7 +22,7 @@ from app.adapters.console.pages.audit_words import ACTIONS, path_of, who_path
 from app.adapters.console.pages.charts import Chart, chart_of
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.features.audit import routes as audit
-from app.features.audit.export import MEDIA_TYPES, export
+from app.features.audit.export import export, headers_of
 from app.features.audit.reading import check_since, present, read_on
 from app.features.audit.schemas import WIDEST_RANGE, AuditEventView, AuditExportQuery
 from app.features.audit.stats import count_hours
@@ -95,12 +95,7 @@ async def export_trail(
     query = read_query(AuditExportQuery, request)
     check_since(query)
     look = export(query, await present(session))
-    name = f"audit-events-{runtime.clock():%Y%m%dT%H%M%SZ}.{query.format}"
-    headers = {
-        "Content-Type": MEDIA_TYPES[query.format],
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": "no-store",
-    }
+    headers = headers_of(query, runtime.clock())
     return runtime.live.download(
         request, viewer.caller, Permission.AUDIT_READ, console.authenticate, look, headers
     )

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from app.adapters.console.pages.grant_words import ROOMS
 from app.features.audit.schemas import Actor, AuditEventView
 
 ACTIONS = (
@@ -19,23 +20,12 @@ ACTIONS = (
     "break_glass.use",
 )  # fmt: skip
 """What is offered to filter by; any other may be typed."""
-_PATHS = {
-    "approval": "approvals",
-    "audit_event": "audit",
-    "grant": "grants",
-    "group": "groups",
-    "identity": "identities",
-    "policy": "policies",
-    "server": "servers",
-    "token": "tokens",
-    "tool": "tools",
-}
 _LONGEST = 2_000
 
 
 def path_of(kind: str, id: str | None) -> str | None:
     """The page of an object; None where it has none."""
-    room = _PATHS.get(kind)
+    room = ROOMS.get(kind)
     return None if room is None or id is None else f"/console/{room}/{id}"
 
 

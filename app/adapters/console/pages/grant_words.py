@@ -23,7 +23,7 @@ Names = Mapping[UUID, str]
 _MOST_NAMED = 3
 MOST_IDS = _MOST_NAMED + 1
 """How many of a list words can name."""
-_ROOMS = {
+ROOMS = {
     "approval": "approvals",
     "audit_event": "audit",
     "grant": "grants",
@@ -31,8 +31,10 @@ _ROOMS = {
     "identity": "identities",
     "policy": "policies",
     "server": "servers",
+    "token": "tokens",
     "tool": "tools",
 }
+"""Where the pages of each kind of object are, under ``/console``."""
 RISK_WORDS = {
     Risk.READ: "only read",
     Risk.WRITE: "change something",
@@ -50,7 +52,7 @@ NOTE_WORDS: dict[NarrowingNote, str] = {
 
 def link(kind: str, id: UUID) -> str:
     """The page of an object."""
-    return f"/console/{_ROOMS[kind]}/{show_id(kind, id)}"
+    return f"/console/{ROOMS[kind]}/{show_id(kind, id)}"
 
 
 def listed(words: Sequence[str], more: str, joined: str = "and") -> str:
