@@ -23,8 +23,12 @@ from app.kit.ids import TokenId
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.rate_limits import Quota, client_address
 from app.kit.runtime import CurrentRuntime, Runtime
+from app.kit.slots import Slots
 
 CHECKS_A_MINUTE = 20
+CHECKS_AT_ONCE = 2
+"""Of a caller. What a server answers may be large, and who runs it may have friends who ask for it."""
+_OF_ALL_AT_ONCE = 32
 
 router = APIRouter(
     prefix="/api/v1",
@@ -38,6 +42,9 @@ class ConnectionChecks:
 
     def __init__(self, workers: int = 1) -> None:
         self._quota = Quota("connection-checks", CHECKS_A_MINUTE, workers=workers)
+        self._under_way = Slots(
+            "connection checks", "rate_limited", most=_OF_ALL_AT_ONCE, most_of_caller=CHECKS_AT_ONCE
+        )
         self._servers = ServerChecks()
 
     async def run(
@@ -55,6 +62,19 @@ class ConnectionChecks:
         Raises ``NotFound``, ``TooManyRequests`` and ``Unavailable``.
         """
         self._count(request, caller)
+        with self._under_way.held(caller):
+            return await self._run(request, session, runtime, snapshot, caller, token_id, asked)
+
+    async def _run(
+        self,
+        request: Request,
+        session: AsyncSession,
+        runtime: Runtime,
+        snapshot: AccessSnapshot,
+        caller: Caller,
+        token_id: UUID,
+        asked: ConnectionCheckRequest,
+    ) -> ConnectionCheck:
         looked = await look(
             session,
             Scenes(session, snapshot),

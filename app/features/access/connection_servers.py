@@ -103,7 +103,8 @@ class ServerChecks:
             return _failed(server, failed, _since(begun), tells_all)
         except TimeoutError:
             return _failed(server, DiscoveryFailed("timeout", "It took too long."), _since(begun), tells_all)
-        return _answered(server, expected, found, _since(begun))
+        took_ms = _since(begun)
+        return await in_slices(_answered(server, expected, found, took_ms))
 
 
 def _expected(looked: Looked, server: Server) -> Generator[None, None, Expected]:
@@ -145,13 +146,17 @@ async def _list(
         raise
 
 
-def _answered(server: Server, expected: Expected, found: list[JsonObject], took_ms: int) -> CheckStep:
+def _answered(
+    server: Server, expected: Expected, found: list[JsonObject], took_ms: int
+) -> Generator[None, None, CheckStep]:
+    """In steps, of a definition each: a hostile server may send megabytes."""
     offered = {str(item["name"]): item for item in found}
-    gone = sum(tool.name not in offered for tool in expected.usable)
-    other = sum(
-        tool.name in offered and definition_digest(offered[tool.name]) != tool.approved_digest
-        for tool in expected.usable
-    )
+    gone = other = 0
+    for tool in expected.usable:
+        yield
+        item = offered.get(tool.name)
+        gone += item is None
+        other += item is not None and definition_digest(item) != tool.approved_digest
     waiting = expected.quarantined + other
     left = len(expected.usable) - gone - other
     asking = f", {expected.asking} of them with an approval first" if expected.asking else ""

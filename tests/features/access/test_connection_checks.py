@@ -1,5 +1,6 @@
 """A check says whether a token works, and where it does not, why: to its holder no more than the gateway would."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.features.access.connection_routes import CHECKS_A_MINUTE, ConnectionChecks
+from app.features.access.connection_routes import CHECKS_A_MINUTE, CHECKS_AT_ONCE, ConnectionChecks
 from app.features.access.meanings import HIDDEN, MEANINGS
 from app.kit.authorization import Caller, Role
 from app.kit.database import make_engine
@@ -316,6 +317,34 @@ async def test_a_caller_has_so_many_checks_a_minute(
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
     assert 0 < int(refused.headers["retry-after"]) <= 60
     await checked(await api_as(Role.AUDITOR), token)
+
+
+async def test_a_caller_keeps_few_checks_under_way_however_slow_a_server_is(
+    api: httpx2.AsyncClient, app: Scopegate, api_as: ApiAs
+) -> None:
+    ada = await person(api)
+    await grant(api, ada)
+    token, _ = await issued(api, ada)
+    auditor, go_on, asked = await api_as(Role.AUDITOR), asyncio.Event(), asyncio.Semaphore(0)
+
+    async def wait() -> None:
+        asked.release()
+        await go_on.wait()
+
+    app.api.state.connection_checks = ConnectionChecks()
+    async with mcp_server(tool("read_note")) as upstream:
+        await registered(api, upstream.url)
+        upstream.before_answer = wait
+        async with asyncio.TaskGroup() as group:
+            checks = [group.create_task(checked(api, token)) for _ in range(CHECKS_AT_ONCE)]
+            checks.append(group.create_task(checked(auditor, token)))
+            for _ in checks:
+                await asked.acquire()
+            refused = await api.post(f"{V1}/tokens/{token['id']}/check", json={})
+            go_on.set()
+        assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+        assert {check.result()["state"] for check in checks} == {"ok"}
+        await checked(api, token)
 
 
 def test_every_reason_of_a_decision_has_words_for_whoever_was_refused() -> None:
