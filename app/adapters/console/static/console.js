@@ -24,6 +24,20 @@
     if (wanted && !["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement?.tagName)) wanted.focus();
   }
 
+  // A swap that took away what had the focus gives it to the part that came instead. What has an id keeps it by itself.
+  let around = [];
+  document.addEventListener("htmx:before:swap", () => {
+    around = [];
+    for (let one = document.activeElement; one && one !== document.body; one = one.parentElement) around.push(one);
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    if (document.activeElement !== document.body || around[0]?.isConnected) return;
+    const part = around.find((one) => one.isConnected);
+    const landing = part?.querySelector("[data-lands]") ?? part;
+    if (landing && !landing.hasAttribute("tabindex")) landing.tabIndex = -1;
+    landing?.focus();
+  });
+
   async function copy(button) {
     const text = document.getElementById(button.dataset.copy).textContent;
     const label = button.querySelector("span");
