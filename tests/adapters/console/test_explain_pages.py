@@ -87,7 +87,7 @@ async def test_a_refusal_is_explained_by_its_event(
     await admin.open(f"{EXPLAIN}?event_id={event}")
     assert "Recorded then" in admin.words
     assert admin.link("the event") == f"/console/audit/{event}"
-    assert token["id"] in admin.link(token["id"])
+    assert token["id"] in admin.link(token["name"])
 
 
 async def test_a_name_that_several_have_is_asked_back_and_what_cannot_be_read_is_said_at_its_field(

@@ -203,5 +203,6 @@ def _named(found: AccessExplanation) -> Iterator[UUID | None]:
     yield found.identity_id
     yield found.server_id
     for link in found.considered:
+        yield link.token_id
         yield link.identity_id
         yield from (grant.group_id for grant in link.grants)
