@@ -229,4 +229,4 @@ async def test_the_light_turns_green_by_itself_with_the_first_call_that_is_allow
             assert said in ((await stream.event()).data or b"").decode()
         assert (await stream.event()).event == "ended"
     await admin.open(path_of(token))
-    assert "It works. It first called look" in admin.words
+    assert "It works. It first called look on" in admin.words
