@@ -53,11 +53,16 @@ _log = logging.getLogger(__name__)
 Sessions = async_sessionmaker[AsyncSession]
 
 _WRITTEN = text("SELECT last_value + is_called::int FROM audit_events_seq")
+_MOST_SETTLING = 10_000
+"""While more events wait for an old transaction, they are not all counted each second: any look may find something."""
 _SETTLING = text("""
 WITH now AS (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest)
 SELECT now.oldest, count(e.xact) AS seen, count(e.xact) FILTER (WHERE e.xact >= now.oldest) AS waiting
-FROM now LEFT JOIN audit_events e
-    ON e.epoch = (SELECT scopegate_epoch()) AND e.xact >= coalesce(CAST(:floor AS bigint), now.oldest)
+FROM now LEFT JOIN LATERAL (
+    SELECT xact FROM audit_events
+    WHERE epoch = (SELECT scopegate_epoch()) AND xact >= coalesce(CAST(:floor AS bigint), now.oldest)
+    LIMIT :most
+) e ON true
 GROUP BY now.oldest
 """)
 _ONE_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -82,8 +87,10 @@ class _Trail:
             self.written, self.floor = written, None
             return True
         # Nothing was begun since; what was begun before may have been committed, or need to wait no more.
-        row = (await session.execute(_SETTLING, {"floor": self.floor})).one()
-        is_new = self.floor is None or row.seen != self.waiting or row.waiting != row.seen
+        values = {"floor": self.floor, "most": _MOST_SETTLING}
+        row = (await session.execute(_SETTLING, values)).one()
+        is_counted = self.floor is not None and row.seen < _MOST_SETTLING
+        is_new = not is_counted or row.seen != self.waiting or row.waiting != row.seen
         self.floor, self.waiting = row.oldest, row.waiting
         return is_new
 

@@ -89,6 +89,26 @@ async def test_it_beats_again_when_what_was_committed_can_be_read_in_order(sessi
     assert pulse.beats == before + 1
 
 
+async def test_more_than_can_be_counted_each_second_is_looked_for_at_each_look(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_MOST_SETTLING", 2)
+    pulse = Pulse(sessions)
+    async with sessions() as slow:
+        await slow.execute(text("SELECT pg_current_xact_id()"))
+        for _ in range(3):
+            await commit(sessions)
+        for _ in range(3):
+            await pulse.look()
+        before = pulse.beats
+        await pulse.look()
+        assert pulse.beats == before + 1
+        await slow.rollback()
+    settled = await beats_at(pulse)
+    await pulse.look()
+    assert pulse.beats == settled
+
+
 @pytest.fixture
 async def pulsing(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Live]:
     """The streams of a worker whose pulse looks often."""
