@@ -15,7 +15,7 @@ from app.features.administrators.browser_sign_in import BrowserFlow
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Authenticator, Caller
 from app.kit.crypto import Peppers
-from app.kit.live import MEDIA_TYPE, goes_on
+from app.kit.live import goes_on
 from app.kit.rate_limits import Quota
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -60,6 +60,14 @@ class Console:
             )
 
 
+def listens(request: Request) -> bool:
+    """Whether a part of a page asks to be told of what is new, by itself and again whenever it lost the answer.
+
+    What it accepts does not say: every part that a script asks for takes a stream too.
+    """
+    return request.url.path.endswith("/live")
+
+
 async def get_console(request: Request) -> Console:
     console: Console = request.app.state.console
     return console
@@ -82,8 +90,8 @@ class SessionReader:
         if text is None:
             raise refused()
         # What listens goes on by itself, and comes back by itself, when nobody looks at the page any more.
-        listens = goes_on(request) or MEDIA_TYPE in request.headers.get("accept", "")
-        return await read_session(session, self._peppers, text, self._lifetimes.idle, is_used=not listens)
+        is_used = not (goes_on(request) or listens(request))
+        return await read_session(session, self._peppers, text, self._lifetimes.idle, is_used=is_used)
 
 
 Sessions = async_sessionmaker[AsyncSession]

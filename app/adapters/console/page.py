@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2_fragments import render_block
 
 from app.adapters.console.assets import are_made, asset_path
-from app.adapters.console.console import Console
+from app.adapters.console.console import Console, listens
 from app.adapters.console.menu import HOME, entry_at, menu_of
 from app.adapters.console.visible import visible
 from app.domain.errors import (
@@ -26,6 +26,7 @@ from app.domain.errors import (
 )
 from app.kit.database import TransactionalRoute
 from app.kit.ids import format_id
+from app.kit.live import MEDIA_TYPE, live_event
 from app.kit.problems import STATUS
 
 if TYPE_CHECKING:
@@ -70,11 +71,13 @@ class PageRoute(TransactionalRoute):
             try:
                 _check_host(console, request)
                 return await handle(request)
-            except Unauthenticated:
-                return _sign_in_first(console, request)
+            except Unauthenticated as error:
+                return _ended(error) if listens(request) else _sign_in_first(console, request)
             except RequestValidationError as error:
                 return error_page(request, _unreadable(error))
             except DomainError as error:
+                if listens(request) and not isinstance(error, TooManyRequests | Unavailable):
+                    return _ended(error)
                 if error.code == "cursor_mismatch" and request.method == "GET":
                     # Who is called so, or what ends within a week, was other ones when the page before was shown.
                     return redirect(_from_the_start(request))
@@ -155,6 +158,12 @@ def _asked_block(request: Request) -> str:
     if request.headers.get("hx-request") != "true":
         return ""
     return request.headers.get("hx-target", "").rpartition("#")[2].replace("-", "_")
+
+
+def _ended(error: DomainError) -> Response:
+    """A stream that is over before it began. Whatever else is answered, whoever listens asks for again without end."""
+    event = live_event({"code": error.code}, name="ended")
+    return Response(event, media_type=MEDIA_TYPE, headers=HEADERS)
 
 
 def _sign_in_first(console: Console, request: Request) -> Response:

@@ -187,7 +187,25 @@ async def test_a_page_that_listens_does_not_keep_its_session_awake(
             continue
         assert json.loads(ended.data or b"") == {"code": "unauthenticated"}
     async with listening(app, f"{PATH}/live", headers) as refused:
-        assert refused.status != 200
+        assert json.loads((await refused.event()).data or b"") == {"code": "unauthenticated"}
+
+
+async def test_whoever_searches_is_awake_though_a_script_asks_for_them(
+    admin: Person, sessions: Sessions
+) -> None:
+    awake = "SELECT min(seen_at) > clock_timestamp() - interval '1 minute' FROM browser_sessions"
+    await admin.open(PATH)
+    async with sessions() as session:
+        await session.execute(
+            text("UPDATE browser_sessions SET seen_at = clock_timestamp() - interval '30 minutes'")
+        )
+        await session.commit()
+        assert not await session.scalar(text(awake))
+    # As htmx with streams asks for any part.
+    headers = {"HX-Request": "true", "HX-Target": "div#list", "Accept": "text/html, text/event-stream"}
+    assert (await admin.browser.get(PATH, headers=headers)).status_code == 200
+    async with sessions() as session:
+        assert await session.scalar(text(awake))
 
 
 async def test_a_paused_list_does_not_listen_and_can_go_on(admin: Person) -> None:
@@ -269,10 +287,14 @@ async def test_whoever_may_not_audit_sees_none_of_it(
 ) -> None:
     id = await commit(sessions, decision="deny")
     person = await signed_in_as(new_browser, provider, group)
-    for path in (PATH, f"{PATH}/{id}", f"{PATH}/export?format=csv", f"{PATH}/live"):
+    for path in (PATH, f"{PATH}/{id}", f"{PATH}/export?format=csv"):
         await person.open(path)
         assert person.page.status_code == 403, path
         assert "audit.read" in person.words
+    # Whoever listens is told that it is over, and does not ask again.
+    assert (
+        await person.browser.get(f"{PATH}/live")
+    ).text == 'event: ended\r\ndata: {"code":"forbidden"}\r\n\r\n'
     await person.open("/console/approvals")
     answer = await person.browser.post(f"{PATH}/{id}/arguments", data={"form_token": token_of(person)})
     assert answer.status_code == 403

@@ -65,7 +65,9 @@ async def test_htmx_gets_the_block_of_its_target_and_a_browser_the_page(grace: h
 
 
 async def test_a_part_of_a_page_sends_the_whole_page_to_sign_in(new_browser: NewBrowser, desk: Desk) -> None:
-    answer = await new_browser().get("/console/tokens?q=x", headers={"HX-Request": "true"})
+    # htmx says of every part that it may be a stream.
+    headers = {"HX-Request": "true", "Accept": "text/html, text/event-stream"}
+    answer = await new_browser().get("/console/tokens?q=x", headers=headers)
     assert answer.status_code == 200
     assert answer.headers["hx-redirect"] == "/login?next=%2Fconsole%2Ftokens%3Fq%3Dx"
     assert answer.content == b""

@@ -21,7 +21,6 @@ ID = "01jdpnwz00e008000000000000"
         "/console/audit?at=0001-01-01T00:00:00%2B00:00",
         "/console/audit?at=0001-01-01T00:00:00%2B14:00&period=30d",
         "/console/audit?until=0001-01-02T00:00:00Z",
-        "/console/audit/live?at=0001-01-01T00:00:00%2B00:00",
         "/console/access?server_cursor=" + 2_001 * "x",
         "/console/explain?identity_id=x&server=%00",
         "/console/tokens/new?identity_id=%00",
@@ -96,3 +95,28 @@ async def test_a_search_among_the_tokens_of_one_stays_among_them(admin: httpx2.A
     for name, id in (("identity_id", f"idn_{ID}"), ("parent_id", f"tok_{ID}"), ("server_id", f"srv_{ID}")):
         page = await admin.get("/console/tokens", params={name: id})
         assert f'<input type="hidden" name="{name}" value="{id}">' in page.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console/audit/live",
+        "/console/approvals/live?shown=0123456789abcdef",
+        f"/console/tokens/tok_{ID}/first-use/live",
+    ],
+)
+async def test_a_page_that_listens_after_its_sign_in_has_ended_is_told_so_and_asks_no_more(
+    new_browser: NewBrowser, path: str
+) -> None:
+    headers = {"Accept": "text/html, text/event-stream", "HX-Request": "true"}
+    answer = await new_browser().get(path, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert "event: ended" in answer.text
+    assert '"code":"unauthenticated"' in answer.text
+
+
+async def test_a_page_that_listens_to_what_is_not_there_is_told_so(admin: httpx2.AsyncClient) -> None:
+    path = f"/console/tokens/tok_{ID}/first-use/live"
+    answer = await admin.get(path)
+    assert (answer.status_code, "event: ended" in answer.text) == (200, True)
+    assert '"code":"not_found"' in answer.text
