@@ -139,6 +139,8 @@ async def test_an_edit_changes_what_was_changed_of_what_was_seen(
     # What was typed over something older is not lost, and overwrites nothing.
     late = await admin.post(f"{page}/edit/save", data={**stale, **typed, "name": "Late"})
     assert (late.status_code, 'value="Late"' in late.text) == (412, True)
+    again = fields_of(late, f"{page}/edit/save")
+    assert (await admin.post(f"{page}/edit/save", data={**again, "name": "Late"})).status_code == 412
     assert (await api.get(path)).json()["name"] == "Our notes"
 
 

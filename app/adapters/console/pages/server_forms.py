@@ -199,6 +199,8 @@ _FIELDS = (
         "owner_group",
         "new_tools",
         "keep_arguments",
+        # What was typed stays of the revision that was seen.
+        "revision",
     ),
     *("kind", "header_name", "token_url", "client_id", "auth_method", "scope", "resource", "audience"),
 )
@@ -223,6 +225,7 @@ async def _typed_of(session: AsyncSession, row: Server) -> dict[str, Any]:
         "args": "\n".join(row.args or []),
         "env_names": " ".join(row.env_names or []),
         "owner_group": next(iter(names.values()), ""),
+        "revision": str(row.revision),
     }
 
 
