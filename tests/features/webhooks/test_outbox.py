@@ -50,7 +50,7 @@ async def test_a_message_waits_for_each_webhook_that_wants_it_and_holds_ids_alon
     assert (row.webhook_id, row.type, row.state) == (webhook_id, "approval.requested", "pending")
     shown = format_id(APPROVAL, approval_id)
     assert row.data == {"approval_id": shown, "identity_id": format_id(IDENTITY, identity_id)}
-    assert link_of(row.type, row.data, "https://gate") == f"https://gate/approvals/{shown}"
+    assert link_of(row.type, row.data, "https://gate") == f"https://gate/console/approvals/{shown}"
 
 
 async def test_the_statement_for_asyncpg_writes_ids_that_sort_by_time(
