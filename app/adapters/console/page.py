@@ -104,7 +104,7 @@ def page(
         "assets_made": are_made(),
         "theme": theme if theme in THEMES else None,
         "here": entry_at(request.url.path),
-        "path": request.url.path,
+        "path": path_of_page(request),
         "viewer": viewer,
         "menu": [] if viewer is None else list(menu_of(viewer.caller)),
         **values,

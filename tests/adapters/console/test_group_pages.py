@@ -131,4 +131,5 @@ async def test_a_refusal_stands_on_the_page_of_the_group_whose_list_goes_on_from
     assert refused.status_code == 409
     (more,) = links_of(refused, r".*cursor=.*")
     assert more.startswith(f"{path}?")
+    assert f'method="get" action="{path}"' in refused.text
     assert (await admin.get(more)).status_code == 200
