@@ -115,9 +115,13 @@ async def test_a_secret_is_shown_once_and_a_reload_issues_nothing_again(
     assert admin.page.status_code == 409
     assert "Nothing was issued again" in admin.words
     assert "sgt_" not in admin.page.text
+    for page in ("summary", "issue"):
+        await admin.open(f"{draft}/{page}")
+        assert admin.page.status_code == 409
+        assert admin.link("To the token").startswith("/console/tokens/tok_")
     await admin.open(f"{draft}/issue")
     assert "was issued" in admin.words
-    for step in ("who", "tools", "limits", "summary"):
+    for step in ("who", "tools", "limits"):
         assert (await admin.open(f"{draft}/{step}")).page.status_code == 404
     assert len((await api.get("/api/v1/tokens")).json()["items"]) == 1
 
@@ -130,6 +134,7 @@ async def test_what_was_chosen_survives_searching_going_back_and_another_page(
     await begun(admin, ana)
     await choose(admin, fleet.ids["notes"], "all")
     await admin.send("/tools", q="books")
+    assert 'href="/console/tokens" data-key="t" aria-current="page"' in admin.page.text
     assert fleet.slugs["books"] in admin.words
     await choose(admin, fleet.ids["books"], "read")
     assert admin.form("/tools").fields["q"] == ["books"]

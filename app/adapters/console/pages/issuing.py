@@ -145,13 +145,13 @@ async def show_tools(
     offers = await offers_to(
         session, scenes, identity.id, grantable=grantable, q=q, after=after, limit=SERVERS_A_PAGE
     )
-    here = {"which": "all" if grantable else "granted", "q": q}
+    kept = {"which": "all" if grantable else "granted", "q": q}
     return page(
         request, "tokens/tools.html", viewer=viewer, draft=draft, content=content, path_of=draft_path(draft),
         identity=identity, who=_name_of(identity), offers=offers, prospect=await prospect_of(session, scenes, content),
-        grantable=grantable, may_grant=may_grant, q=q, here=here, after=after,
-        more=_more(request, {**here, "after": offers.following or ""}) if offers.following else None,
-        first=_more(request, here) if after else None,
+        grantable=grantable, may_grant=may_grant, q=q, kept=kept, after=after,
+        more=_more(request, {**kept, "after": offers.following or ""}) if offers.following else None,
+        first=_more(request, kept) if after else None,
     )  # fmt: skip
 
 

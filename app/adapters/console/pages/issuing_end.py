@@ -90,7 +90,9 @@ async def show_summary(
     request: Request, draft_id: TokenDraftId, viewer: Issuer, session: Session, snapshot: CurrentSnapshot
 ) -> Response:
     """What is about to be issued, in sentences."""
-    draft, content = await step_of(session, viewer, draft_id)
+    draft, content = await read_draft(session, viewer.caller, draft_id)
+    if draft.token_id is not None:  # As whoever goes back from the secret.
+        return await _issued_already(request, viewer, session, draft)
     missing = _missing(content)
     if missing:
         return redirect(draft_path(draft, missing))
