@@ -169,7 +169,7 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         assert (json.loads(owner)["type"], json.loads(owner)["role"]) == ("administrator", "owner")
         assert json.loads(auditor)["role"] == "auditor"
         assert json.loads(nobody)["status"] == 403
-        for person, told in (("ada", "Nothing waits for you"), ("nora", "does not let you in")):
+        for person, told in (("ada", "Nothing waits for a decision"), ("nora", "does not let you in")):
             page = page_of(first, person)
             assert page is None or told in page
 
