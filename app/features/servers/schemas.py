@@ -76,7 +76,7 @@ Requestable = TypeAliasType(
         Field(
             strict=True,
             description="Whether everybody who can sign in sees the server and its tools by their names, and may ask "
-            "for access to it. The members of its `owner_group_id` then decide such requests."
+            "for access to it. The members of its `owner_group_id` then decide such requests.",
         ),
     ],
 )
