@@ -21,6 +21,7 @@ from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.api import KEY
 from tests.features.principals import Sessions
+from tests.settling import settled
 from tests.streams import listening
 
 PATH = "/console/audit"
@@ -221,6 +222,7 @@ async def test_what_is_shown_leaves_as_a_file(admin: Person, sessions: Sessions)
     denied = await commit(sessions, decision="deny")
     await commit(sessions, decision="allow")
     await commit(sessions, decision="deny", time=datetime.now(UTC) - timedelta(days=3))
+    await settled(sessions)
     await admin.open(f"{PATH}?decision=deny")
     lines = await admin.browser.get(admin.link("NDJSON"))
     assert lines.headers["content-type"] == "application/x-ndjson"

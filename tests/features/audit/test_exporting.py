@@ -16,6 +16,7 @@ from app.features.audit.models import AuditClient, AuditEvent
 from app.kit.ids import EVENT, TOKEN, format_id, new_id
 from tests.api import Account, ApiAs
 from tests.features.audit.test_counting import count_all
+from tests.settling import settled
 from tests.streams import listening
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ def event(**columns: Any) -> AuditEvent:
 
 
 async def commit(sessions: Sessions, *events: AuditEvent) -> list[str]:
-    """One after the other, each in a transaction of its own."""
+    """One after the other, each in a transaction of its own; all can be read in order when it returns."""
     for row in events:
         async with sessions() as session:
             session.add(row)
             await session.commit()
+    await settled(sessions)
     return [format_id(EVENT, row.id) for row in events]
 
 
