@@ -18,6 +18,8 @@ async def settled(sessions: async_sessionmaker[AsyncSession]) -> None:
     """Wait until every transaction that has begun by now has ended. Raises ``TimeoutError``."""
     async with asyncio.timeout(_PATIENCE_S), sessions() as session:
         following = await session.scalar(_NEXT)
-        while await session.scalar(_OLDEST) < following:
+        while True:
+            if await session.scalar(_OLDEST) >= following:
+                return
             # Nobody tells of the end of another database's transaction.
             await asyncio.sleep(0.01)
