@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx2
 import pytest
+from playwright.async_api import Browser
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -11,6 +12,7 @@ from app.main import Scopegate
 from tests.adapters.console.provider import CLIENT, SECRET, SigningProvider, signing_provider
 from tests.adapters.oidc.test_sign_in import settings_for, started
 from tests.api import client_of
+from tests.chromium import chromium
 from tests.features.approvals.desk import Desk
 from tests.features.tokens.world import World
 
@@ -55,6 +57,13 @@ async def new_browser(app: Scopegate) -> AsyncIterator[NewBrowser]:
     yield make
     for browser in made:
         await browser.aclose()
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, as the machine has it."""
+    async with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

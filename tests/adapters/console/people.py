@@ -12,14 +12,6 @@ from tests.adapters.console.provider import SigningProvider, sign_in
 EVIL = '"><script>alert(1)</script>'
 
 
-def fields_of(page: httpx2.Response, action: str) -> dict[str, str]:
-    """The hidden fields of the one form that is sent to an address."""
-    pattern = rf'<form[^>]* method="post" action="{re.escape(action)}".*?</form>'
-    (form,) = re.findall(pattern, page.text, re.DOTALL)
-    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form)
-    return {name: unescape(value) for name, value in found}
-
-
 def links_of(page: httpx2.Response, pattern: str) -> list[str]:
     """The addresses that a page leads to and that are whole what the pattern says."""
     found = map(unescape, re.findall(r'href="([^"]+)"', page.text))

@@ -48,9 +48,9 @@ async def auditor(new_browser: NewBrowser, provider: SigningProvider) -> httpx2.
 
 
 def fields_of(page: httpx2.Response, action: str) -> dict[str, str]:
-    """The hidden fields of the form that is sent to ``action``, as a browser sends them."""
-    forms = re.findall(r"<form\b.*?</form>", page.text, re.DOTALL)
-    (form,) = [one for one in forms if f'action="{action}"' in one]
+    """The hidden fields of the one form that is posted to ``action``, as a browser sends them."""
+    opening = rf'<form\b(?=[^>]* method="post")[^>]* action="{re.escape(action)}"'
+    (form,) = re.findall(rf"{opening}.*?</form>", page.text, re.DOTALL)
     hidden = re.findall(r'<input type="hidden" name="([\w.]+)" value="([^"]*)">', form)
     return {name: unescape(value) for name, value in hidden}
 

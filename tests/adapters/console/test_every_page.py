@@ -24,7 +24,6 @@ from tests.adapters.console.looking import LOOKS, Eye, Look, sign_in
 from tests.adapters.console.organisation import Organisation
 from tests.adapters.console.served import served
 from tests.api import Account
-from tests.chromium import chromium
 from tests.features.access.aging import age, use
 from tests.story.service import Service, listener, notes_server, serving
 
@@ -32,13 +31,6 @@ _PICTURES = os.environ.get("SCREENSHOTS")
 _ONLY = os.environ.get("PAGES", "")
 _NO_PAGES = re.compile(r"/console/(assets/|theme$|\{path:path\}$)|/live$|/stream$|/export$")
 """What is at a path of the console and is no page: files, streams, the answer where there is nothing."""
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium, as the machine has it."""
-    async with chromium() as browser:
-        yield browser
 
 
 @asynccontextmanager

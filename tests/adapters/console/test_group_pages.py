@@ -3,8 +3,9 @@
 import httpx2
 
 from tests.adapters.console.conftest import NewBrowser
-from tests.adapters.console.people import EVIL, admin, fields_of, links_of, signed_in_as
+from tests.adapters.console.people import EVIL, admin, links_of, signed_in_as
 from tests.adapters.console.provider import SigningProvider
+from tests.adapters.console.servers import fields_of
 from tests.features.principals import Json, fresh, grant, group, person
 
 __all__ = ["admin"]

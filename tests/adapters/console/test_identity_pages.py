@@ -4,8 +4,9 @@ import httpx2
 import pytest
 
 from tests.adapters.console.conftest import NewBrowser
-from tests.adapters.console.people import EVIL, admin, fields_of, links_of, signed_in_as
+from tests.adapters.console.people import EVIL, admin, links_of, signed_in_as
 from tests.adapters.console.provider import SigningProvider
+from tests.adapters.console.servers import fields_of
 from tests.features.access.test_effective_access import Fleet, fleet
 from tests.features.principals import Json, agent, fresh, grant, group, person
 

@@ -1,6 +1,5 @@
 """In a real browser: what waits comes into the inbox by itself, and whoever is at a row stays there."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,18 +9,10 @@ from app.kit.ids import APPROVAL, format_id
 from tests.adapters.console.looking import Eye, sign_in
 from tests.adapters.console.served import served
 from tests.api import Account
-from tests.chromium import chromium
 from tests.features.approvals.desk import Desk
 from tests.features.tokens.world import World
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium, as the machine has it."""
-    async with chromium() as browser:
-        yield browser
 
 
 async def test_what_waits_comes_and_goes_on_the_page_by_itself(

@@ -1,6 +1,5 @@
 """In a real browser: the audit trail grows on the page, without a reload, until it is paused or the right has ended."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,16 +9,8 @@ from tests.adapters.console.looking import Eye, sign_in
 from tests.adapters.console.served import served
 from tests.adapters.console.test_audit_pages import commit
 from tests.api import Account
-from tests.chromium import chromium
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium, as the machine has it."""
-    async with chromium() as browser:
-        yield browser
 
 
 async def test_events_come_into_the_page_and_not_while_it_is_paused(

@@ -1,24 +1,14 @@
 """A receipt on paper: all that it says and the signed text, and nothing of the frame around it."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from playwright.async_api import Browser
 
 from tests.adapters.console.looking import LOOKS, Eye, sign_in
 from tests.adapters.console.served import served
 from tests.api import Account
-from tests.chromium import chromium
 
 DARK = LOOKS[1]
 _LIGHT = "(one) => getComputedStyle(one).color.match(/\\d+/g).reduce((sum, part) => sum + Number(part), 0)"
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """Chromium, as the machine has it."""
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.mark.slow

@@ -4,7 +4,8 @@ import httpx2
 import pytest
 
 from tests.adapters.console.conftest import NewBrowser
-from tests.adapters.console.people import admin, fields_of, links_of
+from tests.adapters.console.people import admin, links_of
+from tests.adapters.console.servers import fields_of
 
 __all__ = ["admin"]
 ID = "01jdpnwz00e008000000000000"
