@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.tokens.repository import STATUS_SQL
+from app.features.tokens.status import STATUS_SQL
 from app.features.webhooks.messages import Message, WebhookEvent, grant_message, token_message
 from app.features.webhooks.outbox import is_wanted, tell
 from app.kit.faults import log_fault

@@ -7,6 +7,7 @@ from app.domain.errors import Invalid
 from app.features.tokens import repository
 from app.features.tokens.models import Token
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
+from app.features.tokens.status import has_status
 from app.kit.pagination import Sorts, caseless
 
 SORTS: Sorts = {
@@ -26,7 +27,7 @@ def select_tokens(query: TokenQuery) -> Select[Token]:
     if query.server_id is not None:
         statement = statement.where(repository.can_reach(query.server_id))
     if query.status:
-        statement = statement.where(repository.has_status([status.value for status in query.status]))
+        statement = statement.where(has_status([status.value for status in query.status]))
     if query.expires_after is not None:
         statement = statement.where(col(Token.expires_at) > query.expires_after)
     if query.expires_before is not None:

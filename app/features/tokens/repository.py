@@ -10,13 +10,10 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Select,
-    String,
     Uuid,
     any_,
-    bindparam,
     func,
     literal,
-    literal_column,
     select,
     text,
     update,
@@ -30,24 +27,7 @@ from app.features.groups.models import GroupMember
 from app.features.identities.models import Identity
 from app.features.servers.models import Server
 from app.features.tokens.models import Token, TokenSecret, TokenUse
-
-STATUS_SQL = """CASE
-    WHEN tokens.revoked_at IS NOT NULL THEN 'revoked'
-    WHEN tokens.expires_at <= now() THEN 'expired'
-    WHEN EXISTS (
-        WITH RECURSIVE link AS (
-            SELECT tokens.parent_id, tokens.identity_id
-            UNION ALL
-            SELECT above.parent_id, above.identity_id FROM tokens above JOIN link ON above.id = link.parent_id
-        )
-        SELECT 1 FROM link
-        JOIN identities holder ON holder.id = link.identity_id
-        LEFT JOIN identities owner ON owner.id = holder.owner_id
-        WHERE holder.status <> 'active' OR owner.status <> 'active'
-    ) THEN 'suspended'
-    ELSE 'active' END"""
-"""As `domain.access.liveness` sees it: the token and every ancestor, their identities and those identities' owners."""
-_STATUS: ColumnElement[str] = literal_column(STATUS_SQL, String)
+from app.features.tokens.status import STATUS
 
 _IN_FLIGHT = text(
     """SELECT count(*) FROM audit_events call
@@ -87,7 +67,7 @@ def _readings() -> Select[Token, str, datetime | None, datetime | None]:
         .scalar_subquery()
     )
     return (
-        select(Token, _STATUS, col(TokenUse.last_used_at), overlap)
+        select(Token, STATUS, col(TokenUse.last_used_at), overlap)
         .outerjoin(TokenUse, col(TokenUse.token_id) == col(Token.id))
         .execution_options(populate_existing=True)
     )
@@ -109,12 +89,6 @@ async def find_readings(session: AsyncSession, ids: Collection[UUID]) -> dict[UU
     """Several tokens by id."""
     rows = await session.execute(_readings().where(among(col(Token.id), ids)))
     return {row[0].id: TokenReading(*row) for row in rows}
-
-
-def has_status(statuses: Collection[str]) -> ColumnElement[bool]:
-    """Tokens with one of these statuses."""
-    # Named, since a parameter would be named after the expression, which is no name.
-    return _STATUS.in_(bindparam("statuses", list(statuses), expanding=True))
 
 
 def of_members(group_id: UUID) -> ColumnElement[bool]:

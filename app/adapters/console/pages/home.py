@@ -25,6 +25,7 @@ from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens import routes as tokens
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
+from app.features.tokens.status import count_active
 from app.kit.authorization import Permission
 from app.kit.database import Session
 from app.kit.pagination import Page
@@ -148,11 +149,9 @@ async def _numbers(
     stats: AuditStatsView | None,
     waiting: Page[ApprovalView],
 ) -> list[Number]:
-    active = await tokens.list_tokens(
-        TokenQuery(status=[TokenStatus.ACTIVE], limit=COUNTED), session, runtime
-    )
+    active = await count_active(session, COUNTED + 1)
     of_all = [
-        Number("Active tokens", _capped(active), "/console/tokens?status=active"),
+        Number("Active tokens", _up_to(active), "/console/tokens?status=active"),
         Number("Approvals waiting", _capped(waiting), "/console/approvals"),
     ]
     if stats is not None:
@@ -179,7 +178,11 @@ async def _numbers(
 
 
 def _capped(found: Page[Any]) -> str:
-    return f"{COUNTED}+" if found.next_cursor else str(len(found.items))
+    return _up_to(len(found.items) + bool(found.next_cursor))
+
+
+def _up_to(number: int) -> str:
+    return f"{COUNTED}+" if number > COUNTED else str(number)
 
 
 def _text(time: datetime) -> str:
