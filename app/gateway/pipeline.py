@@ -298,6 +298,7 @@ class Pipeline:
             flight.forwarding = False
             if flight.withdrawn and outcome == "error":
                 outcome = "cancelled"
+            # failpoint: before_outcome
             self.admissions.finish(passed.call_id, outcome, int((monotonic() - started_at) * 1000))
 
 

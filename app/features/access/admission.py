@@ -252,7 +252,9 @@ class AdmissionWriter:
         statement = self._statements.get(text)
         if statement is None:
             statement = self._statements[text] = await self._connection.prepare(text)
+        # failpoint: before_admission
         [record] = await statement.fetch(*values)
+        # failpoint: after_admission
         return record
 
     async def _refused(self, batch: _Batch, error: asyncpg.PostgresError) -> None:

@@ -45,7 +45,9 @@ class OwnConnection:
             try:
                 await connection.execute(_BEGIN)
                 result = await work(connection)
+                # failpoint: before_settlement
                 await connection.execute("COMMIT")
+                # failpoint: after_settlement
             except (asyncpg.PostgresError, Collided, Moved, ValueError) as error:
                 if not _keeps_the_connection(error):
                     self.drop()

@@ -100,6 +100,7 @@ WHERE g.ended_at IS NULL AND (g.identity_id = ANY($1) OR g.group_id = ANY($2)) O
 async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
     """Read one token; ``None`` when it does not exist. Runs inside ``consistent``."""
     chain = await connection.fetch(_CHAIN, token_id)
+    # failpoint: between_reads
     ids = list({row["identity_id"] for row in chain})
     # Of a token that does not exist all is asked too: the time tells nobody which ids exist.
     identities = await _read_identities(connection, ids)

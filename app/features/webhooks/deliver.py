@@ -127,6 +127,7 @@ class Deliveries:
     async def _deliver(self, claimed: Claimed) -> None:
         try:
             attempt = await self._attempt(claimed)
+            # failpoint: before_noting
             async with self._connections, self._sessions() as session:
                 await note(session, claimed, attempt)
                 await session.commit()

@@ -100,7 +100,9 @@ class OutboundClient:
                 connection = await pool.acquire(timeouts.connect, caller)
             if before_send is not None:
                 _ask(before_send, pool, connection)
+                # failpoint: before_forward
             head = connection.start(wire, timeouts)
+            # failpoint: after_forward
             try:
                 response = await head
             except asyncio.CancelledError:
