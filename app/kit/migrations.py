@@ -27,7 +27,7 @@ _TRIES = 60
 _PAUSE_S = 1.0
 _IN_THE_WAY = {"55P03", "40P01"}
 _APPEND_ONLY = (
-    "audit_events", "audit_arguments", "audit_checkpoints", "audit_tree_nodes", "log_epochs",
+    "audit_events", "audit_arguments", "audit_checkpoints", "audit_tiles", "log_epochs",
 )  # fmt: skip
 
 _PARTITIONS = text(

@@ -21,7 +21,7 @@ from sqlmodel import Field, SQLModel
 from app.kit.tables import metadata
 
 __all__ = [
-    "AuditArguments", "AuditCheckpoint", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "AuditTreeNode",
+    "AuditArguments", "AuditCheckpoint", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "AuditTile",
     "LogEpoch", "ObjectVersion", "WorkerLease", "metadata",
 ]  # fmt: skip
 
@@ -171,6 +171,7 @@ class AuditCheckpoint(SQLModel, table=True):
     """A signed head of the sealed log (C2SP checkpoint text, RFC 9162 hashing)."""
 
     __tablename__ = "audit_checkpoints"
+    __table_args__ = (Index("uq_audit_checkpoints_place", "epoch", "last_xact", "last_seq", unique=True),)
 
     tree_size: int = Field(primary_key=True, sa_type=BigInteger)
     epoch: int
@@ -183,15 +184,18 @@ class AuditCheckpoint(SQLModel, table=True):
     )
 
 
-class AuditTreeNode(SQLModel, table=True):
-    """A complete subtree's hash in the log's Merkle tree; level 0 holds the leaves with their event ids."""
+class AuditTile(SQLModel, table=True):
+    """256 hashes of the sealed log's tree that lie side by side, 32 bytes each, once all of them are known.
 
-    __tablename__ = "audit_tree_nodes"
+    On level 0 these are hashes of leaves; one level higher, each is that of a whole tile.
+    """
+
+    __tablename__ = "audit_tiles"
+    __table_args__ = (CheckConstraint("octet_length(hashes) = 8192", name="whole"),)
 
     level: int = Field(primary_key=True, sa_type=SmallInteger)
-    position: int = Field(primary_key=True, sa_type=BigInteger)
-    hash: bytes = Field(sa_type=LargeBinary)
-    event_id: UUID | None = None
+    number: int = Field(primary_key=True, sa_type=BigInteger)
+    hashes: bytes = Field(sa_type=LargeBinary)
 
 
 class WorkerLease(SQLModel, table=True):
