@@ -76,10 +76,17 @@ def fields_of(leaf: bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A signed root (32 bytes) over the first ``size`` entries."""
+    """A signed root (32 bytes) over the first ``size`` entries; or over the first ``of``, the ``beyond`` among them,
+    which are as in ``Frontier.root_with``."""
 
     size: int
     root: bytes
+    of: int | None = None
+    beyond: tuple[bytes, ...] = ()
+
+    def is_reached(self, tree: Frontier) -> bool:
+        """Whether a tree of ``size`` entries has this root. Raises ``ProofFault``."""
+        return (tree.root() if self.of is None else tree.root_with(self.of, self.beyond)) == self.root
 
 
 class Kind(StrEnum):
@@ -99,6 +106,8 @@ class Kind(StrEnum):
     """The kept hashes are not those of what was sealed."""
     REWRITTEN = "rewritten"
     """It is another log than the one of which a root was kept elsewhere."""
+    CUT_OFF = "cut_off"
+    """A root was signed of more than there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +123,10 @@ class Finding:
 
 @dataclass(slots=True)
 class Step:
-    """What is wrong up to a root, and whether it is known what was sealed there."""
+    """What is wrong up to a root, and the hashes that were sealed; guessed ones, if it ``is_certain`` of nothing."""
 
     findings: list[Finding] = field(default_factory=list)
+    sealed: Sequence[bytes] = ()
     is_certain: bool = True
 
 
@@ -129,12 +139,22 @@ class Follower:
 
     def __init__(self, frontier: Frontier | None = None) -> None:
         self._frontier = Frontier() if frontier is None else frontier
+        self._sure = self._frontier.size
         self.is_lost = False
 
     @property
     def size(self) -> int:
         """How many entries it has gone through."""
         return self._frontier.size
+
+    def glide(self, entries: Sequence[Entry], kept: Sequence[bytes]) -> bool:
+        """Go on over entries without a root at their end, unless the kept hashes are at odds with them; whether it
+        did. The next root judges them with what leads up to it."""
+        found = [entry.hash for entry in entries]
+        if self.is_lost or list(kept[: len(found)]) != found[: len(kept)]:
+            return False
+        self._frontier = _grown(self._frontier, found)
+        return True
 
     def step(
         self, head: Head, entries: Sequence[Entry], kept: Sequence[bytes], elsewhere: Sequence[Head] = ()
@@ -149,21 +169,21 @@ class Follower:
         kept = kept[:count]
         for sealed in () if self.is_lost else _candidates(entries, kept, count):
             grown = _grown(self._frontier, sealed)
-            if grown.root() == head.root:
-                step = Step(_differences(first, sealed, entries) + _stale(first, sealed, kept))
+            if head.is_reached(grown):
+                step = Step(_differences(first, sealed, entries) + _stale(first, sealed, kept), sealed)
                 step.findings += [
                     Finding(Kind.REWRITTEN, 0, other.size)
                     for other in elsewhere
-                    if _grown(self._frontier, sealed[: other.size - first]).root() != other.root
+                    if not other.is_reached(_grown(self._frontier, sealed[: other.size - first]))
                 ]
-                self._frontier = grown
+                self._frontier, self._sure = grown, head.size
                 return step
         guessed = [*kept, *(entry.hash for entry in entries[len(kept) :])][:count]
         guessed += [bytes(HASH_BYTES)] * (count - len(guessed))
         self._frontier = _grown(self._frontier, guessed)
-        step = Step(is_certain=False)
+        step = Step(sealed=guessed, is_certain=False)
         if not self.is_lost:
-            step.findings.append(Finding(Kind.UNEXPLAINED, first, head.size))
+            step.findings.append(Finding(Kind.UNEXPLAINED, self._sure, head.size))
         if len(kept) == count:
             step.findings += _differences(first, kept, entries)
         self.is_lost = True

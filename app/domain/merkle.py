@@ -62,6 +62,27 @@ class Frontier:
         """The root of the tree as it is now."""
         return _fold(self._hashes)
 
+    def root_with(self, size: int, beyond: Iterable[bytes]) -> bytes:
+        """The root of a tree of ``size`` leaves that begins with this one: ``beyond`` are the hashes that
+        ``range_nodes`` names right of it. Raises ``ProofFault``."""
+        if not self.size <= size <= LARGEST_TREE:
+            raise ProofFault(f"a tree of {size} leaves does not begin with one of {self.size}")
+        mine, others = iter(self._hashes), iter(beyond)
+
+        def over(low: int, high: int) -> bytes:
+            if low >= self.size:
+                return _next(others, "proof")
+            if high <= self.size and (high - low).bit_count() == 1:
+                return _next(mine, "proof")
+            middle = low + _split(high - low)
+            left = over(low, middle)
+            return node_hash(left, over(middle, high))
+
+        root = over(0, size) if size else EMPTY_ROOT
+        if next(others, None) is not None:
+            raise ProofFault("there are more hashes than the proof has")
+        return root
+
     def hashes(self) -> tuple[bytes, ...]:
         """The complete subtrees at the edge, left to right: what a frontier is made again from."""
         return tuple(self._hashes)

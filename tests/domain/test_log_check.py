@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -136,15 +137,13 @@ def test_two_that_have_each_others_place_are_found_out_of_order(log: Log, data: 
     findings = log.check()
     between = [head.size for head in log.heads if at < head.size <= to]
     if not between and findings[0].kind is not Kind.UNEXPLAINED:
-        named = [(found.kind, found.first, found.entry and found.entry.told("id")) for found in findings]
-        assert sorted(named) == [
+        assert {(found.kind, found.first, found.entry and found.entry.told("id")) for found in findings} == {
             (Kind.OUT_OF_ORDER, at, log.ids[at]),
             (Kind.OUT_OF_ORDER, to, log.ids[to]),
-        ]
+        }
     elif findings[0].kind is not Kind.UNEXPLAINED:
         # A root is between them, so each is looked at with its own neighbours, and is another than was there.
-        named = [(found.kind, found.first) for found in findings]
-        assert named[0] == (Kind.CHANGED, at)
+        assert (findings[0].kind, findings[0].first) == (Kind.CHANGED, at)
     else:
         assert findings[0].first <= at < findings[0].end
 
@@ -198,6 +197,22 @@ def test_lines_that_were_exchanged_are_told_apart_from_changed_ones() -> None:
             (Kind.OUT_OF_ORDER, 3),
             (Kind.OUT_OF_ORDER, 17),
         }
+
+
+@given(logs(least=4), st.data())
+def test_without_roots_between_what_is_wrong_lies_after_the_last_one(log: Log, data: st.DataObject) -> None:
+    """Where a root is far, a reader goes on over what agrees with the kept hashes, and is told at the root."""
+    ends = [0, *sorted(data.draw(st.sets(st.integers(1, len(log.entries) - 1)))), len(log.entries)]
+    at = data.draw(st.integers(-1, len(log.entries) - 1))
+    if at >= 0:
+        log.entries[at] = Entry(log.entries[at].place, b"{}")
+        log.kept[at : at + 1] = [log.entries[at].hash][: len(log.kept) - at] if at < len(log.kept) else []
+    follower = Follower()
+    for start, end in pairwise(ends[:-1]):
+        assert follower.glide(log.entries[start:end], log.kept[start:end])
+    findings = follower.step(log.heads[-1], log.entries[ends[-2] :], log.kept[ends[-2] :]).findings
+    assert findings == ([] if at < 0 else [Finding(Kind.UNEXPLAINED, 0, len(log.entries))])
+    assert not follower.glide([log.entries[0]], [leaf_hash(b"another")])
 
 
 def test_months_that_are_gone_are_one_finding() -> None:

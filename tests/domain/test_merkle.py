@@ -230,6 +230,17 @@ def test_a_range_gives_the_root_of_its_tree_and_a_changed_one_another(
     tree = Naive(leaves)
     root, proof = tree.mth(leaves), range_proof(first, end, size, tree.subtree)
     assert root_of_range(first, end, iter(leaves[first:end]), size, proof) == root
+    # It is also what a tree that ends with the range makes of what is right of it.
+    left = [node for node in merkle.range_nodes(first, end, size) if node[1] <= first]
+    frontier = Frontier(first, proof[: len(left)])
+    for leaf in leaves[first:end]:
+        frontier.push(leaf)
+    assert frontier.root_with(size, proof[len(left) :]) == root
+    for unfit in ([*proof[len(left) :], root], proof[len(left) + 1 :] if end < size else [root]):
+        with pytest.raises(ProofFault):
+            frontier.root_with(size, unfit)
+    with pytest.raises(ProofFault):
+        frontier.root_with(end - 1, [])
     # One leaf with the hashes beside it is what an inclusion proof is, from left to right.
     if end == first + 1:
         assert sorted(proof) == sorted(inclusion_proof(first, size, tree.subtree))
