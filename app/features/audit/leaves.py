@@ -68,7 +68,15 @@ WHERE epoch = $1 AND (xact, seq) > ($2, $3) AND (xact, seq) <= ($4, $5)
 ORDER BY epoch, xact, seq
 LIMIT $6
 """  # noqa: S608
+_READ_BACK = f"""
+SELECT xact, seq, {LEAF_COLUMNS}
+FROM audit_events
+WHERE epoch = $1 AND (xact, seq) <= ($2, $3)
+ORDER BY epoch DESC, xact DESC, seq DESC
+LIMIT $4
+"""  # noqa: S608
 _NEXT_EPOCH = "SELECT min(epoch) FROM audit_events WHERE epoch > $1"
+_LAST_EPOCH = "SELECT max(epoch) FROM audit_events WHERE epoch < $1"
 
 
 class Stretch(NamedTuple):
@@ -112,6 +120,17 @@ async def read_stretch(
         if following is None or (until is not None and following > until[0]):
             return Stretch(epoch, [])
         epoch, xact, seq = following, -1, -1
+
+
+async def read_back(connection: "Connection[Record]", place: Position, rows: int) -> list[Record]:
+    """At most ``rows`` rows that end with the one at a place, in the order of commits, of whichever epochs."""
+    epoch: int | None
+    epoch, xact, seq = place
+    found: list[Record] = []
+    while epoch is not None and len(found) < rows:
+        found += await connection.fetch(_READ_BACK, epoch, xact, seq, rows - len(found))
+        epoch, xact, seq = await connection.fetchval(_LAST_EPOCH, epoch), _NO_END, _NO_END
+    return found[::-1]
 
 
 def _sorted_json(text: str) -> str:
