@@ -49,6 +49,7 @@ def keys(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_genuine_one_is_summed_up_on_a_machine_that_has_nothing_but_the_keys(
     tmp_path: Path, keys: str
 ) -> None:

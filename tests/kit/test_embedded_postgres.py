@@ -17,6 +17,9 @@ import pytest
 from app.kit.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.kit.postgres_placement import SYSTEM_DIR
 
+# Each starts, and most kill, servers of their own.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 START_AND_DIE = """
 import os, pathlib, signal, sys

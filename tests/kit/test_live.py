@@ -209,6 +209,7 @@ async def test_it_says_why_it_ends_and_no_more(
         await stream.body()
 
 
+@pytest.mark.slow
 async def test_a_database_that_is_away_is_waited_for_and_then_not(
     pulsing: Live, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

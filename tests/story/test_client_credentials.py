@@ -21,6 +21,9 @@ from tests.provider.openid import OTHER_API, OpenIdProvider
 from tests.story.service import Service, listener, notes_server, serving, whole_service
 from tests.story.test_main_job import issue
 
+# A provider and a service of its own for each.
+pytestmark = pytest.mark.slow
+
 SECRET = "client-secret-0123456789"
 
 

@@ -18,6 +18,9 @@ from tests.api import Account
 from tests.provider.openid import ADMINS, AUDIENCE, OTHER_API, OpenIdProvider, openid_provider
 from tests.story.service import Service, whole_service
 
+# A provider and a service of its own for each.
+pytestmark = pytest.mark.slow
+
 Forge = Callable[[OpenIdProvider], Coroutine[Any, Any, str]]
 
 

@@ -172,6 +172,7 @@ async def test_keys_rotate_without_a_restart(
     assert (await anonymous.get("/api/v1/servers", headers=bearer(provider))).status_code == 401
 
 
+@pytest.mark.slow
 async def test_a_provider_that_goes_away_keeps_nobody_out_who_has_a_token(
     app: Scopegate, provider: Publisher, anonymous: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +189,7 @@ async def test_a_provider_that_goes_away_keeps_nobody_out_who_has_a_token(
     await until(anonymous, lambda warnings: warnings == [])
 
 
+@pytest.mark.slow
 async def test_the_service_starts_without_its_provider_and_finds_it_when_it_is_there(
     database_url: str, provider: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
