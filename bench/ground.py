@@ -6,10 +6,12 @@ import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx2
@@ -25,6 +27,8 @@ from bench.seed import SLUG, Seeded, seed
 
 DATABASE = "bench"
 _OWNER, _SERVING_ROLE = "postgres", "scopegate"
+Filling = Callable[[str, bytes, str], Coroutine[Any, Any, Seeded]]
+"""Of a database: with its owner's URL, the pepper, and the upstream's URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +82,9 @@ class Ground:
 
 
 @contextlib.contextmanager
-def laid(cores: Cores, tokens: int, published: int = 0) -> Iterator[Ground]:
-    """Start it, with as many tokens and policies, and take it down at the end. Raises ``CannotMeasure``."""
+def laid(cores: Cores, tokens: int, published: int = 0, fill: Filling | None = None) -> Iterator[Ground]:
+    """Start it, with as many tokens and policies, and take it down at the end. ``fill`` writes others than the usual
+    tokens. Raises ``CannotMeasure``."""
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scopegate-bench-")))
         # Started from here, the cluster runs on our cores, which leave out that of the system under test.
@@ -100,10 +105,11 @@ def laid(cores: Cores, tokens: int, published: int = 0) -> Iterator[Ground]:
             for name in ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY")
         }
         pepper = keys["SCOPEGATE_TOKEN_PEPPER"].encode()
-        seeded = asyncio.run(seed(owner, pepper, f"http://127.0.0.1:{port}/mcp", tokens))
+        signs_in = asyncio.run(_bootstrap(owner, pepper))
+        filling = fill or partial(seed, tokens=tokens)
+        seeded = asyncio.run(filling(owner, pepper, f"http://127.0.0.1:{port}/mcp"))
         if published:
             asyncio.run(policies.publish(owner, policies.others(published, SLUG, seeded.groups)))
-        signs_in = asyncio.run(_bootstrap(owner, pepper))
         serving = cluster.url(DATABASE, _SERVING_ROLE)
         yield Ground(place, cores, owner, serving, postmaster, seeded, upstream, keys, signs_in)
 

@@ -1,0 +1,183 @@
+"""Loads an organisation into an empty, migrated database by COPY, as it would be after some weeks of use."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from time import perf_counter
+from uuid import UUID
+
+import asyncpg
+
+from app.domain.token_format import SCOPED_TOKEN, format_credential
+from app.features.audit.rollup import HourCounts
+from app.kit.crypto import Peppers
+from app.kit.database import make_engine, make_sessions
+from app.kit.partitions import maintain_partitions
+from bench.ground import Filling
+from bench.scale.fleet import make_fleet
+from bench.scale.people import People, make_people
+from bench.scale.rows import Copied
+from bench.scale.sizes import Size
+from bench.scale.trail import Trail
+from bench.seed import Seeded
+
+DAYS = 45
+"""How far back the trail goes."""
+_A_MOMENT_S = 60.0
+"""What is loaded lies before what is measured."""
+_FOR_EVER = timedelta(days=4000)
+_TIMEOUT_S = 3600
+# Those of constraints stay: they are in the order in which the rows come.
+_INDEXES = """
+SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition
+FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+WHERE i.indrelid = ANY($1::text[]::regclass[])
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid)
+ORDER BY 1
+"""
+# A transaction that writes takes an id: those of the trail are used up as if it had been written.
+_USE_UP = """
+DO $$ BEGIN
+    FOR n IN 1..{} LOOP
+        PERFORM pg_current_xact_id();
+        COMMIT;
+    END LOOP;
+END $$
+"""
+_PLACE = """
+SELECT scopegate_epoch() AS epoch, pg_current_xact_id()::text::bigint + 1 AS xact,
+    nextval('audit_events_seq') + 1 AS seq, (SELECT id FROM service_accounts LIMIT 1) AS account
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Seeded):
+    """What was loaded, beside what the load needs of it."""
+
+    people: People
+    trail: Trail
+
+    @property
+    def size(self) -> Size:
+        """How much of everything there is."""
+        return self.people.size
+
+
+def seeding(size: Size, steps: Callable[[str, float], None] = lambda step, seconds: None) -> Filling:
+    """What fills a database with an organisation of a size. ``steps`` is told of each with its seconds."""
+
+    async def seed(owner_url: str, pepper: bytes, upstream_url: str) -> Loaded:
+        return await load(owner_url, Peppers([pepper]), upstream_url, size, steps)
+
+    return seed
+
+
+async def load(
+    owner_url: str,
+    peppers: Peppers,
+    upstream_url: str,
+    size: Size,
+    steps: Callable[[str, float], None] = lambda step, seconds: None,
+) -> Loaded:
+    """Load it, and bring up to date what the service keeps up to date. The database has its first service account.
+
+    Raises ``asyncpg.PostgresError`` when something of it is refused.
+    """
+    now = datetime.now(UTC)
+    begins = now - timedelta(days=DAYS)
+    await maintain_partitions(owner_url, keep=_FOR_EVER, now=begins)
+    connection = await asyncpg.connect(owner_url)
+    try:
+        await connection.execute("SET synchronous_commit = off; SET maintenance_work_mem = '512MB'")
+        ends = now.timestamp() - _A_MOMENT_S
+        fleet = make_fleet(size, upstream_url, begins.timestamp(), ends)
+        people = make_people(size, fleet, peppers, begins.timestamp(), ends)
+        place = await connection.fetchrow(_PLACE)
+        if place is None or place["account"] is None:
+            raise ValueError("there is no service account to have issued the tokens")
+        trail = Trail(
+            people,
+            place["account"].hex,
+            begins.timestamp(),
+            ends,
+            place["epoch"],
+            place["xact"],
+            place["seq"],
+        )
+        clock = _Clock(steps)
+        await connection.execute(_USE_UP.format(trail.commits), timeout=_TIMEOUT_S)
+        clock.done("transaction ids used up")
+        await _copy(connection, list(_tables(people, trail)), clock)
+        await connection.execute("SELECT setval('audit_events_seq', $1)", trail.seq + trail.events)
+        await connection.execute("VACUUM ANALYZE", timeout=_TIMEOUT_S)
+        clock.done("vacuumed and analysed")
+    finally:
+        await connection.close()
+    await _count_hours(owner_url)
+    clock.done("hours counted")
+    return _loaded(people, trail)
+
+
+class _Clock:
+    """Tells how long each step took."""
+
+    def __init__(self, steps: Callable[[str, float], None]) -> None:
+        self._steps = steps
+        self._since = perf_counter()
+
+    def done(self, step: str) -> None:
+        """A step is over, and the next begins."""
+        now = perf_counter()
+        self._steps(step, now - self._since)
+        self._since = now
+
+
+def _tables(people: People, trail: Trail) -> Iterator[Copied]:
+    yield from people.fleet.tables()
+    yield from people.tables()
+    ids = chain((id for id, _ in people.fleet.servers), people.ids())
+    yield Copied("access_versions", ("id", "version"), (f"{id}\t1" for id in ids))
+    yield from trail.tables()
+
+
+async def _copy(connection: asyncpg.Connection, tables: list[Copied], clock: _Clock) -> None:
+    names = sorted({table.table for table in tables})
+    indexes = await connection.fetch(_INDEXES, names)
+    for index in indexes:
+        await connection.execute(f"DROP INDEX {index['name']}")
+    for table in tables:
+        await connection.copy_to_table(
+            table.table, source=table.chunks(), columns=table.columns, format="text", timeout=_TIMEOUT_S
+        )
+        clock.done(table.table)
+    for index in indexes:
+        # Of a partitioned table it is told without its partitions; made anew it is to have them.
+        await connection.execute(index["definition"].replace(" ON ONLY ", " ON "), timeout=_TIMEOUT_S)
+    clock.done(f"{len(indexes)} indexes")
+
+
+async def _count_hours(owner_url: str) -> None:
+    engine = make_engine(owner_url)
+    try:
+        counting = HourCounts(make_sessions(engine))
+        while await counting.round():
+            pass
+    finally:
+        await engine.dispose()
+
+
+def _loaded(people: People, trail: Trail) -> Loaded:
+    tokens = [UUID(people.tokens[number][0]) for number in people.called()]
+    return Loaded(
+        server=UUID(people.fleet.servers[0][0]),
+        groups=[UUID(id) for id, _ in people.groups],
+        identities=[UUID(id) for id, _ in people.identities],
+        tokens=tokens,
+        credentials=[
+            format_credential(SCOPED_TOKEN, token, secret)
+            for token, secret in zip(tokens, people.secrets, strict=True)
+        ],
+        people=people,
+        trail=trail,
+    )
