@@ -1,9 +1,12 @@
 """What is in flight is cut when its grounds go, and when the worker is blind."""
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,7 +17,12 @@ from app.features.access.clockwork import DatabaseClock
 from app.features.access.in_flight import InFlightTable
 from app.kit.ids import new_id
 from app.kit.versions import CHANNEL
-from tests.features.access.world import Connection, decision, make_world
+from tests.faults.database_proxy import Fault, database_proxy
+from tests.features.access.world import Connection, World, decision, make_world
+
+AT_MOST_S = 2.0
+SELDOM_S = 60.0
+_MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
 
 
 @pytest.fixture
@@ -24,111 +32,286 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-def table_on(url: str) -> InFlightTable:
-    async def connect() -> Connection:
-        return await asyncpg.connect(url)
+@pytest.fixture
+async def reader(database_url: str) -> AsyncIterator[Connection]:
+    """What calls are decided again on, while something is changed."""
+    reader = await asyncpg.connect(database_url)
+    yield reader
+    await reader.close()
 
-    return InFlightTable(connect, DatabaseClock(), new_id(), lambda ids: None)
+
+@asynccontextmanager
+async def running(
+    connect: str | Callable[[], Awaitable[Connection]], listens: asyncio.Event | None = None
+) -> AsyncIterator[InFlightTable]:
+    """A table at work. The event says that it listens, on each connection anew."""
+
+    async def to_url() -> Connection:
+        assert isinstance(connect, str)
+        return await asyncpg.connect(connect)
+
+    def heard(_payload: str | None) -> None:
+        if listens is not None:
+            listens.set()
+
+    opens = to_url if isinstance(connect, str) else connect
+    table = InFlightTable(opens, DatabaseClock(), new_id(), lambda ids: None, {"beside": heard})
+    task = asyncio.create_task(table.run())
+    try:
+        yield table
+    finally:
+        table.close()
+        await task
+
+
+async def revoke(connection: Connection, world: World) -> None:
+    """Without a word to anybody."""
+    async with connection.transaction():
+        await connection.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", world.token)
+        await connection.execute(_MOVE, world.token)
 
 
 async def test_a_call_is_cut_when_its_token_is_revoked_and_told(
-    database_url: str, connection: Connection
+    database_url: str, connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = await make_world(connection)
-    table, cut = table_on(database_url), asyncio.Event()
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", SELDOM_S)
+    world, cut, listens = await make_world(connection), asyncio.Event(), asyncio.Event()
 
     async def again() -> Decision:
-        return await decision(connection, world, "get_time")
+        return await decision(reader, world, "get_time")
 
-    running = asyncio.create_task(table.run())
-    table.enter(new_id(), await again(), again, cut.set)
-    async with connection.transaction():
-        await connection.execute("UPDATE tokens SET revoked_at = now() WHERE id = $1", world.token)
-        await connection.execute(
-            "UPDATE access_versions SET version = version + 1 WHERE id = $1", world.token
-        )
-        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f'["{world.token.hex}"]')
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(AT_MOST_S), running(database_url, listens) as table:
+        await listens.wait()
+        table.enter(new_id(), await again(), again, cut.set)
+        async with connection.transaction():
+            await revoke(connection, world)
+            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, f'["{world.token.hex}"]')
         await cut.wait()
-    assert len(table) == 0
-    table.close()
-    await running
+        assert len(table) == 0
 
 
-async def test_a_call_is_cut_without_any_notification(database_url: str, connection: Connection) -> None:
-    world = await make_world(connection)
-    table, cut = table_on(database_url), []
+async def test_a_call_is_cut_without_any_notification(
+    database_url: str, connection: Connection, reader: Connection
+) -> None:
+    world, cut, asked = await make_world(connection), asyncio.Event(), asyncio.Event()
 
     async def again() -> Decision:
-        return await decision(connection, world, "get_time")
+        asked.set()
+        return await decision(reader, world, "get_time")
 
-    table.enter(new_id(), await again(), again, lambda: cut.append(True))
-    await table._check()
-    assert not cut
-    await connection.execute("UPDATE grants SET ended_at = now() WHERE id = $1", world.grant)
-    await connection.execute("UPDATE access_versions SET version = version + 1 WHERE id = $1", world.grant)
-    await table._check()
-    assert cut == [True]
-    assert len(table) == 0
-    table._drop()
+    async with asyncio.timeout(2 * AT_MOST_S), running(database_url) as table:
+        table.enter(new_id(), await decision(connection, world, "get_time"), again, cut.set)
+        # What is allowed still is not cut, and watched by its new grounds.
+        await connection.execute(_MOVE, world.server)
+        await asked.wait()
+        await revoke(connection, world)
+        await cut.wait()
 
 
 async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(
-    database_url: str, connection: Connection
+    database_url: str, connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = await make_world(connection)
-    table, cut = table_on(database_url), []
-    asked = 0
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", 0.01)
+    world, cut, asked, looks = await make_world(connection), [], [], asyncio.Queue[None]()
 
     async def again() -> Decision:
-        nonlocal asked
-        asked += 1
-        return await decision(connection, world, "get_time")
+        asked.append(True)
+        return await decision(reader, world, "get_time")
 
-    table.enter(new_id(), await again(), again, lambda: cut.append(True))
-    await connection.execute("UPDATE access_versions SET version = version + 1 WHERE id = $1", world.server)
-    await table._check()
-    await table._check()
-    assert not cut
-    assert asked == 2
-    table._drop()
+    async with asyncio.timeout(AT_MOST_S), running(database_url) as table:
+        table.enter(new_id(), await again(), again, lambda: cut.append(True))
+        asked.clear()
+        judge = table._judge
+
+        def judging(*about: Any) -> None:
+            judge(*about)
+            looks.put_nowait(None)
+
+        monkeypatch.setattr(table, "_judge", judging)
+        await connection.execute(_MOVE, world.server)
+        while not asked:
+            await looks.get()
+        for _ in range(5):
+            await looks.get()
+        assert (cut, len(table)) == ([], 1)
+        # Once or, where a look fell into it, twice; but not at every look.
+        assert len(asked) <= 2
+
+
+async def test_a_call_is_cut_at_the_very_end_of_its_span(
+    database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", SELDOM_S)
+    world, cut, listens = await make_world(connection), asyncio.Event(), asyncio.Event()
+    decided = await decision(connection, world, "get_time")
+
+    async def again() -> Decision | None:
+        return None
+
+    async with asyncio.timeout(AT_MOST_S), running(database_url, listens) as table:
+        await listens.wait()
+        table.enter(new_id(), decided, again, lambda: pytest.fail("its span is not over"))
+        at = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
+        # Of the second it is heard while the table waits for the end of the first.
+        for wait in (0.5, 0.2):
+            table.enter(new_id(), replace(decided, valid_until=at + wait), again, cut.set)
+        begun = time.monotonic()
+        await cut.wait()
+        assert 0.1 < time.monotonic() - begun < 0.45
+        cut.clear()
+        await cut.wait()
+        for id in list(table._watched):
+            table.leave(id)
+
+
+@pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])
+async def test_a_call_that_cannot_be_decided_again_is_cut_and_keeps_no_other_waiting(
+    database_url: str,
+    connection: Connection,
+    reader: Connection,
+    hangs: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world, cut, other_cut = await make_world(connection), asyncio.Event(), asyncio.Event()
+    other, asked = await make_world(connection), asyncio.Event()
+
+    async def never() -> Decision:
+        asked.set()
+        if hangs:
+            await asyncio.Event().wait()
+        raise RuntimeError
+
+    async def again() -> Decision:
+        return await decision(reader, other, "get_time")
+
+    async with asyncio.timeout(2 * AT_MOST_S), running(database_url) as table:
+        table.enter(new_id(), await decision(connection, world, "get_time"), never, cut.set)
+        table.enter(new_id(), await again(), again, other_cut.set)
+        begun = time.monotonic()
+        await connection.execute(_MOVE, world.server)
+        await asked.wait()
+        await revoke(connection, other)
+        await other_cut.wait()
+        assert not cut.is_set()
+        await cut.wait()
+        assert time.monotonic() - begun < AT_MOST_S
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+async def test_a_connection_that_ended_is_replaced_at_once(
+    database_url: str, connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", SELDOM_S)
+    world, cut, listens = await make_world(connection), asyncio.Event(), asyncio.Event()
+    pids = []
+
+    async def connect() -> Connection:
+        opened = await asyncpg.connect(database_url)
+        pids.append(opened.get_server_pid())
+        return opened
+
+    async def again() -> Decision:
+        return await decision(reader, world, "get_time")
+
+    async with asyncio.timeout(AT_MOST_S), running(connect, listens) as table:
+        await listens.wait()
+        listens.clear()
+        table.enter(new_id(), await again(), again, cut.set)
+        # Nobody is told of this one.
+        await revoke(connection, world)
+        await connection.execute("SELECT pg_terminate_backend($1)", pids[0])
+        await listens.wait()
+        await cut.wait()
+
+
+async def test_a_connection_that_fell_silent_does_not_keep_a_call_alive(
+    database_url: str, connection: Connection, reader: Connection
+) -> None:
+    world, cut, listens, opened = await make_world(connection), asyncio.Event(), asyncio.Event(), []
+
+    async def again() -> Decision:
+        return await decision(reader, world, "get_time")
+
+    async with asyncio.timeout(30), database_proxy(database_url) as proxy:
+
+        async def connect() -> Connection:
+            opened.append(True)
+            return await asyncpg.connect(database_url if len(opened) > 1 else proxy.url)
+
+        async with running(connect, listens) as table:
+            await listens.wait()
+            table.enter(new_id(), await again(), again, cut.set)
+            await proxy.begin(Fault.BLACKHOLE)
+            begun = time.monotonic()
+            await revoke(connection, world)
+            await cut.wait()
+            assert time.monotonic() - begun < AT_MOST_S
+            # From now on it listens on the second.
+            assert len(opened) == 2
+
+
+async def test_a_slow_answer_is_taken_and_its_connection_kept(
+    database_url: str, connection: Connection, reader: Connection
+) -> None:
+    world, cut, listens, opened = await make_world(connection), asyncio.Event(), asyncio.Event(), []
+
+    async def again() -> Decision:
+        return await decision(reader, world, "get_time")
+
+    async with asyncio.timeout(30), database_proxy(database_url) as proxy:
+        third = asyncio.Event()
+
+        async def connect() -> Connection:
+            opened.append(True)
+            if len(opened) == 1:
+                return await asyncpg.connect(proxy.url)
+            # Nobody else can be reached; meanwhile the first goes on.
+            await proxy.end()
+            await third.wait()
+            raise ConnectionRefusedError
+
+        async with running(connect, listens) as table:
+            await listens.wait()
+            table.enter(new_id(), await again(), again, cut.set)
+            await proxy.begin(Fault.HOLD)
+            await revoke(connection, world)
+            await cut.wait()
+            assert len(opened) == 2
 
 
 async def test_a_worker_that_cannot_look_for_too_long_ends_what_it_has(
     monkeypatch: pytest.MonkeyPatch, connection: Connection
 ) -> None:
     world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
 
-    async def refused() -> Connection:
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(in_flight, "BLIND_AFTER_S", 0.0)
-    table, cut = InFlightTable(refused, DatabaseClock(), new_id(), lambda ids: None), asyncio.Event()
+    async def hangs() -> Connection:
+        await asyncio.Event().wait()
+        raise AssertionError
 
     async def again() -> Decision:
         raise AssertionError("nothing can be read")
 
-    table.enter(new_id(), await decision(connection, world, "get_time"), again, cut.set)
-    table._last_good = time.monotonic() - 1
-    running = asyncio.create_task(table.run())
-    async with asyncio.timeout(2):
-        await cut.wait()
-    table.close()
-    await running
+    monkeypatch.setattr(in_flight, "BLIND_AFTER_S", 0.3)
+    async with asyncio.timeout(AT_MOST_S), running(hangs) as table:
+        for _ in range(2):
+            # The second comes when it is blind already.
+            cut = asyncio.Event()
+            table.enter(new_id(), decided, again, cut.set)
+            await cut.wait()
 
 
 async def test_a_call_is_cut_when_its_session_was_ended(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
-    table, cut, session_id = table_on(database_url), asyncio.Event(), new_id()
+    cut, session_id = asyncio.Event(), new_id()
+    decided = await decision(connection, world, "get_time")
+    decided = replace(decided, rests_on=(*decided.rests_on, (session_id, 0)))
 
     async def again() -> Decision:
-        decided = await decision(connection, world, "get_time")
-        return replace(decided, rests_on=(*decided.rests_on, (session_id, 0)))
+        return decided
 
-    table.enter(new_id(), await again(), again, cut.set)
-    await table._check()
-    assert not cut.is_set()
-    await connection.execute("INSERT INTO access_versions (id, version) VALUES ($1, 1)", session_id)
-    await table._check()
-    assert cut.is_set()
-    table._drop()
+    async with asyncio.timeout(AT_MOST_S), running(database_url) as table:
+        table.enter(new_id(), decided, again, cut.set)
+        await connection.execute("INSERT INTO access_versions (id, version) VALUES ($1, 1)", session_id)
+        await cut.wait()
+        assert len(table) == 0
