@@ -7,9 +7,10 @@ of which checkpoint: its root is signed, so what was read can be held against it
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from asyncpg import Connection, Record
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.merkle import leaf_hash
 from app.features.audit.edge import TILE, TILE_BITS, Edge, edge_of, split, subtree_root
@@ -45,6 +46,13 @@ class Sealed(NamedTuple):
     root: bytes
     note: str
     created_at: datetime
+
+
+async def connection_of(session: AsyncSession) -> "Connection[Record]":
+    """The driver's connection beneath a session, to read with what is here. It is in the session's transaction once the
+    session has begun one by a statement."""
+    raw = await (await session.connection()).get_raw_connection()
+    return cast("Connection[Record]", raw.driver_connection)
 
 
 async def latest_checkpoint(connection: "Connection[Record]") -> Sealed | None:

@@ -1,13 +1,11 @@
 """A leaf is the stored row in one form, whoever writes it; rows come in the order of commits and none is skipped."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-import pytest
 
 from app.features.audit.leaves import LEAF_COLUMNS, Stretch, leaf_of, read_stretch
 from app.features.audit.models import AuditEvent
@@ -22,13 +20,6 @@ CHANGES = {
     "Z": {"10": 1, "9": 2},
     AWKWARD: "",
 }
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
 
 
 def number(value: int) -> UUID:
