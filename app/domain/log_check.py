@@ -123,10 +123,12 @@ class Finding:
 
 @dataclass(slots=True)
 class Step:
-    """What is wrong up to a root, and the hashes that were sealed; guessed ones, if it ``is_certain`` of nothing."""
+    """What is wrong up to a root, and the hashes that were sealed; guessed ones, if it ``is_certain`` of nothing.
+    ``foreign`` are roots from elsewhere that are of another log."""
 
     findings: list[Finding] = field(default_factory=list)
     sealed: Sequence[bytes] = ()
+    foreign: list[Head] = field(default_factory=list)
     is_certain: bool = True
 
 
@@ -171,8 +173,8 @@ class Follower:
             grown = _grown(self._frontier, sealed)
             if head.is_reached(grown):
                 step = Step(_differences(first, sealed, entries) + _stale(first, sealed, kept), sealed)
-                step.findings += [
-                    Finding(Kind.REWRITTEN, 0, other.size)
+                step.foreign += [
+                    other
                     for other in elsewhere
                     if not other.is_reached(_grown(self._frontier, sealed[: other.size - first]))
                 ]

@@ -1,0 +1,260 @@
+"""Whatever a superuser does to the sealed log is found, called what it is, and its place named."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from app.features.audit.epochs import ensure_epoch
+from app.features.audit.kept import Kept
+from app.features.audit.tiles import latest_checkpoint
+from app.features.audit.verdict import Verdict
+from app.features.audit.verifying import verify_log
+from app.kit.ids import EVENT, format_id
+from app.kit.notes import Checkpoint, Note, NoteSigner
+from tests.features.audit.sealed import SIGNER, leaves, seal, size, write
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+SIZES = (100, 150, 40, 210)
+"""What is sealed at once; the last tile ends within the last of them."""
+TOTAL = sum(SIZES)
+
+
+async def sealed_log(connection: "Connection") -> None:
+    for events in SIZES:
+        await write(connection, events)
+        await seal(connection, await size(connection) + events)
+
+
+async def verify(connection: "Connection", *kept: Kept, signer: NoteSigner = SIGNER) -> Verdict:
+    return await verify_log(connection, signer.verifier_keys, kept)
+
+
+@asynccontextmanager
+async def tampering(connection: "Connection") -> AsyncIterator[None]:
+    """As a superuser can, whom no trigger keeps from anything."""
+    await connection.execute("SET session_replication_role = replica")
+    yield
+    await connection.execute("SET session_replication_role = origin")
+
+
+async def row_at(connection: "Connection", position: int) -> asyncpg.Record:
+    row = await connection.fetchrow(
+        "SELECT id, time, epoch, xact, seq FROM audit_events ORDER BY epoch, xact, seq OFFSET $1 LIMIT 1",
+        position,
+    )
+    assert row is not None
+    return row
+
+
+async def kept_checkpoint(connection: "Connection") -> Kept:
+    latest = await latest_checkpoint(connection)
+    assert latest is not None
+    return Kept("kept.txt", Checkpoint.parse(Note.parse(latest.note).text))
+
+
+def named(verdict: Verdict) -> list[tuple[str, int, int, str | None]]:
+    return [(fault.kind, fault.first, fault.end, fault.event_id) for fault in verdict.faults]
+
+
+async def test_a_log_as_it_was_sealed_is_well(connection: "Connection") -> None:
+    nothing = await verify(connection)
+    assert (nothing.is_well, nothing.notes) == (True, ["nothing is sealed yet"])
+    await write(connection, 10)
+    await seal(connection, 10)
+    early = await kept_checkpoint(connection)
+    await write(connection, 600)
+    await seal(connection, 610)
+    await write(connection, 5)
+    verdict = await verify(connection, early, await kept_checkpoint(connection))
+    assert verdict.faults == []
+    assert (verdict.first, verdict.end, verdict.events, verdict.checkpoints) == (0, 610, 610, 2)
+    assert verdict.notes == [
+        f"the checkpoint of {count} events in kept.txt is of this log" for count in (10, 610)
+    ]
+    assert (
+        verdict.lines()[-1] == "The log is what was sealed: positions 0 to 609 (610 events, 2 checkpoints)."
+    )
+
+
+async def test_a_changed_event_is_found_and_named(connection: "Connection") -> None:
+    await sealed_log(connection)
+    row = await row_at(connection, 120)
+    async with tampering(connection):
+        await connection.execute("UPDATE audit_events SET tool = 'toool' WHERE id = $1", row["id"])
+    verdict = await verify(connection)
+    id = format_id(EVENT, row["id"])
+    assert named(verdict) == [("changed", 120, 121, id)]
+    bad = verdict.bad_range()
+    assert bad is not None
+    assert bad.after is not None
+    assert bad.before is not None
+    assert (bad.first, bad.end, bad.after.size, bad.before.size) == (120, 121, 100, 250)
+    assert id in verdict.lines()[0]
+    assert verdict.lines()[-2].startswith(
+        "first bad range: position 120, between the checkpoints of 100 events, signed 2"
+    )
+    assert verdict.as_json()["first_bad_range"]["checkpoint_after"]["tree_size"] == 250
+
+
+async def test_a_deleted_event_is_missed_where_it_was(connection: "Connection") -> None:
+    await sealed_log(connection)
+    for position in (249, 7):
+        row = await row_at(connection, position)
+        async with tampering(connection):
+            await connection.execute("DELETE FROM audit_events WHERE id = $1", row["id"])
+    assert named(await verify(connection)) == [("missing", 7, 8, None), ("missing", 249, 250, None)]
+
+
+async def test_two_events_that_changed_places_are_told_from_changed_ones(connection: "Connection") -> None:
+    await sealed_log(connection)
+    one, other = await row_at(connection, 30), await row_at(connection, 60)
+    async with tampering(connection):
+        for row, place in ((one, other), (other, one)):
+            await connection.execute(
+                "UPDATE audit_events SET epoch = $2, xact = $3, seq = $4 WHERE id = $1",
+                row["id"], place["epoch"], place["xact"], place["seq"],
+            )  # fmt: skip
+    assert set(named(await verify(connection))) == {
+        ("out_of_order", 30, 31, format_id(EVENT, one["id"])),
+        ("out_of_order", 60, 61, format_id(EVENT, other["id"])),
+    }
+
+
+async def test_an_event_that_was_put_in_is_found(connection: "Connection") -> None:
+    await sealed_log(connection)
+    before, after = await row_at(connection, 99), await row_at(connection, 100)
+    async with tampering(connection):
+        id = await connection.fetchval(
+            "INSERT INTO audit_events (id, epoch, xact, seq, action, actor_type) "
+            "VALUES (gen_random_uuid(), $1, $2, $3, 'tool.call', 'identity') RETURNING id",
+            before["epoch"], before["xact"], before["seq"] + 1_000_000,
+        )  # fmt: skip
+    assert before["xact"] < after["xact"]
+    assert named(await verify(connection)) == [("inserted", 100, 100, format_id(EVENT, id))]
+
+
+async def test_in_the_last_tile_the_range_between_two_checkpoints_is_named(connection: "Connection") -> None:
+    """Nothing but their root is kept of the newest events; each checkpoint shuts off those before it."""
+    for events in (256, 30, 20, 10):
+        await write(connection, events)
+        await seal(connection, await size(connection) + events)
+    row = await row_at(connection, 290)
+    async with tampering(connection):
+        await connection.execute("UPDATE audit_events SET outcome = 'success' WHERE id = $1", row["id"])
+    verdict = await verify(connection)
+    assert named(verdict) == [("unexplained", 286, 306, None)]
+    bad = verdict.bad_range()
+    assert bad is not None
+    assert (bad.first, bad.end) == (286, 306)
+
+
+async def test_a_changed_tile_is_told_from_changed_events(connection: "Connection") -> None:
+    await sealed_log(connection)
+    async with tampering(connection):
+        await connection.execute(
+            "UPDATE audit_tiles SET hashes = set_byte(hashes, 160, 255 - get_byte(hashes, 160))"
+        )
+    assert named(await verify(connection)) == [("hashes", 5, 6, None)]
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_tiles")
+    assert named(await verify(connection)) == [("hashes", 0, 256, None)]
+
+
+async def test_an_event_and_its_tile_changed_alike_do_not_pass(connection: "Connection") -> None:
+    await sealed_log(connection)
+    row = await row_at(connection, 120)
+    async with tampering(connection):
+        await connection.execute("UPDATE audit_events SET tool = 'toool' WHERE id = $1", row["id"])
+        changed = await leaves(connection)
+        await connection.execute(
+            "UPDATE audit_tiles SET hashes = overlay(hashes PLACING $1 FROM $2) WHERE number = 0",
+            changed[120], 120 * 32 + 1,
+        )  # fmt: skip
+    verdict = await verify(connection)
+    assert named(verdict) == [("unexplained", 100, 250, None)]
+
+
+async def test_a_note_of_another_key_is_found(connection: "Connection") -> None:
+    await sealed_log(connection)
+    mallory = NoteSigner([b"m" * 40], SIGNER.name)
+    async with tampering(connection):
+        for count in (250, 290):
+            note = await connection.fetchval("SELECT note FROM audit_checkpoints WHERE tree_size = $1", count)
+            forged = mallory.sign(Note.parse(note).text)
+            await connection.execute(
+                "UPDATE audit_checkpoints SET note = $2 WHERE tree_size = $1", count, forged
+            )
+    verdict = await verify(connection)
+    assert named(verdict) == [("signature", 250, TOTAL, None)]
+    assert "none of the keys of gateway.example.com/audit has signed" in verdict.faults[0].words
+    # What is not signed proves nothing, and accuses nobody: the next one that is judges all that leads up to it.
+    row = await row_at(connection, 260)
+    async with tampering(connection):
+        await connection.execute(
+            "UPDATE audit_checkpoints SET root_hash = $1 WHERE tree_size = 290", b"0" * 32
+        )
+        await connection.execute("UPDATE audit_events SET tool = 'toool' WHERE id = $1", row["id"])
+    assert named(await verify(connection)) == [
+        ("signature", 250, TOTAL, None),
+        ("unexplained", 100, TOTAL, None),
+    ]
+
+
+async def test_a_tail_that_was_cut_off_is_missed_by_a_checkpoint_kept_elsewhere(
+    connection: "Connection",
+) -> None:
+    await sealed_log(connection)
+    kept = await kept_checkpoint(connection)
+    place = await connection.fetchrow(
+        "SELECT epoch, last_xact, last_seq FROM audit_checkpoints WHERE tree_size = 290"
+    )
+    assert place is not None
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_checkpoints WHERE tree_size > 290")
+    # The events are there: whoever sealed them is not.
+    verdict = await verify(connection, kept)
+    assert named(verdict) == [("cut_off", 290, TOTAL, None)]
+    assert "its events are there" in verdict.faults[0].words
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_events WHERE (epoch, xact, seq) > ($1, $2, $3)", *place)
+    assert (await verify(connection)).is_well, "nothing inside of the database tells of it"
+    verdict = await verify(connection, kept)
+    assert named(verdict) == [("cut_off", 290, TOTAL, None)]
+    assert (
+        f"positions 290 to {TOTAL - 1} were sealed, as the checkpoint of {TOTAL}" in verdict.faults[0].words
+    )
+    # Other events grow in their place.
+    await write(connection, 400)
+    await seal(connection, 690)
+    verdict = await verify(connection, kept)
+    assert named(verdict) == [("rewritten", 0, TOTAL, None)]
+
+
+async def test_a_restored_copy_says_which_tail_it_lost(connection: "Connection") -> None:
+    """It opens an epoch of its own after the newest checkpoint that it has, and goes on from there."""
+    await sealed_log(connection)
+    kept, place = await kept_checkpoint(connection), await row_at(connection, 249)
+    async with tampering(connection):
+        await connection.execute(
+            "DELETE FROM audit_events WHERE (epoch, xact, seq) > ($1, $2, $3)",
+            place["epoch"], place["xact"], place["seq"],
+        )  # fmt: skip
+        await connection.execute("DELETE FROM audit_checkpoints WHERE tree_size > 250")
+        await connection.execute("DELETE FROM audit_tiles")
+    # The copy runs on a timeline of its own.
+    await connection.execute("UPDATE log_epochs SET timeline = timeline + 1000")
+    await ensure_epoch(connection)
+    verdict = await verify(connection, kept)
+    assert named(verdict) == [("cut_off", 250, TOTAL, None)]
+    assert "epoch 2 was opened" in verdict.faults[0].words
+    await write(connection, 400)
+    await seal(connection, 650)
+    assert (await verify(connection)).is_well, "two epochs are one log"
+    verdict = await verify(connection, kept)
+    assert named(verdict) == [("cut_off", 250, TOTAL, None)]
+    assert f"positions 250 to {TOTAL - 1} were sealed" in verdict.faults[0].words
+    assert "epoch 2 was opened" in verdict.faults[0].words
