@@ -142,26 +142,34 @@ async def test_a_call_is_cut_at_the_very_end_of_its_span(
     database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_flight, "CHECK_EVERY_S", SELDOM_S)
-    world, cut, listens = await make_world(connection), asyncio.Event(), asyncio.Event()
+    world, cut, pauses = await make_world(connection), asyncio.Event(), asyncio.Queue[float]()
     decided = await decision(connection, world, "get_time")
+    pause = InFlightTable._pause
+
+    def pausing(table: InFlightTable) -> float:
+        pauses.put_nowait(pause(table))
+        return pause(table)
+
+    monkeypatch.setattr(InFlightTable, "_pause", pausing)
 
     async def again() -> Decision | None:
         return None
 
-    async with asyncio.timeout(AT_MOST_S), running(database_url, listens) as table:
-        await listens.wait()
+    async with asyncio.timeout(AT_MOST_S), running(database_url) as table:
+        # Once more, since something may have been missed before it listened.
+        assert [await pauses.get() for _ in range(2)] == [SELDOM_S, SELDOM_S]
         table.enter(new_id(), decided, again, lambda: pytest.fail("its span is not over"))
         at = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
-        # Of the second it is heard while the table waits for the end of the first.
-        for wait in (0.5, 0.2):
-            table.enter(new_id(), replace(decided, valid_until=at + wait), again, cut.set)
         begun = time.monotonic()
+        for wait in (0.6, 0.3):
+            # Of the second it hears while it waits for the end of the first.
+            table.enter(new_id(), replace(decided, valid_until=at + wait), again, cut.set)
+            assert await pauses.get() < SELDOM_S
         await cut.wait()
-        assert 0.1 < time.monotonic() - begun < 0.45
+        assert 0.2 < time.monotonic() - begun < 0.55
         cut.clear()
         await cut.wait()
-        for id in list(table._watched):
-            table.leave(id)
+        table.leave(next(iter(table._watched)))
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])
