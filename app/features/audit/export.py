@@ -9,13 +9,16 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.features.audit.ocsf import ocsf_lines
 from app.features.audit.queries import Position
 from app.features.audit.reading import BEGINNING, read_on
 from app.features.audit.schemas import AuditEventView, AuditExportQuery
 from app.kit.authorization import Caller
 from app.kit.live import Look, News
 
-_MEDIA_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}
+_LINES = "application/x-ndjson"
+_MEDIA_TYPES = {"ndjson": _LINES, "ocsf": _LINES, "csv": "text/csv; charset=utf-8"}
+_ENDINGS = {"ocsf": "ocsf.ndjson"}
 PAGE = 1_000
 COLUMNS = (
     "id", "time", "action", "decision", "reason_code", "outcome", "actor_type", "actor_id", "actor_name",
@@ -32,7 +35,7 @@ _PARTS = ("actor", "server", "object", "client")
 
 def headers_of(query: AuditExportQuery, now: datetime) -> dict[str, str]:
     """What an answer says of the file that it is."""
-    name = f"audit-events-{now:%Y%m%dT%H%M%SZ}.{query.format}"
+    name = f"audit-events-{now:%Y%m%dT%H%M%SZ}.{_ENDINGS.get(query.format, query.format)}"
     return {
         "Content-Type": _MEDIA_TYPES[query.format],
         "Content-Disposition": f'attachment; filename="{name}"',
@@ -48,16 +51,16 @@ def export(query: AuditExportQuery, until: Position) -> Look:
         nonlocal after, written
         stretch = await read_on(session, query, after, PAGE, until)
         is_last, after = stretch.reached == after, stretch.reached
-        head = b"" if written or query.format == "ndjson" else _table([COLUMNS])
+        head = _table([COLUMNS]) if query.format == "csv" and not written else b""
         written = True
-        events = [event for event, _ in stretch.items]
-        content = _lines(events) if query.format == "ndjson" else _table([_cells(event) for event in events])
+        content = _WRITERS[query.format]([event for event, _ in stretch.items])
         return News([part for part in (head, content) if part], is_last=is_last)
 
     return look
 
 
-def _lines(events: Sequence[AuditEventView]) -> bytes:
+def event_lines(events: Sequence[AuditEventView]) -> bytes:
+    """Events as the API shows them, one a line, each line with its end."""
     return b"".join(event.model_dump_json().encode() + b"\n" for event in events)
 
 
@@ -66,6 +69,10 @@ def _table(rows: Sequence[Sequence[str]]) -> bytes:
     # RFC 4180. Everything is quoted, so that no text reads as two cells.
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
     return text.getvalue().encode()
+
+
+def _rows(events: Sequence[AuditEventView]) -> bytes:
+    return _table([_cells(event) for event in events])
 
 
 def _cells(event: AuditEventView) -> list[str]:
@@ -83,3 +90,6 @@ def _cell(value: Any) -> str:
         return " ".join(value)
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+_WRITERS = {"ndjson": event_lines, "ocsf": ocsf_lines, "csv": _rows}

@@ -39,7 +39,7 @@ AuditOutcome = TypeAliasType(
 )
 AuditExportFormat = TypeAliasType(
     "AuditExportFormat",
-    Annotated[Literal["ndjson", "csv"], Field(description="How the events are written.")],
+    Annotated[Literal["ndjson", "csv", "ocsf"], Field(description="How the events are written.")],
 )
 AuditChanges = TypeAliasType(
     "AuditChanges",
@@ -190,7 +190,8 @@ class AuditExportQuery(AuditFilters):
     """An export of the audit trail."""
 
     format: AuditExportFormat = Field(
-        default="ndjson", description="`ndjson`: one event a line. `csv`: a table."
+        default="ndjson",
+        description="`ndjson`: one event a line. `csv`: a table. `ocsf`: one event a line, as OCSF 1.9 says it.",
     )
 
 

@@ -227,6 +227,8 @@ async def test_what_is_shown_leaves_as_a_file(admin: Person, sessions: Sessions)
     lines = await admin.browser.get(admin.link("NDJSON"))
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line)["id"] for line in lines.text.splitlines()] == [denied]
+    of_ocsf = await admin.browser.get(admin.link("OCSF"))
+    assert [json.loads(line)["metadata"]["uid"] for line in of_ocsf.text.splitlines()] == [denied]
     table = await admin.browser.get(admin.link("CSV"))
     assert table.headers["content-disposition"].endswith('.csv"')
     assert len(table.text.splitlines()) == 2

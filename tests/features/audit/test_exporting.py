@@ -63,6 +63,21 @@ async def test_everything_is_there_once_in_the_order_of_commits(
     assert await exported(api, token_id=format_id(TOKEN, new_id())) == []
 
 
+async def test_the_same_events_leave_as_ocsf(api: httpx2.AsyncClient, sessions: Sessions) -> None:
+    written = await commit(
+        sessions, event(decision="deny"), event(action="group.create", object_type="group")
+    )
+    answer = await api.get(PATH, params={"format": "ocsf"})
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["content-disposition"].endswith('.ocsf.ndjson"')
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["metadata"]["uid"] for line in lines] == written
+    assert [(line["class_uid"], line["metadata"]["version"]) for line in lines] == [
+        (6003, "1.9.0"),
+        (3006, "1.9.0"),
+    ]
+
+
 async def test_an_export_ends_where_the_trail_did_when_it_began(
     app: "Scopegate", owner: Account, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

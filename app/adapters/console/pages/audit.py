@@ -52,7 +52,7 @@ async def show_trail(
         chips=await chips_of(session, asked), periods=PERIOD_WORDS, actions=ACTIONS, paused=paused, fresh=(),
         follows=asked.is_live and not paused, live=asked.address(f"{PATH}/live"),
         is_alone=_shows_all(asked), path_of=path_of, who_path=who_path,
-        csv=_export_address(asked, "csv"), ndjson=_export_address(asked, "ndjson"),
+        csv=_export_address(asked, "csv"), ndjson=_export_address(asked, "ndjson"), ocsf=_export_address(asked, "ocsf"),
         more=asked.page_after(found.next_cursor), first=asked.address() if asked.query.cursor else None,
     )  # fmt: skip
 
