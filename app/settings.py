@@ -33,7 +33,7 @@ from app.features.identity_providers.schemas import (
     TokenTypes,
 )
 from app.kit.crypto import MINIMUM_KEY_BYTES
-from app.kit.database import async_url
+from app.kit.database import plain_url
 from app.kit.outbound import ForbiddenUrl, origin_of
 from app.kit.passwords import is_password_hash
 from app.kit.schemas import ShortText
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            async_url(value.get_secret_value())
+            plain_url(value.get_secret_value())
         return value
 
     @field_validator("public_url")

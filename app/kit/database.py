@@ -11,24 +11,41 @@ from typing import Annotated, Any
 from asyncpg.exceptions import PostgresError
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.domain.errors import Unavailable
+from app.kit.connecting import GuardedConnection, Primary, each_host
 from app.kit.media_types import check_media_type
 from app.kit.query_parameters import check_repeats, repeatable_names
 from app.kit.versions import forget_narrowed, notify_narrowed
 
 ATTEMPTS = 4
+MOST_WAITING = 1_000
+"""Requests that may wait for a connection of the pool at once; more could not be served within their two seconds."""
 _REPEATABLE = {"40001", "40P01"}
 _NOT_NULL = "23502"
 _CHECK = "23514"
 _CANNOT_CONNECT_NOW = "57P03"
 _TRUSTED_S = 1.0
 _USED = "used_at"
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+# A repeat of a change that holds already writes nothing, and so would be answered without a wait for the standby; but
+# what it saw may be the very commit that never got there. Any record of the log after it is waited for in its place.
+_WAIT_FOR_WHAT_IS_SEEN = text(
+    "SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN pg_logical_emit_message(true, 'scopegate', '') END"
+)
 _UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
+_SETTINGS = {
+    "timezone": "UTC",
+    "statement_timeout": "10000",
+    "lock_timeout": "5000",
+    "idle_in_transaction_session_timeout": "10000",
+    "synchronous_commit": "on",
+}
 OUT_OF_REACH = (PoolTimeout, InterfaceError, OSError)
 """What is raised, beside ``Unavailable``, where there is no connection to be had."""
 
@@ -42,32 +59,48 @@ def async_url(url: str) -> str:
 
 
 def plain_url(url: str) -> str:
-    """The same URL for asyncpg itself."""
-    return "postgresql://" + async_url(url).partition("://")[2]
+    """The same URL for asyncpg itself; of several hosts, the primary. Raises ``ValueError`` where it is none."""
+    plain = "postgresql://" + async_url(url).partition("://")[2]
+    if len(each_host(plain)) == 1 or "target_session_attrs=" in plain:
+        return plain
+    return f"{plain}{'&' if '?' in plain else '?'}target_session_attrs=primary"
+
+
+class _Pool(AsyncAdaptedQueuePool):
+    """Its queue is bounded in time and in length: whoever comes when it is full is told so at once."""
+
+    _asking = 0
+
+    def _do_get(self) -> Any:
+        if self._asking >= self.size() + MOST_WAITING:
+            raise PoolTimeout("too many wait for a connection")
+        self._asking += 1
+        try:
+            return super()._do_get()
+        finally:
+            self._asking -= 1
 
 
 def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> AsyncEngine:
-    """An engine whose sessions are bounded: statements 10 s, waits for locks 5 s, idle transactions 10 s."""
+    """An engine on the primary with bounded sessions: statements 10 s, waits for locks 5 s, idle transactions 10 s.
+
+    Whoever finds all connections in use waits 2 s for one.
+    """
+    primary = Primary(plain_url(url))
+
+    async def connect() -> GuardedConnection:
+        # The server's own limits do not reach a client whose network went silent; a little above them.
+        return await primary.connect(2, _SETTINGS | {"application_name": name}, command_timeout=12)
+
     engine = create_async_engine(
-        async_url(url),
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        poolclass=_Pool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=2,
         # The text of an error ends up in logs, and parameters are what people sent.
         hide_parameters=True,
-        connect_args={
-            "timeout": 2,
-            # The server's own limits do not reach a client whose network went silent; a little above them.
-            "command_timeout": 12,
-            "server_settings": {
-                "application_name": name,
-                "timezone": "UTC",
-                "statement_timeout": "10000",
-                "lock_timeout": "5000",
-                "idle_in_transaction_session_timeout": "10000",
-                "synchronous_commit": "on",
-            },
-        },
     )
     event.listen(engine.sync_engine, "handle_error", _translate)
     event.listen(engine.sync_engine, "checkin", _mark_used)
@@ -146,13 +179,17 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     async with sessions() as session:
         request.state.session = session
         yield session
+        if request.method not in _SAFE:
+            await session.execute(_WAIT_FOR_WHAT_IS_SEEN)
         await commit(session)
 
 
 async def commit(session: AsyncSession) -> None:
     """Notify what was narrowed, then commit."""
     await notify_narrowed(session)
+    # failpoint: before_commit
     await session.commit()
+    # failpoint: after_commit
 
 
 async def undo(session: AsyncSession) -> None:

@@ -5,18 +5,20 @@ the code that it still serves, so that newer and older replicas run side by side
 """
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from app.kit.database import async_url, sqlstate
+from app.kit.connecting import Primary
+from app.kit.database import plain_url, sqlstate
 
 # Moves by one when older code could no longer work correctly on a newer schema.
 GENERATION = 2
@@ -60,15 +62,21 @@ def head() -> str:
     return revision
 
 
+def _engine(url: str, within: float, settings: Mapping[str, str]) -> AsyncEngine:
+    primary = Primary(plain_url(url))
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        poolclass=NullPool,
+        async_creator=lambda: primary.connect(within, settings),
+    )
+
+
 async def upgrade(url: str, *, serving_role: str | None = None) -> None:
     """Run all migrations as the owner, then give the serving role just what it needs.
 
     Raises ``DatabaseFault`` when the database cannot be reached, or its tables are not to be had.
     """
-    waits = {"lock_timeout": f"{_WAITS_FOR_TABLES_S * 1000:.0f}"}
-    engine = create_async_engine(
-        async_url(url), poolclass=NullPool, connect_args={"timeout": 10, "server_settings": waits}
-    )
+    engine = _engine(url, 10, {"lock_timeout": f"{_WAITS_FOR_TABLES_S * 1000:.0f}"})
     try:
         async with engine.connect() as connection:
             await _take_turn(connection)
@@ -140,7 +148,7 @@ async def _allow(connection: AsyncConnection, role: str | None) -> None:
 
 async def check_compatible(url: str) -> None:
     """Raise ``DatabaseFault`` unless the database is there, migrated far enough, and still serves this code."""
-    engine = create_async_engine(async_url(url), poolclass=NullPool, connect_args={"timeout": 5})
+    engine = _engine(url, 5, {})
     try:
         async with engine.connect() as connection:
             migrated = await connection.scalar(text("SELECT to_regclass('public.compatibility') IS NOT NULL"))
@@ -162,13 +170,14 @@ async def check_compatible(url: str) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
+    cause = getattr(error, "orig", None) or error.__cause__ or error
     return (" ".join(str(cause).split()) or type(cause).__name__)[:200]
 
 
 def role_of(url: str) -> str | None:
     """The role that a database URL signs in as."""
-    return make_url(async_url(url)).username
+    name = urlsplit(plain_url(url)).username
+    return None if name is None else unquote(name)
 
 
 def upgrade_sync(url: str, *, serving_role: str | None = None) -> None:

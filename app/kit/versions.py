@@ -28,9 +28,12 @@ class AccessVersion(SQLModel, table=True):
     version: int = Field(sa_type=BigInteger)
 
 
+# Versions of one epoch of the log are above all of those before it. What a lost primary handed out and its successor
+# never had is not handed out again for other contents, which a worker that remembers the old ones could not tell.
 _MOVE = text(
-    "INSERT INTO access_versions (id, version) SELECT id, 1 FROM unnest(CAST(:ids AS uuid[])) AS t(id) ORDER BY id "
-    "ON CONFLICT (id) DO UPDATE SET version = access_versions.version + 1"
+    "INSERT INTO access_versions (id, version) SELECT t.id, e.base + 1 FROM unnest(CAST(:ids AS uuid[])) AS t(id), "
+    "(SELECT (coalesce(scopegate_epoch(), 1) - 1)::bigint << 40 AS base) e ORDER BY t.id "
+    "ON CONFLICT (id) DO UPDATE SET version = greatest(access_versions.version + 1, excluded.version)"
 )
 
 

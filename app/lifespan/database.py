@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TypeAlias
+from typing import Any, TypeAlias
+from uuid import UUID
 
 import asyncpg
 
 from app.features.audit.epochs import ensure_epoch
+from app.kit.connecting import GuardedConnection, OutOfReach, Primary
 from app.kit.database import plain_url
 from app.settings import Settings
 
@@ -18,11 +20,19 @@ _CONNECTION_SETTINGS = {
     "application_name": "scopegate-gateway",
     "timezone": "UTC",
     "synchronous_commit": "on",
+    # Deadlines are the client's. This ends what a client that was killed has left behind.
+    "statement_timeout": "10000",
     "idle_in_transaction_session_timeout": "10000",
     # Look-ups by key, whatever the statistics say of a small or a freshly grown table.
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+# What was dropped at a deadline may still wait: for a lock, or in its commit for a standby, where no time-out of the
+# server reaches it. Each would hold a connection, until there were none left.
+_END_PREDECESSORS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE application_name = $1 AND usename = current_user AND pid <> pg_backend_pid()"
+)
 
 
 def database_url(settings: Settings) -> str:
@@ -38,30 +48,54 @@ def direct_url(settings: Settings) -> str:
     return plain_url(database_url(settings) if direct is None else direct.get_secret_value())
 
 
-def connector(url: str) -> Connect:
-    """Opens connections to record on."""
+class Connector:
+    """Opens the connections of a worker that record, cut and listen."""
 
-    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
-        connection = await asyncpg.connect(url, timeout=_OPENING_S, server_settings=_CONNECTION_SETTINGS)
+    def __init__(self, url: str, worker_id: UUID) -> None:
+        self._primary = Primary(url)
+        self._worker = worker_id.hex[-12:]
+        self._newest = 0
+
+    def named(self, lane: str) -> Connect:
+        """Opens those of one lane, which has one at a time."""
+
+        async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+            return await self._open(f"scopegate-{lane}-{self._worker}")
+
+        return connect
+
+    async def _open(self, name: str) -> GuardedConnection:
+        connection = await self._primary.connect(
+            _OPENING_S, _CONNECTION_SETTINGS | {"application_name": name}
+        )
         try:
+            await connection.execute(_END_PREDECESSORS, name)
             # A promoted standby and a restored database need an epoch of their own before anything is recorded.
-            await ensure_epoch(connection)
+            self._follow(await ensure_epoch(connection))
         except BaseException:
             connection.terminate()
             raise
         return connection
 
-    return connect
+    def _follow(self, epoch: int) -> None:
+        """Go on in an epoch. The primary of before does not know what its successor took away."""
+        if epoch < self._newest:
+            raise OutOfReach("the database is older than what this worker has seen")
+        self._newest = epoch
 
 
 async def reading_pool(url: str, stack: AsyncExitStack) -> "asyncpg.Pool[asyncpg.Record]":
     """Connections to read the access snapshot on."""
+    primary = Primary(url)
+
+    async def connect(*_arguments: Any, **_options: Any) -> GuardedConnection:
+        connection = await primary.connect(_OPENING_S, _CONNECTION_SETTINGS)
+        # It commits nothing, and a pool takes back no connection that somebody listens to.
+        connection.remove_log_listener(connection.hear)
+        return connection
+
     return await stack.enter_async_context(
         asyncpg.create_pool(
-            url,
-            min_size=1,
-            max_size=_SNAPSHOT_CONNECTIONS,
-            timeout=_OPENING_S,
-            server_settings=_CONNECTION_SETTINGS,
+            connect=connect, connection_class=GuardedConnection, min_size=1, max_size=_SNAPSHOT_CONNECTIONS
         )
     )

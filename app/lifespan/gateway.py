@@ -22,7 +22,7 @@ from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
 from app.lifespan.approvals import ApprovalNewsPort
 from app.lifespan.background import cancelled, run_in_background
 from app.lifespan.commands import Commands, Reach
-from app.lifespan.database import connector, direct_url, reading_pool
+from app.lifespan.database import Connector, direct_url, reading_pool
 from app.lifespan.grant_uses import uses_of
 from app.lifespan.ports import (
     EndedSessionsPort,
@@ -40,14 +40,14 @@ async def serving_gateway(
 ) -> tuple[Gateway, AccessSnapshot]:
     """The gateway with all that it runs on, until ``stack`` is closed; and what it reads of access."""
     url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
-    connect, sessions = connector(url), runtime.sessions
+    connector, sessions = Connector(url, worker_id), runtime.sessions
     snapshot = await _snapshot(url, runtime, clock, stack)
-    writer = AdmissionWriter(connect, clock, worker_id, peppers.current_id)
+    writer = AdmissionWriter(connector.named("admissions"), clock, worker_id, peppers.current_id)
     ttl = settings.approval_ttl.total_seconds()
-    lane = SecondLane(connect, clock, worker_id, peppers.current_id, ttl)
+    lane = SecondLane(connector.named("settlements"), clock, worker_id, peppers.current_id, ttl)
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
-    table = InFlightTable(connect, clock, worker_id, snapshot.forget, heard)
+    table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard)
     uses, refusals = uses_of(sessions, clock), Refusals(writer.write_later)
     clients = Clients(peppers.derive("clients"))
     runtime.attempts.tell = RefusedSignIns(refusals, clients).count

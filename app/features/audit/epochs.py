@@ -16,12 +16,18 @@ SELECT coalesce((SELECT max(epoch) FROM log_epochs), 0) + 1,
 """
 
 
-async def ensure_epoch(connection: "Connection[Record]") -> None:
-    """Open the next epoch, with the last signed checkpoint, unless this system and timeline have one."""
-    if await connection.fetchval("SELECT scopegate_epoch()") is not None:
-        return
+_CURRENT = "SELECT scopegate_epoch()"
+
+
+async def ensure_epoch(connection: "Connection[Record]") -> int:
+    """The epoch of this system and timeline; the next is opened, with the last signed checkpoint, if there is none."""
+    epoch: int | None = await connection.fetchval(_CURRENT)
+    if epoch is not None:
+        return epoch
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         # Whoever held the lock may have opened it; this statement sees what they committed.
-        if await connection.fetchval("SELECT scopegate_epoch()") is None:
+        if await connection.fetchval(_CURRENT) is None:
             await connection.execute(_OPEN)
+        opened: int = await connection.fetchval(_CURRENT)
+    return opened

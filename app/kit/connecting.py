@@ -1,0 +1,120 @@
+"""Connections to PostgreSQL: to the primary alone, whichever host of a URL that is, and none that lies about a commit.
+
+A URL may name several hosts, as libpq's do: ``postgresql://user@one:5432,two:5432/name``, or ``?host=/one,/two`` for
+sockets. They are tried one after the other, the one that served last first, and a standby is passed over.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+from asyncpg.connect_utils import SessionAttribute
+
+if TYPE_CHECKING:
+    _Connection = asyncpg.Connection[asyncpg.Record]
+else:
+    _Connection = asyncpg.Connection
+_WARNING = "01000"
+
+
+class OutOfReach(ConnectionError):
+    """No primary takes the connection; the text names the kind of fault, and nothing that the server said."""
+
+
+class NotReplicated(ConnectionError):
+    """A commit holds here, and perhaps here alone: somebody cancelled its wait for the synchronous standby."""
+
+
+class GuardedConnection(_Connection):
+    """Takes a commit that warns for one without an answer.
+
+    PostgreSQL answers a cancelled wait for a synchronous standby with success and a warning (``SyncRepWaitForLSN``),
+    in whatever language the server speaks; no other warning of that class comes at a commit.
+    """
+
+    _warned = False
+
+    def check_replicated(self) -> None:
+        """Raise ``NotReplicated`` when the last statement warned."""
+        if self._warned:
+            self._warned = False
+            raise NotReplicated("the wait for the synchronous standby was cancelled")
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
+        """As ever. Raises ``NotReplicated`` when it warned, for a COMMIT most of all."""
+        status: str = await super().execute(query, *args, timeout=timeout)
+        self.check_replicated()
+        return status
+
+    def hear(self, _connection: object, message: object) -> None:
+        """A notice of the server."""
+        if getattr(message, "sqlstate", None) == _WARNING:
+            self._warned = True
+
+
+class Primary:
+    """The way to the primary of a database."""
+
+    def __init__(self, url: str) -> None:
+        """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for hosts that are not named well."""
+        self._urls = each_host(url)
+
+    async def connect(
+        self, within: float, settings: Mapping[str, str], *, command_timeout: float | None = None
+    ) -> GuardedConnection:
+        """Connect within so many seconds, of which each host has its share: a silent one must not use them up.
+
+        Raises ``OutOfReach``.
+        """
+        share = within / len(self._urls)
+        fault: Exception | None = None
+        for url in list(self._urls):
+            try:
+                connection: GuardedConnection = await asyncpg.connect(
+                    url,
+                    timeout=share,
+                    command_timeout=command_timeout,
+                    server_settings=dict(settings),
+                    target_session_attrs=SessionAttribute.primary,
+                    connection_class=GuardedConnection,
+                )
+            except (
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+                OSError,
+                TimeoutError,
+            ) as error:
+                fault = error
+            else:
+                self._urls.remove(url)
+                self._urls.insert(0, url)
+                connection.add_log_listener(connection.hear)
+                return connection
+        raise OutOfReach(f"no primary takes connections ({type(fault).__name__})") from fault
+
+
+def each_host(url: str) -> list[str]:
+    """A URL for each host that one names, in order. Raises ``ValueError`` when ports and hosts do not match."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    if "," in hosts:
+        return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    named = query.get("host", "").split(",")
+    if len(named) == 1:
+        return [url]
+    ports = query.pop("port", "").split(",")
+    if len(ports) not in {1, len(named)}:
+        raise ValueError("give one port for all hosts, or one for each")
+    return [
+        urlunsplit(
+            parts._replace(query=urlencode(_of_host(query, host, ports[index % len(ports)]), safe="/"))
+        )
+        for index, host in enumerate(named)
+    ]
+
+
+def _of_host(query: Mapping[str, str], host: str, port: str) -> dict[str, str]:
+    return {**query, "host": host, **({"port": port} if port else {})}
