@@ -4,7 +4,7 @@ The token that asks exists for the question alone: its scope is all of the grant
 what the widest token of the identity could use, and nothing here decides anything.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from uuid import UUID
@@ -13,9 +13,10 @@ from app.domain.access import Decision, Question, Surroundings, decide, liveness
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
-from app.domain.scopes import AllServers, AllTools, GrantsScope
+from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds
 
 _NOBODY = UUID(int=0)
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ def reach(
 
     In steps, of a decision each: a server may have thousands of tools.
     """
+    if not _is_named(identity, server):
+        return None
     token = widest_token(identity)
     decision = decide(Question(token, server), around, at)
     if decision.effect is Effect.DENY:
@@ -53,6 +56,23 @@ def reach(
     parts = {part: decide(Question(token, server, part=part), around, at) for part in Part}
     within = {part: used for part, used in parts.items() if used.effect is not Effect.DENY}
     return Reach(server, decision, tuple(found), within)
+
+
+def named_by_grants(
+    identities: Iterable[Identity], servers: Mapping[UUID, Server]
+) -> Generator[None, None, set[UUID]]:
+    """The servers that a grant of one of the identities names, be it a live one or not: no other is within reach."""
+    selectors = {grant.servers for identity in identities for grant in identity.grants}
+    by_ids = {selector for selector in selectors if isinstance(selector, ServersByIds)}
+    named = {id for selector in by_ids for id in selector.ids}
+    others = selectors - by_ids
+    if others:
+        for number, server in enumerate(servers.values()):
+            if number % _AT_ONCE == 0:
+                yield
+            if any(selector.matches(server.id, server.labels) for selector in others):
+                named.add(server.id)
+    return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +92,7 @@ def tally(
 ) -> Generator[None, None, Tally]:
     """Count what ``reach`` lists, of the first ``most`` tools by name. In steps, as there."""
     token = widest_token(identity)
-    if decide(Question(token, server), around, at).effect is Effect.DENY:
+    if not _is_named(identity, server) or decide(Question(token, server), around, at).effect is Effect.DENY:
         return Tally()
     tools = need_approval = destructive = 0
     for name in sorted(server.tools)[:most]:
@@ -98,6 +118,11 @@ def shut(server: Server | None, tool: str, at: float) -> str | None:
     question = Question(widest_token(anybody), server, tool)
     decision = decide(question, Surroundings(0, 0, GrantedIsAllowed()), at)
     return None if decision.allowed else decision.reason_code
+
+
+def _is_named(identity: Identity, server: Server) -> bool:
+    # Without a grant the answer is known, and of a large fleet nearly all is like that.
+    return any(grant.servers.matches(server.id, server.labels) for grant in identity.grants)
 
 
 def widest_token(identity: Identity) -> Token:

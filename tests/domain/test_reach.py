@@ -7,9 +7,16 @@ import pytest
 from app.domain.access import Surroundings
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
-from app.domain.reach import Reach, reach, stopped
+from app.domain.reach import Reach, named_by_grants, reach, stopped, tally
 from app.domain.risk import Risk
-from app.domain.scopes import AllServers, AllTools, ToolsByNames
+from app.domain.scopes import (
+    AllServers,
+    AllTools,
+    ServersByIds,
+    ServersByLabels,
+    ServerSelector,
+    ToolsByNames,
+)
 from app.kit.ids import new_id
 from tests.domain.worlds import at_once
 
@@ -90,3 +97,24 @@ def test_a_stopped_identity_reaches_nothing(status: IdentityStatus) -> None:
     assert stopped(identity, NOW) == f"identity_{status}"
     assert ask(identity, GrantedIsAllowed()) is None
     assert stopped(person(), NOW) is None
+
+
+@pytest.mark.parametrize("size", [3, 1_000])
+def test_what_no_grant_names_is_what_is_out_of_reach(size: int) -> None:
+    """So that of a large fleet the few others are read, and asked about."""
+    fleet = [
+        Server(new_id(), 1, f"s-{n}", enabled=True, labels={"env": "prod" if n % 3 else "test"}, tools={})
+        for n in range(size)
+    ]
+    servers = {one.id: one for one in fleet}
+    of_ids, of_labels = ServersByIds(frozenset({fleet[0].id})), ServersByLabels(frozenset({("env", "test")}))
+    nobody: tuple[ServerSelector, ...] = ()
+    for selectors in (nobody, (of_ids,), (of_labels,), (of_ids, of_labels), (AllServers(),)):
+        grants = [Grant(new_id(), 1, selector, AllTools(), True, True) for selector in selectors]
+        somebody = person(*grants)
+        around = Surroundings(1, 1, GrantedIsAllowed())
+        reached = {one.id for one in fleet if at_once(reach(somebody, one, around, NOW)) is not None}
+        assert reached == {
+            one.id for one in fleet if at_once(tally(somebody, one, around, NOW, most=1)).reached
+        }
+        assert at_once(named_by_grants([person(), somebody], servers)) == reached

@@ -28,6 +28,6 @@ async def get_access_matrix(
 ) -> AccessMatrix:
     """For each pair, how many of the server's tools the identity's live grants and those of its groups reach now,
     decided as calls are. `/identities/{id}/access` says which, and why."""
-    scenes = Scenes(session, snapshot)
+    scenes = Scenes(session, snapshot, server_ids=query.server_id)
     rows = await matrix_of(scenes, query.identity_id, query.server_id)
     return AccessMatrix(at=scenes.time, items=[AccessMatrixRow.of(row) for row in rows])

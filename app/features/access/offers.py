@@ -117,9 +117,6 @@ def _page(
         yield
         if q and server.id not in named and not _has_text(server, text):
             continue
-        # Saves asking about most of a large fleet.
-        if not grantable and not _may_be_granted(identity, server):
-            continue
         own = yield from reach(identity, server, scene.around, at)
         most = (yield from reach(anything, server, scene.around, at)) if grantable else own
         if most is None:
@@ -150,7 +147,3 @@ def _with_everything(identity: Identity) -> Identity:
 
 def _has_text(server: Server, text: str) -> bool:
     return text in server.slug or any(text in name.lower() for name in server.tools)
-
-
-def _may_be_granted(identity: Identity, server: Server) -> bool:
-    return any(grant.servers.matches(server.id, server.labels) for grant in identity.grants)

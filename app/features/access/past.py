@@ -38,7 +38,7 @@ WHERE kind = 'grant' AND (content ->> 'identity_id' = ANY(CAST(:ids AS text[]))
 """)  # noqa: S608
 _SERVERS = text(f"""
 SELECT DISTINCT ON (object_id) object_id, version, content FROM object_versions
-WHERE kind = 'server' AND (CAST(:id AS uuid) IS NULL OR object_id = :id) AND {_AT}
+WHERE kind = 'server' AND (CAST(:ids AS uuid[]) IS NULL OR object_id = ANY(CAST(:ids AS uuid[]))) AND {_AT}
 """)  # noqa: S608
 _TOOLS = f"""
 SELECT DISTINCT ON (object_id) object_id, content ->> 'server_id' AS server_id, content ->> 'name' AS name,
@@ -47,7 +47,10 @@ SELECT DISTINCT ON (object_id) object_id, content ->> 'server_id' AS server_id, 
 FROM object_versions
 WHERE kind = 'tool_definition' {{}} AND {_AT}
 """  # noqa: S608
-_ALL_TOOLS, _TOOLS_OF = text(_TOOLS.format("")), text(_TOOLS.format("AND content ->> 'server_id' = :server"))
+_ALL_TOOLS, _TOOLS_OF = (
+    text(_TOOLS.format("")),
+    text(_TOOLS.format("AND content ->> 'server_id' = ANY(CAST(:servers AS text[]))")),
+)
 _CHAIN = text("""
 WITH RECURSIVE chain AS (
     SELECT id, parent_id, revoked_at, 0 AS step FROM tokens WHERE id = :id
@@ -109,15 +112,15 @@ async def identities_at(
 
 
 async def servers_at(
-    session: AsyncSession, at: datetime, server_id: UUID | None = None, typed: str | None = None
+    session: AsyncSession, at: datetime, ids: Collection[UUID] | None = None, typed: str | None = None
 ) -> dict[UUID, Server]:
-    """The servers that there were, or the one, with their tools; the tool of the name ``typed`` with the types of
-    its arguments."""
+    """The servers that there were, or those of these, with their tools; the tool of the name ``typed`` with the types
+    of its arguments."""
     parameters: dict[str, Any] = {"at": at, "typed": typed}
-    query = _ALL_TOOLS if server_id is None else _TOOLS_OF
+    query = _ALL_TOOLS if ids is None else _TOOLS_OF
     tools: dict[str, dict[str, Tool]] = {}
     for row in await session.execute(
-        query, parameters if server_id is None else parameters | {"server": str(server_id)}
+        query, parameters if ids is None else parameters | {"servers": [str(id) for id in ids]}
     ):
         tools.setdefault(row.server_id, {})[row.name] = _tool(row)
     return {
@@ -129,7 +132,7 @@ async def servers_at(
             labels=row.content["labels"],
             tools=tools.get(str(row.object_id), {}),
         )
-        for row in await session.execute(_SERVERS, {"at": at, "id": server_id})
+        for row in await session.execute(_SERVERS, {"at": at, "ids": None if ids is None else list(ids)})
     }
 
 

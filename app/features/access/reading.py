@@ -5,7 +5,7 @@ for ever. Hence everything here runs inside ``consistent``.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -190,8 +190,9 @@ _SERVERS = """
 SELECT s.id, s.slug, s.status, s.labels, s.keep_arguments, v.version,
        sha256(convert_to(s.approved_instructions, 'UTF8')) AS instructions
 FROM servers s JOIN access_versions v ON v.id = s.id
-WHERE s.ended_at IS NULL ORDER BY s.slug
+WHERE s.ended_at IS NULL{} ORDER BY s.slug
 """
+_ALL_SERVERS, _THESE_SERVERS = _SERVERS.format(""), _SERVERS.format(" AND s.id = ANY($1)")
 _TOOLS = """
 SELECT id, server_id, name, risk, state, approved_digest, input_schema::text AS input_schema
 FROM tools
@@ -202,18 +203,20 @@ _SHARED = "SELECT id, version FROM access_versions WHERE id = ANY($1)"
 
 @dataclass(frozen=True, slots=True)
 class ReadFleet:
-    """The fleet as it was read: rows, and the servers that have not changed since. ``made`` takes its time."""
+    """The fleet as it was read: rows, the servers that have not changed since, and those that were not asked for.
+    ``made`` takes its time."""
 
     version: int
     policy_version: int
     servers: Sequence[Record]
     tools: Sequence[Record]
     unchanged: Mapping[UUID, Server]
+    unread: Mapping[UUID, Server]
 
     def made(self) -> Fleet:
         """The fleet itself."""
         tools = _tools(self.tools)
-        servers = {
+        servers = dict(self.unread) | {
             row["id"]: self.unchanged.get(row["id"])
             or Server(
                 id=row["id"],
@@ -231,21 +234,25 @@ class ReadFleet:
         return Fleet(self.version, self.policy_version, servers, by_slug)
 
 
-async def read_fleet(connection: Any, known: Mapping[UUID, Server]) -> ReadFleet:
+async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID] | None = None) -> ReadFleet:
     """Read the fleet, taking over servers of ``known`` whose version is still the same.
 
-    Runs inside ``consistent``.
+    With ``only``, other servers are as they are known, unless one was added, relabelled or ended since: then all are
+    read. Runs inside ``consistent``.
     """
     shared = {row["id"]: row["version"] for row in await connection.fetch(_SHARED, [FLEET_ID, POLICY_SET_ID])}
-    rows = await connection.fetch(_SERVERS)
+    version, policy_version = shared[FLEET_ID], shared[POLICY_SET_ID]
+    old: Mapping[UUID, Server] = {} if known is None else known.servers
+    is_part = only is not None and known is not None and known.version == version
+    rows = await (connection.fetch(_THESE_SERVERS, only) if is_part else connection.fetch(_ALL_SERVERS))
     unchanged = {
-        row["id"]: known[row["id"]]
+        row["id"]: old[row["id"]]
         for row in rows
-        if row["id"] in known and known[row["id"]].version == row["version"]
+        if row["id"] in old and old[row["id"]].version == row["version"]
     }
     changed = [row["id"] for row in rows if row["id"] not in unchanged]
     tools = await connection.fetch(_TOOLS, changed)
-    return ReadFleet(shared[FLEET_ID], shared[POLICY_SET_ID], rows, tools, unchanged)
+    return ReadFleet(version, policy_version, rows, tools, unchanged, old if is_part else {})
 
 
 def _tools(rows: Sequence[Record]) -> dict[UUID, dict[str, Tool]]:

@@ -85,7 +85,7 @@ async def _access_of(
     filters = {"identity_id": identity_id, "server_id": sorted(query.server_id), "at": query.at}
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_access", filters)
     position = cursors.read(query.cursor)
-    scenes = Scenes(session, snapshot, query.at)
+    scenes = Scenes(session, snapshot, query.at, named_by_grants=True)
     scene = await scenes.of([identity_id])
     identity = scene.identities.get(identity_id)
     if identity is None:
@@ -129,7 +129,7 @@ async def list_tool_access(
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_access", filters)
     position = cursors.read(query.cursor)
     tool = await tools.require(session, tool_id, ended=query.at is not None)
-    scenes = Scenes(session, snapshot, query.at, server_id=tool.server_id)
+    scenes = Scenes(session, snapshot, query.at, server_ids=[tool.server_id])
     server = (await scenes.of([])).servers.get(tool.server_id)
     reason = shut(server, tool.name, scenes.at)
     after = None if position is None else UUID(position[0])

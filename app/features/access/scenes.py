@@ -1,7 +1,7 @@
 """What an answer about access is worked out from: how things are now, or how they were at a moment."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,9 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.access import Surroundings
 from app.domain.errors import Invalid, Unavailable
 from app.domain.objects import Identity, Server, Token
+from app.domain.reach import named_by_grants
 from app.features.access import past
+from app.features.access.reading import Fleet, Holders
 from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.features.policies.compiling import evaluator_of
+from app.kit.slices import in_slices
 
 # Calendars end, and policies read local days.
 _FURTHEST_S = 100 * 365 * 86_400.0
@@ -34,9 +37,9 @@ class Scene:
 class Scenes:
     """Scenes of one moment: the past, or how things are now, judged at a moment that is now or later.
 
-    ``at`` is in Unix seconds; ``server_id`` says that one server is enough, and ``typed`` of which tools, by name, the
-    types of the arguments are wanted. ``pointer`` is where the moment was asked for. Raises ``Invalid`` for one that is
-    too far ahead.
+    ``at`` is in Unix seconds; ``server_ids`` says that these servers are enough, ``named_by_grants`` that those are
+    which a grant of the identities names, and ``typed`` of which tools, by name, the types of the arguments are wanted.
+    ``pointer`` is where the moment was asked for. Raises ``Invalid`` for one that is too far ahead.
     """
 
     def __init__(
@@ -45,7 +48,8 @@ class Scenes:
         snapshot: AccessSnapshot,
         at: datetime | None = None,
         *,
-        server_id: UUID | None = None,
+        server_ids: Collection[UUID] | None = None,
+        named_by_grants: bool = False,
         typed: str | None = None,
         pointer: str = "?at",
     ) -> None:
@@ -54,7 +58,8 @@ class Scenes:
             raise Invalid.field(pointer, "too_late", "Of what lies so far ahead, nothing can be told.")
         self._session = session
         self._snapshot = snapshot
-        self._server_id = server_id
+        self._server_ids = None if server_ids is None else list(server_ids)
+        self._named_by_grants = named_by_grants
         self._typed = typed
         self._pointer = pointer
         self._moment = None if at is None or at.timestamp() >= now else at
@@ -75,7 +80,7 @@ class Scenes:
         moment before which nothing is known."""
         if self._moment is None:
             try:
-                holders, fleet, around = await self._snapshot.holders(ids)
+                holders, fleet, around = await self._snapshot.holders(ids, self._looked_at)
             except SnapshotUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             return Scene(holders.identities, holders.group_of, fleet.servers, around)
@@ -97,13 +102,18 @@ class Scenes:
             self._past = await self._read_past(self._moment)
         return await past.token_at(self._session, token_id, self._moment), *self._past
 
+    async def _looked_at(self, holders: Holders, known: Fleet) -> list[UUID] | None:
+        if self._named_by_grants:
+            return list(await in_slices(named_by_grants(holders.identities.values(), known.servers)))
+        return self._server_ids
+
     async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], Surroundings]:
         since = await past.known_since(self._session)
         if since is None or at < since:
             known = "nothing yet" if since is None else f"what was from {since.isoformat()} on"
             detail = f"Of the past, {known} is known; ask for a later time."
             raise Invalid.field(self._pointer, "before_history", detail)
-        servers = await past.servers_at(self._session, at, self._server_id, self._typed)
+        servers = await past.servers_at(self._session, at, self._server_ids, self._typed)
         published = await past.policies_at(self._session, at)
         # Off the loop: a thousand policies take a good part of a second.
         policies = await asyncio.to_thread(evaluator_of, published, self._snapshot.policies.rules)

@@ -7,7 +7,7 @@ that begin after it was asked, so that it never returns what made it necessary.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -41,6 +41,8 @@ from app.kit.stdio import Launch
 
 Result = TypeVar("Result")
 _Read = tuple[ReadFleet, ReadSet]
+Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
+"""Which servers of the fleet, as it is known, an answer about some holders looks at; ``None``: all."""
 DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 READ_TIMEOUT_S = 1.5
 PREPARE_S = 30
@@ -217,16 +219,21 @@ class AccessSnapshot:
         entry = await self._load(token_id, bounded=False)
         return None if entry is None else entry.token
 
-    async def holders(self, ids: Sequence[UUID]) -> tuple[Holders, Fleet, Surroundings]:
+    async def holders(
+        self, ids: Sequence[UUID], choose: Choose | None = None
+    ) -> tuple[Holders, Fleet, Surroundings]:
         """Those of the identities that exist, and the fleet, as they are now, read together. Raises
         ``SnapshotUnavailable``.
 
-        Servers that have not changed since the snapshot are taken from it.
+        Servers that have not changed since the snapshot are taken from it. ``choose`` says which are looked at, of a
+        large fleet a part: none but these are compared with the database.
         """
         known, _ = await self.fleet()
 
         async def read(connection: Any) -> tuple[Holders, _Read]:
-            return await read_holders(connection, ids), await self._read_shared(connection, known.servers)
+            holders = await read_holders(connection, ids)
+            only = None if choose is None else await choose(holders, known)
+            return holders, await self._read_shared(connection, known, only)
 
         async with _in_time(), self._holder_reads:
             holders, found = await self._reading(read)
@@ -319,14 +326,16 @@ class AccessSnapshot:
         return entry
 
     async def _read_fleet(self) -> tuple[Fleet, Surroundings]:
-        known = {} if self._fleet is None else self._fleet[0].servers
+        known = None if self._fleet is None else self._fleet[0]
         self._fleet = await self._made(
             await self._reading(lambda connection: self._read_shared(connection, known))
         )
         return self._fleet
 
-    async def _read_shared(self, connection: Any, known: Mapping[UUID, Server]) -> _Read:
-        fleet = await read_fleet(connection, known)
+    async def _read_shared(
+        self, connection: Any, known: Fleet | None, only: Collection[UUID] | None = None
+    ) -> _Read:
+        fleet = await read_fleet(connection, known, only)
         return fleet, await self.policies.read(connection, fleet.policy_version)
 
     async def _made(self, found: _Read) -> tuple[Fleet, Surroundings]:

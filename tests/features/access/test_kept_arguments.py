@@ -65,7 +65,7 @@ async def opened(database_url: str, connection: Connection) -> AsyncIterator[Des
     decided = await decision(connection, world, "get_time")
     async with consistent(connection):
         entry = await read_token(connection, world.token)
-        fleet = (await read_fleet(connection, {})).made()
+        fleet = (await read_fleet(connection, None)).made()
     assert entry is not None
     async with writer_on(database_url) as writer, lane_on(database_url) as lane:
         clients, refusals = Clients(b"c" * 32), Refusals(lambda row: None)
