@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import asyncpg
@@ -32,6 +32,17 @@ SERVE = ("-m", "app.cli", "serve")
 _ROOT = Path(app.__file__).parent.parent
 _START_S, _STOP_S = 120.0, 15.0
 Json = dict[str, Any]
+
+
+class Process(Protocol):
+    """As much of ``subprocess.Popen`` as is used here."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Gateway:
@@ -58,7 +69,7 @@ class Gateway:
             "SCOPEGATE_LIMIT_CALLS_PER_IDENTITY": "0",
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -175,9 +186,13 @@ class Organisation:
 
 
 async def organise(
-    api: httpx2.AsyncClient, upstream_url: str, *, through_group: bool = False
+    api: httpx2.AsyncClient,
+    upstream_url: str,
+    *,
+    through_group: bool = False,
+    tools: Sequence[str] = (ECHO, SLOW),
 ) -> Organisation:
-    """Make the organisation."""
+    """Make the organisation. The first of the tools is its ``echo``."""
 
     async def made(plural: str, **body: Any) -> Json:
         answer = await api.post(f"/api/v1/{plural}", json=body)
@@ -187,9 +202,9 @@ async def organise(
 
     name = f"s-{uuid4().hex[:12]}"
     server = await made("servers", slug=name, url=upstream_url)
-    tools = [
+    registered = [
         await made("tools", server_id=server["id"], name=tool, input_schema={"type": "object"})
-        for tool in (ECHO, SLOW)
+        for tool in tools
     ]
     person = await made("identities", kind="person", user_name=name)
     group = await made("groups", name=name)
@@ -214,7 +229,7 @@ async def organise(
         person=person["id"],
         group=group["id"],
         server=server["id"],
-        echo=tools[0]["id"],
+        echo=registered[0]["id"],
         grant=grant["id"],
         token=issued["token"]["id"],
         way=Way(name, issued["secret"]),
