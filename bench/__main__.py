@@ -1,4 +1,4 @@
-"""``python -m bench [calls|more|peers] [--quick]``: measure, print, and write JSON into ``bench/results``."""
+"""``python -m bench [calls|more|peers|scale] [--quick]``: measure, print, and write JSON into ``bench/results``."""
 
 import argparse
 import os
@@ -10,6 +10,8 @@ from bench.load import WrongAnswer
 from bench.more import everything
 from bench.peers import comparison
 from bench.processes import CannotMeasure, Cores, choose_cores
+from bench.scale import everything as scale
+from bench.scale.sizes import SIZES
 
 
 def main() -> int:
@@ -28,12 +30,15 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", default="calls", choices=("calls", "more", "peers"))
+    parser.add_argument("what", nargs="?", default="calls", choices=("calls", "more", "peers", "scale"))
     parser.add_argument("--quick", action="store_true", help="shorter, and less steady")
     more = parser.add_argument_group("of more")
     more.add_argument("--only", nargs="+", choices=tuple(everything.PARTS), help="these parts")
     more.add_argument("--events", type=int, help="length of the long audit trail")
     more.add_argument("--flat-seconds", type=float, help="how long memory is watched under load")
+    large = parser.add_argument_group("of scale")
+    large.add_argument("--size", choices=tuple(SIZES), default="full", help="of the large organisation")
+    large.add_argument("--parts", nargs="+", choices=scale.PARTS, default=scale.PARTS, help="these alone")
     return parser.parse_args()
 
 
@@ -44,6 +49,8 @@ def _measure(cores: Cores, options: argparse.Namespace) -> int:
         seconds = size.flat_seconds if options.flat_seconds is None else options.flat_seconds
         size = replace(size, events=events, flat_seconds=seconds)
         return everything.measure(cores, size, options.only or tuple(everything.PARTS))
+    if options.what == "scale":
+        return scale.measure(cores, SIZES[options.size], options.size, options.parts)
     if options.what == "peers":
         return comparison.measure(cores, comparison.QUICK if options.quick else comparison.FULL)
     return calls.measure(cores, calls.QUICK if options.quick else calls.FULL)

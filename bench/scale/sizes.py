@@ -23,6 +23,11 @@ class Size:
         """How many teams, and how many groups across them."""
         return max(1, self.identities // MEMBERS)
 
+    @property
+    def late_page(self) -> int:
+        """The number of a page that all long lists have: a thousand for a million tokens."""
+        return max(2, self.tokens // 1_000)
+
     def of(self, share: int) -> "Size":
         """An organisation that has one of so many."""
         parts = (self.tokens, self.identities, self.servers, self.tools, self.events, self.called)

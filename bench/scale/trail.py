@@ -10,8 +10,8 @@ from bench.scale.rows import NULL, Copied, document, hyphened, lines, moment, oc
 CALLS_IN_A_COMMIT = 32
 REFUSED_OF = 50
 """One call of so many is refused, and one ends in an error."""
-_BUSY_OF = 100
-"""One call of so many is of one and the same token: as of an agent that works all day."""
+_BUSY_OF = 200
+"""Two calls of so many are of one and the same token, as of an agent that works all day; one of them is refused."""
 _CHANGE_OF = 100
 """For so many calls there is one token issued."""
 _NAMED_OF, _TRACED_OF = 10, 4
@@ -87,7 +87,7 @@ class Trail:
             at = self.begins + step * call
             ms, time = int(at * 1000), moment(at)
             place = f"{time}\t{self.epoch}\t{self.xact + call // CALLS_IN_A_COMMIT}"
-            token = 1 if call % _BUSY_OF == 0 else call * 7919 % size.tokens
+            token = 1 if call % _BUSY_OF < 2 else call * 7919 % size.tokens
             holder = people.holder(token)
             token_id, actor = people.tokens[token][0], people.identities[holder][0]
             id = uuid7(ms, call * 64 + _CALLS)

@@ -1,0 +1,57 @@
+"""All of it in one run, as ``python -m bench scale`` does."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from bench import report
+from bench.processes import Cores
+from bench.scale import memory
+from bench.scale.calls import CALLS
+from bench.scale.changes import CHANGES
+from bench.scale.lists import LISTS, OBJECTS, late_pages
+from bench.scale.searches import AUDIT
+from bench.scale.sizes import SMALL, Size
+from bench.scale.turns import Operation, compared
+from bench.scale.worlds import World, served
+from bench.targets import Figure, figures_table
+
+TIMES = 20
+MEMORY = "memory"
+PARTS = ("calls", "objects", "lists", "late pages", "audit", "changes", MEMORY)
+_MEMORY_STEPS = (1_000, 10_000, 50_000, 100_000)
+
+
+def _operations(late_page: int) -> dict[str, Sequence[Operation]]:
+    """What is compared, in the order in which it is done: the last ends what the others look at."""
+    compared = (CALLS, OBJECTS, LISTS, tuple(late_pages(late_page)), AUDIT, CHANGES)
+    return dict(zip(PARTS, compared, strict=False))
+
+
+def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, times: int = TIMES) -> int:
+    """Measure and print, of all parts write ``scale.json``, or ``scale-<name>.json`` of a smaller size. The exit code."""
+    os.sched_setaffinity(0, cores.beside)
+    print("loading ...", flush=True)
+    figures: list[Figure] = []
+    with served(cores, SMALL) as small, served(cores, size) as large:
+        for part in parts:
+            print(f"{part} ...", flush=True)
+            found = _memory(large) if part == MEMORY else _compared(part, small, large, times)
+            print(figures_table(found), flush=True)
+            figures += found
+    if set(parts) == set(PARTS):
+        settings = {"large": asdict(size), "small": asdict(SMALL)}
+        print(
+            f"\nWritten to {report.write('scale' if name == 'full' else f'scale-{name}', settings, [], figures)}"
+        )
+    return 0
+
+
+def _compared(part: str, small: World, large: World, times: int) -> list[Figure]:
+    operations = _operations(large.loaded.size.late_page)[part]
+    return compared(operations, small, large, times)
+
+
+def _memory(large: World) -> list[Figure]:
+    most = len(large.loaded.credentials)
+    return memory.measure(large, [min(most, step) for step in _MEMORY_STEPS if step // 10 < most])

@@ -1,0 +1,57 @@
+"""One operation in a large organisation and in a small one, in turns, and what the two come to."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+from bench.scale.worlds import World
+from bench.targets import Figure, at_most
+
+UNTIMED = 3
+_TARGET = at_most(2)
+Step = Callable[[int], object]
+"""One repetition of an operation, with its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that is done again and again. ``begin`` makes it ready in a world.
+
+    ``unjudged`` is why the large organisation may take longer.
+    """
+
+    name: str
+    begin: Callable[[World], Step]
+    unjudged: str | None = None
+
+
+def compared(operations: Iterable[Operation], small: World, large: World, times: int) -> list[Figure]:
+    """How many times as long each takes in the large one: medians of so many repetitions."""
+    figures = []
+    for operation in operations:
+        steps = operation.begin(large), operation.begin(small)
+        slow, fast = in_turns(steps, times)
+        figures.append(
+            Figure(
+                operation.name,
+                slow / fast,
+                "x",
+                _TARGET,
+                f"{slow:,.1f} ms, {fast:,.1f} ms",
+                operation.unjudged,
+            )
+        )
+    return figures
+
+
+def in_turns(steps: tuple[Step, Step], times: int) -> tuple[float, float]:
+    """The median milliseconds of each, taken in turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(UNTIMED + times):
+        for step, mine in zip(steps, taken, strict=True):
+            began = perf_counter()
+            step(number)
+            if number >= UNTIMED:
+                mine.append((perf_counter() - began) * 1000)
+    return median(taken[0]), median(taken[1])
