@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from app import __version__
+from app.cli.audit_commands import audit
 from app.cli.errors import CANNOT_START, CannotStart
 
 app = typer.Typer(
@@ -141,6 +142,8 @@ def maintain() -> None:
         typer.echo(f"made     {name}")
     for name in done.dropped:
         typer.echo(f"dropped  {name}")
+    for name, reason in done.kept:
+        typer.echo(f"kept     {name}: {reason}")
     typer.echo("The audit log is in order.")
 
 
@@ -197,6 +200,9 @@ def verify_receipt(
 
     for line in run(file, keys, url):
         typer.echo(line)
+
+
+app.add_typer(audit, name="audit")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from asyncpg import Connection, Record
 
@@ -10,7 +11,7 @@ from app.domain.merkle import EMPTY_ROOT, Frontier, cover, leaf_hash
 from app.features.audit.leaves import leaf_of, read_stretch
 from app.features.audit.tiles import BEGINNING, LogFault, Sealed, SealedTree
 from app.features.audit.verdict import Fault, Mark, Verdict, positions
-from app.kit.notes import Checkpoint, Note, NoteFault
+from app.kit.notes import Checkpoint, Note, NoteFault, Signed
 
 _EPOCHS = "SELECT epoch, opened_at, last_checkpoint FROM log_epochs WHERE last_checkpoint IS NOT NULL ORDER BY epoch"
 _AT_ONCE = 4_096
@@ -22,6 +23,14 @@ class Kept:
 
     source: str
     checkpoint: Checkpoint
+    signed: tuple[Signed, ...] = ()
+
+    @property
+    def witnessed(self) -> str:
+        """By whom, in words that follow its name."""
+        witnesses = [each for each in self.signed if each.at is not None]
+        named = ", ".join(f"{each.key.name} at {_when(each.at or 0)}" for each in witnesses)
+        return f", witnessed by {named}," if named else ""
 
 
 async def hold_against(
@@ -36,7 +45,7 @@ async def hold_against(
     sealed, agreed = 0 if latest is None else latest.size, 0
     for one in sorted(kept, key=lambda one: one.checkpoint.size):
         size = one.checkpoint.size
-        named = f"the checkpoint of {size} events in {one.source}"
+        named = f"the checkpoint of {size} events in {one.source}{one.witnessed}"
         agrees = one.checkpoint.root == EMPTY_ROOT if size == 0 else reached.get(one)
         if size > sealed:
             verdict.add(await _cut_off(connection, one, latest, agreed))
@@ -124,3 +133,10 @@ async def _is_there_unsealed(
             frontier.push(leaf_hash(leaf_of(row)))
         place = stretch.end
     return frontier.root() == checkpoint.root
+
+
+def _when(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s after 1970"

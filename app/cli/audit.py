@@ -1,0 +1,278 @@
+"""``scopegate audit``: whether the log is what was sealed, here or in files, and what others need to see that, too."""
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import asyncpg
+
+from app.cli.audit_files import EventProofFile, export_lines, kept_checkpoint, proof_in
+from app.cli.errors import CannotStart
+from app.domain.errors import DomainError
+from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
+from app.features.audit.exported import PROOF, RangeProof, verify_lines, verify_range
+from app.features.audit.kept import Kept
+from app.features.audit.leaf_export import leaves_between
+from app.features.audit.proving import prove_event, prove_range
+from app.features.audit.spanning import NoSuchPart, by_positions, by_time
+from app.features.audit.tiles import LogFault, latest_checkpoint
+from app.features.audit.verdict import Fault, Verdict, positions
+from app.features.audit.verifying import FindSpan, verify_log
+from app.kit.database import plain_url
+from app.kit.ids import EVENT, parse_id
+from app.kit.migrations import DatabaseFault
+from app.kit.notes import NoteFault, NoteSigner, VerifierKey, log_name
+from app.settings import Settings
+
+AT_FAULT = 1
+"""The exit code for a log that is not what was sealed."""
+_HASHES_A_LINE = 256
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of the log shall be looked at; all of it, if nothing is set."""
+
+    first: int | None = None
+    end: int | None = None
+    since: str | None = None
+    until: str | None = None
+
+    def find(self) -> FindSpan | None:
+        """What finds it. Raises ``CannotStart``."""
+        by_place = self.first is not None or self.end is not None
+        by_clock = self.since is not None or self.until is not None
+        if by_place and by_clock:
+            raise CannotStart("give positions (--from, --to) or times (--since, --until), not both")
+        if by_clock:
+            return by_time(_time(self.since), _time(self.until))
+        return by_positions(self.first or 0, self.end) if by_place else None
+
+
+def verify_database(
+    settings: Settings, part: Part, checkpoints: Sequence[str], keys: Sequence[str]
+) -> Verdict:
+    """Hold the log against its own checkpoints and against ones that were kept elsewhere.
+
+    Raises ``CannotStart``, ``DatabaseFault``.
+    """
+    find = part.find()
+    if find is not None and checkpoints:
+        raise CannotStart(
+            "a checkpoint that was kept elsewhere is held against the whole log: leave the part out"
+        )
+    ours, theirs = _signer(settings), _keys(keys)
+
+    def known(name: str) -> list[VerifierKey]:
+        return [*ours.verifier_keys(name), *theirs]
+
+    # Before the log is read, so that what it is held against cannot be newer than what is read of it.
+    kept = [kept_checkpoint(file, known) for file in checkpoints]
+    return _run(settings, lambda connection: verify_log(connection, known, kept, find))
+
+
+def verify_files(
+    export: str | None, proof: str | None, checkpoints: Sequence[str], keys: Sequence[str]
+) -> Verdict:
+    """Hold exported leaves against checkpoints, or an event against its proof, without a database.
+
+    Raises ``CannotStart``.
+    """
+    theirs = _keys(keys)
+    if not theirs:
+        raise CannotStart(
+            "give the key of the log with --key, as `scopegate audit keys` prints it where it runs"
+        )
+    kept = [kept_checkpoint(file, lambda _: theirs) for file in checkpoints]
+    proven = None if proof is None else proof_in(proof, lambda _: theirs)
+    if proven is not None:
+        _agree(proven.checkpoint, kept)
+    verdict = _verified(export, proven, kept)
+    verdict.notes += [
+        f"the checkpoint of {one.checkpoint.size} events in {one.source}{one.witnessed} is signed by the log"
+        for one in ([proven.checkpoint] if proven else kept)
+    ]
+    return verdict
+
+
+def newest_checkpoint(settings: Settings) -> str:
+    """The note of the newest checkpoint. Raises ``CannotStart``, ``DatabaseFault``."""
+    latest = _run(settings, latest_checkpoint)
+    if latest is None:
+        raise CannotStart("nothing is sealed yet: the service seals while it runs", AT_FAULT)
+    return latest.note
+
+
+def verifier_keys(settings: Settings) -> list[str]:
+    """The keys that checkpoints are checked with, newest first."""
+    return [str(key) for key in _signer(settings).verifier_keys()]
+
+
+def prove(settings: Settings, event: str) -> str:
+    """The proof of one event, as JSON. Raises ``CannotStart``, ``DatabaseFault``."""
+    try:
+        id = parse_id(EVENT, event)
+    except ValueError:
+        raise CannotStart("give the id of an audit event: evt_...") from None
+    proof = _run(settings, lambda connection: prove_event(connection, id))
+    said = {
+        "event_id": event,
+        "position": proof.position,
+        "leaf": proof.leaf.decode(),
+        "checkpoint": proof.checkpoint.note,
+        "hashes": [each.hex() for each in proof.hashes],
+    }
+    return json.dumps(said, ensure_ascii=False)
+
+
+def export(settings: Settings, file: str, first: int | None, end: int | None) -> tuple[str, str]:
+    """Write the leaves of a part of the log to a file, and their proof beside it; the part in words, and the proof's
+    path. Raises ``CannotStart``, ``DatabaseFault``."""
+    proof = f"{file}.proof"
+    done = _run(settings, lambda connection: _export(connection, file, proof, first, end))
+    return done, proof
+
+
+async def _export(
+    connection: "asyncpg.Connection[asyncpg.Record]",
+    file: str,
+    proof: str,
+    first: int | None,
+    end: int | None,
+) -> str:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        leaves = await leaves_between(connection, first, end)
+        upper, hashes = await prove_range(connection, leaves.first, leaves.end, leaves.checkpoint.size)
+        said = {
+            "from": leaves.first,
+            "to": leaves.end,
+            "checkpoint": upper.note,
+            "hashes": [each.hex() for each in hashes],
+        }
+        with _new(file) as out, _new(proof) as beside:
+            beside.write(json.dumps(said).encode() + b"\n")
+            while part := await leaves.next(connection):
+                out.writelines(leaf + b"\n" for leaf in part)
+                beside.writelines(_hash_lines(part))
+    return positions(leaves.first, leaves.end)
+
+
+def _hash_lines(leaves: Sequence[bytes]) -> Iterator[bytes]:
+    """The hashes of leaves, some on a line, in base64."""
+    hashes = [leaf_hash(leaf) for leaf in leaves]
+    for at in range(0, len(hashes), _HASHES_A_LINE):
+        line = b64encode(b"".join(hashes[at : at + _HASHES_A_LINE])).decode()
+        yield json.dumps(line).encode() + b"\n"
+
+
+def _verified(
+    export: str | None, proven: RangeProof | EventProofFile | None, kept: Sequence[Kept]
+) -> Verdict:
+    if isinstance(proven, EventProofFile):
+        return _verify_event(proven)
+    if export is None:
+        raise CannotStart("give the exported leaves with --export")
+    if proven is not None:
+        try:
+            return verify_range(export_lines(export), proven)
+        except ProofFault as fault:
+            raise CannotStart(f"the proof is none: {fault}") from None
+    if not kept:
+        raise CannotStart(
+            "give a checkpoint of the exported leaves with --checkpoint, or a proof with --proof"
+        )
+    return verify_lines(export_lines(export), kept)
+
+
+def _verify_event(proof: EventProofFile) -> Verdict:
+    said = proof.checkpoint.checkpoint
+    verdict = Verdict(proof.position, proof.position + 1, events=1, checkpoints=1)
+    if not verify_inclusion(leaf_hash(proof.leaf), proof.position, said.size, proof.hashes, said.root):
+        words = f"the leaf is not the one at position {proof.position} of the log of {said.size} events"
+        verdict.add(Fault(PROOF, proof.position, proof.position + 1, words))
+    return verdict
+
+
+def _agree(checkpoint: Kept, kept: Sequence[Kept]) -> None:
+    """Raise ``CannotStart`` unless checkpoints that were kept are the one that a proof leads to."""
+    for one in kept:
+        if one.checkpoint.size != checkpoint.checkpoint.size:
+            raise CannotStart(
+                f"the proof leads to a checkpoint of {checkpoint.checkpoint.size} events, and {one.source} is one of "
+                f"{one.checkpoint.size}: it says nothing about it"
+            )
+        if one.checkpoint.root != checkpoint.checkpoint.root:
+            raise CannotStart(
+                f"the proof leads to another log of {one.checkpoint.size} events than {one.source} is of",
+                AT_FAULT,
+            )
+
+
+def _run(
+    settings: Settings, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
+) -> Result:
+    """Work on a connection to the database. Raises ``CannotStart``, ``DatabaseFault``."""
+    if settings.database_url is None:
+        raise ValueError("the settings must come from usable_database")
+    url = settings.database_direct_url or settings.database_url
+    try:
+        return asyncio.run(_connected(plain_url(url.get_secret_value()), work))
+    except (NoSuchPart, DomainError, NoteFault) as fault:
+        raise CannotStart(str(fault)) from None
+    except LogFault as fault:
+        raise CannotStart(f"the log is not what was sealed: {fault}", AT_FAULT) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseFault(f"The database cannot be read: {error}") from None
+
+
+async def _connected(
+    url: str, work: Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[Result]]
+) -> Result:
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url, timeout=10)
+    try:
+        return await work(connection)
+    finally:
+        await connection.close()
+
+
+def _signer(settings: Settings) -> NoteSigner:
+    return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
+
+
+def _keys(texts: Sequence[str]) -> list[VerifierKey]:
+    try:
+        return [VerifierKey.parse(text.strip()) for text in texts]
+    except NoteFault as fault:
+        raise CannotStart(f"--key: {fault}") from None
+
+
+@contextmanager
+def _new(path: str) -> Iterator[BinaryIO]:
+    """A file that was not there before, and is not there afterwards unless it is whole. Raises ``CannotStart``."""
+    try:
+        with Path(path).open("xb") as opened:
+            yield opened
+    except FileExistsError:
+        raise CannotStart(f"{path} is there already") from None
+    except OSError as error:
+        raise CannotStart(f"{path} cannot be written: {error.strerror}") from None
+    except BaseException:
+        Path(path).unlink()
+        raise
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise CannotStart(f"{text} is no time: give one as 2026-05-03T12:00:00Z") from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at

@@ -1,0 +1,106 @@
+"""The commands of ``scopegate audit``."""
+
+import json
+from typing import Annotated
+
+import typer
+
+audit = typer.Typer(help="The sealed audit log, and whether it is what was sealed.", no_args_is_help=True)
+
+From = Annotated[int | None, typer.Option("--from", min=0, help="The first position.")]
+To = Annotated[int | None, typer.Option("--to", min=1, help="The position after the last one.")]
+
+
+@audit.command()
+def verify(
+    *,
+    first: From = None,
+    end: To = None,
+    since: Annotated[str | None, typer.Option(help="Only what was sealed of this time on.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only what was sealed of before this time.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="A checkpoint that was kept elsewhere; may be repeated.")
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="A key to check signatures with, of the log or a witness; may be repeated."),
+    ] = None,
+    export: Annotated[
+        str | None, typer.Option(help="Exported leaves, which are looked at without a database.")
+    ] = None,
+    proof: Annotated[str | None, typer.Option(help="The proof of a range or of an event, likewise.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Say it for programs.")] = False,
+) -> None:
+    """Look whether the log, or exported leaves of it, are what was sealed; exit code 1 if not.
+
+    Without options: the whole log, against the checkpoints in the database. Files need no settings and no database.
+    """
+    from app.cli.audit import AT_FAULT, Part, verify_database, verify_files
+    from app.cli.database import usable_database
+    from app.cli.errors import CannotStart
+    from app.settings import load_settings
+
+    part = Part(first, end, since, until)
+    if export is not None or proof is not None:
+        if part != Part():
+            raise CannotStart("files are looked at whole: leave the part out")
+        verdict = verify_files(export, proof, checkpoint or [], key or [])
+    else:
+        with usable_database(load_settings()) as settings:
+            verdict = verify_database(settings, part, checkpoint or [], key or [])
+    for line in [json.dumps(verdict.as_json(), indent=2)] if as_json else verdict.lines():
+        typer.echo(line)
+    if not verdict.is_well:
+        raise typer.Exit(AT_FAULT)
+
+
+@audit.command()
+def checkpoint() -> None:
+    """Print the newest checkpoint, to keep elsewhere."""
+    from app.cli.audit import newest_checkpoint
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        typer.echo(newest_checkpoint(settings), nl=False)
+
+
+@audit.command()
+def keys() -> None:
+    """Print the public keys that checkpoints are checked with, newest first."""
+    from app.cli.audit import verifier_keys
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        for key in verifier_keys(settings):
+            typer.echo(key)
+
+
+@audit.command()
+def export(
+    file: Annotated[
+        str, typer.Argument(help="The file to write; its proof goes beside it, into FILE.proof.")
+    ],
+    first: From = None,
+    end: To = None,
+) -> None:
+    """Write the leaves of the log, or of a part of it, to look at them elsewhere."""
+    from app.cli.audit import export as run
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        part, proof = run(settings, file, first, end)
+    typer.echo(f"{file}: {part}. Their proof is in {proof}.")
+
+
+@audit.command()
+def prove(event: Annotated[str, typer.Argument(help="The id of the event.")]) -> None:
+    """Print the proof that the log has an event, as JSON."""
+    from app.cli.audit import prove as run
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        typer.echo(run(settings, event))

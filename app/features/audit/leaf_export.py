@@ -1,0 +1,110 @@
+"""The leaves of the sealed log as they were sealed, in their order: what can be held against checkpoints elsewhere."""
+
+import asyncio
+
+from asyncpg import Connection, Record
+
+from app.domain.errors import Invalid
+from app.domain.merkle import leaf_hash
+from app.features.audit.leaves import leaf_of, read_stretch
+from app.features.audit.queries import Position
+from app.features.audit.tiles import (
+    BEGINNING,
+    LogFault,
+    Sealed,
+    SealedTree,
+    latest_checkpoint,
+    position_of,
+)
+
+_AT_ONCE = 2_048
+_HASHED_AT_ONCE = 256
+_BEFORE = """
+SELECT tree_size, epoch, last_xact, last_seq FROM audit_checkpoints
+WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1
+"""
+
+
+class LeafExport:
+    """Goes through the leaves ``first`` to ``end``, each held against the hash that was kept of it."""
+
+    def __init__(self, first: int, end: int, checkpoint: Sealed, before: Position) -> None:
+        """Of the log of a checkpoint. ``before`` is a place before the event at position ``first`` and after all that
+        come before that."""
+        self.first, self.end, self.checkpoint = first, end, checkpoint
+        self._position, self._place = first, before
+
+    async def next(self, connection: "Connection[Record]") -> list[bytes]:
+        """The next leaves; none when there are no more.
+
+        Raises ``LogFault`` where an event is missing or is not what was sealed: what is handed out is what was sealed.
+        """
+        count = min(_AT_ONCE, self.end - self._position)
+        if not count:
+            return []
+        stretch = await read_stretch(connection, self._place, count, self.checkpoint.place)
+        if not stretch.rows:
+            raise LogFault(f"the events from position {self._position} on are missing")
+        leaves = [leaf_of(row) for row in stretch.rows]
+        tree = SealedTree(connection, self.checkpoint.size, self.checkpoint.place)
+        hashes = await tree.leaf_hashes(self._position, self._position + len(leaves))
+        for start in range(0, len(leaves), _HASHED_AT_ONCE):
+            part = leaves[start : start + _HASHED_AT_ONCE]
+            if [leaf_hash(leaf) for leaf in part] != hashes[start : start + _HASHED_AT_ONCE]:
+                raise LogFault(
+                    f"at position {self._position + start} or soon after it is not what was sealed there"
+                )
+            await asyncio.sleep(0)
+        self._position += len(leaves)
+        self._place = stretch.end
+        return leaves
+
+
+async def leaves_between(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
+    """The export of what is sealed from one position up to, but without, another: from the first event that is there
+    without ``first``, up to the newest that is sealed without ``end``.
+
+    Raises ``Invalid`` for positions that are not sealed, or not there any more; ``LogFault``.
+    """
+    latest = await latest_checkpoint(connection)
+    size = 0 if latest is None else latest.size
+    to = size if end is None else end
+    if latest is None or not (first or 0) < to <= size:
+        raise _out_of_range(f"Give from and to within the {size} events that are sealed.")
+    found = await (_oldest(connection) if first is None else _seek(connection, latest, first))
+    if found is None:
+        raise _out_of_range("The event at that position is not there any more: its month was dropped.")
+    start, (epoch, xact, seq) = found
+    if start >= to:
+        raise _out_of_range(
+            f"The events before position {start} are not there any more: their months were dropped."
+        )
+    return LeafExport(start, to, latest, (epoch, xact, seq - 1))
+
+
+async def _oldest(connection: "Connection[Record]") -> tuple[int, Position] | None:
+    stretch = await read_stretch(connection, BEGINNING, 1)
+    found = await position_of(connection, stretch.end, leaf_of(stretch.rows[0])) if stretch.rows else None
+    return None if found is None else (found[0], stretch.end)
+
+
+async def _seek(
+    connection: "Connection[Record]", latest: Sealed, position: int
+) -> tuple[int, Position] | None:
+    row = await connection.fetchrow(_BEFORE, position)
+    before, after = (0, BEGINNING) if row is None else (row[0], (row[1], row[2], row[3]))
+    tree = SealedTree(connection, latest.size, latest.place)
+    (wanted,) = await tree.leaf_hashes(position, position + 1)
+    while before <= position:
+        stretch = await read_stretch(connection, after, _AT_ONCE, latest.place)
+        for row in stretch.rows:
+            if leaf_hash(leaf_of(row)) == wanted:
+                return position, (stretch.epoch, row["xact"], row["seq"])
+        if not stretch.rows:
+            return None
+        before, after = before + len(stretch.rows), stretch.end
+    return None
+
+
+def _out_of_range(detail: str) -> Invalid:
+    return Invalid.field("?from", "out_of_range", detail)
