@@ -10,10 +10,13 @@ from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.keys import ENCRYPTION, standing
 from app.cli.listening import listening_socket
+from app.features.audit.sealing import BEHIND_S, sealing_standing
+from app.features.audit.tiles import LogFault
 from app.kit.database import plain_url
 from app.kit.embedded_postgres import EmbeddedPostgresError
 from app.kit.horizon import HELD_BACK_S, HOLDER
 from app.kit.migrations import DatabaseFault
+from app.lifespan.sealing import trail_signer
 from app.settings import Settings
 
 
@@ -29,15 +32,13 @@ def _database(settings: Settings) -> bool:
     try:
         with usable_database(settings) as usable:
             _say(True, "database", f"{where}, {asyncio.run(_describe(usable))}")
-            return _keys(usable)
+            return all([_keys(usable), _trail(usable)])
     except (DatabaseFault, EmbeddedPostgresError, OSError, asyncpg.PostgresError) as error:
         return _say(False, "database", str(error))
 
 
 async def _describe(settings: Settings) -> str:
-    if settings.database_url is None:
-        raise ValueError("the settings must come from usable_database")
-    connection = await asyncpg.connect(plain_url(settings.database_url.get_secret_value()), timeout=5)
+    connection = await _connected(settings)
     try:
         number = await connection.fetchval("SHOW server_version")
         holder = await connection.fetchrow(HOLDER)
@@ -47,6 +48,12 @@ async def _describe(settings: Settings) -> str:
     # Invariants hold across the loss of the primary only when a standby has every commit.
     copies = f"synchronous standbys: {standbys}" if standbys else "no synchronous standby"
     return f"PostgreSQL {number}, schema serves this code, {copies}{_held_back(holder)}"
+
+
+async def _connected(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
+    if settings.database_url is None:
+        raise ValueError("the settings must come from usable_database")
+    return await asyncpg.connect(plain_url(settings.database_url.get_secret_value()), timeout=5)
 
 
 def _held_back(holder: asyncpg.Record | None) -> str:
@@ -67,6 +74,25 @@ def _keys(settings: Settings) -> bool:
             False, "keys", f"{rests}, which is not in {ENCRYPTION}: scopegate keys list says how much"
         )
     return _say(True, "keys", "every stored credential opens")
+
+
+def _trail(settings: Settings) -> bool:
+    try:
+        size, behind = asyncio.run(_sealed(settings))
+    except LogFault as fault:
+        return _say(
+            False, "trail", f"it cannot be sealed any more: {fault}; scopegate audit verify says where"
+        )
+    late = f"; the next has waited for {behind:.0f} s, and is sealed while a service runs"
+    return _say(True, "trail", f"{size} events are sealed{late if behind > BEHIND_S else ''}")
+
+
+async def _sealed(settings: Settings) -> tuple[int, float]:
+    connection = await _connected(settings)
+    try:
+        return await sealing_standing(connection, trail_signer(settings))
+    finally:
+        await connection.close()
 
 
 def _console() -> None:

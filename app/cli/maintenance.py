@@ -10,6 +10,7 @@ from app.features.access.clients import forget_clients
 from app.features.access.consuming import forget_quotas
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.arguments import forget_arguments
+from app.features.audit.retention import record_drop
 from app.features.audit.rollup import forget_hours
 from app.features.grants.uses import forget_uses
 from app.kit.idempotency import forget_answers
@@ -41,7 +42,7 @@ def maintain(settings: Settings) -> Maintained:
 
 async def _maintain(owner_url: str, settings: Settings) -> Maintained:
     now, keep = datetime.now(UTC), settings.audit_retention
-    done = await maintain_partitions(owner_url, keep=keep, now=now)
+    done = await maintain_partitions(owner_url, keep=keep, now=now, record_drop=record_drop)
     await forget_answers(owner_url)
     await forget_arguments(owner_url, keep=settings.arguments_retention, now=now)
     await forget_quotas(owner_url, now=now)

@@ -5,46 +5,74 @@ and dropped by ``DETACH CONCURRENTLY`` and ``DROP``, none of which waits behind 
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import TypeAlias
 
 import asyncpg
 
 from app.kit.database import plain_url
 
-PARENTS = ("audit_events", "audit_arguments")
+TRAIL = "audit_events"
+PARENTS = (TRAIL, "audit_arguments")
 MONTHS_AHEAD = 3
+RecordDrop: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]", str], Awaitable[str | None]]
+"""Records in the trail that a month of it is about to be dropped, or answers why it must be kept."""
 
 _NAME = re.compile(r"(?P<parent>[a-z_]+)_y(?P<year>\d{4})m(?P<month>\d{2})")
+_NO_TRUNCATE = (
+    "CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON {} "
+    "FOR EACH STATEMENT EXECUTE FUNCTION scopegate_refuse_change()"
+)
 # One maintainer at a time: two would make the same month.
 _LOCK = 0x5C09E0A17
 
 
 @dataclass(frozen=True, slots=True)
 class Maintained:
-    """The names of the partitions that were made and dropped."""
+    """The names of the partitions that were made and dropped, and of those that were not dropped, with the reasons."""
 
     made: tuple[str, ...]
     dropped: tuple[str, ...]
+    kept: tuple[tuple[str, str], ...]
 
 
-async def maintain_partitions(owner_url: str, *, keep: timedelta, now: datetime) -> Maintained:
+async def maintain_partitions(
+    owner_url: str, *, keep: timedelta, now: datetime, record_drop: RecordDrop | None = None
+) -> Maintained:
     """Make this month's partitions and ``MONTHS_AHEAD`` more, drop those that ended before ``now - keep``.
+
+    Without ``record_drop``, no month of the trail is dropped.
 
     Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
     """
     connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    made: list[str] = []
+    dropped: list[str] = []
+    kept: list[tuple[str, str]] = []
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        made: list[str] = []
-        dropped: list[str] = []
         for parent in PARENTS:
             made += await _make_ahead(connection, parent, now)
-            dropped += await _drop_old(connection, parent, now - keep)
-        return Maintained(tuple(made), tuple(dropped))
+        for parent in PARENTS:
+            for name, pending in await _old(connection, parent, now - keep):
+                # One that an interrupted run has begun to detach is on record.
+                if parent == TRAIL and not pending:
+                    reason = await (record_drop or _keep)(connection, name)
+                    if reason is not None:
+                        kept.append((name, reason))
+                        continue
+                await _drop(connection, parent, name, pending=pending)
+                dropped.append(name)
     finally:
         # Ends the session, and the lock with it.
         await connection.close()
+    return Maintained(tuple(made), tuple(dropped), tuple(kept))
+
+
+async def _keep(_connection: asyncpg.Connection, _name: str) -> str:
+    return "nobody records that it is dropped"
 
 
 async def _make_ahead(connection: asyncpg.Connection, parent: str, now: datetime) -> list[str]:
@@ -63,32 +91,37 @@ async def _make_ahead(connection: asyncpg.Connection, parent: str, now: datetime
                     f"ALTER TABLE {parent} ATTACH PARTITION {name} "
                     f"FOR VALUES FROM ('{start} 00:00:00+00') TO ('{end} 00:00:00+00')"
                 )
+                if parent == TRAIL:
+                    # The one of the whole trail does not fire for a month of it.
+                    await connection.execute(_NO_TRUNCATE.format(name))
             made.append(name)
         start = end
     return made
 
 
-async def _drop_old(connection: asyncpg.Connection, parent: str, oldest: datetime) -> list[str]:
-    dropped = []
+async def _old(connection: asyncpg.Connection, parent: str, oldest: datetime) -> list[tuple[str, bool]]:
+    """The partitions that ended by then, oldest first, and whether the detaching of one is half done."""
     partitions = await connection.fetch(
         "SELECT c.relname AS name, i.inhdetachpending AS pending FROM pg_inherits AS i "
         "JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = $1::regclass ORDER BY c.relname",
         parent,
     )
+    found = []
     for partition in partitions:
         name = str(partition["name"])
         match = _NAME.fullmatch(name)
         if match is None or match["parent"] != parent:
             continue
         end = _next_month(date(int(match["year"]), int(match["month"]), 1))
-        if datetime(end.year, end.month, end.day, tzinfo=UTC) > oldest:
-            continue
-        # An earlier run that was interrupted has left the detaching half done.
-        how = "FINALIZE" if partition["pending"] else "CONCURRENTLY"
-        await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} {how}")
-        await connection.execute(f"DROP TABLE {name}")
-        dropped.append(name)
-    return dropped
+        if datetime(end.year, end.month, end.day, tzinfo=UTC) <= oldest:
+            found.append((name, bool(partition["pending"])))
+    return found
+
+
+async def _drop(connection: asyncpg.Connection, parent: str, name: str, *, pending: bool) -> None:
+    how = "FINALIZE" if pending else "CONCURRENTLY"
+    await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} {how}")
+    await connection.execute(f"DROP TABLE {name}")
 
 
 def _next_month(start: date) -> date:

@@ -29,6 +29,7 @@ from app.lifespan.commands import Reach
 from app.lifespan.database import database_url
 from app.lifespan.gateway import serving_gateway
 from app.lifespan.pages import pages
+from app.lifespan.sealing import sealing_trail
 from app.lifespan.sign_in import ProviderWatch, authenticators, local_administrator, provider_keys
 from app.lifespan.signals import receiving_signals
 from app.settings import Settings
@@ -47,6 +48,7 @@ def make_lifespan(settings: Settings) -> Lifespan:
             runtime, app.state.signals = receiving_signals(runtime, stack)
             app.state.transmitters = app.state.signals.transmitters
             app.state.gateway, app.state.access = await serving_gateway(settings, runtime, stack, reach)
+            runtime = sealing_trail(settings, runtime, stack)
             app.state.runtime = _warning_of(app.state.access.policies, runtime)
             app.state.connection_checks = ConnectionChecks(settings.workers)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)

@@ -1,9 +1,10 @@
-"""A way to PostgreSQL that can be disturbed: a socket of PostgreSQL's own name that forwards to the real one."""
+"""A way to PostgreSQL, or to anything else, that can be disturbed."""
 
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
 _SOCKET = ".s.PGSQL.5432"
 _PORT = 5432
+Passes = Callable[[bytes], Awaitable[bool]]
 
 
 class Fault(StrEnum):
@@ -26,16 +28,10 @@ class Fault(StrEnum):
     """Connections are cut, and nobody listens."""
 
 
-class DatabaseProxy:
-    """``url`` leads through the proxy."""
+class Proxy(ABC):
+    """Forwards connections and can be told to disturb them. Which to where, its kinds say."""
 
-    def __init__(self, real_url: str, place: Path) -> None:
-        parts = urlsplit(real_url)
-        self._parts = parts
-        self._path = place / _SOCKET
-        user_part = parts.netloc.rpartition("@")[0]
-        query = f"host={quote(str(place))}"
-        self.url = urlunsplit(parts._replace(netloc=f"{user_part}@", query=query))
+    def __init__(self) -> None:
         self._fault: Fault | None = None
         self._clear = asyncio.Event()
         self._clear.set()
@@ -43,17 +39,23 @@ class DatabaseProxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
+    @abstractmethod
+    async def _listening(self) -> asyncio.Server:
+        """A server that hands connections to ``_serve``, at the same address each time."""
+
+    @abstractmethod
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the other end. Raises ``OSError``."""
+
     async def listen(self) -> None:
         """Begin to take connections."""
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
-        self._path.chmod(0o777)
+        self._server = await self._listening()
 
     async def close(self) -> None:
         """Stop listening and cut everything."""
         if self._server is not None:
             self._server.close()
             self._server = None
-        self._path.unlink(missing_ok=True)
         self._clear.set()
         self._cut()
         await asyncio.gather(*self._serving)
@@ -79,12 +81,6 @@ class DatabaseProxy:
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        hosts = parse_qs(self._parts.query).get("host")
-        if hosts is not None:
-            return await asyncio.open_unix_connection(Path(hosts[0]) / _SOCKET)
-        return await asyncio.open_connection(self._parts.hostname, self._parts.port or _PORT)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._fault is Fault.RESET:
             writer.transport.abort()
@@ -103,10 +99,23 @@ class DatabaseProxy:
             self._writers.discard(writer)
         both = {writer, their_writer}
         self._writers |= both
-        await asyncio.gather(self._pump(reader, their_writer), self._pump(their_reader, writer))
+        await self._forward(reader, writer, their_reader, their_writer)
         self._writers -= both
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        their_reader: asyncio.StreamReader,
+        their_writer: asyncio.StreamWriter,
+    ) -> None:
+        """Carry bytes both ways until one side is gone."""
+        await asyncio.gather(self._pump(reader, their_writer), self._pump(their_reader, writer))
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: Passes | None = None
+    ) -> None:
+        """Carry bytes one way until a side is gone; only what ``passes``, if that is asked."""
         swallowing = False
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
@@ -114,10 +123,43 @@ class DatabaseProxy:
                 if swallowing:
                     continue
                 await self._clear.wait()
+                if passes is not None and not await passes(data):
+                    continue
                 writer.write(data)
                 await writer.drain()
         # One side is gone, so the other goes too.
         writer.transport.abort()
+
+
+class DatabaseProxy(Proxy):
+    """A socket of PostgreSQL's own name, in ``place``. ``url`` leads through the proxy."""
+
+    def __init__(self, real_url: str, place: Path) -> None:
+        super().__init__()
+        parts = urlsplit(real_url)
+        self._parts = parts
+        self._path = place / _SOCKET
+        user_part = parts.netloc.rpartition("@")[0]
+        query = f"host={quote(str(place))}"
+        self.url = urlunsplit(parts._replace(netloc=f"{user_part}@", query=query))
+
+    async def _listening(self) -> asyncio.Server:
+        # What an earlier server of ours left behind is nobody's.
+        self._path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._serve, self._path)
+        self._path.chmod(0o777)
+        return server
+
+    async def close(self) -> None:
+        """Stop listening and cut everything."""
+        await super().close()
+        self._path.unlink(missing_ok=True)
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        hosts = parse_qs(self._parts.query).get("host")
+        if hosts is not None:
+            return await asyncio.open_unix_connection(Path(hosts[0]) / _SOCKET)
+        return await asyncio.open_connection(self._parts.hostname, self._parts.port or _PORT)
 
 
 @asynccontextmanager

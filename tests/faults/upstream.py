@@ -9,10 +9,10 @@ from time import monotonic
 from typing import Any, cast
 
 ECHO, SLOW = "echo", "slow"
-_HEAD_END = b"\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 _DEADLINE_S = 30.0
-_PIECE = b"%x\r\n%b\r\n"
-_STREAM_HEAD = (
+PIECE = b"%x\r\n%b\r\n"
+STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-store\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
@@ -87,9 +87,9 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        while _HEAD_END in self._buffer:
-            head, _, rest = self._buffer.partition(_HEAD_END)
-            length = _content_length(head)
+        while HEAD_END in self._buffer:
+            head, _, rest = self._buffer.partition(HEAD_END)
+            length = content_length(head)
             if len(rest) < length:
                 return
             self._buffer = rest[length:]
@@ -122,10 +122,10 @@ class _Connection(asyncio.Protocol):
         params = {"progressToken": meta["progressToken"], "progress": 0, "total": 1}
         message = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
         event = b"event: message\r\ndata: " + json.dumps(message).encode() + b"\r\n\r\n"
-        self.transport.write(_STREAM_HEAD + _PIECE % (len(event), event))
+        self.transport.write(STREAM_HEAD + PIECE % (len(event), event))
 
 
-def _content_length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
     for line in head.lower().split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name == b"content-length":

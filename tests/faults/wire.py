@@ -81,7 +81,7 @@ class Connection:
 
     async def chunk(self) -> bytes:
         """The next piece of a chunked body; empty at its end."""
-        size = int(await self._reader.readline() or b"x", 16)
+        size = int(await self._reader.readuntil(b"\n"), 16)
         piece = await self._reader.readexactly(size + 2)
         return piece[:-2]
 

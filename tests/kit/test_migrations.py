@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -127,33 +126,3 @@ async def test_an_unreachable_database_is_one_line() -> None:
         await check_compatible("postgresql://nobody:secret@127.0.0.1:1/nothing")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
-
-
-async def test_the_serving_role_may_append_to_the_log_and_not_change_it(database_url: str) -> None:
-    role = f"serving_{uuid4().hex}"
-    owner = await asyncpg.connect(plain_url(database_url))
-    await owner.execute(f'CREATE ROLE "{role}" LOGIN')
-    try:
-        await upgrade(database_url, serving_role=role)
-        partition = await owner.fetchval(
-            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'audit_events'::regclass LIMIT 1"
-        )
-        await owner.execute(f'SET ROLE "{role}"')
-        await owner.execute(
-            "INSERT INTO audit_events (id, action, actor_type) VALUES (gen_random_uuid(), 'x', 'system')"
-        )
-        for statement in (
-            "UPDATE audit_events SET action = 'y'",
-            "DELETE FROM audit_events",
-            "DELETE FROM audit_checkpoints",
-            "TRUNCATE audit_events",
-            "CREATE TABLE mine (id int)",
-            f"DELETE FROM {partition}",
-        ):
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await owner.execute(statement)
-    finally:
-        await owner.execute("RESET ROLE")
-        await owner.execute(f'DROP OWNED BY "{role}"')
-        await owner.execute(f'DROP ROLE "{role}"')
-        await owner.close()

@@ -54,12 +54,54 @@ async def test_a_month_made_ahead_takes_events_and_refuses_their_change(database
 
 
 async def test_only_months_that_ended_before_the_retention_are_dropped(database_url: str) -> None:
-    before = await partitions(database_url)
-    first = min(name for name in before if name.startswith("audit_events_"))
-    start = datetime.strptime(first, "audit_events_y%Ym%m").replace(tzinfo=UTC)
-    end = (start + timedelta(days=32)).replace(day=1)
-    kept = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP - timedelta(seconds=1))
+    asked: list[str] = []
+
+    async def record(_connection: object, partition: str) -> None:
+        asked.append(partition)
+
+    first, end = await first_month(database_url)
+    kept = await maintain_partitions(
+        database_url, keep=KEEP, now=end + KEEP - timedelta(seconds=1), record_drop=record
+    )
     assert kept.dropped == ()
-    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP)
-    assert set(done.dropped) == {f"{parent}_y{start:%Y}m{start:%m}" for parent in PARENTS}
+    assert asked == []
+    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record)
+    assert set(done.dropped) == {first.replace("audit_events", parent) for parent in PARENTS}
     assert not set(done.dropped) & await partitions(database_url)
+    assert asked == [first]
+
+
+async def test_a_month_of_the_trail_stays_when_its_end_is_not_recorded(database_url: str) -> None:
+    async def refuse(_connection: object, _partition: str) -> str:
+        return "not sealed"
+
+    first, end = await first_month(database_url)
+    for reason, record in (("not sealed", refuse), ("nobody records that it is dropped", None)):
+        done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record)
+        assert done.kept == ((first, reason),)
+        assert first in await partitions(database_url)
+
+
+async def test_a_drop_that_was_interrupted_is_finished_and_not_recorded_twice(database_url: str) -> None:
+    first, end = await first_month(database_url)
+    reader, maintainer = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    transaction = reader.transaction()
+    await transaction.start()
+    await reader.execute("SELECT FROM audit_events")
+    await maintainer.execute("SET statement_timeout = 100")
+    # Waits for the reader, and is broken off.
+    with pytest.raises(asyncpg.QueryCanceledError):
+        await maintainer.execute(f"ALTER TABLE audit_events DETACH PARTITION {first} CONCURRENTLY")
+    await transaction.rollback()
+    await reader.close()
+    await maintainer.close()
+    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP)
+    assert first in done.dropped
+    assert done.kept == ()
+
+
+async def first_month(url: str) -> tuple[str, datetime]:
+    """The oldest month of the trail, and when it ends."""
+    first = min(name for name in await partitions(url) if name.startswith("audit_events_"))
+    start = datetime.strptime(first, "audit_events_y%Ym%m").replace(tzinfo=UTC)
+    return first, (start + timedelta(days=32)).replace(day=1)

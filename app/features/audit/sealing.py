@@ -33,7 +33,7 @@ MOST_LEAVES = 4_096
 BEHIND_S = 30.0
 """Seconds that an event may wait before that is worth a warning."""
 CHECK_AGAIN_S = 60.0
-_AT_ONCE = 512
+_AT_ONCE = 256
 # The session that has the lock, and the transaction that writes.
 _LOCK, _WRITING = 0x5C09E5EA1, 0x5C09E5EA2
 _OPENING_S, _ROUND_S = 60.0, 10.0
@@ -98,6 +98,11 @@ class SealedLog:
             )
         return cls(connection, signer, edge, last.place)
 
+    @property
+    def size(self) -> int:
+        """How many events are sealed."""
+        return self._edge.size
+
     async def behind(self) -> float:
         """Seconds for which the next event waits that could be sealed."""
         return await waiting(self._connection, self._place)
@@ -138,6 +143,8 @@ class SealedLog:
                 raise LogFault(
                     f"somebody has put tiles or checkpoints beyond the {before} events sealed"
                 ) from None
+            # failpoint: before_checkpoint
+        # failpoint: after_checkpoint
 
 
 def check_signed(sealed: Sealed, signer: NoteSigner) -> None:
@@ -159,6 +166,15 @@ async def waiting(connection: "Connection[Record]", sealed: Position) -> float:
         return 0.0
     age: float | None = await connection.fetchval(_AGE, *stretch.end)
     return max(0.0, age or 0.0)
+
+
+async def sealing_standing(connection: "Connection[Record]", signer: NoteSigner) -> tuple[int, float]:
+    """How many events are sealed, and for how many seconds the next waits that could be.
+
+    Raises ``LogFault`` where sealing could not go on.
+    """
+    log = await SealedLog.open(connection, signer)
+    return log.size, await log.behind()
 
 
 class Sealing:

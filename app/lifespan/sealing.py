@@ -1,0 +1,28 @@
+"""The worker's share of sealing the audit trail, on a session of the database itself."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from app.features.audit.sealing import Sealing
+from app.kit.ids import new_id
+from app.kit.notes import NoteSigner, log_name
+from app.kit.runtime import Runtime
+from app.lifespan.background import cancelled
+from app.lifespan.database import Connector, direct_url
+from app.settings import Settings
+
+
+def trail_signer(settings: Settings) -> NoteSigner:
+    """Signs checkpoints as the log of this installation."""
+    return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
+
+
+def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack) -> Runtime:
+    """Seal until ``stack`` is closed; the runtime, with what stands in the way among its warnings."""
+    connect = Connector(direct_url(settings), new_id()).named("sealing")
+    sealing = Sealing(connect, runtime.sessions, trail_signer(settings))
+    task = asyncio.create_task(sealing.run(), name="sealing of the trail")
+    stack.push_async_callback(cancelled, task)
+    others = runtime.warnings
+    return replace(runtime, warnings=lambda: [*others(), *sealing.warnings()])

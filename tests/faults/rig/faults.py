@@ -1,0 +1,317 @@
+"""The faults: each strikes so many times while everybody calls, and waits until service has resumed."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import asyncpg
+
+from tests.faults.database_proxy import Fault
+from tests.faults.harness import fetch
+from tests.faults.rig.compiled_in import failpoints
+from tests.faults.rig.processes import RigGateway
+from tests.faults.rig.proxies import THROTTLED_S, DatabaseWay, UpstreamWay
+from tests.faults.rig.revoking import revoke
+from tests.faults.rig.site import Site
+
+Strike = Callable[[Site, int], Awaitable[None]]
+_FAILPOINT_WITHIN_S = 12.0
+_DATABASE_AWAY_S = 4.0
+_LONG_S = 14.0
+_BETWEEN_S = 1.0
+_SLOT = "rig"
+
+
+async def calm(here: Site, seconds: int) -> None:
+    """Nothing at all: load for so many seconds."""
+    await asyncio.sleep(seconds)
+
+
+async def gateway_kills(here: Site, times: int) -> None:
+    """SIGKILL at any instant; two of three at once while there are three."""
+    await _lives(here, [""] * times, "gateway-kill")
+
+
+async def failpoint_kills(here: Site, times: int) -> None:
+    """A gateway kills itself at a named point of the code; all points in turn."""
+    names = sorted(failpoints())
+    if not names:
+        here.notes.append("failpoint-kill: skipped, the code names no points")
+        return
+    await _lives(here, [names[number % len(names)] for number in range(times)], "failpoint-kill")
+
+
+def at_failpoint(name: str) -> Strike:
+    """Kills at one point of the code."""
+
+    async def strike(here: Site, times: int) -> None:
+        await _lives(here, [name] * times, "failpoint-kill")
+
+    return strike
+
+
+async def _lives(here: Site, deaths: Sequence[str], how: str) -> None:
+    waiting = iter(deaths)
+    # One goes on serving: whoever revokes needs somebody to ask, and whoever calls somebody to be admitted by.
+    victims = here.gateways[:-1] or here.gateways
+
+    async def kill_again_and_again(gateway: RigGateway) -> None:
+        for failpoint in waiting:
+            await _one_life(here, gateway, failpoint, how)
+            await gateway.rise()
+
+    await asyncio.gather(*(kill_again_and_again(victim) for victim in victims))
+    # Each has its turn: the victims of the next time are others.
+    here.gateways[:] = here.gateways[-1:] + here.gateways[:-1]
+
+
+async def _one_life(here: Site, gateway: RigGateway, failpoint: str, how: str) -> None:
+    if not failpoint:
+        await here.answered(gateway.port, here.random.randrange(1, 60), within_s=3)
+        await here.kill(gateway, how)
+        return
+    # A life of its own: the point is compiled in as the process starts.
+    gateway.kill()
+    here.fallen(gateway, "gateway-kill")
+    await gateway.rise(f"{failpoint}=kill:{here.random.randrange(1, 30)}")
+    if await gateway.gone(_FAILPOINT_WITHIN_S):
+        here.fallen(gateway, how)
+        here.struck[f"at {failpoint}"] += 1
+    else:
+        here.notes.append(f"{how}: nothing came to {failpoint} within {_FAILPOINT_WITHIN_S:.0f} s")
+        await here.kill(gateway, "gateway-kill")
+
+
+async def gateway_stops(here: Site, times: int) -> None:
+    """SIGSTOP while others revoke, and SIGCONT: what came to it meanwhile began after the answer."""
+    for _ in range(times):
+        gateway = here.random.choice(here.office.serving())
+        await revoke(here, during=_frozen(here, gateway), lasting_s=_BETWEEN_S * 2)
+        await here.resumed()
+
+
+@asynccontextmanager
+async def _frozen(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
+    with here.trouble("gateway-stop", frozen=True, blind=True, gateways=[gateway]), gateway.away():
+        gateway.freeze()
+        try:
+            yield
+        finally:
+            gateway.thaw()
+
+
+async def gateways_cut_off(here: Site, times: int) -> None:
+    """One gateway cannot reach the database while others revoke: it ends what it has in flight."""
+    for _ in range(times):
+        gateway = here.random.choice(here.office.serving())
+        await revoke(here, during=_cut_off(here, gateway), lasting_s=_LONG_S)
+        await here.resumed()
+
+
+@asynccontextmanager
+async def _cut_off(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
+    way = here.ways[gateway.port]
+    await way.begin(Fault.BLACKHOLE)
+    with here.trouble("gateway-cut-off", calls="refused", blind=True, gateways=[gateway]), gateway.away():
+        yield
+    await way.end()
+
+
+async def database_kills(here: Site, times: int) -> None:
+    """SIGKILL of PostgreSQL, all of its processes, and a start at once."""
+    for _ in range(times):
+        await asyncio.sleep(here.random.uniform(0.2, _BETWEEN_S))
+        with here.trouble("database-kill", calls="mixed", blind=True):
+            await asyncio.to_thread(here.cluster.kill)
+            await asyncio.to_thread(here.cluster.bring_up)
+        await here.resumed()
+
+
+async def database_restarts(here: Site, times: int) -> None:
+    """An orderly restart, which ends every session."""
+    for _ in range(times):
+        with here.trouble("database-restart", calls="mixed", blind=True):
+            await asyncio.to_thread(here.cluster.restart)
+        await here.resumed()
+        await asyncio.sleep(_BETWEEN_S)
+
+
+async def database_stops(here: Site, times: int) -> None:
+    """SIGSTOP of PostgreSQL: connections stay, and nobody answers."""
+    for _ in range(times):
+        await asyncio.to_thread(here.cluster.freeze)
+        with here.trouble("database-stop", calls="refused", blind=True):
+            await asyncio.sleep(_DATABASE_AWAY_S)
+        await asyncio.to_thread(here.cluster.thaw)
+        await here.resumed()
+
+
+def database_way(fault: Fault) -> Strike:
+    """What is wrong with all ways to the database."""
+
+    async def strike(here: Site, times: int) -> None:
+        for _ in range(times):
+            for way in here.ways.values():
+                await way.begin(fault)
+            with here.trouble(f"database-{fault}", calls="refused", blind=True):
+                await asyncio.sleep(_DATABASE_AWAY_S)
+            for way in here.ways.values():
+                await way.end()
+            await here.resumed()
+
+    return strike
+
+
+async def database_throttled(here: Site, times: int) -> None:
+    """Every piece of the ways to the database takes its time."""
+    for _ in range(times):
+        with here.trouble("database-throttle", calls="mixed"), _delayed([*here.ways.values()]):
+            await asyncio.sleep(_DATABASE_AWAY_S)
+        await here.resumed()
+
+
+async def database_swallows(here: Site, times: int) -> None:
+    """The answers to commits are lost."""
+    ways = here.ways.values()
+    for _ in range(times):
+        before = sum(way.swallowed for way in ways)
+        with here.trouble("database-swallow", calls="mixed", blind=True):
+            for way in ways:
+                way.swallowing = True
+            revoking = asyncio.create_task(revoke(here))
+            await asyncio.sleep(_DATABASE_AWAY_S)
+            for way in ways:
+                way.swallowing = False
+        await revoking
+        here.struck["answers to COMMIT lost"] += sum(way.swallowed for way in ways) - before
+        await here.resumed()
+
+
+@contextmanager
+def _delayed(ways: Sequence[DatabaseWay | UpstreamWay]) -> Iterator[None]:
+    for way in ways:
+        way.delay_s = THROTTLED_S
+    try:
+        yield
+    finally:
+        for way in ways:
+            way.delay_s = 0.0
+
+
+async def database_read_only(here: Site, times: int) -> None:
+    """Every new transaction is read-only, as on a standby."""
+    for _ in range(times):
+        await _say(here, "ALTER SYSTEM SET default_transaction_read_only = on")
+        # Sessions hear of it one by one, between two statements.
+        with here.trouble("database-read-only", calls="mixed", blind=True):
+            await asyncio.sleep(_BETWEEN_S)
+        with here.trouble("database-read-only", calls="refused", blind=True):
+            await asyncio.sleep(_DATABASE_AWAY_S)
+        await _say(here, "ALTER SYSTEM RESET default_transaction_read_only")
+        await here.resumed()
+
+
+async def _say(here: Site, statement: str) -> None:
+    settings = {"default_transaction_read_only": "off"}
+    connection = await asyncpg.connect(here.cluster.url, server_settings=settings)
+    try:
+        await connection.execute(statement)
+        await connection.execute("SELECT pg_reload_conf()")
+    finally:
+        await connection.close()
+
+
+def disk_full(*, wal: bool) -> Strike:
+    """No room for the data, or for the log."""
+    kind = "wal-disk-full" if wal else "data-disk-full"
+
+    async def strike(here: Site, times: int) -> None:
+        if here.cluster.why_not_full:
+            here.notes.append(f"{kind}: SKIPPED, {here.cluster.why_not_full}")
+            return
+        for _ in range(times):
+            if wal:
+                # What nobody has fetched yet is kept, so that new segments need room of their own.
+                await _say(here, f"SELECT pg_create_physical_replication_slot('{_SLOT}', true)")
+            with here.trouble(kind, calls="mixed", blind=True):
+                with here.cluster.full(wal=wal):
+                    await _for_a_while(here, wal=wal)
+                # Without room for its log it stops for good; whoever makes room starts it again.
+                await asyncio.to_thread(here.cluster.bring_up)
+            await here.resumed()
+            if wal:
+                await _say(here, f"SELECT pg_drop_replication_slot('{_SLOT}')")
+
+    return strike
+
+
+async def _for_a_while(here: Site, *, wal: bool) -> None:
+    ends = time.monotonic() + 2 * _DATABASE_AWAY_S
+    while time.monotonic() < ends:
+        if wal:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await fetch(here.cluster.url, "SELECT pg_switch_wal()")
+        await asyncio.sleep(0.1)
+
+
+def upstream_way(fault: Fault) -> Strike:
+    """What is wrong with the way to the upstream."""
+
+    async def strike(here: Site, times: int) -> None:
+        for _ in range(times):
+            with here.trouble(f"upstream-{fault}"):
+                await here.upstream_way.begin(fault)
+                await asyncio.sleep(_DATABASE_AWAY_S)
+                await here.upstream_way.end()
+            await here.resumed()
+
+    return strike
+
+
+async def upstream_throttled(here: Site, times: int) -> None:
+    """Every piece of the way to the upstream takes its time."""
+    for _ in range(times):
+        with here.trouble("upstream-throttle"), _delayed([here.upstream_way]):
+            await asyncio.sleep(_DATABASE_AWAY_S)
+        await here.resumed()
+
+
+async def revocations(here: Site, times: int) -> None:
+    """Revoke by all paths in turn, two at a time."""
+    waiting = iter(range(times))
+
+    async def go_on() -> None:
+        for _ in waiting:
+            await revoke(here)
+            here.struck["revocation"] += 1
+
+    await asyncio.gather(go_on(), go_on())
+
+
+KINDS: dict[str, Strike] = {
+    "calm": calm,
+    "revocation": revocations,
+    "gateway-kill": gateway_kills,
+    "failpoint-kill": failpoint_kills,
+    "database-kill": database_kills,
+    "gateway-stop": gateway_stops,
+    "gateway-cut-off": gateways_cut_off,
+    "database-stop": database_stops,
+    "database-restart": database_restarts,
+    **{f"database-{fault}": database_way(fault) for fault in Fault},
+    "database-throttle": database_throttled,
+    "database-swallow": database_swallows,
+    "database-read-only": database_read_only,
+    "data-disk-full": disk_full(wal=False),
+    "wal-disk-full": disk_full(wal=True),
+    **{f"upstream-{fault}": upstream_way(fault) for fault in Fault},
+    "upstream-throttle": upstream_throttled,
+}
+"""By name. The first three are no faults of anybody's, or the ones that most is asked of."""
+
+
+def strike_of(kind: str) -> Strike:
+    """The fault of a name; ``failpoint-kill:NAME`` is of one place. Raises ``KeyError``."""
+    name, _, failpoint = kind.partition(":")
+    return at_failpoint(failpoint) if name == "failpoint-kill" and failpoint else KINDS[kind]

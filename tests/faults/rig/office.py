@@ -1,0 +1,120 @@
+"""The administrator of the rig: asks any gateway that serves, until it is answered, and writes every request down."""
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+
+from tests.faults.rig.history import Request, Writer
+from tests.faults.rig.processes import RigGateway
+
+Json = dict[str, Any]
+_REQUEST_S = 6.0
+_INSISTS_S = 90.0
+_AGAIN_S = 0.05
+# What may be true after an attempt whose answer was lost had done what it should.
+DONE_BEFORE = frozenset({404, 409, 412})
+
+
+class Stuck(AssertionError):
+    """Something that has to come did not: the run cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer at last."""
+
+    answer: httpx2.Response
+    port: int
+    asked: float
+    """When the last attempt, the one that was answered, began."""
+    first: float
+    """When the first one did."""
+    answered: float
+    repeats: int
+
+    @property
+    def body(self) -> Json:
+        """Its JSON object."""
+        found: Json = self.answer.json()
+        return found
+
+
+class Office:
+    """Requests through whichever gateway serves."""
+
+    def __init__(self, gateways: Sequence[RigGateway], writer: Writer, random: Random, bearer: str) -> None:
+        self._gateways = gateways
+        self._writer = writer
+        self._random = random
+        self._headers = {"Authorization": f"Bearer {bearer}"}
+        limits = httpx2.Limits(max_connections=200, max_keepalive_connections=20)
+        self._client = httpx2.AsyncClient(timeout=_REQUEST_S, limits=limits)
+
+    async def close(self) -> None:
+        """Let go of its connections."""
+        await self._client.aclose()
+
+    def serving(self) -> list[RigGateway]:
+        """The gateways that serve now."""
+        return [gateway for gateway in self._gateways if gateway.serves]
+
+    async def once(
+        self, gateway: RigGateway, method: str, path: str, *, headers: Json | None = None, **options: Any
+    ) -> httpx2.Response | None:
+        """One attempt at one gateway; ``None`` when no answer came."""
+        started = time.monotonic()
+        answer: httpx2.Response | None = None
+        try:
+            answer = await self._client.request(
+                method, gateway.url + path, headers={**self._headers, **(headers or {})}, **options
+            )
+        except httpx2.TransportError:
+            answer = None
+        self._writer.write(
+            Request(
+                method, path, gateway.port, started, time.monotonic(),
+                None if answer is None else answer.status_code,
+                answer is not None and "retry-after" in answer.headers,
+            )
+        )  # fmt: skip
+        return answer
+
+    async def insist(
+        self,
+        method: str,
+        path: str,
+        *,
+        also: Collection[int] = (),
+        headers: Json | None = None,
+        **options: Any,
+    ) -> Answered:
+        """Ask until the answer is a 2xx, or one of ``also`` once an attempt may have worked unheard.
+
+        Raises ``Stuck`` when that takes too long, or when the answer is another one.
+        """
+        first, repeats, unheard = time.monotonic(), 0, False
+        while time.monotonic() - first < _INSISTS_S:
+            serving = self.serving()
+            if serving:
+                gateway = self._random.choice(serving)
+                asked = time.monotonic()
+                answer = await self.once(gateway, method, path, headers=headers, **options)
+                if answer is not None and (answer.is_success or (unheard and answer.status_code in also)):
+                    return Answered(answer, gateway.port, asked, first, time.monotonic(), repeats)
+                if answer is not None and answer.status_code < 500:
+                    raise Stuck(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+                unheard = True
+                repeats += 1
+            await asyncio.sleep(_AGAIN_S)
+        raise Stuck(f"{method} {path} was not answered for {_INSISTS_S:.0f} s")
+
+    async def made(self, plural: str, **body: Any) -> Json:
+        """Create an object, once, however often it has to be asked for."""
+        key = {"Idempotency-Key": uuid4().hex}
+        return (await self.insist("POST", f"/api/v1/{plural}", json=body, headers=key)).body

@@ -1,0 +1,116 @@
+"""The gateways of the rig and its upstream: processes that it may kill and freeze."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import app
+from tests.faults.harness import SERVE, Gateway
+from tests.faults.rig.nursery import Nursery
+
+_ROOT = Path(app.__file__).parent.parent
+_UP_WITHIN_S = 20.0
+
+
+class RigGateway(Gateway):
+    """A gateway with one worker that may die of itself, at a place in the code or through a mutant of it."""
+
+    def __init__(self, database_url: str, place: Path, nursery: Nursery) -> None:
+        settings = {
+            "SCOPEGATE_LIMIT_REQUESTS": "0",
+            "SCOPEGATE_SYNC_INTERVAL": "PT0S",
+            # Many callers hold a stream of the same token open.
+            "SCOPEGATE_LIMIT_STREAMS": "0",
+            "SCOPEGATE_LIMIT_STREAMS_PER_IDENTITY": "0",
+            "SCOPEGATE_LIMIT_FAILED_SIGN_INS": "0",
+        }
+        super().__init__(database_url, place, SERVE, **settings)
+        self._nursery = nursery
+        self.up_at: float | None = None
+        """Since when it serves; ``None`` while it does not."""
+
+    @property
+    def log(self) -> Path:
+        """What it has written, in all of its lives."""
+        return self._log
+
+    @property
+    def serves(self) -> bool:
+        """Whether it was ready and nobody has seen its end."""
+        return self.up_at is not None
+
+    def launch(self) -> None:
+        """Start the process."""
+        self._process = self._nursery.bear(self._environment, self._log)
+
+    async def rise(self, failpoint: str = "") -> None:
+        """Start it, and wait until it is ready; with a failpoint (``name=kill:3``) it dies there."""
+        self._environment["RIG_FAILPOINTS"] = failpoint
+        self.launch()
+        await asyncio.to_thread(self.wait_ready)
+        self.up_at = time.monotonic()
+
+    async def gone(self, within_s: float) -> bool:
+        """Wait for it to die of itself; whether it did."""
+        process = self._process
+        assert process is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.wait, within_s)
+        return process.poll() is not None
+
+    def fell(self) -> float:
+        """Note that it is dead; since when it had served."""
+        up_at, self.up_at, self._process = self.up_at, None, None
+        assert up_at is not None
+        return up_at
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """It is there and cannot answer: nobody is to rely on it in the block."""
+        up_at, self.up_at = self.up_at, None
+        try:
+            yield
+        finally:
+            self.up_at = up_at
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+
+class UpstreamProcess:
+    """The recorder as a process."""
+
+    def __init__(self, place: Path) -> None:
+        self.record = place / "upstream.jsonl"
+        self._port_file = place / "upstream.port"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> int:
+        """Start it; the port that it listens on."""
+        paths = (str(self.record), str(self._port_file))
+        command = [sys.executable, "-m", "tests.faults.rig.recorder", *paths]
+        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + _UP_WITHIN_S
+        while not self._port_file.exists():
+            if time.monotonic() > deadline:
+                raise AssertionError("the upstream did not start")
+            time.sleep(0.02)
+        return int(self._port_file.read_text())
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None

@@ -1,0 +1,178 @@
+"""All that one run has: the processes, the ways between them, the fleet, and those who call."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from app.kit.migrations import upgrade
+from tests.adapters.ssf.transmitter import transmitter
+from tests.faults.harness import administration
+from tests.faults.rig.callers import Callers
+from tests.faults.rig.cluster import Cluster
+from tests.faults.rig.fleet import Cell, Fleet
+from tests.faults.rig.history import Life, Trouble, Writer
+from tests.faults.rig.nursery import Nursery
+from tests.faults.rig.office import Office
+from tests.faults.rig.paths import World
+from tests.faults.rig.plan import RunPlan
+from tests.faults.rig.processes import RigGateway, UpstreamProcess
+from tests.faults.rig.proxies import DatabaseWay, UpstreamWay
+from tests.faults.rig.signals import Scim, Signals
+
+_RESUMED_S = 30.0
+_LOOK_EVERY_S = 0.02
+_INSTANT_S = 0.001
+
+
+@dataclass(slots=True)
+class Site:
+    """One run's."""
+
+    plan: RunPlan
+    place: Path
+    random: Random
+    writer: Writer
+    cluster: Cluster
+    gateways: list[RigGateway]
+    ways: dict[int, DatabaseWay]
+    """By the port of the gateway."""
+    upstream_way: UpstreamWay
+    upstream: UpstreamProcess
+    office: Office
+    world: World
+    callers: Callers
+    struck: Counter[str] = field(default_factory=Counter)
+    """How often each kind of fault has struck."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be done, and why."""
+    turn: int = 0
+    """How many revocations there were: each takes the next path."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """What is called."""
+        return self.world.fleet
+
+    @property
+    def ports(self) -> list[int]:
+        """Of all gateways."""
+        return [gateway.port for gateway in self.gateways]
+
+    async def kill(self, gateway: RigGateway, how: str) -> None:
+        """SIGKILL one, and write its life down."""
+        gateway.kill()
+        self.fallen(gateway, how)
+
+    def fallen(self, gateway: RigGateway, how: str) -> None:
+        """Write down the life of one that is dead."""
+        down = time.monotonic()
+        self.writer.write(Life(gateway.port, gateway.fell(), down, how))
+        self.struck[how] += 1
+
+    def over(self) -> None:
+        """Write down the lives of those that have served to the end."""
+        for gateway in self.office.serving():
+            assert gateway.up_at is not None
+            self.writer.write(Life(gateway.port, gateway.up_at, time.monotonic(), "end"))
+
+    @contextmanager
+    def trouble(
+        self, kind: str, *, calls: str = "free", blind: bool = False, frozen: bool = False,
+        gateways: list[RigGateway] | None = None,
+    ) -> Iterator[None]:  # fmt: skip
+        """Write a fault down that lasts as long as the block."""
+        ports = [gateway.port for gateway in (self.gateways if gateways is None else gateways)]
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            ended = time.monotonic()
+            self.writer.write(Trouble(kind, began, ended, ports, calls, blind, frozen))
+            self.struck[kind] += 1
+
+    async def resumed(self, since: float | None = None) -> None:
+        """Wait until every gateway that serves has let a call through that began after that time.
+
+        The checker says whether it took too long; the run goes on when it took ever so long.
+        """
+        since = time.monotonic() if since is None else since
+        deadline = time.monotonic() + _RESUMED_S
+        while time.monotonic() < deadline:
+            ports = [gateway.port for gateway in self.office.serving()]
+            if all(self.callers.last_ran.get(port, 0.0) > since for port in ports):
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def answered(self, port: int, count: int, within_s: float) -> None:
+        """Wait until a gateway has given so many more answers, or until the time is over."""
+        wanted = self.callers.answers.get(port, 0) + count
+        deadline = time.monotonic() + within_s
+        # Looked at again and again: what is awaited is one of thousands.
+        while self.callers.answers.get(port, 0) < wanted and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_INSTANT_S)
+
+
+@asynccontextmanager
+async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Site]:
+    """Build everything and take it down again; the cluster is the caller's."""
+    random = Random(plan.seed)
+    writer = Writer(place / "history.jsonl")
+    upstream, nursery = UpstreamProcess(place), Nursery(plan.mutant)
+    ways: dict[int, DatabaseWay] = {}
+    gateways: list[RigGateway] = []
+    await upgrade(cluster.url)
+    upstream_way = UpstreamWay(await asyncio.to_thread(upstream.start))
+    try:
+        await upstream_way.listen()
+        for number in range(plan.gateways):
+            socket = place / f"way{number}"
+            socket.mkdir()
+            way = DatabaseWay(cluster.url, socket)
+            await way.listen()
+            gateways.append(RigGateway(way.url, place, nursery))
+            ways[gateways[-1].port] = way
+        await asyncio.gather(*(gateway.rise() for gateway in gateways))
+        async with administration(cluster.url, gateways[0]) as api, transmitter() as tells:
+            bearer = api.headers["authorization"].removeprefix("Bearer ")
+            office = Office(gateways, writer, random, bearer)
+            fleet = Fleet(office, writer, upstream_way.url)
+            fleet.secrets.add(bearer)
+            signals = await Signals.make(fleet, cluster.url, tells)
+            world = World(fleet, await Scim.make(fleet), signals)
+            callers = Callers(fleet, writer, random)
+            yield Site(
+                plan,
+                place,
+                random,
+                writer,
+                cluster,
+                gateways,
+                ways,
+                upstream_way,
+                upstream,
+                office,
+                world,
+                callers,
+            )
+            await office.close()
+    finally:
+        for gateway in gateways:
+            await asyncio.to_thread(gateway.stop)
+        await asyncio.gather(*(way.close() for way in (*ways.values(), upstream_way)))
+        nursery.close()
+        upstream.stop()
+        writer.close()
+
+
+async def populate(here: Site, cells: int) -> None:
+    """Make the cells: so many of nobody's directory, and one of each other kind."""
+    scim, signalled = Cell("scim"), Cell("signals")
+    await here.world.scim.employ(scim)
+    await here.world.signals.employ(signalled)
+    plain = [Cell(counted=number % 3 == 1) for number in range(cells)]
+    await here.fleet.make([*plain, scim, signalled, Cell(asking=True)])
