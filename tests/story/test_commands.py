@@ -217,6 +217,7 @@ async def test_a_supervisor_that_is_away_is_told_of_and_missed_by_its_servers_al
         assert await text(client, "count") == "1"
         (tmp_path / "socket").rename(tmp_path / "elsewhere")
         await plain.world.sessions.aclose()
+        plain.world.hang_up()
 
         async def warned() -> bool:
             answer = await plain.service.api.get("/readyz")

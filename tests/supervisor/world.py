@@ -118,6 +118,12 @@ class World:
     sessions: Sessions
     outbound: OutboundClient
     address: SupervisorAddress
+    server: uvicorn.Server
+
+    def hang_up(self) -> None:
+        """Close the connections that workers keep: over these they would reach it without its socket."""
+        for connection in list(self.server.server_state.connections):
+            connection.transport.close()
 
     def worker(self, *args: str, variables: dict[str, str] | None = None, **changes: Any) -> Worker:
         """A worker with a token of its own, for a server of its own."""
@@ -163,7 +169,7 @@ async def supervising(
     try:
         async with OutboundClient(AddressPolicy()) as outbound:
             await until(lambda: server.started)
-            yield World(sessions, outbound, address)
+            yield World(sessions, outbound, address, server)
     finally:
         looking_after.cancel()
         await sessions.aclose()
@@ -197,6 +203,6 @@ async def guarded(path: Path, *, as_us: bool = False) -> AsyncIterator[tuple[Chi
     try:
         async with OutboundClient(AddressPolicy()) as outbound:
             await until(lambda: guard.exit_code is not None or Path(address.socket).exists(), 30)
-            yield guard, World(Sessions(ALLOWED, Isolation(path, None), Limits()), outbound, address).worker()
+            yield guard, Worker(outbound, address, Launch(uuid4(), PYTHON, (PLAIN,), ()))
     finally:
         await asyncio.to_thread(guard.stop)
