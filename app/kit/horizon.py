@@ -3,17 +3,10 @@
 Such a transaction is not wrong, but one that stays open keeps pollers, exports and sealing from all that came after.
 """
 
-import time
 from dataclasses import dataclass
-
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 HELD_BACK_S = 10.0
 
-_BOUNDS = text(
-    "SELECT pg_snapshot_xmin(s)::text AS oldest, pg_snapshot_xmax(s)::text AS next FROM pg_current_snapshot() AS s"
-)
 HOLDER = """
 SELECT l.pid, a.usename AS role, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds
 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
@@ -32,11 +25,6 @@ class LogHorizon:
 
     _oldest: str | None = None
     _since: float = 0.0
-
-    async def held_back(self, session: AsyncSession) -> float:
-        """Seconds for which one transaction has held the log's readers back, as far as this worker saw."""
-        bounds = (await session.execute(_BOUNDS)).one()
-        return self.observe(bounds.oldest, bounds.next, time.monotonic())
 
     def observe(self, oldest: str, following: str, at: float) -> float:
         """Take one look: the oldest open transaction, the next one to be given out, monotonic seconds."""

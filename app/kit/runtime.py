@@ -17,8 +17,10 @@ from app.kit.horizon import LogHorizon
 from app.kit.live import Live
 from app.kit.outbound import OutboundClient
 from app.kit.rate_limits import SignInAttempts
+from app.kit.readiness import Readiness
 from app.kit.signing import Signer
 from app.kit.stdio import AllowedCommands, SupervisorAddress
+from app.kit.trouble import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,10 @@ class Runtime:
     """Whether what is granted is allowed where no policy says so."""
     live: Live
     """Streams that tell of changes as they happen."""
+    readiness: Readiness
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
+    trouble: Trouble = field(default_factory=Trouble)
     commands: AllowedCommands = field(default_factory=AllowedCommands)
     """The command lines that servers may be."""
     supervisor: SupervisorAddress | None = None

@@ -21,6 +21,7 @@ from app.kit.database import make_engine, make_sessions
 from app.kit.live import Live
 from app.kit.outbound import AddressPolicy, Limits, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
+from app.kit.readiness import Readiness
 from app.kit.runtime import Runtime
 from app.kit.signing import Signer
 from app.kit.stdio import SupervisorAddress
@@ -98,6 +99,9 @@ async def _runtime(
     watching = asyncio.create_task(watch.run(), name="providers")
     stack.push_async_callback(cancelled, watching)
     break_glass = local_administrator(settings, sessions, peppers, stack)
+    sealer = Sealer(settings.keys("encryption_key"))
+    readiness = Readiness(database_url(settings), sealer.ids)
+    stack.callback(readiness.close)
     workers = settings.workers
     attempts = SignInAttempts(Quota("failed-sign-ins", settings.limit_failed_sign_ins, workers=workers))
     requests = Quota("requests", settings.limit_requests, workers=workers)
@@ -105,7 +109,7 @@ async def _runtime(
     runtime = Runtime(
         sessions=sessions,
         peppers=peppers,
-        sealer=Sealer(settings.keys("encryption_key")),
+        sealer=sealer,
         signer=Signer(settings.keys("signing_key"), settings.base_url),
         outbound=outbound,
         client_tokens=client_tokens,
@@ -121,6 +125,7 @@ async def _runtime(
         time_zone=settings.time_zone,
         permits_by_default=settings.policy_default == "permit",
         live=Live(sessions),
+        readiness=readiness,
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
     return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)

@@ -12,7 +12,7 @@ from app.kit.connecting import GuardedConnection, OutOfReach, Primary
 from app.kit.database import plain_url
 from app.settings import Settings
 
-Connect: TypeAlias = Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]
+Connect: TypeAlias = Callable[[], Awaitable[GuardedConnection]]
 # Reads for cold tokens and refreshes.
 _SNAPSHOT_CONNECTIONS = 4
 _OPENING_S = 1.4
@@ -59,7 +59,7 @@ class Connector:
     def named(self, lane: str) -> Connect:
         """Opens those of one lane, which has one at a time."""
 
-        async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        async def connect() -> GuardedConnection:
             return await self._open(f"scopegate-{lane}-{self._worker}")
 
         return connect

@@ -42,7 +42,9 @@ async def serving_gateway(
     url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
     connector, sessions = Connector(url, worker_id), runtime.sessions
     snapshot = await _snapshot(url, runtime, clock, stack)
-    writer = AdmissionWriter(connector.named("admissions"), clock, worker_id, peppers.current_id)
+    writer = AdmissionWriter(
+        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble
+    )
     ttl = settings.approval_ttl.total_seconds()
     lane = SecondLane(connector.named("settlements"), clock, worker_id, peppers.current_id, ttl)
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)

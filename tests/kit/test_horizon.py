@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from time import monotonic
 
 import asyncpg
 
-from app.kit.database import make_engine, make_sessions, plain_url
+from app.kit.database import plain_url
 from app.kit.horizon import HOLDER, LogHorizon
+from app.kit.readiness import Readiness
 
 
 def test_only_what_stands_still_with_something_beyond_it_is_held_back() -> None:
@@ -24,15 +26,16 @@ async def test_an_open_writing_transaction_is_seen_and_its_process_named(databas
         writer, watcher = [await asyncpg.connect(plain_url(database_url)) for _ in range(2)]
         stack.push_async_callback(writer.close)
         stack.push_async_callback(watcher.close)
-        engine = make_engine(database_url)
-        stack.push_async_callback(engine.dispose)
+        readiness = Readiness(database_url, ())
+        stack.callback(readiness.close)
         async with writer.transaction():
             await writer.fetchval("SELECT pg_current_xact_id()")
             # Nothing is held back but what came after it, and ended.
             await watcher.fetchval("SELECT pg_current_xact_id()")
             # Other tests write in the same cluster: theirs may be older and end, ours stays.
-            async with make_sessions(engine)() as session, asyncio.timeout(10):
-                while await horizon.held_back(session) == 0:
-                    await session.rollback()
+            async with asyncio.timeout(10):
+                found = await readiness.look()
+                while horizon.observe(found["oldest"], found["next"], monotonic()) == 0:
+                    found = await readiness.look()
             holders = [row["pid"] for row in await watcher.fetch(HOLDER.replace("LIMIT 1", ""))]
             assert writer.get_server_pid() in holders

@@ -27,7 +27,9 @@ from app.features.access.rows import (
     clients_of,
     statement_for,
 )
+from app.kit.connecting import GuardedConnection
 from app.kit.ids import new_id
+from app.kit.trouble import Trouble
 
 DEADLINE_S = 1.5
 BATCH = 512
@@ -73,11 +75,13 @@ class AdmissionWriter:
 
     def __init__(
         self,
-        connect: Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]],
+        connect: Callable[[], Awaitable[GuardedConnection]],
         clock: DatabaseClock,
         worker_id: UUID,
         digest_key_id: str,
+        trouble: Trouble | None = None,
     ) -> None:
+        self._trouble = Trouble() if trouble is None else trouble
         self._connect = connect
         self._clock = clock
         self._worker_id = worker_id
@@ -87,7 +91,7 @@ class AdmissionWriter:
         self._unsure: deque[Row | Outcome] = deque(maxlen=WAITING)
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._connection: GuardedConnection | None = None
         self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
         self._closing = False
 
@@ -166,7 +170,7 @@ class AdmissionWriter:
         return False
 
     async def _open(self) -> bool:
-        connection: asyncpg.Connection[asyncpg.Record] | None = None
+        connection: GuardedConnection | None = None
         try:
             async with asyncio.timeout(DEADLINE_S):
                 connection = await self._connect()
@@ -174,7 +178,8 @@ class AdmissionWriter:
                     text: await connection.prepare(text) for text in (STATEMENT, STATEMENT_WITH_CLIENTS)
                 }
                 await self._take_up_again(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            self._trouble.found(error)
             return False
         else:
             self._connection = connection
@@ -223,8 +228,10 @@ class AdmissionWriter:
             if isinstance(error, asyncpg.DataError):
                 await self._split(batch)
             else:
+                self._trouble.found(error)
                 self._lost(batch)
         else:
+            self._trouble.over()
             self._clock.learn(record["at"], sent, time.monotonic())
             if self._unsure:
                 # What this connection could not write for want of a partition: there is one again.
@@ -255,10 +262,13 @@ class AdmissionWriter:
         # failpoint: before_admission
         [record] = await statement.fetch(*values)
         # failpoint: after_admission
+        self._connection.check_replicated()
         return record
 
     async def _refused(self, batch: _Batch, error: asyncpg.PostgresError) -> None:
         state = str(error.sqlstate)
+        if not state.startswith(_DATA_CLASSES) or state in {_NO_PARTITION, _NO_EPOCH}:
+            self._trouble.found(error)
         if state == _NO_EPOCH and self._connection is not None:
             # The log's position moved to another timeline under us; the next connection opens its epoch.
             self._lost(batch, committed_perhaps=False)

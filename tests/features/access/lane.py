@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from app.domain.access import Decision
 from app.domain.policy import ApprovalDemand, QuotaDemand
 from app.features.access.clockwork import DatabaseClock
@@ -15,6 +13,7 @@ from app.features.access.demands import Demand, needs_of
 from app.features.access.rows import Values
 from app.features.access.second_lane import SecondLane
 from app.features.audit.epochs import ensure_epoch
+from app.kit.connecting import GuardedConnection, Primary
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, World
 
@@ -51,8 +50,8 @@ def demand(
 async def lane_on(url: str, *, ttl: float = 3600.0) -> AsyncIterator[SecondLane]:
     """A lane that serves its queue."""
 
-    async def connect() -> Connection:
-        connection = await asyncpg.connect(url)
+    async def connect() -> GuardedConnection:
+        connection = await Primary(url).connect(10, {})
         await ensure_epoch(connection)
         return connection
 

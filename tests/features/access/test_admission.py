@@ -13,6 +13,7 @@ import pytest
 from app.features.access.admission import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.rows import Row, Values, cells_of, clients_of
+from app.kit.connecting import GuardedConnection
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
@@ -269,7 +270,7 @@ async def test_the_log_cannot_be_changed_by_anybody(database_url: str, connectio
 
 
 async def test_whoever_comes_while_a_connection_hangs_is_refused_within_the_deadline() -> None:
-    async def connect() -> Connection:
+    async def connect() -> GuardedConnection:
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -17,6 +17,7 @@ from app.features.access.clockwork import DatabaseClock
 from app.features.access.reading import consistent, read_fleet, read_token
 from app.features.access.rows import Row, Values, cells_of
 from app.features.audit.epochs import ensure_epoch
+from app.kit.connecting import GuardedConnection, Primary
 from app.kit.crypto import Peppers
 from app.kit.ids import new_id
 
@@ -112,8 +113,8 @@ def call_row(world: World, decided: Decision, **columns: Any) -> Row:
 async def writer_on(url: str) -> AsyncIterator[AdmissionWriter]:
     """An admission writer that serves its queue."""
 
-    async def connect() -> Connection:
-        connection = await asyncpg.connect(url)
+    async def connect() -> GuardedConnection:
+        connection = await Primary(url).connect(10, {})
         await ensure_epoch(connection)
         return connection
 
