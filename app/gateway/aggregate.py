@@ -155,7 +155,7 @@ class Aggregate:
         async def forward(passed: Passed) -> str:
             at = self.pipeline.snapshots.now()
             parts = reached_parts(
-                passed.view.token, passed.view.servers.values(), passed.view.around, at, exchange.address
+                passed.view.token, passed.view.within(), passed.view.around, at, exchange.address
             )
             answer = {**result, "capabilities": _capabilities(parts)}
             await exchange.answer(200, result_body(message.id, answer), headers)

@@ -45,7 +45,7 @@ class Sight:
 def sight_of(view: View, at: float, address: Address | None) -> Sight:
     """What a token sees now."""
     tools, parts = set(_rights(view)), {part: set[UUID]() for part in Part}
-    for server in view.servers.values():
+    for server in view.within():
         question = Question(view.token, server, address=address)
         if decide(question, view.around, at).effect is Effect.DENY:
             continue
@@ -73,7 +73,7 @@ class FleetAsk(Ask):
 
     def _decide(self, view: View, at: float) -> Decision:
         stopped = liveness(view.token, at, self.address)
-        servers = tuple(view.servers.values())
+        servers = tuple(view.within())
         versions, valid_from, valid_until = everything_read(view.token, servers, view.around, at)
         effect = Effect.ALLOW if stopped is None else Effect.DENY
         return Decision(effect, stopped or "token_live", versions, valid_from, valid_until)

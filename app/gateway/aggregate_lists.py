@@ -1,8 +1,9 @@
 """Lists on ``/mcp``: the live lists of all servers in reach, filtered, in the order of their slugs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from time import monotonic
 from typing import Any
 
@@ -118,8 +119,9 @@ class AggregateList:
 
     async def _page(self, passed: Passed) -> _Page:
         page, slugs, until = _Page(), self._slugs(passed), monotonic() + LIST_SECONDS
-        while slugs:
-            asked, slugs = slugs[:MAX_AT_ONCE], slugs[MAX_AT_ONCE:]
+        following = list(islice(slugs, MAX_AT_ONCE))
+        while following:
+            asked = following
             self.limits.charge(passed.view.token, len(asked))
             parts = await _all([self._part(passed, slug) for slug in asked])
             for slug, part in zip(asked, parts, strict=True):
@@ -127,18 +129,18 @@ class AggregateList:
                     page.take(slug, part)
             if page.goes_on is not None:
                 break
-            if slugs and (page.full or monotonic() >= until):
-                page.goes_on = Place(slugs[0])
+            following = list(islice(slugs, MAX_AT_ONCE))
+            if following and (page.full or monotonic() >= until):
+                page.goes_on = Place(following[0])
                 break
         return page
 
-    def _slugs(self, passed: Passed) -> list[str]:
+    def _slugs(self, passed: Passed) -> Iterator[str]:
+        """The servers in reach, decided as far as they are needed: of a large fleet a page takes a small part."""
         view, at = passed.view, self.pipeline.snapshots.now()
-        return [
-            slug
-            for slug in sorted(view.servers)
-            if slug >= self.begin.slug and self._ask(slug).redecide(view, at).allowed
-        ]
+        for slug in sorted(server.slug for server in view.within()):
+            if slug >= self.begin.slug and self._ask(slug).redecide(view, at).allowed:
+                yield slug
 
     def _ask(self, slug: str) -> Ask:
         return Ask(

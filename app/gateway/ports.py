@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from app.domain.access import Decision, Surroundings
+from app.domain.directory import Directory, within
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.kit.outbound import Target
@@ -66,6 +67,12 @@ class View:
     """All servers of the fleet by slug."""
     credential: Credential
     """What was presented; a rotated secret must not live on in a fresh view."""
+    directory: Directory
+    """The same servers, to find those that could be within the token's reach."""
+
+    def within(self) -> Collection[Server]:
+        """Servers among which are all that the token reaches; see ``domain.directory``."""
+        return within(self.token, self.directory)
 
 
 class Snapshots(Protocol):

@@ -49,7 +49,7 @@ class SnapshotPort:
         warm = self._snapshot.warm(credential)
         if warm is not None:
             token, fleet, around = warm
-            return View(token, around, fleet.by_slug, credential)
+            return View(token, around, fleet.by_slug, credential, fleet.directory)
         return await self._view(credential, fresh=False)
 
     async def refresh(self, view: View) -> View | None:
@@ -65,7 +65,7 @@ class SnapshotPort:
             raise StoreUnavailable from error
         except LookupsExhausted as error:
             raise TooManyLookups from error
-        return View(token, around, fleet.by_slug, credential)
+        return View(token, around, fleet.by_slug, credential, fleet.directory)
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         try:

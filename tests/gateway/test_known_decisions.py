@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from app.domain.access import Surroundings
+from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
@@ -31,7 +32,7 @@ def view(expires_at: float = 100.0, around: Surroundings | None = None) -> View:
     tool = Tool(uuid4(), "read", Risk.READ, ToolState.ACTIVE, b"digest")
     servers = {"files": Server(uuid4(), 1, "files", enabled=True, tools={"read": tool})}
     here = around or Surroundings(1, 1, GrantedIsAllowed())
-    return View(token, here, servers, Credential("sgt", token.id, "x"))
+    return View(token, here, servers, Credential("sgt", token.id, "x"), directory_of({}))
 
 
 def test_an_allow_is_found_again_for_the_same_tool_of_the_same_token() -> None:
@@ -52,7 +53,7 @@ def test_it_is_not_found_once_anything_was_read_anew(part: str) -> None:
     new = (
         {slug: replace(server) for slug, server in old.items()} if isinstance(old, Mapping) else replace(old)
     )
-    anew = View(here.token, here.around, here.servers, here.credential)
+    anew = View(here.token, here.around, here.servers, here.credential, here.directory)
     setattr(anew, part, new)
     again = ASK.answer(anew, 1.0, known)
     assert again is not first

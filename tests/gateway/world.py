@@ -21,6 +21,7 @@ import uvicorn
 
 from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Surroundings
 from app.domain.definitions import definition_digest, text_digest
+from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import ApprovalDemand, Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
 from app.domain.risk import Risk
@@ -139,7 +140,9 @@ class Store:
         if known is None or known[0] != credential.secret:
             return None
         around = Surroundings(self._version(FLEET_ID), self._version(POLICY_SET_ID), self.policies)
-        return View(known[1], around, MappingProxyType(dict(self.servers)), credential)
+        servers = MappingProxyType(dict(self.servers))
+        directory = directory_of({server.id: server for server in servers.values()})
+        return View(known[1], around, servers, credential, directory)
 
     def _version(self, id: UUID) -> int:
         return self.versions.setdefault(id, 1)

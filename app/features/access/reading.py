@@ -19,6 +19,7 @@ from asyncpg import Record
 
 from app.domain.access import FLEET_ID, POLICY_SET_ID
 from app.domain.arguments import argument_types
+from app.domain.directory import Directory, directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.risk import Risk
 from app.kit.selectors import load_scope, load_server_selector, load_tool_selector
@@ -60,6 +61,7 @@ class Fleet:
     policy_version: int
     servers: Mapping[UUID, Server]
     by_slug: Mapping[str, Server]
+    directory: Directory
 
 
 @asynccontextmanager
@@ -212,6 +214,8 @@ class ReadFleet:
     tools: Sequence[Record]
     unchanged: Mapping[UUID, Server]
     unread: Mapping[UUID, Server]
+    alike: Directory | None
+    """That of a fleet of the same version, in which no server was added, relabelled or ended."""
 
     def made(self) -> Fleet:
         """The fleet itself."""
@@ -231,7 +235,7 @@ class ReadFleet:
             for row in self.servers
         }
         by_slug = {server.slug: server for server in servers.values()}
-        return Fleet(self.version, self.policy_version, servers, by_slug)
+        return Fleet(self.version, self.policy_version, servers, by_slug, directory_of(servers, self.alike))
 
 
 async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID] | None = None) -> ReadFleet:
@@ -252,7 +256,8 @@ async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID
     }
     changed = [row["id"] for row in rows if row["id"] not in unchanged]
     tools = await connection.fetch(_TOOLS, changed)
-    return ReadFleet(version, policy_version, rows, tools, unchanged, old if is_part else {})
+    alike = known.directory if known is not None and known.version == version else None
+    return ReadFleet(version, policy_version, rows, tools, unchanged, old if is_part else {}, alike)
 
 
 def _tools(rows: Sequence[Record]) -> dict[UUID, dict[str, Tool]]:
