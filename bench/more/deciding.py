@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.domain.access import Surroundings
 from app.domain.arguments import argument_types
+from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import CallerProgram, GrantedIsAllowed, PolicyEvaluator
 from app.domain.risk import Risk
@@ -73,10 +74,11 @@ def _views(policies: PolicyEvaluator, groups: Sequence[UUID]) -> list[View]:
     tool = Tool(new_id(), TOOL, Risk.READ, ToolState.ACTIVE, b"digest", parameters=argument_types(schema))
     servers = {SLUG: Server(new_id(), 1, SLUG, enabled=True, tools={TOOL: tool})}
     around = Surroundings(1, 1, policies)
+    directory = directory_of({server.id: server for server in servers.values()})
     views = []
     for number in range(TOKENS):
         group = (groups[number % len(groups)], 1)
         identity = Identity(new_id(), 1, IdentityStatus.ACTIVE, groups=(group,), grants=(grant,))
         token = Token(new_id(), 1, identity, GrantsScope(), inf)
-        views.append(View(token, around, servers, Credential(SCOPED_TOKEN, token.id, "")))
+        views.append(View(token, around, servers, Credential(SCOPED_TOKEN, token.id, ""), directory))
     return views
