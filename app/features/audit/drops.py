@@ -1,11 +1,13 @@
 """Months of the log that were dropped when their time was over: what of it may be missing, and no more.
 
-Each drop is an event of the log itself, which says how many events went and up to which position. Months are cut by
-time and positions follow commits, so that around the end of a month only the number tells whether more is missing.
+Before each drop, an event of the log says which month goes, how many events it has, and between which positions these
+are. Months are cut by time and positions follow commits, so that around the end of a month only the number tells
+whether more is missing. The oldest month goes first; one that is on record may be there still.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from asyncpg import Connection, Record
 
@@ -13,12 +15,13 @@ from app.domain.log_check import Entry, Finding, Kind, LeafFault, fields_of
 from app.domain.merkle import leaf_hash, verify_inclusion
 from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
 from app.features.audit.proofs import inclusion_of
+from app.features.audit.retention import DROP
 from app.features.audit.tiles import LogFault, Sealed, SealedTree, position_of
 from app.features.audit.verdict import Fault, Mark, Verdict, positions, told
 
-ACTION = "audit.drop"
-_MARK = f'"action":"{ACTION}"'.encode()
-_DROPS = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE action = '{ACTION}'"  # noqa: S608
+_MARK = f'"action":"{DROP}"'.encode()
+_DROPS = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE action = '{DROP}'"  # noqa: S608
+_UNSEALED = f"{_DROPS} AND (epoch, xact, seq) > ($1, $2, $3)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +31,27 @@ class _Missing:
     before: Mark
 
 
+@dataclass(frozen=True, slots=True)
+class _Month:
+    """A month that is on record as dropped, and the positions ``first`` up to, but without, ``end``."""
+
+    rows: int
+    first: int
+    end: int
+
+
 class Drops:
-    """What is missing, and which drops are on record, as far as a look at the log has come."""
+    """What is missing, and which months are on record as dropped, as far as a look at the log has come."""
 
     def __init__(self) -> None:
         self._missing: list[_Missing] = []
-        self._rows = 0
-        self._highest = -1
+        self._months: dict[str, _Month] = {}
 
     def look_at(self, entries: Iterable[Entry]) -> None:
         """Take note of the drops among events that are as they were sealed."""
         for entry in entries:
             if _MARK in entry.leaf:
-                self._count(entry.leaf)
+                self._take_down(entry.leaf)
 
     def missed(self, findings: Iterable[Finding], after: Mark, before: Mark) -> None:
         """Take note of what is missing between two checkpoints."""
@@ -50,22 +61,47 @@ class Drops:
         self, verdict: Verdict, connection: "Connection[Record]", latest: Sealed, is_whole: bool
     ) -> None:
         """Tell what is missing and was not dropped. Of a part of the log, drops are looked up behind it."""
-        if self._missing and not is_whole:
+        if not self._missing:
+            return
+        if not is_whole:
             await self._look_up(connection, latest)
-        dropped = [each for each in self._missing if each.finding.end - 1 <= self._highest]
+        known = len(self._months)
+        for row in await connection.fetch(_UNSEALED, *latest.place):
+            self._take_down(leaf_of(row))
+        if len(self._months) > known:
+            verdict.notes.append("a month was dropped just now: the event that says so is not sealed yet")
+        dropped: list[_Missing] = []
         for each in self._missing:
-            if each not in dropped:
-                verdict.add(told(each.finding, each.after, each.before))
+            self._share(each, dropped, verdict)
+        self._count(verdict, dropped, is_whole)
+
+    def _share(self, missing: _Missing, dropped: list[_Missing], verdict: Verdict) -> None:
+        """Part what is within months that were dropped from what is not."""
+        at, end = missing.finding.first, missing.finding.end
+        edges = {
+            edge for month in self._months.values() for edge in (month.first, month.end) if at < edge < end
+        }
+        cuts = [at, *sorted(edges), end]
+        for first, stop in pairwise(cuts):
+            part = Finding(Kind.MISSING, first, stop)
+            if any(month.first <= first and stop <= month.end for month in self._months.values()):
+                dropped.append(_Missing(part, missing.after, missing.before))
+            else:
+                verdict.add(told(part, missing.after, missing.before))
+
+    def _count(self, verdict: Verdict, dropped: list[_Missing], is_whole: bool) -> None:
         count = sum(each.finding.end - each.finding.first for each in dropped)
-        verdict.dropped = min(count, self._rows)
-        if count > self._rows or (is_whole and count < self._rows):
-            first = dropped[0].finding.first if dropped else 0
-            end = dropped[-1].finding.end if dropped else self._highest + 1
+        sums = [0, *accumulate(month.rows for _, month in sorted(self._months.items()))]
+        verdict.dropped = count
+        if count > sums[-1] or (is_whole and count not in sums):
+            first, end = dropped[0].finding.first, dropped[-1].finding.end
             words = (
-                f"of {positions(first, end)}, {count} are missing, and {self._rows} are on record as dropped"
+                f"of {positions(first, end)}, {count} are missing, which are not the {sums[-1]} that are on record as "
+                f"dropped"
             )
-            after, before = (dropped[0].after, dropped[-1].before) if dropped else (None, None)
-            verdict.add(Fault(Kind.MISSING, first, end, words, after=after, before=before))
+            verdict.add(
+                Fault(Kind.MISSING, first, end, words, after=dropped[0].after, before=dropped[-1].before)
+            )
 
     async def _look_up(self, connection: "Connection[Record]", latest: Sealed) -> None:
         for row in await connection.fetch(_DROPS):
@@ -73,22 +109,21 @@ class Drops:
             try:
                 found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
                 if found is not None and await _is_sealed(connection, latest, found[0], leaf):
-                    self._count(leaf)
+                    self._take_down(leaf)
             except LogFault:
                 continue
 
-    def _count(self, leaf: bytes) -> None:
+    def _take_down(self, leaf: bytes) -> None:
         try:
             said = fields_of(leaf)
         except LeafFault:
             return
         changes = said.get("changes")
-        if said.get("action") != ACTION or not isinstance(changes, dict):
+        if said.get("action") != DROP or not isinstance(changes, dict):
             return
-        rows, highest = changes.get("rows"), changes.get("highest_position")
-        if type(rows) is int and type(highest) is int:
-            self._rows += rows
-            self._highest = max(self._highest, highest)
+        rows, lowest, highest = (changes.get(key) for key in ("rows", "lowest_position", "highest_position"))
+        if type(rows) is int and type(lowest) is int and type(highest) is int:
+            self._months[str(changes.get("partition"))] = _Month(rows, lowest, highest + 1)
 
 
 async def _is_sealed(connection: "Connection[Record]", latest: Sealed, position: int, leaf: bytes) -> bool:

@@ -110,7 +110,7 @@ class _Reading:
         step = self._follower.step(head, entries, kept)
         self._verdict.checkpoints += 1
         self._verdict.events += len(entries)
-        mark = Mark(head.size, entries[-1].told("time") if entries else None)
+        mark = Mark(head.size, entries[-1].told("time") if entries else None, False)
         findings = step.findings
         if findings and not step.is_certain:
             findings = [*findings, *self._odd]

@@ -14,6 +14,12 @@ _FROM = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size >= $1 ORDER B
 # Checkpoints are made in the order of their sizes, and their times may lie a little wrong where clocks do.
 _SIGNED_BEFORE = "SELECT max(tree_size) FROM audit_checkpoints WHERE created_at < $1"
 _SIGNED_FROM = "SELECT min(tree_size) FROM audit_checkpoints WHERE created_at >= $1"
+_SIGNED_WITHIN = """
+SELECT EXISTS (
+    SELECT FROM audit_checkpoints
+    WHERE ($1::timestamptz IS NULL OR created_at >= $1) AND ($2::timestamptz IS NULL OR created_at < $2)
+)
+"""
 _FIRST = """
 SELECT epoch, xact, seq FROM audit_events
 WHERE ($1::timestamptz IS NULL OR time >= $1) AND ($2::timestamptz IS NULL OR time < $2)
@@ -47,6 +53,9 @@ def by_time(since: datetime | None, until: datetime | None) -> FindSpan:
     """The part with all that was sealed of a span of time: what is there of it, and what was signed meanwhile."""
 
     async def find(connection: "Connection[Record]", latest: Sealed) -> Span:
+        is_signed = await connection.fetchval(_SIGNED_WITHIN, since, until)
+        if not is_signed and await connection.fetchrow(_FIRST, since, until) is None:
+            raise NoSuchPart("there is no event of that time, and no checkpoint")
         start = None if since is None else await _start(connection, since, until)
         end = latest if until is None else await _end(connection, since, until, latest)
         if start is not None and start.size >= end.size:

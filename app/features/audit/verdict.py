@@ -28,10 +28,16 @@ SIGNATURE = "signature"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in the log that a checkpoint marks: its size, and when that was."""
+    """A place in the log that a checkpoint marks: its size, and when it was signed or, where that is not known, of when
+    its last event is."""
 
     size: int
     time: str | None = None
+    is_signing: bool = True
+
+    def __str__(self) -> str:
+        when = "signed" if self.is_signing else "with a last event of"
+        return f"{self.size}" if self.time is None else f"{self.size}, {when} {self.time}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +179,7 @@ def _around(bad: Fault) -> str:
     where = f"before position {bad.first}" if bad.first == bad.end else positions(bad.first, bad.end)
     if bad.after is None or bad.before is None:
         return where
-    since = f", signed {bad.after.time}" if bad.after.time else ""
-    until = f", signed {bad.before.time}" if bad.before.time else ""
-    return (
-        f"{where}, between the checkpoints of {bad.after.size} events{since} and of {bad.before.size}{until}"
-    )
+    return f"{where}, between the checkpoints of so many events: {bad.after} and {bad.before}"
 
 
 def _range_json(fault: Fault) -> dict[str, Any]:
@@ -190,4 +192,4 @@ def _range_json(fault: Fault) -> dict[str, Any]:
 
 
 def _mark_json(mark: Mark) -> dict[str, Any]:
-    return {"tree_size": mark.size, "time": mark.time}
+    return {"tree_size": mark.size, "signed_at" if mark.is_signing else "last_event_at": mark.time}

@@ -8,12 +8,14 @@ import asyncpg
 
 from app.features.audit.epochs import ensure_epoch
 from app.features.audit.kept import Kept
+from app.features.audit.retention import record_drop
 from app.features.audit.tiles import latest_checkpoint
 from app.features.audit.verdict import Verdict
 from app.features.audit.verifying import verify_log
 from app.kit.ids import EVENT, format_id
 from app.kit.notes import Checkpoint, Note, NoteSigner
 from tests.features.audit.sealed import SIGNER, leaves, seal, size, write
+from tests.features.audit.test_retention import MONTH, NEXT_DAY, maintained, old_months
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -95,7 +97,7 @@ async def test_a_changed_event_is_found_and_named(connection: "Connection") -> N
     assert (bad.first, bad.end, bad.after.size, bad.before.size) == (120, 121, 100, 250)
     assert id in verdict.lines()[0]
     assert verdict.lines()[-2].startswith(
-        "first bad range: position 120, between the checkpoints of 100 events, signed 2"
+        "first bad range: position 120, between the checkpoints of so many events: 100, signed 2"
     )
     assert verdict.as_json()["first_bad_range"]["checkpoint_after"]["tree_size"] == 250
 
@@ -258,3 +260,51 @@ async def test_a_restored_copy_says_which_tail_it_lost(connection: "Connection")
     assert named(verdict) == [("cut_off", 250, TOTAL, None)]
     assert f"positions 250 to {TOTAL - 1} were sealed" in verdict.faults[0].words
     assert "epoch 2 was opened" in verdict.faults[0].words
+
+
+async def test_months_that_were_dropped_may_be_missing_and_not_one_event_more(
+    connection: "Connection", database_url: str
+) -> None:
+    await old_months(connection, database_url, 255)
+    await write(connection, 253)
+    await seal(connection, 512)
+    assert (await maintained(database_url))[0] == (MONTH,)
+    verdict = await verify(connection)
+    assert verdict.faults == []
+    assert (verdict.dropped, verdict.notes) == (
+        255,
+        ["a month was dropped just now: the event that says so is not sealed yet"],
+    )
+    await write(connection, 40)
+    await seal(connection, 553)
+    verdict = await verify(connection)
+    assert (verdict.faults, verdict.notes, verdict.dropped, verdict.events) == ([], [], 255, 298)
+    assert (
+        "positions 0 to 552, 255 of them past the retention and dropped (298 events, 2 checkp"
+        in verdict.lines()[-1]
+    )
+    # One of another month, from between those that went.
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_events WHERE time = $1", NEXT_DAY)
+    verdict = await verify(connection)
+    assert named(verdict) == [("missing", 3, 259, None)]
+    assert "256 are missing, which are not the 255 that are on record as dropped" in verdict.faults[0].words
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_events WHERE tool = 'tool 2'")
+    assert ("missing", 1, 2, None) in named(await verify(connection))
+
+
+async def test_a_month_that_is_on_record_and_not_dropped_yet_has_all_of_its_events(
+    connection: "Connection", database_url: str
+) -> None:
+    await old_months(connection, database_url, 255)
+    await write(connection, 253)
+    await seal(connection, 512)
+    assert await record_drop(connection, MONTH) is None
+    await seal(connection, 513)
+    assert (await verify(connection)).is_well
+    async with tampering(connection):
+        await connection.execute(
+            "DELETE FROM audit_events_y2001m01 WHERE seq = (SELECT min(seq) FROM audit_events_y2001m01)"
+        )
+    assert named(await verify(connection)) == [("missing", 3, 4, None)]
