@@ -51,6 +51,9 @@ async def test_the_indexes_of_the_code_are_those_of_the_database(
     made = await asyncpg.connect(plain_url(empty_database_url))
     # What tables of the code rest on and is none.
     await made.execute("CREATE FUNCTION scopegate_epoch() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    await made.execute(
+        "CREATE FUNCTION scopegate_trigrams(text) RETURNS text[] IMMUTABLE LANGUAGE sql AS 'SELECT ARRAY[$1]'"
+    )
     await made.execute("CREATE SEQUENCE audit_events_seq")
     engine = create_async_engine(async_url(empty_database_url))
     async with engine.begin() as connection:

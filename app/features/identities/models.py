@@ -15,12 +15,22 @@ from app.kit.tables import ObjectRow
 _PROVIDERS = f"{IdentityProvider.__tablename__}.id"
 
 
+NAMES = "identities.user_name || ' ' || coalesce(identities.display_name, '') || ' ' || coalesce(identities.email, '')"
+"""What is searched for text, as it is indexed."""
+
+
 class Identity(ObjectRow, table=True):
     """A person or agent that can hold tokens. ``provider_id`` is None for those made by hand."""
 
     __tablename__ = "identities"
     __table_args__ = (
         Index("ix_identities_lower_user_name_id", text("lower(user_name)"), "id"),
+        Index("ix_identities_names", text(f"scopegate_trigrams({NAMES})"), postgresql_using="gin"),
+        Index("ix_identities_lower_shown_name", text("lower(coalesce(display_name, user_name))")),
+        # Shared Signals name people by it.
+        Index("ix_identities_lower_email", text("lower(email)"), postgresql_where=text("email IS NOT NULL")),
+        # Whose tokens are stopped: few, or over.
+        Index("ix_identities_stopped", "id", postgresql_where=text("status <> 'active'")),
         # HR systems name a leaver by it, whichever provider keeps them.
         Index("ix_identities_external_id", "external_id", postgresql_where=text("external_id IS NOT NULL")),
         Index("uq_identities_user_name", text("coalesce(provider_id::text, '')"), text("lower(user_name)"),

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, delete, func, or_, select, table, text
+from sqlalchemy import Select, Uuid, delete, func, select, table, text
 from sqlalchemy import column as named
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.identities.models import Identity, IdentityLink
+from app.features.identities.models import NAMES, Identity, IdentityLink
 from app.features.identities.schemas import IdentityQuery
 from app.kit.pagination import Sorts, caseless
+from app.kit.searching import has_text
 
 # What is signed in with a browser is of a higher feature; that it ends is all that is wanted here.
 _BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
@@ -41,7 +42,7 @@ def select_identities(wanted: IdentityQuery) -> Select[Identity]:
         statement = statement.where(func.lower(col(Identity.user_name)).in_(names))
     if wanted.q:
         columns = (col(Identity.user_name), col(Identity.display_name), col(Identity.email))
-        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+        statement = statement.where(has_text(wanted.q, *columns, indexed=NAMES))
     return statement
 
 

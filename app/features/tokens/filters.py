@@ -9,6 +9,7 @@ from app.features.tokens.models import Token
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
 from app.features.tokens.status import has_status
 from app.kit.pagination import Sorts, caseless
+from app.kit.searching import has_text
 
 SORTS: Sorts = {
     "name": caseless(col(Token.name)),
@@ -33,7 +34,7 @@ def select_tokens(query: TokenQuery) -> Select[Token]:
     if query.expires_before is not None:
         statement = statement.where(col(Token.expires_at) < query.expires_before)
     if query.q:
-        statement = statement.where(col(Token.name).icontains(query.q, autoescape=True))
+        statement = statement.where(has_text(query.q, col(Token.name), indexed="tokens.name"))
     return statement
 
 

@@ -19,6 +19,8 @@ class Token(ObjectRow, table=True):
     __table_args__ = (
         Index("ix_tokens_lower_name_id", text("lower(name)"), "id"),
         Index("ix_tokens_expires_at_id", "expires_at", "id"),
+        Index("ix_tokens_revoked", "id", postgresql_where=text("revoked_at IS NOT NULL")),
+        Index("ix_tokens_names", text("scopegate_trigrams(name)"), postgresql_using="gin"),
     )
 
     identity_id: UUID = Field(foreign_key="identities.id", index=True)

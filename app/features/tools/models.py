@@ -10,6 +10,9 @@ from sqlmodel import Field
 
 from app.kit.tables import ObjectRow
 
+TEXTS = "tools.name || ' ' || coalesce(tools.title, '') || ' ' || coalesce(tools.description, '')"
+"""What is searched for text, as it is indexed."""
+
 
 class Tool(ObjectRow, table=True):
     """A tool, its latest definition and the digest that was approved. The past is in ``object_versions``."""
@@ -18,6 +21,7 @@ class Tool(ObjectRow, table=True):
     __table_args__ = (
         Index("uq_tools_server_name", "server_id", "name", unique=True),
         Index("ix_tools_name_id", "name", "id"),
+        Index("ix_tools_texts", text(f"scopegate_trigrams({TEXTS})"), postgresql_using="gin"),
     )
 
     server_id: UUID = Field(foreign_key="servers.id")

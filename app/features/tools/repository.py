@@ -2,15 +2,16 @@
 
 from uuid import UUID
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.objects import ToolState
 from app.features.servers.models import Server
-from app.features.tools.models import Tool
+from app.features.tools.models import TEXTS, Tool
 from app.features.tools.schemas import ToolQuery
 from app.kit.pagination import Sorts
+from app.kit.searching import has_text
 
 
 def _of_servers(*, ended: bool) -> Select[Tool]:
@@ -39,7 +40,7 @@ def select_tools(wanted: ToolQuery) -> Select[Tool]:
         statement = statement.where(col(Tool.state) != ToolState.REMOVED)
     if wanted.q:
         texts = (col(Tool.name), col(Tool.title), col(Tool.description))
-        statement = statement.where(or_(*(field.icontains(wanted.q, autoescape=True) for field in texts)))
+        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
     return statement
 
 

@@ -58,6 +58,7 @@ class WebhookDelivery(ObjectRow, table=True):
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
         Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+        Index("ix_webhook_deliveries_type", "webhook_id", "type", "id"),
         Index(
             "ix_webhook_deliveries_due",
             "webhook_id",

@@ -1,9 +1,16 @@
 """Lists of tokens: filters, pages, and a status that says what a use would find."""
 
+import re
+from itertools import combinations
 from typing import Any
 
 import pytest
+from sqlalchemy import Select, select, text
+from sqlalchemy.dialects import postgresql
+from sqlmodel import col
 
+from app.features.tokens.models import Token
+from app.features.tokens.status import STATUS_SQL, count_active, has_status
 from app.kit.ids import IDENTITY, SERVER, TOKEN, format_id, new_id, parse_id
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days, pointers
@@ -52,6 +59,74 @@ async def test_status_follows_identity_owner_and_every_ancestor(world: World) ->
     assert [(await world.read(token))["status"] for token in tokens] == ["suspended", "active", "suspended"]
     assert await ids(world, status="active") == [tokens[1]["id"]]
     assert await ids(world, status=["suspended", "revoked"]) == [tokens[2]["id"], tokens[0]["id"]]
+
+
+async def test_each_choice_of_statuses_lists_those_that_say_so_and_no_others(world: World) -> None:
+    person, leaver = await world.person(), await world.person()
+    agent, robot = await world.agent(person), await world.agent(leaver)
+    above = await world.issue(leaver)
+    tokens = [
+        await world.issue(person), await world.issue(agent), above, await world.issue(robot),
+        # Of somebody active, under a token of somebody who is not; and under that one.
+        await world.issue(robot, parent_id=above["id"], expires_at=in_days(2)),
+        *[await world.issue(person) for _ in range(2)],
+        *[await world.issue(leaver) for _ in range(2)],
+    ]  # fmt: skip
+    tokens.append(await world.issue(robot, parent_id=tokens[4]["id"], expires_at=in_days(1)))
+    handed = "UPDATE identities SET owner_id = :heir WHERE id = :agent"
+    await world.sql(handed, heir=person.id, agent=robot.id)
+    for place, how in ((5, "revoked_at"), (6, "expires_at"), (7, "revoked_at"), (8, "expires_at")):
+        await world.sql(
+            f"UPDATE tokens SET {how} = now() WHERE id = :id", id=parse_id(TOKEN, tokens[place]["id"])
+        )
+    await world.sql("UPDATE identities SET status = 'suspended' WHERE id = :id", id=leaver.id)
+    said = {token["id"]: (await world.read(token))["status"] for token in tokens}
+    assert sorted(said.values()) == ["active"] * 3 + ["expired"] * 2 + ["revoked"] * 2 + ["suspended"] * 3
+    kinds = ["active", "suspended", "expired", "revoked"]
+    for wanted in (chosen for size in range(1, 5) for chosen in combinations(kinds, size)):
+        assert set(await ids(world, status=list(wanted))) == {
+            id for id, is_so in said.items() if is_so in wanted
+        }
+    async with world.sessions() as session:
+        assert [await count_active(session, most) for most in (1, 2, 3, 100)] == [1, 2, 3, 3]
+
+
+async def test_whether_holders_are_stopped_is_asked_by_key_and_what_has_ended_is_passed_over(
+    world: World,
+) -> None:
+    """However many people, and tokens that have expired, there are."""
+    statements = {
+        "reading": f"SELECT {STATUS_SQL} FROM tokens",
+        "active": select(col(Token.id))
+        .where(has_status(["active"]))
+        .order_by(col(Token.expires_at))
+        .limit(101),
+        "revoked": select(col(Token.id))
+        .where(has_status(["revoked"]))
+        .order_by(col(Token.id).desc())
+        .limit(51),
+    }
+    async with world.sessions() as session:
+        await session.execute(text("SET enable_seqscan = off"))
+        plans = {
+            name: "\n".join(
+                await session.scalars(text(f"EXPLAIN {sql if isinstance(sql, str) else literal(sql)}"))
+            )
+            for name, sql in statements.items()
+        }
+    for name in ("reading", "active"):
+        assert re.search(
+            r"using pk_identities on identities holder.*\n +Index Cond: \(id = link", plans[name]
+        )
+    assert re.search(
+        r"ix_tokens_expires_at_id on tokens.*\n +Index Cond: \(expires_at > now", plans["active"]
+    )
+    assert "ix_tokens_revoked" in plans["revoked"]
+
+
+def literal(statement: Select[Any]) -> str:
+    """A statement with its values in it."""
+    return str(statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))  # type: ignore[no-untyped-call]
 
 
 async def test_an_expired_token_says_so(world: World) -> None:
