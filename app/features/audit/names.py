@@ -22,16 +22,33 @@ UNION ALL SELECT a.id, coalesce(i.display_name, i.user_name) FROM administrators
     JOIN identities i ON i.id = a.identity_id AND i.erased_at IS NULL WHERE a.id = ANY(CAST(:ids AS uuid[]))
 UNION ALL SELECT id, 'break-glass administrator' FROM break_glass_sessions WHERE id = ANY(CAST(:ids AS uuid[]))
 """)
-_NAMED = text("""
-SELECT id FROM identities WHERE erased_at IS NULL
-    AND (user_name ILIKE :pattern OR display_name ILIKE :pattern OR email ILIKE :pattern)
+_NAMED = """
+WITH people AS MATERIALIZED (
+    SELECT id FROM identities WHERE erased_at IS NULL
+        AND (user_name ILIKE :pattern OR display_name ILIKE :pattern OR email ILIKE :pattern) {} LIMIT :most
+)
+SELECT id FROM people
 UNION ALL SELECT id FROM service_accounts WHERE name ILIKE :pattern
 UNION ALL SELECT id FROM servers WHERE slug ILIKE :pattern OR name ILIKE :pattern
+UNION ALL SELECT id FROM administrators WHERE identity_id IN (SELECT id FROM people)
+LIMIT :most
+"""
+# As it is indexed; of fewer than three letters, there is nothing to look up.
+_LOOKED_UP = """AND scopegate_trigrams(
+    user_name || ' ' || coalesce(display_name, '') || ' ' || coalesce(email, '')
+) @> scopegate_trigrams(:part)"""
+_NAMED_BY_LETTERS, _NAMED_BY_FEW = text(_NAMED.format(_LOOKED_UP)), text(_NAMED.format(""))
+_FEW_LETTERS = 2
+_ACTORS = text("""
+WITH wanted AS (SELECT lower(name) FROM unnest(CAST(:names AS text[])) AS name)
+SELECT id FROM identities
+    WHERE erased_at IS NULL AND lower(coalesce(display_name, user_name)) IN (SELECT * FROM wanted)
+UNION ALL SELECT id FROM service_accounts WHERE lower(name) IN (SELECT * FROM wanted)
 UNION ALL SELECT a.id FROM administrators a JOIN identities i ON i.id = a.identity_id
-    WHERE i.erased_at IS NULL
-    AND (i.user_name ILIKE :pattern OR i.display_name ILIKE :pattern OR i.email ILIKE :pattern)
+    WHERE i.erased_at IS NULL AND lower(coalesce(i.display_name, i.user_name)) IN (SELECT * FROM wanted)
 LIMIT :most
 """)
+_SERVERS = text("SELECT id FROM servers WHERE slug = ANY(CAST(:slugs AS text[])) LIMIT :most")
 
 
 async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UUID, str]:
@@ -46,5 +63,19 @@ async def names_of(session: AsyncSession, ids: Iterable[UUID | None]) -> dict[UU
 async def ids_named(session: AsyncSession, part: str) -> list[UUID]:
     """The ids of whatever has this text in its name, at most 500."""
     escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    rows = await session.execute(_NAMED, {"pattern": f"%{escaped}%", "most": _MOST_NAMED})
+    values = {"pattern": f"%{escaped}%", "most": _MOST_NAMED}
+    if len(part) <= _FEW_LETTERS:
+        rows = await session.execute(_NAMED_BY_FEW, values)
+    else:
+        rows = await session.execute(_NAMED_BY_LETTERS, values | {"part": part})
     return [row.id for row in rows]
+
+
+async def actors_called(session: AsyncSession, names: Iterable[str]) -> list[UUID]:
+    """The ids of the identities, administrators and service accounts that have one of these names, at most 500."""
+    return [row.id for row in await session.execute(_ACTORS, {"names": list(names), "most": _MOST_NAMED})]
+
+
+async def servers_called(session: AsyncSession, slugs: Iterable[str]) -> list[UUID]:
+    """The ids of the servers that have one of these slugs, or had it to their end."""
+    return [row.id for row in await session.execute(_SERVERS, {"slugs": list(slugs), "most": _MOST_NAMED})]

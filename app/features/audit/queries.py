@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Select,
+    Text,
     Uuid,
     and_,
     case,
@@ -33,8 +35,20 @@ LEASE_FRESH = timedelta(seconds=30)
 # Rows of one call lie close in time; the slack covers a clock that was set back. It lets partitions be pruned.
 _CLOCK_SLACK = timedelta(days=1)
 Position = tuple[int, int, int]
+Place = tuple[int, int]
+"""Where an event is in its epoch: transaction and sequence number."""
 _MADE_REQUEST_ID = re.compile("req_([0-9a-f]{32})")
 """A request's id that was made and not given: it may be that of its first event, which then does not repeat it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The ids that the names in a query stand for today: of ``q``, ``actor_name`` and ``server_slug``, where given."""
+
+    anything: list[UUID] | None = None
+    actors: list[UUID] | None = None
+    servers: list[UUID] | None = None
+
 
 _result = aliased(AuditEvent, name="result")
 _call = aliased(AuditEvent, name="call")
@@ -61,8 +75,8 @@ def _last_result(event: Any) -> Any:
     )
 
 
-def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None]]:
-    """Events with their client, calls with their outcome; and the expression of that outcome.
+def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnElement[int | None]]:
+    """Events with their client, calls with their outcome; and the expressions of that outcome and of its duration.
 
     A call without an outcome runs while its worker's lease is fresh, and is unknown afterwards.
     """
@@ -87,15 +101,15 @@ def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None]]:
         .outerjoin(_lease, col(_lease.worker_id) == event.worker_id)
         .outerjoin(_client, col(_client.id) == event.client_id)
     )
-    return statement, outcome
+    return statement, outcome, duration
 
 
 def newest(
-    query: AuditFilters, named: list[UUID] | None, within: Sequence[ColumnElement[bool]], rows: int
+    query: AuditFilters, named: Named, within: Sequence[ColumnElement[bool]], rows: int
 ) -> Select[Any]:
     """At most ``rows`` calls and other events, newest first; outcome rows are in their calls.
 
-    The rows are chosen first and joined afterwards, unless it is the outcome that chooses them.
+    The rows are chosen first and joined afterwards, unless it is their outcome that chooses them.
     """
     conditions = [
         col(AuditEvent.action) != RESULT,
@@ -103,28 +117,46 @@ def newest(
         *_time_range(query),
         *_matches(AuditEvent, query, named),
     ]
-    if query.outcome:
-        statement, outcome = _folded(AuditEvent)
-        statement = statement.where(*conditions, outcome.in_(query.outcome))
+    if query.reads_results:
+        statement, outcome, duration = _folded(AuditEvent)
+        statement = statement.where(*conditions, *_ends_as(query, outcome, duration))
         return statement.order_by(*_newest_first(AuditEvent)).limit(rows)
     chosen = select(AuditEvent).where(*conditions).order_by(*_newest_first(AuditEvent)).limit(rows)
     event = aliased(AuditEvent, chosen.subquery("chosen"))
-    statement, _ = _folded(event)
+    statement, _, _ = _folded(event)
     return statement.order_by(*_newest_first(event))
 
 
-def older_in_epoch(before: Position) -> list[ColumnElement[bool]]:
-    """Older than a position, in its own epoch.
+def between(epoch: int, first: Place | None, before: Place | None) -> list[ColumnElement[bool]]:
+    """From a place of an epoch on, to before another; None: from its beginning, to its end.
 
     Epochs are told apart by equality: a comparison of whole positions would be estimated by the epoch alone,
-    which nearly all rows share, and make PostgreSQL sort the log instead of walking its index.
+    which nearly all rows share, and make PostgreSQL sort the log instead of walking an index of it.
     """
-    return [col(AuditEvent.epoch) == before[0], _place(AuditEvent) < tuple_(before[1], before[2])]
+    conditions = [col(AuditEvent.epoch) == epoch]
+    if first is not None:
+        conditions.append(_place(AuditEvent) >= tuple_(*first))
+    if before is not None:
+        conditions.append(_place(AuditEvent) < tuple_(*before))
+    return conditions
 
 
-def older_epochs(before: Position) -> list[ColumnElement[bool]]:
-    """In an older epoch than a position."""
-    return [col(AuditEvent.epoch) < before[0]]
+def window_start(within: Sequence[ColumnElement[bool]], rows: int) -> Select[Any]:
+    """(xact, seq) of the earliest of the ``rows`` newest events that there are within."""
+    window = (
+        select(col(AuditEvent.xact), col(AuditEvent.seq))
+        .where(*within)
+        .order_by(*_newest_first(AuditEvent))
+        .limit(rows)
+        .subquery()
+    )
+    return select(window.c.xact, window.c.seq).order_by(window.c.xact, window.c.seq).limit(1)
+
+
+def epoch_before(epoch: int | None) -> Select[Any]:
+    """The newest epoch that holds events, of those before one, or None."""
+    older = [] if epoch is None else [col(AuditEvent.epoch) < epoch]
+    return select(func.max(col(AuditEvent.epoch))).where(*older)
 
 
 def next_epoch(after: Position) -> Select[Any]:
@@ -172,48 +204,44 @@ def _not_beyond(after: Position, until: Position | None) -> list[ColumnElement[b
     return [false()] if after[0] > until[0] else [_place(AuditEvent) <= tuple_(until[1], until[2])]
 
 
-def ascending(
-    query: AuditFilters, named: list[UUID] | None, after: Position, end: Position, rows: int
-) -> Select[Any]:
+def ascending(query: AuditFilters, named: Named, after: Position, end: Position, rows: int) -> Select[Any]:
     """Events of a window as they were written: outcomes are items of their own, found by what their call matches.
 
     An outcome whose call was never written is left out.
     """
+    has_results = not query.action or RESULT in query.action
     call_is_near = col(_call.time) <= col(AuditEvent.time) + _interval(_CLOCK_SLACK)
     outcome = case(
         (and_(col(AuditEvent.outcome).is_(None), col(AuditEvent.decision) == "deny"), "denied"),
         else_=col(AuditEvent.outcome),
     )
     is_result = col(AuditEvent.action) == RESULT
-    of_call = _matches(_call, query, named, skip={"action"})
-    statement = (
-        select(
-            AuditEvent, _client, outcome.label("outcome"), col(AuditEvent.duration_ms).label("duration_ms")
+    matches = and_(~is_result, *_matches(AuditEvent, query, named))
+    statement = select(
+        AuditEvent, _client, outcome.label("outcome"), col(AuditEvent.duration_ms).label("duration_ms")
+    ).select_from(AuditEvent)
+    if has_results:
+        of_call = _matches(_call, query, named, skip={"action"})
+        is_of_call = and_(is_result, col(_call.id) == col(AuditEvent.call_id), call_is_near)
+        statement = statement.outerjoin(_call, is_of_call)
+        matches = or_(
+            and_(is_result, col(_call.id).is_not(None), *of_call, *_is_in(AuditEvent.action, query.action)),
+            matches,
         )
-        .select_from(AuditEvent)
-        .outerjoin(_call, and_(is_result, col(_call.id) == col(AuditEvent.call_id), call_is_near))
-        .outerjoin(_client, col(_client.id) == col(AuditEvent.client_id))
-        .where(
-            col(AuditEvent.epoch) == after[0],
-            _place(AuditEvent) > tuple_(after[1], after[2]),
-            _place(AuditEvent) <= tuple_(end[1], end[2]),
-            *_time_range(query),
-            or_(
-                and_(
-                    is_result, col(_call.id).is_not(None), *of_call, *_is_in(AuditEvent.action, query.action)
-                ),
-                and_(~is_result, *_matches(AuditEvent, query, named)),
-            ),
-        )
+    statement = statement.outerjoin(_client, col(_client.id) == col(AuditEvent.client_id)).where(
+        col(AuditEvent.epoch) == after[0],
+        _place(AuditEvent) > tuple_(after[1], after[2]),
+        _place(AuditEvent) <= tuple_(end[1], end[2]),
+        *_time_range(query),
+        matches,
+        *_ends_as(query, outcome, col(AuditEvent.duration_ms)),
     )
-    if query.outcome:
-        statement = statement.where(outcome.in_(query.outcome))
     return statement.order_by(col(AuditEvent.xact), col(AuditEvent.seq)).limit(rows)
 
 
 def by_id(id: UUID) -> Select[Any]:
     """One event, a call with its outcome."""
-    statement, _ = _folded(AuditEvent)
+    statement, _, _ = _folded(AuditEvent)
     return statement.where(col(AuditEvent.id) == id)
 
 
@@ -238,6 +266,15 @@ def _is_in(column: Any, values: list[Any]) -> list[ColumnElement[bool]]:
     return [col(column).in_(values)] if values else []
 
 
+def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnElement[bool]]:
+    conditions = _is_in(outcome, query.outcome)
+    if query.duration_ms_min is not None:
+        conditions.append(duration >= query.duration_ms_min)
+    if query.duration_ms_max is not None:
+        conditions.append(duration <= query.duration_ms_max)
+    return conditions
+
+
 def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
     made = [found for found in map(_MADE_REQUEST_ID.fullmatch, request_ids) if found is not None]
     named = col(event.request_id).in_(request_ids)
@@ -245,12 +282,12 @@ def _is_of_request(event: Any, request_ids: list[str]) -> ColumnElement[bool]:
 
 
 def _matches(
-    event: Any, query: AuditFilters, named: list[UUID] | None, skip: set[str] | None = None
+    event: Any, query: AuditFilters, named: Named, skip: set[str] | None = None
 ) -> list[ColumnElement[bool]]:
-    """The filters over an event's own columns. ``named`` holds the ids that ``q`` stands for."""
+    """The filters over an event's own columns, and over its client."""
     conditions: list[ColumnElement[bool]] = []
     columns = (
-        "action", "decision", "reason_code", "actor_id", "actor_type", "on_behalf_of", "token_id", "server_id",
+        "id", "action", "decision", "reason_code", "actor_id", "actor_type", "on_behalf_of", "token_id", "server_id",
         "tool", "object_id", "trace_id",
     )  # fmt: skip
     for name in columns:
@@ -265,12 +302,32 @@ def _matches(
     ):
         if policies:
             conditions.append(col(column).op("&&", is_comparison=True)(literal(policies, ARRAY(Uuid))))
-    if query.client_ip or query.client_name:
-        clients = select(col(AuditClient.id)).where(
-            *_is_in(AuditClient.ip, query.client_ip), *_is_in(AuditClient.name, query.client_name)
+    if query.changes:
+        conditions.append(
+            col(event.changes).op("?|", is_comparison=True)(literal(query.changes, ARRAY(Text)))
         )
-        conditions.append(col(event.client_id).in_(clients))
-    if named is not None:
+    of_client = _client_matches(query)
+    if of_client:
+        conditions.append(col(event.client_id).in_(select(col(AuditClient.id)).where(*of_client)))
+    return conditions + _names(event, named)
+
+
+def _client_matches(query: AuditFilters) -> list[ColumnElement[bool]]:
+    return [
+        *_is_in(AuditClient.ip, query.client_ip),
+        *_is_in(AuditClient.name, query.client_name),
+        *_is_in(AuditClient.version, query.client_version),
+        *_is_in(AuditClient.user_agent, query.client_user_agent),
+    ]
+
+
+def _names(event: Any, named: Named) -> list[ColumnElement[bool]]:
+    conditions = []
+    if named.anything is not None:
         places = (event.actor_id, event.on_behalf_of, event.server_id, event.object_id)
-        conditions.append(or_(false(), *(col(place).in_(named) for place in places)))
+        conditions.append(or_(false(), *(col(place).in_(named.anything) for place in places)))
+    if named.actors is not None:
+        conditions.append(col(event.actor_id).in_(named.actors))
+    if named.servers is not None:
+        conditions.append(col(event.server_id).in_(named.servers))
     return conditions

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Malformed, NotFound
 from app.features.audit import queries
 from app.features.audit.models import AuditClient, AuditEvent
-from app.features.audit.names import ids_named, names_of
+from app.features.audit.names import actors_called, ids_named, names_of, servers_called
+from app.features.audit.newest import find, place_of
 from app.features.audit.schemas import (
     WIDEST_RANGE,
     Actor,
@@ -26,8 +28,11 @@ from app.features.audit.schemas import (
 from app.features.audit.spans import skip
 from app.kit.pagination import Cursors
 
-# A poll looks at no more events than this at once, so that a rare filter cannot keep it from answering.
+# What a poll looks at at once, first and where nothing matches; it answers when it has looked for long enough, so that
+# a rare filter cannot keep it from that.
 WINDOW = 5_000
+WIDEST_WINDOW = 40_000
+LOOKS_FOR_S = 1.0
 BEGINNING: queries.Position = (0, 0, 0)
 _LAST_IN_TRANSACTION = 2**63 - 1
 
@@ -38,12 +43,9 @@ async def page(
     """One page, newest first. Raises ``Malformed``: ``range_too_wide``, ``since_required``, a foreign cursor."""
     check_since(query)
     _check_range(query, now)
-    position = cursors.read(query.cursor)
-    named = await ids_named(session, query.q) if query.q else None
-    rows = await _newest(session, query, named, _position(position))
-    shown = rows[: query.limit]
-    following = cursors.write(_place(shown[-1])) if len(rows) > query.limit else None
-    return await _show(session, shown), following
+    before = _position(cursors.read(query.cursor))
+    rows, following = await find(session, query, await _named(session, query), before)
+    return await _show(session, rows), None if following is None else cursors.write(following)
 
 
 async def poll(
@@ -73,26 +75,47 @@ async def read_on(
     most: int,
     until: queries.Position | None = None,
 ) -> Stretch:
-    """The next events that match, at most so many, oldest first; it has reached ``after`` when there is nothing new."""
-    start = await skip(session, query, after)
-    end = (await session.execute(queries.window_end(query, start, WINDOW, until))).one_or_none()
+    """The next events that match, at most so many, oldest first; it has reached ``after`` when there is nothing new.
+
+    Where few match it is looked on for them, for a while.
+    """
+    named, give_up = await _named(session, query), monotonic() + LOOKS_FOR_S
+    rows: list[Any] = []
+    reached, width = after, WINDOW
+    while True:
+        window = await _next_window(session, query, await skip(session, query, reached), width, until)
+        if window is None:
+            break
+        start, reached = window
+        wanted = most + 1 - len(rows)
+        rows += (await session.execute(queries.ascending(query, named, start, reached, wanted))).all()
+        if len(rows) > most or monotonic() > give_up:
+            break
+        width = min(width * 2, WIDEST_WINDOW)
+    shown = rows[:most]
+    if len(rows) > most:
+        reached = place_of(shown[-1])
+    views = await _show(session, shown)
+    return Stretch([(view, place_of(row)) for view, row in zip(views, shown, strict=True)], reached)
+
+
+async def _next_window(
+    session: AsyncSession,
+    query: AuditFilters,
+    start: queries.Position,
+    width: int,
+    until: queries.Position | None,
+) -> tuple[queries.Position, queries.Position] | None:
+    """What the next events lie between, in one epoch: after the first position, up to the second; None at the end."""
+    end = (await session.execute(queries.window_end(query, start, width, until))).one_or_none()
     if end is None:
         # An epoch is complete once a later one holds events.
         following = (await session.execute(queries.next_epoch(start))).scalar_one()
         if following is None:
-            return Stretch([], after)
+            return None
         start = (following, -1, -1)
-        end = (await session.execute(queries.window_end(query, start, WINDOW, until))).one_or_none()
-        if end is None:
-            return Stretch([], after)
-    last = (start[0], end.xact, end.seq)
-    named = await ids_named(session, query.q) if query.q else None
-    ascending = queries.ascending(query, named, start, last, most + 1)
-    rows = (await session.execute(ascending)).all()
-    shown = rows[:most]
-    reached = _place(shown[-1]) if len(rows) > most else last
-    views = await _show(session, shown)
-    return Stretch([(view, _place(row)) for view, row in zip(views, shown, strict=True)], reached)
+        end = (await session.execute(queries.window_end(query, start, width, until))).one_or_none()
+    return None if end is None else (start, (start[0], end.xact, end.seq))
 
 
 def position_of(cursors: Cursors, cursor: str | None) -> queries.Position | None:
@@ -114,43 +137,33 @@ async def read(session: AsyncSession, id: UUID) -> AuditEventView:
     return (await _show(session, [row]))[0]
 
 
-async def _newest(
-    session: AsyncSession, query: AuditQuery, named: list[UUID] | None, before: queries.Position | None
-) -> list[Any]:
-    """One event more than the page, if there is one; what the position's epoch lacks comes from older ones."""
-    rows: list[Any] = []
-    parts = [[]] if before is None else [queries.older_in_epoch(before), queries.older_epochs(before)]
-    for within in parts:
-        wanted = query.limit + 1 - len(rows)
-        if wanted:
-            rows += (await session.execute(queries.newest(query, named, within, wanted))).all()
-    return rows
+async def _named(session: AsyncSession, query: AuditFilters) -> queries.Named:
+    return queries.Named(
+        anything=await ids_named(session, query.q) if query.q else None,
+        actors=await actors_called(session, query.actor_name) if query.actor_name else None,
+        servers=await servers_called(session, query.server_slug) if query.server_slug else None,
+    )
 
 
 def check_since(query: AuditFilters) -> None:
     """Raise ``Malformed`` (``since_required``) for a filter that would look through everything."""
-    if query.outcome and query.since is None:
-        raise Malformed("A filter by outcome needs since.", code="since_required")
+    if query.reads_results and query.since is None:
+        raise Malformed("A filter by outcome or duration needs since.", code="since_required")
 
 
 def _check_range(query: AuditQuery, now: datetime) -> None:
-    if query.is_indexed or not query.needs_range:
+    if not query.is_walked:
         return
     if query.since is None or (query.until or now) - query.since > WIDEST_RANGE:
         raise Malformed(
-            "These filters work within since and until of at most 31 days, or beside token_id, actor_id, server_id,"
-            " request_id or a decision other than allow.",
+            "These filters work within since and until of at most 31 days, or beside id, token_id, actor_id,"
+            " actor_name, server_id, server_slug, request_id or a decision other than allow.",
             code="range_too_wide",
         )
 
 
 def _position(values: list[Any] | None) -> queries.Position | None:
     return None if values is None else (values[0], values[1], values[2])
-
-
-def _place(row: Any) -> queries.Position:
-    event: AuditEvent = row[0]
-    return (event.epoch, event.xact, event.seq)
 
 
 async def _show(session: AsyncSession, rows: Sequence[Any]) -> list[AuditEventView]:

@@ -98,24 +98,34 @@ ObjectId = Annotated[UUID, *_any_of(*PREFIXES)]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+_LONGEST_MS = 2**31 - 1
+_INDEXED = ("id", "token_id", "actor_id", "actor_name", "server_id", "server_slug", "request_id")
+
+
 class AuditFilters(Strict):
     """Filters of the audit trail; each may be repeated, and then any of its values matches.
 
-    ``token_id``, ``actor_id``, ``server_id``, ``request_id`` and what was not allowed are indexed. In lists, other
-    filters work beside one of these or within ``since``/``until`` of at most 31 days.
+    ``id``, ``token_id``, ``actor_id``, ``actor_name``, ``server_id``, ``server_slug``, ``request_id`` and what was not
+    allowed are indexed. In lists, other filters work beside one of these or within ``since``/``until`` of at most 31
+    days.
     """
 
     since: Time | None = Field(default=None, description="Only events at this time or later.")
     until: Time | None = Field(default=None, description="Only events before this time.")
+    id: list[EventId] = Field(default_factory=list)
     action: list[ShortText] = Field(default_factory=list)
     decision: list[AuditDecision] = Field(default_factory=list)
     reason_code: list[ShortText] = Field(default_factory=list)
     outcome: list[AuditOutcome] = Field(default_factory=list, description="Needs `since`.")
     actor_id: list[ActorId] = Field(default_factory=list)
     actor_type: list[ShortText] = Field(default_factory=list)
+    actor_name: list[ShortText] = Field(
+        default_factory=list, description="The whole name that `actor` shows, in upper or lower case."
+    )
     on_behalf_of: list[IdentityId] = Field(default_factory=list)
     token_id: list[TokenId] = Field(default_factory=list)
     server_id: list[ServerId] = Field(default_factory=list)
+    server_slug: list[ShortText] = Field(default_factory=list)
     tool: list[ShortText] = Field(default_factory=list)
     object_id: list[ObjectId] = Field(default_factory=list)
     policy_id: list[PolicyId] = Field(default_factory=list, description="Policies that decided.")
@@ -125,7 +135,20 @@ class AuditFilters(Strict):
     )
     client_ip: list[ShortText] = Field(default_factory=list)
     client_name: list[ShortText] = Field(default_factory=list)
+    client_version: list[ShortText] = Field(default_factory=list)
+    client_user_agent: list[ShortText] = Field(default_factory=list)
     arguments_digest: list[Digest] = Field(default_factory=list)
+    changes: list[ShortText] = Field(
+        default_factory=list,
+        description="Names of fields, one of which `changes` has.",
+        examples=[["labels"]],
+    )
+    duration_ms_min: int | None = Field(
+        default=None, ge=0, le=_LONGEST_MS, description="So many milliseconds or more. Needs `since`."
+    )
+    duration_ms_max: int | None = Field(
+        default=None, ge=0, le=_LONGEST_MS, description="So many milliseconds or fewer. Needs `since`."
+    )
     request_id: list[ShortText] = Field(default_factory=list)
     trace_id: list[ShortText] = Field(default_factory=list)
     q: Annotated[ShortText, StringConstraints(min_length=1)] | None = Field(
@@ -143,16 +166,26 @@ class AuditFilters(Strict):
         return self.model_dump(include=set(AuditFilters.model_fields))
 
     @property
+    def reads_results(self) -> bool:
+        """Whether it takes the result of a call to tell if the call matches."""
+        return bool(self.outcome) or self.duration_ms_min is not None or self.duration_ms_max is not None
+
+    @property
     def is_indexed(self) -> bool:
         """Whether an index other than the order narrows the search."""
         refused = bool(self.decision) and "allow" not in self.decision
-        return bool(self.token_id or self.actor_id or self.server_id or self.request_id or refused)
+        return refused or any(getattr(self, name) for name in _INDEXED)
 
     @property
     def needs_range(self) -> bool:
         """Whether a filter is used that no index serves."""
-        unserved = set(self.filters()) - {"since", "until", "token_id", "actor_id", "server_id", "request_id"}
-        return any(getattr(self, name) for name in unserved)
+        unserved = set(self.filters()) - {"since", "until", *_INDEXED}
+        return any(getattr(self, name) not in (None, []) for name in unserved)
+
+    @property
+    def is_walked(self) -> bool:
+        """Whether the log is gone through, event by event, for what matches."""
+        return self.needs_range and not self.is_indexed
 
 
 class AuditQuery(AuditFilters):

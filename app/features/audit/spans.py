@@ -4,6 +4,7 @@ The counted hours know their first and last events. What lies before an hour's f
 the end of what is counted, need not be read; what is not counted yet is read whole.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import DateTime, Interval, bindparam, text
@@ -41,15 +42,34 @@ LEFT JOIN LATERAL (
 )
 
 
-async def skip(session: AsyncSession, query: AuditFilters, after: Position) -> Position:
-    """A position to read on from in the place of ``after``: nothing between them is in the query's span of time."""
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a span of time lies: what is counted of it from ``first`` to ``last``, and else after ``counted``."""
+
+    counted: Position
+    first: Position | None
+    last: Position | None
+
+
+async def span_of(session: AsyncSession, query: AuditFilters) -> Span | None:
+    """The span that a query asks for; None when it asks for any time."""
     if query.since is None and query.until is None:
-        return after
+        return None
     values = {"since": query.since, "until": query.until, "slack": _SLACK}
     row = (await session.execute(_SPAN, values)).one()
     counted: Position = (row.epoch, row.xact, row.seq)
     if row.first_epoch is None:
-        return max(after, counted)
-    first: Position = (row.first_epoch, row.first_xact, row.first_seq - 1)
-    last: Position = (row.last_epoch, row.last_xact, row.last_seq)
-    return max(after, first) if after < last else max(after, counted)
+        return Span(counted, None, None)
+    first: Position = (row.first_epoch, row.first_xact, row.first_seq)
+    return Span(counted, first, (row.last_epoch, row.last_xact, row.last_seq))
+
+
+async def skip(session: AsyncSession, query: AuditFilters, after: Position) -> Position:
+    """A position to read on from in the place of ``after``: nothing between them is in the query's span of time."""
+    span = await span_of(session, query)
+    if span is None:
+        return after
+    if span.first is None or span.last is None or after >= span.last:
+        return max(after, span.counted)
+    epoch, xact, seq = span.first
+    return max(after, (epoch, xact, seq - 1))

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit.models import AuditClient, AuditEvent, WorkerLease
+from app.features.identities.models import Identity
 from app.features.servers.models import Server
 from app.kit.ids import EVENT, IDENTITY, SERVER, SERVICE_ACCOUNT, TOKEN, format_id, new_id
 from tests.api import Account, ApiAs
@@ -159,12 +160,13 @@ async def test_a_true_outcome_that_comes_late_wins(api: httpx2.AsyncClient, writ
 async def test_each_filter_finds_its_own_event_alone(
     api: httpx2.AsyncClient, sessions: Sessions, write: Write
 ) -> None:
-    client = AuditClient(id=new_id(), ip="10.0.0.7", name="inspector")
+    client = AuditClient(id=new_id(), ip="10.0.0.7", name="inspector", version="2.1", user_agent="inspect/2")
+    ada, git = Identity(kind="person", user_name="ada", display_name="Ada L."), Server(slug="git", name="Git")
     async with sessions() as session:
-        session.add(client)
+        session.add_all([client, ada, git])
         await session.commit()
     await write(decision="allow")
-    person, token, server, target = new_id(), new_id(), new_id(), new_id()
+    person, token, server, target, named = new_id(), new_id(), new_id(), new_id(), new_id()
     columns: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({"action": "token.issue"}, {"action": "token.issue"}),
         ({"decision": "deny"}, {"decision": "deny"}),
@@ -178,6 +180,15 @@ async def test_each_filter_finds_its_own_event_alone(
         ({"object_type": "grant", "object_id": target}, {"object_id": format_id("grant", target)}),
         ({"client_id": client.id}, {"client_ip": "10.0.0.7"}),
         ({"client_id": client.id, "tool": "x"}, {"client_name": "inspector", "tool": "x"}),
+        ({"client_id": client.id, "tool": "y"}, {"client_version": "2.1", "tool": "y"}),
+        ({"client_id": client.id, "tool": "z"}, {"client_user_agent": ["inspect/2", "other"], "tool": "z"}),
+        ({"id": named}, {"id": format_id(EVENT, named)}),
+        ({"actor_id": ada.id}, {"actor_name": "ADA l."}),
+        ({"server_id": git.id}, {"server_slug": ["git", "svn"]}),
+        ({"changes": {"labels": {"from": {}, "to": {"a": "b"}}}}, {"changes": ["labels", "url"]}),
+        ({"duration_ms": 70}, {"duration_ms_min": 70, "duration_ms_max": 70}),
+        ({"duration_ms": 71}, {"duration_ms_min": 71}),
+        ({"duration_ms": 0}, {"duration_ms_max": 69}),
         ({"arguments_digest": b"\x02" * 32}, {"arguments_digest": "02" * 32}),
         ({"request_id": "r-1"}, {"request_id": "r-1"}),
         ({"trace_id": "t-1"}, {"trace_id": "t-1"}),
@@ -218,6 +229,18 @@ async def test_text_finds_events_by_the_names_of_today(
     assert await ids(api, q="a%0", since=since) == []
 
 
+async def test_how_long_a_call_took_is_told_by_its_result(api: httpx2.AsyncClient, write: Write) -> None:
+    calls = [await write(decision="allow", worker_id=new_id()) for _ in range(2)]
+    for call, took in zip(calls, (40, 900), strict=True):
+        await write(
+            action="tool.result", actor_type="gateway", call_id=call, outcome="success", duration_ms=took
+        )
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    assert await ids(api, duration_ms_min=41, since=since) == shown(calls[1])
+    assert await ids(api, duration_ms_max=40, since=since) == shown(calls[0])
+    assert await ids(api, duration_ms_min=40, duration_ms_max=900, since=since) == shown(*reversed(calls))
+
+
 async def test_since_and_until_bound_the_list(api: httpx2.AsyncClient, write: Write) -> None:
     now = datetime.now(UTC)
     inside = await write(time=now)
@@ -235,11 +258,18 @@ WIDE = [
     {"tool": "echo", "since": "2026-01-01T00:00:00Z", "until": "2026-02-02T00:00:00Z"},
     {"trace_id": "t", "until": "2026-02-02T00:00:00Z"},
     {"client_ip": "10.0.0.7", "since": "2020-01-01T00:00:00Z"},
+    {"client_version": "1"},
+    {"client_user_agent": "a"},
+    {"changes": "labels"},
+    {"duration_ms_min": 0, "since": "2020-01-01T00:00:00Z"},
 ]
 NARROW = [
     {"token_id": format_id(TOKEN, new_id()), "action": "token.issue"},
     {"decision": ["deny", "require_approval"], "tool": "echo"},
     {"request_id": "r"},
+    {"id": format_id(EVENT, new_id()), "trace_id": "t"},
+    {"actor_name": "Ada", "changes": "labels"},
+    {"server_slug": "git", "client_version": "1"},
     {"tool": "echo", "since": "2026-01-01T00:00:00Z", "until": "2026-02-01T00:00:00Z"},
     {"since": "2020-01-01T00:00:00Z"},
 ]
@@ -262,6 +292,11 @@ async def test_a_search_within_an_index_or_a_range_is_served(
 
 BAD: list[tuple[dict[str, Any], int]] = [
     ({"outcome": "success", "token_id": format_id(TOKEN, new_id())}, 400),
+    ({"duration_ms_min": 5}, 400),
+    ({"duration_ms_max": 5, "token_id": format_id(TOKEN, new_id())}, 400),
+    ({"duration_ms_max": -1, "since": "2026-01-01T00:00:00Z"}, 422),
+    ({"duration_ms_min": 2**31, "since": "2026-01-01T00:00:00Z"}, 422),
+    ({"id": format_id(TOKEN, new_id())}, 422),
     ({"colour": "red"}, 422),
     ({"limit": 201}, 422),
     ({"limit": 0}, 422),

@@ -1,6 +1,7 @@
 """``after=`` gives every event once, in the order of commits, whatever commits late or restarts the count."""
 
 import asyncio
+import random
 from typing import Any
 from uuid import UUID
 
@@ -144,6 +145,7 @@ async def test_a_rare_filter_still_moves_on_and_finds_what_comes(
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "WINDOW", 3)
+    monkeypatch.setattr(reading, "LOOKS_FOR_S", -1)
     for _ in range(7):
         await commit(sessions)
     rare = await commit(sessions, reason_code="rare")
@@ -151,6 +153,79 @@ async def test_a_rare_filter_still_moves_on_and_finds_what_comes(
     assert items == []
     items, _ = await drain(api, reached, 1, reason_code="rare")
     assert [item["id"] for item in items] == shown(rare)
+
+
+async def test_a_rare_filter_is_looked_for_through_several_windows_while_there_is_time(
+    api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "WINDOW", 1)
+    rare = []
+    for _ in range(2):
+        for _ in range(4):
+            await commit(sessions)
+        rare.append(await commit(sessions, reason_code="rare"))
+    # Other tests' transactions are over, so that one poll can reach the end.
+    await drain(api, "", 10)
+    items, _ = await poll(api, "", reason_code="rare")
+    assert [item["id"] for item in items] == shown(*rare)
+    items, reached = await poll(api, "", reason_code="rare", limit=1)
+    assert [item["id"] for item in items] == shown(rare[0])
+    assert [item["id"] for item in (await poll(api, reached, reason_code="rare", limit=1))[0]] == shown(
+        rare[1]
+    )
+
+
+@pytest.mark.slow
+async def test_eight_writers_that_commit_late_or_not_at_all_in_two_epochs_are_followed_without_a_gap(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    """Some hold their transaction open while others pass them by, and every fifth rolls back."""
+    async with sessions() as session:
+        await session.execute(text("UPDATE log_epochs SET epoch = 2"))
+        older = "INSERT INTO log_epochs (epoch, system_identifier, timeline) VALUES (1, 1, 1)"
+        await session.execute(text(older))
+        await session.commit()
+    written = [await commit(sessions, epoch=1, xact=2**40 + number) for number in range(20)]
+    done = asyncio.Event()
+
+    async def write(number: int) -> None:
+        chance = random.Random(number)
+        for turn in range(25):
+            async with sessions() as session:
+                rows = [event(reason_code=f"writer-{number}") for _ in range(chance.randint(1, 4))]
+                for row in rows:
+                    session.add(row)
+                    await session.flush()
+                    await asyncio.sleep(chance.choice((0, 0, 0.002, 0.02)))
+                ids = [row.id for row in rows]
+                if turn % 5 == number % 5:
+                    await session.rollback()
+                    continue
+                await session.commit()
+            written.extend(ids)
+
+    async def follow(**params: Any) -> list[str]:
+        found: list[str] = []
+        after = ""
+        async with asyncio.timeout(60):
+            while True:
+                is_over = done.is_set()
+                items, reached = await poll(api, after, **params)
+                found += [item["id"] for item in items]
+                if is_over and reached == after and len(found) >= len(written):
+                    return found
+                after = reached
+
+    followers = [
+        asyncio.create_task(follow(**params)) for params in ({}, {"limit": 1}, {"limit": 7}, {"limit": 200})
+    ]
+    await asyncio.gather(*(write(number) for number in range(8)))
+    done.set()
+    async with sessions() as session:
+        order = list(await session.scalars(text("SELECT id FROM audit_events ORDER BY epoch, xact, seq")))
+    assert sorted(order) == sorted(written)
+    for found in await asyncio.gather(*followers):
+        assert found == shown(*order)
 
 
 async def test_the_next_epoch_opens_once_and_keeps_the_last_checkpoint(database_url: str) -> None:

@@ -38,21 +38,29 @@ _KEPT = tuple(
 )
 _CHIP_NAMES = {
     "q": "Named",
+    "id": "Event",
     "action": "Action",
     "decision": "Decision",
     "outcome": "Outcome",
     "reason_code": "Reason",
     "actor_id": "By",
     "actor_type": "By a",
+    "actor_name": "By",
     "on_behalf_of": "On behalf of",
     "token_id": "Token",
     "server_id": "Server",
+    "server_slug": "Server",
     "object_id": "About",
     "policy_id": "Policy",
     "observed_policy_id": "Policy on trial",
     "client_ip": "Address",
     "client_name": "Program",
+    "client_version": "Version",
+    "client_user_agent": "User agent",
     "arguments_digest": "Arguments",
+    "changes": "Changed",
+    "duration_ms_min": "Milliseconds, at least",
+    "duration_ms_max": "Milliseconds, at most",
     "request_id": "Request",
     "trace_id": "Trace",
     "tool": "Tool",
@@ -130,7 +138,7 @@ def read_asked(request: Request, now: datetime) -> Asked:
     if period != "all" and period not in PERIODS:
         raise Malformed("The address asks for something that this page cannot read.")
     # What no index serves is looked for in a month at most, as at the API.
-    is_shortened = period == "all" and (bool(bare.outcome) or (bare.needs_range and not bare.is_indexed))
+    is_shortened = period == "all" and (bare.reads_results or bare.is_walked)
     back = PERIODS["30d"] if is_shortened else PERIODS.get(period)
     since: dict[str, Any] = {} if back is None else {"since": _time(now - back)}
     query = read_query(AuditQuery, request, limit=SHOWN, **since)
