@@ -26,6 +26,7 @@ from app.features.administrators import routes as administrators
 from app.features.approvals import requestable_routes as requestable
 from app.features.approvals import routes as approvals
 from app.features.audit import follow_routes as audit_following
+from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
 from app.features.audit import stats_routes as audit_stats
 from app.features.grants import approval_routes as approving
@@ -144,6 +145,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         break_glass,
         audit_stats,
         audit_following,
+        audit_proofs,
         audit,
         oauth,
         signal_pushes,

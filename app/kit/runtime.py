@@ -15,6 +15,7 @@ from app.kit.clock import Clock, utc_now
 from app.kit.crypto import Peppers, Sealer
 from app.kit.horizon import LogHorizon
 from app.kit.live import Live
+from app.kit.notes import NoteSigner
 from app.kit.outbound import OutboundClient
 from app.kit.rate_limits import SignInAttempts
 from app.kit.readiness import Readiness
@@ -32,6 +33,8 @@ class Runtime:
     sealer: Sealer
     signer: Signer
     """Of what people keep as proof."""
+    trail_signer: NoteSigner
+    """Of checkpoints of the trail."""
     outbound: OutboundClient
     client_tokens: ClientTokens
     authenticate: Authenticator

@@ -30,7 +30,7 @@ from app.lifespan.commands import Reach
 from app.lifespan.database import database_url
 from app.lifespan.gateway import serving_gateway
 from app.lifespan.pages import pages
-from app.lifespan.sealing import sealing_trail
+from app.lifespan.sealing import sealing_trail, trail_signer
 from app.lifespan.sign_in import ProviderWatch, authenticators, local_administrator, provider_keys
 from app.lifespan.signals import receiving_signals
 from app.settings import Settings
@@ -111,6 +111,7 @@ async def _runtime(
         peppers=peppers,
         sealer=sealer,
         signer=Signer(settings.keys("signing_key"), settings.base_url),
+        trail_signer=trail_signer(settings),
         outbound=outbound,
         client_tokens=client_tokens,
         authenticate=LimitedAuthenticator(people, attempts, requests),

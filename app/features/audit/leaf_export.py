@@ -3,19 +3,25 @@
 import asyncio
 
 from asyncpg import Connection, Record
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Invalid
 from app.domain.merkle import leaf_hash
 from app.features.audit.leaves import leaf_of, read_stretch
+from app.features.audit.proofs import whole_tree
+from app.features.audit.proving import damaged
 from app.features.audit.queries import Position
 from app.features.audit.tiles import (
     BEGINNING,
     LogFault,
     Sealed,
     SealedTree,
+    connection_of,
     latest_checkpoint,
     position_of,
 )
+from app.kit.authorization import Caller
+from app.kit.live import Look, News
 
 _AT_ONCE = 2_048
 _HASHED_AT_ONCE = 256
@@ -71,15 +77,37 @@ async def leaves_between(connection: "Connection[Record]", first: int | None, en
     to = size if end is None else end
     if latest is None or not (first or 0) < to <= size:
         raise _out_of_range(f"Give from and to within the {size} events that are sealed.")
+    await whole_tree(connection, latest)
     found = await (_oldest(connection) if first is None else _seek(connection, latest, first))
     if found is None:
-        raise _out_of_range("The event at that position is not there any more: its month was dropped.")
+        raise _out_of_range("What was sealed at that position is not there: is its month past the retention?")
     start, (epoch, xact, seq) = found
     if start >= to:
         raise _out_of_range(
             f"The events before position {start} are not there any more: their months were dropped."
         )
     return LeafExport(start, to, latest, (epoch, xact, seq - 1))
+
+
+async def exported_leaves(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
+    """``leaves_between`` for the API: raises ``Conflict`` (``log_damaged``) in the place of ``LogFault``."""
+    try:
+        return await leaves_between(connection, first, end)
+    except LogFault as fault:
+        raise damaged(fault) from None
+
+
+def export_leaves(leaves: LeafExport) -> Look:
+    """What finds the leaves of an export, as parts of a file, a line each."""
+
+    async def look(session: AsyncSession, _caller: Caller) -> News:
+        try:
+            found = await leaves.next(await connection_of(session))
+        except LogFault as fault:
+            raise damaged(fault) from None
+        return News([b"".join(leaf + b"\n" for leaf in found)] if found else [], is_last=not found)
+
+    return look
 
 
 async def _oldest(connection: "Connection[Record]") -> tuple[int, Position] | None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from asyncpg import Connection, Record
+
 from app.domain.merkle import (
     Frontier,
     Stretch,
@@ -10,7 +12,16 @@ from app.domain.merkle import (
     inclusion_nodes,
     range_nodes,
 )
-from app.features.audit.tiles import SealedTree
+from app.features.audit.tiles import LogFault, Sealed, SealedTree
+
+
+async def whole_tree(connection: "Connection[Record]", checkpoint: Sealed) -> SealedTree:
+    """The tree of a checkpoint, which has its root: what is in no full tile yet is made of events, whatever they say by
+    now. Raises ``LogFault`` where it has not."""
+    tree = SealedTree(connection, checkpoint.size, checkpoint.place)
+    if (await tree.edge()).root() != checkpoint.root:
+        raise LogFault(f"events or tiles are not those of the checkpoint of {checkpoint.size} events")
+    return tree
 
 
 async def inclusion_of(tree: SealedTree, position: int) -> list[bytes]:

@@ -6,10 +6,10 @@ from uuid import UUID
 from asyncpg import Connection, Record
 
 from app.domain.errors import Conflict, Invalid, NotFound
-from app.domain.merkle import ProofFault
+from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
 from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
-from app.features.audit.proofs import consistency_of, inclusion_of, range_of
-from app.features.audit.tiles import LogFault, Sealed, SealedTree, checkpoint_of, position_of
+from app.features.audit.proofs import consistency_of, inclusion_of, range_of, whole_tree
+from app.features.audit.tiles import LogFault, Sealed, checkpoint_of, position_of
 
 _EVENT = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE id = $1"  # noqa: S608
 
@@ -39,9 +39,11 @@ async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
                 code="not_sealed_yet",
             )
         position, checkpoint = found
-        hashes = await inclusion_of(_tree(connection, checkpoint), position)
+        hashes = await inclusion_of(await whole_tree(connection, checkpoint), position)
     except LogFault as fault:
         raise damaged(fault) from None
+    if not verify_inclusion(leaf_hash(leaf), position, checkpoint.size, hashes, checkpoint.root):
+        raise damaged(LogFault(f"what is kept around position {position} is something else"))
     return EventProof(position, leaf, checkpoint, hashes)
 
 
@@ -54,7 +56,7 @@ async def prove_consistency(
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await consistency_of(_tree(connection, checkpoint), old_size)
+        return checkpoint, await consistency_of(await whole_tree(connection, checkpoint), old_size)
     except ProofFault as fault:
         raise Invalid.field("?from", "out_of_range", f"Give a size of at most {size}: {fault}.") from None
     except LogFault as fault:
@@ -70,7 +72,7 @@ async def prove_range(
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
-        return checkpoint, await range_of(_tree(connection, checkpoint), first, end)
+        return checkpoint, await range_of(await whole_tree(connection, checkpoint), first, end)
     except ProofFault as fault:
         raise Invalid.field(
             "?to", "out_of_range", f"Give from and to as positions in that log: {fault}."
@@ -93,7 +95,3 @@ def damaged(fault: LogFault) -> Conflict:
         f"The sealed log does not hold what was sealed: {fault}. scopegate audit verify says what is wrong.",
         code="log_damaged",
     )
-
-
-def _tree(connection: "Connection[Record]", checkpoint: Sealed) -> SealedTree:
-    return SealedTree(connection, checkpoint.size, checkpoint.place)
