@@ -17,8 +17,8 @@ from app.kit.authorization import Caller
 from app.kit.live import Look, News
 
 _LINES = "application/x-ndjson"
-_MEDIA_TYPES = {"ndjson": _LINES, "ocsf": _LINES, "csv": "text/csv; charset=utf-8"}
-_ENDINGS = {"ocsf": "ocsf.ndjson"}
+_MEDIA_TYPES = {"ndjson": _LINES, "ocsf": _LINES, "leaves": _LINES, "csv": "text/csv; charset=utf-8"}
+_ENDINGS = {"ocsf": "ocsf.ndjson", "leaves": "leaves.ndjson"}
 PAGE = 1_000
 COLUMNS = (
     "id", "time", "action", "decision", "reason_code", "outcome", "actor_type", "actor_id", "actor_name",

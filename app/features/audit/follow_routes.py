@@ -7,13 +7,15 @@ from starlette.responses import Response, StreamingResponse
 
 from app.features.audit.export import export, headers_of
 from app.features.audit.following import follow
+from app.features.audit.leaf_export import export_leaves, exported_leaves
 from app.features.audit.reading import check_since, position_of, present
 from app.features.audit.schemas import AuditExportQuery, AuditStreamQuery
+from app.features.audit.tiles import connection_of
 from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.live import MEDIA_TYPE
 from app.kit.pagination import Cursors
-from app.kit.problems import COMMON_PROBLEMS
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
 
 router = APIRouter(
@@ -37,7 +39,10 @@ _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
     "/export",
     operation_id="export_audit_events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"application/x-ndjson": _TEXT, "text/csv": _TEXT}}},
+    responses={
+        200: {"content": {"application/x-ndjson": _TEXT, "text/csv": _TEXT}},
+        **problem_responses(409),
+    },
 )
 async def export_audit_events(
     request: Request,
@@ -48,11 +53,15 @@ async def export_audit_events(
 ) -> Response:
     """Everything that matches and is on record now, in the order of commits. Outcomes are items of their own.
 
-    However much it is. In `csv`, a cell that a spreadsheet could take for a formula begins with an apostrophe. An
+    However much it is. `leaves` are what was sealed, to be held against checkpoints; 409 `log_damaged` where the trail
+    is not what was sealed. In `csv`, a cell that a spreadsheet could take for a formula begins with an apostrophe. An
     answer that is not whole has no proper end: its last chunk is missing, and clients say that the connection broke.
     """
     check_since(query)
-    look = export(query, await present(session))
+    if query.format == "leaves":
+        look = export_leaves(await exported_leaves(await connection_of(session), query.first, query.end))
+    else:
+        look = export(query, await present(session))
     headers = headers_of(query, runtime.clock())
     return runtime.live.download(request, caller, Permission.AUDIT_READ, runtime.authenticate, look, headers)
 

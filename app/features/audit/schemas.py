@@ -39,7 +39,7 @@ AuditOutcome = TypeAliasType(
 )
 AuditExportFormat = TypeAliasType(
     "AuditExportFormat",
-    Annotated[Literal["ndjson", "csv", "ocsf"], Field(description="How the events are written.")],
+    Annotated[Literal["ndjson", "csv", "ocsf", "leaves"], Field(description="How the events are written.")],
 )
 AuditChanges = TypeAliasType(
     "AuditChanges",
@@ -57,6 +57,7 @@ PREFIXES = {
     "administrator": ids.ADMINISTRATOR,
     "approval": ids.APPROVAL,
     "audit_event": ids.EVENT,
+    "audit_sink": ids.AUDIT_SINK,
     "break_glass": ids.KEY,
     "grant": ids.GRANT,
     "group": ids.GROUP,
@@ -224,8 +225,28 @@ class AuditExportQuery(AuditFilters):
 
     format: AuditExportFormat = Field(
         default="ndjson",
-        description="`ndjson`: one event a line. `csv`: a table. `ocsf`: one event a line, as OCSF 1.9 says it.",
+        description="`ndjson`: one event a line. `csv`: a table. `ocsf`: one event a line, as OCSF 1.9 says it. "
+        "`leaves`: what was sealed of each event, a line each, in the order of the log, to be held against its "
+        "checkpoints; by `from` and `to` alone, since what is filtered proves nothing.",
     )
+    first: int | None = Field(
+        default=None, alias="from", ge=0, le=2**63 - 1, description="Of `leaves`, the first position."
+    )
+    end: int | None = Field(
+        default=None,
+        alias="to",
+        ge=1,
+        le=2**63 - 1,
+        description="Of `leaves`, the position after the last one, as the `tree_size` of a checkpoint.",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_as_they_are(self) -> Self:
+        if self.format != "leaves" and (self.first is not None or self.end is not None):
+            raise ValueError("from and to are for format=leaves; give since and until")
+        if self.format == "leaves" and any(value not in (None, []) for value in self.filters().values()):
+            raise ValueError("leaves are exported by from and to alone: what is filtered proves nothing")
+        return self
 
 
 class Actor(Strict):
