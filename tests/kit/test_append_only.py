@@ -26,6 +26,7 @@ MONTHS = (
     "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
     "WHERE inhparent = 'audit_events'::regclass ORDER BY 1"
 )
+RIGHTS = ["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
 COLUMN = {"audit_checkpoints": "note", "audit_tiles": "hashes"}
 
 
@@ -67,10 +68,17 @@ async def refused(connection: "Connection", statement: str) -> None:
     pytest.fail(f"not refused: {statement}")
 
 
-async def test_the_serving_role_may_append_to_the_trail_and_read_it(serving: "Connection") -> None:
+async def test_the_serving_role_may_append_to_the_trail_and_read_it_and_has_no_other_right(
+    serving: "Connection",
+) -> None:
     for table, write in WRITES.items():
         await serving.execute(write)
         assert await serving.fetchval(f"SELECT count(*) FROM {table}") == 1
+    rights = "SELECT r FROM unnest($2::text[]) AS r WHERE has_table_privilege($1, r)"
+    for table in await tables(serving):
+        # Triggers would refuse some of these as well, as long as they are there.
+        has = [row["r"] for row in await serving.fetch(rights, table, RIGHTS)]
+        assert has == (["INSERT", "SELECT"] if table in WRITES else [])
 
 
 async def test_the_serving_role_may_in_no_way_change_the_trail(serving: "Connection") -> None:

@@ -131,9 +131,8 @@ class SealedLog:
         async with self._connection.transaction():
             await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
             # A statement of its own: it sees what whoever had the lock has committed.
-            if await self._connection.fetchval("SELECT max(tree_size) FROM audit_checkpoints") != (
-                before or None
-            ):
+            last = await self._connection.fetchval("SELECT max(tree_size) FROM audit_checkpoints")
+            if last != (before or None):
                 raise Overtaken
             try:
                 if tiles:
