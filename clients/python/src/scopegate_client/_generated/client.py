@@ -7,6 +7,7 @@ from .api.access import AccessResource, AsyncAccessResource
 from .api.administrators import AdministratorsResource, AsyncAdministratorsResource
 from .api.approvals import ApprovalsResource, AsyncApprovalsResource
 from .api.audit_events import AsyncAuditEventsResource, AuditEventsResource
+from .api.audit_sinks import AsyncAuditSinksResource, AuditSinksResource
 from .api.break_glass import AsyncBreakGlassResource, BreakGlassResource
 from .api.grants import AsyncGrantsResource, GrantsResource
 from .api.groups import AsyncGroupsResource, GroupsResource
@@ -108,6 +109,11 @@ class Resources:
     def identity_providers(self) -> IdentityProvidersResource:
         """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return IdentityProvidersResource(self._driver)
+
+    @cached_property
+    def audit_sinks(self) -> AuditSinksResource:
+        """Where the audit trail goes as it grows: batches by HTTPS, in order, each at least once."""
+        return AuditSinksResource(self._driver)
 
     @cached_property
     def webhooks(self) -> WebhooksResource:
@@ -214,6 +220,11 @@ class AsyncResources:
     def identity_providers(self) -> AsyncIdentityProvidersResource:
         """The OpenID providers whose access tokens open this API, and what their claims mean here."""
         return AsyncIdentityProvidersResource(self._driver)
+
+    @cached_property
+    def audit_sinks(self) -> AsyncAuditSinksResource:
+        """Where the audit trail goes as it grows: batches by HTTPS, in order, each at least once."""
+        return AsyncAuditSinksResource(self._driver)
 
     @cached_property
     def webhooks(self) -> AsyncWebhooksResource:

@@ -42,18 +42,37 @@ from .asking_client import AskingClient
 from .audit_actor import AuditActor
 from .audit_arguments import AuditArguments
 from .audit_changes import AuditChanges
+from .audit_checkpoint import AuditCheckpoint
+from .audit_checkpoint_page import AuditCheckpointPage
+from .audit_consistency_proof import AuditConsistencyProof
 from .audit_counts import AuditCounts
 from .audit_decision import AuditDecision
 from .audit_event import AuditEvent
 from .audit_event_page import AuditEventPage
+from .audit_event_proof import AuditEventProof
 from .audit_export_format import AuditExportFormat
 from .audit_hour_counts import AuditHourCounts
+from .audit_log_key import AuditLogKey
+from .audit_log_keys import AuditLogKeys
 from .audit_outcome import AuditOutcome
+from .audit_range_proof import AuditRangeProof
+from .audit_sink import AuditSink
+from .audit_sink_create import AuditSinkCreate
+from .audit_sink_credential_kind import AuditSinkCredentialKind
+from .audit_sink_error import AuditSinkError
+from .audit_sink_format import AuditSinkFormat
+from .audit_sink_lag import AuditSinkLag
+from .audit_sink_order import AuditSinkOrder
+from .audit_sink_page import AuditSinkPage
+from .audit_sink_start import AuditSinkStart
+from .audit_sink_status import AuditSinkStatus
+from .audit_sink_update import AuditSinkUpdate
 from .audit_stats import AuditStats
 from .audited_client import AuditedClient
 from .audited_object import AuditedObject
 from .audited_server import AuditedServer
 from .authorization_server_metadata import AuthorizationServerMetadata
+from .bearer_audit_sink_credential import BearerAuditSinkCredential
 from .bearer_credential import BearerCredential
 from .break_glass_sign_in import BreakGlassSignIn
 from .break_glass_token import BreakGlassToken
@@ -99,6 +118,7 @@ from .group_order import GroupOrder
 from .group_page import GroupPage
 from .group_principal import GroupPrincipal
 from .group_update import GroupUpdate
+from .header_audit_sink_credential import HeaderAuditSinkCredential
 from .header_credential import HeaderCredential
 from .identity import Identity
 from .identity_access import IdentityAccess
@@ -138,6 +158,7 @@ from .narrow_proposal import NarrowProposal
 from .narrowing_note import NarrowingNote
 from .needed_approval import NeededApproval
 from .new_tools import NewTools
+from .no_audit_sink_credential import NoAuditSinkCredential
 from .no_credential import NoCredential
 from .not_replayable import NotReplayable
 from .o_auth_client_credential import OAuthClientCredential
@@ -358,6 +379,9 @@ __all__ = (
     "AuditActor",
     "AuditArguments",
     "AuditChanges",
+    "AuditCheckpoint",
+    "AuditCheckpointPage",
+    "AuditConsistencyProof",
     "AuditCounts",
     "AuditDecision",
     "AuditedClient",
@@ -365,11 +389,27 @@ __all__ = (
     "AuditedServer",
     "AuditEvent",
     "AuditEventPage",
+    "AuditEventProof",
     "AuditExportFormat",
     "AuditHourCounts",
+    "AuditLogKey",
+    "AuditLogKeys",
     "AuditOutcome",
+    "AuditRangeProof",
+    "AuditSink",
+    "AuditSinkCreate",
+    "AuditSinkCredentialKind",
+    "AuditSinkError",
+    "AuditSinkFormat",
+    "AuditSinkLag",
+    "AuditSinkOrder",
+    "AuditSinkPage",
+    "AuditSinkStart",
+    "AuditSinkStatus",
+    "AuditSinkUpdate",
     "AuditStats",
     "AuthorizationServerMetadata",
+    "BearerAuditSinkCredential",
     "BearerCredential",
     "BreakGlassSignIn",
     "BreakGlassToken",
@@ -415,6 +455,7 @@ __all__ = (
     "GroupPage",
     "GroupPrincipal",
     "GroupUpdate",
+    "HeaderAuditSinkCredential",
     "HeaderCredential",
     "Identity",
     "IdentityAccess",
@@ -454,6 +495,7 @@ __all__ = (
     "NarrowProposal",
     "NeededApproval",
     "NewTools",
+    "NoAuditSinkCredential",
     "NoCredential",
     "NotReplayable",
     "OAuthClientCredential",

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-AuditExportFormat = Literal["csv", "ndjson"]
+AuditExportFormat = Literal["csv", "leaves", "ndjson", "ocsf"]
 
 
 def check_audit_export_format(value: str) -> AuditExportFormat:

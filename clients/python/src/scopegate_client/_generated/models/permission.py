@@ -8,6 +8,8 @@ Permission = Literal[
     "approvals.read",
     "arguments.read",
     "audit.read",
+    "audit_sinks.read",
+    "audit_sinks.write",
     "grants.read",
     "grants.write",
     "groups.read",

@@ -10,15 +10,26 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.audit_arguments import AuditArguments
+from ...models.audit_checkpoint import AuditCheckpoint
+from ...models.audit_consistency_proof import AuditConsistencyProof
 from ...models.audit_decision import AuditDecision
 from ...models.audit_event import AuditEvent
+from ...models.audit_event_proof import AuditEventProof
+from ...models.audit_log_keys import AuditLogKeys
 from ...models.audit_outcome import AuditOutcome
+from ...models.audit_range_proof import AuditRangeProof
 from ...models.audit_stats import AuditStats
 from ...types import UNSET, Unset
+from . import get_audit_checkpoint as _get_audit_checkpoint
+from . import get_audit_consistency as _get_audit_consistency
 from . import get_audit_event as _get_audit_event
 from . import get_audit_event_arguments as _get_audit_event_arguments
+from . import get_audit_event_proof as _get_audit_event_proof
 from . import get_audit_event_stats as _get_audit_event_stats
+from . import get_audit_range as _get_audit_range
+from . import list_audit_checkpoints as _list_audit_checkpoints
 from . import list_audit_events as _list_audit_events
+from . import list_audit_keys as _list_audit_keys
 
 
 class AuditEventsResource(Resource):
@@ -29,22 +40,30 @@ class AuditEventsResource(Resource):
         *,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
+        id: str | Sequence[str] | None = None,
         action: str | Sequence[str] | None = None,
         decision: AuditDecision | Sequence[AuditDecision] | None = None,
         reason_code: str | Sequence[str] | None = None,
         outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
         actor_id: str | Sequence[str] | None = None,
         actor_type: str | Sequence[str] | None = None,
+        actor_name: str | Sequence[str] | None = None,
         on_behalf_of: str | Sequence[str] | None = None,
         token_id: str | Sequence[str] | None = None,
         server_id: str | Sequence[str] | None = None,
+        server_slug: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
         policy_id: str | Sequence[str] | None = None,
         observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
+        client_version: str | Sequence[str] | None = None,
+        client_user_agent: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
+        changes: str | Sequence[str] | None = None,
+        duration_ms_min: int | None = None,
+        duration_ms_max: int | None = None,
         request_id: str | Sequence[str] | None = None,
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
@@ -58,8 +77,12 @@ class AuditEventsResource(Resource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            actor_name: The whole name that `actor` shows, in upper or lower case.
             policy_id: Policies that decided.
             observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            changes: Names of fields, one of which `changes` has.
+            duration_ms_min: So many milliseconds or more. Needs `since`.
+            duration_ms_max: So many milliseconds or fewer. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
             page_size: How many to fetch at a time, at most 200.
         """
@@ -67,22 +90,30 @@ class AuditEventsResource(Resource):
             lambda cursor: _list_audit_events.call(
                 since=since,
                 until=until,
+                id=id,
                 action=action,
                 decision=decision,
                 reason_code=reason_code,
                 outcome=outcome,
                 actor_id=actor_id,
                 actor_type=actor_type,
+                actor_name=actor_name,
                 on_behalf_of=on_behalf_of,
                 token_id=token_id,
                 server_id=server_id,
+                server_slug=server_slug,
                 tool=tool,
                 object_id=object_id,
                 policy_id=policy_id,
                 observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
+                client_version=client_version,
+                client_user_agent=client_user_agent,
                 arguments_digest=arguments_digest,
+                changes=changes,
+                duration_ms_min=duration_ms_min,
+                duration_ms_max=duration_ms_max,
                 request_id=request_id,
                 trace_id=trace_id,
                 q=q,
@@ -99,22 +130,30 @@ class AuditEventsResource(Resource):
         interval: float = 2.0,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
+        id: str | Sequence[str] | None = None,
         action: str | Sequence[str] | None = None,
         decision: AuditDecision | Sequence[AuditDecision] | None = None,
         reason_code: str | Sequence[str] | None = None,
         outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
         actor_id: str | Sequence[str] | None = None,
         actor_type: str | Sequence[str] | None = None,
+        actor_name: str | Sequence[str] | None = None,
         on_behalf_of: str | Sequence[str] | None = None,
         token_id: str | Sequence[str] | None = None,
         server_id: str | Sequence[str] | None = None,
+        server_slug: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
         policy_id: str | Sequence[str] | None = None,
         observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
+        client_version: str | Sequence[str] | None = None,
+        client_user_agent: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
+        changes: str | Sequence[str] | None = None,
+        duration_ms_min: int | None = None,
+        duration_ms_max: int | None = None,
         request_id: str | Sequence[str] | None = None,
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
@@ -130,30 +169,42 @@ class AuditEventsResource(Resource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            actor_name: The whole name that `actor` shows, in upper or lower case.
             policy_id: Policies that decided.
             observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            changes: Names of fields, one of which `changes` has.
+            duration_ms_min: So many milliseconds or more. Needs `since`.
+            duration_ms_max: So many milliseconds or fewer. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._follow(
             lambda after: _list_audit_events.call(
                 since=since,
                 until=until,
+                id=id,
                 action=action,
                 decision=decision,
                 reason_code=reason_code,
                 outcome=outcome,
                 actor_id=actor_id,
                 actor_type=actor_type,
+                actor_name=actor_name,
                 on_behalf_of=on_behalf_of,
                 token_id=token_id,
                 server_id=server_id,
+                server_slug=server_slug,
                 tool=tool,
                 object_id=object_id,
                 policy_id=policy_id,
                 observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
+                client_version=client_version,
+                client_user_agent=client_user_agent,
                 arguments_digest=arguments_digest,
+                changes=changes,
+                duration_ms_min=duration_ms_min,
+                duration_ms_max=duration_ms_max,
                 request_id=request_id,
                 trace_id=trace_id,
                 q=q,
@@ -163,6 +214,97 @@ class AuditEventsResource(Resource):
             wait=wait,
             interval=interval,
         )
+
+    def list_audit_checkpoints(
+        self,
+        *,
+        page_size: int | None = None,
+    ) -> Listing[AuditCheckpoint]:
+        """Checkpoints of the sealed trail, the largest first, which is the newest.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_audit_checkpoints.call(
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    def get_audit_checkpoint(
+        self,
+        tree_size: str,
+    ) -> AuditCheckpoint:
+        """One checkpoint.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            tree_size: The size of a checkpoint: how many events it seals.
+        """
+        return self._send(
+            _get_audit_checkpoint.call(
+                tree_size,
+            )
+        )
+
+    def get_audit_consistency(
+        self,
+        tree_size: str,
+        *,
+        from_: int,
+    ) -> AuditConsistencyProof:
+        """The proof that the trail of a checkpoint begins with an older one.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            tree_size: The size of a checkpoint: how many events it seals.
+            from_: The size that the log had.
+        """
+        return self._send(
+            _get_audit_consistency.call(
+                tree_size,
+                from_=from_,
+            )
+        )
+
+    def get_audit_range(
+        self,
+        tree_size: str,
+        *,
+        from_: int,
+        to: int,
+    ) -> AuditRangeProof:
+        """The proof of a range of exported leaves (`format=leaves` of the export).
+
+        Needs the permission `audit.read`.
+
+        Args:
+            tree_size: The size of a checkpoint: how many events it seals.
+            from_: The first position.
+            to: The position after the last one.
+        """
+        return self._send(
+            _get_audit_range.call(
+                tree_size,
+                from_=from_,
+                to=to,
+            )
+        )
+
+    def list_audit_keys(
+        self,
+    ) -> AuditLogKeys:
+        """The public keys that signatures of checkpoints are checked with; they are no secret.
+
+        Needs the permission `audit.read`.
+
+        """
+        return self._send(_list_audit_keys.call())
 
     def get_stats(
         self,
@@ -227,6 +369,23 @@ class AuditEventsResource(Resource):
             )
         )
 
+    def get_proof(
+        self,
+        event_id: str,
+    ) -> AuditEventProof:
+        """The proof that an event is in the sealed trail; 409 `not_sealed_yet` for the first seconds of its life.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            event_id: The id of an audit event.
+        """
+        return self._send(
+            _get_audit_event_proof.call(
+                event_id,
+            )
+        )
+
 
 class AsyncAuditEventsResource(AsyncResource):
     """Who did what, when, and what was decided: every call through the gateway, every change here."""
@@ -236,22 +395,30 @@ class AsyncAuditEventsResource(AsyncResource):
         *,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
+        id: str | Sequence[str] | None = None,
         action: str | Sequence[str] | None = None,
         decision: AuditDecision | Sequence[AuditDecision] | None = None,
         reason_code: str | Sequence[str] | None = None,
         outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
         actor_id: str | Sequence[str] | None = None,
         actor_type: str | Sequence[str] | None = None,
+        actor_name: str | Sequence[str] | None = None,
         on_behalf_of: str | Sequence[str] | None = None,
         token_id: str | Sequence[str] | None = None,
         server_id: str | Sequence[str] | None = None,
+        server_slug: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
         policy_id: str | Sequence[str] | None = None,
         observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
+        client_version: str | Sequence[str] | None = None,
+        client_user_agent: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
+        changes: str | Sequence[str] | None = None,
+        duration_ms_min: int | None = None,
+        duration_ms_max: int | None = None,
         request_id: str | Sequence[str] | None = None,
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
@@ -265,8 +432,12 @@ class AsyncAuditEventsResource(AsyncResource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            actor_name: The whole name that `actor` shows, in upper or lower case.
             policy_id: Policies that decided.
             observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            changes: Names of fields, one of which `changes` has.
+            duration_ms_min: So many milliseconds or more. Needs `since`.
+            duration_ms_max: So many milliseconds or fewer. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
             page_size: How many to fetch at a time, at most 200.
         """
@@ -274,22 +445,30 @@ class AsyncAuditEventsResource(AsyncResource):
             lambda cursor: _list_audit_events.call(
                 since=since,
                 until=until,
+                id=id,
                 action=action,
                 decision=decision,
                 reason_code=reason_code,
                 outcome=outcome,
                 actor_id=actor_id,
                 actor_type=actor_type,
+                actor_name=actor_name,
                 on_behalf_of=on_behalf_of,
                 token_id=token_id,
                 server_id=server_id,
+                server_slug=server_slug,
                 tool=tool,
                 object_id=object_id,
                 policy_id=policy_id,
                 observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
+                client_version=client_version,
+                client_user_agent=client_user_agent,
                 arguments_digest=arguments_digest,
+                changes=changes,
+                duration_ms_min=duration_ms_min,
+                duration_ms_max=duration_ms_max,
                 request_id=request_id,
                 trace_id=trace_id,
                 q=q,
@@ -306,22 +485,30 @@ class AsyncAuditEventsResource(AsyncResource):
         interval: float = 2.0,
         since: datetime.datetime | None = None,
         until: datetime.datetime | None = None,
+        id: str | Sequence[str] | None = None,
         action: str | Sequence[str] | None = None,
         decision: AuditDecision | Sequence[AuditDecision] | None = None,
         reason_code: str | Sequence[str] | None = None,
         outcome: AuditOutcome | Sequence[AuditOutcome] | None = None,
         actor_id: str | Sequence[str] | None = None,
         actor_type: str | Sequence[str] | None = None,
+        actor_name: str | Sequence[str] | None = None,
         on_behalf_of: str | Sequence[str] | None = None,
         token_id: str | Sequence[str] | None = None,
         server_id: str | Sequence[str] | None = None,
+        server_slug: str | Sequence[str] | None = None,
         tool: str | Sequence[str] | None = None,
         object_id: str | Sequence[str] | None = None,
         policy_id: str | Sequence[str] | None = None,
         observed_policy_id: str | Sequence[str] | None = None,
         client_ip: str | Sequence[str] | None = None,
         client_name: str | Sequence[str] | None = None,
+        client_version: str | Sequence[str] | None = None,
+        client_user_agent: str | Sequence[str] | None = None,
         arguments_digest: str | Sequence[str] | None = None,
+        changes: str | Sequence[str] | None = None,
+        duration_ms_min: int | None = None,
+        duration_ms_max: int | None = None,
         request_id: str | Sequence[str] | None = None,
         trace_id: str | Sequence[str] | None = None,
         q: str | None = None,
@@ -337,30 +524,42 @@ class AsyncAuditEventsResource(AsyncResource):
             since: Only events at this time or later.
             until: Only events before this time.
             outcome: Needs `since`.
+            actor_name: The whole name that `actor` shows, in upper or lower case.
             policy_id: Policies that decided.
             observed_policy_id: Policies in the mode `observe` that would have decided otherwise.
+            changes: Names of fields, one of which `changes` has.
+            duration_ms_min: So many milliseconds or more. Needs `since`.
+            duration_ms_max: So many milliseconds or fewer. Needs `since`.
             q: Text in the names of identities, service accounts and servers.
         """
         return self._follow(
             lambda after: _list_audit_events.call(
                 since=since,
                 until=until,
+                id=id,
                 action=action,
                 decision=decision,
                 reason_code=reason_code,
                 outcome=outcome,
                 actor_id=actor_id,
                 actor_type=actor_type,
+                actor_name=actor_name,
                 on_behalf_of=on_behalf_of,
                 token_id=token_id,
                 server_id=server_id,
+                server_slug=server_slug,
                 tool=tool,
                 object_id=object_id,
                 policy_id=policy_id,
                 observed_policy_id=observed_policy_id,
                 client_ip=client_ip,
                 client_name=client_name,
+                client_version=client_version,
+                client_user_agent=client_user_agent,
                 arguments_digest=arguments_digest,
+                changes=changes,
+                duration_ms_min=duration_ms_min,
+                duration_ms_max=duration_ms_max,
                 request_id=request_id,
                 trace_id=trace_id,
                 q=q,
@@ -370,6 +569,97 @@ class AsyncAuditEventsResource(AsyncResource):
             wait=wait,
             interval=interval,
         )
+
+    def list_audit_checkpoints(
+        self,
+        *,
+        page_size: int | None = None,
+    ) -> AsyncListing[AuditCheckpoint]:
+        """Checkpoints of the sealed trail, the largest first, which is the newest.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            page_size: How many to fetch at a time, at most 200.
+        """
+        return self._list(
+            lambda cursor: _list_audit_checkpoints.call(
+                limit=page_size,
+                cursor=cursor,
+            )
+        )
+
+    async def get_audit_checkpoint(
+        self,
+        tree_size: str,
+    ) -> AuditCheckpoint:
+        """One checkpoint.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            tree_size: The size of a checkpoint: how many events it seals.
+        """
+        return await self._send(
+            _get_audit_checkpoint.call(
+                tree_size,
+            )
+        )
+
+    async def get_audit_consistency(
+        self,
+        tree_size: str,
+        *,
+        from_: int,
+    ) -> AuditConsistencyProof:
+        """The proof that the trail of a checkpoint begins with an older one.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            tree_size: The size of a checkpoint: how many events it seals.
+            from_: The size that the log had.
+        """
+        return await self._send(
+            _get_audit_consistency.call(
+                tree_size,
+                from_=from_,
+            )
+        )
+
+    async def get_audit_range(
+        self,
+        tree_size: str,
+        *,
+        from_: int,
+        to: int,
+    ) -> AuditRangeProof:
+        """The proof of a range of exported leaves (`format=leaves` of the export).
+
+        Needs the permission `audit.read`.
+
+        Args:
+            tree_size: The size of a checkpoint: how many events it seals.
+            from_: The first position.
+            to: The position after the last one.
+        """
+        return await self._send(
+            _get_audit_range.call(
+                tree_size,
+                from_=from_,
+                to=to,
+            )
+        )
+
+    async def list_audit_keys(
+        self,
+    ) -> AuditLogKeys:
+        """The public keys that signatures of checkpoints are checked with; they are no secret.
+
+        Needs the permission `audit.read`.
+
+        """
+        return await self._send(_list_audit_keys.call())
 
     async def get_stats(
         self,
@@ -430,6 +720,23 @@ class AsyncAuditEventsResource(AsyncResource):
         """
         return await self._send(
             _get_audit_event_arguments.call(
+                event_id,
+            )
+        )
+
+    async def get_proof(
+        self,
+        event_id: str,
+    ) -> AuditEventProof:
+        """The proof that an event is in the sealed trail; 409 `not_sealed_yet` for the first seconds of its life.
+
+        Needs the permission `audit.read`.
+
+        Args:
+            event_id: The id of an audit event.
+        """
+        return await self._send(
+            _get_audit_event_proof.call(
                 event_id,
             )
         )

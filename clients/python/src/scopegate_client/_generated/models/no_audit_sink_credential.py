@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self, cast
+
+from attrs import define
+
+
+@define(kw_only=True)
+class NoAuditSinkCredential:
+    """Batches carry no credential."""
+
+    kind: Literal["none"] = "none"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it, but that a secret stays a `Secret`."""
+        kind = self.kind
+
+        field_dict: dict[str, Any] = {}
+        field_dict.update(
+            {
+                "kind": kind,
+            }
+        )
+        return field_dict
+
+    @classmethod
+    def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
+        """From what JSON has."""
+        d = dict(src_dict)
+        kind = cast(Literal["none"], d.pop("kind"))
+        if kind != "none":
+            raise ValueError(f"kind must match const 'none', got '{kind}'")
+
+        return cls(
+            kind=kind,
+        )
