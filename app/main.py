@@ -29,6 +29,7 @@ from app.features.audit import follow_routes as audit_following
 from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
 from app.features.audit import stats_routes as audit_stats
+from app.features.audit_sinks import routes as audit_sinks
 from app.features.grants import approval_routes as approving
 from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
@@ -141,6 +142,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         signals,
         administrators,
         webhooks,
+        audit_sinks,
         me,
         break_glass,
         audit_stats,

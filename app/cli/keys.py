@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit.reseal import reseal_arguments
+from app.features.audit_sinks.credentials import reseal_credentials
 from app.features.servers.reseal import Resealed, reseal
 from app.features.signals.reseal import reseal_access
 from app.features.webhooks.secrets import reseal_secrets
@@ -27,6 +28,7 @@ ARGUMENTS = "arguments of calls"
 _CREDENTIALS = "SELECT key_id, count(*) FROM server_credentials GROUP BY key_id"
 _SIGNING = "SELECT key_id, count(*) FROM webhook_secrets GROUP BY key_id"
 _SIGNALS = "SELECT key_id, count(*) FROM signal_streams WHERE key_id IS NOT NULL GROUP BY key_id"
+_SINKS = "SELECT key_id, count(*) FROM audit_sinks WHERE key_id IS NOT NULL GROUP BY key_id"
 _ARGUMENTS = "SELECT key_id, count(*) FROM audit_arguments GROUP BY key_id"
 # Of what is digested only that which still opens something counts.
 _TOKENS = """
@@ -52,6 +54,7 @@ _RESTS_ON = {
         "upstream credentials": _CREDENTIALS,
         "signing secrets of webhooks": _SIGNING,
         "access tokens of signal streams": _SIGNALS,
+        "credentials of audit sinks": _SINKS,
         ARGUMENTS: _ARGUMENTS,
     },
     PEPPER: {
@@ -141,6 +144,7 @@ def rotate(settings: Settings) -> tuple[Resealed, Standing]:
         for more, unopened in (
             await reseal_secrets(sessions, sealer),
             await reseal_access(sessions, sealer),
+            await reseal_credentials(sessions, sealer),
             arguments,
         ):
             done.done += more

@@ -12,6 +12,7 @@ from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.arguments import forget_arguments
 from app.features.audit.retention import record_drop
 from app.features.audit.rollup import forget_hours
+from app.features.audit_sinks.retention import note_missed
 from app.features.grants.uses import forget_uses
 from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
@@ -40,9 +41,17 @@ def maintain(settings: Settings) -> Maintained:
         raise DatabaseFault(f"The database cannot be maintained: {error}") from None
 
 
+async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> str | None:
+    """Tell the sinks of the trail too, which may not have been given all of it."""
+    reason = await record_drop(connection, partition)
+    if reason is None:
+        await note_missed(connection, partition)
+    return reason
+
+
 async def _maintain(owner_url: str, settings: Settings) -> Maintained:
     now, keep = datetime.now(UTC), settings.audit_retention
-    done = await maintain_partitions(owner_url, keep=keep, now=now, record_drop=record_drop)
+    done = await maintain_partitions(owner_url, keep=keep, now=now, record_drop=_record_drop)
     await forget_answers(owner_url)
     await forget_arguments(owner_url, keep=settings.arguments_retention, now=now)
     await forget_quotas(owner_url, now=now)

@@ -49,6 +49,8 @@ class Permission(StrEnum):
     ACCESS_EXPLAIN = "access.explain"
     ARGUMENTS_READ = "arguments.read"
     AUDIT_READ = "audit.read"
+    AUDIT_SINKS_READ = "audit_sinks.read"
+    AUDIT_SINKS_WRITE = "audit_sinks.write"
     SELF_READ = "self.read"
     SELF_WRITE = "self.write"
 
@@ -104,6 +106,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
         _READ
         | {
             Permission.AUDIT_READ,
+            Permission.AUDIT_SINKS_READ,
             Permission.ARGUMENTS_READ,
             Permission.WEBHOOKS_READ,
             Permission.SERVICE_ACCOUNTS_READ,

@@ -67,6 +67,15 @@ def _warnings(runtime: Runtime, found: Record) -> list[str]:
         )
     if found["unheard"]:
         warnings.append(f"{found['unheard']} webhooks fail; GET /api/v1/webhooks?failing=true names them")
+    if found["ungiven"]:
+        warnings.append(
+            f"{found['ungiven']} audit sinks fail; GET /api/v1/audit-sinks?failing=true names them"
+        )
+    if found["missing"]:
+        warnings.append(
+            f"{found['missing']} audit sinks missed events that retention dropped in the last week; "
+            "missed_at at GET /api/v1/audit-sinks says which"
+        )
     if found["silent"]:
         warnings.append(
             f"{found['silent']} streams of signals are not alive; "

@@ -28,6 +28,7 @@ ADMINISTRATOR = "adm"
 IDENTITY_PROVIDER = "idp"
 WEBHOOK = "whk"
 DELIVERY = "dlv"
+AUDIT_SINK = "sink"
 SCHEDULED_OFFBOARDING = "off"
 EVENT = "evt"
 KEY = "key"
@@ -97,6 +98,7 @@ AdministratorId = Annotated[UUID, *_typed(ADMINISTRATOR, "an administrator")]
 IdentityProviderId = Annotated[UUID, *_typed(IDENTITY_PROVIDER, "an identity provider")]
 WebhookId = Annotated[UUID, *_typed(WEBHOOK, "a webhook")]
 DeliveryId = Annotated[UUID, *_typed(DELIVERY, "a delivery of a message to a webhook")]
+AuditSinkId = Annotated[UUID, *_typed(AUDIT_SINK, "an audit sink")]
 ScheduledOffboardingId = Annotated[
     UUID, *_typed(SCHEDULED_OFFBOARDING, "an offboarding that is set for later")
 ]

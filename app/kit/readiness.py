@@ -25,9 +25,13 @@ SELECT (SELECT version_num FROM alembic_version) AS revision, scopegate_epoch() 
     pg_snapshot_xmin(pg_current_snapshot())::text AS oldest, pg_snapshot_xmax(pg_current_snapshot())::text AS next,
     (SELECT count(*) FROM server_credentials WHERE key_id <> ALL($1))
         + (SELECT count(*) FROM webhook_secrets WHERE key_id <> ALL($1))
-        + (SELECT count(*) FROM signal_streams WHERE key_id <> ALL($1)) AS sealed_away,
+        + (SELECT count(*) FROM signal_streams WHERE key_id <> ALL($1))
+        + (SELECT count(*) FROM audit_sinks WHERE key_id <> ALL($1)) AS sealed_away,
     (SELECT count(*) FROM webhooks WHERE status = 'active' AND ended_at IS NULL
         AND failing_since < now() - interval '5 minutes') AS unheard,
+    (SELECT count(*) FROM audit_sinks WHERE status = 'active' AND ended_at IS NULL
+        AND failing_since < now() - interval '5 minutes') AS ungiven,
+    (SELECT count(*) FROM audit_sinks WHERE ended_at IS NULL AND missed_at > now() - interval '7 days') AS missing,
     (SELECT count(*) FROM signal_streams s JOIN identity_providers p ON p.id = s.provider_id
         WHERE p.status = 'active' AND p.ended_at IS NULL AND jsonb_typeof(p.settings -> 'signals') = 'object'
         AND s.stream_id IS NOT NULL AND (s.status IN ('paused', 'disabled')

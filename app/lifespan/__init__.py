@@ -12,6 +12,7 @@ from app.features.access.connection_routes import ConnectionChecks
 from app.features.access.policy_sets import PolicySets
 from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.rollup import HourCounts
+from app.features.audit_sinks.deliver import AuditDeliveries
 from app.features.tokens.expiring import ExpiryNotices
 from app.features.tokens.schedule_loop import ScheduledOffboardings
 from app.features.webhooks.deliver import Deliveries
@@ -55,6 +56,9 @@ def make_lifespan(settings: Settings) -> Lifespan:
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
             delivering = asyncio.create_task(deliveries.run(), name="webhooks")
             stack.push_async_callback(cancelled, delivering)
+            sinks = AuditDeliveries(runtime.sessions, runtime.sealer, runtime.outbound)
+            giving = asyncio.create_task(sinks.run(), name="audit sinks")
+            stack.push_async_callback(cancelled, giving)
             scheduled = ScheduledOffboardings(runtime.sessions, runtime.signer)
             offboarding = asyncio.create_task(scheduled.run(), name="scheduled offboardings")
             stack.push_async_callback(cancelled, offboarding)

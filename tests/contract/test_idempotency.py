@@ -17,7 +17,7 @@ from tests.contract.things import Things
 
 KINDS = [
     "servers", "tools", "identities", "groups", "grants", "tokens", "service-accounts", "credentials",
-    "identity-providers", "policies", "webhooks",
+    "identity-providers", "policies", "webhooks", "audit-sinks",
 ]  # fmt: skip
 KEY = {"Idempotency-Key": "retry-1"}
 Sessions = async_sessionmaker[AsyncSession]

@@ -66,6 +66,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     signals = await things.signals()
     hook = await things.new_path("webhooks")
     delivery = await things.delivery(hook)
+    sink = await things.sink()
     scheduled = await things.scheduled(await things.new_path("identities"))
     says = {"digest": await things.let_say(server, "Ask first.")}
     by_name = f"/api/v1/identities/offboard?user_name={shown['user_name']}"
@@ -118,6 +119,9 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "rotate_webhook": ("POST", f"{hook}/rotate", {}, hook),
         "retry_webhook_delivery": ("POST", f"{delivery}/retry", None, delivery),
         "delete_webhook": ("DELETE", hook, None, hook),
+        "update_audit_sink": ("PATCH", sink, {"name": "x"}, sink),
+        "test_audit_sink": ("POST", f"{sink}/test", None, sink),
+        "delete_audit_sink": ("DELETE", sink, None, sink),
         "revoke_service_account_credential": ("DELETE", credential, None, credentials),
     }
 

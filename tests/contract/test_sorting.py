@@ -34,7 +34,7 @@ def test_every_list_of_objects_offers_orders() -> None:
         f"/api/v1/{kind}"
         for kind in (
             "servers", "tools", "identities", "groups", "grants", "tokens", "service-accounts", "administrators",
-            "identity-providers", "webhooks", "policies",
+            "identity-providers", "webhooks", "audit-sinks", "policies",
         )
     }  # fmt: skip
     for path, offered in orders().items():

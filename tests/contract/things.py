@@ -6,10 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.definitions import text_digest
 from app.features.approvals.models import Approval
+from app.features.audit_sinks.models import AuditSink
 from app.features.servers.models import Server
 from app.features.webhooks.models import WebhookDelivery
 from app.kit.ids import format_id, parse_id
@@ -44,6 +46,19 @@ class Things:
             session.add(row)
             await session.commit()
         return f"{webhook}/deliveries/{format_id('dlv', row.id)}"
+
+    async def sink(self) -> str:
+        """The path of an audit sink that nobody gives anything meanwhile."""
+        async with self.sessions() as session:
+            # There may be only so many.
+            await session.execute(update(AuditSink).values(ended_at=datetime.now(UTC)))
+            await session.commit()
+        path = await self.new_path("audit-sinks")
+        async with self.sessions() as session:
+            row = await session.get_one(AuditSink, parse_id("sink", path.rpartition("/")[2]))
+            row.leased_until = datetime.now(UTC) + timedelta(hours=1)
+            await session.commit()
+        return path
 
     async def signals(self) -> str:
         """The path of the signals of a provider that is set to have some."""
@@ -93,8 +108,9 @@ class Things:
             body |= {"text": "forbid (principal, action, resource);", "mode": "observe"}
         elif kind == "service-accounts":
             body |= {"role": "auditor", "owner_id": await self.id("identities")}
-        elif kind == "webhooks":
-            body |= {"url": "https://hooks.invalid/", "events": ["approval.requested"]}
+        elif kind in ("webhooks", "audit-sinks"):
+            events: Json = {"events": ["approval.requested"]} if kind == "webhooks" else {}
+            body |= {"url": "https://hooks.invalid/"} | events
         elif kind == "identity-providers":
             body |= {"issuer": f"https://{name}.example.com", "audiences": ["scopegate"]}
         return body

@@ -19,6 +19,7 @@ from app.kit.tables import metadata
 FEATURES = (
     "audit", "administrators", "identity_providers", "identities", "service_accounts", "groups", "servers",
     "tools", "policies", "approvals", "grants", "tokens", "access", "webhooks",
+    "audit_sinks",
 )  # fmt: skip
 
 

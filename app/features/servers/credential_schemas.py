@@ -1,6 +1,5 @@
 """Upstream credentials: what is put, and what is known of one that is stored."""
 
-import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field, RootModel, SecretStr, St
 from typing_extensions import TypeAliasType
 
 from app.features.servers.models import ServerCredential
+from app.kit.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
 from app.kit.ids import IdentityId, ServerId
 from app.kit.pagination import DEFAULT_LIMIT, CursorParameter, Limit
 from app.kit.schemas import CleanSecret, CleanText, ShortText, Strict
@@ -69,13 +69,6 @@ TokenEndpointAuthMethod = TypeAliasType(
     ],
 )
 
-_HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
-# What the outbound client and the MCP transport write themselves, and what would change how a request is read.
-_RESERVED_HEADERS = frozenset(
-    "accept accept-encoding connection content-encoding content-length content-type expect host keep-alive "
-    "last-event-id proxy-authorization proxy-connection te trailer transfer-encoding upgrade".split()
-)
-
 
 class CredentialMark(Strict):
     """That there is a credential, and nothing of what it is."""
@@ -86,23 +79,8 @@ class CredentialMark(Strict):
     updated_at: datetime
 
 
-def _visible_ascii(secret: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
-        raise ValueError("only visible ASCII characters, without spaces")
-    return secret
-
-
-def _header_value(secret: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", secret.get_secret_value()):
-        raise ValueError("only visible ASCII characters, with spaces inside at most")
-    return secret
-
-
 def _free_header(name: str) -> str:
-    lower = name.lower()
-    if lower in _RESERVED_HEADERS or lower.startswith("mcp-"):
-        raise ValueError("this header belongs to the transport; choose another")
-    return name
+    return check_free(name, "mcp-")
 
 
 class NoCredential(Strict):
@@ -123,7 +101,7 @@ class BearerCredential(Strict):
         json_schema_extra={"examples": [{"kind": "bearer", "token": "the-upstream's-own-token"}]},
     )
     kind: Literal["bearer"]
-    token: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_visible_ascii)] = Field(
+    token: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(visible_ascii)] = Field(
         description="The upstream's own token. It is stored encrypted and never shown."
     )
 
@@ -140,10 +118,10 @@ class HeaderCredential(Strict):
         json_schema_extra={"examples": [{"kind": "header", "name": "X-Api-Key", "value": "..."}]},
     )
     kind: Literal["header"]
-    name: Annotated[str, StringConstraints(pattern=_HEADER_NAME), AfterValidator(_free_header)] = Field(
+    name: Annotated[str, StringConstraints(pattern=HEADER_NAME), AfterValidator(_free_header)] = Field(
         description="The header's name."
     )
-    value: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(_header_value)] = Field(
+    value: Annotated[SecretStr, Field(min_length=1, max_length=8192), AfterValidator(header_value)] = Field(
         description="The header's value. It is stored encrypted and never shown."
     )
 

@@ -53,6 +53,7 @@ _TAGS = {
     "service-accounts": "Programs that manage Scopegate itself, and their client secrets.",
     "administrators": "People with a role at this API. Disabling one ends their access at once.",
     "identity-providers": "The OpenID providers whose access tokens open this API, and what their claims mean here.",
+    "audit-sinks": "Where the audit trail goes as it grows: batches by HTTPS, in order, each at least once.",
     "webhooks": "Where messages go when something happens, as a call that waits for a person: signed, and sent again.",
     "audit-events": "Who did what, when, and what was decided: every call through the gateway, every change here.",
     "me": "Who the caller is, and what they may do.",

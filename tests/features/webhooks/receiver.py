@@ -9,6 +9,8 @@ from typing import Any
 from standardwebhooks import Webhook as Verifier
 
 _DEADLINE_S = 30.0
+CUT = "cut"
+"""An answer that ends in the middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,9 @@ class Receiver:
                     self._changed.notify_all()
                 if answer is None:
                     await reader.read()
+                    break
+                if answer == CUT:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Le")
                     break
                 writer.write(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
                 await writer.drain()

@@ -1,0 +1,99 @@
+"""What the next batch of a sink holds: events in the order of commits, none left out, and a checkpoint now and then."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.audit.models import AuditCheckpoint
+from app.features.audit.queries import Position
+from app.features.audit.reading import read_on
+from app.features.audit.schemas import AuditFilters
+from app.features.audit_sinks.formats import FORMATS, checkpoint_item
+from app.features.audit_sinks.queue import Begun, Claimed
+
+MOST_BYTES = 1024 * 1024
+"""Of a batch, unless a single event is larger."""
+# So many are written at a time: whoever else the worker serves waits no longer than that takes.
+_CHUNK = 50
+_EVERYTHING = AuditFilters()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``events`` is how many there are; ``is_full``: there may be more right after it."""
+
+    id: str
+    begun: Begun
+    events: int
+    body: bytes
+    is_full: bool
+
+
+@dataclass(slots=True)
+class _Written:
+    items: list[bytes]
+    size: int
+    end: Position
+    is_full: bool = False
+
+
+async def next_batch(session: AsyncSession, claimed: Claimed) -> Batch | None:
+    """The batch that was begun, as it was; or else the next one, which may hold no event. None: nothing is new."""
+    written = await _events(session, claimed)
+    checkpoint = await _checkpoint(session, claimed)
+    if written.end == claimed.position and checkpoint is None:
+        return None
+    items = list(written.items)
+    if checkpoint is not None:
+        items.append(checkpoint_item(checkpoint.tree_size, checkpoint.note))
+    begun = Begun(written.end, None if checkpoint is None else checkpoint.tree_size)
+    body = FORMATS[claimed.format].join(items) if items else b""
+    return Batch(_id_of(claimed, begun), begun, len(written.items), body, written.is_full)
+
+
+async def _events(session: AsyncSession, claimed: Claimed) -> _Written:
+    """Up to the end of what was begun, or as much as goes into a batch."""
+    write, begun = FORMATS[claimed.format].write, claimed.begun
+    written = _Written([], 0, claimed.position)
+    until = None if begun is None else begun.end
+    while begun is not None or len(written.items) < claimed.batch_events:
+        most = _CHUNK if begun is not None else min(_CHUNK, claimed.batch_events - len(written.items))
+        stretch = await read_on(session, _EVERYTHING, written.end, most, until)
+        for event, place in stretch.items:
+            item = write(event)
+            written.size += len(item) + 1
+            if begun is None and written.items and written.size > MOST_BYTES:
+                written.is_full = True
+                return written
+            written.items.append(item)
+            written.end = place
+        if stretch.reached == written.end and not stretch.items:
+            break
+        written.end = stretch.reached
+    written.is_full = len(written.items) >= claimed.batch_events
+    if begun is not None:
+        written.end = begun.end
+    return written
+
+
+async def _checkpoint(session: AsyncSession, claimed: Claimed) -> Any:
+    """The checkpoint of what was begun; else the newest, where it is time for one that the sink has not got."""
+    if claimed.begun is not None:
+        if claimed.begun.checkpoint is None:
+            return None
+        query = select(AuditCheckpoint).where(col(AuditCheckpoint.tree_size) == claimed.begun.checkpoint)
+    elif claimed.wants_checkpoint and FORMATS[claimed.format].checkpoints:
+        query = select(AuditCheckpoint).where(col(AuditCheckpoint.tree_size) > (claimed.checkpoint or 0))
+    else:
+        return None
+    return await session.scalar(query.order_by(col(AuditCheckpoint.tree_size).desc()).limit(1))
+
+
+def _id_of(claimed: Claimed, begun: Begun) -> str:
+    """The same for the same events to the same sink, whoever sends them and however often."""
+    place = f"{claimed.id} {claimed.position} {begun.end} {begun.checkpoint}"
+    return "bat_" + hashlib.sha256(place.encode()).hexdigest()[:32]

@@ -1,0 +1,194 @@
+"""Who gives what to a sink: one worker at a time under a lease, and a position that moves when a batch was taken.
+
+A worker that is lost leaves its lease behind, and when that is over the next one sends the same batch: at least once.
+A batch is begun before it is sent, so that whoever repeats it sends the same events under the same id.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Integer, Interval, String, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.features.audit.queries import Position
+from app.kit.ids import new_id
+
+LEASE = timedelta(seconds=60)
+"""Longer than an attempt takes."""
+_CHECKPOINT_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A sink that this worker gives to, as it was when it was claimed. The credential is sealed."""
+
+    id: UUID
+    lease: UUID
+    url: str
+    format: str
+    revision: int
+    key_id: str | None
+    sealed: bytes | None = field(repr=False)
+    position: Position
+    begun: "Begun | None"
+    batch_events: int
+    checkpoint: int | None
+    wants_checkpoint: bool
+    """Whether it has had none for a minute."""
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Where a batch ends, and the checkpoint with it."""
+
+    end: Position
+    checkpoint: int | None
+
+
+_CLAIM = text("""
+WITH due AS (
+    SELECT s.id FROM audit_sinks s
+    WHERE s.status = 'active' AND s.ended_at IS NULL AND s.due_at <= now()
+        AND coalesce(s.leased_until <= now(), true)
+        AND (s.batch_xact IS NOT NULL
+            OR EXISTS (SELECT FROM audit_events e WHERE e.epoch = s.epoch AND (e.xact, e.seq) > (s.xact, s.seq))
+            OR EXISTS (SELECT FROM audit_events e WHERE e.epoch > s.epoch)
+            OR s.format IN ('ndjson', 'json') AND coalesce(s.checkpoint_at <= now() - interval '1 minute', true)
+                AND EXISTS (SELECT FROM audit_checkpoints c WHERE c.tree_size > coalesce(s.checkpoint, 0)))
+    ORDER BY s.due_at LIMIT :most FOR UPDATE OF s SKIP LOCKED
+)
+UPDATE audit_sinks s SET lease = :lease, leased_until = now() + :held FROM due WHERE s.id = due.id
+RETURNING s.*, now() AS now
+""").bindparams(bindparam("held", type_=Interval))
+_BEGIN = text("""
+UPDATE audit_sinks SET batch_epoch = :epoch, batch_xact = :xact, batch_seq = :seq, batch_checkpoint = :checkpoint,
+    leased_until = now() + :held
+WHERE id = :id AND lease = :lease AND revision = :revision AND status = 'active' AND ended_at IS NULL RETURNING id
+""").bindparams(bindparam("held", type_=Interval), bindparam("checkpoint", type_=BigInteger))
+# A little more each time, and half as much where it was too large: soon it is what the endpoint takes.
+_TAKEN = text("""
+UPDATE audit_sinks s SET epoch = :epoch, xact = :xact, seq = :seq, batch_epoch = NULL, batch_xact = NULL,
+    batch_seq = NULL, batch_checkpoint = NULL, batch_events = least(s.batch_events + 10, :most_events),
+    checkpoint = coalesce(:checkpoint, s.checkpoint),
+    checkpoint_at = CASE WHEN CAST(:checkpoint AS bigint) IS NULL THEN s.checkpoint_at ELSE now() END, failures = 0,
+    failing_since = NULL, error = NULL, status_code = coalesce(:status_code, s.status_code),
+    delivered_at = CASE WHEN CAST(:status_code AS integer) IS NULL THEN s.delivered_at ELSE now() END,
+    leased_until = CASE WHEN :goes_on THEN now() + :held END, lease = CASE WHEN :goes_on THEN s.lease END,
+    due_at = now() + CASE WHEN :goes_on THEN interval '0' ELSE :rest END
+WHERE id = :id AND lease = :lease
+RETURNING s.*, now() AS now, s.status = 'active' AND s.ended_at IS NULL AS is_live
+""").bindparams(
+    bindparam("held", type_=Interval),
+    bindparam("rest", type_=Interval),
+    bindparam("checkpoint", type_=BigInteger),
+    bindparam("status_code", type_=Integer),
+)
+_FAILED = text("""
+UPDATE audit_sinks SET failures = failures + 1, failing_since = coalesce(failing_since, now()), error = :error,
+    status_code = :status_code, due_at = now() + :pause, lease = NULL, leased_until = NULL
+WHERE id = :id AND lease = :lease AND revision = :revision
+""").bindparams(
+    bindparam("pause", type_=Interval),
+    bindparam("status_code", type_=Integer),
+    bindparam("error", type_=String),
+)
+_SMALLER = text("""
+UPDATE audit_sinks SET batch_epoch = NULL, batch_xact = NULL, batch_seq = NULL, batch_checkpoint = NULL,
+    batch_events = :events, due_at = now(), lease = NULL, leased_until = NULL
+WHERE id = :id AND lease = :lease AND revision = :revision
+""")
+_RELEASE = text("""
+UPDATE audit_sinks SET lease = NULL, leased_until = NULL, due_at = greatest(due_at, now() + :pause)
+WHERE id = :id AND lease = :lease
+""").bindparams(bindparam("pause", type_=Interval))
+
+
+async def claim(session: AsyncSession, most: int) -> list[Claimed]:
+    """Take up to ``most`` sinks that nobody has and that something waits for."""
+    lease = new_id()
+    rows = await session.execute(_CLAIM, {"most": most, "lease": lease, "held": LEASE})
+    return [_claimed(row, lease) for row in rows]
+
+
+async def begin(session: AsyncSession, claimed: Claimed, batch: Begun) -> bool:
+    """Note what is about to be sent, and hold the sink for as long as that takes.
+
+    False where it is no longer this worker's, or not what it was when it was claimed.
+    """
+    values = _batch(batch) | {"held": LEASE, "revision": claimed.revision}
+    return (await session.execute(_BEGIN, _mine(claimed) | values)).first() is not None
+
+
+async def note_taken(
+    session: AsyncSession,
+    claimed: Claimed,
+    batch: Begun,
+    *,
+    status_code: int | None,
+    most_events: int,
+    rest: timedelta | None,
+) -> Claimed | None:
+    """The endpoint took it, or there was nothing to be sent in it (``status_code`` is None).
+
+    The worker keeps the sink and is told how to go on, unless it is to ``rest`` or the sink is no longer its own.
+    """
+    values = _batch(batch) | {"status_code": status_code, "most_events": most_events, "held": LEASE}
+    values |= {"goes_on": rest is None, "rest": rest or timedelta()}
+    row = (await session.execute(_TAKEN, _mine(claimed) | values)).one_or_none()
+    if row is None or rest is not None:
+        return None
+    if not row.is_live:
+        await release(session, claimed, timedelta())
+        return None
+    return _claimed(row, claimed.lease)
+
+
+async def note_failed(
+    session: AsyncSession, claimed: Claimed, *, status_code: int | None, error: str, pause: timedelta
+) -> None:
+    """The attempt failed: the same batch is sent again after the pause, by whoever looks then."""
+    values = {"status_code": status_code, "error": error, "pause": pause, "revision": claimed.revision}
+    await session.execute(_FAILED, _mine(claimed) | values)
+
+
+async def make_smaller(session: AsyncSession, claimed: Claimed, events: int) -> None:
+    """The batch was too large: from the same place again, with so many events."""
+    await session.execute(_SMALLER, _mine(claimed) | {"events": events, "revision": claimed.revision})
+
+
+async def release(session: AsyncSession, claimed: Claimed, pause: timedelta) -> None:
+    """Let the sink go, not to be looked at before the pause is over."""
+    await session.execute(_RELEASE, _mine(claimed) | {"pause": pause})
+
+
+def _mine(claimed: Claimed) -> dict[str, Any]:
+    return {"id": claimed.id, "lease": claimed.lease}
+
+
+def _batch(batch: Begun) -> dict[str, Any]:
+    epoch, xact, seq = batch.end
+    return {"epoch": epoch, "xact": xact, "seq": seq, "checkpoint": batch.checkpoint}
+
+
+def _claimed(row: Any, lease: UUID) -> Claimed:
+    begun = None
+    if row.batch_xact is not None:
+        begun = Begun((row.batch_epoch, row.batch_xact, row.batch_seq), row.batch_checkpoint)
+    return Claimed(
+        id=row.id,
+        lease=lease,
+        url=row.url,
+        format=row.format,
+        revision=row.revision,
+        key_id=row.key_id,
+        sealed=row.sealed,
+        position=(row.epoch, row.xact, row.seq),
+        begun=begun,
+        batch_events=row.batch_events,
+        checkpoint=row.checkpoint,
+        wants_checkpoint=row.checkpoint_at is None or row.checkpoint_at <= row.now - _CHECKPOINT_EVERY,
+        failures=row.failures,
+    )

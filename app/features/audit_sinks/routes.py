@@ -1,0 +1,127 @@
+"""``/audit-sinks``: where the audit trail goes, and how far it got there."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.audit_sinks import service
+from app.features.audit_sinks.models import AuditSink
+from app.features.audit_sinks.repository import SORTS, lags_of, select_sinks
+from app.features.audit_sinks.schemas import AuditSinkCreate, AuditSinkQuery, AuditSinkUpdate, AuditSinkView
+from app.kit.authorization import Caller, Permission, authorize, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import IfMatch, set_etag
+from app.kit.idempotency import once
+from app.kit.ids import AUDIT_SINK, AuditSinkId, format_id
+from app.kit.pagination import Cursors, Page, read_page
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/audit-sinks",
+    tags=["audit-sinks"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+Reader = Annotated[Caller, requires(Permission.AUDIT_SINKS_READ)]
+Writer = Annotated[Caller, requires(Permission.AUDIT_SINKS_WRITE)]
+Include = Annotated[
+    Literal["ended"] | None,
+    Query(description="`ended` shows ended ones too; needs the permission audit.read."),
+]
+
+
+async def _view(session: Session, response: Response, sink: AuditSink) -> AuditSinkView:
+    set_etag(response, sink.revision)
+    return AuditSinkView.from_row(sink, (await lags_of(session, [sink])).get(sink.id))
+
+
+@router.get("", operation_id="list_audit_sinks")
+async def list_audit_sinks(
+    caller: Reader, session: Session, runtime: CurrentRuntime, query: Annotated[AuditSinkQuery, Query()]
+) -> Page[AuditSinkView]:
+    """Audit sinks, newest first."""
+    if query.include:
+        authorize(caller, Permission.AUDIT_READ)
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_sinks", query.filters())
+    rows, following = await read_page(session, select_sinks(query), AuditSink, cursors, query, SORTS)
+    lags = await lags_of(session, rows)
+    return Page(items=[AuditSinkView.from_row(row, lags.get(row.id)) for row in rows], next_cursor=following)
+
+
+@router.post("", operation_id="create_audit_sink", status_code=201, responses=problem_responses(409))
+@once
+async def create_audit_sink(
+    caller: Writer,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+    body: AuditSinkCreate,
+) -> AuditSinkView:
+    """Make an audit sink. It is given the whole trail, whoever made it: all that `audit.read` lets one see."""
+    policy, request_id = runtime.outbound.policy, request.state.request_id
+    sink = await service.create(session, runtime.sealer, policy, body, caller, request_id)
+    response.headers["Location"] = f"{router.prefix}/{format_id(AUDIT_SINK, sink.id)}"
+    return await _view(session, response, sink)
+
+
+@router.get("/{sink_id}", operation_id="get_audit_sink")
+async def get_audit_sink(
+    caller: Reader, session: Session, response: Response, sink_id: AuditSinkId, include: Include = None
+) -> AuditSinkView:
+    """One audit sink, how far behind it is, and how its endpoint fares."""
+    if include:
+        authorize(caller, Permission.AUDIT_READ)
+    sink = await service.load(session, sink_id, include_ended=include is not None)
+    return await _view(session, response, sink)
+
+
+@router.patch("/{sink_id}", operation_id="update_audit_sink", responses=problem_responses(409, 412))
+async def update_audit_sink(
+    caller: Writer,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+    sink_id: AuditSinkId,
+    body: AuditSinkUpdate,
+) -> AuditSinkView:
+    """Change an audit sink. It goes on where it was, and at once."""
+    sink = await service.load(session, sink_id, lock=True)
+    if_match.check(sink.revision)
+    policy, request_id = runtime.outbound.policy, request.state.request_id
+    await service.change(session, runtime.sealer, policy, sink, body.given(), caller, request_id)
+    return await _view(session, response, sink)
+
+
+@router.delete(
+    "/{sink_id}", operation_id="delete_audit_sink", status_code=204, responses=problem_responses(412)
+)
+async def delete_audit_sink(
+    caller: Writer, session: Session, request: Request, if_match: IfMatch, sink_id: AuditSinkId
+) -> None:
+    """End an audit sink. It is given nothing more, not even what waits; its credential is destroyed."""
+    sink = await service.load(session, sink_id, lock=True)
+    if_match.check(sink.revision)
+    await service.end(session, sink, caller, request.state.request_id)
+
+
+@router.post("/{sink_id}/test", operation_id="test_audit_sink", responses=problem_responses(409, 412))
+async def test_audit_sink(
+    caller: Writer,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+    sink_id: AuditSinkId,
+) -> AuditSinkView:
+    """Record an event `audit_sink.test`, which is sent with whatever waits, at once.
+
+    Read the sink a moment later: `delivered_at` or `error` says how it went.
+    """
+    sink = await service.load(session, sink_id, lock=True)
+    if_match.check(sink.revision)
+    await service.test(session, sink, caller, request.state.request_id)
+    return await _view(session, response, sink)

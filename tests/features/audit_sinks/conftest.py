@@ -1,0 +1,118 @@
+"""What the tests of sinks share: a trail to write to, and a worker that gives it away without an application."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.features.audit.models import AuditEvent
+from app.features.audit.reading import present
+from app.features.audit_sinks.credentials import put_credential
+from app.features.audit_sinks.deliver import AuditDeliveries
+from app.features.audit_sinks.models import AuditSink
+from app.features.audit_sinks.schemas import BearerSinkCredential
+from app.kit.crypto import Sealer
+from app.kit.ids import EVENT, format_id, new_id
+from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
+from tests.api import KEY
+from tests.features.webhooks.receiver import Arrived
+from tests.settling import settled
+
+LOOPBACK = AddressPolicy((ip_network("127.0.0.0/8"),))
+# A receiver that answers nothing costs a test this much.
+IMPATIENT = Timeouts(connect=5.0, first_byte=0.3, idle=0.3, total=1.0)
+TOKEN = "receivers-own-secret-token"
+
+
+@dataclass
+class World:
+    """A database, and what one worker delivers with."""
+
+    sessions: async_sessionmaker[AsyncSession]
+    sealer: Sealer
+    outbound: OutboundClient
+
+    def worker(self, timeouts: Timeouts = IMPATIENT) -> AuditDeliveries:
+        """One more worker."""
+        return AuditDeliveries(self.sessions, self.sealer, self.outbound, timeouts)
+
+    async def sink(self, url: str, **fields: Any) -> UUID:
+        """A sink for all that is recorded from now on."""
+        async with self.sessions() as session:
+            epoch, xact, seq = await present(session)
+            values = {
+                "name": "sink",
+                "url": url,
+                "format": "ndjson",
+                "epoch": epoch,
+                "xact": xact,
+                "seq": seq,
+            }
+            row = AuditSink(**(values | fields))
+            put_credential(self.sealer, row, BearerSinkCredential(kind="bearer", token=cast("Any", TOKEN)))
+            session.add(row)
+            await session.commit()
+            return row.id
+
+    async def record(self, times: int = 1, **columns: Any) -> list[str]:
+        """Events in a transaction of their own, which can be read in order when this returns; their ids."""
+        rows = [
+            AuditEvent(**({"id": new_id(), "action": "tool.call", "actor_type": "identity"} | columns))
+            for _ in range(times)
+        ]
+        async with self.sessions() as session:
+            session.add_all(rows)
+            await session.commit()
+        await settled(self.sessions)
+        return await self.in_order([row.id for row in rows])
+
+    async def in_order(self, ids: list[UUID] | None = None) -> list[str]:
+        """The ids of these events, or of all, in the order of commits."""
+        query = "SELECT id FROM audit_events ORDER BY epoch, xact, seq"
+        found = [row.id for row in await self.execute(query)]
+        return [format_id(EVENT, id) for id in found if ids is None or id in set(ids)]
+
+    async def execute(self, statement: str, **values: Any) -> list[Any]:
+        async with self.sessions() as session:
+            result = await session.execute(text(statement), values)
+            rows = list(result) if cast("Any", result).returns_rows else []
+            await session.commit()
+            return rows
+
+    async def read(self, sink_id: UUID) -> AuditSink:
+        async with self.sessions() as session:
+            return await session.get_one(AuditSink, sink_id)
+
+    async def make_due(self) -> None:
+        """Let the time pass until which sinks rest, and that of leases whose workers are lost."""
+        await self.execute("UPDATE audit_sinks SET due_at = now(), leased_until = NULL")
+
+    async def given(self, worker: AuditDeliveries | None = None) -> None:
+        """Give what waits, and wait until how that went is noted."""
+        worker = worker or self.worker()
+        await self.make_due()
+        while await worker.round():
+            await worker.idle()
+
+
+@pytest.fixture
+async def world(sessions: async_sessionmaker[AsyncSession]) -> AsyncIterator[World]:
+    """Nothing is given but by the workers that a test makes."""
+    async with OutboundClient(LOOPBACK) as outbound:
+        yield World(sessions, Sealer([KEY.encode()]), outbound)
+
+
+def items_of(request: Arrived) -> list[dict[str, Any]]:
+    """What a batch of the format ``ndjson`` holds."""
+    return [json.loads(line) for line in request.body.splitlines()]
+
+
+def ids_of(*requests: Arrived) -> list[str]:
+    """The ids of the events of batches, one after the other."""
+    return [item["id"] for request in requests for item in items_of(request) if "id" in item]
