@@ -4,7 +4,7 @@ The token that asks exists for the question alone: its scope is all of the grant
 what the widest token of the identity could use, and nothing here decides anything.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from math import inf
 from uuid import UUID
@@ -13,10 +13,9 @@ from app.domain.access import Decision, Question, Surroundings, decide, liveness
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool
 from app.domain.policy import Effect, GrantedIsAllowed
 from app.domain.risk import Risk
-from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds
+from app.domain.scopes import AllServers, AllTools, GrantsScope
 
 _NOBODY = UUID(int=0)
-_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +55,6 @@ def reach(
     parts = {part: decide(Question(token, server, part=part), around, at) for part in Part}
     within = {part: used for part, used in parts.items() if used.effect is not Effect.DENY}
     return Reach(server, decision, tuple(found), within)
-
-
-def named_by_grants(
-    identities: Iterable[Identity], servers: Mapping[UUID, Server]
-) -> Generator[None, None, set[UUID]]:
-    """The servers that a grant of one of the identities names, be it a live one or not: no other is within reach."""
-    selectors = {grant.servers for identity in identities for grant in identity.grants}
-    by_ids = {selector for selector in selectors if isinstance(selector, ServersByIds)}
-    named = {id for selector in by_ids for id in selector.ids}
-    others = selectors - by_ids
-    if others:
-        for number, server in enumerate(servers.values()):
-            if number % _AT_ONCE == 0:
-                yield
-            if any(selector.matches(server.id, server.labels) for selector in others):
-                named.add(server.id)
-    return named
 
 
 @dataclass(frozen=True, slots=True)

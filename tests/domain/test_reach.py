@@ -5,9 +5,10 @@ from math import inf
 import pytest
 
 from app.domain.access import Surroundings
+from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Tool, ToolState
 from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
-from app.domain.reach import Reach, named_by_grants, reach, stopped, tally
+from app.domain.reach import Reach, reach, stopped, tally
 from app.domain.risk import Risk
 from app.domain.scopes import (
     AllServers,
@@ -106,7 +107,7 @@ def test_what_no_grant_names_is_what_is_out_of_reach(size: int) -> None:
         Server(new_id(), 1, f"s-{n}", enabled=True, labels={"env": "prod" if n % 3 else "test"}, tools={})
         for n in range(size)
     ]
-    servers = {one.id: one for one in fleet}
+    directory = directory_of({one.id: one for one in fleet})
     of_ids, of_labels = ServersByIds(frozenset({fleet[0].id})), ServersByLabels(frozenset({("env", "test")}))
     nobody: tuple[ServerSelector, ...] = ()
     for selectors in (nobody, (of_ids,), (of_labels,), (of_ids, of_labels), (AllServers(),)):
@@ -117,4 +118,4 @@ def test_what_no_grant_names_is_what_is_out_of_reach(size: int) -> None:
         assert reached == {
             one.id for one in fleet if at_once(tally(somebody, one, around, NOW, most=1)).reached
         }
-        assert at_once(named_by_grants([person(), somebody], servers)) == reached
+        assert {one.id for one in directory.named_by(selectors)} == reached

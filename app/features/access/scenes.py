@@ -11,12 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.access import Surroundings
 from app.domain.errors import Invalid, Unavailable
 from app.domain.objects import Identity, Server, Token
-from app.domain.reach import named_by_grants
 from app.features.access import past
 from app.features.access.reading import Fleet, Holders
 from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.features.policies.compiling import evaluator_of
-from app.kit.slices import in_slices
 
 # Calendars end, and policies read local days.
 _FURTHEST_S = 100 * 365 * 86_400.0
@@ -83,7 +81,10 @@ class Scenes:
                 holders, fleet, around = await self._snapshot.holders(ids, self._looked_at)
             except SnapshotUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
-            return Scene(holders.identities, holders.group_of, fleet.servers, around)
+            servers = fleet.servers
+            if self._named_by_grants:
+                servers = {server.id: server for server in _named(holders, fleet)}
+            return Scene(holders.identities, holders.group_of, servers, around)
         if self._past is None:
             self._past = await self._read_past(self._moment)
         identities, group_of = await past.identities_at(self._session, ids, self._moment)
@@ -104,7 +105,7 @@ class Scenes:
 
     async def _looked_at(self, holders: Holders, known: Fleet) -> list[UUID] | None:
         if self._named_by_grants:
-            return list(await in_slices(named_by_grants(holders.identities.values(), known.servers)))
+            return [server.id for server in _named(holders, known)]
         return self._server_ids
 
     async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], Surroundings]:
@@ -118,3 +119,9 @@ class Scenes:
         # Off the loop: a thousand policies take a good part of a second.
         policies = await asyncio.to_thread(evaluator_of, published, self._snapshot.policies.rules)
         return servers, Surroundings(0, 0, policies)
+
+
+def _named(holders: Holders, fleet: Fleet) -> Collection[Server]:
+    """The servers that a grant of one of the identities names: nothing else is within reach."""
+    selectors = (grant.servers for identity in holders.identities.values() for grant in identity.grants)
+    return fleet.directory.named_by(selectors)

@@ -267,7 +267,7 @@ def _is_in(column: Any, values: list[Any]) -> list[ColumnElement[bool]]:
 
 
 def _ends_as(query: AuditFilters, outcome: Any, duration: Any) -> list[ColumnElement[bool]]:
-    conditions = _is_in(outcome, query.outcome)
+    conditions: list[ColumnElement[bool]] = [outcome.in_(query.outcome)] if query.outcome else []
     if query.duration_ms_min is not None:
         conditions.append(duration >= query.duration_ms_min)
     if query.duration_ms_max is not None:
