@@ -40,16 +40,16 @@ TreeSize = Annotated[
 ]
 
 
-@router.get("/keys", operation_id="list_audit_keys")
-async def list_audit_keys(runtime: CurrentRuntime) -> AuditLogKeys:
+@router.get("/keys", operation_id="list_audit_event_keys")
+async def list_audit_event_keys(runtime: CurrentRuntime) -> AuditLogKeys:
     """The public keys that signatures of checkpoints are checked with; they are no secret."""
     keys = runtime.trail_signer.verifier_keys()
     items = [AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
     return AuditLogKeys(origin=runtime.trail_signer.name, items=items)
 
 
-@router.get("/checkpoints", operation_id="list_audit_checkpoints")
-async def list_audit_checkpoints(
+@router.get("/checkpoints", operation_id="list_audit_event_checkpoints")
+async def list_audit_event_checkpoints(
     session: Session, runtime: CurrentRuntime, limit: Limit = DEFAULT_LIMIT, cursor: CursorParameter = None
 ) -> Page[AuditCheckpointView]:
     """Checkpoints of the sealed trail, the largest first, which is the newest."""
@@ -75,14 +75,16 @@ async def list_audit_checkpoints(
     return Page(items=items, next_cursor=cursors.write([shown[-1].tree_size]) if len(rows) > limit else None)
 
 
-@router.get("/checkpoints/{tree_size}", operation_id="get_audit_checkpoint")
-async def get_audit_checkpoint(session: Session, tree_size: TreeSize) -> AuditCheckpointView:
+@router.get("/checkpoints/{tree_size}", operation_id="get_audit_event_checkpoint")
+async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> AuditCheckpointView:
     """One checkpoint."""
     return _view(await checkpoint_named(await connection_of(session), tree_size))
 
 
-@router.get("/checkpoints/{tree_size}/consistency", operation_id="get_audit_consistency", responses=_DAMAGED)
-async def get_audit_consistency(
+@router.get(
+    "/checkpoints/{tree_size}/consistency", operation_id="get_audit_event_consistency", responses=_DAMAGED
+)
+async def get_audit_event_consistency(
     session: Session,
     tree_size: TreeSize,
     from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The size that the log had.")],
@@ -94,8 +96,8 @@ async def get_audit_consistency(
     )
 
 
-@router.get("/checkpoints/{tree_size}/range", operation_id="get_audit_range", responses=_DAMAGED)
-async def get_audit_range(
+@router.get("/checkpoints/{tree_size}/range", operation_id="get_audit_event_range", responses=_DAMAGED)
+async def get_audit_event_range(
     session: Session,
     tree_size: TreeSize,
     from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The first position.")],

@@ -50,13 +50,13 @@ class Call(Generic[T_co]):
         return self.method == "DELETE" and self.read is nothing
 
 
-def path_of(template: str, **ids: str) -> str:
+def path_of(template: str, **ids: str | int) -> str:
     """The path with its ids filled in; an id that would lead elsewhere is refused."""
     for name, value in ids.items():
         # str(): whoever does without a type checker may well hand over None.
         if not _SEGMENT.fullmatch(str(value) if value else ""):
             raise InvalidArgument(f"{name} has to be an id, as {_example(name)}, and {value!r} is none.")
-    return template.format(**{name: quote(value, safe="") for name, value in ids.items()})
+    return template.format(**{name: quote(str(value), safe="") for name, value in ids.items()})
 
 
 def _example(name: str) -> str:

@@ -20,16 +20,16 @@ from ...models.audit_outcome import AuditOutcome
 from ...models.audit_range_proof import AuditRangeProof
 from ...models.audit_stats import AuditStats
 from ...types import UNSET, Unset
-from . import get_audit_checkpoint as _get_audit_checkpoint
-from . import get_audit_consistency as _get_audit_consistency
 from . import get_audit_event as _get_audit_event
 from . import get_audit_event_arguments as _get_audit_event_arguments
+from . import get_audit_event_checkpoint as _get_audit_event_checkpoint
+from . import get_audit_event_consistency as _get_audit_event_consistency
 from . import get_audit_event_proof as _get_audit_event_proof
+from . import get_audit_event_range as _get_audit_event_range
 from . import get_audit_event_stats as _get_audit_event_stats
-from . import get_audit_range as _get_audit_range
-from . import list_audit_checkpoints as _list_audit_checkpoints
+from . import list_audit_event_checkpoints as _list_audit_event_checkpoints
+from . import list_audit_event_keys as _list_audit_event_keys
 from . import list_audit_events as _list_audit_events
-from . import list_audit_keys as _list_audit_keys
 
 
 class AuditEventsResource(Resource):
@@ -215,7 +215,7 @@ class AuditEventsResource(Resource):
             interval=interval,
         )
 
-    def list_audit_checkpoints(
+    def list_checkpoints(
         self,
         *,
         page_size: int | None = None,
@@ -228,15 +228,15 @@ class AuditEventsResource(Resource):
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
-            lambda cursor: _list_audit_checkpoints.call(
+            lambda cursor: _list_audit_event_checkpoints.call(
                 limit=page_size,
                 cursor=cursor,
             )
         )
 
-    def get_audit_checkpoint(
+    def get_checkpoint(
         self,
-        tree_size: str,
+        tree_size: int,
     ) -> AuditCheckpoint:
         """One checkpoint.
 
@@ -246,14 +246,14 @@ class AuditEventsResource(Resource):
             tree_size: The size of a checkpoint: how many events it seals.
         """
         return self._send(
-            _get_audit_checkpoint.call(
+            _get_audit_event_checkpoint.call(
                 tree_size,
             )
         )
 
-    def get_audit_consistency(
+    def get_consistency(
         self,
-        tree_size: str,
+        tree_size: int,
         *,
         from_: int,
     ) -> AuditConsistencyProof:
@@ -266,15 +266,15 @@ class AuditEventsResource(Resource):
             from_: The size that the log had.
         """
         return self._send(
-            _get_audit_consistency.call(
+            _get_audit_event_consistency.call(
                 tree_size,
                 from_=from_,
             )
         )
 
-    def get_audit_range(
+    def get_range(
         self,
-        tree_size: str,
+        tree_size: int,
         *,
         from_: int,
         to: int,
@@ -289,14 +289,14 @@ class AuditEventsResource(Resource):
             to: The position after the last one.
         """
         return self._send(
-            _get_audit_range.call(
+            _get_audit_event_range.call(
                 tree_size,
                 from_=from_,
                 to=to,
             )
         )
 
-    def list_audit_keys(
+    def list_keys(
         self,
     ) -> AuditLogKeys:
         """The public keys that signatures of checkpoints are checked with; they are no secret.
@@ -304,7 +304,7 @@ class AuditEventsResource(Resource):
         Needs the permission `audit.read`.
 
         """
-        return self._send(_list_audit_keys.call())
+        return self._send(_list_audit_event_keys.call())
 
     def get_stats(
         self,
@@ -570,7 +570,7 @@ class AsyncAuditEventsResource(AsyncResource):
             interval=interval,
         )
 
-    def list_audit_checkpoints(
+    def list_checkpoints(
         self,
         *,
         page_size: int | None = None,
@@ -583,15 +583,15 @@ class AsyncAuditEventsResource(AsyncResource):
             page_size: How many to fetch at a time, at most 200.
         """
         return self._list(
-            lambda cursor: _list_audit_checkpoints.call(
+            lambda cursor: _list_audit_event_checkpoints.call(
                 limit=page_size,
                 cursor=cursor,
             )
         )
 
-    async def get_audit_checkpoint(
+    async def get_checkpoint(
         self,
-        tree_size: str,
+        tree_size: int,
     ) -> AuditCheckpoint:
         """One checkpoint.
 
@@ -601,14 +601,14 @@ class AsyncAuditEventsResource(AsyncResource):
             tree_size: The size of a checkpoint: how many events it seals.
         """
         return await self._send(
-            _get_audit_checkpoint.call(
+            _get_audit_event_checkpoint.call(
                 tree_size,
             )
         )
 
-    async def get_audit_consistency(
+    async def get_consistency(
         self,
-        tree_size: str,
+        tree_size: int,
         *,
         from_: int,
     ) -> AuditConsistencyProof:
@@ -621,15 +621,15 @@ class AsyncAuditEventsResource(AsyncResource):
             from_: The size that the log had.
         """
         return await self._send(
-            _get_audit_consistency.call(
+            _get_audit_event_consistency.call(
                 tree_size,
                 from_=from_,
             )
         )
 
-    async def get_audit_range(
+    async def get_range(
         self,
-        tree_size: str,
+        tree_size: int,
         *,
         from_: int,
         to: int,
@@ -644,14 +644,14 @@ class AsyncAuditEventsResource(AsyncResource):
             to: The position after the last one.
         """
         return await self._send(
-            _get_audit_range.call(
+            _get_audit_event_range.call(
                 tree_size,
                 from_=from_,
                 to=to,
             )
         )
 
-    async def list_audit_keys(
+    async def list_keys(
         self,
     ) -> AuditLogKeys:
         """The public keys that signatures of checkpoints are checked with; they are no secret.
@@ -659,7 +659,7 @@ class AsyncAuditEventsResource(AsyncResource):
         Needs the permission `audit.read`.
 
         """
-        return await self._send(_list_audit_keys.call())
+        return await self._send(_list_audit_event_keys.call())
 
     async def get_stats(
         self,

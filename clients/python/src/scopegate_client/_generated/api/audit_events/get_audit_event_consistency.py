@@ -10,13 +10,13 @@ from ...models.audit_consistency_proof import AuditConsistencyProof
 
 
 def call(
-    tree_size: str,
+    tree_size: int,
     *,
     from_: int,
 ) -> Call[AuditConsistencyProof]:
     """The request."""
     return Call(
-        operation="get_audit_consistency",
+        operation="get_audit_event_consistency",
         method="GET",
         path=path_of(
             "/api/v1/audit-events/checkpoints/{tree_size}/consistency",

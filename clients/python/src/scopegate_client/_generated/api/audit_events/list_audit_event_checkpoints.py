@@ -15,7 +15,7 @@ def call(
 ) -> Call[AuditCheckpointPage]:
     """The request."""
     return Call(
-        operation="list_audit_checkpoints",
+        operation="list_audit_event_checkpoints",
         method="GET",
         path="/api/v1/audit-events/checkpoints",
         query={

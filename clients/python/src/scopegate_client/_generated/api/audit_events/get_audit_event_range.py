@@ -10,14 +10,14 @@ from ...models.audit_range_proof import AuditRangeProof
 
 
 def call(
-    tree_size: str,
+    tree_size: int,
     *,
     from_: int,
     to: int,
 ) -> Call[AuditRangeProof]:
     """The request."""
     return Call(
-        operation="get_audit_range",
+        operation="get_audit_event_range",
         method="GET",
         path=path_of(
             "/api/v1/audit-events/checkpoints/{tree_size}/range",

@@ -11,7 +11,7 @@ from ...models.audit_log_keys import AuditLogKeys
 def call() -> Call[AuditLogKeys]:
     """The request."""
     return Call(
-        operation="list_audit_keys",
+        operation="list_audit_event_keys",
         method="GET",
         path="/api/v1/audit-events/keys",
         read=AuditLogKeys.from_dict,

@@ -10,11 +10,11 @@ from ...models.audit_checkpoint import AuditCheckpoint
 
 
 def call(
-    tree_size: str,
+    tree_size: int,
 ) -> Call[AuditCheckpoint]:
     """The request."""
     return Call(
-        operation="get_audit_checkpoint",
+        operation="get_audit_event_checkpoint",
         method="GET",
         path=path_of(
             "/api/v1/audit-events/checkpoints/{tree_size}",
