@@ -88,7 +88,7 @@ def test_the_page_of_a_problem_code_shows_such_a_problem(page: Path) -> None:
 
 def test_every_recorded_action_is_in_the_reference() -> None:
     kinds = (
-        "admin|administrator|approval|break_glass|completion|credential|grant|group|identity|identity_provider|mcp|policy|prompt|prompts|"
+        "admin|administrator|approval|audit_sink|break_glass|completion|credential|grant|group|identity|identity_provider|mcp|policy|prompt|prompts|"
         "resource|resources|scim|server|server_credential|service_account|token|tool|tools|webhook"
     )
     places = [ROOT / "app" / room for room in ("features", "gateway", "lifespan", "adapters")]
