@@ -2,13 +2,170 @@
 
 from tests.faults.rig.compiled_in import Break, Unfit
 
+_IN_FLIGHT = "app/features/access/in_flight.py"
+_ROWS = "app/features/access/rows.py"
+_READING = "app/features/access/reading.py"
+_MIRROR = "app/gateway/mirror_call.py"
+_OUTBOUND = "app/kit/outbound/client.py"
+
 BREAKS: dict[str, tuple[Break, ...]] = {
-    "no_guard": (
-        # What is remembered decides: a row is written whatever has become of its grounds.
+    "cached_check": (
+        # What is remembered decides, as in gateways with a cached check: nothing makes it fresh.
+        Break(_ROWS, "WHERE coalesce(v.version, 0) <> ground.version\n),", "WHERE false\n),"),
+        Break(_IN_FLIGHT, "        self._on_narrowed(ids)\n", ""),
+        Break(_IN_FLIGHT, "watched.rests_on if pair in moved]", "watched.rests_on if False]"),
+    ),
+    "audit_after_forward": (
         Break(
-            "app/features/access/rows.py",
-            "WHERE coalesce(v.version, 0) <> ground.version\n),",
-            "WHERE false\n),",
+            "app/gateway/pipeline.py",
+            "if await self._admit(call, view, passed.flight) and await self._carry(passed, forward):",
+            "passed.flight.admitted_at = monotonic()\n                    if await self._carry(passed, forward) "
+            "and await self._admit(call, view, passed.flight):",
+        ),
+    ),
+    "asynchronous_commit": (
+        Break(
+            _ROWS,
+            "set_config('synchronous_commit', 'on', true)",
+            "set_config('synchronous_commit', 'off', true)",
+        ),
+    ),
+    "fail_open": (
+        Break(
+            "app/lifespan/admissions.py",
+            "            written = await self._writer.write(row)\n"
+            "        except AdmissionUnavailable as error:\n"
+            "            raise StoreUnavailable from error\n",
+            "            written = await self._writer.write(row)\n"
+            "        except AdmissionUnavailable:\n            written = True\n",
+        ),
+    ),
+    "error_500": (
+        Break(
+            "app/gateway/refusals.py",
+            '        503,\n        INTERNAL_ERROR,\n        "The gateway cannot record calls',
+            '        500,\n        INTERNAL_ERROR,\n        "The gateway cannot record calls',
+        ),
+    ),
+    "scope_at_issue": (
+        Break(
+            "app/domain/access.py",
+            "        if not _scope_reaches(link.scope, server, tool, question.part):\n",
+            "        if False:\n",
+        ),
+    ),
+    "raw_body": (
+        Break(
+            "app/gateway/envelope.py",
+            "        return strict_json.dumps(self.body)\n",
+            '        return globals()["raw_of"].get(id(self.body)) or strict_json.dumps(self.body)\n',
+        ),
+        Break(
+            "app/gateway/envelope.py",
+            "        body = strict_json.loads(raw)\n",
+            '        body = strict_json.loads(raw)\n        globals().setdefault("raw_of", {})[id(body)] = raw\n',
+        ),
+    ),
+    "redirects_followed": (
+        Break(
+            _MIRROR,
+            "                secrets = secrets_of(target)\n                if response.status != 200:\n"
+            "                    raise await refuse_status(response, secrets)\n                rewrite = None\n",
+            '                place = response.header(b"location")\n                if place is not None:\n'
+            "                    base = target.url[: target.url.index('/', 8)]\n"
+            "                    response = await self.mirror.outbound.request(\n"
+            '                        "POST", base + place.decode(), self._headers(target), body, timeouts=times\n'
+            "                    )\n                secrets = secrets_of(target)\n"
+            "                if response.status != 200:\n"
+            "                    raise await refuse_status(response, secrets)\n                rewrite = None\n",
+        ),
+    ),
+    "sent_twice": (
+        # An answer that was lost is asked for again, until there is one.
+        Break(
+            _OUTBOUND,
+            "                response = await head\n            except asyncio.CancelledError:\n",
+            "                for _ in range(100):\n                    try:\n"
+            "                        response = await head\n                        break\n"
+            "                    except UpstreamError:\n                        await asyncio.sleep(0.1)\n"
+            "                    try:\n"
+            "                        connection = await pool.acquire(timeouts.connect, caller)\n"
+            "                        head = connection.start(wire, timeouts)\n"
+            "                    except UpstreamError:\n                        pass\n"
+            "            except asyncio.CancelledError:\n",
+        ),
+    ),
+    "no_cut": (Break(_IN_FLIGHT, "                watched.cut()\n", "                pass\n"),),
+    "half_a_cut": (
+        # The client is cut, and the upstream goes on for nobody.
+        Break(
+            _OUTBOUND,
+            "                if head.cancelled():\n                    connection.abort()\n",
+            "                if head.cancelled():\n                    pass\n",
+        ),
+    ),
+    "notifications_alone": (
+        # What is not told is not looked at: neither who was revoked, nor whether that can be seen.
+        Break(_IN_FLIGHT, "CHECK_EVERY_S = 0.5\n", "CHECK_EVERY_S = 86400.0\n"),
+        Break(_IN_FLIGHT, "BLIND_AFTER_S = 10.0\n", "BLIND_AFTER_S = 86400.0\n"),
+    ),
+    "never_blind": (Break(_IN_FLIGHT, "BLIND_AFTER_S = 10.0\n", "BLIND_AFTER_S = 86400.0\n"),),
+    "answered_before_commit": (
+        Break(
+            "app/kit/database.py",
+            "    async with sessions() as session:\n        request.state.session = session\n        yield session\n",
+            "    session = sessions()\n    if True:\n        request.state.session = session\n        yield session\n",
+        ),
+        Break(
+            "app/kit/database.py",
+            "        await commit(session)\n\n\nasync def commit(",
+            "        import asyncio\n\n        async def later() -> None:\n"
+            '            await asyncio.sleep(0.2 if session.info.get("narrowed_ids") else 0)\n'
+            "            await commit(session)\n            await session.close()\n\n"
+            "        late = asyncio.create_task(later())\n"
+            '        if not session.info.get("narrowed_ids"):\n            await late\n\n\nasync def commit(',
+        ),
+    ),
+    "leaving_unmoved": (
+        Break(
+            "app/features/groups/service.py",
+            "    await move_versions(session, [identity_id], narrows=True)\n"
+            '    await _record_member(session, caller, "group.remove_member"',
+            '    await _record_member(session, caller, "group.remove_member"',
+        ),
+    ),
+    "read_apart": (
+        # The contents first, and the version later: what is taken between the two stays under the version after it.
+        Break(_READING, 'isolation="repeatable_read"', 'isolation="read_committed"'),
+        Break(
+            _READING,
+            "    chain = await connection.fetch(_CHAIN, token_id)\n    # failpoint: between_reads\n",
+            "    chain = [dict(row) for row in await connection.fetch(_CHAIN, token_id)]\n"
+            '    await connection.execute("SELECT pg_sleep(0.8)")\n    for row in chain:\n'
+            '        row["version"] = await connection.fetchval(\n'
+            '            "SELECT version FROM access_versions WHERE id = $1", row["id"])\n',
+        ),
+    ),
+    "approval_unlocked": (
+        Break("app/features/access/consuming.py", "ORDER BY id FOR UPDATE\n", "ORDER BY id\n"),
+    ),
+    "secret_in_a_log": (
+        Break(
+            "app/gateway/authenticate.py",
+            '        raw = exchange.headers.get(b"authorization", b"")\n',
+            '        raw = exchange.headers.get(b"authorization", b"")\n'
+            "        __import__('sys').stderr.write(f'{raw.decode(\"latin-1\")}\\n')\n",
+        ),
+    ),
+    "never_unknown": (
+        Break("app/features/audit/queries.py", '        else_="unknown",\n', '        else_="in_flight",\n'),
+    ),
+    "late_commits_unsealed": (
+        Break(
+            "app/features/audit/leaves.py",
+            "              ELSE pg_snapshot_xmin(pg_current_snapshot())::text::bigint END)\n"
+            "ORDER BY epoch, xact, seq\nLIMIT $6\n",
+            "              ELSE {_NO_END} END)\nORDER BY epoch, xact, seq\nLIMIT $6\n",
         ),
     ),
 }

@@ -1,0 +1,98 @@
+"""The rig against builds that are broken on purpose: each must be caught, or what the rig does not find says nothing.
+
+``python -m tests.faults.rig.mutants [NAME ...]`` prints which were. The probes are made of the service as it is first,
+which must hold.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tests.faults.rig import probes
+from tests.faults.rig.breaks import BREAKS
+from tests.faults.rig.plan import RunPlan
+from tests.faults.rig.probes import Probe
+from tests.faults.rig.run import run
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """What catches a broken build, and as what: at least one of these invariants."""
+
+    invariants: frozenset[str]
+    catches: RunPlan | Probe
+
+
+def _load(invariants: str, **times: int) -> Mutant:
+    """Caught by a run with these faults (``_`` for ``-``) on two replicas."""
+    plan = RunPlan({kind.replace("_", "-"): count for kind, count in times.items()}, gateways=2)
+    return Mutant(frozenset(invariants.split()), plan)
+
+
+def _probe(invariant: str, probe: Probe) -> Mutant:
+    return Mutant(frozenset({invariant}), probe)
+
+
+MUTANTS = {
+    "cached_check": _load("I3", revocation=8),
+    "audit_after_forward": _load("I1", calm=2),
+    "asynchronous_commit": _load("I1", database_kill=4),
+    "fail_open": _load("I1 I6", database_refuse=1),
+    "error_500": _load("I6 I7", database_refuse=1),
+    "scope_at_issue": _load("I5", calm=2),
+    "raw_body": _load("I11", calm=2),
+    "redirects_followed": _load("I1", calm=2),
+    "sent_twice": _load("I1", upstream_reset=1),
+    "no_cut": _load("I4", revocation=8),
+    "half_a_cut": _load("I4", revocation=16),
+    "notifications_alone": _probe("I4", probes.stream_unheard),
+    "never_blind": _load("I4", gateway_cut_off=1),
+    "answered_before_commit": _load("I3", revocation=16),
+    "leaving_unmoved": _load("I3 I4", revocation=40),
+    "read_apart": _probe("I3", probes.read_while_revoked),
+    "approval_unlocked": _probe("I9", probes.approved_once),
+    "secret_in_a_log": _load("I2", calm=2),
+    "never_unknown": _load("I1", gateway_kill=2),
+    "late_commits_unsealed": _probe("I8", probes.sealed_late),
+}
+assert MUTANTS.keys() == BREAKS.keys()
+
+
+async def violated(name: str, mutant: Mutant) -> frozenset[str]:
+    """What was found not to hold; everything of the build as it is has to (``name`` empty)."""
+    if isinstance(mutant.catches, RunPlan):
+        return (await run(replace(mutant.catches, mutant=name or None))).violated
+    return await mutant.catches(name)
+
+
+async def run_all(names: Sequence[str] = ()) -> bool:
+    """Whether each was caught, and no probe complains of the service as it is. Prints a line for each."""
+    good = True
+    for name in names or MUTANTS:
+        mutant, begun = MUTANTS[name], time.monotonic()
+        found = await violated(name, mutant)
+        caught = bool(found & mutant.invariants)
+        false_alarm = frozenset[str]()
+        if not isinstance(mutant.catches, RunPlan):
+            false_alarm = await violated("", mutant)
+        good = good and caught and not false_alarm
+        said = "caught" if caught else "MISSED"
+        alarm = f", FALSE ALARM {' '.join(sorted(false_alarm))}" if false_alarm else ""
+        took = time.monotonic() - begun
+        sys.stdout.write(f"{name:24} {said}: {' '.join(sorted(found)) or 'nothing'}{alarm} ({took:.0f} s)\n")
+        sys.stdout.flush()
+    return good
+
+
+def main() -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.rig.mutants", description=__doc__)
+    parser.add_argument("name", nargs="*", choices=[*MUTANTS, []], help="these alone")
+    return 0 if asyncio.run(run_all(parser.parse_args().name)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
