@@ -35,6 +35,7 @@ def _options() -> argparse.Namespace:
     more = parser.add_argument_group("of more")
     more.add_argument("--only", nargs="+", choices=tuple(everything.PARTS), help="these parts")
     more.add_argument("--events", type=int, help="length of the long audit trail")
+    more.add_argument("--revocations", type=int, help="how many tokens are revoked")
     more.add_argument("--flat-seconds", type=float, help="how long memory is watched under load")
     large = parser.add_argument_group("of scale")
     large.add_argument("--size", choices=tuple(SIZES), default="full", help="of the large organisation")
@@ -47,7 +48,8 @@ def _measure(cores: Cores, options: argparse.Namespace) -> int:
         size = everything.QUICK if options.quick else everything.FULL
         events = size.events if options.events is None else options.events
         seconds = size.flat_seconds if options.flat_seconds is None else options.flat_seconds
-        size = replace(size, events=events, flat_seconds=seconds)
+        revocations = size.revocations if options.revocations is None else options.revocations
+        size = replace(size, events=events, flat_seconds=seconds, revocations=revocations)
         return everything.measure(cores, size, options.only or tuple(everything.PARTS))
     if options.what == "scale":
         return scale.measure(cores, SIZES[options.size], options.size, options.parts)

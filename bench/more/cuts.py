@@ -1,7 +1,7 @@
-"""Revocation: what is admitted after it was answered, and how soon a stream ends. On another replica than was asked.
+"""Revocation: what is admitted after it was answered, how soon calls are refused and streams end. On three replicas.
 
-Two gateways stand on one database. Streams are open at the second; the first is told to revoke their tokens, one
-after another, while each token is also used for calls at both.
+Three gateways stand on one database. Each token has a stream open and makes calls at each of them; the first is told
+to revoke them, one after another.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import cast
+from uuid import UUID
 
 import uvloop
 
@@ -23,16 +24,20 @@ from bench.seed import SLUG
 from bench.targets import Figure, at_most
 
 _PATH = f"/mcp/{SLUG}"
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _MORE_CALLS = 3
 """Made with a token after its revocation was answered."""
+_AT_ONCE = 50
+"""Tokens that have their streams open at a time."""
 
 
 @dataclass(slots=True)
 class Cut:
-    """What one revocation did. Milliseconds from the moment that it was asked for."""
+    """What one revocation did. Milliseconds from the moment that it was asked for, at each replica."""
 
-    stream: float
+    streams: list[float]
+    refusals: list[float]
+    """When the first call was answered that was refused."""
     answer: float
     admitted: int
     """Calls that began after the answer and were forwarded."""
@@ -88,8 +93,8 @@ class _Caller:
     requests: Requests
     called: asyncio.Event = field(default_factory=asyncio.Event)
     revoked: asyncio.Event = field(default_factory=asyncio.Event)
-    calls: list[tuple[float, bool]] = field(default_factory=list)
-    """When each began, and whether it was forwarded."""
+    calls: list[tuple[float, float, bool]] = field(default_factory=list)
+    """When each began and ended, and whether it was forwarded."""
 
     async def run(self) -> None:
         number, left = 0, _MORE_CALLS
@@ -98,7 +103,8 @@ class _Caller:
             number += 1
             began = perf_counter()
             head, body = await self.connection.ask(self.requests.wire(number))
-            self.calls.append((began, self.requests.is_right(number, head + b"\r\n\r\n" + body)))
+            right = self.requests.is_right(number, head + b"\r\n\r\n" + body)
+            self.calls.append((began, perf_counter(), right))
             self.called.set()
 
 
@@ -107,11 +113,11 @@ def measure(ground: Ground) -> list[Figure]:
     core = {ground.cores.system}
     with (
         ground.gateway("asked", core, SCOPEGATE_LIMIT_REQUESTS="0") as asked,
-        ground.gateway("other", core) as other,
+        ground.gateway("second", core) as second,
+        ground.gateway("third", core) as third,
     ):
         bearer = ground.bearer(asked)
-        cuts = uvloop.run(_revoke_all(ground, asked, other, bearer))
-    ranked = sorted(cut.stream for cut in cuts)
+        cuts = uvloop.run(_revoke_all(ground, [asked, second, third], bearer))
     calls = sum(cut.calls for cut in cuts)
     answered = f"the answer took {median(cut.answer for cut in cuts):.0f} ms"
     return [
@@ -120,14 +126,24 @@ def measure(ground: Ground) -> list[Figure]:
             sum(cut.admitted for cut in cuts),
             "",
             at_most(0),
-            f"of {calls:,} at both replicas, {len(cuts)} revocations",
+            f"of {calls:,} at three replicas, {len(cuts)} revocations",
         ),
-        Figure(
-            "stream cut at the other replica, p50", _rank(ranked, 0.5), "ms", None, f"from asking; {answered}"
+        *_figures(
+            "call refused at each of three replicas", [at for cut in cuts for at in cut.refusals], answered
         ),
-        Figure(
-            "stream cut at the other replica, p99", _rank(ranked, 0.99), "ms", at_most(100), "from asking"
+        *_figures(
+            "stream cut at each of three replicas", [at for cut in cuts for at in cut.streams], answered, 100
         ),
+    ]
+
+
+def _figures(what: str, times: list[float], answered: str, p99: float | None = None) -> list[Figure]:
+    ranked = sorted(times)
+    target = None if p99 is None else at_most(p99)
+    return [
+        Figure(f"{what}, p50", _rank(ranked, 0.5), "ms", None, f"from asking; {answered}"),
+        Figure(f"{what}, p99", _rank(ranked, 0.99), "ms", target, "from asking"),
+        Figure(f"{what}, max", ranked[-1], "ms", None, f"of {len(ranked):,}"),
     ]
 
 
@@ -135,22 +151,32 @@ def _rank(ranked: list[float], share: float) -> float:
     return ranked[min(len(ranked) - 1, int(share * len(ranked)))]
 
 
-async def _revoke_all(ground: Ground, asked: Running, other: Running, bearer: str) -> list[Cut]:
+async def _revoke_all(ground: Ground, replicas: list[Running], bearer: str) -> list[Cut]:
     seeded = ground.seeded
-    streams = [await _listen(other.port, credential) for credential in seeded.credentials]
-    api = await Connection.open(asked.port)
+    tokens = list(zip(seeded.tokens, seeded.credentials, strict=True))
+    cuts: list[Cut] = []
+    for begin in range(0, len(tokens), _AT_ONCE):
+        cuts += await _revoke_some(replicas, bearer, tokens[begin : begin + _AT_ONCE])
+    return cuts
+
+
+async def _revoke_some(replicas: list[Running], bearer: str, tokens: list[tuple[UUID, str]]) -> list[Cut]:
+    """Revoke each of these, while all of them that are left have their streams open."""
+    ports = [replica.port for replica in replicas]
+    streams = [[await _listen(port, credential) for port in ports] for _, credential in tokens]
+    every = [stream for own in streams for stream in own]
+    api = await Connection.open(ports[0])
     try:
         async with asyncio.timeout(_PATIENCE):
-            await asyncio.gather(*(stream.begun for stream in streams))
+            await asyncio.gather(*(stream.begun for stream in every))
         cuts = []
-        for token, credential, stream in zip(seeded.tokens, seeded.credentials, streams, strict=True):
-            wire = _revocation(asked.port, bearer, format_id(TOKEN, token))
-            callers = [await _caller(process.port, credential) for process in (asked, other)]
-            cuts.append(await _revoke(api, wire, stream, callers))
+        for (token, credential), own in zip(tokens, streams, strict=True):
+            wire = _revocation(ports[0], bearer, format_id(TOKEN, token))
+            cuts.append(await _revoke(api, wire, own, [await _caller(port, credential) for port in ports]))
         return cuts
     finally:
         api.close()
-        for stream in streams:
+        for stream in every:
             stream.close()
 
 
@@ -170,11 +196,11 @@ async def _caller(port: int, credential: str) -> _Caller:
     return _Caller(await Connection.open(port), requests)
 
 
-async def _revoke(api: Connection, wire: bytes, stream: _Stream, callers: list[_Caller]) -> Cut:
+async def _revoke(api: Connection, wire: bytes, streams: list[_Stream], callers: list[_Caller]) -> Cut:
     running = [asyncio.create_task(caller.run()) for caller in callers]
     for caller in callers:
         await caller.called.wait()
-    if stream.ended.done() or not all(caller.calls[0][1] for caller in callers):
+    if any(stream.ended.done() for stream in streams) or not all(caller.calls[0][2] for caller in callers):
         raise CannotMeasure("a token did not work before it was revoked")
     asked_at = perf_counter()
     head, body = await api.ask(wire)
@@ -184,9 +210,16 @@ async def _revoke(api: Connection, wire: bytes, stream: _Stream, callers: list[_
     for caller in callers:
         caller.revoked.set()
     async with asyncio.timeout(_PATIENCE):
-        ended_at = await stream.ended
+        ends = [await stream.ended for stream in streams]
         await asyncio.gather(*running)
     for caller in callers:
         caller.connection.close()
-    late = [forwarded for caller in callers for began, forwarded in caller.calls if began > answered_at]
-    return Cut((ended_at - asked_at) * 1000, (answered_at - asked_at) * 1000, sum(late), len(late))
+    late = [forwarded for caller in callers for began, _, forwarded in caller.calls if began > answered_at]
+    refused = [next(end for _, end, forwarded in caller.calls if not forwarded) for caller in callers]
+    return Cut(
+        [(at - asked_at) * 1000 for at in ends],
+        [(at - asked_at) * 1000 for at in refused],
+        (answered_at - asked_at) * 1000,
+        sum(late),
+        len(late),
+    )

@@ -20,7 +20,7 @@ class Size:
     tokens: int
     base_tokens: int
     """Of these, in use before memory is looked at for the first time."""
-    streams: int
+    revocations: int
     flat_seconds: float
     events: int
     people: int
@@ -34,7 +34,7 @@ QUICK = Size(
     Plan(rounds=3, window=0.5, settle=0.1, warm_up=1.0, callers=(64,)),
     tokens=4_200,
     base_tokens=1_000,
-    streams=30,
+    revocations=30,
     flat_seconds=10,
     events=100_000,
     people=20_000,
@@ -45,7 +45,7 @@ FULL = Size(
     Plan(rounds=5, window=2.0, settle=0.2, warm_up=3.0, callers=(64,)),
     tokens=20_200,
     base_tokens=2_000,
-    streams=100,
+    revocations=1_000,
     flat_seconds=60,
     events=1_000_000,
     people=100_000,
@@ -72,7 +72,7 @@ def _issuing(cores: Cores, size: Size) -> list[Figure]:
 
 
 def _cuts(cores: Cores, size: Size) -> list[Figure]:
-    with laid(cores, size.streams) as ground:
+    with laid(cores, size.revocations) as ground:
         return cuts.measure(ground)
 
 
@@ -113,7 +113,7 @@ def measure(cores: Cores, size: Size, parts: Sequence[str]) -> int:
         settings = {
             "tokens": size.tokens,
             "events": size.events,
-            "streams": size.streams,
+            "revocations": size.revocations,
             "flat_s": size.flat_seconds,
         }
         print(f"\nWritten to {report.write('more', settings, [], figures)}")

@@ -16,7 +16,15 @@ from bench.systems import AIOHTTP, DIRECT, FLEET, MIRROR, MIRROR_LEGACY, RAW, ru
 CORES = divide_cores(os.sched_getaffinity(0))
 SHORT = Plan(rounds=1, window=0.1, settle=0.0, warm_up=0.1, callers=(2,))
 SMALL = Size(
-    SHORT, tokens=45, base_tokens=20, streams=3, flat_seconds=0.1, events=640, people=50, late_page=2, times=1
+    SHORT,
+    tokens=45,
+    base_tokens=20,
+    revocations=3,
+    flat_seconds=0.1,
+    events=640,
+    people=50,
+    late_page=2,
+    times=1,
 )
 
 
