@@ -105,13 +105,13 @@ async def sealed_late(mutant: str) -> frozenset[str]:
         for _ in range(3):
             await fetch(pair.database_url, _ROW)
         sealed, until = await _sealed(pair.database_url), time.monotonic() + _PATIENCE_S / 2
-        while time.monotonic() < until and await _sealed(pair.database_url) <= sealed:
+        while time.monotonic() < until and await _sealed(pair.database_url) <= sealed:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         await transaction.commit()
         await late.close()
         for _ in range(3):
             await fetch(pair.database_url, _ROW)
-        while await _open_events(pair.database_url) and time.monotonic() < until + _PATIENCE_S / 2:
+        while await _open_events(pair.database_url) and time.monotonic() < until + _PATIENCE_S / 2:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         verified = await asyncio.to_thread(_verify, pair.database_url)
         return _KEPT if verified.returncode == 0 else frozenset({"I8"})
