@@ -1,0 +1,98 @@
+"""The seal of the trail across the loss of the primary: one tree over both epochs, and no other tree passes for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from app.domain.merkle import root_of
+from app.features.audit.sealing import Sealing
+from app.features.audit.tiles import latest_checkpoint
+from app.kit.database import make_engine, make_sessions
+from app.kit.ids import new_id
+from app.kit.migrations import upgrade
+from app.lifespan.database import Connector
+from tests.faults.replicas import Replicas, replicas
+from tests.features.audit.sealed import SIGNER, check, leaves, size, write
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def both() -> Iterator[Replicas]:
+    with replicas() as made:
+        yield made
+
+
+@asynccontextmanager
+async def sealing(url: str) -> AsyncIterator[Sealing]:
+    """A worker's share, which finds the primary by itself."""
+    engine = make_engine(url)
+    worker = Sealing(Connector(url, new_id()).named("sealing"), make_sessions(engine), SIGNER)
+    yield worker
+    worker._drop()
+    await engine.dispose()
+
+
+async def turns_until(connection: "Connection", events: int, worker: Sealing) -> None:
+    async with asyncio.timeout(30):
+        while await size(connection) < events:
+            await worker.turn()
+
+
+async def test_sealing_goes_on_over_a_promoted_standby_as_one_tree(both: Replicas) -> None:
+    await upgrade(both.primary.url)
+    await asyncio.to_thread(both.synchronous, on=True)
+    async with sealing(both.url) as worker:
+        old = await asyncpg.connect(both.primary.url)
+        await write(old, 300)
+        await turns_until(old, 300, worker)
+        note = await old.fetchval("SELECT note FROM audit_checkpoints ORDER BY tree_size DESC LIMIT 1")
+        # Committed, and not sealed when the primary is lost.
+        await write(old, 5)
+        await asyncio.to_thread(both.primary.kill)
+        old.terminate()
+        await asyncio.to_thread(both.fail_over)
+        new = await asyncpg.connect(both.standby.url)
+        await turns_until(new, 305, worker)
+        # The sealing itself has opened the epoch: nothing else recorded here yet.
+        assert await new.fetchval("SELECT last_checkpoint FROM log_epochs WHERE epoch = 2") == note
+        await write(new, 400)
+        await turns_until(new, 705, worker)
+        assert await new.fetchval("SELECT count(DISTINCT epoch) FROM audit_events") == 2
+        await check(new)
+        await new.close()
+
+
+async def test_a_restore_goes_on_from_where_it_was_and_fits_no_later_checkpoint(both: Replicas) -> None:
+    await upgrade(both.primary.url)
+    async with sealing(both.url) as worker:
+        old = await asyncpg.connect(both.primary.url)
+        await write(old, 300)
+        await turns_until(old, 300, worker)
+        # What the standby has from here on is a backup of this moment.
+        await asyncio.to_thread(both.synchronous, on=True)
+        await write(old)
+        await asyncio.to_thread(both.synchronous, on=False)
+        await asyncio.to_thread(both.standby.set, "primary_conninfo", "")
+        while await old.fetchval("SELECT count(*) FROM pg_stat_replication"):
+            pass
+        await write(old, 50)
+        await turns_until(old, 351, worker)
+        kept = await latest_checkpoint(old)
+        assert kept is not None
+        await asyncio.to_thread(both.primary.kill)
+        old.terminate()
+        await asyncio.to_thread(both.standby.promote)
+        new = await asyncpg.connect(both.standby.url)
+        await turns_until(new, 301, worker)
+        await write(new, 100)
+        await turns_until(new, 401, worker)
+        await check(new)
+        assert root_of((await leaves(new))[: kept.size]) != kept.root
+        await new.close()
