@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from time import monotonic
 from typing import Annotated, Any
 
-from asyncpg.exceptions import PostgresError
+from asyncpg.exceptions import InternalClientError, PostgresError
 from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from sqlalchemy import event, text
@@ -46,7 +46,8 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "10000",
     "synchronous_commit": "on",
 }
-OUT_OF_REACH = (PoolTimeout, InterfaceError, OSError)
+# The driver says of a server that died in the midst of an answer that its own state is amiss.
+OUT_OF_REACH = (PoolTimeout, InterfaceError, InternalClientError, OSError)
 """What is raised, beside ``Unavailable``, where there is no connection to be had."""
 
 

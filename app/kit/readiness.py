@@ -67,7 +67,13 @@ class Readiness:
                     self._connection = await self._primary.connect(_CONNECT_S, _SETTINGS)
                 [found] = await self._connection.fetch(_LOOK, self._key_ids)
                 return found
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+        ) as fault:
             self.close()
             raise Unready(words_of(fault)) from fault
 

@@ -178,7 +178,13 @@ class AdmissionWriter:
                     text: await connection.prepare(text) for text in (STATEMENT, STATEMENT_WITH_CLIENTS)
                 }
                 await self._take_up_again(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+        ) as error:
             self._trouble.found(error)
             return False
         else:
@@ -224,7 +230,14 @@ class AdmissionWriter:
                 record = await self._execute(batch)
         except asyncpg.PostgresError as error:
             await self._refused(batch, error)
-        except (asyncpg.InterfaceError, OSError, TimeoutError, ValueError, OverflowError) as error:
+        except (
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+            ValueError,
+            OverflowError,
+        ) as error:
             if isinstance(error, asyncpg.DataError):
                 await self._split(batch)
             else:

@@ -25,7 +25,15 @@ BATCH = 64
 WAITING = 5_000
 _LOOK_EVERY_S = 0.1
 Item = TypeVar("Item")
-_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, ValueError, Collided)
+_FAULTS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    ValueError,
+    Collided,
+)
 
 
 @dataclass(slots=True)
@@ -118,7 +126,13 @@ class SecondLane:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 await self._connection.open()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+        ):
             # A database that is away refuses at once; do not spin on it. Those who wait have deadlines of their own.
             await asyncio.sleep(_LOOK_EVERY_S)
             return False

@@ -13,7 +13,7 @@ import asyncpg
 
 SILENT_AFTER_S = 0.4
 TIMEOUT_S = 1.5
-FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _Asked: TypeAlias = "asyncio.Task[tuple[_Connection, Answer]]"
 

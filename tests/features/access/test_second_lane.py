@@ -446,3 +446,19 @@ async def test_a_caller_who_leaves_while_it_is_settled_takes_nothing(
         await waiting
     assert await bench.effect(ASK) == APPROVED
     assert await states(bench.connection) == ["consumed"]
+
+
+async def test_a_driver_that_lost_its_way_refuses_one_call_and_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = own_connection.OwnConnection.transaction
+
+    async def amiss(own: Any, work: Any) -> Any:
+        # What asyncpg raises where the server was killed in the midst of an answer.
+        monkeypatch.setattr(own_connection.OwnConnection, "transaction", whole)
+        raise asyncpg.InternalClientError("cannot switch to state 11")
+
+    monkeypatch.setattr(own_connection.OwnConnection, "transaction", amiss)
+    with pytest.raises(AdmissionUnavailable):
+        await bench.settle(ASK)
+    assert await bench.settle(ASK) is not None
