@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tests.faults.rig.history import (
+    BY_ITSELF,
     Audited,
     Back,
     Call,
@@ -157,6 +158,11 @@ def judge(history: History) -> tuple[list[Violation], list[Cut]]:
         *_refused_soon(case),
         *_served_otherwise(case),
         *_no_500(case),
+        *(
+            Violation("I6", f"the gateway on {life.port} ended by itself")
+            for life in history.of(Life)
+            if life.how == BY_ITSELF
+        ),
         *([] if history.verified is None else [Violation("I8", history.verified)]),
         *(
             Violation("I9", f"{one.kind} {one.what} worked again: {one.said}")

@@ -156,6 +156,8 @@ class Closed:
     at: float
 
 
+BY_ITSELF = "ended by itself"
+"""How a gateway ended that nobody killed."""
 Record = Call | Given | Taken | Back | Trouble | Life | Request | Spent | Pause | Received | Closed
 _KINDS: dict[str, type[Record]] = {
     kind.__name__: kind

@@ -65,12 +65,15 @@ class Child:
             # It is over already.
             self._handle = -1
 
+    def __del__(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+
     def poll(self) -> int | None:
         """Zero once it is over, however it ended."""
-        if self._handle >= 0 and select.select([self._handle], [], [], 0)[0]:
-            os.close(self._handle)
-            self._handle = -1
-        return None if self._handle >= 0 else 0
+        if self._handle < 0 or select.select([self._handle], [], [], 0)[0]:
+            return 0
+        return None
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end. Raises ``subprocess.TimeoutExpired``."""

@@ -15,7 +15,7 @@ from tests.faults.harness import administration
 from tests.faults.rig.callers import Callers
 from tests.faults.rig.cluster import Cluster
 from tests.faults.rig.fleet import Cell, Fleet
-from tests.faults.rig.history import Life, Trouble, Writer
+from tests.faults.rig.history import BY_ITSELF, Life, Trouble, Writer
 from tests.faults.rig.nursery import Nursery
 from tests.faults.rig.office import Office
 from tests.faults.rig.paths import World
@@ -102,11 +102,19 @@ class Site:
         """
         since = time.monotonic() if since is None else since
         deadline = time.monotonic() + _RESUMED_S
+        await self.revive()
         while time.monotonic() < deadline:
             ports = [gateway.port for gateway in self.office.serving()]
             if all(self.callers.last_ran.get(port, 0.0) > since for port in ports):
                 return
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def revive(self) -> None:
+        """Write down the end of those that nobody killed, for the checker to judge, and start them again."""
+        for gateway in self.office.serving():
+            if await gateway.gone(0):
+                self.fallen(gateway, BY_ITSELF)
+                await gateway.rise()
 
     async def answered(self, port: int, count: int, within_s: float) -> None:
         """Wait until a gateway has given so many more answers, or until the time is over."""
