@@ -29,7 +29,11 @@ CanReadArguments = Annotated[Caller, requires(Permission.ARGUMENTS_READ)]
 async def list_audit_events(
     session: Session, runtime: CurrentRuntime, query: Annotated[AuditQuery, Query()]
 ) -> Page[AuditEventView]:
-    """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any."""
+    """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
+
+    What no index serves is looked for about a second a page: where little matches, a page may hold fewer than `limit`,
+    or none, and still have a `next_cursor`.
+    """
     key = runtime.peppers.derive("cursors")
     if query.after is not None:
         cursors = Cursors(key, "poll_audit_events", query.filters())
