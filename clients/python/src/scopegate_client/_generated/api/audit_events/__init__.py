@@ -71,6 +71,10 @@ class AuditEventsResource(Resource):
     ) -> Listing[AuditEvent]:
         """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
 
+        What no index serves is looked for about a second a page: where little matches, a page may hold
+        fewer than `limit`,
+        or none, and still have a `next_cursor`.
+
         Needs the permission `audit.read`.
 
         Args:
@@ -159,6 +163,10 @@ class AuditEventsResource(Resource):
         q: str | None = None,
     ) -> Following[AuditEvent]:
         """Each one as it comes, in the order in which they came, and none of them skipped.
+
+        What no index serves is looked for about a second a page: where little matches, a page may hold
+        fewer than `limit`,
+        or none, and still have a `next_cursor`.
 
         Needs the permission `audit.read`.
 
@@ -426,6 +434,10 @@ class AsyncAuditEventsResource(AsyncResource):
     ) -> AsyncListing[AuditEvent]:
         """Newest first, calls with their outcomes; with `after`, in the order of commits without skipping any.
 
+        What no index serves is looked for about a second a page: where little matches, a page may hold
+        fewer than `limit`,
+        or none, and still have a `next_cursor`.
+
         Needs the permission `audit.read`.
 
         Args:
@@ -514,6 +526,10 @@ class AsyncAuditEventsResource(AsyncResource):
         q: str | None = None,
     ) -> AsyncFollowing[AuditEvent]:
         """Each one as it comes, in the order in which they came, and none of them skipped.
+
+        What no index serves is looked for about a second a page: where little matches, a page may hold
+        fewer than `limit`,
+        or none, and still have a `next_cursor`.
 
         Needs the permission `audit.read`.
 
