@@ -81,9 +81,13 @@ class Door:
                 self.refuse_dead(exchange, view, stopped)
         return view
 
-    async def refresh(self, exchange: Exchange, view: View) -> View:
-        """The view anew. Raises ``Refused`` (401) when the secret opens nothing any more."""
-        fresh = await self.snapshots.refresh(view)
+    async def refresh(self, exchange: Exchange, view: View, slug: str | None = None) -> View:
+        """The view anew, a server that is asked for by its slug included.
+
+        Raises ``Refused`` (401) when the secret opens nothing any more.
+        """
+        server = None if slug is None else view.servers.get(slug)
+        fresh = await self.snapshots.refresh(view, () if server is None else (server.id,))
         if fresh is None:
             self.refuse_dead(exchange, view, "secret_rotated")
         return fresh

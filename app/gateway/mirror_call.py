@@ -142,7 +142,7 @@ class MirrorCall:
 
         With no admission to find a stale view out, the view must be one that was read after the request came.
         """
-        view = await self.mirror.pipeline.door.refresh(self.exchange, view)
+        view = await self.mirror.pipeline.door.refresh(self.exchange, view, self.slug)
         self._open_related(view)
         snapshots = self.mirror.pipeline.snapshots
         forward = partial(self._send_along, http_method)

@@ -218,7 +218,7 @@ class Pipeline:
         """The view to decide on anew. Raises ``Refused`` when it is the session that has ended."""
         if ask.session_id is not None and await self.ended_sessions.has_ended(ask.session_id):
             raise no_such_session()
-        return await self.door.refresh(exchange, view)
+        return await self.door.refresh(exchange, view, ask.slug)
 
     async def _ready(self, view: View, server: Server | None, check: Check | None) -> UpstreamTarget | None:
         if server is None:

@@ -86,8 +86,10 @@ class Snapshots(Protocol):
         """
         ...
 
-    async def refresh(self, view: View) -> View | None:
-        """Read the same credential's view anew, by reads that begin after this call.
+    async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
+        """Read the same credential's view anew, by reads that begin after this call: the token with all that it rests
+        on, the servers that could be within its reach, and those that this is ``about``. Other servers are as they were
+        known: what is decided about one of them and has changed is not admitted.
 
         ``None`` when the secret it came with no longer opens the token. Raises ``StoreUnavailable``.
         """

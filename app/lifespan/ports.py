@@ -1,7 +1,7 @@
 """The gateway's ports, satisfied by features: translation only, no decisions."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from sqlalchemy import delete, func, or_, select
@@ -52,15 +52,19 @@ class SnapshotPort:
             return View(token, around, fleet.by_slug, credential, fleet.directory)
         return await self._view(credential, fresh=False)
 
-    async def refresh(self, view: View) -> View | None:
-        return await self._view(view.credential, fresh=True)
+    async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
+        servers = view.directory.servers
+        only = {server.id for server in view.within()}.union(id for id in about if id in servers)
+        return await self._view(view.credential, fresh=True, only=only)
 
-    async def _view(self, credential: Credential, *, fresh: bool) -> View | None:
+    async def _view(
+        self, credential: Credential, *, fresh: bool, only: Collection[UUID] | None = None
+    ) -> View | None:
         try:
             token = await self._snapshot.token(credential, fresh=fresh)
             if token is None:
                 return None
-            fleet, around = await self._snapshot.fleet(fresh=fresh)
+            fleet, around = await self._snapshot.fleet(fresh=fresh, only=only)
         except SnapshotUnavailable as error:
             raise StoreUnavailable from error
         except LookupsExhausted as error:
@@ -111,7 +115,7 @@ class InFlightPort:
         self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
     ) -> None:
         async def again() -> Decision | None:
-            fresh = await self._snapshots.refresh(view)
+            fresh = await self._snapshots.refresh(view, [id for id, _ in call.decision.rests_on])
             return None if fresh is None else redecide(fresh, self._snapshots.now())
 
         self._table.enter(call.id, call.decision, again, cut)

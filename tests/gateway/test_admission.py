@@ -65,6 +65,16 @@ async def test_a_new_right_is_not_refused_by_a_worker_that_lags(bench: Bench) ->
     assert "result" in (await post(bench.client, "/mcp/calc", call("add"))).json()
 
 
+async def test_a_refusal_at_a_server_out_of_reach_that_has_changed_is_on_record(bench: Bench) -> None:
+    bench.store.register("vault", "http://127.0.0.1:9", (MODERN, LEGACY), TOOLS)
+    narrow = bench.store.issue(bench.store.grant(bench.store.servers["calc"]))
+    async with bench.world.client(narrow) as client:
+        assert (await post(client, "/mcp/vault", call("add"))).status_code == 404
+        bench.store.change_server("vault")
+        assert (await post(client, "/mcp/vault", call("add"))).status_code == 404
+    assert [each.decision.reason_code for each in bench.store.calls] == ["no_grant"] * 2
+
+
 async def test_a_decision_that_is_always_stale_ends_in_503_after_three_more(bench: Bench) -> None:
     def move(call: Call) -> None:
         bench.store.change_server("calc")

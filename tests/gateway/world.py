@@ -161,11 +161,18 @@ class Store:
             self.cached[credential.id] = view
         return view
 
-    async def refresh(self, view: View) -> View | None:
+    async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
         self._check()
         self.refreshes += 1
         fresh = self._view(view.credential)
         if fresh is not None:
+            if fresh.around.fleet_version == view.around.fleet_version:
+                read = {server.id for server in view.within()}.union(about)
+                servers = {
+                    slug: server if server.id in read else view.servers.get(slug, server)
+                    for slug, server in fresh.servers.items()
+                }
+                fresh.servers = MappingProxyType(servers)
             self.cached[view.token.id] = fresh
         return fresh
 
@@ -227,7 +234,7 @@ class Store:
     async def look_again(self) -> None:
         """What the watch does when versions moved: decide again, and cut what is no longer allowed."""
         for id, (view, redecide) in list(self.asked.items()):
-            fresh = await self.refresh(view)
+            fresh = await self.refresh(view, [server.id for server in view.servers.values()])
             if fresh is None or not redecide(fresh, self.now()).allowed:
                 self.watched[id]()
 

@@ -45,7 +45,7 @@ async def explain_access(
     """
     if body.event_id is not None:
         return await _of_event(body.event_id, caller, session, runtime, snapshot)
-    scenes = Scenes(session, snapshot, body.at, typed=body.tool, pointer="/at")
+    scenes = Scenes(session, snapshot, body.at, asked=body.server, typed=body.tool, pointer="/at")
     found = await explain(session, scenes, body.ask())
     return AccessExplanation.of(found, "none" if body.arguments is None else "given", None)
 
@@ -66,7 +66,7 @@ async def _of_event(
         call.address,
         call.program,
     )
-    scenes = Scenes(session, snapshot, event.time, typed=event.tool, pointer="/event_id")
+    scenes = Scenes(session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id")
     found = await explain(session, scenes, ask)
     if found.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
         raise Invalid.field(

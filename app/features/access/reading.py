@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_network
 from math import inf
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -192,14 +193,21 @@ _SERVERS = """
 SELECT s.id, s.slug, s.status, s.labels, s.keep_arguments, v.version,
        sha256(convert_to(s.approved_instructions, 'UTF8')) AS instructions
 FROM servers s JOIN access_versions v ON v.id = s.id
-WHERE s.ended_at IS NULL{} ORDER BY s.slug
+WHERE s.ended_at IS NULL AND {}
 """
-_ALL_SERVERS, _THESE_SERVERS = _SERVERS.format(""), _SERVERS.format(" AND s.id = ANY($1)")
+_NEXT_SERVERS = _SERVERS.format("s.id > $1 ORDER BY s.id LIMIT $2")
+_THESE_SERVERS = _SERVERS.format("s.id = ANY($1)")
+SERVERS_AT_ONCE = 2_000
+"""So many servers, or the tools of so many, come with one statement: each of them has to come in time."""
 _TOOLS = """
 SELECT id, server_id, name, risk, state, approved_digest, input_schema::text AS input_schema
 FROM tools
 WHERE server_id = ANY($1) AND state <> 'removed' ORDER BY id
 """
+_SERVER_VERSIONS = """
+SELECT s.id, v.version FROM servers s JOIN access_versions v ON v.id = s.id WHERE s.ended_at IS NULL
+"""
+_BEFORE_ALL = UUID(int=0)
 _SHARED = "SELECT id, version FROM access_versions WHERE id = ANY($1)"
 
 
@@ -232,7 +240,7 @@ class ReadFleet:
                 instructions=row["instructions"],
                 keep_arguments=row["keep_arguments"],
             )
-            for row in self.servers
+            for row in sorted(self.servers, key=itemgetter("slug"))
         }
         by_slug = {server.slug: server for server in servers.values()}
         return Fleet(self.version, self.policy_version, servers, by_slug, directory_of(servers, self.alike))
@@ -247,17 +255,34 @@ async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID
     shared = {row["id"]: row["version"] for row in await connection.fetch(_SHARED, [FLEET_ID, POLICY_SET_ID])}
     version, policy_version = shared[FLEET_ID], shared[POLICY_SET_ID]
     old: Mapping[UUID, Server] = {} if known is None else known.servers
-    is_part = only is not None and known is not None and known.version == version
-    rows = await (connection.fetch(_THESE_SERVERS, only) if is_part else connection.fetch(_ALL_SERVERS))
-    unchanged = {
-        row["id"]: old[row["id"]]
-        for row in rows
-        if row["id"] in old and old[row["id"]].version == row["version"]
-    }
+    is_part = known is not None and known.version == version
+    if is_part and only is None:
+        # Of many servers few change: the versions tell which.
+        current = await connection.fetch(_SERVER_VERSIONS)
+        only = [row["id"] for row in current if not _is_same(row, old)]
+    rows = await (connection.fetch(_THESE_SERVERS, only) if is_part else _every_server(connection))
+    unchanged = {row["id"]: old[row["id"]] for row in rows if _is_same(row, old)}
     changed = [row["id"] for row in rows if row["id"] not in unchanged]
-    tools = await connection.fetch(_TOOLS, changed)
+    tools: list[Record] = []
+    for begin in range(0, len(changed), SERVERS_AT_ONCE):
+        tools += await connection.fetch(_TOOLS, changed[begin : begin + SERVERS_AT_ONCE])
     alike = known.directory if known is not None and known.version == version else None
     return ReadFleet(version, policy_version, rows, tools, unchanged, old if is_part else {}, alike)
+
+
+def _is_same(row: Record, known: Mapping[UUID, Server]) -> bool:
+    server = known.get(row["id"])
+    return server is not None and server.version == row["version"]
+
+
+async def _every_server(connection: Any) -> list[Record]:
+    found: list[Record] = []
+    while True:
+        after = found[-1]["id"] if found else _BEFORE_ALL
+        rows = await connection.fetch(_NEXT_SERVERS, after, SERVERS_AT_ONCE)
+        found += rows
+        if len(rows) < SERVERS_AT_ONCE:
+            return found
 
 
 def _tools(rows: Sequence[Record]) -> dict[UUID, dict[str, Tool]]:

@@ -15,6 +15,7 @@ from app.features.access import past
 from app.features.access.reading import Fleet, Holders
 from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.features.policies.compiling import evaluator_of
+from app.kit.ids import SERVER, parse_id
 
 # Calendars end, and policies read local days.
 _FURTHEST_S = 100 * 365 * 86_400.0
@@ -36,8 +37,9 @@ class Scenes:
     """Scenes of one moment: the past, or how things are now, judged at a moment that is now or later.
 
     ``at`` is in Unix seconds; ``server_ids`` says that these servers are enough, ``named_by_grants`` that those are
-    which a grant of the identities names, and ``typed`` of which tools, by name, the types of the arguments are wanted.
-    ``pointer`` is where the moment was asked for. Raises ``Invalid`` for one that is too far ahead.
+    which a grant of the identities names, ``asked`` that this one is, by its id as the API writes it or its slug;
+    ``typed`` of which tools, by name, the types of the arguments are wanted. ``pointer`` is where the moment was asked
+    for. Raises ``Invalid`` for one that is too far ahead.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Scenes:
         *,
         server_ids: Collection[UUID] | None = None,
         named_by_grants: bool = False,
+        asked: str | None = None,
         typed: str | None = None,
         pointer: str = "?at",
     ) -> None:
@@ -58,6 +61,7 @@ class Scenes:
         self._snapshot = snapshot
         self._server_ids = None if server_ids is None else list(server_ids)
         self._named_by_grants = named_by_grants
+        self._asked = asked
         self._typed = typed
         self._pointer = pointer
         self._moment = None if at is None or at.timestamp() >= now else at
@@ -95,7 +99,8 @@ class Scenes:
         if self._moment is None:
             try:
                 token = await self._snapshot.live_token(token_id)
-                fleet, around = await self._snapshot.fleet(fresh=True)
+                known, _ = await self._snapshot.fleet()
+                fleet, around = await self._snapshot.fleet(fresh=True, only=self._one_of(known))
             except SnapshotUnavailable as error:
                 raise Unavailable(_UNAVAILABLE) from error
             return token, fleet.servers, around
@@ -106,7 +111,12 @@ class Scenes:
     async def _looked_at(self, holders: Holders, known: Fleet) -> list[UUID] | None:
         if self._named_by_grants:
             return [server.id for server in _named(holders, known)]
-        return self._server_ids
+        return self._one_of(known) or self._server_ids
+
+    def _one_of(self, known: Fleet) -> list[UUID] | None:
+        """The server that is asked about, where it is one that is known."""
+        server = None if self._asked is None else server_named(known.servers, known.by_slug, self._asked)
+        return None if server is None else [server.id]
 
     async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], Surroundings]:
         since = await past.known_since(self._session)
@@ -119,6 +129,14 @@ class Scenes:
         # Off the loop: a thousand policies take a good part of a second.
         policies = await asyncio.to_thread(evaluator_of, published, self._snapshot.policies.rules)
         return servers, Surroundings(0, 0, policies)
+
+
+def server_named(servers: Mapping[UUID, Server], by_slug: Mapping[str, Server], name: str) -> Server | None:
+    """A server by its id as the API writes it, or by its slug."""
+    try:
+        return servers.get(parse_id(SERVER, name))
+    except ValueError:
+        return by_slug.get(name)
 
 
 def _named(holders: Holders, fleet: Fleet) -> Collection[Server]:

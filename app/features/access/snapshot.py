@@ -20,6 +20,7 @@ from app.domain.access import Surroundings
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.features.access.clockwork import DatabaseClock
+from app.features.access.fresh_reads import READ_TIMEOUT_S, FreshReads, Pace
 from app.features.access.policy_sets import PolicySets, ReadSet
 from app.features.access.reading import (
     Fleet,
@@ -43,8 +44,13 @@ Result = TypeVar("Result")
 _Read = tuple[ReadFleet, ReadSet]
 Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
 """Which servers of the fleet, as it is known, an answer about some holders looks at; ``None``: all."""
-DATABASE_FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-READ_TIMEOUT_S = 1.5
+DATABASE_FAULTS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 PREPARE_S = 30
 # Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
 COLD_LOOKUPS = 3
@@ -61,31 +67,6 @@ class LookupsExhausted(Exception):
 
 class SnapshotUnavailable(Exception):
     """The database cannot be read now."""
-
-
-class _FreshReads:
-    """Runs one read for all who asked before it began."""
-
-    def __init__(self, read: Callable[[], Awaitable[Any]]) -> None:
-        self._read = read
-        self._running: asyncio.Task[Any] | None = None
-        self._next: asyncio.Task[Any] | None = None
-
-    @property
-    def idle(self) -> bool:
-        """Whether nobody waits for a read that has not begun."""
-        return self._next is None
-
-    async def result(self) -> Any:
-        if self._next is None:
-            self._next = asyncio.create_task(self._after(self._running))
-        return await asyncio.shield(self._next)
-
-    async def _after(self, running: asyncio.Task[Any] | None) -> Any:
-        if running is not None:
-            await asyncio.wait([running])
-        self._running, self._next = self._next, None
-        return await self._read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +126,13 @@ class AccessSnapshot:
         self._client_tokens = client_tokens
         self.policies = PolicySets(rules or Rules())
         self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
-        self._loads: dict[UUID, _FreshReads] = {}
+        self._loads: dict[UUID, FreshReads] = {}
         self._fleet: tuple[Fleet, Surroundings] | None = None
-        self._fleet_reads = _FreshReads(self._read_fleet)
+        self._fleet_reads = FreshReads(self._read_fleet)
+        # Which servers the next read of the fleet compares with the database; ``None``: all.
+        self._wanted: set[UUID] | None = None
+        # How often something of it was forgotten, and how often when the last read that succeeded began.
+        self._forgotten = self._forgotten_before = 0
         self._openings: dict[UUID, _Opening] = {}
         self._targets: dict[UUID, _Targets] = {}
         self._cold = asyncio.Semaphore(COLD_LOOKUPS)
@@ -168,7 +153,8 @@ class AccessSnapshot:
         """What ``token`` and ``fleet`` give, when that takes no read."""
         entry = self._tokens.get(credential.id)
         token = None if entry is None else self._opened(entry, credential)
-        return None if token is None or self._fleet is None else (token, *self._fleet)
+        known = self._known_fleet()
+        return None if token is None or known is None else (token, *known)
 
     async def token(self, credential: Credential, *, fresh: bool = False) -> Token | None:
         """The token that a credential opens, with its span cut at the end of the secret; ``None`` if none.
@@ -206,13 +192,26 @@ class AccessSnapshot:
                 return token
         return None
 
-    async def fleet(self, *, fresh: bool = False) -> tuple[Fleet, Surroundings]:
-        """The fleet, and the versions that decisions rest on beside objects. Raises ``SnapshotUnavailable``."""
-        if self._fleet is None or fresh:
-            async with _in_time():
-                found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
-                return found
-        return self._fleet
+    async def fleet(
+        self, *, fresh: bool = False, only: Collection[UUID] | None = None
+    ) -> tuple[Fleet, Surroundings]:
+        """The fleet, and the versions that decisions rest on beside objects. Raises ``SnapshotUnavailable``.
+
+        ``only`` are the servers that have to be ``fresh``; without it, all of them. Whatever is not is found out by its
+        version when something is admitted that rests on it.
+        """
+        known = self._known_fleet()
+        if known is not None and not fresh:
+            return known
+        if fresh and self._wanted is not None:
+            self._wanted = None if only is None else self._wanted.union(only)
+        async with _in_time():
+            found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
+            return found
+
+    def _known_fleet(self) -> tuple[Fleet, Surroundings] | None:
+        """The fleet, unless something of it was forgotten since it was read."""
+        return self._fleet if self._forgotten == self._forgotten_before else None
 
     async def live_token(self, token_id: UUID) -> Token | None:
         """A token as it is now, whoever presents it; ``None`` when there is none. Raises ``SnapshotUnavailable``."""
@@ -282,17 +281,19 @@ class AccessSnapshot:
         """Drop what a notification named (``None``: everything), so that the next look is fresh."""
         if ids is None:
             self._tokens.clear()
-            self._fleet = None
+            self._forgotten += 1
+            self._wanted = None
             return
         for id in ids & self._tokens.keys():
             del self._tokens[id]
-        if self._fleet is not None and ids & self._fleet[0].servers.keys():
-            self._fleet = None
+        if self._fleet is not None and (servers := ids & self._fleet[0].servers.keys()):
+            self._forgotten += 1
+            self._wanted = None if self._wanted is None else self._wanted | servers
 
     async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
         reads = self._loads.get(token_id)
         if reads is None:
-            reads = self._loads[token_id] = _FreshReads(lambda: self._read_token(token_id))
+            reads = self._loads[token_id] = FreshReads(lambda: self._read_token(token_id))
         try:
             async with _in_time():
                 if not bounded:
@@ -304,7 +305,7 @@ class AccessSnapshot:
                 del self._loads[token_id]
         return entry  # type: ignore[no-any-return]
 
-    async def _load_within_budget(self, reads: _FreshReads) -> Any:
+    async def _load_within_budget(self, reads: FreshReads) -> Any:
         if self._cold_waiting >= COLD_QUEUE:
             raise LookupsExhausted
         self._cold_waiting += 1
@@ -327,9 +328,17 @@ class AccessSnapshot:
 
     async def _read_fleet(self) -> tuple[Fleet, Surroundings]:
         known = None if self._fleet is None else self._fleet[0]
-        self._fleet = await self._made(
-            await self._reading(lambda connection: self._read_shared(connection, known))
-        )
+        only, self._wanted = self._wanted, set()
+        forgotten = self._forgotten
+        try:
+            found = await self._reading(
+                lambda connection: self._read_shared(connection, known, only), in_pieces=True
+            )
+            self._fleet = await self._made(found)
+        except BaseException:
+            self._wanted = None if only is None or self._wanted is None else self._wanted | only
+            raise
+        self._forgotten_before = forgotten
         return self._fleet
 
     async def _read_shared(
@@ -347,21 +356,21 @@ class AccessSnapshot:
             around = self._fleet[1]
         return fleet, around
 
-    async def _reading(self, read: Callable[[Any], Awaitable[Result]]) -> Result:
+    async def _reading(self, read: Callable[[Any], Awaitable[Result]], *, in_pieces: bool = False) -> Result:
         started = time.monotonic()
         try:
             async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
                 # A cancelled read would still wait for its rollback: on a silent network only a cut ends it.
-                cut = asyncio.get_running_loop().call_later(READ_TIMEOUT_S, connection.terminate)
+                pace = Pace(connection, in_pieces=in_pieces)
                 try:
                     async with consistent(connection):
-                        result = await read(connection)
+                        result = await read(pace)
                         if not self.clock.known:
                             at = await connection.fetchval(_NOW)
                             self.clock.learn(at, started, time.monotonic())
                         return result
                 finally:
-                    cut.cancel()
+                    pace.end()
         except DATABASE_FAULTS as error:
             raise SnapshotUnavailable from error
 

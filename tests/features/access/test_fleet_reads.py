@@ -1,0 +1,130 @@
+"""Reading a large fleet for the snapshot: in pieces, and again only what somebody asks about."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from app.features.access import reading
+from app.features.access.clockwork import DatabaseClock
+from app.features.access.reading import consistent, read_fleet
+from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.kit.crypto import Peppers
+from tests.features.access.world import KEY, Connection, make_world
+
+_MANY = 5
+
+
+class Pool:
+    """Lends one connection to the database, or none while it is away."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.away = False
+
+    @asynccontextmanager
+    async def acquire(self, timeout: float) -> AsyncIterator[Connection]:  # noqa: ASYNC109
+        if self.away:
+            raise OSError
+        yield self._connection
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+def snapshot_of(pool: Any) -> AccessSnapshot:
+    unused: Any = None
+    return AccessSnapshot(pool, unused, Peppers([KEY]), unused, unused, DatabaseClock())
+
+
+async def many(connection: Connection) -> list[UUID]:
+    return [(await make_world(connection)).server for _ in range(_MANY)]
+
+
+async def move(connection: Connection, *ids: UUID) -> None:
+    await connection.execute("UPDATE access_versions SET version = version + 1 WHERE id = ANY($1)", ids)
+
+
+async def seen(snapshot: AccessSnapshot, *ids: UUID) -> list[int]:
+    fleet, _ = await snapshot.fleet()
+    return [fleet.servers[id].version for id in ids]
+
+
+async def test_a_fleet_that_comes_in_pieces_is_whole(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = await many(connection)
+    monkeypatch.setattr(reading, "SERVERS_AT_ONCE", 2)
+
+    async with consistent(connection):
+        fleet = (await read_fleet(connection, None)).made()
+
+    assert set(fleet.servers) == set(servers)
+    assert all(set(fleet.servers[id].tools) == {"get_time", "set_time"} for id in servers)
+    assert list(fleet.by_slug) == sorted(fleet.by_slug)
+
+
+async def test_what_is_asked_about_is_read_anew_and_the_rest_of_the_fleet_is_as_it_was_known(
+    connection: Connection,
+) -> None:
+    one, other, *_ = await many(connection)
+    snapshot = snapshot_of(Pool(connection))
+    await snapshot.fleet()
+    await move(connection, one, other)
+
+    await snapshot.fleet(fresh=True, only=[one])
+    assert await seen(snapshot, one, other) == [2, 1]
+
+    await snapshot.fleet(fresh=True)
+    assert await seen(snapshot, one, other) == [2, 2]
+
+
+async def test_what_a_notification_names_is_read_before_the_fleet_is_used_again(
+    connection: Connection,
+) -> None:
+    one, other, *_ = await many(connection)
+    snapshot = snapshot_of(Pool(connection))
+    await snapshot.fleet()
+    await move(connection, one, other)
+
+    snapshot.forget({one})
+    assert await seen(snapshot, one, other) == [2, 1]
+
+    snapshot.forget(None)
+    assert await seen(snapshot, one, other) == [2, 2]
+
+
+async def test_a_read_that_failed_is_made_up_for_by_the_next(connection: Connection) -> None:
+    one, other, *_ = await many(connection)
+    pool = Pool(connection)
+    snapshot = snapshot_of(pool)
+    await snapshot.fleet()
+    await move(connection, one, other)
+    snapshot.forget({one})
+    pool.away = True
+    with pytest.raises(SnapshotUnavailable):
+        await snapshot.fleet()
+    pool.away = False
+
+    await snapshot.fleet(fresh=True, only=[other])
+
+    assert await seen(snapshot, one, other) == [2, 2]
+
+
+async def test_all_who_ask_before_a_read_begins_find_what_they_asked_about(connection: Connection) -> None:
+    one, other, third, *_ = await many(connection)
+    snapshot = snapshot_of(Pool(connection))
+    await snapshot.fleet()
+    await move(connection, one, other, third)
+
+    await asyncio.gather(*(snapshot.fleet(fresh=True, only=[id]) for id in (one, other)))
+
+    assert await seen(snapshot, one, other, third) == [2, 2, 1]
