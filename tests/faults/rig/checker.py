@@ -8,6 +8,7 @@ from functools import cached_property
 
 from tests.faults.rig.history import (
     BY_ITSELF,
+    THE_END,
     Audited,
     Back,
     Call,
@@ -32,6 +33,7 @@ ANSWER_S = 2.0
 RESUME_S = 5.0
 # What a look every second at what is in flight adds where a fault had hidden something.
 _LOOK_S = 1.5
+_NOTICED_S = 1.0
 FOREVER = float("inf")
 
 
@@ -129,8 +131,7 @@ class Case:
 
     def died(self, port: int, since: float, until: float) -> bool:
         """Whether the gateway ended, or was not there, within that time."""
-        lives = self._deaths.get(port, [])
-        return not any(life.up <= since and until <= life.down for life in lives)
+        return not any(life.up <= since and until < _seen_alive(life) for life in self._deaths.get(port, []))
 
     def paused(self, since: float, until: float) -> float:
         """For how long the driver stood still within that time."""
@@ -142,6 +143,11 @@ class Case:
                 break
             found += max(0.0, min(pause.ended, until) - max(pause.began, since))
         return found
+
+
+def _seen_alive(life: Life) -> float:
+    """Until when it lived for sure: that a process has ended is noticed a moment later."""
+    return life.down if life.how == THE_END else life.down - _NOTICED_S
 
 
 def judge(history: History) -> tuple[list[Violation], list[Cut]]:

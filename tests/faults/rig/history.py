@@ -156,6 +156,8 @@ class Closed:
     at: float
 
 
+THE_END = "end"
+"""How those ended that lived to the end of the run."""
 BY_ITSELF = "ended by itself"
 """How a gateway ended that nobody killed."""
 Record = Call | Given | Taken | Back | Trouble | Life | Request | Spent | Pause | Received | Closed

@@ -18,6 +18,7 @@ _REQUEST_S = 6.0
 _INSISTS_S = 90.0
 _AGAIN_S = 0.05
 # What may be true after an attempt whose answer was lost had done what it should.
+_IN_FLIGHT = "idempotency_in_flight"
 DONE_BEFORE = frozenset({404, 409, 412})
 
 
@@ -107,7 +108,8 @@ class Office:
                 answer = await self.once(gateway, method, path, headers=headers, **options)
                 if answer is not None and (answer.is_success or (unheard and answer.status_code in also)):
                     return Answered(answer, gateway.port, asked, first, time.monotonic(), repeats)
-                if answer is not None and answer.status_code < 500:
+                # The attempt before may still be under way.
+                if answer is not None and answer.status_code < 500 and _IN_FLIGHT not in answer.text:
                     raise Stuck(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
                 unheard = True
                 repeats += 1

@@ -15,7 +15,7 @@ from tests.faults.harness import administration
 from tests.faults.rig.callers import Callers
 from tests.faults.rig.cluster import Cluster
 from tests.faults.rig.fleet import Cell, Fleet
-from tests.faults.rig.history import BY_ITSELF, Life, Trouble, Writer
+from tests.faults.rig.history import BY_ITSELF, THE_END, Life, Trouble, Writer
 from tests.faults.rig.nursery import Nursery
 from tests.faults.rig.office import Office
 from tests.faults.rig.paths import World
@@ -78,7 +78,7 @@ class Site:
         """Write down the lives of those that have served to the end."""
         for gateway in self.office.serving():
             assert gateway.up_at is not None
-            self.writer.write(Life(gateway.port, gateway.up_at, time.monotonic(), "end"))
+            self.writer.write(Life(gateway.port, gateway.up_at, time.monotonic(), THE_END))
 
     @contextmanager
     def trouble(

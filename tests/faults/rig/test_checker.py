@@ -1,0 +1,162 @@
+"""The checker finds what must never be in histories made by hand, and nothing in those that are as they should be."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults.rig.checker import judge
+from tests.faults.rig.history import (
+    BY_ITSELF,
+    THE_END,
+    Audited,
+    Back,
+    Call,
+    Closed,
+    Given,
+    History,
+    Life,
+    Received,
+    Record,
+    Request,
+    Spent,
+    Taken,
+    Trouble,
+    line_of,
+    read,
+)
+from tests.faults.rig.recorder import STREAM
+from tests.faults.upstream import ECHO
+
+PORT = 1
+GIVEN = Given("t", "s", [ECHO, STREAM], 1.0)
+LIFE = Life(PORT, 0.0, 1000.0, THE_END)
+CALL = Call("c", PORT, "t", "s", ECHO, 10.0, 10.2, 200, ran=True)
+RECEIVED = Received("c", 10.1, 1010.1, "ok")
+AUDITED = Audited("c", "evt_1", "allow", 1010.05, finished=True)
+TAKEN = Taken("r", "token", PORT, 20.0, 20.1, ["t"], "s")
+FLOW = Call("f", PORT, "t", "s", STREAM, 12.0, 20.15, 200, ran=True, opened=12.1)
+FLOWS: list[Record] = [FLOW, Received("f", 12.1, 1012.1, "ok"), Closed("f", 20.2)]
+FLOW_AUDITED = Audited("f", "evt_2", "allow", 1012.05, finished=True)
+AWAY = Trouble("database-stop", 30.0, 40.0, [PORT], "refused", blind=True)
+REFUSED = Call("x", PORT, "t", "s", ECHO, 32.0, 33.5, 503, retry_after=True)
+
+
+def history(*records: Record, audit: tuple[Audited, ...] = (AUDITED, FLOW_AUDITED)) -> History:
+    """A history in which a call ran and what else is said happened."""
+    return History([LIFE, GIVEN, CALL, RECEIVED, *records], list(audit))
+
+
+def violated(found: History) -> set[str]:
+    """The invariants that did not hold."""
+    return {violation.invariant for violation in judge(found)[0]}
+
+
+GOOD: dict[str, History] = {
+    "a call": history(),
+    "a stream that is cut": history(*FLOWS, TAKEN),
+    "a call before a revocation that ends after it": history(
+        Call("y", PORT, "t", "s", ECHO, 20.05, 20.3, 200, ran=True), Received("y", 20.2, 1020.2, "ok"), TAKEN,
+        audit=(AUDITED, Audited("y", "evt_3", "allow", 1020.15, finished=True)),
+    ),
+    "a call that began while it was taken and ran when it was back": history(
+        Call("y", PORT, "t", "s", ECHO, 21.0, 22.5, 200, ran=True), Received("y", 22.2, 1022.2, "ok"), TAKEN,
+        Back("r", 22.0, 22.1), audit=(AUDITED, Audited("y", "evt_3", "allow", 1022.1, finished=True)),
+    ),
+    "a refusal while the database is away": history(AWAY, REFUSED),
+    "a stream of a worker that cannot see": history(
+        replace(FLOW, ended=41.0), FLOWS[1], Closed("f", 41.0),
+        Trouble("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
+    ),
+    "a lost call": history(Life(2, 0.0, 50.0, "gateway-kill"), Call("z", 2, "t", "s", ECHO, 49.0, 49.5)),
+}  # fmt: skip
+
+BAD: dict[str, tuple[str, History]] = {
+    "received without a record": ("I1", history(audit=())),
+    "denied and received": ("I1", history(audit=(replace(AUDITED, decision="deny"),))),
+    "written after it was received": ("I1", history(audit=(replace(AUDITED, time=1010.2),))),
+    "received twice": ("I1", history(RECEIVED)),
+    "received elsewhere": ("I1", history(replace(RECEIVED, where="/elsewhere"))),
+    "began after the answer": (
+        "I3",
+        history(
+            Call("y", PORT, "t", "s", ECHO, 20.2, 20.4, 200, ran=True), Received("y", 20.3, 1020.3, "ok"), TAKEN,
+            audit=(AUDITED, Audited("y", "evt_3", "allow", 1020.25, finished=True)),
+        ),
+    ),
+    "a stream that goes on": ("I4", history(replace(FLOW, ended=22.5), *FLOWS[1:], TAKEN)),
+    "an upstream that is not told": ("I4", history(*FLOWS[:2], Closed("f", 22.5), TAKEN)),
+    "an upstream that is never told": ("I4", history(*FLOWS[:2], TAKEN)),
+    "a stream that outlives a worker's sight": (
+        "I4",
+        history(
+            replace(FLOW, ended=43.0), FLOWS[1], Closed("f", 43.0),
+            Trouble("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
+        ),
+    ),
+    "out of scope": (
+        "I5",
+        history(
+            Call("y", PORT, "t", "s", "moved", 11.0, 11.2, 200), Received("y", 11.1, 1011.1, "ok"),
+            audit=(AUDITED, Audited("y", "evt_3", "allow", 1011.0, finished=True)),
+        ),
+    ),
+    "of nobody": ("I5", history(replace(RECEIVED, call="q"))),
+    "an allow while the database is away": ("I6", history(AWAY, replace(REFUSED, status=200, ran=True))),
+    "a late refusal": ("I6", history(AWAY, replace(REFUSED, ended=34.5))),
+    "a refusal that says no more": ("I6", history(AWAY, replace(REFUSED, retry_after=False))),
+    "another refusal": ("I6", history(AWAY, replace(REFUSED, status=401))),
+    "a refusal without a fault": ("I6", history(REFUSED)),
+    "a refusal long after a fault": ("I6", history(AWAY, replace(REFUSED, started=45.5, ended=46.0))),
+    "a gateway that ends": ("I6", history(Life(PORT, 1000.0, 1001.0, BY_ITSELF))),
+    "a call that is answered 500": ("I7", history(replace(REFUSED, status=500))),
+    "a request that is answered 500": ("I7", history(Request("POST", "/x", PORT, 1.0, 2.0, 500))),
+    "an approval that works twice": ("I9", history(Spent("approval", "c", opened=True, said="it ran"))),
+    "bytes of the client": ("I11", history(replace(RECEIVED, raw=True))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("found", GOOD.values(), ids=GOOD.keys())
+def test_nothing_is_held_against_what_is_as_it_should_be(found: History) -> None:
+    assert judge(found)[0] == []
+
+
+@pytest.mark.parametrize(("invariant", "found"), BAD.values(), ids=BAD.keys())
+def test_what_must_never_be_is_found(invariant: str, found: History) -> None:
+    assert invariant in violated(found)
+
+
+def _leak(found: History) -> None:
+    found.leaks.append("a log")
+
+
+def _broken_seal(found: History) -> None:
+    found.verified = "audit verify: a row was changed"
+
+
+def _known_outcome(found: History) -> None:
+    found.outcomes["c"] = "in_flight"
+
+
+@pytest.mark.parametrize(
+    ("invariant", "spoil"), [("I1", _known_outcome), ("I2", _leak), ("I8", _broken_seal)]
+)
+def test_what_was_found_at_the_end_is_held_against_it(
+    invariant: str, spoil: Callable[[History], None]
+) -> None:
+    found = history()
+    spoil(found)
+    assert violated(found) == {invariant}
+
+
+def test_what_was_cut_is_measured_from_the_answer_at_both_legs() -> None:
+    [cut] = judge(history(*FLOWS, TAKEN))[1]
+    assert (round(cut.caller_s, 3), round(cut.upstream_s or 0.0, 3)) == (0.05, 0.1)
+
+
+def test_a_history_is_read_as_it_was_written_but_for_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    records: list[Record] = [GIVEN, CALL, TAKEN, Back("r", 1.0, 2.0), AWAY, *FLOWS]
+    path.write_text("".join(map(line_of, records)) + line_of(LIFE)[:-4])
+    assert list(read(path)) == records
