@@ -29,7 +29,7 @@ def _operations(late_page: int) -> dict[str, Sequence[Operation]]:
 
 
 def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, times: int = TIMES) -> int:
-    """Measure and print, of all parts write ``scale.json``, or ``scale-<name>.json`` of a smaller size. The exit code."""
+    """Measure and print, and write all parts to ``scale.json``, or ``scale-<name>.json`` if smaller. The exit code."""
     os.sched_setaffinity(0, cores.beside)
     print("loading ...", flush=True)
     figures: list[Figure] = []

@@ -1,5 +1,6 @@
 """Loads an organisation into an empty, migrated database by COPY, as it would be after some weeks of use."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,7 @@ DO $$ BEGIN
     END LOOP;
 END $$
 """
+_SEALED = "SELECT coalesce(max(tree_size), 0) FROM audit_checkpoints"
 _PLACE = """
 SELECT scopegate_epoch() AS epoch, pg_current_xact_id()::text::bigint + 1 AS xact,
     nextval('audit_events_seq') + 1 AS seq, (SELECT id FROM service_accounts LIMIT 1) AS account
@@ -57,6 +59,8 @@ class Loaded(Seeded):
 
     people: People
     trail: Trail
+    events: int
+    """Of the trail, as they were written."""
 
     @property
     def size(self) -> Size:
@@ -108,7 +112,7 @@ async def load(
         clock = _Clock(steps)
         await connection.execute(_USE_UP.format(trail.commits), timeout=_TIMEOUT_S)
         clock.done("transaction ids used up")
-        await _copy(connection, list(_tables(people, trail)), clock)
+        events = await _copy(connection, list(_tables(people, trail)), clock)
         await connection.execute("SELECT setval('audit_events_seq', $1)", trail.seq + trail.events)
         await connection.execute("VACUUM ANALYZE", timeout=_TIMEOUT_S)
         clock.done("vacuumed and analysed")
@@ -116,7 +120,19 @@ async def load(
         await connection.close()
     await _count_hours(owner_url)
     clock.done("hours counted")
-    return _loaded(people, trail)
+    return _loaded(people, trail, events)
+
+
+async def until_sealed(owner_url: str, events: int) -> None:
+    """Wait until a service has sealed so many events, which it does as fast as it can when there is something to."""
+    connection = await asyncpg.connect(owner_url)
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            # Nobody tells how far the sealing is.
+            while await connection.fetchval(_SEALED) < events:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+    finally:
+        await connection.close()
 
 
 class _Clock:
@@ -141,13 +157,15 @@ def _tables(people: People, trail: Trail) -> Iterator[Copied]:
     yield from trail.tables()
 
 
-async def _copy(connection: asyncpg.Connection, tables: list[Copied], clock: _Clock) -> None:
+async def _copy(connection: asyncpg.Connection, tables: list[Copied], clock: _Clock) -> int:
+    """How many rows came into the last of the tables."""
+    copied = ""
     names = sorted({table.table for table in tables})
     indexes = await connection.fetch(_INDEXES, names)
     for index in indexes:
         await connection.execute(f"DROP INDEX {index['name']}")
     for table in tables:
-        await connection.copy_to_table(
+        copied = await connection.copy_to_table(
             table.table, source=table.chunks(), columns=table.columns, format="text", timeout=_TIMEOUT_S
         )
         clock.done(table.table)
@@ -155,6 +173,7 @@ async def _copy(connection: asyncpg.Connection, tables: list[Copied], clock: _Cl
         # Of a partitioned table it is told without its partitions; made anew it is to have them.
         await connection.execute(index["definition"].replace(" ON ONLY ", " ON "), timeout=_TIMEOUT_S)
     clock.done(f"{len(indexes)} indexes")
+    return int(copied.rpartition(" ")[2])
 
 
 async def _count_hours(owner_url: str) -> None:
@@ -167,7 +186,7 @@ async def _count_hours(owner_url: str) -> None:
         await engine.dispose()
 
 
-def _loaded(people: People, trail: Trail) -> Loaded:
+def _loaded(people: People, trail: Trail, events: int) -> Loaded:
     tokens = [UUID(people.tokens[number][0]) for number in people.called()]
     return Loaded(
         server=UUID(people.fleet.servers[0][0]),
@@ -180,4 +199,5 @@ def _loaded(people: People, trail: Trail) -> Loaded:
         ],
         people=people,
         trail=trail,
+        events=events,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import uvloop
 
 from bench import load
-from bench.processes import memory_bytes
+from bench.processes import CannotMeasure, memory_bytes
 from bench.scale.worlds import World
 from bench.systems import System, mirror
 from bench.targets import Figure, at_most
@@ -38,6 +38,8 @@ async def _use(pid: int, systems: Sequence[System]) -> list[int]:
         calls = 0
         while calls < system.warm_calls:
             sample = await load.apply(system.process.port, system.work, _CALLERS, _SLICE_S, 0)
+            if sample.errors:
+                raise CannotMeasure(f"calls failed: {dict(sample.errors)}")
             calls += sample.all_calls
         await asyncio.sleep(_SETTLE_S)
         read.append(memory_bytes(pid))

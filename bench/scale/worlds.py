@@ -1,5 +1,6 @@
 """An organisation that was loaded, the gateway before it, and somebody who asks it one thing after another."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -13,7 +14,7 @@ from app.kit.crypto import Peppers
 from app.kit.ids import format_id
 from bench.ground import Ground, laid
 from bench.processes import CannotMeasure, Cores, Running
-from bench.scale.loading import Loaded, seeding
+from bench.scale.loading import Loaded, seeding, until_sealed
 from bench.scale.sizes import Size
 
 _TIMEOUT_S = 120
@@ -98,6 +99,9 @@ def served(cores: Cores, size: Size) -> Iterator[World]:
             flush=True,
         )
         with ground.gateway("scale", {cores.system}, SCOPEGATE_LIMIT_REQUESTS="0") as gateway:
+            began = perf_counter()
+            asyncio.run(until_sealed(ground.owner_url, cast("Loaded", ground.seeded).events))
+            told("sealed", perf_counter() - began)
             connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=_TIMEOUT_S)
             yield World(ground, gateway, connection, ground.bearer(gateway))
             connection.close()
