@@ -86,6 +86,7 @@ async def _ended(here: Site, load: Load) -> History:
     kills = sum(times for kind, times in here.struck.items() if kind.endswith("kill"))
     patient = kills >= _MANY_KILLS
     history.outcomes = await evidence.outcomes(here, history.audit, lost_before, patient=patient)
+    history.verified = await asyncio.to_thread(evidence.sealed, here)
     return history
 
 

@@ -1,0 +1,22 @@
+"""The fault rig in short: some of every fault that takes little time, and nothing that must never be."""
+
+import pytest
+
+from tests.faults.rig.plan import RunPlan
+from tests.faults.rig.run import run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+SHORT = {
+    "revocation": 16,
+    "gateway-kill": 3,
+    "failpoint-kill:before_outcome": 1,
+    "failpoint-kill:after_admission": 1,
+    "gateway-stop": 1,
+    "database-kill": 2,
+    "database-swallow": 1,
+}
+
+
+async def test_what_must_be_true_is_true_whatever_happens() -> None:
+    verdict = await run(RunPlan(SHORT))
+    assert verdict.violations == (), f"{verdict.table}\n{verdict.place}"
