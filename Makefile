@@ -20,8 +20,8 @@ CONSOLE := app/adapters/console
 ASSETS := $(CONSOLE)/assets/manifest.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install assets run demo test slow screenshots conformance check fmt format-check lint types imports migrate openapi \
-	openapi-check spec-lint client client-check bench bench-more bench-peers image lock clean
+.PHONY: help install assets run demo test slow screenshots faults conformance check fmt format-check lint types imports migrate openapi \
+	openapi-check spec-lint client client-check bench bench-more bench-peers bench-scale image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ slow: $(STAMP) $(ASSETS) ## Run the slow tests
 screenshots: $(STAMP) $(ASSETS) ## Take a picture of every page, light, dark and narrow, into build/screenshots (needs npm and Chromium)
 	@mkdir -p build/screenshots
 	SCREENSHOTS=build/screenshots $(BIN)/pytest -q -m slow tests/adapters/console/test_every_page.py
+
+faults: $(STAMP) ## Kill, freeze and cut off a fleet under load and judge it; then builds broken on purpose (as root, most of an hour)
+	$(BIN)/python -m tests.faults.rig
+	$(BIN)/python -m tests.faults.rig.mutants
 
 conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
 	$(BIN)/pytest -q -s -m slow tests/conformance
@@ -98,6 +102,9 @@ bench-more: $(STAMP) ## Measure what else has a target: policies, workers, issui
 
 bench-peers: $(STAMP) ## Measure a tools/call through the gateway against other gateways
 	$(BIN)/python -m bench peers
+
+bench-scale: $(STAMP) ## Measure an organisation of a million tokens and ten million events against a small one
+	$(BIN)/python -m bench scale
 
 image: ## Build the container image
 	docker build --tag $(IMAGE) .
