@@ -29,6 +29,7 @@ class Approval(ObjectRow, table=True):
         Index("ix_approvals_binding", "binding"),
         Index("ix_approvals_waiting", "identity_id", "token_id", postgresql_where=text("state = 'pending'")),
         Index("ix_approvals_approver_group_id", "approver_group_id", "id"),
+        Index("ix_approvals_access", "server_id", "id", postgresql_where=text("kind = 'access'")),
         Index("ix_approvals_open", "id", postgresql_where=text("state = 'pending'")),
         Index("ix_approvals_consumed_by", "consumed_by", postgresql_where=text("consumed_by IS NOT NULL")),
     )

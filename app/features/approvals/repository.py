@@ -1,10 +1,24 @@
 """Queries of approvals: how they stand, who may see them, and the locks on them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, String, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Select,
+    String,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -71,7 +85,7 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
     return (
         or_(
             col(Approval.identity_id) == me,
-            col(Approval.identity_id).in_(agents),
+            _among(col(Approval.identity_id), agents),
             _decided_by(groups),
         ),
     )
@@ -79,11 +93,20 @@ def _visible_to(caller: Caller) -> Iterable[ColumnElement[bool]]:
 
 def _decided_by(groups: Any) -> ColumnElement[bool]:
     """Whether it is for one of these groups to decide: of access, for who owns the server now."""
-    owned = select(col(Server.id)).where(col(Server.owner_group_id).in_(groups))
+    owned = select(col(Server.id)).where(_among(col(Server.owner_group_id), groups))
     return or_(
-        col(Approval.approver_group_id).in_(groups),
-        and_(col(Approval.kind) == "access", col(Approval.server_id).in_(owned)),
+        _among(col(Approval.approver_group_id), groups),
+        and_(col(Approval.kind) == "access", _among(col(Approval.server_id), owned)),
     )
+
+
+def _among(column: Any, ids: Select[UUID] | Collection[UUID]) -> ColumnElement[bool]:
+    # Read once, as an array: of alternatives that are arrays, each is looked up by its index.
+    array: Any = (
+        func.array(ids.scalar_subquery()) if isinstance(ids, Select) else literal(list(ids), ARRAY(Uuid))
+    )
+    among: ColumnElement[bool] = column == any_(array)
+    return among
 
 
 async def lock_approval(session: AsyncSession, approval_id: UUID) -> tuple[Approval, str]:

@@ -10,6 +10,9 @@ from sqlmodel import Field, SQLModel
 from app.kit.ids import new_id
 from app.kit.tables import ObjectRow
 
+TEXTS = "servers.slug || ' ' || servers.name || ' ' || coalesce(servers.description, '')"
+"""What is searched for text, as it is indexed."""
+
 
 class Server(ObjectRow, table=True):
     """An MCP server as registered. Slugs of ended servers stay taken for 90 days."""
@@ -18,6 +21,10 @@ class Server(ObjectRow, table=True):
     __table_args__ = (
         Index("ix_servers_slug_id", "slug", "id"),
         Index("ix_servers_lower_name_id", text("lower(name)"), "id"),
+        Index("ix_servers_texts", text(f"scopegate_trigrams({TEXTS})"), postgresql_using="gin"),
+        Index(
+            "ix_servers_owner_group_id", "owner_group_id", postgresql_where=text("owner_group_id IS NOT NULL")
+        ),
         Index("uq_servers_slug", "slug", unique=True, postgresql_where=text("ended_at IS NULL")),
     )
 

@@ -9,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.groups.models import Group
-from app.features.servers.models import Server, ServerCredential
+from app.features.servers.models import TEXTS, Server, ServerCredential
 from app.features.servers.schemas import ServerQuery
 from app.kit.pagination import Sorts, caseless
+from app.kit.searching import has_text
 
 SLUG_REST = timedelta(days=90)
 
@@ -40,7 +41,7 @@ def select_servers(wanted: ServerQuery) -> Select[Server]:
             statement = statement.where(field.in_(values))
     if wanted.q:
         texts = (col(Server.slug), col(Server.name), col(Server.description))
-        statement = statement.where(or_(*(field.icontains(wanted.q, autoescape=True) for field in texts)))
+        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
     if wanted.include != "ended":
         statement = statement.where(col(Server.ended_at).is_(None))
     return statement
