@@ -39,6 +39,12 @@ class _Month:
     first: int
     end: int
 
+    def words(self, name: str) -> str:
+        """That it is on record: whether its time was over is for people to say."""
+        return (
+            f"{name} with {self.rows} events among {positions(self.first, self.end)} is on record as dropped"
+        )
+
 
 class Drops:
     """What is missing, and which months are on record as dropped, as far as a look at the log has come."""
@@ -91,6 +97,7 @@ class Drops:
 
     def _count(self, verdict: Verdict, dropped: list[_Missing], is_whole: bool) -> None:
         count = sum(each.finding.end - each.finding.first for each in dropped)
+        verdict.notes += [month.words(name) for name, month in sorted(self._months.items())]
         sums = [0, *accumulate(month.rows for _, month in sorted(self._months.items()))]
         verdict.dropped = count
         if count > sums[-1] or (is_whole and count not in sums):
