@@ -23,8 +23,8 @@ _AT_ONCE = 4_096
 _GAP = 4 * _AT_ONCE
 """Between checkpoints that lie further apart, of which the sealer makes none, it is gone on in smaller steps."""
 
-# Whoever drops a month meanwhile waits, and so none is gone that the snapshot still has. Everything is read by index, in
-# its order: a plan for a page that sorts a month would sort it for each page.
+# Whoever drops a month meanwhile waits, and so none is gone that the snapshot still has. Everything is read by index,
+# in its order: a plan for a page that sorts a month would sort it for each page.
 _AT_THE_START = """
 LOCK TABLE audit_events IN ACCESS SHARE MODE;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off

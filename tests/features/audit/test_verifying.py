@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 
+from app.domain.log_check import Follower
+from app.features.audit import verifying
 from app.features.audit.epochs import ensure_epoch
 from app.features.audit.kept import Kept
 from app.features.audit.retention import record_drop
@@ -363,3 +365,41 @@ async def test_no_alarm_while_eight_write_across_restarts_and_epochs(
     assert (verdict.faults, verdict.events) == ([], total)
     assert await connection.fetchval("SELECT count(DISTINCT epoch) FROM audit_events") == 2
     assert len({one.checkpoint.size for one in kept}) > 1
+
+
+async def test_far_apart_checkpoints_are_gone_between_in_steps(
+    connection: "Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "_GAP", 100)
+    monkeypatch.setattr(verifying, "_AT_ONCE", 50)
+    await write(connection, 600)
+    await seal(connection, 600)
+    kept = await kept_checkpoint(connection)
+    steps: list[int] = []
+    glide = Follower.glide
+
+    def seen(follower: Follower, *arguments: Any) -> bool:
+        steps.append(follower.size)
+        return glide(follower, *arguments)
+
+    monkeypatch.setattr(Follower, "glide", seen)
+    assert (await verify(connection, kept)).notes == [
+        "the checkpoint of 600 events in kept.txt is of this log"
+    ]
+    assert steps == list(range(0, 500, 50))
+    row = await row_at(connection, 120)
+    async with tampering(connection):
+        await connection.execute("UPDATE audit_events SET tool = 'toool' WHERE id = $1", row["id"])
+    assert named(await verify(connection)) == [("changed", 120, 121, format_id(EVENT, row["id"]))]
+
+
+@pytest.mark.slow
+async def test_a_changed_tile_of_a_higher_level_is_found(connection: "Connection") -> None:
+    await write(connection, 65_536 + 10)
+    await seal(connection, 65_536 + 10)
+    assert (await verify(connection)).is_well
+    async with tampering(connection):
+        await connection.execute(
+            "UPDATE audit_tiles SET hashes = set_byte(hashes, 160, 255 - get_byte(hashes, 160)) WHERE level = 1"
+        )
+    assert named(await verify(connection)) == [("hashes", 0, 65_536, None)]
