@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from tests import database
 from tests.faults.rig import probes
 from tests.faults.rig.breaks import BREAKS
 from tests.faults.rig.plan import RunPlan
@@ -70,8 +71,18 @@ async def violated(name: str, mutant: Mutant) -> frozenset[str]:
 
 async def run_all(names: Sequence[str] = ()) -> bool:
     """Whether each was caught, and no probe complains of the service as it is. Prints a line for each."""
+    # The probes' databases are those of tests, which are in a cluster that a session of tests shares.
+    database.open_session()
+    try:
+        return await _run_each(names or tuple(MUTANTS))
+    finally:
+        await asyncio.to_thread(database.close_process)
+        await asyncio.to_thread(database.close_session)
+
+
+async def _run_each(names: Sequence[str]) -> bool:
     good = True
-    for name in names or MUTANTS:
+    for name in names:
         mutant, begun = MUTANTS[name], time.monotonic()
         found = await violated(name, mutant)
         caught = bool(found & mutant.invariants)

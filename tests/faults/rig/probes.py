@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 
 import asyncpg
 
@@ -32,11 +32,22 @@ VALUES (gen_random_uuid(), clock_timestamp(), scopegate_epoch(), 'probe', 'syste
 """
 
 
+@contextmanager
+def _pair_of(mutant: str) -> Iterator[Pair]:
+    with database.temporary_database() as url, gateways(url, 2, BUILD, RIG_MUTANT=mutant) as running:
+        yield Pair(url, running)
+
+
 @asynccontextmanager
 async def pair_of(mutant: str) -> AsyncIterator[Pair]:
     """Two gateways of a build on a database of their own."""
-    with database.temporary_database() as url, gateways(url, 2, BUILD, RIG_MUTANT=mutant) as running:
-        yield Pair(url, running)
+    pair = _pair_of(mutant)
+    # Making them blocks, and runs a loop of its own.
+    entered = await asyncio.to_thread(pair.__enter__)
+    try:
+        yield entered
+    finally:
+        await asyncio.to_thread(pair.__exit__, None, None, None)
 
 
 async def read_while_revoked(mutant: str) -> frozenset[str]:
