@@ -1,5 +1,6 @@
 """What the next batch of a sink holds: events in the order of commits, none left out, and a checkpoint now and then."""
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,7 @@ async def _events(session: AsyncSession, claimed: Claimed) -> _Written:
     while begun is not None or len(written.items) < claimed.batch_events:
         most = _CHUNK if begun is not None else min(_CHUNK, claimed.batch_events - len(written.items))
         stretch = await read_on(session, _EVERYTHING, written.end, most, until)
+        await asyncio.sleep(0)
         for event, place in stretch.items:
             item = write(event)
             written.size += len(item) + 1

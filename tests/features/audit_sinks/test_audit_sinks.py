@@ -228,6 +228,31 @@ async def test_credentials_are_sealed_anew_with_the_newest_key(sessions: Session
         )
 
 
+async def test_readiness_warns_of_sinks_that_fail_that_missed_something_and_that_no_key_opens(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    async def warnings() -> list[str]:
+        return [
+            one for one in (await api.get("/readyz")).json()["warnings"] if "sealed" in one or "sinks" in one
+        ]
+
+    path, _ = await make(api)
+    for change, warned in (
+        ("failing_since = now() - interval '4 minutes', leased_until = now() + interval '1 hour'", None),
+        ("failing_since = now() - interval '6 minutes'", "1 audit sinks fail;"),
+        ("failing_since = NULL, missed_at = now() - interval '6 days'", "1 audit sinks missed events"),
+        ("missed_at = now() - interval '8 days'", None),
+        ("key_id = 'lost'", "1 stored credentials are sealed with a key"),
+    ):
+        async with sessions() as session:
+            await session.execute(text(f"UPDATE audit_sinks SET {change}"))
+            await session.commit()
+        found = await warnings()
+        assert [one[: len(warned or "")] for one in found] == ([] if warned is None else [warned]), change
+    assert (await api.delete(path)).status_code == 204
+    assert await warnings() == []
+
+
 async def test_a_sink_that_retention_overtakes_says_so(
     api: httpx2.AsyncClient, sessions: Sessions, database_url: str
 ) -> None:
