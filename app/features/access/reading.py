@@ -85,7 +85,7 @@ _SECRETS = "SELECT pepper_key_id, digest, expires_at FROM token_secrets WHERE to
 _IDENTITIES = """
 SELECT i.id, i.status, i.owner_id, i.kind, i.attributes, v.version
 FROM identities i JOIN access_versions v ON v.id = i.id
-WHERE i.id = ANY($1) OR i.id IN (SELECT owner_id FROM identities WHERE id = ANY($1))
+WHERE i.id = ANY(ARRAY(SELECT unnest($1::uuid[]) UNION SELECT owner_id FROM identities WHERE id = ANY($1)))
 """
 _GROUPS = """
 SELECT m.identity_id, g.id, v.version FROM group_members m
