@@ -36,7 +36,7 @@ def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, t
     with served(cores, SMALL) as small, served(cores, size) as large:
         for part in parts:
             print(f"{part} ...", flush=True)
-            found = _memory(large) if part == MEMORY else _compared(part, small, large, times)
+            found = _memory(large) if part == MEMORY else compare(part, small, large, times)
             print(figures_table(found), flush=True)
             figures += found
     if set(parts) == set(PARTS):
@@ -47,7 +47,8 @@ def measure(cores: Cores, size: Size, name: str, parts: Sequence[str] = PARTS, t
     return 0
 
 
-def _compared(part: str, small: World, large: World, times: int) -> list[Figure]:
+def compare(part: str, small: World, large: World, times: int) -> list[Figure]:
+    """The figures of a part other than memory."""
     operations = _operations(large.loaded.size.late_page)[part]
     return compared(operations, small, large, times)
 

@@ -62,8 +62,8 @@ def called_server(world: World) -> str:
 
 
 def _tool(world: World) -> str:
-    tools = world.search("/tools", server_id=called_server(world), limit="1")["items"]
-    return str(tools[0]["id"])
+    tools = world.search("/tools", server_id=called_server(world))["items"]
+    return next(str(tool["id"]) for tool in tools if tool["name"] == TOOL)
 
 
 def _grant(world: World) -> str:
