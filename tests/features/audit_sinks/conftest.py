@@ -46,7 +46,7 @@ class World:
         """A sink for all that is recorded from now on."""
         async with self.sessions() as session:
             epoch, xact, seq = await present(session)
-            values = {
+            values: dict[str, Any] = {
                 "name": "sink",
                 "url": url,
                 "format": "ndjson",
@@ -62,10 +62,8 @@ class World:
 
     async def record(self, times: int = 1, **columns: Any) -> list[str]:
         """Events in a transaction of their own, which can be read in order when this returns; their ids."""
-        rows = [
-            AuditEvent(**({"id": new_id(), "action": "tool.call", "actor_type": "identity"} | columns))
-            for _ in range(times)
-        ]
+        values: dict[str, Any] = {"action": "tool.call", "actor_type": "identity"} | columns
+        rows = [AuditEvent(id=new_id(), **values) for _ in range(times)]
         async with self.sessions() as session:
             session.add_all(rows)
             await session.commit()

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit.models import AuditEvent
 from app.features.audit_sinks import service
-from app.features.audit_sinks.credentials import open_credential, reseal_credentials
+from app.features.audit_sinks.credentials import open_credential, put_credential, reseal_credentials
 from app.features.audit_sinks.models import AuditSink
 from app.features.audit_sinks.retention import note_missed
+from app.features.audit_sinks.schemas import AuditSinkCreate
 from app.kit.authorization import ROLE_PERMISSIONS, Permission
 from app.kit.crypto import Sealer
 from app.kit.database import plain_url
@@ -214,8 +215,8 @@ async def test_credentials_are_sealed_anew_with_the_newest_key(sessions: Session
     old, new = b"o" * 32, b"n" * 32
     async with sessions() as session:
         row = AuditSink(name="s", url=URL, format="json", epoch=0, xact=0, seq=0)
-        credential = service.AuditSinkCreate.model_validate(NEW).credential
-        service.put_credential(Sealer([old]), row, credential)
+        credential = AuditSinkCreate.model_validate(NEW).credential
+        put_credential(Sealer([old]), row, credential)
         session.add(row)
         await session.commit()
     assert await reseal_credentials(sessions, Sealer([b"x" * 32])) == (0, 1)
