@@ -89,6 +89,8 @@ def measure(cores: Cores, tokens: int, events: int, people: int, times: int) -> 
         _served(cores, tokens, min(FEW_EVENTS, events), 0) as few,
         _served(cores, tokens, events, people) as many,
     ):
+        # It has waited for the other to be filled, longer than a server may keep a connection for.
+        few[0].connection.close()
         pages = {name: (few[1][name], path) for name, path in many[1].items()}
         for name, (small, large) in pages.items():
             slow, fast = _in_turns((many[0], large), (few[0], small), times)
