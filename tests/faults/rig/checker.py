@@ -34,6 +34,8 @@ RESUME_S = 5.0
 # What a look every second at what is in flight adds where a fault had hidden something.
 _LOOK_S = 1.5
 _NOTICED_S = 1.0
+# An upstream that did not answer is left alone for moments, and tried again after them.
+_LEFT_ALONE_S = 15.0
 FOREVER = float("inf")
 
 
@@ -267,7 +269,7 @@ def _limit(case: Case, call: Call, taken: Taken) -> tuple[float, bool]:
 
 def _upstream_limit(case: Case, call: Call, limit: float) -> float:
     """The same for the upstream's leg, which hears of nothing while its way is disturbed."""
-    ways = case.troubled(call.port, call.started, limit, lambda trouble: trouble.kind.startswith("upstream"))
+    ways = case.troubled(call.port, call.started, limit, _is_upstreams)
     # The recorder is a process of its own, which gets its turn a moment later.
     return max([limit, *(trouble.ended + CUT_S for trouble in ways)])
 
@@ -327,7 +329,13 @@ def _served_otherwise(case: Case) -> Iterator[Violation]:
             continue
         if case.troubled(call.port, call.started - RESUME_S, call.ended) or not case.entitled(call):
             continue
+        if case.troubled(call.port, call.started - _LEFT_ALONE_S, call.ended, _is_upstreams):
+            continue
         yield Violation("I6", f"{call.id} on {call.port} was answered {call.status}, and there was no fault")
+
+
+def _is_upstreams(trouble: Trouble) -> bool:
+    return trouble.kind.startswith("upstream")
 
 
 def _no_500(case: Case) -> Iterator[Violation]:
