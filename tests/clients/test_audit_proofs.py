@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 from scopegate_client import Client
-from scopegate_client.errors import Conflict
+from scopegate_client.errors import NotFound
 
 from app.domain.merkle import leaf_hash, verify_consistency, verify_inclusion
 from app.kit.notes import VerifierKey, open_checkpoint
@@ -28,7 +28,7 @@ def test_a_change_is_proven_once_it_is_sealed(client: Client) -> None:
     until, proof = time.monotonic() + PATIENCE_S, None
     while proof is None and time.monotonic() < until:
         # Nothing tells of the next checkpoint.
-        with suppress(Conflict):
+        with suppress(NotFound):
             proof = client.audit_events.get_proof(event.id)
     assert proof is not None
     new, _ = open_checkpoint(proof.checkpoint, keys)

@@ -15,7 +15,7 @@ from app.kit.authorization import Caller, Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.live import MEDIA_TYPE
 from app.kit.pagination import Cursors
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.problems import COMMON_PROBLEMS
 from app.kit.runtime import CurrentRuntime
 
 router = APIRouter(
@@ -41,7 +41,6 @@ _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/x-ndjson": _TEXT, "text/csv": _TEXT}},
-        **problem_responses(409),
     },
 )
 async def export_audit_events(
@@ -53,7 +52,7 @@ async def export_audit_events(
 ) -> Response:
     """Everything that matches and is on record now, in the order of commits. Outcomes are items of their own.
 
-    However much it is. `leaves` are what was sealed, to be held against checkpoints; 409 `log_damaged` where the trail
+    However much it is. `leaves` are what was sealed, to be held against checkpoints; 503 `log_damaged` where the trail
     is not what was sealed. In `csv`, a cell that a spreadsheet could take for a formula begins with an apostrophe. An
     answer that is not whole has no proper end: its last chunk is missing, and clients say that the connection broke.
     """

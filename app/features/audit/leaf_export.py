@@ -90,7 +90,7 @@ async def leaves_between(connection: "Connection[Record]", first: int | None, en
 
 
 async def exported_leaves(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
-    """``leaves_between`` for the API: raises ``Conflict`` (``log_damaged``) in the place of ``LogFault``."""
+    """``leaves_between`` for the API: raises ``Unavailable`` (``log_damaged``) in the place of ``LogFault``."""
     try:
         return await leaves_between(connection, first, end)
     except LogFault as fault:
@@ -98,13 +98,10 @@ async def exported_leaves(connection: "Connection[Record]", first: int | None, e
 
 
 def export_leaves(leaves: LeafExport) -> Look:
-    """What finds the leaves of an export, as parts of a file, a line each."""
+    """What finds the leaves of an export, as parts of a file, a line each. It breaks off with ``LogFault``."""
 
     async def look(session: AsyncSession, _caller: Caller) -> News:
-        try:
-            found = await leaves.next(await connection_of(session))
-        except LogFault as fault:
-            raise damaged(fault) from None
+        found = await leaves.next(await connection_of(session))
         return News([b"".join(leaf + b"\n" for leaf in found)] if found else [], is_last=not found)
 
     return look

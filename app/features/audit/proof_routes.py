@@ -22,7 +22,7 @@ from app.kit.authorization import Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.ids import EventId
 from app.kit.pagination import DEFAULT_LIMIT, CursorParameter, Cursors, Limit, Page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.problems import COMMON_PROBLEMS
 from app.kit.runtime import CurrentRuntime
 
 router = APIRouter(
@@ -34,7 +34,6 @@ router = APIRouter(
 )
 
 _LARGEST = 2**63 - 1
-_DAMAGED = problem_responses(409)
 TreeSize = Annotated[
     int, Path(ge=1, le=_LARGEST, description="The size of a checkpoint: how many events it seals.")
 ]
@@ -81,9 +80,7 @@ async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> A
     return _view(await checkpoint_named(await connection_of(session), tree_size))
 
 
-@router.get(
-    "/checkpoints/{tree_size}/consistency", operation_id="get_audit_event_consistency", responses=_DAMAGED
-)
+@router.get("/checkpoints/{tree_size}/consistency", operation_id="get_audit_event_consistency")
 async def get_audit_event_consistency(
     session: Session,
     tree_size: TreeSize,
@@ -96,7 +93,7 @@ async def get_audit_event_consistency(
     )
 
 
-@router.get("/checkpoints/{tree_size}/range", operation_id="get_audit_event_range", responses=_DAMAGED)
+@router.get("/checkpoints/{tree_size}/range", operation_id="get_audit_event_range")
 async def get_audit_event_range(
     session: Session,
     tree_size: TreeSize,
@@ -109,9 +106,9 @@ async def get_audit_event_range(
     return AuditRangeProof.model_validate(said)
 
 
-@router.get("/{event_id}/proof", operation_id="get_audit_event_proof", responses=_DAMAGED)
+@router.get("/{event_id}/proof", operation_id="get_audit_event_proof")
 async def get_audit_event_proof(session: Session, event_id: EventId) -> AuditEventProof:
-    """The proof that an event is in the sealed trail; 409 `not_sealed_yet` for the first seconds of its life."""
+    """The proof that an event is in the sealed trail; 404 `not_sealed_yet` in its first seconds."""
     proof = await prove_event(await connection_of(session), event_id)
     return AuditEventProof(
         event_id=event_id,

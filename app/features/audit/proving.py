@@ -5,7 +5,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.domain.errors import Conflict, Invalid, NotFound
+from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
 from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
 from app.features.audit.proofs import consistency_of, inclusion_of, range_of, whole_tree
@@ -25,7 +25,7 @@ class EventProof:
 
 
 async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
-    """Raises ``NotFound``, and ``Conflict``: ``not_sealed_yet``, ``log_damaged``."""
+    """Raises ``NotFound`` (``not_sealed_yet`` too) and ``Unavailable`` (``log_damaged``)."""
     row = await connection.fetchrow(_EVENT, id)
     if row is None:
         raise NotFound("There is no such audit event.")
@@ -33,7 +33,7 @@ async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
     try:
         found = await position_of(connection, (row["epoch"], row["xact"], row["seq"]), leaf)
         if found is None:
-            raise Conflict(
+            raise NotFound(
                 "The event is not sealed yet. That takes a few seconds after every transaction that began before it "
                 "has ended; ask again then.",
                 code="not_sealed_yet",
@@ -52,7 +52,7 @@ async def prove_consistency(
 ) -> tuple[Sealed, list[bytes]]:
     """That the log of the checkpoint of ``size`` events begins with that of ``old_size``.
 
-    Raises ``NotFound``, ``Invalid``, ``Conflict`` (``log_damaged``).
+    Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``log_damaged``).
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
@@ -68,7 +68,7 @@ async def prove_range(
 ) -> tuple[Sealed, list[bytes]]:
     """What makes the root of the checkpoint of ``size`` events of the leaves ``first`` to ``end``.
 
-    Raises ``NotFound``, ``Invalid``, ``Conflict`` (``log_damaged``).
+    Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``log_damaged``).
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
@@ -89,9 +89,10 @@ async def checkpoint_named(connection: "Connection[Record]", size: int) -> Seale
     return checkpoint
 
 
-def damaged(fault: LogFault) -> Conflict:
+def damaged(fault: LogFault) -> Unavailable:
     """The log cannot prove anything here."""
-    return Conflict(
+    return Unavailable(
         f"The sealed log does not hold what was sealed: {fault}. scopegate audit verify says what is wrong.",
+        retry_after_s=60,
         code="log_damaged",
     )

@@ -118,7 +118,7 @@ async def test_what_is_not_sealed_or_not_there_is_not_proven(
     await write(holder)
     await write(connection)
     waiting = format_id(EVENT, await connection.fetchval(_NEWEST))
-    assert await refused(api, f"/{waiting}/proof") == (409, "not_sealed_yet")
+    assert await refused(api, f"/{waiting}/proof") == (404, "not_sealed_yet")
     await holding.rollback()
     await holder.close()
     assert await refused(api, f"/{format_id(EVENT, new_id())}/proof") == (404, "not_found")
@@ -141,10 +141,10 @@ async def test_a_damaged_log_proves_nothing(api: httpx2.AsyncClient, connection:
     id: UUID = await connection.fetchval("SELECT id FROM audit_events ORDER BY epoch, xact, seq LIMIT 1")
     await connection.execute("SET session_replication_role = replica")
     await connection.execute("UPDATE audit_events SET tool = 'another' WHERE id = $1", id)
-    assert await refused(api, f"/{format_id(EVENT, id)}/proof") == (409, "log_damaged")
+    assert await refused(api, f"/{format_id(EVENT, id)}/proof") == (503, "log_damaged")
     await connection.execute("DELETE FROM audit_events WHERE id <> $1", id)
-    assert await refused(api, f"/checkpoints/{total}/consistency", **{"from": 3}) == (409, "log_damaged")
-    assert await refused(api, f"/checkpoints/{total}/range", **{"from": 3, "to": 5}) == (409, "log_damaged")
+    assert await refused(api, f"/checkpoints/{total}/consistency", **{"from": 3}) == (503, "log_damaged")
+    assert await refused(api, f"/checkpoints/{total}/range", **{"from": 3, "to": 5}) == (503, "log_damaged")
 
 
 async def test_proofs_are_for_whoever_may_read_the_trail(
@@ -179,7 +179,8 @@ async def test_leaves_are_exported_as_they_were_sealed_or_not_at_all(
     assert part.content.splitlines() == lines[5:9]
 
     for unfit in ({"from": total}, {"to": total + 10_000}, {"from": 5, "to": 5}, {"from": -1}, {"to": 0},
-                  {"action": "token.issue"}, {"since": "2026-01-01T00:00:00Z"}, {"q": "x"}, {"duration_ms_min": 0}):  # fmt: skip
+                  {"action": "token.issue"}, {"since": "2026-01-01T00:00:00Z"}, {"q": "x"},
+                  {"duration_ms_min": 0}):  # fmt: skip
         answer = await api.get(path, params={"format": "leaves", **unfit})
         assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed"), unfit
     assert (await api.get(path, params={"from": 5})).status_code == 422
@@ -197,4 +198,4 @@ async def test_leaves_are_exported_as_they_were_sealed_or_not_at_all(
     await connection.execute(
         "UPDATE audit_events SET tool = 'another' WHERE seq = (SELECT max(seq) FROM audit_events)"
     )
-    assert await refused(api, "/export", format="leaves") == (409, "log_damaged")
+    assert await refused(api, "/export", format="leaves") == (503, "log_damaged")

@@ -381,7 +381,7 @@ class AuditEventsResource(Resource):
         self,
         event_id: str,
     ) -> AuditEventProof:
-        """The proof that an event is in the sealed trail; 409 `not_sealed_yet` for the first seconds of its life.
+        """The proof that an event is in the sealed trail; 404 `not_sealed_yet` in its first seconds.
 
         Needs the permission `audit.read`.
 
@@ -744,7 +744,7 @@ class AsyncAuditEventsResource(AsyncResource):
         self,
         event_id: str,
     ) -> AuditEventProof:
-        """The proof that an event is in the sealed trail; 409 `not_sealed_yet` for the first seconds of its life.
+        """The proof that an event is in the sealed trail; 404 `not_sealed_yet` in its first seconds.
 
         Needs the permission `audit.read`.
 
