@@ -195,6 +195,7 @@ class Sealing:
         self._fault = ""
         self._told = ""
         self._not_before = 0.0
+        self._seen = 0
 
     def warnings(self) -> list[str]:
         """What the operator should know, for ``/readyz``."""
@@ -245,6 +246,7 @@ class Sealing:
         while more:
             async with asyncio.timeout(_ROUND_S):
                 more = await self._sealed.seal()
+            self._seen = self._sealed.size
         self._behind = 0.0
 
     async def _look(self) -> bool:
@@ -254,9 +256,10 @@ class Sealing:
             last = await latest_checkpoint(raw)
             self._behind = await waiting(raw, BEGINNING if last is None else last.place)
             free = bool(await session.scalar(_FREE, {"lock": _LOCK}))
-        if not free:
-            # Whoever seals has looked at the log itself.
-            self._fault = ""
+        size = 0 if last is None else last.size
+        if size > self._seen:
+            # Whoever has sealed more meanwhile has looked at the log itself.
+            self._seen, self._fault = size, ""
         return free
 
     async def _open(self) -> SealedLog | None:
