@@ -24,7 +24,7 @@ from bench.seed import SLUG
 from bench.targets import Figure, at_most
 
 _PATH = f"/mcp/{SLUG}"
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 _MORE_CALLS = 3
 """Made with a token after its revocation was answered."""
 _AT_ONCE = 50
