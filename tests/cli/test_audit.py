@@ -167,6 +167,11 @@ async def test_an_export_is_looked_at_without_a_database(connection: "Connection
         code, said = await offline(run, "--export", "all.ndjson", *words)
         assert code == 0, said
         assert "The log is what was sealed: positions 0 to 399 (400 events, " in said
+    # Hashes of leaves that do not lead to the root accuse no line.
+    head, first, *rest = get("all.ndjson.proof").splitlines()
+    put("worse.proof", "\n".join([head, '"AAAA' + first[5:], *rest]))
+    code, said = await offline(run, "--export", "all.ndjson", "--proof", "worse.proof")
+    assert (code, "the proof does not lead to the checkpoint of 400 events" in said) == (1, True)
     assert (await run("export", "part.ndjson", "--from", "100", "--to", "350"))[0] == 0
     code, said = await offline(run, "--export", "part.ndjson", "--proof", "part.ndjson.proof")
     assert (code, "positions 100 to 349 (250 events" in said) == (0, True)
