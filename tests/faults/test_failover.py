@@ -1,0 +1,232 @@
+"""I1, I3, I9 across the loss of the primary: a synchronous standby has all that was acknowledged, and it alone.
+
+Three gateways find the new primary by the hosts of their URL alone; nothing here tells them of it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.kit.ids import EVENT, format_id
+from app.kit.migrations import upgrade_sync
+from tests.faults.harness import Gateway, Organisation, administration, fetch, gateways, organise
+from tests.faults.load import Load, load
+from tests.faults.replicas import Replicas, replicas
+from tests.faults.upstream import Upstream, upstream
+
+RESUME_WITHIN_S = 5.0
+ORGANISATIONS = 6
+QUIET_S = 15.0
+_RETRY_S = 0.1
+# Above the 12 s after which the API gives up a statement.
+_API_TIMEOUT_S = 30.0
+# Each call of the load is its own trace.
+_RECORDED = "SELECT DISTINCT trace_id AS id FROM audit_events WHERE action = 'tool.call'"
+
+
+@dataclass(slots=True)
+class Poller:
+    """Polls the trail from its beginning, and goes on by its cursor whatever happens."""
+
+    api: httpx2.AsyncClient
+    after: str = ""
+    ids: list[str] = field(default_factory=list)
+
+    async def run(self) -> None:
+        while True:
+            with contextlib.suppress(httpx2.HTTPError):
+                await self.poll()
+            await asyncio.sleep(_RETRY_S)
+
+    async def poll(self) -> int:
+        answer = await self.api.get("/api/v1/audit-events", params={"after": self.after, "limit": 200})
+        if answer.status_code == 503:
+            return 0
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        self.ids += [item["id"] for item in page["items"]]
+        self.after = page["next_cursor"]
+        return len(page["items"])
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything at work."""
+
+    both: Replicas
+    gateways: list[Gateway]
+    apis: list[httpx2.AsyncClient]
+    server: Upstream
+    organisations: list[Organisation]
+    loads: list[Load]
+
+    @property
+    def ports(self) -> list[int]:
+        return [gateway.port for gateway in self.gateways]
+
+    async def all_run(self, since: float, of: Load | None = None) -> None:
+        """Wait until each gateway has run a call that started since."""
+        watched = self.loads[-1] if of is None else of
+
+        def ran() -> bool:
+            return all(any(call.ran for call in watched.calls(port, since=since)) for port in self.ports)
+
+        await watched.until(ran)
+
+    async def revoke(self, number: int) -> float:
+        """Revoke a token, asking again while the answer is 503; when it was acknowledged."""
+        path = f"/api/v1/tokens/{self.organisations[number].token}/revoke"
+        while True:
+            api = self.apis[number % len(self.apis)]
+            with contextlib.suppress(httpx2.TransportError):
+                answer = await api.post(path, json={"reason": "lost"})
+                assert answer.status_code in {200, 503}, answer.text
+                if answer.status_code == 200:
+                    return monotonic()
+                assert "retry-after" in answer.headers
+            await asyncio.sleep(_RETRY_S)
+
+
+@pytest.fixture
+def two() -> Iterator[Replicas]:
+    with replicas() as both:
+        upgrade_sync(both.url)
+        yield both
+
+
+@asynccontextmanager
+async def scene(both: Replicas, organisations: int = ORGANISATIONS) -> AsyncIterator[Scene]:
+    """Three gateways, organisations and a load of each."""
+    async with AsyncExitStack() as stack:
+        running = await asyncio.to_thread(stack.enter_context, gateways(both.url, 3))
+        server = await stack.enter_async_context(upstream())
+        first = await stack.enter_async_context(administration(both.url, running[0]))
+        apis = [first]
+        for gateway in running[1:]:
+            options: dict[str, Any] = {"headers": first.headers, "timeout": _API_TIMEOUT_S}
+            apis.append(await stack.enter_async_context(httpx2.AsyncClient(base_url=gateway.url, **options)))
+        made = [await organise(first, server.url) for _ in range(organisations)]
+        ports = [gateway.port for gateway in running]
+        loads = [await stack.enter_async_context(load(one.way, ports, 1)) for one in made]
+        there = Scene(both, running, apis, server, made, loads)
+        for one in loads:
+            await there.all_run(monotonic(), one)
+        yield there
+
+
+def _overtaken(there: Scene, number: int, acknowledged_at: float) -> list[str]:
+    """Calls that began after a revocation was acknowledged and were received all the same."""
+    history = there.loads[number].history
+    return [
+        call.id for call in history if call.started > acknowledged_at and call.id in there.server.received
+    ]
+
+
+@pytest.mark.slow
+async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_standby(two: Replicas) -> None:
+    two.synchronous(on=True)
+    async with scene(two) as there:
+        poller = Poller(there.apis[2])
+        polling = asyncio.create_task(poller.run())
+        acknowledged = {0: await there.revoke(0)}
+        # These are under way when the primary dies: at each instant one is before, in or after its commit.
+        under_way = {number: asyncio.create_task(there.revoke(number)) for number in range(1, 5)}
+        await asyncio.wait(under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.to_thread(two.primary.kill)
+        await asyncio.to_thread(two.fail_over)
+        promoted_at = monotonic()
+        await there.all_run(promoted_at)
+        resumed_after = monotonic() - promoted_at
+        for number, task in under_way.items():
+            acknowledged[number] = await task
+        await there.all_run(max(acknowledged.values()))
+        for running in there.loads:
+            running.stop()
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+        missing = await _settled(two, poller)
+    assert resumed_after < RESUME_WITHIN_S
+    assert [_overtaken(there, number, at) for number, at in acknowledged.items()] == [[]] * len(acknowledged)
+    statuses = {call.answer.status for one in there.loads for call in one.history if call.answer is not None}
+    assert statuses <= {200, 401, 503}
+    recorded = {row["id"] for row in await fetch(two.standby.url, _RECORDED)}
+    assert there.server.received.keys() <= recorded
+    epochs = await fetch(two.standby.url, "SELECT epoch, timeline FROM log_epochs ORDER BY epoch")
+    assert [tuple(row) for row in epochs] == [(1, 1), (2, 2)]
+    assert not missing
+    assert len(poller.ids) == len(set(poller.ids))
+
+
+async def _settled(two: Replicas, poller: Poller) -> set[str]:
+    """Poll until nothing of the trail is missing, or nothing has come for long; what is missing then."""
+    async with asyncio.timeout(60):
+        quiet_since = monotonic()
+        while monotonic() - quiet_since < QUIET_S:
+            if await poller.poll():
+                quiet_since = monotonic()
+                continue
+            rows = await fetch(two.standby.url, "SELECT id FROM audit_events")
+            missing = {format_id(EVENT, row["id"]) for row in rows} - set(poller.ids)
+            if not missing:
+                break
+            await asyncio.sleep(_RETRY_S)
+    return missing
+
+
+@pytest.mark.slow
+async def test_what_an_asynchronous_standby_had_not_received_is_lost_with_the_primary(two: Replicas) -> None:
+    """Nobody can do better without waiting for it; the pages on scaling say so with what is found here."""
+    async with scene(two, 2) as there:
+        answer = await there.apis[0].get("/readyz")
+        assert answer.json()["replication"] == "none or asynchronous"
+        await asyncio.to_thread(two.standby.freeze)
+        frozen_at = monotonic()
+        await there.revoke(0)
+        await there.all_run(frozen_at)
+        await asyncio.to_thread(two.primary.kill)
+        await asyncio.to_thread(two.standby.thaw)
+        await asyncio.to_thread(two.fail_over)
+        promoted_at = monotonic()
+        # The token that was revoked works again, on every gateway.
+        await there.all_run(promoted_at, there.loads[0])
+    recorded = {row["id"] for row in await fetch(two.standby.url, _RECORDED)}
+    assert there.server.received.keys() - recorded
+
+
+@pytest.mark.slow
+async def test_nothing_is_acknowledged_while_the_synchronous_standby_is_away(two: Replicas) -> None:
+    """Not at a repeat either, which finds the change made by the commit that nobody may count on."""
+    two.synchronous(on=True)
+    async with scene(two, 2) as there:
+        await asyncio.to_thread(two.standby.freeze)
+        frozen_at = monotonic()
+        path = f"/api/v1/tokens/{there.organisations[0].token}/revoke"
+        for _ in range(2):
+            answer = await there.apis[0].post(path, json={"reason": "lost"}, timeout=_API_TIMEOUT_S)
+            assert answer.status_code == 503, answer.text
+            assert "retry-after" in answer.headers
+        counts = "SELECT application_name, count(*) AS n FROM pg_stat_activity GROUP BY 1"
+        of_lanes = [
+            row["n"] for row in await fetch(two.primary.url, counts)
+            if row["application_name"].startswith(("scopegate-admissions", "scopegate-settlements"))
+        ]  # fmt: skip
+        thawed_at = monotonic()
+        await asyncio.to_thread(two.standby.thaw)
+        await there.revoke(0)
+        await there.all_run(thawed_at)
+        resumed_after = monotonic() - thawed_at
+    # What was given up at its deadline waits for the standby all the same, until it is ended.
+    assert max(of_lanes) <= 2
+    during = [call for call in there.loads[1].history if frozen_at + 0.5 < call.started < thawed_at - 2]
+    assert during
+    assert {call.answer.status for call in during if call.answer is not None} == {503}
+    assert not {call.id for call in during} & there.server.received.keys()
+    assert max((call.ended or thawed_at) - call.started for call in during) < 2
+    assert resumed_after < RESUME_WITHIN_S
