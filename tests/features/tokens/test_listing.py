@@ -95,7 +95,7 @@ async def test_whether_holders_are_stopped_is_asked_by_key_and_what_has_ended_is
     world: World,
 ) -> None:
     """However many people, and tokens that have expired, there are."""
-    statements = {
+    statements: dict[str, str | Select[Any]] = {
         "reading": f"SELECT {STATUS_SQL} FROM tokens",
         "active": select(col(Token.id))
         .where(has_status(["active"]))
