@@ -37,6 +37,11 @@ _PARTITIONS = text(
     " WHERE inhparent IN ('audit_events'::regclass, 'audit_arguments'::regclass)"
 )
 
+_WRITTEN = text(
+    "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = 'audit_events'::regclass"
+    " AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('xact', 'seq') ORDER BY attnum"
+)
+
 
 class DatabaseFault(Exception):
     """The database cannot be used by this code; one line that says why and what to do."""
@@ -140,6 +145,10 @@ async def _allow(connection: AsyncConnection, role: str | None) -> None:
     ):
         await connection.execute(text(statement))
     partitions = await connection.scalars(_PARTITIONS)
+    # Where an event stands in the order of commits is for the database to say.
+    await connection.execute(text(f"REVOKE INSERT ON audit_events FROM {quoted}"))
+    columns = ", ".join((await connection.scalars(_WRITTEN)).all())
+    await connection.execute(text(f"GRANT INSERT ({columns}) ON audit_events TO {quoted}"))
     for partition in partitions.all():
         # Rows go through the parent, whose rights count then; nobody needs the partition itself.
         await connection.execute(text(f"REVOKE ALL ON {partition} FROM {quoted}"))
