@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
 from app.domain.access import Decision
+from app.domain.directory import within
 from app.domain.errors import Unavailable
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
@@ -53,23 +54,33 @@ class SnapshotPort:
         return await self._view(credential, fresh=False)
 
     async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
-        servers = view.directory.servers
-        only = {server.id for server in view.within()}.union(id for id in about if id in servers)
-        return await self._view(view.credential, fresh=True, only=only)
+        return await self._view(view.credential, fresh=True, about=about)
 
     async def _view(
-        self, credential: Credential, *, fresh: bool, only: Collection[UUID] | None = None
+        self, credential: Credential, *, fresh: bool, about: Collection[UUID] = ()
     ) -> View | None:
         try:
             token = await self._snapshot.token(credential, fresh=fresh)
             if token is None:
                 return None
+            only = self._looked_at(token, about) if fresh else None
             fleet, around = await self._snapshot.fleet(fresh=fresh, only=only)
         except SnapshotUnavailable as error:
             raise StoreUnavailable from error
         except LookupsExhausted as error:
             raise TooManyLookups from error
         return View(token, around, fleet.by_slug, credential, fleet.directory)
+
+    def _looked_at(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
+        """The servers to be read anew; ``None``: all. By the rights that the token has now, and the fleet as it is
+        known now: the view of a stream may be hours old, and know nothing of what was added since."""
+        known = self._snapshot.last_fleet
+        if known is None:
+            return None
+        reached = within(token, known.directory)
+        if len(reached) == len(known.servers):
+            return None
+        return {server.id for server in reached}.union(id for id in about if id in known.servers)
 
     async def target(self, server: Server, token: Token) -> UpstreamTarget:
         try:

@@ -209,6 +209,11 @@ class AccessSnapshot:
             found: tuple[Fleet, Surroundings] = await self._fleet_reads.result()
             return found
 
+    @property
+    def last_fleet(self) -> Fleet | None:
+        """The fleet as it was read last, whatever was forgotten of it since; ``None`` before the first read."""
+        return None if self._fleet is None else self._fleet[0]
+
     def _known_fleet(self) -> tuple[Fleet, Surroundings] | None:
         """The fleet, unless something of it was forgotten since it was read."""
         return self._fleet if self._forgotten == self._forgotten_before else None
@@ -327,7 +332,7 @@ class AccessSnapshot:
         return entry
 
     async def _read_fleet(self) -> tuple[Fleet, Surroundings]:
-        known = None if self._fleet is None else self._fleet[0]
+        known = self.last_fleet
         only, self._wanted = self._wanted, set()
         forgotten = self._forgotten
         try:

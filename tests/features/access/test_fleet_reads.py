@@ -9,12 +9,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from app.domain.access import FLEET_ID
 from app.features.access import reading
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.reading import consistent, read_fleet
 from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.gateway.ports import Client, View
 from app.kit.crypto import Peppers
-from tests.features.access.world import KEY, Connection, make_world
+from app.lifespan.ports import SnapshotPort
+from tests.features.access.world import KEY, Connection, World, make_world
 
 _MANY = 5
 
@@ -128,3 +131,48 @@ async def test_all_who_ask_before_a_read_begins_find_what_they_asked_about(conne
     await asyncio.gather(*(snapshot.fleet(fresh=True, only=[id]) for id in (one, other)))
 
     assert await seen(snapshot, one, other, third) == [2, 2, 1]
+
+
+async def view_of(port: SnapshotPort, world: World) -> View:
+    view = await port.resolve(world.credential, Client("203.0.113.7", None, None, None))
+    assert view is not None
+    return view
+
+
+async def refreshed(port: SnapshotPort, view: View, *ids: UUID) -> list[int]:
+    fresh = await port.refresh(view)
+    assert fresh is not None
+    return [fresh.directory.servers[id].version for id in ids]
+
+
+async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_added_since(
+    connection: Connection,
+) -> None:
+    world, unused = await make_world(connection), Any
+    port = SnapshotPort(snapshot_of(Pool(connection)), unused)
+    old = await view_of(port, world)
+    added = (await make_world(connection)).server
+    await move(connection, FLEET_ID)
+    assert await refreshed(port, old, added) == [1]
+    await move(connection, added)
+
+    assert await refreshed(port, old, added) == [2]
+
+
+async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_granted_since(
+    connection: Connection,
+) -> None:
+    world, unused = await make_world(connection), Any
+    other = (await make_world(connection)).server
+    await connection.execute(
+        "UPDATE grants SET servers = jsonb_build_object('kind', 'ids', 'ids', jsonb_build_array($2::text))"
+        " WHERE id = $1", world.grant, str(world.server),
+    )  # fmt: skip
+    port = SnapshotPort(snapshot_of(Pool(connection)), unused)
+    old = await view_of(port, world)
+    await move(connection, other)
+    assert await refreshed(port, old, other) == [1], "nobody looks at what is out of reach"
+    await connection.execute('UPDATE grants SET servers = \'{"kind": "all"}\' WHERE id = $1', world.grant)
+    await move(connection, world.grant)
+
+    assert await refreshed(port, old, other) == [2]
