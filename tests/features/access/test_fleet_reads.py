@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -148,7 +148,7 @@ async def refreshed(port: SnapshotPort, view: View, *ids: UUID) -> list[int]:
 async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_added_since(
     connection: Connection,
 ) -> None:
-    world, unused = await make_world(connection), Any
+    world, unused = await make_world(connection), cast("Any", None)
     port = SnapshotPort(snapshot_of(Pool(connection)), unused)
     old = await view_of(port, world)
     added = (await make_world(connection)).server
@@ -162,7 +162,7 @@ async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_added_sinc
 async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_granted_since(
     connection: Connection,
 ) -> None:
-    world, unused = await make_world(connection), Any
+    world, unused = await make_world(connection), cast("Any", None)
     other = (await make_world(connection)).server
     await connection.execute(
         "UPDATE grants SET servers = jsonb_build_object('kind', 'ids', 'ids', jsonb_build_array($2::text))"
