@@ -75,7 +75,12 @@ WHERE epoch = $1 AND (xact, seq) <= ($2, $3)
 ORDER BY epoch DESC, xact DESC, seq DESC
 LIMIT $4
 """  # noqa: S608
-_NEXT_EPOCH = "SELECT min(epoch) FROM audit_events WHERE epoch > $1"
+# An epoch that nobody has opened yet holds nothing but what somebody made up, and nothing comes after the last of them:
+# whoever followed it there would never come back.
+_NEXT_EPOCH = """
+SELECT min(epoch) FROM audit_events
+WHERE epoch > $1 AND epoch <= (SELECT coalesce(scopegate_epoch(), max(epoch)) FROM log_epochs)
+"""
 _LAST_EPOCH = "SELECT max(epoch) FROM audit_events WHERE epoch < $1"
 
 

@@ -160,14 +160,22 @@ def epoch_before(epoch: int | None) -> Select[Any]:
 
 
 def next_epoch(after: Position) -> Select[Any]:
-    """The next epoch that holds events, or None."""
-    return select(func.min(col(AuditEvent.epoch))).where(col(AuditEvent.epoch) > after[0])
+    """The next epoch that holds events, or None; none that was not opened yet, whatever somebody has put there."""
+    return select(func.min(col(AuditEvent.epoch))).where(
+        col(AuditEvent.epoch) > after[0], col(AuditEvent.epoch) <= _present_epoch()
+    )
 
 
 def horizon() -> Select[Any]:
     """(epoch, xact) up to which the log can be read now: all that is above comes later to whoever reads it in order."""
-    newest = select(func.coalesce(func.max(col(LogEpoch.epoch)), 0)).scalar_subquery()
-    return select(newest.label("epoch"), (_oldest_open() - 1).label("xact"))
+    return select(_present_epoch().label("epoch"), (_oldest_open() - 1).label("xact"))
+
+
+def _present_epoch() -> Any:
+    """The epoch that is written now; the newest that is on record, before a restored copy has opened its own."""
+    return select(
+        func.coalesce(literal_column("scopegate_epoch()"), func.max(col(LogEpoch.epoch)), 0)
+    ).scalar_subquery()
 
 
 def _oldest_open() -> ColumnElement[Any]:

@@ -14,6 +14,7 @@ from app.domain.merkle import Frontier, cover
 from app.features.audit.drops import Drops
 from app.features.audit.edge import TILE, Edge
 from app.features.audit.kept import Kept, hold_against
+from app.features.audit.strays import strays
 from app.features.audit.tiles import BEGINNING, LogFault, Sealed, SealedTree, latest_checkpoint
 from app.features.audit.verdict import SIGNATURE, Fault, Mark, Verdict, positions
 from app.features.audit.walking import Entries, KeptHashes, checkpoints
@@ -80,6 +81,9 @@ class Walk:
             else:
                 await self._glide(sealed.size - self._follower.size, sealed)
         self._tell_unsigned(None)
+        if self._span.start is None:
+            found, latest = await strays(self._connection, self._latest.size), _mark(self._latest)
+            self._verdict.add_findings(found, latest, latest)
         await self._drops.excuse(self._verdict, self._connection, self._latest, self._span.start is None)
         await hold_against(self._connection, self._verdict, self._kept, self._latest, self._reached)
         return self._verdict
