@@ -93,6 +93,7 @@ class AdmissionWriter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: GuardedConnection | None = None
         self._statements: dict[str, PreparedStatement[asyncpg.Record]] = {}
+        self._opened_in_vain = False
         self._closing = False
 
     async def write(self, row: Row) -> bool:
@@ -152,6 +153,10 @@ class AdmissionWriter:
     async def _connected(self) -> bool:
         if self._connection is not None and not self._connection.is_closed():
             return True
+        if self._opened_in_vain:
+            # It takes connections and no rows, as on a full disk: opening the next at once would never end.
+            await asyncio.sleep(_LOOK_EVERY_S)
+            self._expire(time.monotonic())
         opening = asyncio.create_task(self._open())
         try:
             while not opening.done():
@@ -188,7 +193,7 @@ class AdmissionWriter:
             self._trouble.found(error)
             return False
         else:
-            self._connection = connection
+            self._connection, self._opened_in_vain = connection, True
             return True
         finally:
             if connection is not None and connection is not self._connection:
@@ -245,6 +250,7 @@ class AdmissionWriter:
                 self._lost(batch)
         else:
             self._trouble.over()
+            self._opened_in_vain = False
             self._clock.learn(record["at"], sent, time.monotonic())
             if self._unsure:
                 # What this connection could not write for want of a partition: there is one again.
