@@ -7,7 +7,7 @@ and dropped by ``DETACH CONCURRENTLY`` and ``DROP``, none of which waits behind 
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, timedelta
 from typing import TypeAlias
 
 import asyncpg
@@ -99,6 +99,23 @@ async def _make_ahead(connection: asyncpg.Connection, parent: str, now: datetime
     return made
 
 
+def month_of(name: str, parent: str = TRAIL) -> tuple[datetime, datetime] | None:
+    """When the month of a partition begins and ends; None for what is the name of none."""
+    match = _NAME.fullmatch(name)
+    if (
+        match is None
+        or match["parent"] != parent
+        or not 1 <= int(match["month"]) <= 12
+        or match["year"] == "0000"
+    ):
+        return None
+    start = date(int(match["year"]), int(match["month"]), 1)
+    if start.year == MAXYEAR:
+        return None
+    first, end = (datetime(day.year, day.month, 1, tzinfo=UTC) for day in (start, _next_month(start)))
+    return first, end
+
+
 async def _old(connection: asyncpg.Connection, parent: str, oldest: datetime) -> list[tuple[str, bool]]:
     """The partitions that ended by then, oldest first, and whether the detaching of one is half done."""
     partitions = await connection.fetch(
@@ -109,11 +126,8 @@ async def _old(connection: asyncpg.Connection, parent: str, oldest: datetime) ->
     found = []
     for partition in partitions:
         name = str(partition["name"])
-        match = _NAME.fullmatch(name)
-        if match is None or match["parent"] != parent:
-            continue
-        end = _next_month(date(int(match["year"]), int(match["month"]), 1))
-        if datetime(end.year, end.month, end.day, tzinfo=UTC) <= oldest:
+        month = month_of(name, parent)
+        if month is not None and month[1] <= oldest:
             found.append((name, bool(partition["pending"])))
     return found
 

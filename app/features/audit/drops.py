@@ -3,10 +3,15 @@
 Before each drop, an event of the log says which month goes, how many events it has, and between which positions these
 are. Months are cut by time and positions follow commits, so that around the end of a month only the number tells
 whether more is missing. The oldest month goes first; one that is on record may be there still.
+
+Whoever may insert into the log may record such an event. So it excuses nothing unless it fits what is there: its month
+was in the time of the log and is over, none of its events is left, what is missing is not amidst events that are all
+much later, and no event before it says something else of the month.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 
 from asyncpg import Connection, Record
@@ -18,10 +23,24 @@ from app.features.audit.proofs import inclusion_of
 from app.features.audit.retention import DROP
 from app.features.audit.tiles import LogFault, Sealed, SealedTree, position_of
 from app.features.audit.verdict import Fault, Mark, Verdict, positions, told
+from app.kit.partitions import MONTHS_AHEAD, month_of
 
 _MARK = f'"action":"{DROP}"'.encode()
 _DROPS = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE action = '{DROP}'"  # noqa: S608
 _UNSEALED = f"{_DROPS} AND (epoch, xact, seq) > ($1, $2, $3)"
+_IS_THERE = "SELECT EXISTS (SELECT FROM audit_events WHERE time >= $1 AND time < $2)"
+_PLACE = "(SELECT epoch, last_xact, last_seq FROM audit_checkpoints WHERE tree_size = $1)"
+_BEFORE = f"""
+SELECT time FROM audit_events WHERE (epoch, xact, seq) <= {_PLACE}
+ORDER BY epoch DESC, xact DESC, seq DESC LIMIT 1
+"""  # noqa: S608
+_AFTER = f"""
+SELECT time FROM audit_events WHERE (epoch, xact, seq) > {_PLACE} ORDER BY epoch, xact, seq LIMIT 1
+"""  # noqa: S608
+_OPENED = "SELECT min(opened_at) FROM log_epochs"
+# No clock that went wrong can have put events further ahead: there are no months for them.
+_AHEAD = timedelta(days=31 * (MONTHS_AHEAD + 1))
+_MOST_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +57,8 @@ class _Month:
     rows: int
     first: int
     end: int
+    begins: datetime
+    ends: datetime
 
     def words(self, name: str) -> str:
         """That it is on record: whether its time was over is for people to say."""
@@ -52,6 +73,7 @@ class Drops:
     def __init__(self) -> None:
         self._missing: list[_Missing] = []
         self._months: dict[str, _Month] = {}
+        self._made_up: list[str] = []
 
     def look_at(self, entries: Iterable[Entry]) -> None:
         """Take note of the drops among events that are as they were sealed."""
@@ -76,10 +98,43 @@ class Drops:
             self._take_down(leaf_of(row))
         if len(self._months) > known:
             verdict.notes.append("a month was dropped just now: the event that says so is not sealed yet")
+        await self._leave_out(connection)
+        for words in self._made_up[:_MOST_TOLD]:
+            verdict.notes.append(f"{words}: that excuses nothing")
         dropped: list[_Missing] = []
         for each in self._missing:
             self._share(each, dropped, verdict)
         self._count(verdict, dropped, is_whole)
+
+    async def _leave_out(self, connection: "Connection[Record]") -> None:
+        """Have no month excuse anything of which there still are events, or among events of another time."""
+        opened = await connection.fetchval(_OPENED)
+        for name, month in list(self._months.items()):
+            if await connection.fetchval(_IS_THERE, month.begins, month.ends):
+                # As it is before a drop, too, which need not have come to its end.
+                del self._months[name]
+            elif opened is not None and month.ends <= opened:
+                del self._months[name]
+                self._made_up.append(f"{name} is on record as dropped, and was over before the log began")
+            elif await self._is_amidst(connection, month):
+                del self._months[name]
+                self._made_up.append(f"{name} is on record as dropped, among events that are all much later")
+
+    async def _is_amidst(self, connection: "Connection[Record]", month: _Month) -> bool:
+        """Whether there are events on both sides of what is missing of a month that are all of a later time: those that
+        came before it are older, and were dropped before it."""
+        within = [
+            each
+            for each in self._missing
+            if month.first < each.finding.end and each.finding.first < month.end
+        ]
+        if not within:
+            return False
+        before = await connection.fetchval(_BEFORE, within[0].after.size)
+        # That a month was dropped is an event after it, so there are none only if it was not.
+        after = await connection.fetchval(_AFTER, within[-1].before.size)
+        latest = month.ends + _AHEAD
+        return before is not None and before > latest and (after is None or after > latest)
 
     def _share(self, missing: _Missing, dropped: list[_Missing], verdict: Verdict) -> None:
         """Part what is within months that were dropped from what is not."""
@@ -129,8 +184,16 @@ class Drops:
         if said.get("action") != DROP or not isinstance(changes, dict):
             return
         rows, lowest, highest = (changes.get(key) for key in ("rows", "lowest_position", "highest_position"))
-        if type(rows) is int and type(lowest) is int and type(highest) is int:
-            self._months[str(changes.get("partition"))] = _Month(rows, lowest, highest + 1)
+        name, at = str(changes.get("partition")), said.get("time")
+        if not (type(rows) is int and type(lowest) is int and type(highest) is int and isinstance(at, str)):
+            return
+        span = month_of(name)
+        if span is None or datetime.fromisoformat(at) < span[1]:
+            self._made_up.append(f"{name[:40]!r} is on record as dropped, and was no month that was over")
+            return
+        month = _Month(rows, lowest, highest + 1, *span)
+        if self._months.setdefault(name, month) != month:
+            self._made_up.append(f"{name} is on record as dropped more than once, and not alike")
 
 
 async def _is_sealed(connection: "Connection[Record]", latest: Sealed, position: int, leaf: bytes) -> bool:

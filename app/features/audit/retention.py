@@ -15,11 +15,11 @@ DROP = "audit.drop"
 _OUTERMOST = (
     "SELECT epoch, xact, seq, {columns} FROM {partition} ORDER BY epoch {way}, xact {way}, seq {way} LIMIT 1"
 )
-# By a run that was interrupted before the month was gone.
+# By a run that was interrupted before the month was gone; what says anything else of it is none of ours.
 _ON_RECORD = """
 SELECT EXISTS (
     SELECT FROM audit_events
-    WHERE action = $1 AND changes ->> 'partition' = $2 AND time > clock_timestamp() - interval '31 days'
+    WHERE action = $1 AND changes = $2::jsonb AND time > clock_timestamp() - interval '31 days'
 )
 """
 _COUNT = "SELECT count(*) FROM {}"
@@ -48,12 +48,14 @@ async def record_drop(connection: "Connection[Record]", partition: str) -> str |
     size = 0 if sealed is None else sealed.size
     if last is not None and last >= size - size % TILE:
         return f"the tree has no full tile yet over its last events; that takes {TILE} events"
-    if await connection.fetchval(_ON_RECORD, DROP, partition):
-        return None
     rows = await connection.fetchval(_COUNT.format(partition))
-    changes = {"partition": partition, "rows": rows, "lowest_position": first, "highest_position": last}
+    changes = json.dumps(
+        {"partition": partition, "rows": rows, "lowest_position": first, "highest_position": last}
+    )
+    if await connection.fetchval(_ON_RECORD, DROP, changes):
+        return None
     await ensure_epoch(connection)
-    await connection.execute(_RECORD, new_id(), DROP, _SYSTEM, json.dumps(changes))
+    await connection.execute(_RECORD, new_id(), DROP, _SYSTEM, changes)
     return None
 
 

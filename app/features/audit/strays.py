@@ -10,7 +10,7 @@ from app.domain.log_check import Entry, Finding, Kind
 from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
 from app.features.audit.verdict import MOST_TOLD
 
-# Each part by the index of the order. Transaction ids begin with 3, what can be seen is below the snapshot's end.
+# Each part by the index of the order. Transaction ids begin with 3; what can be seen is below the snapshot's end.
 _STRAYS = f"""
 WITH present AS (SELECT scopegate_epoch() AS epoch, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xact)
 (SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE epoch < 1 LIMIT $1)

@@ -24,6 +24,7 @@ NEXT_DAY = datetime(2001, 2, 1, tzinfo=UTC)
 async def old_months(connection: "Connection", url: str, events: int) -> None:
     """Two months of long ago. Events of the first reach into the second in the order of commits."""
     await maintain_partitions(url, keep=timedelta(days=40_000), now=OLD)
+    await connection.execute("UPDATE log_epochs SET opened_at = $1", OLD)
     await write(connection, 3)
     for _ in range(events - 1):
         await insert(connection, time=OLD)
