@@ -1,13 +1,16 @@
 """The trail as it grows, as the events of a live stream."""
 
+from collections.abc import Generator
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit.queries import Position
-from app.features.audit.reading import read_on
+from app.features.audit.reading import Stretch, read_on
 from app.features.audit.schemas import AuditFilters
 from app.kit.authorization import Caller
 from app.kit.live import Look, News, live_event
 from app.kit.pagination import Cursors
+from app.kit.slices import in_slices
 
 AT_ONCE = 200
 
@@ -20,10 +23,7 @@ def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
         stretch = await read_on(session, query, after, AT_ONCE)
         if stretch.reached == after:
             return News()
-        events = [
-            live_event(event.model_dump(mode="json"), id=cursors.write(place))
-            for event, place in stretch.items
-        ]
+        events = await in_slices(_told(stretch, cursors))
         if not stretch.items or stretch.items[-1][1] != stretch.reached:
             # Nothing matched lately: whoever comes back need not go through that again.
             events.append(f"id: {cursors.write(stretch.reached)}\r\n\r\n".encode())
@@ -31,3 +31,11 @@ def follow(query: AuditFilters, cursors: Cursors, after: Position) -> Look:
         return News(events, more=True)
 
     return look
+
+
+def _told(stretch: Stretch, cursors: Cursors) -> Generator[None, None, list[bytes]]:
+    events = []
+    for event, place in stretch.items:
+        events.append(live_event(event.model_dump(mode="json"), id=cursors.write(place)))
+        yield
+    return events
