@@ -50,7 +50,7 @@ screenshots: $(STAMP) $(ASSETS) ## Take a picture of every page, light, dark and
 
 faults: $(STAMP) ## Kill, freeze and cut off a fleet under load and judge it; then builds broken on purpose (as root, most of an hour)
 	$(BIN)/python -m tests.faults.rig
-	$(BIN)/python -m tests.faults.rig.mutants
+	$(BIN)/python -m tests.faults.rig mutants
 
 conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
 	$(BIN)/pytest -q -s -m slow tests/conformance

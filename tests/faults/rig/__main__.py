@@ -1,4 +1,7 @@
-"""``python -m tests.faults.rig``: strike, judge, print a table. Exit code 1 when an invariant did not hold."""
+"""``python -m tests.faults.rig``: strike, judge, print a table. Exit code 1 when an invariant did not hold.
+
+``python -m tests.faults.rig mutants [NAME ...]``: see ``mutants``.
+"""
 
 import argparse
 import asyncio
@@ -7,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.faults.rig import mutants
 from tests.faults.rig.faults import KINDS
 from tests.faults.rig.plan import RunPlan
 from tests.faults.rig.run import run
@@ -17,9 +21,11 @@ _GATEWAY_KILLS, _DATABASE_KILLS, _REVOCATIONS = 200, 50, 1000
 
 def main() -> int:
     """The exit code."""
-    options = _options()
     # Leave nothing behind: as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.argv[1:2] == ["mutants"]:
+        return mutants.main(sys.argv[2:])
+    options = _options()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("tests.faults.rig").setLevel(logging.INFO)
     verdict = asyncio.run(run(RunPlan(_times(options), seed=options.seed, place=options.place)))
