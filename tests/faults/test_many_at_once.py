@@ -14,7 +14,7 @@ from tests.faults.harness import administration, gateways
 CALLERS = 500
 POOL = 10
 SERVED_WITHIN_S = 150.0
-"""Of a machine that has much else to do; by itself it takes a few seconds."""
+"""Much more than it takes, for machines that have much else to do."""
 _HELD = (
     "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'scopegate-api' "
     "AND datname = current_database()"
