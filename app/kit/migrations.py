@@ -6,6 +6,7 @@ the code that it still serves, so that newer and older replicas run side by side
 
 import asyncio
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -59,8 +60,9 @@ def _config() -> Config:
     return config
 
 
+@cache
 def head() -> str:
-    """The newest revision that this code brings."""
+    """The newest revision that this code brings; looked for once, since it reads files and anybody may ask /readyz."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     if revision is None:
         raise DatabaseFault("This installation brings no migrations.")

@@ -130,3 +130,9 @@ async def test_an_unreachable_database_is_one_line() -> None:
         await check_compatible("postgresql://nobody:secret@127.0.0.1:1/nothing")
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_the_newest_revision_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = migrations.head()
+    monkeypatch.setattr(migrations, "ScriptDirectory", None)
+    assert migrations.head() == found
