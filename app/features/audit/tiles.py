@@ -20,6 +20,8 @@ from app.features.audit.queries import Position
 BEGINNING: Position = (0, 0, 0)
 """Before every event: where a log ends that has none."""
 
+_WIDEST = 65_536
+"""Leaves that are looked through for an event: many times as many as the sealer leaves between two checkpoints."""
 _CHECKPOINTS = (
     "SELECT tree_size, epoch, last_xact, last_seq, root_hash, note, created_at FROM audit_checkpoints"
 )
@@ -30,6 +32,7 @@ _BEFORE = (
     f"{_CHECKPOINTS} WHERE {_PLACE} < ($1, $2, $3) ORDER BY epoch DESC, last_xact DESC, last_seq DESC LIMIT 1"
 )
 _HOLDING = f"{_CHECKPOINTS} WHERE {_PLACE} >= ($1, $2, $3) ORDER BY epoch, last_xact, last_seq LIMIT 1"
+_BELOW = f"{_CHECKPOINTS} WHERE tree_size < $1 ORDER BY tree_size DESC LIMIT 1"
 _TILE = "SELECT hashes FROM audit_tiles WHERE level = $1 AND number = $2"
 
 
@@ -58,6 +61,11 @@ async def connection_of(session: AsyncSession) -> "Connection[Record]":
 async def latest_checkpoint(connection: "Connection[Record]") -> Sealed | None:
     """How far the log is sealed; None where nothing is."""
     return _sealed(await connection.fetchrow(_LATEST))
+
+
+async def checkpoint_below(connection: "Connection[Record]", size: int) -> Sealed | None:
+    """The largest checkpoint that is smaller than a size."""
+    return _sealed(await connection.fetchrow(_BELOW, size))
 
 
 async def checkpoint_of(connection: "Connection[Record]", size: int) -> Sealed | None:
@@ -161,6 +169,8 @@ async def position_of(
         return None
     lower = await checkpoint_before(connection, place)
     first = 0 if lower is None else lower.size
+    if upper.size - first > _WIDEST:
+        raise LogFault(f"between {first} and {upper.size} sealed events there is no checkpoint")
     # By its hash: counting the rows in between would be wrong once some of these have been dropped.
     hashes = await SealedTree(connection, upper.size, upper.place).leaf_hashes(first, upper.size)
     sealed = leaf_hash(leaf)

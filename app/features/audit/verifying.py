@@ -15,7 +15,14 @@ from app.features.audit.drops import Drops
 from app.features.audit.edge import TILE, Edge
 from app.features.audit.kept import Kept, hold_against
 from app.features.audit.strays import strays
-from app.features.audit.tiles import BEGINNING, LogFault, Sealed, SealedTree, latest_checkpoint
+from app.features.audit.tiles import (
+    BEGINNING,
+    LogFault,
+    Sealed,
+    SealedTree,
+    checkpoint_below,
+    latest_checkpoint,
+)
 from app.features.audit.verdict import SIGNATURE, Fault, Mark, Verdict, positions
 from app.features.audit.walking import Entries, KeptHashes, checkpoints
 from app.kit.notes import NoteFault, VerifierKey, open_checkpoint
@@ -23,6 +30,8 @@ from app.kit.notes import NoteFault, VerifierKey, open_checkpoint
 _AT_ONCE = 4_096
 _GAP = 4 * _AT_ONCE
 """Between checkpoints that lie further apart, of which the sealer makes none, it is gone on in smaller steps."""
+
+_MOST_UNSIGNED = 10_000
 
 # Whoever drops a month meanwhile waits, and so none is gone that the snapshot still has. Everything is read by index,
 # in its order: a plan for a page that sorts a month would sort it for each page.
@@ -68,8 +77,8 @@ class Walk:
         self._why = ""
         self._reached: dict[Kept, bool] = {}
 
-    async def verdict(self) -> Verdict:
-        """Go through it and say what came out."""
+    async def verdict(self, newest: int) -> Verdict:
+        """Go through it and say what came out. ``newest`` is the size of the newest checkpoint, signed or not."""
         self._follower = await self._start()
         after = _mark(self._span.start)
         async for sealed in checkpoints(self._connection, after.size, self._span.end.size):
@@ -79,7 +88,10 @@ class Walk:
                 await self._step_to(sealed, after)
                 after = _mark(sealed)
             else:
-                await self._glide(sealed.size - self._follower.size, sealed)
+                await self._glide_along(sealed)
+        # Those beyond the newest that is signed: what they say of the log is nothing to go by.
+        async for sealed in checkpoints(self._connection, self._latest.size, newest):
+            self._is_signed(sealed)
         self._tell_unsigned(None)
         if self._span.start is None:
             found, latest = await strays(self._connection, self._latest.size), _mark(self._latest)
@@ -110,16 +122,7 @@ class Walk:
 
     def _is_signed(self, sealed: Sealed) -> bool:
         """Whether a checkpoint is signed and says what is stored beside it; what is not signed proves nothing."""
-        try:
-            name = sealed.note.partition("\n")[0]
-            said, _ = open_checkpoint(sealed.note, self._keys(name))
-            fault = (
-                None
-                if (said.size, said.root) == (sealed.size, sealed.root)
-                else "it says something else than is stored beside it"
-            )
-        except NoteFault as error:
-            fault = str(error)
+        fault = _fault_of(sealed, self._keys)
         if fault is None:
             self._tell_unsigned(sealed)
             return True
@@ -145,6 +148,12 @@ class Walk:
     async def _glide_to(self, sealed: Sealed) -> None:
         while sealed.size - self._follower.size > _GAP and await self._glide(_AT_ONCE, sealed):
             pass
+
+    async def _glide_along(self, sealed: Sealed) -> None:
+        """Go on to what is not signed, in steps: it may say of itself that it is as large as can be."""
+        left = sealed.size - self._follower.size
+        while left > 0 and await self._glide(min(left, _AT_ONCE), sealed):
+            left = sealed.size - self._follower.size
 
     async def _glide(self, count: int, sealed: Sealed) -> bool:
         """Go on without a signed root, if nothing speaks against it and nothing from elsewhere lies there."""
@@ -214,13 +223,38 @@ async def verify_log(
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(_AT_THE_START)
-        latest = await latest_checkpoint(connection)
-        if latest is None:
+        newest = await latest_checkpoint(connection)
+        if newest is None:
             verdict = Verdict(notes=["nothing is sealed yet"])
             await hold_against(connection, verdict, kept, None, {})
             return verdict
+        latest = await _newest_signed(connection, keys, newest)
         span = Span(None, latest) if find_span is None else await find_span(connection, latest)
-        return await Walk(connection, keys, kept, latest, span).verdict()
+        if span.end.size > latest.size:
+            span = Span(span.start, latest)
+        return await Walk(connection, keys, kept, latest, span).verdict(newest.size)
+
+
+async def _newest_signed(connection: "Connection[Record]", keys: Keys, newest: Sealed) -> Sealed:
+    """The newest checkpoint that is signed, by which the log is read; the newest of all, if none of very many is."""
+    found: Sealed | None = newest
+    for _ in range(_MOST_UNSIGNED):
+        if found is None:
+            break
+        if _fault_of(found, keys) is None:
+            return found
+        found = await checkpoint_below(connection, found.size)
+    return newest
+
+
+def _fault_of(sealed: Sealed, keys: Keys) -> str | None:
+    """Why a stored checkpoint cannot be relied on; None for one that is signed and says what is stored beside it."""
+    try:
+        said, _ = open_checkpoint(sealed.note, keys(sealed.note.partition("\n")[0]))
+    except NoteFault as error:
+        return str(error)
+    is_it = (said.size, said.root) == (sealed.size, sealed.root)
+    return None if is_it else "it says something else than is stored beside it"
 
 
 def _mark(sealed: Sealed | None) -> Mark:
