@@ -6,12 +6,18 @@ _IN_FLIGHT = "app/features/access/in_flight.py"
 _ROWS = "app/features/access/rows.py"
 _READING = "app/features/access/reading.py"
 _MIRROR = "app/gateway/mirror_call.py"
+_ENVELOPE = "app/gateway/envelope.py"
 _OUTBOUND = "app/kit/outbound/client.py"
 
 BREAKS: dict[str, tuple[Break, ...]] = {
     "cached_check": (
-        # What is remembered decides, as in gateways with a cached check: nothing makes it fresh.
-        Break(_ROWS, "WHERE coalesce(v.version, 0) <> ground.version\n),", "WHERE false\n),"),
+        # What is remembered to be allowed is, as in gateways with a cached check: nothing makes it fresh. A refusal
+        # is decided anew, or nobody would ever be allowed what is new.
+        Break(
+            _ROWS,
+            "row.grounds IS NULL OR NOT row.grounds",
+            "row.grounds IS NULL OR row.valid_from IS NOT NULL OR NOT row.grounds",
+        ),
         Break(_IN_FLIGHT, "        self._on_narrowed(ids)\n", ""),
         Break(_IN_FLIGHT, "watched.rests_on if pair in moved]", "watched.rests_on if False]"),
     ),
@@ -56,15 +62,12 @@ BREAKS: dict[str, tuple[Break, ...]] = {
     ),
     "raw_body": (
         Break(
-            "app/gateway/envelope.py",
-            "        return strict_json.dumps(self.body)\n",
-            '        return globals()["raw_of"].get(id(self.body)) or strict_json.dumps(self.body)\n',
+            _ENVELOPE,
+            "    reason: str | None = None\n",
+            "    reason: str | None = None\n    raw: bytes = b''\n",
         ),
-        Break(
-            "app/gateway/envelope.py",
-            "        body = strict_json.loads(raw)\n",
-            '        body = strict_json.loads(raw)\n        globals().setdefault("raw_of", {})[id(body)] = raw\n',
-        ),
+        Break(_ENVELOPE, "    return message\n", "    message.raw = raw\n    return message\n"),
+        Break(_ENVELOPE, "strict_json.dumps(self.body)\n", "self.raw or strict_json.dumps(self.body)\n"),
     ),
     "redirects_followed": (
         Break(
@@ -141,7 +144,7 @@ BREAKS: dict[str, tuple[Break, ...]] = {
             _READING,
             "    chain = await connection.fetch(_CHAIN, token_id)\n    # failpoint: between_reads\n",
             "    chain = [dict(row) for row in await connection.fetch(_CHAIN, token_id)]\n"
-            '    await connection.execute("SELECT pg_sleep(0.8)")\n    for row in chain:\n'
+            '    await connection.execute("SELECT pg_sleep(1)")\n    for row in chain:\n'
             '        row["version"] = await connection.fetchval(\n'
             '            "SELECT version FROM access_versions WHERE id = $1", row["id"])\n',
         ),
