@@ -1,6 +1,6 @@
 """The leaves of the sealed log as they were sealed, in their order: what can be held against checkpoints elsewhere."""
 
-import asyncio
+from collections.abc import Generator, Sequence
 
 from asyncpg import Connection, Record
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +22,7 @@ from app.features.audit.tiles import (
 )
 from app.kit.authorization import Caller
 from app.kit.live import Look, News
+from app.kit.slices import in_slices
 
 _AT_ONCE = 2_048
 _HASHED_AT_ONCE = 256
@@ -51,16 +52,16 @@ class LeafExport:
         stretch = await read_stretch(connection, self._place, count, self.checkpoint.place)
         if not stretch.rows:
             raise LogFault(f"the events from position {self._position} on are missing")
-        leaves = [leaf_of(row) for row in stretch.rows]
+        hashed = await _hashed(stretch.rows)
+        leaves = [leaf for leaf, _ in hashed]
         tree = SealedTree(connection, self.checkpoint.size, self.checkpoint.place)
         hashes = await tree.leaf_hashes(self._position, self._position + len(leaves))
         for start in range(0, len(leaves), _HASHED_AT_ONCE):
-            part = leaves[start : start + _HASHED_AT_ONCE]
-            if [leaf_hash(leaf) for leaf in part] != hashes[start : start + _HASHED_AT_ONCE]:
+            part = hashed[start : start + _HASHED_AT_ONCE]
+            if [each for _, each in part] != hashes[start : start + _HASHED_AT_ONCE]:
                 raise LogFault(
                     f"at position {self._position + start} or soon after it is not what was sealed there"
                 )
-            await asyncio.sleep(0)
         self._position += len(leaves)
         self._place = stretch.end
         return leaves
@@ -122,13 +123,27 @@ async def _seek(
     (wanted,) = await tree.leaf_hashes(position, position + 1)
     while before <= position:
         stretch = await read_stretch(connection, after, _AT_ONCE, latest.place)
-        for row in stretch.rows:
-            if leaf_hash(leaf_of(row)) == wanted:
+        for row, (_, each) in zip(stretch.rows, await _hashed(stretch.rows), strict=True):
+            if each == wanted:
                 return position, (stretch.epoch, row["xact"], row["seq"])
         if not stretch.rows:
             return None
         before, after = before + len(stretch.rows), stretch.end
     return None
+
+
+async def _hashed(rows: Sequence[Record]) -> list[tuple[bytes, bytes]]:
+    """The leaves of rows, each with its hash."""
+
+    def leaves() -> Generator[None, None, list[tuple[bytes, bytes]]]:
+        found = []
+        for row in rows:
+            leaf = leaf_of(row)
+            found.append((leaf, leaf_hash(leaf)))
+            yield
+        return found
+
+    return await in_slices(leaves())
 
 
 def _out_of_range(detail: str) -> Invalid:

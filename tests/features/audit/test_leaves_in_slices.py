@@ -1,0 +1,50 @@
+"""Leaves are found and hashed without holding up whoever else the worker serves."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from app.domain.merkle import leaf_hash
+from app.features.audit import leaf_export
+from app.features.audit.leaf_export import leaves_between
+from tests.features.audit.sealed import seal, write
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+
+async def test_others_go_on_while_leaves_are_looked_for_and_hashed(
+    connection: "Connection", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(connection, 200)
+    await seal(connection, 200)
+    turns = 0
+
+    def slow(leaf: bytes) -> bytes:
+        """As where events are large, or the machine is slow."""
+        time.sleep(0.001)
+        return leaf_hash(leaf)
+
+    monkeypatch.setattr(leaf_export, "leaf_hash", slow)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(others())
+        before, taken = turns, []
+        leaves = await leaves_between(connection, 199, 200)
+        taken.append(turns - before)
+        whole = await leaves_between(connection, 0, 200)
+        before = turns
+        assert len(await whole.next(connection)) == 200
+        taken.append(turns - before)
+        other.cancel()
+    assert (leaves.first, leaves.end) == (199, 200)
+    assert min(taken) > 50
