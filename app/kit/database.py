@@ -46,7 +46,7 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "10000",
     "synchronous_commit": "on",
 }
-# The driver says of a server that died in the midst of an answer that its own state is amiss.
+# So much of the driver comes as it is where a connection is opened; in statements, ``_translate`` sees it first.
 OUT_OF_REACH = (PoolTimeout, InterfaceError, InternalClientError, OSError)
 """What is raised, beside ``Unavailable``, where there is no connection to be had."""
 
@@ -136,12 +136,14 @@ def _translate(context: Any) -> None:
     if not isinstance(context.original_exception, Exception):
         # A statement that was cancelled costs its connection, but its task must end, and not take this for a fault.
         return
-    code = sqlstate(context.original_exception)
-    if _cannot_record(code, context.original_exception.__cause__):
+    fault = context.original_exception
+    code = sqlstate(fault)
+    if _cannot_record(code, fault.__cause__):
         code = _CANNOT_CONNECT_NOW
-    lost = isinstance(context.original_exception, OSError | ConnectionError | TimeoutError)
+    # The driver says of a server that died in the midst of an answer that its own state is amiss.
+    lost = isinstance(fault, OSError) or isinstance(fault.__cause__, InternalClientError)
     if lost or context.is_disconnect or (code is not None and code.startswith(_UNAVAILABLE_CLASSES)):
-        raise out_of_reach() from context.original_exception
+        raise out_of_reach() from fault
 
 
 def _mark_used(_connection: Any, record: Any) -> None:

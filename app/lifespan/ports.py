@@ -16,6 +16,7 @@ from app.domain.errors import Unavailable
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.features.access.clients import Clients
+from app.features.access.fresh_reads import READ_TIMEOUT_S
 from app.features.access.in_flight import InFlightTable
 from app.features.access.models import EndedSession, SessionNote
 from app.features.access.refusals import Refusal, Refusals
@@ -32,11 +33,14 @@ from app.gateway.ports import (
     View,
 )
 from app.kit.client_tokens import TokenFault
-from app.kit.database import commit
+from app.kit.database import OUT_OF_REACH, commit
+from app.kit.deadlines import in_time
 from app.kit.versions import move_versions
 from app.lifespan.commands import Commands
 
 USE_FLUSH_S = 60.0
+AWAY = (Unavailable, SQLAlchemyError, *OUT_OF_REACH)
+"""What a database raises that cannot be asked now. A ``TimeoutError`` is an ``OSError``."""
 
 
 class SnapshotPort:
@@ -87,7 +91,7 @@ class SnapshotPort:
             found = await self._snapshot.target(server, token.identity.id)
             if found.launch is not None:
                 return await self._commands.target(found.launch, found, server, token)
-        except (SnapshotUnavailable, Unavailable, SQLAlchemyError) as error:
+        except (SnapshotUnavailable, *AWAY) as error:
             raise StoreUnavailable from error
         except TokenFault as fault:
             raise CredentialUnavailable(fault.reason, passing=fault.passing) from None
@@ -143,22 +147,28 @@ class EndedSessionsPort:
 
     async def end(self, session_id: UUID, token_id: UUID) -> None:
         try:
-            async with self._sessions() as session:
-                statement = insert(EndedSession).values(session_id=session_id, token_id=token_id)
-                await session.execute(statement.on_conflict_do_nothing())
-                await session.execute(delete(SessionNote).where(col(SessionNote.session_id) == session_id))
-                # Calls of the session rest on its version being 0; from this commit on it is not.
-                await move_versions(session, [session_id], narrows=True)
-                await commit(session)
-        except (Unavailable, SQLAlchemyError, OSError) as error:
+            await in_time(READ_TIMEOUT_S, self._end(session_id, token_id))
+        except AWAY as error:
             raise StoreUnavailable from error
+
+    async def _end(self, session_id: UUID, token_id: UUID) -> None:
+        async with self._sessions() as session:
+            statement = insert(EndedSession).values(session_id=session_id, token_id=token_id)
+            await session.execute(statement.on_conflict_do_nothing())
+            await session.execute(delete(SessionNote).where(col(SessionNote.session_id) == session_id))
+            # Calls of the session rest on its version being 0; from this commit on it is not.
+            await move_versions(session, [session_id], narrows=True)
+            await commit(session)
 
     async def has_ended(self, session_id: UUID) -> bool:
         try:
-            async with self._sessions() as session:
-                return await session.get(EndedSession, session_id) is not None
-        except (Unavailable, SQLAlchemyError, OSError) as error:
+            return await in_time(READ_TIMEOUT_S, self._has_ended(session_id))
+        except AWAY as error:
             raise StoreUnavailable from error
+
+    async def _has_ended(self, session_id: UUID) -> bool:
+        async with self._sessions() as session:
+            return await session.get(EndedSession, session_id) is not None
 
 
 class TokenUses:
@@ -206,5 +216,5 @@ class TokenUses:
             await asyncio.sleep(USE_FLUSH_S)
             try:
                 await self.flush()
-            except (Unavailable, SQLAlchemyError, OSError):
+            except AWAY:
                 continue

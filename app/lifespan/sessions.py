@@ -10,22 +10,22 @@ from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.domain.errors import Unavailable
+from app.features.access.fresh_reads import READ_TIMEOUT_S
 from app.features.access.models import SessionNote
 from app.gateway import Gateway
 from app.gateway.ports import Notes, StoreUnavailable
 from app.kit.database import commit
+from app.kit.deadlines import in_time
+from app.lifespan.ports import AWAY
 
 CHANNEL = "scopegate_sessions"
 BATCH_S = 0.05
 MAX_WAITING = 1_000
 
 _NOTIFY = text("SELECT pg_notify(:channel, payload) FROM unnest(CAST(:payloads AS text[])) AS t(payload)")
-_FAULTS = (Unavailable, SQLAlchemyError, OSError)
 
 
 class SessionNotesPort:
@@ -36,29 +36,35 @@ class SessionNotesPort:
 
     async def read(self, session_id: UUID) -> Notes:
         try:
-            async with self._sessions() as session:
-                return _notes(await session.get(SessionNote, session_id))
-        except _FAULTS as error:
+            return await in_time(READ_TIMEOUT_S, self._read(session_id))
+        except AWAY as error:
             raise StoreUnavailable from error
+
+    async def _read(self, session_id: UUID) -> Notes:
+        async with self._sessions() as session:
+            return _notes(await session.get(SessionNote, session_id))
 
     async def change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
         try:
-            async with self._sessions() as session:
-                row = insert(SessionNote).values(session_id=session_id, token_id=token_id, subscriptions=[])
-                await session.execute(row.on_conflict_do_nothing())
-                this = select(SessionNote).where(col(SessionNote.session_id) == session_id)
-                note = (await session.execute(this.with_for_update())).scalar_one()
-                before = _notes(note)
-                notes = change(before)
-                if notes == before:
-                    return notes
-                note.log_level, note.subscriptions = notes.log_level, sorted(notes.subscriptions)
-                payload = json.dumps([session_id.hex])
-                await session.execute(_NOTIFY, {"channel": CHANNEL, "payloads": [payload]})
-                await commit(session)
-                return notes
-        except _FAULTS as error:
+            return await in_time(READ_TIMEOUT_S, self._change(session_id, token_id, change))
+        except AWAY as error:
             raise StoreUnavailable from error
+
+    async def _change(self, session_id: UUID, token_id: UUID, change: Callable[[Notes], Notes]) -> Notes:
+        async with self._sessions() as session:
+            row = insert(SessionNote).values(session_id=session_id, token_id=token_id, subscriptions=[])
+            await session.execute(row.on_conflict_do_nothing())
+            this = select(SessionNote).where(col(SessionNote.session_id) == session_id)
+            note = (await session.execute(this.with_for_update())).scalar_one()
+            before = _notes(note)
+            notes = change(before)
+            if notes == before:
+                return notes
+            note.log_level, note.subscriptions = notes.log_level, sorted(notes.subscriptions)
+            payload = json.dumps([session_id.hex])
+            await session.execute(_NOTIFY, {"channel": CHANNEL, "payloads": [payload]})
+            await commit(session)
+            return notes
 
 
 def _notes(row: SessionNote | None) -> Notes:
@@ -102,5 +108,5 @@ class NeighboursPort:
                 async with self._sessions() as session:
                     await session.execute(_NOTIFY, {"channel": CHANNEL, "payloads": payloads})
                     await session.commit()
-            except _FAULTS:
+            except AWAY:
                 continue

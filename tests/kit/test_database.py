@@ -6,14 +6,16 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI, Request, Response
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from app.domain.errors import Conflict, DomainError
+from app.domain.errors import Conflict, DomainError, Unavailable
 from app.kit import database
+from app.kit.connecting import GuardedConnection
 from app.kit.database import Session, TransactionalRoute, make_engine, make_sessions
 
 
@@ -133,4 +135,21 @@ async def test_nothing_stays_of_a_request_that_failed_in_whichever_form_it_is_an
         assert (await client.post("/false")).status_code == 200
     async with engine.connect() as connection:
         assert (await connection.execute(text("SELECT count(*) FROM written"))).scalar_one() == 1
+    await engine.dispose()
+
+
+async def test_a_driver_that_lost_its_way_is_a_database_that_is_away(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so of a database that was killed in the midst of an answer; loops that go on must know it for that."""
+
+    async def lost(*_arguments: object, **_options: object) -> None:
+        raise asyncpg.InternalClientError("got result for unknown protocol state 3")
+
+    engine = make_engine(database_url, pool_size=1, name="test")
+    async with engine.connect() as connection:
+        monkeypatch.setattr(GuardedConnection, "prepare", lost)
+        with pytest.raises(Unavailable):
+            await connection.execute(text("SELECT 1"))
+        monkeypatch.undo()
     await engine.dispose()

@@ -38,6 +38,7 @@ from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import credential_holders
 from app.kit.client_tokens import ClientCredentials, ClientTokens, Header
 from app.kit.crypto import Peppers, Sealer
+from app.kit.deadlines import in_time
 from app.kit.stdio import Launch
 
 Result = TypeVar("Result")
@@ -267,20 +268,25 @@ class AccessSnapshot:
             if target is not None:
                 return target
         try:
-            async with _in_time(), self._sessions() as session:
-                row = await session.get(ServerRow, server.id)
-                if row is None:
-                    raise SnapshotUnavailable
-                if known is None or known.version != server.version:
-                    known = _Targets(server.version, await credential_holders(session, server.id))
-                opened = await open_credential(session, self._sealer, row, identity_id)
-                versions, launch = tuple(row.protocol_versions), launch_of(row, opened)
-                found = Target(row.url or "", opened.headers, versions, opened.client, launch)
+            targets, found = await in_time(READ_TIMEOUT_S, self._read_target(server, identity_id, known))
         except DATABASE_FAULTS as error:
             raise SnapshotUnavailable from error
-        known.keep(identity_id, found)
-        self._targets[server.id] = known
+        targets.keep(identity_id, found)
+        self._targets[server.id] = targets
         return found
+
+    async def _read_target(
+        self, server: Server, identity_id: UUID, known: _Targets | None
+    ) -> tuple[_Targets, Target]:
+        async with self._sessions() as session:
+            row = await session.get(ServerRow, server.id)
+            if row is None:
+                raise SnapshotUnavailable
+            if known is None or known.version != server.version:
+                known = _Targets(server.version, await credential_holders(session, server.id))
+            opened = await open_credential(session, self._sealer, row, identity_id)
+            versions, launch = tuple(row.protocol_versions), launch_of(row, opened)
+            return known, Target(row.url or "", opened.headers, versions, opened.client, launch)
 
     def forget(self, ids: set[UUID] | None) -> None:
         """Drop what a notification named (``None``: everything), so that the next look is fresh."""
