@@ -125,6 +125,8 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL all of it; nothing of it runs any more when this returns."""
+        # All at one instant, as with its machine: who outlives the postmaster waits for no standby any more.
+        self.freeze()
         doomed, deadline = self._signal(signal.SIGKILL), time.monotonic() + _GONE_S
         while any(_runs(pid) for pid in doomed):
             assert time.monotonic() < deadline, "PostgreSQL lives on after SIGKILL"

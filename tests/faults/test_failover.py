@@ -11,16 +11,22 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 
+from app.features.audit.verdict import Verdict
+from app.features.audit.verifying import verify_log
 from app.kit.ids import EVENT, format_id
 from app.kit.migrations import upgrade_sync
+from app.kit.notes import NoteSigner
+from tests.api import KEY
 from tests.faults.harness import Gateway, Organisation, administration, fetch, gateways, organise
 from tests.faults.load import Load, load
 from tests.faults.replicas import Replicas, replicas
 from tests.faults.upstream import Upstream, upstream
 
+pytestmark = pytest.mark.timeout(300)
 RESUME_WITHIN_S = 5.0
 ORGANISATIONS = 6
 QUIET_S = 15.0
@@ -29,6 +35,16 @@ _RETRY_S = 0.1
 _API_TIMEOUT_S = 30.0
 # Each call of the load is its own trace.
 _RECORDED = "SELECT DISTINCT trace_id AS id FROM audit_events WHERE action = 'tool.call'"
+# A gateway whose statement went unanswered says of its calls that they were not forwarded, should they have been
+# recorded. Of those that were not, nobody is told.
+_TOLD = """
+SELECT id FROM audit_events event
+WHERE action <> 'tool.result' OR EXISTS (SELECT FROM audit_events call WHERE call.id = event.call_id)
+ORDER BY epoch, xact, seq
+"""
+_UNSEALED = """
+SELECT (SELECT count(*) FROM audit_events) - (SELECT coalesce(max(tree_size), 0) FROM audit_checkpoints) AS n
+"""
 
 
 @dataclass(slots=True)
@@ -151,7 +167,8 @@ async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_sta
             running.stop()
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
-        missing = await _settled(two, poller)
+        told = await _settled(two, poller)
+        verdict = await _verified(two)
     assert resumed_after < RESUME_WITHIN_S
     assert [_overtaken(there, number, at) for number, at in acknowledged.items()] == [[]] * len(acknowledged)
     statuses = {call.answer.status for one in there.loads for call in one.history if call.answer is not None}
@@ -160,24 +177,40 @@ async def test_what_was_acknowledged_survives_the_primary_with_a_synchronous_sta
     assert there.server.received.keys() <= recorded
     epochs = await fetch(two.standby.url, "SELECT epoch, timeline FROM log_epochs ORDER BY epoch")
     assert [tuple(row) for row in epochs] == [(1, 1), (2, 2)]
-    assert not missing
-    assert len(poller.ids) == len(set(poller.ids))
+    assert poller.ids == told
+    assert verdict.is_well, verdict.faults
+    assert verdict.events >= len(told)
 
 
-async def _settled(two: Replicas, poller: Poller) -> set[str]:
-    """Poll until nothing of the trail is missing, or nothing has come for long; what is missing then."""
+async def _settled(two: Replicas, poller: Poller) -> list[str]:
+    """Poll until all of the trail was told, or nothing has come for long; what there is to tell, in its order."""
+    told: list[str] = []
     async with asyncio.timeout(60):
         quiet_since = monotonic()
         while monotonic() - quiet_since < QUIET_S:
             if await poller.poll():
                 quiet_since = monotonic()
                 continue
-            rows = await fetch(two.standby.url, "SELECT id FROM audit_events")
-            missing = {format_id(EVENT, row["id"]) for row in rows} - set(poller.ids)
-            if not missing:
+            told = [format_id(EVENT, row["id"]) for row in await fetch(two.standby.url, _TOLD)]
+            if len(poller.ids) >= len(told):
                 break
             await asyncio.sleep(_RETRY_S)
-    return missing
+    return told
+
+
+async def _verified(two: Replicas) -> Verdict:
+    """What ``scopegate audit verify`` says once the gateways have sealed all that there is."""
+    async with asyncio.timeout(30):
+        while True:
+            [row] = await fetch(two.standby.url, _UNSEALED)
+            if not row["n"]:
+                break
+            await asyncio.sleep(_RETRY_S)
+    connection = await asyncpg.connect(two.standby.url)
+    try:
+        return await verify_log(connection, NoteSigner([KEY.encode()], "any").verifier_keys, ())
+    finally:
+        await connection.close()
 
 
 @pytest.mark.slow
