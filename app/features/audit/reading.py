@@ -26,6 +26,7 @@ from app.features.audit.schemas import (
     AuditQuery,
     show_id,
 )
+from app.features.audit.shown import changes_of, decision_of, outcome_of
 from app.features.audit.spans import skip
 from app.kit.pagination import Cursors
 from app.kit.slices import in_slices
@@ -196,15 +197,19 @@ def _view(
 ) -> AuditEventView:
     columns = event.model_dump(
         include={
-            "id", "time", "action", "decision", "reason_code", "on_behalf_of", "token_id", "tool", "grant_id",
-            "policy_ids", "observed_policy_ids", "approval_id", "method", "changes", "call_id",
+            "id", "time", "action", "reason_code", "on_behalf_of", "token_id", "tool", "grant_id",
+            "policy_ids", "observed_policy_ids", "approval_id", "method", "call_id",
             "request_id", "trace_id",
         }
     )  # fmt: skip
+    columns |= {
+        "decision": decision_of(event.decision),
+        "outcome": outcome_of(outcome),
+        "changes": changes_of(event.changes),
+    }
     actor_id = event.actor_id if event.actor_id != UUID(int=0) else None
     return AuditEventView(
         **columns,
-        outcome=outcome,
         duration_ms=duration_ms,
         count=event.event_count,
         arguments_digest=None if event.arguments_digest is None else event.arguments_digest.hex(),
