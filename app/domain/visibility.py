@@ -59,10 +59,11 @@ def visible_parts(question: Question, around: Surroundings, at: float) -> Seen:
 
 def reached_parts(
     token: Token, servers: Iterable[Server], around: Surroundings, at: float, address: Address | None
-) -> frozenset[Part]:
-    """The parts that a token reaches of any of these servers."""
+) -> Generator[None, None, frozenset[Part]]:
+    """The parts that a token reaches of any of these servers. In steps, of a server each: there may be thousands."""
     missing = set(Part)
     for server in servers:
+        yield
         for part in tuple(missing):
             question = Question(token, server, address=address, part=part)
             if decide(question, around, at).effect is not Effect.DENY:

@@ -45,6 +45,7 @@ from app.gateway.times import CallTimes
 from app.gateway.unknown_versions import record_unknown_version
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.kit.mcp_upstream.connection import client_info
+from app.kit.slices import in_slices
 
 LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")
 
@@ -154,8 +155,10 @@ class Aggregate:
 
         async def forward(passed: Passed) -> str:
             at = self.pipeline.snapshots.now()
-            parts = reached_parts(
-                passed.view.token, passed.view.within(), passed.view.around, at, exchange.address
+            parts = await in_slices(
+                reached_parts(
+                    passed.view.token, passed.view.within(), passed.view.around, at, exchange.address
+                )
             )
             answer = {**result, "capabilities": _capabilities(parts)}
             await exchange.answer(200, result_body(message.id, answer), headers)

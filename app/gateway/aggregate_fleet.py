@@ -1,6 +1,6 @@
 """What a token sees of the fleet, watched: whether lists on ``/mcp`` may have changed for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from app.domain.objects import Address, Part, Version
 from app.domain.policy import Effect
 from app.gateway.asking import Ask
 from app.gateway.ports import View
+from app.kit.slices import in_slices
 
 Kind = str
 """``tools``, ``prompts`` or ``resources``: what a list is of."""
@@ -42,10 +43,15 @@ class Sight:
         }
 
 
-def sight_of(view: View, at: float, address: Address | None) -> Sight:
-    """What a token sees now."""
+async def sight_of(view: View, at: float, address: Address | None) -> Sight:
+    """What a token sees now. Others have their turn meanwhile: it may reach thousands of servers."""
+    return await in_slices(_seen(view, at, address))
+
+
+def _seen(view: View, at: float, address: Address | None) -> Generator[None, None, Sight]:
     tools, parts = set(_rights(view)), {part: set[UUID]() for part in Part}
     for server in view.within():
+        yield
         question = Question(view.token, server, address=address)
         if decide(question, view.around, at).effect is Effect.DENY:
             continue

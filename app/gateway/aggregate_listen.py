@@ -63,7 +63,7 @@ class FleetStream:
         self._times = times
         self._caller = caller
         self._exchange = caller.exchange
-        self._looked: tuple[View, Sight] | None = None
+        self._looked: tuple[View, float] | None = None
         self.uris_moved = asyncio.Event()
         """Set to have the subscriptions looked at again."""
 
@@ -80,12 +80,12 @@ class FleetStream:
         )
 
     def _look(self, view: View, at: float) -> None:
-        self._looked = view, sight_of(view, at, self._exchange.address)
+        self._looked = view, at
         self.uris_moved.set()
 
     async def listen(self, passed: Passed, wanted: dict[str, Any]) -> str:
         """A modern stream: what is wanted, as far as the token may hear of it, is acknowledged first."""
-        sight = self._sight(passed.view)
+        sight = await self._sight(passed.view)
         reached = {kind for kind, there in ((PROMPTS, sight.prompts), (RESOURCES, sight.resources)) if there}
         heard = listened_for(wanted, frozenset(reached))
         kept = {key: True for key in _FLAGS.values() if heard.get(key) is True}
@@ -111,7 +111,7 @@ class FleetStream:
             self._caller,
             news,
             passed.view,
-            self._sight(passed.view),
+            await self._sight(passed.view),
             self._times,
         )
         with Watch(self._exchange, passed.flight, modern=True) as watch:
@@ -137,7 +137,8 @@ class FleetStream:
         while True:
             self.uris_moved.clear()
             if self._looked is not None:
-                view, sight = self._looked
+                (view, at), self._looked = self._looked, None
+                sight = await sight_of(view, at, self._exchange.address)
                 links.news.changed(sight.differs(links.sight))
                 links.view, links.sight = view, sight
             try:
@@ -147,5 +148,5 @@ class FleetStream:
                 continue
             await self.uris_moved.wait()
 
-    def _sight(self, view: View) -> Sight:
-        return sight_of(view, self._pipeline.snapshots.now(), self._exchange.address)
+    async def _sight(self, view: View) -> Sight:
+        return await sight_of(view, self._pipeline.snapshots.now(), self._exchange.address)

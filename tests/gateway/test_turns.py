@@ -1,0 +1,75 @@
+"""Of a token that reaches thousands of servers, what it sees is worked out while others have their turn."""
+
+import asyncio
+from collections.abc import Awaitable
+from math import inf
+from typing import TypeVar
+
+import pytest
+
+from app.domain.access import Surroundings
+from app.domain.directory import directory_of
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
+from app.domain.policy import GrantedIsAllowed
+from app.domain.scopes import AllServers, AllTools, GrantsScope
+from app.domain.token_format import SCOPED_TOKEN, Credential
+from app.domain.visibility import reached_parts
+from app.gateway.aggregate_fleet import sight_of
+from app.gateway.ports import View
+from app.kit import slices
+from app.kit.ids import new_id
+from app.kit.slices import in_slices
+
+_MANY = 50
+Result = TypeVar("Result")
+
+
+def wide_view() -> View:
+    servers = [
+        Server(id=new_id(), version=1, slug=f"s{n}", enabled=True, labels={}, tools={}) for n in range(_MANY)
+    ]
+    everything = Grant(new_id(), 1, AllServers(), AllTools(), resources=False, prompts=False)
+    person = Identity(new_id(), 1, IdentityStatus.ACTIVE, grants=(everything,))
+    token = Token(new_id(), 1, person, GrantsScope(), inf)
+    around = Surroundings(1, 1, GrantedIsAllowed())
+    directory = directory_of({server.id: server for server in servers})
+    return View(
+        token,
+        around,
+        {server.slug: server for server in servers},
+        Credential(SCOPED_TOKEN, token.id, ""),
+        directory,
+    )
+
+
+async def turns_during(work: Awaitable[Result]) -> tuple[int, Result]:
+    """How often others had their turn meanwhile."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(others())
+    result = await work
+    counting.cancel()
+    return turns, result
+
+
+async def test_what_a_stream_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    view = wide_view()
+    turns, sight = await turns_during(sight_of(view, 0.0, None))
+    assert {server.id for server in view.servers.values()} <= {id for id, _ in sight.tools}
+    assert turns >= _MANY
+
+
+async def test_what_a_client_is_told_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE_S", 0.0)
+    view = wide_view()
+    steps = reached_parts(view.token, view.within(), view.around, 0.0, None)
+    turns, parts = await turns_during(in_slices(steps))
+    assert not parts
+    assert turns >= _MANY
