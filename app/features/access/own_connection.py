@@ -1,5 +1,6 @@
 """A connection of one's own for short transactions: opened when it is needed, dropped when it is in doubt."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -8,6 +9,7 @@ import asyncpg
 from app.features.access.consuming import Collided, Connection, Moved
 
 ATTEMPTS = 3
+_PAUSE_S = 0.1
 _BEGIN = "BEGIN; SET LOCAL lock_timeout = '1s'"
 _REPEATABLE = ("40001", "40P01")
 _DATA_CLASSES = ("22", "23", "54")
@@ -24,11 +26,16 @@ class OwnConnection:
     def __init__(self, connect: Callable[[], Awaitable["asyncpg.Connection[asyncpg.Record]"]]) -> None:
         self._connect = connect
         self._connection: Connection | None = None
+        self._opened_in_vain = False
 
     async def open(self) -> None:
         """Be connected. Raises asyncpg's errors and ``OSError``."""
         if self._connection is None or self._connection.is_closed():
+            if self._opened_in_vain:
+                # It takes connections and no rows, as on a full disk: each call would open another one.
+                await asyncio.sleep(_PAUSE_S)
             self._connection = await self._connect()
+            self._opened_in_vain = True
 
     async def transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Run ``work`` in a transaction, a few times where it lost against others, and commit.
@@ -60,6 +67,7 @@ class OwnConnection:
                 self.drop()
                 raise
             else:
+                self._opened_in_vain = False
                 return result
 
     async def _rolled_back(self, connection: Connection) -> None:

@@ -1,7 +1,7 @@
 """Admission at a database that takes connections and no rows, or whose commits perhaps hold at the primary alone."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from time import monotonic
@@ -11,10 +11,12 @@ import pytest
 
 from app.features.access.admission import AdmissionUnavailable, AdmissionWriter
 from app.features.access.clockwork import DatabaseClock
+from app.features.access.second_lane import SecondLane
 from app.features.audit.epochs import ensure_epoch
 from app.kit.connecting import GuardedConnection, Primary
 from app.kit.ids import new_id
 from app.kit.trouble import Trouble
+from tests.features.access.lane import demand, quota, used
 from tests.features.access.world import Connection, call_row, decision, make_world
 
 PAUSE_S = 0.1
@@ -34,9 +36,8 @@ async def connection(database_url: str) -> AsyncIterator[Connection]:
     await connection.close()
 
 
-@asynccontextmanager
-async def writer_on(url: str, trouble: Trouble, opened: list[float]) -> AsyncIterator[AdmissionWriter]:
-    """A writer that serves its queue; when it opened connections, and what keeps it from writing."""
+def opening(url: str, opened: list[float]) -> Callable[[], Awaitable[GuardedConnection]]:
+    """Opens connections, and writes down when."""
 
     async def connect() -> GuardedConnection:
         opened.append(monotonic())
@@ -44,7 +45,20 @@ async def writer_on(url: str, trouble: Trouble, opened: list[float]) -> AsyncIte
         await ensure_epoch(connection)
         return connection
 
-    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key", trouble)
+    return connect
+
+
+def assert_paused(opened: list[float]) -> None:
+    """The first is replaced at once: it may be that connection alone which was at fault. Each later one waits."""
+    pauses = [later - earlier for earlier, later in pairwise(opened[1:])]
+    assert len(pauses) > 2
+    assert min(pauses) >= PAUSE_S
+
+
+@asynccontextmanager
+async def writer_on(url: str, trouble: Trouble, opened: list[float]) -> AsyncIterator[AdmissionWriter]:
+    """A writer that serves its queue; when it opened connections, and what keeps it from writing."""
+    writer = AdmissionWriter(opening(url, opened), DatabaseClock(), new_id(), "key", trouble)
     serving = asyncio.create_task(writer.run())
     yield writer
     writer.close()
@@ -79,10 +93,7 @@ async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause
             while trouble.words() is not None:
                 await connection.fetchval("SELECT 1")
         assert await writer.write(call_row(world, decided))
-    # The first is replaced at once: it may be that connection alone which was at fault.
-    pauses = [later - earlier for earlier, later in pairwise(opened[1:])]
-    assert len(pauses) > 2
-    assert min(pauses) >= PAUSE_S
+    assert_paused(opened)
 
 
 async def test_a_call_whose_commit_warns_does_not_run_and_is_told_as_not_forwarded(
@@ -106,3 +117,29 @@ async def test_a_call_whose_commit_warns_does_not_run_and_is_told_as_not_forward
     assert await connection.fetchval("SELECT count(*) FROM audit_events WHERE id = $1", row.id) == 1
     told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", row.id)
     assert {record["outcome"] for record in told} == {"not_forwarded"}
+
+
+async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connection: Connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    opened = list[float]()
+    lane = SecondLane(opening(database_url, opened), DatabaseClock(), new_id(), "key", 3600.0)
+    serving = asyncio.create_task(lane.run())
+
+    async def settled() -> bool:
+        settlement = await lane.settle(demand(world, decided, quotas=(quota(7),)))
+        return settlement is not None and settlement.admitted
+
+    assert await settled()
+    await connection.execute(FUNCTION.format(fault="RAISE disk_full"))
+    await connection.execute(AT_ONCE)
+    for _ in range(5):
+        with pytest.raises(AdmissionUnavailable):
+            await settled()
+    await connection.execute(WELL_AGAIN)
+    assert await settled()
+    lane.close()
+    async with asyncio.timeout(5):
+        await serving
+    assert_paused(opened)
+    assert await used(connection) == 2
