@@ -46,7 +46,7 @@ MUTANTS = {
     "scope_at_issue": _load("I5", calm=2),
     "raw_body": _load("I11", calm=2),
     "redirects_followed": _load("I1", calm=2),
-    "sent_twice": _load("I1", upstream_reset=1),
+    "sent_twice": _load("I1", upstream_throttle=1),
     "no_cut": _load("I4", revocation=4),
     "half_a_cut": _load("I4", revocation=16),
     "notifications_alone": _probe("I4", probes.stream_unheard),
