@@ -43,6 +43,7 @@ test: $(STAMP) $(ASSETS) ## Run the tests, but the slow ones
 slow: $(STAMP) $(ASSETS) ## Run the slow tests
 	$(BIN)/pytest -q -n 2 --dist worksteal -m slow --ignore=tests/faults --ignore=tests/bench
 	$(BIN)/pytest -q -m slow tests/faults tests/bench
+	$(BIN)/pytest -q -n 2 --hypothesis-profile=thorough tests/domain
 
 screenshots: $(STAMP) $(ASSETS) ## Take a picture of every page, light, dark and narrow, into build/screenshots (needs npm and Chromium)
 	@mkdir -p build/screenshots

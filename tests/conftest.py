@@ -12,7 +12,11 @@ from tests import chromium, database
 pytest_plugins = ["tests.api"]
 
 # How long one example takes says how busy the machine is, not whether a law holds.
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "house", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50
+)
+# `make slow` holds the laws of the domain to more.
+settings.register_profile("thorough", settings.get_profile("house"), max_examples=200)
 settings.load_profile("house")
 
 

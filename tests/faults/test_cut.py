@@ -28,12 +28,10 @@ async def _until_the_end(connection: Connection) -> bytes:
     return rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "body"),
-    [
-        ("tokens/{token}/revoke", {"reason": "laptop lost"}),
-        pytest.param("identities/{person}/suspend", None, marks=pytest.mark.slow),
-    ],
+    [("tokens/{token}/revoke", {"reason": "laptop lost"}), ("identities/{person}/suspend", None)],
 )
 @pytest.mark.parametrize("gateway", [0, 1], ids=["same gateway", "other gateway"])
 async def test_a_stream_ends_on_both_sides_soon_after_its_right(

@@ -8,6 +8,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -253,6 +254,7 @@ def _memory(resources: list[Resource[Any]]) -> InMemoryStorage:
 kinds_of_search = st.sampled_from([["User"], ["User"], ["Group"], ["User", "Group"]])
 
 
+@pytest.mark.slow
 def test_a_search_in_sql_finds_sorts_and_pages_as_the_one_in_memory(database_url: str) -> None:
     with directory(database_url) as here:
 
