@@ -13,7 +13,7 @@ from tests.faults.harness import Organisation, administration, count_calls, gate
 from tests.faults.load import Call, load
 from tests.faults.upstream import upstream
 
-CACHED_CHECK = ("-m", "tests.faults.cached_check", "serve")
+BROKEN = ("-m", "tests.faults.rig.serve", "serve")
 # What each gateway answers before the revocation, and again after it: about a second of load on two cores.
 CALLS = 150
 
@@ -88,8 +88,11 @@ async def test_nor_does_one_that_uses_something_up(pair: Pair, route: str) -> No
 
 @pytest.fixture
 def cached_pair() -> Iterator[Pair]:
-    """Two gateways that check against what they remember; they never learn of a second organisation."""
-    with database.temporary_database() as url, gateways(url, 2, CACHED_CHECK) as running:
+    """Two gateways that check against what they remember."""
+    with (
+        database.temporary_database() as url,
+        gateways(url, 2, BROKEN, RIG_MUTANT="cached_check") as running,
+    ):
         yield Pair(url, running)
 
 
