@@ -131,7 +131,7 @@ async def _sent(eye: Eye, case: Case) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.name)
 async def test_nothing_is_wrong_with_any_page(
     browser: Browser, database_url: str, owner: Account, look: Look
@@ -142,7 +142,7 @@ async def test_nothing_is_wrong_with_any_page(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_nor_with_those_that_have_nothing_to_show_yet(
     browser: Browser, database_url: str, owner: Account
 ) -> None:
