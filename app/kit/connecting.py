@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 else:
     _Connection = asyncpg.Connection
 _WARNING = "01000"
+# Of a server that died in the midst of an answer, the driver says that its own state is amiss.
+DRIVER_FAULTS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""What the driver raises where a database does not do as it is asked, or does not answer."""
 
 
 class OutOfReach(ConnectionError):
@@ -79,13 +88,7 @@ class Primary:
                     target_session_attrs=SessionAttribute.primary,
                     connection_class=GuardedConnection,
                 )
-            except (
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                asyncpg.InternalClientError,
-                OSError,
-                TimeoutError,
-            ) as error:
+            except DRIVER_FAULTS as error:
                 fault = error
             else:
                 self._urls.remove(url)

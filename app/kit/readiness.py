@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from app.kit.connecting import GuardedConnection, Primary
+from app.kit.connecting import DRIVER_FAULTS, GuardedConnection, Primary
 from app.kit.database import plain_url
 from app.kit.trouble import words_of
 
@@ -67,13 +67,7 @@ class Readiness:
                     self._connection = await self._primary.connect(_CONNECT_S, _SETTINGS)
                 [found] = await self._connection.fetch(_LOOK, self._key_ids)
                 return found
-        except (
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            OSError,
-            TimeoutError,
-        ) as fault:
+        except DRIVER_FAULTS as fault:
             self.close()
             raise Unready(words_of(fault)) from fault
 

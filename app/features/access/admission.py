@@ -27,7 +27,7 @@ from app.features.access.rows import (
     clients_of,
     statement_for,
 )
-from app.kit.connecting import GuardedConnection
+from app.kit.connecting import DRIVER_FAULTS, GuardedConnection
 from app.kit.ids import new_id
 from app.kit.trouble import Trouble
 
@@ -183,13 +183,7 @@ class AdmissionWriter:
                     text: await connection.prepare(text) for text in (STATEMENT, STATEMENT_WITH_CLIENTS)
                 }
                 await self._take_up_again(connection)
-        except (
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            OSError,
-            TimeoutError,
-        ) as error:
+        except DRIVER_FAULTS as error:
             self._trouble.found(error)
             return False
         else:
@@ -235,14 +229,7 @@ class AdmissionWriter:
                 record = await self._execute(batch)
         except asyncpg.PostgresError as error:
             await self._refused(batch, error)
-        except (
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            OSError,
-            TimeoutError,
-            ValueError,
-            OverflowError,
-        ) as error:
+        except (*DRIVER_FAULTS, ValueError, OverflowError) as error:
             if isinstance(error, asyncpg.DataError):
                 await self._split(batch)
             else:

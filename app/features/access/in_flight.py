@@ -18,7 +18,8 @@ import asyncpg
 
 from app.domain.access import Decision
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.watch_line import FAULTS, Answer, WatchLine
+from app.features.access.watch_line import Answer, WatchLine
+from app.kit.connecting import DRIVER_FAULTS
 from app.kit.versions import CHANNEL
 
 _log = logging.getLogger(__name__)
@@ -114,7 +115,7 @@ class InFlightTable:
         while not self._closing:
             # Before the look: what is heard while it looks is looked into at once.
             self._wake.clear()
-            with suppress(*FAULTS):
+            with suppress(*DRIVER_FAULTS):
                 self._sees(await self._check())
             pause = self._pause()
             self._looks_at = self._clock.now() + pause

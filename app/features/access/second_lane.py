@@ -20,20 +20,13 @@ from app.features.access.consuming import Collided, Connection, Moved, settle
 from app.features.access.demands import Demand, Settlement
 from app.features.access.own_connection import OwnConnection, is_bad_value
 from app.features.access.releasing import Release, release
+from app.kit.connecting import DRIVER_FAULTS
 
 BATCH = 64
 WAITING = 5_000
 _LOOK_EVERY_S = 0.1
 Item = TypeVar("Item")
-_FAULTS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    ValueError,
-    Collided,
-)
+_FAULTS = (*DRIVER_FAULTS, ValueError, Collided)
 
 
 @dataclass(slots=True)
@@ -126,13 +119,7 @@ class SecondLane:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 await self._connection.open()
-        except (
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-            OSError,
-            TimeoutError,
-        ):
+        except DRIVER_FAULTS:
             # A database that is away refuses at once; do not spin on it. Those who wait have deadlines of their own.
             await asyncio.sleep(_LOOK_EVERY_S)
             return False

@@ -37,6 +37,7 @@ from app.features.servers.credentials import launch_of, open_credential
 from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import credential_holders
 from app.kit.client_tokens import ClientCredentials, ClientTokens, Header
+from app.kit.connecting import DRIVER_FAULTS
 from app.kit.crypto import Peppers, Sealer
 from app.kit.deadlines import in_time
 from app.kit.stdio import Launch
@@ -45,13 +46,6 @@ Result = TypeVar("Result")
 _Read = tuple[ReadFleet, ReadSet]
 Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
 """Which servers of the fleet, as it is known, an answer about some holders looks at; ``None``: all."""
-DATABASE_FAULTS = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
 PREPARE_S = 30
 # Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
 COLD_LOOKUPS = 3
@@ -269,7 +263,7 @@ class AccessSnapshot:
                 return target
         try:
             targets, found = await in_time(READ_TIMEOUT_S, self._read_target(server, identity_id, known))
-        except DATABASE_FAULTS as error:
+        except DRIVER_FAULTS as error:
             raise SnapshotUnavailable from error
         targets.keep(identity_id, found)
         self._targets[server.id] = targets
@@ -382,7 +376,7 @@ class AccessSnapshot:
                         return result
                 finally:
                     pace.end()
-        except DATABASE_FAULTS as error:
+        except DRIVER_FAULTS as error:
             raise SnapshotUnavailable from error
 
 

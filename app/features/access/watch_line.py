@@ -13,7 +13,6 @@ import asyncpg
 
 SILENT_AFTER_S = 0.4
 TIMEOUT_S = 1.5
-FAULTS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 _Asked: TypeAlias = "asyncio.Task[tuple[_Connection, Answer]]"
 
@@ -45,7 +44,7 @@ class WatchLine:
     async def ask(self, statement: str, *values: object) -> Answer:
         """Ask for one row, on a second connection as well when the first does not answer in a moment.
 
-        Raises ``FAULTS`` when neither does in time.
+        Raises ``DRIVER_FAULTS`` when neither does in time.
         """
         asked = [asyncio.create_task(self._answer(self._current(), statement, values))]
         try:
@@ -61,7 +60,10 @@ class WatchLine:
                     task.result()[0].terminate()
 
     async def tell(self, statement: str, *values: object) -> None:
-        """Run a statement on the connection that last answered. Raises ``FAULTS``, and the connection is dropped."""
+        """Run a statement on the connection that last answered.
+
+        Raises ``DRIVER_FAULTS``, and the connection is dropped.
+        """
         if self._connection is None:
             raise asyncpg.InterfaceError("there is no connection")
         try:
