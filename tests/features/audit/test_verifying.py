@@ -346,15 +346,19 @@ async def test_no_alarm_while_eight_write_across_restarts_and_epochs(
 ) -> None:
     kept: list[Kept] = []
     total = 0
-    for looks in (15, 15):
+    for sizes in (2, 4):
         stop = asyncio.Event()
         tasks = [asyncio.create_task(writing(database_url, number, stop)) for number in range(8)]
         sealer = asyncio.create_task(sealing(database_url, stop))
-        for _ in range(looks):
-            if await latest_checkpoint(connection) is not None:
-                kept.append(await kept_checkpoint(connection))
-            verdict = await verify(connection, *kept)
-            assert verdict.faults == [], verdict.lines()
+        looks = 0
+        async with asyncio.timeout(60):
+            # Open transactions of other tests hold the sealing back: until it went on, there is nothing to look at.
+            while looks < 15 or len({one.checkpoint.size for one in kept}) < sizes:
+                looks += 1
+                if await latest_checkpoint(connection) is not None:
+                    kept.append(await kept_checkpoint(connection))
+                verdict = await verify(connection, *kept)
+                assert verdict.faults == [], verdict.lines()
         stop.set()
         total += sum(await asyncio.gather(*tasks))
         await sealer
@@ -364,7 +368,6 @@ async def test_no_alarm_while_eight_write_across_restarts_and_epochs(
     verdict = await verify(connection, *kept)
     assert (verdict.faults, verdict.events) == ([], total)
     assert await connection.fetchval("SELECT count(DISTINCT epoch) FROM audit_events") == 2
-    assert len({one.checkpoint.size for one in kept}) > 1
 
 
 async def test_far_apart_checkpoints_are_gone_between_in_steps(
