@@ -26,7 +26,6 @@ from app.features.administrators import routes as administrators
 from app.features.approvals import requestable_routes as requestable
 from app.features.approvals import routes as approvals
 from app.features.audit import follow_routes as audit_following
-from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
 from app.features.audit import stats_routes as audit_stats
 from app.features.audit_sinks import routes as audit_sinks
@@ -40,6 +39,8 @@ from app.features.identity_providers import routes as identity_providers
 from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
 from app.features.policies import template_routes as policy_templates
+from app.features.sealed_log import export_routes as audit_export
+from app.features.sealed_log import proof_routes as audit_proofs
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.signals import routes as signals
@@ -146,6 +147,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         me,
         break_glass,
         audit_stats,
+        audit_export,
         audit_following,
         audit_proofs,
         audit,

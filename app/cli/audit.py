@@ -16,14 +16,14 @@ from app.cli.audit_files import EventProofFile, export_lines, kept_checkpoint, p
 from app.cli.errors import CannotStart
 from app.domain.errors import DomainError
 from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
-from app.features.audit.exported import PROOF, RangeProof, verify_lines, verify_range
-from app.features.audit.kept import Kept
-from app.features.audit.leaf_export import leaves_between
-from app.features.audit.proving import prove_event, prove_range
-from app.features.audit.spanning import NoSuchPart, by_positions, by_time
-from app.features.audit.tiles import LogFault, latest_checkpoint
-from app.features.audit.verdict import Fault, Verdict, positions
-from app.features.audit.verifying import FindSpan, verify_log
+from app.features.sealed_log.exported import PROOF, RangeProof, verify_lines, verify_range
+from app.features.sealed_log.kept import Kept
+from app.features.sealed_log.leaf_export import leaves_between
+from app.features.sealed_log.proving import prove_event, prove_range
+from app.features.sealed_log.spanning import NoSuchPart, by_positions, by_time
+from app.features.sealed_log.tiles import LogFault, latest_checkpoint
+from app.features.sealed_log.verdict import Fault, Verdict, positions
+from app.features.sealed_log.verifying import FindSpan, verify_log
 from app.kit.database import plain_url
 from app.kit.ids import EVENT, parse_id
 from app.kit.migrations import DatabaseFault

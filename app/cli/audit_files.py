@@ -11,9 +11,9 @@ from typing import Any
 
 from app.cli.errors import CannotStart
 from app.domain.merkle import HASH_BYTES
-from app.features.audit.exported import RangeProof
-from app.features.audit.kept import Kept
-from app.features.audit.verifying import Keys
+from app.features.sealed_log.exported import RangeProof
+from app.features.sealed_log.kept import Kept
+from app.features.sealed_log.verifying import Keys
 from app.kit.notes import LARGEST_NOTE, NoteFault, open_checkpoint
 
 LARGEST_LINE = 16 * 1024 * 1024

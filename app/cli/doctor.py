@@ -10,8 +10,8 @@ from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.keys import ENCRYPTION, standing
 from app.cli.listening import listening_socket
-from app.features.audit.sealing import BEHIND_S, sealing_standing
-from app.features.audit.tiles import LogFault
+from app.features.sealed_log.sealing import BEHIND_S, sealing_standing
+from app.features.sealed_log.tiles import LogFault
 from app.kit.database import plain_url
 from app.kit.embedded_postgres import EmbeddedPostgresError
 from app.kit.horizon import HELD_BACK_S, HOLDER

@@ -10,10 +10,10 @@ from app.features.access.clients import forget_clients
 from app.features.access.consuming import forget_quotas
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.arguments import forget_arguments
-from app.features.audit.retention import record_drop
 from app.features.audit.rollup import forget_hours
 from app.features.audit_sinks.retention import note_missed
 from app.features.grants.uses import forget_uses
+from app.features.sealed_log.retention import record_drop
 from app.kit.idempotency import forget_answers
 from app.kit.migrations import DatabaseFault
 from app.kit.partitions import Maintained, maintain_partitions

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from app.features.audit.sealing import Sealing
+from app.features.sealed_log.sealing import Sealing
 from app.kit.ids import new_id
 from app.kit.notes import NoteSigner, log_name
 from app.kit.runtime import Runtime

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from app.cli.commands import main
 from app.kit.ids import EVENT, format_id
 from app.kit.notes import COSIGNATURE, Note, NoteSigner, VerifierKey, log_name
-from tests.features.audit.sealed import seal, size, write
+from tests.features.sealed_log.sealed import seal, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

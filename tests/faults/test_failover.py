@@ -15,8 +15,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from app.features.audit.verdict import Verdict
-from app.features.audit.verifying import verify_log
+from app.features.sealed_log.verdict import Verdict
+from app.features.sealed_log.verifying import verify_log
 from app.kit.ids import EVENT, format_id
 from app.kit.migrations import upgrade_sync
 from app.kit.notes import NoteSigner

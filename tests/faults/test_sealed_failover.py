@@ -9,14 +9,14 @@ import asyncpg
 import pytest
 
 from app.domain.merkle import root_of
-from app.features.audit.sealing import Sealing
-from app.features.audit.tiles import latest_checkpoint
+from app.features.sealed_log.sealing import Sealing
+from app.features.sealed_log.tiles import latest_checkpoint
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
 from app.kit.migrations import upgrade
 from app.lifespan.database import Connector
 from tests.faults.replicas import Replicas, replicas
-from tests.features.audit.sealed import SIGNER, check, leaves, size, write
+from tests.features.sealed_log.sealed import SIGNER, check, leaves, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -19,7 +19,7 @@ from app.kit.tables import metadata
 FEATURES = (
     "audit", "administrators", "identity_providers", "identities", "service_accounts", "groups", "servers",
     "tools", "policies", "approvals", "grants", "tokens", "access", "webhooks",
-    "audit_sinks",
+    "audit_sinks", "sealed_log",
 )  # fmt: skip
 
 

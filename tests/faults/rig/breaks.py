@@ -165,7 +165,7 @@ BREAKS: dict[str, tuple[Break, ...]] = {
     ),
     "late_commits_unsealed": (
         Break(
-            "app/features/audit/leaves.py",
+            "app/features/sealed_log/leaves.py",
             "              ELSE pg_snapshot_xmin(pg_current_snapshot())::text::bigint END)\n"
             "ORDER BY epoch, xact, seq\nLIMIT $6\n",
             "              ELSE {_NO_END} END)\nORDER BY epoch, xact, seq\nLIMIT $6\n",

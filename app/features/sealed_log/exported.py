@@ -11,8 +11,8 @@ from itertools import islice
 
 from app.domain.log_check import Entry, Finding, Follower, Head, Kind, LeafFault, Place
 from app.domain.merkle import Frontier
-from app.features.audit.kept import Kept
-from app.features.audit.verdict import Fault, Mark, Verdict, positions
+from app.features.sealed_log.kept import Kept
+from app.features.sealed_log.verdict import Fault, Mark, Verdict, positions
 
 AT_ONCE = 4_096
 PROOF = "proof"

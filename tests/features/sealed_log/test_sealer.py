@@ -10,11 +10,11 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit import sealing
-from app.features.audit.sealing import Sealing
+from app.features.sealed_log import sealing
+from app.features.sealed_log.sealing import Sealing
 from app.kit.database import make_engine, make_sessions
 from app.kit.notes import NoteSigner
-from tests.features.audit.sealed import KEY, SIGNER, check, size, write
+from tests.features.sealed_log.sealed import KEY, SIGNER, check, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -7,8 +7,8 @@ sealed, delivered or missed, and still be shown in lists.
 from asyncpg import Connection, Record
 
 from app.domain.log_check import Entry, Finding, Kind
-from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
-from app.features.audit.verdict import MOST_TOLD
+from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
+from app.features.sealed_log.verdict import MOST_TOLD
 
 # Each part by the index of the order. Transaction ids begin with 3; what can be seen is below the snapshot's end.
 _STRAYS = f"""

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import asyncpg
 
-from app.features.audit.leaves import LEAF_COLUMNS, Stretch, leaf_of, read_stretch
 from app.features.audit.models import AuditEvent
 from app.features.audit.queries import Position
+from app.features.sealed_log.leaves import LEAF_COLUMNS, Stretch, leaf_of, read_stretch
 
 BEGINNING: Position = (0, 0, 0)
 AWKWARD = 'quo"te \\ back, \n\r\t\b\f \x01\x1f\x7f \u2028 é 漢 😀 </script> %s :name $1 {0}'

@@ -18,11 +18,11 @@ from asyncpg import Connection, Record
 
 from app.domain.log_check import Entry, Finding, Kind, LeafFault, fields_of
 from app.domain.merkle import leaf_hash, verify_inclusion
-from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
-from app.features.audit.proofs import inclusion_of
-from app.features.audit.retention import DROP
-from app.features.audit.tiles import LogFault, Sealed, SealedTree, position_of
-from app.features.audit.verdict import Fault, Mark, Verdict, positions, told
+from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
+from app.features.sealed_log.proofs import inclusion_of
+from app.features.sealed_log.retention import DROP
+from app.features.sealed_log.tiles import LogFault, Sealed, SealedTree, position_of
+from app.features.sealed_log.verdict import Fault, Mark, Verdict, positions, told
 from app.kit.partitions import MONTHS_AHEAD, month_of
 
 _MARK = f'"action":"{DROP}"'.encode()

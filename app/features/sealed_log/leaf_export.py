@@ -7,11 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Invalid
 from app.domain.merkle import leaf_hash
-from app.features.audit.leaves import leaf_of, read_stretch
-from app.features.audit.proofs import whole_tree
-from app.features.audit.proving import damaged
 from app.features.audit.queries import Position
-from app.features.audit.tiles import (
+from app.features.sealed_log.leaves import leaf_of, read_stretch
+from app.features.sealed_log.proofs import whole_tree
+from app.features.sealed_log.proving import damaged
+from app.features.sealed_log.tiles import (
     BEGINNING,
     LogFault,
     Sealed,

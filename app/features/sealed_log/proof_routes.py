@@ -7,8 +7,8 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from app.domain.merkle import leaf_hash
-from app.features.audit.models import AuditCheckpoint
-from app.features.audit.proof_schemas import (
+from app.features.sealed_log.models import AuditCheckpoint
+from app.features.sealed_log.proof_schemas import (
     AuditCheckpointView,
     AuditConsistencyProof,
     AuditEventProof,
@@ -16,8 +16,8 @@ from app.features.audit.proof_schemas import (
     AuditLogKeys,
     AuditRangeProof,
 )
-from app.features.audit.proving import checkpoint_named, prove_consistency, prove_event, prove_range
-from app.features.audit.tiles import Sealed, connection_of
+from app.features.sealed_log.proving import checkpoint_named, prove_consistency, prove_event, prove_range
+from app.features.sealed_log.tiles import Sealed, connection_of
 from app.kit.authorization import Permission, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.ids import EventId

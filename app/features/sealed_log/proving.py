@@ -7,9 +7,9 @@ from asyncpg import Connection, Record
 
 from app.domain.errors import Invalid, NotFound, Unavailable
 from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
-from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
-from app.features.audit.proofs import consistency_of, inclusion_of, range_of, whole_tree
-from app.features.audit.tiles import LogFault, Sealed, checkpoint_of, position_of
+from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
+from app.features.sealed_log.proofs import consistency_of, inclusion_of, range_of, whole_tree
+from app.features.sealed_log.tiles import LogFault, Sealed, checkpoint_of, position_of
 
 _EVENT = f"SELECT epoch, xact, seq, {LEAF_COLUMNS} FROM audit_events WHERE id = $1"  # noqa: S608
 

@@ -8,9 +8,9 @@ from asyncpg import Connection, Record
 
 from app.domain.log_check import Kind
 from app.domain.merkle import EMPTY_ROOT, Frontier, cover, leaf_hash
-from app.features.audit.leaves import leaf_of, read_stretch
-from app.features.audit.tiles import BEGINNING, LogFault, Sealed, SealedTree
-from app.features.audit.verdict import Fault, Mark, Verdict, positions
+from app.features.sealed_log.leaves import leaf_of, read_stretch
+from app.features.sealed_log.tiles import BEGINNING, LogFault, Sealed, SealedTree
+from app.features.sealed_log.verdict import Fault, Mark, Verdict, positions
 from app.kit.notes import Checkpoint, Note, NoteFault, Signed
 
 _EPOCHS = "SELECT epoch, opened_at, last_checkpoint FROM log_epochs WHERE last_checkpoint IS NOT NULL ORDER BY epoch"

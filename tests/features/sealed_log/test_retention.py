@@ -8,10 +8,10 @@ from uuid import UUID
 
 import asyncpg
 
-from app.features.audit.retention import record_drop
-from app.features.audit.sealing import SealedLog
+from app.features.sealed_log.retention import record_drop
+from app.features.sealed_log.sealing import SealedLog
 from app.kit.partitions import maintain_partitions
-from tests.features.audit.sealed import SIGNER, insert, seal, size, write
+from tests.features.sealed_log.sealed import SIGNER, insert, seal, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -12,7 +12,7 @@ from app.domain.merkle import (
     inclusion_nodes,
     range_nodes,
 )
-from app.features.audit.tiles import LogFault, Sealed, SealedTree
+from app.features.sealed_log.tiles import LogFault, Sealed, SealedTree
 
 
 async def whole_tree(connection: "Connection[Record]", checkpoint: Sealed) -> SealedTree:

@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from app.domain.merkle import leaf_hash
-from app.features.audit import leaf_export
-from app.features.audit.leaf_export import leaves_between
-from tests.features.audit.sealed import seal, write
+from app.features.sealed_log import leaf_export
+from app.features.sealed_log.leaf_export import leaves_between
+from tests.features.sealed_log.sealed import seal, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from app.features.audit.retention import DROP, record_drop
-from app.features.audit.verdict import Verdict
-from tests.features.audit.sealed import insert, seal, write
-from tests.features.audit.test_retention import MONTH, drops, maintained, old_months
-from tests.features.audit.test_verifying import named, row_at, tampering, verify
+from app.features.sealed_log.retention import DROP, record_drop
+from app.features.sealed_log.verdict import Verdict
+from tests.features.sealed_log.sealed import insert, seal, write
+from tests.features.sealed_log.test_retention import MONTH, drops, maintained, old_months
+from tests.features.sealed_log.test_verifying import named, row_at, tampering, verify
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

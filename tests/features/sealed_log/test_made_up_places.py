@@ -6,10 +6,10 @@ import asyncpg
 import httpx2
 import pytest
 
-from app.features.audit.verifying import verify_log
+from app.features.sealed_log.verifying import verify_log
 from app.kit.ids import EVENT, format_id
-from tests.features.audit.sealed import SIGNER, insert, seal, size, write
 from tests.features.audit.test_polling import Sessions, commit, drain, shown
+from tests.features.sealed_log.sealed import SIGNER, insert, seal, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

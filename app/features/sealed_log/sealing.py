@@ -19,10 +19,17 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.errors import Unavailable
 from app.domain.merkle import leaf_hash
-from app.features.audit.edge import Edge, Tile
-from app.features.audit.leaves import leaf_of, read_stretch
 from app.features.audit.queries import Position
-from app.features.audit.tiles import BEGINNING, LogFault, Sealed, SealedTree, connection_of, latest_checkpoint
+from app.features.sealed_log.edge import Edge, Tile
+from app.features.sealed_log.leaves import leaf_of, read_stretch
+from app.features.sealed_log.tiles import (
+    BEGINNING,
+    LogFault,
+    Sealed,
+    SealedTree,
+    connection_of,
+    latest_checkpoint,
+)
 from app.kit.database import OUT_OF_REACH
 from app.kit.faults import log_fault
 from app.kit.notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoint

@@ -9,12 +9,12 @@ import pytest
 from pydantic import SecretStr
 
 from app.cli import doctor
-from app.features.audit import sealing
-from app.features.audit.tiles import latest_checkpoint
+from app.features.sealed_log import sealing
+from app.features.sealed_log.tiles import latest_checkpoint
 from app.kit.notes import NoteSigner, log_name, open_checkpoint
 from app.settings import Settings
 from tests.api import BASE_URL, KEY
-from tests.features.audit.sealed import check, seal, size, write
+from tests.features.sealed_log.sealed import check, seal, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -5,8 +5,8 @@ from datetime import datetime
 from asyncpg import Connection, Record
 
 from app.features.audit.queries import Position
-from app.features.audit.tiles import Sealed, checkpoint_before, checkpoint_holding
-from app.features.audit.verifying import FindSpan, Span
+from app.features.sealed_log.tiles import Sealed, checkpoint_before, checkpoint_holding
+from app.features.sealed_log.verifying import FindSpan, Span
 
 _COLUMNS = "tree_size, epoch, last_xact, last_seq, root_hash, note, created_at"
 _UP_TO = f"SELECT {_COLUMNS} FROM audit_checkpoints WHERE tree_size <= $1 ORDER BY tree_size DESC LIMIT 1"  # noqa: S608

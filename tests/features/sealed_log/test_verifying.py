@@ -9,18 +9,18 @@ import asyncpg
 import pytest
 
 from app.domain.log_check import Follower
-from app.features.audit import verifying
 from app.features.audit.epochs import ensure_epoch
-from app.features.audit.kept import Kept
-from app.features.audit.retention import record_drop
-from app.features.audit.sealing import SealedLog
-from app.features.audit.tiles import latest_checkpoint
-from app.features.audit.verdict import Verdict
-from app.features.audit.verifying import verify_log
+from app.features.sealed_log import verifying
+from app.features.sealed_log.kept import Kept
+from app.features.sealed_log.retention import record_drop
+from app.features.sealed_log.sealing import SealedLog
+from app.features.sealed_log.tiles import latest_checkpoint
+from app.features.sealed_log.verdict import Verdict
+from app.features.sealed_log.verifying import verify_log
 from app.kit.ids import EVENT, format_id
 from app.kit.notes import Checkpoint, Note, NoteSigner
-from tests.features.audit.sealed import SIGNER, leaves, seal, size, write
-from tests.features.audit.test_retention import MONTH, NEXT_DAY, maintained, old_months
+from tests.features.sealed_log.sealed import SIGNER, leaves, seal, size, write
+from tests.features.sealed_log.test_retention import MONTH, NEXT_DAY, maintained, old_months
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

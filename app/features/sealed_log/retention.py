@@ -5,10 +5,10 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.features.audit.edge import TILE
 from app.features.audit.epochs import ensure_epoch
-from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
-from app.features.audit.tiles import LogFault, latest_checkpoint, position_of
+from app.features.sealed_log.edge import TILE
+from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
+from app.features.sealed_log.tiles import LogFault, latest_checkpoint, position_of
 from app.kit.ids import new_id
 
 DROP = "audit.drop"

@@ -11,11 +11,11 @@ from asyncpg import Connection, Record
 
 from app.domain.log_check import Entry, Follower, Head, Kind, Step
 from app.domain.merkle import Frontier, cover
-from app.features.audit.drops import Drops
-from app.features.audit.edge import TILE, Edge
-from app.features.audit.kept import Kept, hold_against
-from app.features.audit.strays import strays
-from app.features.audit.tiles import (
+from app.features.sealed_log.drops import Drops
+from app.features.sealed_log.edge import TILE, Edge
+from app.features.sealed_log.kept import Kept, hold_against
+from app.features.sealed_log.strays import strays
+from app.features.sealed_log.tiles import (
     BEGINNING,
     LogFault,
     Sealed,
@@ -23,8 +23,8 @@ from app.features.audit.tiles import (
     checkpoint_below,
     latest_checkpoint,
 )
-from app.features.audit.verdict import SIGNATURE, Fault, Mark, Verdict, positions
-from app.features.audit.walking import Entries, KeptHashes, checkpoints
+from app.features.sealed_log.verdict import SIGNATURE, Fault, Mark, Verdict, positions
+from app.features.sealed_log.walking import Entries, KeptHashes, checkpoints
 from app.kit.notes import NoteFault, VerifierKey, open_checkpoint
 
 _AT_ONCE = 4_096

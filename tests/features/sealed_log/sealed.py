@@ -7,10 +7,10 @@ from uuid import uuid4
 import asyncpg
 
 from app.domain.merkle import leaf_hash, root_of
-from app.features.audit.leaves import leaf_of, read_stretch
 from app.features.audit.queries import Position
-from app.features.audit.sealing import SealedLog
-from app.features.audit.tiles import BEGINNING, SealedTree, latest_checkpoint
+from app.features.sealed_log.leaves import leaf_of, read_stretch
+from app.features.sealed_log.sealing import SealedLog
+from app.features.sealed_log.tiles import BEGINNING, SealedTree, latest_checkpoint
 from app.kit.notes import NoteSigner, log_name
 
 if TYPE_CHECKING:

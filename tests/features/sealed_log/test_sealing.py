@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit.leaves import LEAF_COLUMNS, leaf_of
-from app.features.audit.sealing import MOST_LEAVES, Overtaken, SealedLog, check_signed
-from app.features.audit.tiles import LogFault, SealedTree, latest_checkpoint, position_of
+from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
+from app.features.sealed_log.sealing import MOST_LEAVES, Overtaken, SealedLog, check_signed
+from app.features.sealed_log.tiles import LogFault, SealedTree, latest_checkpoint, position_of
 from app.kit.notes import NoteSigner, open_checkpoint
-from tests.features.audit.sealed import KEY, SIGNER, check, insert, leaves, seal, size, write
+from tests.features.sealed_log.sealed import KEY, SIGNER, check, insert, leaves, seal, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -7,10 +7,10 @@ from itertools import islice
 from asyncpg import Connection, Record
 
 from app.domain.log_check import Entry
-from app.features.audit.edge import TILE, split
-from app.features.audit.leaves import leaf_of, read_stretch
 from app.features.audit.queries import Position
-from app.features.audit.tiles import Sealed
+from app.features.sealed_log.edge import TILE, split
+from app.features.sealed_log.leaves import leaf_of, read_stretch
+from app.features.sealed_log.tiles import Sealed
 
 _EVENTS_AT_ONCE = 4_096
 _CHECKPOINTS_AT_ONCE = 1_000

@@ -10,11 +10,11 @@ import asyncpg
 import httpx2
 
 from app.domain.merkle import leaf_hash, root_of, root_of_range, verify_consistency, verify_inclusion
-from app.features.audit.sealing import Overtaken, SealedLog
+from app.features.sealed_log.sealing import Overtaken, SealedLog
 from app.kit.ids import EVENT, format_id, new_id
 from app.kit.notes import Checkpoint, NoteSigner, VerifierKey, log_name, open_checkpoint
 from tests.api import BASE_URL, KEY, Account, ApiAs
-from tests.features.audit.sealed import size, write
+from tests.features.sealed_log.sealed import size, write
 from tests.streams import listening
 
 if TYPE_CHECKING:

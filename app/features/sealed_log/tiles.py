@@ -13,9 +13,9 @@ from asyncpg import Connection, Record
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.merkle import leaf_hash
-from app.features.audit.edge import TILE, TILE_BITS, Edge, edge_of, split, subtree_root
-from app.features.audit.leaves import leaf_of, read_back
 from app.features.audit.queries import Position
+from app.features.sealed_log.edge import TILE, TILE_BITS, Edge, edge_of, split, subtree_root
+from app.features.sealed_log.leaves import leaf_of, read_back
 
 BEGINNING: Position = (0, 0, 0)
 """Before every event: where a log ends that has none."""

@@ -8,12 +8,12 @@ import pytest
 
 from app.domain.errors import Unavailable
 from app.domain.log_check import Entry, Follower
-from app.features.audit import verifying
-from app.features.audit.proving import prove_event
-from app.features.audit.spanning import by_positions
-from app.features.audit.verifying import verify_log
-from tests.features.audit.sealed import SIGNER, seal, write
-from tests.features.audit.test_verifying import named, row_at, verify
+from app.features.sealed_log import verifying
+from app.features.sealed_log.proving import prove_event
+from app.features.sealed_log.spanning import by_positions
+from app.features.sealed_log.verifying import verify_log
+from tests.features.sealed_log.sealed import SIGNER, seal, write
+from tests.features.sealed_log.test_verifying import named, row_at, verify
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
