@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import UUID as PgUuid
 from sqlmodel import Field, SQLModel
 
+from app.features.audit.changes import Changes
 from app.kit.tables import metadata
 
 __all__ = [
@@ -83,7 +84,7 @@ class AuditEvent(SQLModel, table=True):
     arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     digest_key_id: str | None = None
-    changes: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    changes: dict[str, Any] | None = Field(default=None, sa_type=Changes)
     duration_ms: int | None = None
     event_count: int | None = None
     request_id: str | None = None

@@ -26,7 +26,7 @@ from app.features.audit.schemas import (
     AuditQuery,
     show_id,
 )
-from app.features.audit.shown import changes_of, decision_of, outcome_of
+from app.features.audit.shown import decision_of, outcome_of
 from app.features.audit.spans import skip
 from app.kit.pagination import Cursors
 from app.kit.slices import in_slices
@@ -205,7 +205,7 @@ def _view(
     columns |= {
         "decision": decision_of(event.decision),
         "outcome": outcome_of(outcome),
-        "changes": changes_of(event.changes),
+        "changes": event.changes,
     }
     actor_id = event.actor_id if event.actor_id != UUID(int=0) else None
     return AuditEventView(

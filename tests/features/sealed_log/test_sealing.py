@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
 from app.features.sealed_log.sealing import MOST_LEAVES, Overtaken, SealedLog, check_signed
 from app.features.sealed_log.tiles import LogFault, SealedTree, latest_checkpoint, position_of
+from app.features.sealed_log.verifying import verify_log
 from app.kit.notes import NoteSigner, open_checkpoint
 from tests.features.sealed_log.sealed import KEY, SIGNER, check, insert, leaves, seal, size, write
 
@@ -45,6 +46,20 @@ async def test_a_log_that_has_events_already_is_sealed_from_its_beginning_in_bou
     sizes = [row[0] for row in await connection.fetch("SELECT tree_size FROM audit_checkpoints ORDER BY 1")]
     assert sizes == [MOST_LEAVES, 2 * MOST_LEAVES, 2 * MOST_LEAVES + 10]
     await check(connection)
+
+
+async def test_changes_that_no_parser_takes_are_sealed_and_do_not_end_the_sealing(
+    connection: "Connection",
+) -> None:
+    deep, wide = '{"a":' * 2_000 + "[" * 2_000, "]" * 2_000 + "}" * 2_000
+    digits = ",".join(f'"{n}": {"7" * n}.{"7" * n}' for n in (400, 5_000, 16_000))
+    odd = [f"{deep}{wide}", f"{{{digits}}}", "[]", "null", '"text"', "7" * 5_000, '{"\\n\\u0001": "\\\\\\""}']
+    for changes in odd:
+        await insert(connection, changes=changes)
+        await write(connection)
+    await seal(connection, 2 * len(odd))
+    await check(connection)
+    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_well
 
 
 @pytest.mark.slow
