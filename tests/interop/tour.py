@@ -91,7 +91,7 @@ async def tour(url: str, mode: Mode, stops: Stops, token: str | None = None) -> 
                 told[f"resource {uri}"] = _plain(await client.read_resource(uri))
             for reference, argument in stops.completions:
                 told[f"completion {argument}"] = _plain(await client.complete(reference, argument))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 told["log"] = [await traveller.logged.get() for _ in range(stops.logs)]
     return {**told, "heard": traveller.heard}
 

@@ -150,7 +150,7 @@ async def test_a_legacy_session_hears_that_its_approval_is_decided(office: Offic
         for path in ("/mcp/notes", "/mcp"):
             session = (await client.post(path, json=hello)).headers["mcp-session-id"]
             own = {"mcp-session-id": session, "mcp-protocol-version": LEGACY}
-            async with asyncio.timeout(10), client.stream("GET", path, headers=own) as stream:
+            async with asyncio.timeout(30), client.stream("GET", path, headers=own) as stream:
                 message = call(office.named(path), {"name": "hello", "text": path})
                 asked = await client.post(path, json=message, headers=own)
                 (elicitation,) = asked.json()["error"]["data"]["elicitations"]
@@ -172,7 +172,7 @@ async def test_a_wait_ends_with_the_token(office: Office, monkeypatch: pytest.Mo
         message["params"]["requestState"] = asked["requestState"]
         body, more = modern(message)
         async with (
-            asyncio.timeout(10),
+            asyncio.timeout(30),
             client.stream("POST", "/mcp/notes", json=body, headers=more) as stream,
         ):
             lines = stream.aiter_lines()

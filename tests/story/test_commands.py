@@ -186,7 +186,7 @@ async def test_a_call_in_flight_is_cut_with_its_process(plain: Plain) -> None:
     async with plain.client(held[1], mode="legacy") as client:
         pid = int(await text(client, "pid"))
         waiting = asyncio.create_task(client.call_tool("silent", {}))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(await events(plain.service, held[0], action="tool.call")) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await end_token(plain, held)

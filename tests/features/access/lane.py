@@ -59,7 +59,7 @@ async def lane_on(url: str, *, ttl: float = 3600.0) -> AsyncIterator[SecondLane]
     serving = asyncio.create_task(lane.run())
     yield lane
     lane.close()
-    await asyncio.wait([serving], timeout=5)
+    await asyncio.wait([serving], timeout=20)
     assert serving.done()
     serving.result()
 

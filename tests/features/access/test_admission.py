@@ -176,7 +176,7 @@ async def test_an_outcome_survives_the_loss_of_its_connection(
         await connection.execute("LOCK TABLE audit_events IN ACCESS EXCLUSIVE MODE")
         writer.write_later(outcome_of(first.id, "success", 12))
         waiting = asyncio.create_task(writer.write(call_row(world, decided)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             pid = None
             while pid is None:
                 pid = await connection.fetchval(BLOCKED)

@@ -396,7 +396,7 @@ async def test_what_is_given_back_while_its_commit_is_under_way_waits_for_it(
     await transaction.start()
     [taken], _ = await settle(first, [demand(bench.world, bench.decided, ASK)], ttl=60, **by)
     giving_back = asyncio.create_task(release(second, [Release.of(taken)], **by))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not giving_back.done() and not await bench.connection.fetchval(WAITS):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await transaction.commit()
@@ -417,7 +417,7 @@ async def test_who_comes_while_an_approval_is_being_used_up_waits_and_comes_too_
         )
         assert taken.admitted
         second = asyncio.create_task(bench.effect(ASK))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not await bench.connection.fetchval(WAITS):  # noqa: ASYNC110  nothing tells of it
                 await asyncio.sleep(0.01)
     await first.close()

@@ -122,6 +122,6 @@ async def writer_on(url: str) -> AsyncIterator[AdmissionWriter]:
     serving = asyncio.create_task(writer.run())
     yield writer
     writer.close()
-    await asyncio.wait([serving], timeout=5)
+    await asyncio.wait([serving], timeout=20)
     assert serving.done()
     serving.result()

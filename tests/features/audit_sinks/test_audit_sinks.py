@@ -1,5 +1,8 @@
 """``/audit-sinks``: who may keep them, what is shown of them, and what becomes of their credentials."""
 
+import asyncio
+from asyncio import BrokenBarrierError
+from contextlib import suppress
 from typing import Any
 
 import asyncpg
@@ -9,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit.models import AuditEvent
-from app.features.audit_sinks import service
+from app.features.audit_sinks import repository, service
 from app.features.audit_sinks.credentials import open_credential, put_credential, reseal_credentials
 from app.features.audit_sinks.models import AuditSink
 from app.features.audit_sinks.retention import note_missed
@@ -174,6 +177,28 @@ async def test_there_are_only_so_many_readers_of_the_whole_trail(
     assert (answer.status_code, answer.json()["code"]) == (409, "too_many_audit_sinks")
     assert (await api.delete(path)).status_code == 204
     await make(api)
+
+
+async def test_of_many_that_are_made_at_once_there_are_no_more_than_the_limit(
+    api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST", 2)
+    count = repository.count_live
+    both = asyncio.Barrier(2)
+
+    async def count_together(session: AsyncSession) -> int:
+        found = await count(session)
+        # Whoever is let in alone does not meet another.
+        with suppress(TimeoutError, BrokenBarrierError):
+            async with asyncio.timeout(0.3):
+                await both.wait()
+        return found
+
+    await make(api)
+    monkeypatch.setattr(repository, "count_live", count_together)
+    answers = await asyncio.gather(*(api.post(PATH, json=NEW | {"name": f"siem {n}"}) for n in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+    assert len((await api.get(PATH)).json()["items"]) == 2
 
 
 async def test_a_change_lets_it_begin_anew_and_nothing_new_changes_nothing(

@@ -14,7 +14,7 @@ from app.features.audit_sinks.deliver import FIRST_PAUSE, LONGEST_PAUSE, pause_a
 from app.features.audit_sinks.models import MOST_EVENTS
 from app.features.audit_sinks.queue import Begun, begin, claim, note_taken
 from app.kit.crypto import Sealer
-from app.kit.ids import AUDIT_SINK, format_id, new_id
+from app.kit.ids import new_id
 from app.kit.outbound import AddressPolicy, OutboundClient
 from tests.features.audit_sinks.conftest import TOKEN, World, ids_of, items_of
 from tests.features.webhooks.conftest import connections_in_use
@@ -387,25 +387,3 @@ async def test_nothing_new_costs_no_write(world: World) -> None:
         assert await world.worker().round() == 0
         assert await world.read(sink_id) == before
     assert before.batch_events == MOST_EVENTS
-
-
-async def test_a_fault_of_ours_is_told_with_its_place_alone_and_ends_nothing(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken(*_: Any) -> None:
-        raise RuntimeError(TOKEN)
-
-    async with receiver() as endpoint:
-        sink_id = await world.sink(endpoint.url)
-        written = await world.record()
-        with monkeypatch.context() as patch:
-            patch.setattr(deliver, "next_batch", broken)
-            await world.worker().round()
-            worker = world.worker()
-            await world.make_due()
-            await worker.round()
-            await worker.idle()
-        assert format_id(AUDIT_SINK, sink_id) in caplog.text
-        assert TOKEN not in caplog.text
-        await world.given()
-        assert ids_of(*endpoint.arrived) == written

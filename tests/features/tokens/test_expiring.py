@@ -231,7 +231,7 @@ async def test_a_fault_of_ours_does_not_end_the_looking(monkeypatch: pytest.Monk
     engine = make_engine("postgresql://nobody@127.0.0.1:1/none")
     task = asyncio.create_task(ExpiryNotices(make_sessions(engine), WEEK).run())
     try:
-        await asyncio.wait_for(again.wait(), 5)
+        await asyncio.wait_for(again.wait(), 20)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
