@@ -9,7 +9,7 @@ from sqlalchemy.types import TypeDecorator
 from app.kit import strict_json
 
 _DEEPEST = 64
-"""Levels that are shown: the bodies of requests, out of which changes are made, have no more."""
+"""Levels that are shown; what the service writes has a handful."""
 
 
 class Changes(TypeDecorator[dict[str, Any]]):

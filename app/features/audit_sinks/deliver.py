@@ -112,8 +112,19 @@ class AuditDeliveries:
             return
         except Exception as error:  # noqa: BLE001
             # A fault of ours, since an attempt has a result whatever the endpoint does. Nobody waits for this task, so
-            # it would go unseen; the batch is sent again when its lease is over.
+            # it would go unseen, and the same may happen at each attempt.
             log_fault(_log, f"the audit sink {format_id(AUDIT_SINK, claimed.id)}", error)
+            await self._note_fault(sink or claimed)
+
+    async def _note_fault(self, claimed: Claimed) -> None:
+        """Show a fault of ours to whoever looks at the sink, and leave it alone for a while as after any failure."""
+        try:
+            await self._failed(claimed, Attempt(error="internal"))
+        except _AWAY:
+            return
+        except Exception as error:  # noqa: BLE001
+            # It stays as it was, and is tried again when its lease is over.
+            log_fault(_log, f"noting the fault of the audit sink {format_id(AUDIT_SINK, claimed.id)}", error)
 
     async def _step(self, claimed: Claimed) -> Claimed | None:
         """Give one batch; how to go on, or None to leave the sink."""
@@ -136,7 +147,10 @@ class AuditDeliveries:
             return None
         if attempt.error is None:
             return await self._taken(claimed, batch, attempt.status_code)
-        await self._failed(claimed, batch, attempt)
+        if attempt.status_code == _TOO_LARGE and batch.events > 1:
+            await self._halve(claimed, batch)
+        else:
+            await self._failed(claimed, attempt)
         return None
 
     async def _attempt(self, claimed: Claimed, batch: Batch, until: float) -> Attempt | None:
@@ -161,19 +175,22 @@ class AuditDeliveries:
             await session.commit()
         return going_on
 
-    async def _failed(self, claimed: Claimed, batch: Batch, attempt: Attempt) -> None:
+    async def _halve(self, claimed: Claimed, batch: Batch) -> None:
         async with self._connections, self._sessions() as session:
-            if attempt.status_code == _TOO_LARGE and batch.events > 1:
-                await make_smaller(session, claimed, batch.events // 2)
-            else:
-                await note_failed(
-                    session,
-                    claimed,
-                    status_code=attempt.status_code,
-                    error="too_large" if attempt.status_code == _TOO_LARGE else attempt.error or "protocol",
-                    pause=pause_after(claimed.failures + 1, attempt.pause_s),
-                )
+            await make_smaller(session, claimed, batch.events // 2)
             # One that was changed meanwhile is nobody's again at once.
+            await release(session, claimed, timedelta())
+            await session.commit()
+
+    async def _failed(self, claimed: Claimed, attempt: Attempt) -> None:
+        async with self._connections, self._sessions() as session:
+            await note_failed(
+                session,
+                claimed,
+                status_code=attempt.status_code,
+                error="too_large" if attempt.status_code == _TOO_LARGE else attempt.error or "protocol",
+                pause=pause_after(claimed.failures + 1, attempt.pause_s),
+            )
             await release(session, claimed, timedelta())
             await session.commit()
 

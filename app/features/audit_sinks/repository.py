@@ -13,6 +13,7 @@ from app.kit.pagination import Sorts, caseless
 
 SORTS: Sorts = {"name": caseless(col(AuditSink.name))}
 """What a list can be sorted by, with an index for each."""
+_MAKING = 0x5C09EA51C
 # Epochs apart, so that both parts walk the order of the log and stop at the bound.
 _LAG = text("""
 SELECT (SELECT count(*) FROM (
@@ -48,6 +49,11 @@ async def find(session: AsyncSession, id: UUID, *, ended: bool, lock: bool) -> A
     if lock:
         query = query.with_for_update()
     return (await session.execute(query)).scalar_one_or_none()
+
+
+async def lock_making(session: AsyncSession) -> None:
+    """Let one request at a time make a sink, until its transaction ends: what it counts stays true meanwhile."""
+    await session.execute(select(func.pg_advisory_xact_lock(_MAKING)))
 
 
 async def count_live(session: AsyncSession) -> int:

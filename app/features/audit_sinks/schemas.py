@@ -53,13 +53,14 @@ AuditSinkError = TypeAliasType(
     Annotated[
         Literal[
             "forbidden_url", "resolve", "connect", "tls", "timeout", "closed", "protocol", "busy", "redirect",
-            "status", "too_large", "unsealed",
+            "status", "too_large", "unsealed", "internal",
         ],
         Field(
             description="Why the last attempt failed: the address may not be reached, the name has no address, "
             "nobody answers, the certificate is not good, no answer in time, the connection ended, the answer is no "
             "HTTP, too many connections, a redirect (none is followed), a status outside 2xx, 413 for a single "
-            "event, or the credential is sealed with a key that is not configured."
+            "event, the credential is sealed with a key that is not configured, or a fault of the service's own, which "
+            "its log tells of."
         ),
     ],
 )  # fmt: skip

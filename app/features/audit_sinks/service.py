@@ -43,6 +43,7 @@ async def create(
 ) -> AuditSink:
     """A new sink. Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict``."""
     _check_url(policy, new.url)
+    await repository.lock_making(session)
     if await repository.count_live(session) >= MOST:
         raise Conflict(f"There are {MOST} audit sinks already: end one first.", code="too_many_audit_sinks")
     epoch, xact, seq = BEGINNING if new.start == "beginning" else await present(session)

@@ -5,6 +5,7 @@ AuditSinkError = Literal[
     "closed",
     "connect",
     "forbidden_url",
+    "internal",
     "protocol",
     "redirect",
     "resolve",
