@@ -10,7 +10,7 @@ much later, and no event before it says something else of the month.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate, pairwise
 
@@ -59,12 +59,12 @@ class _Month:
     end: int
     begins: datetime
     ends: datetime
+    recorded: datetime = field(compare=False)
 
     def words(self, name: str) -> str:
-        """That it is on record: whether its time was over is for people to say."""
-        return (
-            f"{name} with {self.rows} events among {positions(self.first, self.end)} is on record as dropped"
-        )
+        """That it is on record, and since when: whether its time was over then is for people to say."""
+        among = positions(self.first, self.end)
+        return f"{name} with {self.rows} events among {among} is on record as dropped on {self.recorded:%Y-%m-%d}"
 
 
 class Drops:
@@ -188,10 +188,11 @@ class Drops:
         if not (type(rows) is int and type(lowest) is int and type(highest) is int and isinstance(at, str)):
             return
         span = month_of(name)
-        if span is None or datetime.fromisoformat(at) < span[1]:
+        recorded = datetime.fromisoformat(at)
+        if span is None or recorded < span[1]:
             self._made_up.append(f"{name[:40]!r} is on record as dropped, and was no month that was over")
             return
-        month = _Month(rows, lowest, highest + 1, *span)
+        month = _Month(rows, lowest, highest + 1, *span, recorded)
         if self._months.setdefault(name, month) != month:
             self._made_up.append(f"{name} is on record as dropped more than once, and not alike")
 

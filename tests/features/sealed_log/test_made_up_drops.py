@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from app.features.sealed_log.exported import RangeProof, verify_range
+from app.features.sealed_log.kept import Kept
+from app.features.sealed_log.leaves import leaf_of, read_stretch
+from app.features.sealed_log.proving import prove_range
 from app.features.sealed_log.retention import DROP, record_drop
+from app.features.sealed_log.tiles import BEGINNING
 from app.features.sealed_log.verdict import Verdict
-from tests.features.sealed_log.sealed import insert, seal, write
+from app.kit.notes import open_checkpoint
+from tests.features.sealed_log.sealed import SIGNER, insert, seal, write
 from tests.features.sealed_log.test_retention import MONTH, drops, maintained, old_months
-from tests.features.sealed_log.test_verifying import named, row_at, tampering, verify
+from tests.features.sealed_log.test_verifying import kept_checkpoint, named, row_at, tampering, verify
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -88,3 +94,29 @@ async def test_what_somebody_said_of_a_month_before_does_not_keep_the_truth_off_
     assert sorted(said) == [1, 255]
     assert await record_drop(connection, MONTH) is None
     assert len(await drops(connection)) == 2
+
+
+async def test_a_month_that_its_owner_dropped_before_its_time_is_noted_and_an_older_export_of_it_still_proven(
+    connection: "Connection", database_url: str
+) -> None:
+    await old_months(connection, database_url, 255)
+    await write(connection, 253)
+    await seal(connection, 512)
+    before = await kept_checkpoint(connection)
+    exported = [leaf_of(row) for row in (await read_stretch(connection, BEGINNING, 259)).rows]
+    await made_up(connection, MONTH, 255, 3, 258)
+    async with tampering(connection):
+        await connection.execute(f"DROP TABLE {MONTH}")
+    await seal(connection, 513)
+    # Nothing tells it from a month that the service dropped, and the hashes are there still: not the checkpoint either.
+    verdict = await verify(connection, before)
+    assert (verdict.faults, verdict.dropped) == ([], 255)
+    [row] = await drops(connection)
+    assert [note for note in verdict.notes if MONTH in note and f"dropped on {row['time']:%Y-%m-%d}" in note]
+    # Whoever has a copy can show what was there, to everybody who has any checkpoint.
+    for size in (512, 513):
+        checkpoint, beside = await prove_range(connection, 0, 259, size)
+        said, _ = open_checkpoint(checkpoint.note, SIGNER.verifier_keys())
+        proof = RangeProof(0, 259, Kept("a checkpoint", said), tuple(beside))
+        assert verify_range(exported, proof).is_well
+        assert not verify_range([*exported[:4], exported[3], *exported[5:]], proof).is_well

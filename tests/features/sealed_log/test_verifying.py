@@ -20,7 +20,7 @@ from app.features.sealed_log.verifying import verify_log
 from app.kit.ids import EVENT, format_id
 from app.kit.notes import Checkpoint, Note, NoteSigner
 from tests.features.sealed_log.sealed import SIGNER, leaves, seal, size, write
-from tests.features.sealed_log.test_retention import MONTH, NEXT_DAY, maintained, old_months
+from tests.features.sealed_log.test_retention import MONTH, NEXT_DAY, drops, maintained, old_months
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -285,7 +285,10 @@ async def test_months_that_were_dropped_may_be_missing_and_not_one_event_more(
     await write(connection, 40)
     await seal(connection, 553)
     verdict = await verify(connection)
-    note = f"{MONTH} with 255 events among positions 3 to 258 is on record as dropped"
+    [row] = await drops(connection)
+    note = (
+        f"{MONTH} with 255 events among positions 3 to 258 is on record as dropped on {row['time']:%Y-%m-%d}"
+    )
     assert (verdict.faults, verdict.notes, verdict.dropped, verdict.events) == ([], [note], 255, 298)
     assert (
         "positions 0 to 552, 255 of them past the retention and dropped (298 events, 2 checkp"
