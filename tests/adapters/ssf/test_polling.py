@@ -20,6 +20,7 @@ from app.kit.crypto import Peppers, Sealer
 from tests.adapters.ssf.transmitter import ACCESS_TOKEN, POLL, PUSH, Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, Sessions, World, register, world_of
 from tests.api import KEY, make_account
+from tests.open_transactions import none_open
 
 Json = dict[str, Any]
 ADA: Json = {"format": "iss_sub", "iss": OIDC_ISSUER, "sub": "ada"}
@@ -116,10 +117,7 @@ async def test_one_worker_asks_at_a_time_holds_no_connection_and_one_that_is_los
     await other.look()
     await other.idle()
     assert it.paths().count("/poll") == 1
-    busy = await polled.rows(
-        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-    )
-    assert busy == []
+    await none_open(polled.sessions)
     # As if it were lost: its lease is over.
     async with polled.sessions() as session:
         await session.execute(text("UPDATE signal_streams SET poll_at = now() - interval '1 second'"))

@@ -1,7 +1,6 @@
 """Syncing real servers: what is found, what is noticed, what is refused."""
 
 import asyncio
-import socket
 from typing import Any
 
 import httpx2
@@ -24,6 +23,8 @@ from app.features.tools.sync import sync_server
 from app.kit.ids import parse_id
 from app.main import Scopegate
 from tests.features.tools.upstreams import Upstream, answer, mcp_server, raw_listing, serving, tool
+from tests.open_transactions import none_open
+from tests.ports import free_port
 
 Sessions = async_sessionmaker[AsyncSession]
 Json = dict[str, Any]
@@ -327,12 +328,6 @@ async def test_a_server_cannot_write_its_credential_into_our_database(
             assert secret not in "".join(await session.scalars(text(f"SELECT t::text FROM {table} AS t")))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
 RPC_ERROR = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"secret-of-the-upstream"}}'
 
 
@@ -436,12 +431,7 @@ async def test_an_older_look_never_overwrites_a_newer_one(
         slow = asyncio.create_task(sync(api, path))
         await asked.wait()
         # While a server is being read, no transaction of ours is open.
-        async with sessions() as session:
-            query = text(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND pid <> pg_backend_pid() AND state LIKE 'idle in transaction%'"
-            )
-            assert await session.scalar(query) == 0
+        await none_open(sessions)
         upstream.tools = [tool("find")]
         await sync(api, path)
         release.set()
