@@ -21,12 +21,13 @@ from app.kit.ids import GROUP, SERVER, TOKEN, format_id
 from app.main import create_app
 from app.settings import Settings
 from bench.messages import LEGACY, MODERN
-from bench.processes import child, free_port, python
+from bench.processes import child, python
 from bench.scale.loading import Loaded, load, until_sealed
 from bench.scale.sizes import Size
 from bench.seed import SLUG
 from tests.api import KEY, client_of, make_account
 from tests.bench.statements import Heard, Plans, heard
+from tests.ports import free_port
 from tests.streams import listening
 
 SIZE = Size(tokens=100_000, identities=3_000, servers=1_290, tools=6_600, events=60_000, called=100)

@@ -1,14 +1,11 @@
 """What the tests of the command line share."""
 
-import socket
-
 import pytest
+
+from tests import ports
 
 
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of 127.0.0.1 on which nothing listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return ports.free_port()

@@ -5,7 +5,6 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from app.kit.database import make_engine, make_sessions
 from tests.api import KEY, make_account
 from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import Way
+from tests.ports import free_port
 
 SERVE = ("-m", "app.cli", "serve")
 _ROOT = Path(app.__file__).parent.parent
@@ -52,7 +52,7 @@ class Gateway:
         self, database_url: str, place: Path, arguments: tuple[str, ...] = SERVE, **settings: str
     ) -> None:
         """``settings`` come to those that it needs, by the names of their variables."""
-        self.port = _free_port()
+        self.port = free_port()
         self._command = [sys.executable, *arguments]
         self._log = place / f"{self.port}.log"
         self._environment = {
@@ -134,12 +134,6 @@ class Gateway:
             self._process.kill()
             self._process.wait()
         self._process = None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

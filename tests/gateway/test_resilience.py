@@ -18,14 +18,14 @@ from app.kit.outbound import Limits, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_json
 from tests.gateway.world import running
+from tests.ports import free_port
 
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("add", "slow")]
 INITIALIZED = {"protocolVersion": LEGACY, "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
 
 
 def dead_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"http://127.0.0.1:{free.getsockname()[1]}/mcp"
+    return f"http://127.0.0.1:{free_port()}/mcp"
 
 
 async def session_on(client: httpx2.AsyncClient, path: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from app.cli.environments import make_environment, plain_environment, programs_of
 from tests.npm import find_node, install
+from tests.ports import free_port
 from tests.story.service import listener
 
 HERE = Path(__file__).parent
@@ -67,8 +67,7 @@ def python_server(name: str) -> Iterator[str]:
 @asynccontextmanager
 async def everything_server() -> AsyncIterator[str]:
     """The URL of npm's ``server-everything``, which takes a port and says when it listens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         node(),
         EVERYTHING,

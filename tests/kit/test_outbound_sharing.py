@@ -22,6 +22,7 @@ from app.kit.outbound import (
 )
 from app.kit.outbound.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
 from app.kit.outbound.response import PIECE_BYTES
+from tests.ports import free_port
 
 LOOPBACK = AddressPolicy((ipaddress.ip_network("127.0.0.0/8"),))
 FLOODER, OTHER, THIRD = 1, 2, 3
@@ -175,8 +176,7 @@ async def test_a_share_is_given_back_however_a_request_ends(way: str) -> None:
     async with upstream() as up, client(share=1) as out:
         url = up.url
         if way == "unreachable":
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                url = f"http://127.0.0.1:{free.getsockname()[1]}"
+            url = nobody_there()
         for _ in range(4):
             if way == "answered":
                 await ask(out, url, FLOODER)
@@ -222,8 +222,7 @@ async def kind(out: OutboundClient, url: str, caller: int) -> str:
 
 
 def nobody_there() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 async def test_an_upstream_that_cannot_be_reached_is_left_alone_and_tried_again() -> None:
