@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from random import Random
 from uuid import uuid4
 
 from tests.faults.rig.fleet import Fleet, Token
-from tests.faults.rig.history import Call, Pause, Writer
+from tests.faults.rig.history import Beat, Call, Writer
 from tests.faults.rig.recorder import ASKS, DIES, FLOODS, MOVED, SILENT, STREAM
 from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import BROKEN, Answer, Connection, tool_result
@@ -18,7 +19,8 @@ _RECONNECT_S = 0.05
 _PATIENCE_S = 15.0
 """How long a caller waits for an answer, until it leaves."""
 _LOOK_EVERY_S = 0.02
-_LAG_S = 0.1
+_BEAT_S = 0.5
+_SAID = 120
 _STREAM_S = (1.0, 6.0)
 
 
@@ -141,14 +143,17 @@ class Callers:
             await asyncio.sleep(_RECONNECT_S if call.status is None else 0.2)
 
     async def watch_the_clock(self) -> None:
-        """Write down when this process itself stood still."""
-        before = time.monotonic()
+        """Write down how late this process itself is."""
+        began = before = time.monotonic()
+        worst = late = 0.0
         while not self.stopping:
             await asyncio.sleep(_LOOK_EVERY_S)
             now = time.monotonic()
-            if now - before > _LAG_S:
-                self.writer.write(Pause(before, now))
-            before = now
+            by = max(0.0, now - before - _LOOK_EVERY_S)
+            worst, late, before = max(worst, by), late + by, now
+            if now - began > _BEAT_S:
+                self.writer.write(Beat(began, now, round(worst, 4), round(late, 4)))
+                began, worst, late = now, 0.0, 0.0
 
     def _choice(self) -> tuple[Token, str, str]:
         """Mostly what is allowed; also tokens that are over, tools out of scope, and servers of others."""
@@ -179,6 +184,7 @@ class Callers:
         answer = await connection.exchange(token.way_to(slug).call(call.tool, call.id))
         call.status, call.retry_after = answer.status, b"retry-after" in answer.headers
         call.ran = _ran(answer)
+        call.said = "" if call.ran else _said(answer)
         self.answers[call.port] = self.answers.get(call.port, 0) + 1
         if call.ran:
             self.last_ran[call.port] = max(call.started, self.last_ran.get(call.port, 0.0))
@@ -195,3 +201,11 @@ def _ran(answer: Answer) -> bool:
     if answer.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
         return answer.status == 200
     return tool_result(answer) is not None
+
+
+def _said(answer: Answer) -> str:
+    """The message of a refusal, or as much of its body."""
+    try:
+        return str(json.loads(answer.body)["error"]["message"])[:_SAID]
+    except (ValueError, KeyError, TypeError):
+        return answer.body[:_SAID].decode(errors="replace")

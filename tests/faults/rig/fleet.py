@@ -164,5 +164,5 @@ class Fleet:
         issued = (await self.office.insist("POST", "/api/v1/tokens", json=body)).body
         token = Token(issued["token"]["id"], Way(cell.slug, issued["secret"]), time.time())
         self.secrets.add(issued["secret"])
-        self.writer.write(Given(token.id, cell.slug, tools, begun))
+        self.writer.write(Given(token.id, cell.slug, tools, begun, cell.counted))
         return token

@@ -28,6 +28,8 @@ class Call:
     """Whether it ended because the caller left."""
     after: str | None = None
     """The taking whose answer it was begun at once after."""
+    said: str = ""
+    """What the refusal says, of one that was answered in one piece."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,8 @@ class Given:
     server: str
     tools: list[str]
     at: float
+    counted: bool = False
+    """Whether a quota counts its calls, for which each of them holds a lock for a moment."""
 
 
 @dataclass(slots=True)
@@ -79,7 +83,7 @@ class Trouble:
     """A fault, from when it was complete until it was over.
 
     ``calls`` says what I6 asks of calls meanwhile: ``refused`` (503 with Retry-After), ``mixed`` (the same or the
-    result), or nothing (``free``).
+    result), ``slow`` (the same, and the result takes its time), or nothing (``free``).
     """
 
     kind: str
@@ -92,6 +96,8 @@ class Trouble:
     """Whether the gateways could not see the database meanwhile."""
     frozen: bool = False
     """Whether the gateways stood still meanwhile."""
+    servers: list[str] | None = None
+    """The servers that it concerns, if not all: calls of others are held to what they are without it."""
 
 
 @dataclass(slots=True)
@@ -128,11 +134,15 @@ class Spent:
 
 
 @dataclass(slots=True)
-class Pause:
-    """The driver itself stood still: its clock ran and it did not."""
+class Beat:
+    """How late the driver itself was meanwhile, when it looked at the clock every few milliseconds."""
 
     began: float
     ended: float
+    worst_s: float
+    """At one look."""
+    late_s: float
+    """At all of them together: for so long nothing of the driver ran that should have."""
 
 
 @dataclass(slots=True)
@@ -160,10 +170,10 @@ THE_END = "end"
 """How those ended that lived to the end of the run."""
 BY_ITSELF = "ended by itself"
 """How a gateway ended that nobody killed."""
-Record = Call | Given | Taken | Back | Trouble | Life | Request | Spent | Pause | Received | Closed
+Record = Call | Given | Taken | Back | Trouble | Life | Request | Spent | Beat | Received | Closed
 _KINDS: dict[str, type[Record]] = {
     kind.__name__: kind
-    for kind in (Call, Given, Taken, Back, Trouble, Life, Request, Spent, Pause, Received, Closed)
+    for kind in (Call, Given, Taken, Back, Trouble, Life, Request, Spent, Beat, Received, Closed)
 }
 _One = TypeVar("_One", bound=Record)
 

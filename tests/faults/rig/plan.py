@@ -29,6 +29,8 @@ class Violation:
     invariant: str
     """``I1`` to ``I11``."""
     what: str
+    judged: bool = True
+    """Whether it can be held against the service: not where a time was too long while the driver was late itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class Verdict:
     """For people to read: faults, calls, refusals, revocations, violations, times."""
     place: Path
     """Where the history is, when something was violated."""
+    unjudged: tuple[Violation, ...] = ()
+    """What could not be judged, because the driver was late itself."""
+    missed: tuple[str, ...] = ()
+    """Failpoints that were struck at and never reached."""
 
     @property
     def violated(self) -> frozenset[str]:

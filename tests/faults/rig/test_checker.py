@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.rig.availability import CUT_SAYS, MOVING_SAYS, RESTING_SAYS, UNRECORDED_SAYS
 from tests.faults.rig.checker import judge
+from tests.faults.rig.compiled_in import ROOT
 from tests.faults.rig.history import (
     BY_ITSELF,
     THE_END,
     Audited,
     Back,
+    Beat,
     Call,
     Closed,
     Given,
@@ -41,6 +44,17 @@ FLOWS: list[Record] = [FLOW, Received("f", 12.1, 1012.1, "ok"), Closed("f", 20.2
 FLOW_AUDITED = Audited("f", "evt_2", "allow", 1012.05, finished=True)
 AWAY = Trouble("database-stop", 30.0, 40.0, [PORT], "refused", blind=True)
 REFUSED = Call("x", PORT, "t", "s", ECHO, 32.0, 33.5, 503, retry_after=True)
+SLOWED = Trouble("database-throttle", 30.0, 40.0, [PORT], "slow")
+FULL = Trouble("wal-disk-full", 30.0, 40.0, [PORT], "mixed", blind=True)
+CUT = Call("k", PORT, "t", "s", ECHO, 32.0, 34.1, 200, said=f"{CUT_SAYS} while it ran.")
+CUT_AUDITED = Audited("k", "evt_4", "allow", 1033.4, finished=True)
+UNRECORDED = replace(REFUSED, started=60.0, ended=61.1, said=f"{UNRECORDED_SAYS} at the moment.")
+COUNTED = replace(GIVEN, counted=True)
+OTHER_STOPPED = Trouble("gateway-stop", 59.0, 62.0, [2], blind=True, frozen=True)
+MOVING = replace(REFUSED, started=60.0, ended=60.3, said=f"{MOVING_SAYS} to decide.")
+CHANGES = [Request("POST", "/x", 2, 60.0 + number / 20, 60.04 + number / 20, 201) for number in range(4)]
+RESTING = replace(REFUSED, started=60.0, ended=60.1, said=f"{RESTING_SAYS}; the call was not sent.")
+LATE = Beat(59.9, 62.9, 0.6, 0.9)
 
 
 def history(*records: Record, audit: tuple[Audited, ...] = (AUDITED, FLOW_AUDITED)) -> History:
@@ -50,7 +64,7 @@ def history(*records: Record, audit: tuple[Audited, ...] = (AUDITED, FLOW_AUDITE
 
 def violated(found: History) -> set[str]:
     """The invariants that did not hold."""
-    return {violation.invariant for violation in judge(found)[0]}
+    return {violation.invariant for violation in judge(found)[0] if violation.judged}
 
 
 GOOD: dict[str, History] = {
@@ -68,6 +82,20 @@ GOOD: dict[str, History] = {
     "a stream of a worker that cannot see": history(
         replace(FLOW, ended=41.0), FLOWS[1], Closed("f", 41.0),
         Trouble("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
+    ),
+    "a result that a slow database takes its time for": history(
+        SLOWED, Call("y", PORT, "t", "s", ECHO, 32.0, 36.0, 200, ran=True), Received("y", 35.9, 1035.9, "ok"),
+        audit=(AUDITED, Audited("y", "evt_3", "allow", 1035.8, finished=True)),
+    ),
+    "a refusal by a slow database, which is asked twice": history(SLOWED, replace(REFUSED, ended=35.0)),
+    "a call on its way that cannot be decided again on a full disk": history(
+        FULL, CUT, Received("k", 33.5, 1033.5, "ok"), audit=(AUDITED, CUT_AUDITED)
+    ),
+    "a wait for a lock of a gateway that stands still": history(COUNTED, OTHER_STOPPED, UNRECORDED),
+    "a call that is overtaken by four changes": history(MOVING, *CHANGES),
+    "an upstream that is left alone for long": history(Trouble("upstream-refuse", 36.0, 40.0, [PORT]), RESTING),
+    "a refusal by a server that a fault concerns": history(
+        Trouble("upstream-hold", 59.0, 63.0, [PORT], servers=["s"]), replace(RESTING, status=502)
     ),
     "a lost call": history(Life(2, 0.0, 50.0, "gateway-kill"), Call("z", 2, "t", "s", ECHO, 49.0, 49.5)),
 }  # fmt: skip
@@ -109,6 +137,37 @@ BAD: dict[str, tuple[str, History]] = {
     "another refusal": ("I6", history(AWAY, replace(REFUSED, status=401))),
     "a refusal without a fault": ("I6", history(REFUSED)),
     "a refusal long after a fault": ("I6", history(AWAY, replace(REFUSED, started=45.5, ended=46.0))),
+    "a late refusal by a slow database": ("I6", history(SLOWED, replace(REFUSED, ended=36.0))),
+    "another refusal by a slow database": ("I6", history(SLOWED, replace(REFUSED, status=401))),
+    "a cut on a full disk of a call that is not on record": ("I6", history(FULL, CUT)),
+    "a cut on a full disk that nobody can have tried to avoid": (
+        "I6", history(FULL, replace(CUT, ended=32.5), audit=(AUDITED, CUT_AUDITED)),
+    ),
+    "a cut on a full disk that came too late": (
+        "I6", history(FULL, replace(CUT, ended=36.5), audit=(AUDITED, CUT_AUDITED)),
+    ),
+    "a cut without a fault": ("I6", history(CUT, audit=(AUDITED, CUT_AUDITED))),
+    "a cut while all gateways see the database": (
+        "I6", history(replace(FULL, blind=False), CUT, audit=(AUDITED, CUT_AUDITED)),
+    ),
+    "a wait for a lock that nobody holds": ("I6", history(COUNTED, UNRECORDED)),
+    "a wait for a lock by a call that takes none": ("I6", history(OTHER_STOPPED, UNRECORDED)),
+    "a refusal beside a lock that did not wait for it": (
+        "I6", history(COUNTED, OTHER_STOPPED, replace(UNRECORDED, ended=60.3)),
+    ),
+    "a call that is overtaken by fewer changes": ("I6", history(MOVING, *CHANGES[:3])),
+    "an upstream that is left alone for ever": (
+        "I6", history(Trouble("upstream-refuse", 20.0, 24.0, [PORT]), RESTING),
+    ),
+    "a refusal by a server that no fault concerns": (
+        "I6", history(Trouble("upstream-hold", 59.0, 63.0, [PORT], servers=["q"]), replace(RESTING, status=502)),
+    ),
+    "a quick refusal by whom the driver was too late for": (
+        "I6", history(LATE, replace(UNRECORDED, ended=60.5)),
+    ),
+    "a refusal that came later than the driver was": (
+        "I6", history(replace(LATE, late_s=0.2, worst_s=0.2), UNRECORDED),
+    ),
     "a gateway that ends": ("I6", history(Life(PORT, 1000.0, 1001.0, BY_ITSELF))),
     "a call that is answered 500": ("I7", history(replace(REFUSED, status=500))),
     "a request that is answered 500": ("I7", history(Request("POST", "/x", PORT, 1.0, 2.0, 500))),
@@ -125,6 +184,43 @@ def test_nothing_is_held_against_what_is_as_it_should_be(found: History) -> None
 @pytest.mark.parametrize(("invariant", "found"), BAD.values(), ids=BAD.keys())
 def test_what_must_never_be_is_found(invariant: str, found: History) -> None:
     assert invariant in violated(found)
+
+
+UNJUDGED: dict[str, History] = {
+    "a late refusal": history(
+        AWAY, replace(REFUSED, ended=34.5), replace(LATE, began=32.0, ended=34.5)
+    ),
+    "a deadline that passed": history(LATE, UNRECORDED),
+    "a refusal soon after service should have resumed": history(
+        AWAY, replace(REFUSED, started=45.2, ended=45.4), replace(LATE, began=41.0, ended=43.0)
+    ),
+    "a stream that was cut late": history(
+        replace(FLOW, ended=22.5), *FLOWS[1:], TAKEN, replace(LATE, began=20.0, ended=22.5)
+    ),
+    "a stream that a worker without sight ended late": history(
+        replace(FLOW, ended=42.0), FLOWS[1], Closed("f", 42.0), replace(LATE, began=39.0, ended=41.0),
+        Trouble("gateway-cut-off", 30.0, 44.0, [PORT], "refused", blind=True),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("found", UNJUDGED.values(), ids=UNJUDGED.keys())
+def test_a_time_is_told_and_not_judged_that_the_driver_s_own_lateness_explains(found: History) -> None:
+    [violation] = judge(found)[0]
+    assert not violation.judged
+    assert "the driver was late by 0.60 s" in violation.what
+
+
+def test_no_lateness_of_the_driver_explains_a_stream_that_never_ends_or_a_call_that_runs() -> None:
+    late = Beat(0.0, 100.0, 50.0, 99.0)
+    assert violated(history(*FLOWS[:2], TAKEN, late)) == {"I4"}
+    assert violated(history(AWAY, replace(REFUSED, status=200, ran=True), late)) == {"I6"}
+
+
+def test_the_gateway_says_what_the_checker_knows_refusals_by() -> None:
+    said = "".join(path.read_text() for path in (ROOT / "app" / "gateway").glob("*.py"))
+    for text in (CUT_SAYS, UNRECORDED_SAYS, MOVING_SAYS, RESTING_SAYS):
+        assert f'"{text}' in said
 
 
 def _leak(found: History) -> None:
