@@ -1,4 +1,5 @@
-"""``python -m tests.faults.rig``: strike, judge, print a table. Exit code 1 when an invariant did not hold.
+"""``python -m tests.faults.rig``: strike, judge, print a table. Exit code 1 when an invariant did not hold, or
+a failpoint was never reached.
 
 ``python -m tests.faults.rig mutants [NAME ...]``: see ``mutants``.
 """
@@ -32,6 +33,9 @@ def main() -> int:
     sys.stdout.write(verdict.table + "\n")
     if verdict.violations:
         sys.stdout.write(f"The history is kept in {verdict.place}\n")
+        return 1
+    if verdict.missed:
+        sys.stdout.write(f"Nothing came to {', '.join(verdict.missed)}\n")
         return 1
     return 0
 

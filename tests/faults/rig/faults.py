@@ -9,14 +9,13 @@ import asyncpg
 
 from tests.faults.database_proxy import Fault
 from tests.faults.harness import fetch
-from tests.faults.rig.compiled_in import failpoints
+from tests.faults.rig.lives import at_failpoint, failpoint_kills, gateway_kills
 from tests.faults.rig.processes import RigGateway
 from tests.faults.rig.proxies import THROTTLED_S, DatabaseWay, UpstreamWay
 from tests.faults.rig.revoking import revoke
 from tests.faults.rig.site import Site
 
 Strike = Callable[[Site, int], Awaitable[None]]
-_FAILPOINT_WITHIN_S = 12.0
 _DATABASE_AWAY_S = 4.0
 _LONG_S = 14.0
 _BETWEEN_S = 1.0
@@ -26,61 +25,6 @@ _SLOT = "rig"
 async def calm(here: Site, seconds: int) -> None:
     """Nothing at all: load for so many seconds."""
     await asyncio.sleep(seconds)
-
-
-async def gateway_kills(here: Site, times: int) -> None:
-    """SIGKILL at any instant; two of three at once while there are three."""
-    await _lives(here, [""] * times, "gateway-kill")
-
-
-async def failpoint_kills(here: Site, times: int) -> None:
-    """A gateway kills itself at a named point of the code; all points in turn."""
-    names = sorted(failpoints())
-    if not names:
-        here.notes.append("failpoint-kill: skipped, the code names no points")
-        return
-    await _lives(here, [names[number % len(names)] for number in range(times)], "failpoint-kill")
-
-
-def at_failpoint(name: str) -> Strike:
-    """Kills at one point of the code."""
-
-    async def strike(here: Site, times: int) -> None:
-        await _lives(here, [name] * times, "failpoint-kill")
-
-    return strike
-
-
-async def _lives(here: Site, deaths: Sequence[str], how: str) -> None:
-    waiting = iter(deaths)
-    # One goes on serving: whoever revokes needs somebody to ask, and whoever calls somebody to be admitted by.
-    victims = here.gateways[:-1] or here.gateways
-
-    async def kill_again_and_again(gateway: RigGateway) -> None:
-        for failpoint in waiting:
-            await _one_life(here, gateway, failpoint, how)
-            await gateway.rise()
-
-    await asyncio.gather(*(kill_again_and_again(victim) for victim in victims))
-    # Each has its turn: the victims of the next time are others.
-    here.gateways[:] = here.gateways[-1:] + here.gateways[:-1]
-
-
-async def _one_life(here: Site, gateway: RigGateway, failpoint: str, how: str) -> None:
-    if not failpoint:
-        await here.answered(gateway.port, here.random.randrange(1, 60), within_s=3)
-        await here.kill(gateway, how)
-        return
-    # A life of its own: the point is compiled in as the process starts.
-    gateway.kill()
-    here.fallen(gateway, "gateway-kill")
-    await gateway.rise(f"{failpoint}=kill:{here.random.randrange(1, 30)}")
-    if await gateway.gone(_FAILPOINT_WITHIN_S):
-        here.fallen(gateway, how)
-        here.struck[f"at {failpoint}"] += 1
-    else:
-        here.notes.append(f"{how}: nothing came to {failpoint} within {_FAILPOINT_WITHIN_S:.0f} s")
-        await here.kill(gateway, "gateway-kill")
 
 
 async def gateway_stops(here: Site, times: int) -> None:
@@ -115,7 +59,7 @@ async def _cut_off(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
     await way.begin(Fault.BLACKHOLE)
     with here.trouble("gateway-cut-off", calls="refused", blind=True, gateways=[gateway]), gateway.away():
         yield
-    await way.end()
+        await way.end()
 
 
 async def database_kills(here: Site, times: int) -> None:
@@ -143,7 +87,7 @@ async def database_stops(here: Site, times: int) -> None:
         await asyncio.to_thread(here.cluster.freeze)
         with here.trouble("database-stop", calls="refused", blind=True):
             await asyncio.sleep(_DATABASE_AWAY_S)
-        await asyncio.to_thread(here.cluster.thaw)
+            await asyncio.to_thread(here.cluster.thaw)
         await here.resumed()
 
 
@@ -156,8 +100,8 @@ def database_way(fault: Fault) -> Strike:
                 await way.begin(fault)
             with here.trouble(f"database-{fault}", calls="refused", blind=True):
                 await asyncio.sleep(_DATABASE_AWAY_S)
-            for way in here.ways.values():
-                await way.end()
+                for way in here.ways.values():
+                    await way.end()
             await here.resumed()
 
     return strike
@@ -166,7 +110,7 @@ def database_way(fault: Fault) -> Strike:
 async def database_throttled(here: Site, times: int) -> None:
     """Every piece of the ways to the database takes its time."""
     for _ in range(times):
-        with here.trouble("database-throttle", calls="mixed"), _delayed([*here.ways.values()]):
+        with here.trouble("database-throttle", calls="slow"), _delayed([*here.ways.values()]):
             await asyncio.sleep(_DATABASE_AWAY_S)
         await here.resumed()
 

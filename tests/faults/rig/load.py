@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from tests.faults.rig.asking import Asking
+from tests.faults.rig.picking_up import PickingUp
 from tests.faults.rig.site import Site
 
 _STREAMS = 2
@@ -16,13 +17,15 @@ class Load:
 
     here: Site
     asking: Asking = field(init=False)
+    picking_up: PickingUp = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         callers = self.here.callers
         [cell] = [cell for cell in self.here.fleet.cells if cell.asking]
         self.asking = Asking(self.here, cell)
-        work = [self.asking.work(), callers.watch_the_clock()]
+        self.picking_up = await PickingUp.make(self.here)
+        work = [self.asking.work(), self.picking_up.work(), callers.watch_the_clock()]
         for port in self.here.ports:
             work += [callers.work(port) for _ in range(self.here.plan.callers)]
             work += [callers.linger(port) for _ in range(_STREAMS)]
@@ -31,7 +34,7 @@ class Load:
 
     async def stop(self) -> None:
         """No call is under way afterwards. Raises what a caller did not expect."""
-        self.here.callers.stopping = self.asking.stopping = True
+        self.here.callers.stopping = self.asking.stopping = self.picking_up.stopping = True
         await asyncio.gather(*self._tasks)
 
     async def __aexit__(self, *_: object) -> None:

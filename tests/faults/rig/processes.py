@@ -99,9 +99,11 @@ class UpstreamProcess:
         self.record = place / "upstream.jsonl"
         self._port_file = place / "upstream.port"
         self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+        """Where it listens, since it was started."""
 
-    def start(self) -> int:
-        """Start it; the port that it listens on."""
+    def start(self) -> None:
+        """Start it."""
         paths = (str(self.record), str(self._port_file))
         command = [sys.executable, "-m", "tests.faults.rig.recorder", *paths]
         self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.DEVNULL)
@@ -110,7 +112,7 @@ class UpstreamProcess:
             if time.monotonic() > deadline:
                 raise AssertionError("the upstream did not start")
             time.sleep(0.02)
-        return int(self._port_file.read_text())
+        self.port = int(self._port_file.read_text())
 
     def stop(self) -> None:
         """End it."""

@@ -10,6 +10,7 @@ from tests.faults.database_proxy import DatabaseProxy, Proxy
 _LENGTH = struct.Struct("!I")
 # Startup, SSL and cancel requests have no type; no message of a client that we run is longer than this at first.
 _COMMIT = b"COMMIT"
+_PROCESS = struct.Struct("!i")
 THROTTLED_S = 0.05
 """How long each piece of a throttled way takes."""
 
@@ -47,6 +48,8 @@ class _Link:
         self._writers = writers
         self._asked, self._told = Frames(typed=False), Frames(typed=True)
         self._in_transaction = self._executes = self._lost = False
+        self.backend: int | None = None
+        """The process id of the server's end, once it has said so."""
 
     async def asks(self, data: bytes) -> bool:
         """What the client sends always arrives."""
@@ -66,6 +69,9 @@ class _Link:
         """What the server answers to a commit does not, and half of these connections break off then."""
         lost = self._lost
         for type, payload in self._told.feed(data):
+            if type == b"K":
+                [self.backend] = _PROCESS.unpack_from(payload)
+                self._way.backends.add(self.backend)
             if type == b"Z":
                 self._in_transaction = payload != b"I"
                 if self._lost and self._way.swallowed % 2:
@@ -84,6 +90,8 @@ class DatabaseWay(DatabaseProxy):
         self.swallowing = False
         self.swallowed = 0
         """How many answers to commits were lost so far."""
+        self.backends: set[int] = set()
+        """The process ids of the server's ends of its connections."""
 
     async def pass_slowly(self) -> None:
         """Wait as long as a piece takes now."""
@@ -101,6 +109,7 @@ class DatabaseWay(DatabaseProxy):
         await asyncio.gather(
             self._pump(reader, their_writer, link.asks), self._pump(their_reader, writer, link.tells)
         )
+        self.backends.discard(link.backend or 0)
 
 
 class UpstreamWay(Proxy):

@@ -20,6 +20,8 @@ TOOLS = (ECHO, SLOW, STREAM, SILENT, DIES, FLOODS, MOVED, ASKS)
 more than anybody reads; sends its callers elsewhere. ``asks`` answers, and a policy asks for approval first."""
 ENDLESS = (SLOW, STREAM, SILENT, FLOODS)
 """Tools whose calls do not end by themselves."""
+SINK, HOOK = "/sink", "/hook"
+"""Where batches of the trail and messages are taken, and not looked at."""
 _ELSEWHERE = "/elsewhere"
 _EVENT_EVERY_S = 0.1
 _FLOOD = b"x" * 32_768
@@ -80,6 +82,9 @@ class _Connection(asyncio.Protocol):
     def _take(self, path: str, body: bytes) -> None:
         if not body:
             self._reply(405, b"")
+            return
+        if path in {SINK, HOOK}:
+            self._reply(200, b"")
             return
         message: dict[str, Any] = json.loads(body)
         if message.get("method") != "tools/call":

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import quantiles
 
 from tests.faults.rig.checker import Cut
-from tests.faults.rig.history import Call, History, Received, Request, Spent, Taken
+from tests.faults.rig.history import Beat, Call, History, Received, Request, Spent, Taken
 from tests.faults.rig.plan import Violation
 
 INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11")
@@ -17,25 +17,53 @@ def table(
     violations: Sequence[Violation],
     cuts: Sequence[Cut],
     struck: Mapping[str, int],
+    points: Mapping[str, int],
     notes: Sequence[str],
     seconds: float,
 ) -> str:
     """Everything that there is to say of a run, in lines."""
-    lines = [*_faults(struck), "", *_traffic(history, seconds), "", *_times(history, cuts), ""]
+    lines = [
+        *_faults(struck),
+        *_points(points),
+        "",
+        *_traffic(history, seconds),
+        "",
+        *_times(history, cuts),
+        "",
+    ]
+    lines += [*_punctuality(history), ""]
+    lines += _violations("violations", [violation for violation in violations if violation.judged])
+    lines += _violations("not judged", [violation for violation in violations if not violation.judged])
+    return "\n".join([*lines, *(f"NOTE  {note}" for note in dict.fromkeys(notes))])
+
+
+def _violations(title: str, violations: Sequence[Violation]) -> Iterator[str]:
     counts = Counter(violation.invariant for violation in violations)
-    lines.append("violations   " + "  ".join(f"{name} {counts[name]}" for name in INVARIANTS))
+    yield f"{title:13}" + "  ".join(f"{name} {counts[name]}" for name in INVARIANTS)
     for name in INVARIANTS:
         of_it = [violation.what for violation in violations if violation.invariant == name]
-        lines += [f"  {name}  {what}" for what in of_it[:_SHOWN]]
+        yield from (f"  {name}  {what}" for what in of_it[:_SHOWN])
         if len(of_it) > _SHOWN:
-            lines.append(f"  {name}  and {len(of_it) - _SHOWN} more")
-    return "\n".join([*lines, *(f"NOTE  {note}" for note in dict.fromkeys(notes))])
+            yield f"  {name}  and {len(of_it) - _SHOWN} more"
 
 
 def _faults(struck: Mapping[str, int]) -> Iterator[str]:
     yield f"{'fault':32}{'times':>8}"
     for kind, times in sorted(struck.items()):
         yield f"{kind:32}{times:>8,}"
+
+
+def _points(points: Mapping[str, int]) -> Iterator[str]:
+    for name, times in sorted(points.items()):
+        yield f"  at {name:27}{times:>8,}{'' if times else '  NEVER REACHED'}"
+
+
+def _punctuality(history: History) -> Iterator[str]:
+    beats = history.of(Beat)
+    if beats:
+        share = sum(beat.late_s for beat in beats) / sum(beat.ended - beat.began for beat in beats)
+        yield f"{'driver late at most, ms':32}{1000 * max(beat.worst_s for beat in beats):>8,.0f}"
+        yield f"{'driver late, % of the time':32}{100 * share:>8.1f}"
 
 
 def _traffic(history: History, seconds: float) -> Iterator[str]:
@@ -56,7 +84,8 @@ def _traffic(history: History, seconds: float) -> Iterator[str]:
     yield f"{'  asked for more than once':32}{sum(one.repeats > 0 for one in taken):>8,}"
     for path, times in sorted(Counter(one.path for one in taken).items()):
         yield f"  {path:30}{times:>8,}"
-    yield f"{'used-up things tried again':32}{len(history.of(Spent)):>8,}"
+    spent = Counter(one.kind for one in history.of(Spent))
+    yield f"{'used-up things tried again':32}{sum(spent.values()):>8,}  {_counted(spent)}"
 
 
 def _times(history: History, cuts: Sequence[Cut]) -> Iterator[str]:

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from tests.faults.rig import evidence
-from tests.faults.rig.asking import Asking
 from tests.faults.rig.checker import judge
 from tests.faults.rig.cluster import Cluster
 from tests.faults.rig.faults import strike_of
@@ -54,16 +53,19 @@ async def run(plan: RunPlan) -> Verdict:
     finally:
         await asyncio.to_thread(cluster.destroy)
     violations, cuts = await asyncio.to_thread(judge, history)
-    text = table(history, violations, cuts, here.struck, here.notes, time.monotonic() - begun)
-    return _kept(plan, place, violations, text)
+    text = table(history, violations, cuts, here.struck, here.points, here.notes, time.monotonic() - begun)
+    missed = tuple(sorted(name for name, times in here.points.items() if not times))
+    return _kept(plan, place, violations, text, missed)
 
 
-def _kept(plan: RunPlan, place: Path, violations: list[Violation], text: str) -> Verdict:
-    if plan.place is None and not violations:
+def _kept(plan: RunPlan, place: Path, found: list[Violation], text: str, missed: tuple[str, ...]) -> Verdict:
+    if plan.place is None and not found:
         shutil.rmtree(place)
     else:
         (place / "table.txt").write_text(text + "\n", encoding="utf-8")
-    return Verdict(tuple(violations), text, place)
+    violations = tuple(violation for violation in found if violation.judged)
+    unjudged = tuple(violation for violation in found if not violation.judged)
+    return Verdict(violations, text, place, unjudged, missed)
 
 
 async def _ended(here: Site, load: Load) -> History:
@@ -76,7 +78,7 @@ async def _ended(here: Site, load: Load) -> History:
     await asyncio.gather(*(gateway.rise() for gateway in here.gateways))
     await here.resumed()
     _log.info("what is over is tried again")
-    await _again(here, load.asking)
+    await _again(here, load)
     await load.stop()
     here.over()
     _log.info("nobody calls any more")
@@ -90,11 +92,12 @@ async def _ended(here: Site, load: Load) -> History:
     return history
 
 
-async def _again(here: Site, asking: Asking) -> None:
+async def _again(here: Site, load: Load) -> None:
     """Everything that was used up or taken for good, once more. What comes of dead tokens the checker sees."""
-    for id in asking.used:
-        ran = any(call.ran for call in await asking.attempt(id))
+    for id in load.asking.used:
+        ran = any(call.ran for call in await load.asking.attempt(id))
         here.writer.write(Spent("approval", id, ran, "its call ran"))
+    await load.picking_up.again()
     for cell, event in list(here.world.signals.told):
         await here.world.signals.push(event)
         token = cell.full

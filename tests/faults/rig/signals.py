@@ -6,7 +6,7 @@ from uuid import uuid4
 from app.domain.security_events import EventType
 from app.kit.crypto import Peppers
 from app.kit.database import make_engine, make_sessions
-from app.kit.ids import IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, parse_id
+from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, parse_id
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.api import KEY, make_account
 from tests.faults.harness import fetch
@@ -94,13 +94,7 @@ class Signals:
     async def employ(self, cell: Cell) -> None:
         """A person who is linked to this provider by their own id."""
         await self.fleet.employ(cell)
-        await fetch(
-            self.database_url,
-            _LINK,
-            parse_id("idn", cell.person),
-            parse_id(IDENTITY_PROVIDER, self.provider),
-            cell.person,
-        )
+        await link(self.database_url, self.provider, cell.person)
 
     def event(self, cell: Cell, type: EventType) -> str:
         """A signed event of the person of a cell."""
@@ -113,3 +107,9 @@ class Signals:
         """Tell it, until somebody has taken it."""
         headers = {"Content-Type": "application/secevent+jwt", "Authorization": f"Bearer {self.secret}"}
         return await self.fleet.office.insist("POST", "/ssf/events", content=event, headers=headers)
+
+
+async def link(database_url: str, provider: str, person: str) -> None:
+    """Have a person known to a provider by their own id."""
+    ids = parse_id(IDENTITY, person), parse_id(IDENTITY_PROVIDER, provider)
+    await fetch(database_url, _LINK, *ids, person)

@@ -48,8 +48,12 @@ class Site:
     callers: Callers
     struck: Counter[str] = field(default_factory=Counter)
     """How often each kind of fault has struck."""
+    points: Counter[str] = field(default_factory=Counter)
+    """How often a gateway died at each failpoint that was struck at."""
     notes: list[str] = field(default_factory=list)
     """What could not be done, and why."""
+    sealing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by whoever decides which gateway seals."""
     turn: int = 0
     """How many revocations there were: each takes the next path."""
 
@@ -134,7 +138,8 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
     ways: dict[int, DatabaseWay] = {}
     gateways: list[RigGateway] = []
     await upgrade(cluster.url)
-    upstream_way = UpstreamWay(await asyncio.to_thread(upstream.start))
+    await asyncio.to_thread(upstream.start)
+    upstream_way = UpstreamWay(upstream.port)
     try:
         await upstream_way.listen()
         for number in range(plan.gateways):
