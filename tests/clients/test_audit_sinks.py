@@ -18,9 +18,12 @@ def test_a_sink_is_made_tried_changed_and_ended(client: Client) -> None:
         name=called,
         url="https://siem.invalid/ingest",
         format="ndjson",
+        compression="gzip",
         credential={"kind": "bearer", "token": "the-receivers-own-token"},
     )
     assert client.audit_sinks.get(sink.id).credential_kind == "bearer"
+    assert client.audit_sinks.get(sink.id).compression == "gzip"
+    assert client.audit_sinks.update(sink.id, compression="none").compression == "none"
     assert [found.id for found in client.audit_sinks.list(q=called)] == [sink.id]
     tried = client.audit_sinks.test(sink.id)
     assert tried.lag is not None

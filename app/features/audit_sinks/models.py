@@ -22,6 +22,7 @@ class AuditSink(ObjectRow, table=True):
     description: str | None = None
     url: str
     format: str
+    compression: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
     credential_kind: str = Field(default="none", sa_column_kwargs={"server_default": "none"})
     key_id: str | None = None

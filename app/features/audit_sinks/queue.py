@@ -28,6 +28,7 @@ class Claimed:
     lease: UUID
     url: str
     format: str
+    compression: str
     revision: int
     key_id: str | None
     sealed: bytes | None = field(repr=False)
@@ -182,6 +183,7 @@ def _claimed(row: Any, lease: UUID) -> Claimed:
         lease=lease,
         url=row.url,
         format=row.format,
+        compression=row.compression,
         revision=row.revision,
         key_id=row.key_id,
         sealed=row.sealed,

@@ -24,6 +24,16 @@ AuditSinkFormat = TypeAliasType(
         ),
     ],
 )
+AuditSinkCompression = TypeAliasType(
+    "AuditSinkCompression",
+    Annotated[
+        Literal["none", "gzip"],
+        Field(
+            description="How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that "
+            "take it."
+        ),
+    ],
+)
 AuditSinkStatus = TypeAliasType(
     "AuditSinkStatus",
     Annotated[
@@ -149,6 +159,7 @@ class AuditSinkView(Strict):
     description: str | None = Field(description="What it is for.", examples=["Index main, kept for a year."])
     url: str = Field(description="Where batches go, by POST.", examples=["https://siem.example.com/ingest"])
     format: AuditSinkFormat
+    compression: AuditSinkCompression
     credential_kind: AuditSinkCredentialKind
     status: AuditSinkStatus
     lag: AuditSinkLag | None = Field(description="What it has not been given yet; null when it has ended.")
@@ -197,6 +208,7 @@ class AuditSinkCreate(Strict):
         "read sinks sees it."
     )
     format: AuditSinkFormat = "ndjson"
+    compression: AuditSinkCompression = "none"
     credential: AuditSinkCredential = Field(default_factory=lambda: NoSinkCredential(kind="none"))
     start: AuditSinkStart = "now"
 
@@ -209,6 +221,7 @@ class AuditSinkUpdate(Patch):
     description: LongText | None = Field(default=None, description="What it is for.")
     url: Url = absent("On another origin, the credential has to be given again with it.")
     format: AuditSinkFormat = absent()
+    compression: AuditSinkCompression = absent()
     credential: AuditSinkCredential = absent("It is replaced as a whole.")
     status: AuditSinkStatus = absent()
 

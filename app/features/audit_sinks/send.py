@@ -1,5 +1,7 @@
 """One attempt to deliver one batch, by the guarded client; no redirect is followed."""
 
+import asyncio
+import gzip
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from app.kit.outbound import ForbiddenUrl, NotForwarded, OutboundClient, Timeout
 TIMEOUTS = Timeouts(connect=5.0, first_byte=20.0, idle=5.0, total=25.0)
 """Connecting included, less than the lease of whoever sends."""
 _ANSWER_BYTES = 16 * 1024
+# Of 9: events of a batch are much alike, and what more effort saves of them is little.
+_LEVEL = 6
 _ERRORS = frozenset({"resolve", "connect", "tls", "timeout", "closed", "busy"})
 
 
@@ -46,9 +50,15 @@ async def send(
         (b"Scopegate-Batch-Id", batch.id.encode("ascii")),
         *credential,
     ]
+    body = batch.body
+    if claimed.compression == "gzip":
+        # A megabyte takes some twenty milliseconds, in which nobody else is kept waiting. Without the time of day, the same
+        # batch is the same bytes whenever it is sent.
+        body = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
+        headers.append((b"Content-Encoding", b"gzip"))
     try:
         response = await outbound.request(
-            "POST", claimed.url, headers, batch.body, timeouts=timeouts, before_send=may_send
+            "POST", claimed.url, headers, body, timeouts=timeouts, before_send=may_send
         )
     except ForbiddenUrl:
         return Attempt(error="forbidden_url")

@@ -52,6 +52,7 @@ async def create(
         description=new.description,
         url=new.url,
         format=new.format,
+        compression=new.compression,
         epoch=epoch,
         xact=xact,
         seq=seq,
@@ -130,7 +131,7 @@ async def end(session: AsyncSession, sink: AuditSink, caller: Caller, request_id
 def _begin_anew(sink: AuditSink, changes: dict[str, Any], now: Any) -> None:
     """Whatever was wrong was wrong before, and it may be right now."""
     sink.due_at = now
-    if changes.keys() & {"status", "url", "format"}:
+    if changes.keys() & {"status", "url", "format", "compression"}:
         sink.failures, sink.failing_since, sink.error, sink.status_code = 0, None, None, None
     if changes.keys() & {"url", "format"}:
         sink.batch_epoch = sink.batch_xact = sink.batch_seq = sink.batch_checkpoint = None

@@ -1,6 +1,7 @@
 """A real HTTP endpoint that takes messages, answers as it is told, and lets tests wait for what arrives."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ class Arrived:
     line: str
     headers: dict[str, str]
     body: str
+    """What was sent, decompressed."""
 
     def verified(self, secret: str) -> Any:
         """The message, if its signature is good. Raises ``WebhookVerificationError``."""
@@ -49,6 +51,8 @@ class Receiver:
                     name.lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)
                 }
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
+                if headers.get("content-encoding") == "gzip":
+                    body = gzip.decompress(body)
                 answer = self.answers.pop(0) if self.answers else "204 No Content"
                 async with self._changed:
                     self.arrived.append(Arrived(line, headers, body.decode()))

@@ -57,6 +57,7 @@ from .audit_log_keys import AuditLogKeys
 from .audit_outcome import AuditOutcome
 from .audit_range_proof import AuditRangeProof
 from .audit_sink import AuditSink
+from .audit_sink_compression import AuditSinkCompression
 from .audit_sink_create import AuditSinkCreate
 from .audit_sink_credential_kind import AuditSinkCredentialKind
 from .audit_sink_error import AuditSinkError
@@ -397,6 +398,7 @@ __all__ = (
     "AuditOutcome",
     "AuditRangeProof",
     "AuditSink",
+    "AuditSinkCompression",
     "AuditSinkCreate",
     "AuditSinkCredentialKind",
     "AuditSinkError",

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 
+from ..models.audit_sink_compression import (
+    AuditSinkCompression,
+    check_audit_sink_compression,
+)
 from ..models.audit_sink_credential_kind import (
     AuditSinkCredentialKind,
     check_audit_sink_credential_kind,
@@ -37,6 +41,10 @@ class AuditSink:
     format: AuditSinkFormat
     """How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line, as
     OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it."""
+
+    compression: AuditSinkCompression
+    """How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that take
+    it."""
 
     credential_kind: AuditSinkCredentialKind
     """What batches carry to prove whose they are."""
@@ -94,6 +102,8 @@ class AuditSink:
         url = self.url
 
         format_: str = self.format
+
+        compression: str = self.compression
 
         credential_kind: str = self.credential_kind
 
@@ -160,6 +170,7 @@ class AuditSink:
                 "description": description,
                 "url": url,
                 "format": format_,
+                "compression": compression,
                 "credential_kind": credential_kind,
                 "status": status,
                 "lag": lag,
@@ -198,6 +209,8 @@ class AuditSink:
         url = d.pop("url")
 
         format_ = check_audit_sink_format(d.pop("format"))
+
+        compression = check_audit_sink_compression(d.pop("compression"))
 
         credential_kind = check_audit_sink_credential_kind(d.pop("credential_kind"))
 
@@ -329,6 +342,7 @@ class AuditSink:
             description=description,
             url=url,
             format=format_,
+            compression=compression,
             credential_kind=credential_kind,
             status=status,
             lag=lag,

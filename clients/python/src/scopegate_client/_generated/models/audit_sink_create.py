@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 
+from ..models.audit_sink_compression import (
+    AuditSinkCompression,
+    check_audit_sink_compression,
+)
 from ..models.audit_sink_format import AuditSinkFormat, check_audit_sink_format
 from ..models.audit_sink_start import AuditSinkStart, check_audit_sink_start
 from ..types import UNSET, Unset
@@ -33,6 +37,10 @@ class AuditSinkCreate:
     """How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line, as
     OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it."""
 
+    compression: AuditSinkCompression | Unset = UNSET
+    """How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that take
+    it."""
+
     credential: BearerAuditSinkCredential | HeaderAuditSinkCredential | NoAuditSinkCredential | Unset = UNSET
     """What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the URL
     alone, and never shown."""
@@ -59,6 +67,10 @@ class AuditSinkCreate:
         if not isinstance(self.format, Unset):
             format_ = self.format
 
+        compression: str | Unset = UNSET
+        if not isinstance(self.compression, Unset):
+            compression = self.compression
+
         credential: dict[str, Any] | Unset
         if isinstance(self.credential, Unset):
             credential = UNSET
@@ -84,6 +96,8 @@ class AuditSinkCreate:
             field_dict["description"] = description
         if format_ is not UNSET:
             field_dict["format"] = format_
+        if compression is not UNSET:
+            field_dict["compression"] = compression
         if credential is not UNSET:
             field_dict["credential"] = credential
         if start is not UNSET:
@@ -117,6 +131,13 @@ class AuditSinkCreate:
             format_ = UNSET
         else:
             format_ = check_audit_sink_format(_format_)
+
+        _compression = d.pop("compression", UNSET)
+        compression: AuditSinkCompression | Unset
+        if isinstance(_compression, Unset):
+            compression = UNSET
+        else:
+            compression = check_audit_sink_compression(_compression)
 
         def _parse_credential(
             data: object,
@@ -159,6 +180,7 @@ class AuditSinkCreate:
             url=url,
             description=description,
             format=format_,
+            compression=compression,
             credential=credential,
             start=start,
         )

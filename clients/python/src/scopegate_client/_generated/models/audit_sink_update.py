@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import define
 
+from ..models.audit_sink_compression import (
+    AuditSinkCompression,
+    check_audit_sink_compression,
+)
 from ..models.audit_sink_format import AuditSinkFormat, check_audit_sink_format
 from ..models.audit_sink_status import AuditSinkStatus, check_audit_sink_status
 from ..types import UNSET, Unset
@@ -32,6 +36,10 @@ class AuditSinkUpdate:
     """How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line, as
     OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it."""
 
+    compression: AuditSinkCompression | Unset = UNSET
+    """How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that take
+    it."""
+
     credential: BearerAuditSinkCredential | HeaderAuditSinkCredential | NoAuditSinkCredential | Unset = UNSET
     """What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the URL
     alone, and never shown."""
@@ -58,6 +66,10 @@ class AuditSinkUpdate:
         if not isinstance(self.format, Unset):
             format_ = self.format
 
+        compression: str | Unset = UNSET
+        if not isinstance(self.compression, Unset):
+            compression = self.compression
+
         credential: dict[str, Any] | Unset
         if isinstance(self.credential, Unset):
             credential = UNSET
@@ -82,6 +94,8 @@ class AuditSinkUpdate:
             field_dict["url"] = url
         if format_ is not UNSET:
             field_dict["format"] = format_
+        if compression is not UNSET:
+            field_dict["compression"] = compression
         if credential is not UNSET:
             field_dict["credential"] = credential
         if status is not UNSET:
@@ -115,6 +129,13 @@ class AuditSinkUpdate:
             format_ = UNSET
         else:
             format_ = check_audit_sink_format(_format_)
+
+        _compression = d.pop("compression", UNSET)
+        compression: AuditSinkCompression | Unset
+        if isinstance(_compression, Unset):
+            compression = UNSET
+        else:
+            compression = check_audit_sink_compression(_compression)
 
         def _parse_credential(
             data: object,
@@ -157,6 +178,7 @@ class AuditSinkUpdate:
             description=description,
             url=url,
             format=format_,
+            compression=compression,
             credential=credential,
             status=status,
         )

@@ -10,6 +10,7 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.audit_sink import AuditSink
+from ...models.audit_sink_compression import AuditSinkCompression
 from ...models.audit_sink_format import AuditSinkFormat
 from ...models.audit_sink_order import AuditSinkOrder
 from ...models.audit_sink_start import AuditSinkStart
@@ -75,6 +76,7 @@ class AuditSinksResource(Resource):
         url: str,
         description: str | None | Unset = UNSET,
         format: AuditSinkFormat | Unset = UNSET,
+        compression: AuditSinkCompression | Unset = UNSET,
         credential: BearerAuditSinkCredential
         | HeaderAuditSinkCredential
         | NoAuditSinkCredential
@@ -96,6 +98,8 @@ class AuditSinksResource(Resource):
             description: What it is for.
             format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
                 as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
+            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                take it.
             credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
                 URL alone, and never shown.
             start: `now`: with what is recorded from now on; `beginning`: with all that is on record.
@@ -107,6 +111,7 @@ class AuditSinksResource(Resource):
                 url=url,
                 description=description,
                 format=format,
+                compression=compression,
                 credential=credential,
                 start=start,
                 idempotency_key=idempotency_key,
@@ -165,6 +170,7 @@ class AuditSinksResource(Resource):
         description: str | None | Unset = UNSET,
         url: str | Unset = UNSET,
         format: AuditSinkFormat | Unset = UNSET,
+        compression: AuditSinkCompression | Unset = UNSET,
         credential: BearerAuditSinkCredential
         | HeaderAuditSinkCredential
         | NoAuditSinkCredential
@@ -186,6 +192,8 @@ class AuditSinksResource(Resource):
             url: On another origin, the credential has to be given again with it.
             format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
                 as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
+            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                take it.
             credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
                 URL alone, and never shown.
             status: A `disabled` sink is given nothing, and goes on where it was when it is active again.
@@ -198,6 +206,7 @@ class AuditSinksResource(Resource):
                 description=description,
                 url=url,
                 format=format,
+                compression=compression,
                 credential=credential,
                 status=status,
                 if_match=if_match,
@@ -277,6 +286,7 @@ class AsyncAuditSinksResource(AsyncResource):
         url: str,
         description: str | None | Unset = UNSET,
         format: AuditSinkFormat | Unset = UNSET,
+        compression: AuditSinkCompression | Unset = UNSET,
         credential: BearerAuditSinkCredential
         | HeaderAuditSinkCredential
         | NoAuditSinkCredential
@@ -298,6 +308,8 @@ class AsyncAuditSinksResource(AsyncResource):
             description: What it is for.
             format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
                 as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
+            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                take it.
             credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
                 URL alone, and never shown.
             start: `now`: with what is recorded from now on; `beginning`: with all that is on record.
@@ -309,6 +321,7 @@ class AsyncAuditSinksResource(AsyncResource):
                 url=url,
                 description=description,
                 format=format,
+                compression=compression,
                 credential=credential,
                 start=start,
                 idempotency_key=idempotency_key,
@@ -367,6 +380,7 @@ class AsyncAuditSinksResource(AsyncResource):
         description: str | None | Unset = UNSET,
         url: str | Unset = UNSET,
         format: AuditSinkFormat | Unset = UNSET,
+        compression: AuditSinkCompression | Unset = UNSET,
         credential: BearerAuditSinkCredential
         | HeaderAuditSinkCredential
         | NoAuditSinkCredential
@@ -388,6 +402,8 @@ class AsyncAuditSinksResource(AsyncResource):
             url: On another origin, the credential has to be given again with it.
             format: How a batch is written. `ndjson`: one event a line; `json`: an array; `ocsf`: one event a line,
                 as OCSF 1.9 says it; `splunk_hec`: as the HTTP Event Collector of Splunk takes it.
+            compression: How the body of a batch is encoded. `gzip`: with `Content-Encoding: gzip`, for receivers that
+                take it.
             credential: What batches carry to prove whose they are. It is stored encrypted, sent to the origin of the
                 URL alone, and never shown.
             status: A `disabled` sink is given nothing, and goes on where it was when it is active again.
@@ -400,6 +416,7 @@ class AsyncAuditSinksResource(AsyncResource):
                 description=description,
                 url=url,
                 format=format,
+                compression=compression,
                 credential=credential,
                 status=status,
                 if_match=if_match,

@@ -8,6 +8,7 @@ from ...._call import (
     sent_body,
 )
 from ...models.audit_sink import AuditSink
+from ...models.audit_sink_compression import AuditSinkCompression
 from ...models.audit_sink_format import AuditSinkFormat
 from ...models.audit_sink_start import AuditSinkStart
 from ...models.bearer_audit_sink_credential import BearerAuditSinkCredential
@@ -22,6 +23,7 @@ def call(
     url: str,
     description: str | None | Unset = UNSET,
     format: AuditSinkFormat | Unset = UNSET,
+    compression: AuditSinkCompression | Unset = UNSET,
     credential: BearerAuditSinkCredential
     | HeaderAuditSinkCredential
     | NoAuditSinkCredential
@@ -43,6 +45,7 @@ def call(
                 "url": url,
                 "description": description,
                 "format": format,
+                "compression": compression,
                 "credential": credential,
                 "start": start,
             }

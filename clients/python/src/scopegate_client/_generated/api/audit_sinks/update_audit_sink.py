@@ -10,6 +10,7 @@ from ...._call import (
     sent_body,
 )
 from ...models.audit_sink import AuditSink
+from ...models.audit_sink_compression import AuditSinkCompression
 from ...models.audit_sink_format import AuditSinkFormat
 from ...models.audit_sink_status import AuditSinkStatus
 from ...models.bearer_audit_sink_credential import BearerAuditSinkCredential
@@ -25,6 +26,7 @@ def call(
     description: str | None | Unset = UNSET,
     url: str | Unset = UNSET,
     format: AuditSinkFormat | Unset = UNSET,
+    compression: AuditSinkCompression | Unset = UNSET,
     credential: BearerAuditSinkCredential
     | HeaderAuditSinkCredential
     | NoAuditSinkCredential
@@ -50,6 +52,7 @@ def call(
                 "description": description,
                 "url": url,
                 "format": format,
+                "compression": compression,
                 "credential": credential,
                 "status": status,
             }
