@@ -52,8 +52,8 @@ async def send(
     ]
     body = batch.body
     if claimed.compression == "gzip":
-        # A megabyte takes some twenty milliseconds, in which nobody else is kept waiting. Without the time of day, the same
-        # batch is the same bytes whenever it is sent.
+        # A megabyte takes some twenty milliseconds, in which nobody else is kept waiting. Without the time of day, the
+        # same batch is the same bytes whenever it is sent.
         body = await asyncio.to_thread(gzip.compress, body, _LEVEL, mtime=0)
         headers.append((b"Content-Encoding", b"gzip"))
     try:
