@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 AT_MOST_S, BLIND_AT_MOST_S = 2.0, 10.0
 WATCH, READING = b"\0scopegate-watch-", b"\0scopegate-gateway\0"
 _KILL = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'scopegate-watch-%'"
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name LIKE 'scopegate-watch-%'"
 )
 
 

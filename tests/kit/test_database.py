@@ -80,7 +80,8 @@ async def test_a_statement_that_is_cancelled_ends_its_task(database_url: str) ->
     """Taken for a database that is away, it would be swallowed by every loop that waits for one to come back."""
     engine = make_engine(database_url, pool_size=2, name="test")
     running = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND query = 'SELECT pg_sleep(600)' AND state = 'active'"
     )
 
     async def sleep() -> None:

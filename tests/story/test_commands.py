@@ -162,7 +162,7 @@ async def test_processes_end_with_the_right_the_command_or_the_credential(plain:
         assert all(map(alive, pids))
         await end(plain, held)
         # No further call is needed for it.
-        await until(lambda: not any(map(alive, pids)), 5)
+        await until(lambda: not any(map(alive, pids)))
         with pytest.raises(Exception):  # noqa: B017, PT011
             await client.send_ping()
 
@@ -190,7 +190,7 @@ async def test_a_call_in_flight_is_cut_with_its_process(plain: Plain) -> None:
             while len(await events(plain.service, held[0], action="tool.call")) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         await end_token(plain, held)
-        await until(lambda: not alive(pid), 5)
+        await until(lambda: not alive(pid))
         with pytest.raises(MCPError):
             await waiting
 

@@ -55,7 +55,7 @@ def owner(path: Path) -> int:
     return path.stat().st_uid
 
 
-async def until(done: Callable[[], Any], within: float = 10.0) -> None:
+async def until(done: Callable[[], Any], within: float = 30.0) -> None:
     """Wait for what the kernel tells nobody of."""
     async with asyncio.timeout(within):
         while not done():  # noqa: ASYNC110

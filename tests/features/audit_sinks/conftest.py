@@ -25,7 +25,7 @@ from tests.features.webhooks.receiver import Arrived
 from tests.settling import settled
 
 LOOPBACK = AddressPolicy((ip_network("127.0.0.0/8"),))
-# A receiver that answers nothing costs a test this much; any less, and one that answers may be late where a machine is
+# A receiver that answers nothing costs a test this much; with less, one that answers would be late on a busy machine.
 # busy.
 IMPATIENT = Timeouts(connect=10.0, first_byte=1.0, idle=1.0, total=5.0)
 TOKEN = "receivers-own-secret-token"
