@@ -171,6 +171,24 @@ BREAKS: dict[str, tuple[Break, ...]] = {
             "              ELSE {_NO_END} END)\nORDER BY epoch, xact, seq\nLIMIT $6\n",
         ),
     ),
+    "signed_anew": (
+        # Whoever takes over leaves an event out, and signs a whole new tree: with itself, all of it agrees.
+        Break(
+            "app/features/sealed_log/sealing.py",
+            "        last = await latest_checkpoint(connection)\n        if last is None:\n            if await",
+            "        last = await latest_checkpoint(connection)\n        if last is not None:\n"
+            "            async with connection.transaction():\n"
+            '                await connection.execute("SET LOCAL session_replication_role = replica")\n'
+            '                for table in ("audit_checkpoints", "audit_tiles"):\n'
+            '                    await connection.execute(f"DELETE FROM {table}")\n'
+            "                await connection.execute(\n"
+            '                    "DELETE FROM audit_events WHERE id = (SELECT id FROM audit_events "\n'
+            "                    \"WHERE action NOT LIKE 'tool%' ORDER BY epoch, xact, seq LIMIT 1)\"\n"
+            "                )\n"
+            "            last = None\n"
+            "        if last is None:\n            if await",
+        ),
+    ),
 }
 
 

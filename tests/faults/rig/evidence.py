@@ -14,6 +14,7 @@ from app.kit.ids import EVENT, format_id
 from tests.api import KEY
 from tests.faults.harness import fetch
 from tests.faults.rig.history import Audited, History, read
+from tests.faults.rig.keeping import kept
 from tests.faults.rig.site import Site
 
 UNKNOWN_WITHIN_S = 60
@@ -67,8 +68,10 @@ def leaks(secrets: Iterable[str], dump: bytes, logs: Iterable[Path]) -> list[str
 
 
 def sealed(here: Site) -> str | None:
-    """What ``scopegate audit verify`` finds wrong; ``None`` when that is nothing."""
+    """What ``scopegate audit verify`` finds wrong, also against the checkpoints that were kept; ``None`` when that is
+    nothing."""
     command = [sys.executable, "-m", "app.cli", "audit", "verify"]
+    command += [part for file in kept(here) for part in ("--checkpoint", str(file))]
     keys = ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY")
     environment = {
         **os.environ,

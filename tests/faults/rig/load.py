@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from tests.faults.rig.asking import Asking
+from tests.faults.rig.keeping import Keeping
 from tests.faults.rig.picking_up import PickingUp
 from tests.faults.rig.site import Site
 
@@ -18,6 +19,7 @@ class Load:
     here: Site
     asking: Asking = field(init=False)
     picking_up: PickingUp = field(init=False)
+    _keeping: Keeping = field(init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
@@ -25,7 +27,8 @@ class Load:
         [cell] = [cell for cell in self.here.fleet.cells if cell.asking]
         self.asking = Asking(self.here, cell)
         self.picking_up = await PickingUp.make(self.here)
-        work = [self.asking.work(), self.picking_up.work(), callers.watch_the_clock()]
+        self._keeping = Keeping(self.here)
+        work = [self.asking.work(), self.picking_up.work(), self._keeping.work(), callers.watch_the_clock()]
         for port in self.here.ports:
             work += [callers.work(port) for _ in range(self.here.plan.callers)]
             work += [callers.linger(port) for _ in range(_STREAMS)]
@@ -34,7 +37,8 @@ class Load:
 
     async def stop(self) -> None:
         """No call is under way afterwards. Raises what a caller did not expect."""
-        self.here.callers.stopping = self.asking.stopping = self.picking_up.stopping = True
+        self.here.callers.stopping = self.asking.stopping = True
+        self.picking_up.stopping = self._keeping.stopping = True
         await asyncio.gather(*self._tasks)
 
     async def __aexit__(self, *_: object) -> None:

@@ -57,6 +57,7 @@ MUTANTS = {
     "approval_unlocked": _probe("I9", probes.approved_once),
     "secret_in_a_log": _load("I2", calm=2),
     "never_unknown": _load("I1", gateway_kill=2),
+    "signed_anew": _load("I8", calm=4),
     "late_commits_unsealed": _probe("I8", probes.sealed_late),
 }
 assert MUTANTS.keys() == BREAKS.keys()
