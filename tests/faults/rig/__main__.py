@@ -1,6 +1,7 @@
 """``python -m tests.faults.rig``: strike, judge, print a table. Exit code 1 when an invariant did not hold, or
 a failpoint was never reached.
 
+``python -m tests.faults.rig soak --minutes 60``: load and no faults, and what gateways hold meanwhile.
 ``python -m tests.faults.rig mutants [NAME ...]``: see ``mutants``.
 """
 
@@ -9,12 +10,14 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.rig import mutants
 from tests.faults.rig.faults import KINDS
 from tests.faults.rig.plan import RunPlan
 from tests.faults.rig.run import run
+from tests.faults.rig.steadiness import SOAK
 
 _EACH = 2
 _GATEWAY_KILLS, _DATABASE_KILLS, _REVOCATIONS = 200, 50, 1000
@@ -26,10 +29,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.argv[1:2] == ["mutants"]:
         return mutants.main(sys.argv[2:])
-    options = _options()
+    soaks = sys.argv[1:2] == [SOAK]
+    options = _soak_options(sys.argv[2:]) if soaks else _options()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("tests.faults.rig").setLevel(logging.INFO)
-    verdict = asyncio.run(run(RunPlan(_times(options), seed=options.seed, place=options.place)))
+    times = {SOAK: int(60 * options.minutes)} if soaks else _times(options)
+    verdict = asyncio.run(run(RunPlan(times, seed=options.seed, place=options.place)))
     sys.stdout.write(verdict.table + "\n")
     if verdict.violations:
         sys.stdout.write(f"The history is kept in {verdict.place}\n")
@@ -55,6 +60,18 @@ def _times(options: argparse.Namespace) -> dict[str, int]:
     return {kind: wanted.get(kind, at_points if ":" in kind else options.each) for kind in kinds}
 
 
+def _soak_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.rig soak")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    _add_common(parser)
+    return parser.parse_args(arguments)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--place", type=Path, help="keep the history here")
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.rig", description=__doc__)
     parser.add_argument("--gateway-kills", type=int, default=_GATEWAY_KILLS)
@@ -64,8 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", metavar="KIND", help=f"of {', '.join(KINDS)}, failpoint-kill:NAME"
     )
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--place", type=Path, help="keep the history here")
+    _add_common(parser)
     return parser.parse_args()
 
 

@@ -91,18 +91,16 @@ def served_otherwise(case: Case) -> Iterator[Violation]:
 
 
 def _excused(case: Case, call: Call, ended: float) -> bool:
-    if case.troubled(call.port, call.started - RESUME_S, ended, lambda one: _of(one, call)):
+    if case.troubled(call.port, call.started - RESUME_S, ended, lambda one: one.concerns(call)):
         return True
     rest = _LONGEST_REST_S + RESUME_S if call.said.startswith(RESTING_SAYS) else _LEFT_ALONE_S
-    if case.troubled(call.port, call.started - rest, ended, lambda one: is_upstreams(one) and _of(one, call)):
+    if case.troubled(
+        call.port, call.started - rest, ended, lambda one: is_upstreams(one) and one.concerns(call)
+    ):
         return True
     if call.said.startswith(UNRECORDED_SAYS):
         return _was_locked_out(case, call, ended)
     return call.said.startswith(MOVING_SAYS) and _moved(case, call, ended) >= _ROUNDS
-
-
-def _of(trouble: Trouble, call: Call) -> bool:
-    return trouble.servers is None or call.server in trouble.servers
 
 
 def _was_locked_out(case: Case, call: Call, ended: float) -> bool:

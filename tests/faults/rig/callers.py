@@ -77,6 +77,18 @@ class Callers:
         self._over(call, connection)
         return call
 
+    async def unread(self, port: int, token: Token, tool: str, until: asyncio.Event) -> Call:
+        """One call whose answer nobody reads, left once ``until`` is set."""
+        connection: Connection | None = None
+        call = self._begun(port, token, tool, "", "", None)
+        with contextlib.suppress(*BROKEN):
+            connection = await Connection.open(port)
+            connection.send(token.way.call(tool, call.id))
+        await until.wait()
+        call.left = True
+        self._over(call, connection)
+        return call
+
     async def _read(self, call: Call, token: Token, begun: Callable[[], None] | None) -> Connection | None:
         connection: Connection | None = None
         try:

@@ -9,6 +9,7 @@ from tests.faults.rig.case import BLIND_S, CUT_S, LOOK_S, RESUME_S, Case
 from tests.faults.rig.history import BY_ITSELF, Call, History, Life, Request, Spent, Taken
 from tests.faults.rig.plan import Violation
 from tests.faults.rig.recorder import ENDLESS
+from tests.faults.rig.steadiness import unsteady
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def judge(history: History) -> tuple[list[Violation], list[Cut]]:
         *refused_soon(case),
         *served_otherwise(case),
         *_no_500(case),
+        *unsteady(case),
         *(
             Violation("I6", f"the gateway on {life.port} ended by itself")
             for life in history.of(Life)
@@ -138,7 +140,7 @@ def _limit(case: Case, call: Call, taken: Taken) -> tuple[float, bool]:
 
 def _upstream_limit(case: Case, call: Call, limit: float) -> float:
     """The same for the upstream's leg, which hears of nothing while its way is disturbed."""
-    ways = case.troubled(call.port, call.started, limit, is_upstreams)
+    ways = case.troubled(call.port, call.started, limit, lambda one: is_upstreams(one) and one.concerns(call))
     # The recorder is a process of its own, which gets its turn a moment later.
     return max([limit, *(trouble.ended + CUT_S for trouble in ways)])
 

@@ -10,10 +10,13 @@ import asyncpg
 from tests.faults.database_proxy import Fault
 from tests.faults.harness import fetch
 from tests.faults.rig.lives import at_failpoint, failpoint_kills, gateway_kills
+from tests.faults.rig.neighbours import NEIGHBOURS, beside
 from tests.faults.rig.processes import RigGateway
 from tests.faults.rig.proxies import THROTTLED_S, DatabaseWay, UpstreamWay
 from tests.faults.rig.revoking import revoke
 from tests.faults.rig.site import Site
+from tests.faults.rig.soak import soak
+from tests.faults.rig.steadiness import SOAK
 
 Strike = Callable[[Site, int], Awaitable[None]]
 _DATABASE_AWAY_S = 4.0
@@ -251,11 +254,14 @@ KINDS: dict[str, Strike] = {
     "wal-disk-full": disk_full(wal=True),
     **{f"upstream-{fault}": upstream_way(fault) for fault in Fault},
     "upstream-throttle": upstream_throttled,
+    **{f"neighbour-{how}": beside(how) for how in NEIGHBOURS},
 }
 """By name. The first three are no faults of anybody's, or the ones that most is asked of."""
 
 
 def strike_of(kind: str) -> Strike:
-    """The fault of a name; ``failpoint-kill:NAME`` is of one place. Raises ``KeyError``."""
+    """The fault of a name; ``failpoint-kill:NAME`` is of one place, ``soak`` is of seconds. Raises ``KeyError``."""
+    if kind == SOAK:
+        return soak
     name, _, failpoint = kind.partition(":")
     return at_failpoint(failpoint) if name == "failpoint-kill" and failpoint else KINDS[kind]

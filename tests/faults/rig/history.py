@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -99,6 +99,10 @@ class Trouble:
     servers: list[str] | None = None
     """The servers that it concerns, if not all: calls of others are held to what they are without it."""
 
+    def concerns(self, call: Call) -> bool:
+        """Whether the call was of a server that it concerns."""
+        return self.servers is None or call.server in self.servers
+
 
 @dataclass(slots=True)
 class Life:
@@ -146,6 +150,32 @@ class Beat:
 
 
 @dataclass(slots=True)
+class Sample:
+    """What a gateway held of the machine at a time."""
+
+    port: int
+    at: float
+    memory_mb: float
+    files: int
+    """Open file descriptors."""
+    tasks: int | None = None
+    """Of its event loop; unknown when it did not say."""
+
+
+@dataclass(slots=True)
+class Period:
+    """A time that is held against one before it: ``soak``, or how a neighbour was difficult."""
+
+    kind: str
+    before: float
+    """When that one began."""
+    began: float
+    ended: float
+    servers: list[str] = field(default_factory=list)
+    """Who was difficult: everybody else is looked at."""
+
+
+@dataclass(slots=True)
 class Received:
     """What the upstream received. ``wall`` is the time of day in seconds."""
 
@@ -170,10 +200,38 @@ THE_END = "end"
 """How those ended that lived to the end of the run."""
 BY_ITSELF = "ended by itself"
 """How a gateway ended that nobody killed."""
-Record = Call | Given | Taken | Back | Trouble | Life | Request | Spent | Beat | Received | Closed
+Record = (
+    Call
+    | Given
+    | Taken
+    | Back
+    | Trouble
+    | Life
+    | Request
+    | Spent
+    | Beat
+    | Sample
+    | Period
+    | Received
+    | Closed
+)
 _KINDS: dict[str, type[Record]] = {
     kind.__name__: kind
-    for kind in (Call, Given, Taken, Back, Trouble, Life, Request, Spent, Beat, Received, Closed)
+    for kind in (
+        Call,
+        Given,
+        Taken,
+        Back,
+        Trouble,
+        Life,
+        Request,
+        Spent,
+        Beat,
+        Sample,
+        Period,
+        Received,
+        Closed,
+    )
 }
 _One = TypeVar("_One", bound=Record)
 
@@ -196,7 +254,10 @@ class Writer:
 def line_of(record: Record) -> str:
     """A record as a line: its kind, and those of its fields that say something."""
     said = asdict(record)
-    defaults = {one.name: one.default for one in fields(record)}
+    defaults = {
+        one.name: one.default if one.default_factory is MISSING else one.default_factory()
+        for one in fields(record)
+    }
     kept = {name: value for name, value in said.items() if value != defaults[name]}
     return json.dumps({"": type(record).__name__, **kept}, separators=(",", ":")) + "\n"
 

@@ -2,9 +2,11 @@
 
 ``python -m tests.faults.rig.nursery`` reads a line of JSON for each gateway, answers with its process id, and ends with
 its input. What a fork does is what ``scopegate serve`` does once its modules are there. All failpoints are compiled in;
-``RIG_FAILPOINTS`` of a gateway says what happens at them, ``RIG_MUTANT`` of the nursery how the build is broken.
+``RIG_FAILPOINTS`` of a gateway says what happens at them, ``RIG_MUTANT`` of the nursery how the build is broken. Upon
+SIGUSR2 a gateway writes into ``RIG_GAUGE`` how many tasks its event loop has.
 """
 
+import asyncio
 import ctypes
 import gc
 import json
@@ -104,6 +106,7 @@ def _become(environment: dict[str, str], log: str) -> NoReturn:
     os.environ.clear()
     os.environ.update(environment)
     compiled_in._actions.update(compiled_in.parsed(environment.get("RIG_FAILPOINTS", "")))
+    signal.signal(signal.SIGUSR2, lambda *_: _tell_tasks(Path(environment["RIG_GAUGE"])))
     from app.cli import main
 
     # When the driver is killed, the nursery ends, and nothing may be left.
@@ -119,6 +122,13 @@ def _become(environment: dict[str, str], log: str) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _tell_tasks(gauge: Path) -> None:
+    """Write down how many tasks there are. It runs between two steps of the loop's own thread: none ends meanwhile."""
+    unfinished = gauge.with_suffix(".new")
+    unfinished.write_text(str(len(asyncio.all_tasks())), encoding="ascii")
+    unfinished.rename(gauge)
 
 
 def _serve() -> None:

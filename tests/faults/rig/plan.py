@@ -27,7 +27,7 @@ class Violation:
     """Something that must never be."""
 
     invariant: str
-    """``I1`` to ``I11``."""
+    """``I1`` to ``I11``, ``isolation`` or ``flat``."""
     what: str
     judged: bool = True
     """Whether it can be held against the service: not where a time was too long while the driver was late itself."""

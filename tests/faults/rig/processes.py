@@ -31,6 +31,9 @@ class RigGateway(Gateway):
             "SCOPEGATE_LIMIT_FAILED_SIGN_INS": "0",
         }
         super().__init__(database_url, place, SERVE, **settings)
+        self.gauge = place / f"{self.port}.tasks"
+        """Where it writes how many tasks it has, upon SIGUSR2."""
+        self._environment["RIG_GAUGE"] = str(self.gauge)
         self._nursery = nursery
         self.up_at: float | None = None
         """Since when it serves; ``None`` while it does not."""

@@ -7,8 +7,9 @@ from statistics import quantiles
 from tests.faults.rig.checker import Cut
 from tests.faults.rig.history import Beat, Call, History, Received, Request, Spent, Taken
 from tests.faults.rig.plan import Violation
+from tests.faults.rig.steadiness import table_of
 
-INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11")
+INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I11", "isolation", "flat")
 _SHOWN = 12
 
 
@@ -31,7 +32,8 @@ def table(
         *_times(history, cuts),
         "",
     ]
-    lines += [*_punctuality(history), ""]
+    steady = [*table_of(history)]
+    lines += [*steady, *([""] if steady else []), *_punctuality(history), ""]
     lines += _violations("violations", [violation for violation in violations if violation.judged])
     lines += _violations("not judged", [violation for violation in violations if not violation.judged])
     return "\n".join([*lines, *(f"NOTE  {note}" for note in dict.fromkeys(notes))])

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
@@ -42,10 +42,14 @@ class Site:
     ways: dict[int, DatabaseWay]
     """By the port of the gateway."""
     upstream_way: UpstreamWay
+    neighbour_way: UpstreamWay
+    """To the same upstream, for the server of ``neighbour`` alone."""
     upstream: UpstreamProcess
     office: Office
     world: World
     callers: Callers
+    neighbour: Cell = field(default_factory=Cell)
+    """A cell whose server is difficult at times; it is called then alone."""
     struck: Counter[str] = field(default_factory=Counter)
     """How often each kind of fault has struck."""
     points: Counter[str] = field(default_factory=Counter)
@@ -87,7 +91,7 @@ class Site:
     @contextmanager
     def trouble(
         self, kind: str, *, calls: str = "free", blind: bool = False, frozen: bool = False,
-        gateways: list[RigGateway] | None = None,
+        gateways: list[RigGateway] | None = None, servers: list[str] | None = None,
     ) -> Iterator[None]:  # fmt: skip
         """Write a fault down that lasts as long as the block."""
         ports = [gateway.port for gateway in (self.gateways if gateways is None else gateways)]
@@ -96,7 +100,7 @@ class Site:
             yield
         finally:
             ended = time.monotonic()
-            self.writer.write(Trouble(kind, began, ended, ports, calls, blind, frozen))
+            self.writer.write(Trouble(kind, began, ended, ports, calls, blind, frozen, servers))
             self.struck[kind] += 1
 
     async def resumed(self, since: float | None = None) -> None:
@@ -139,9 +143,10 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
     gateways: list[RigGateway] = []
     await upgrade(cluster.url)
     await asyncio.to_thread(upstream.start)
-    upstream_way = UpstreamWay(upstream.port)
+    upstream_way, neighbour_way = UpstreamWay(upstream.port), UpstreamWay(upstream.port)
     try:
         await upstream_way.listen()
+        await neighbour_way.listen()
         for number in range(plan.gateways):
             socket = place / f"way{number}"
             socket.mkdir()
@@ -167,6 +172,7 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
                 gateways,
                 ways,
                 upstream_way,
+                neighbour_way,
                 upstream,
                 office,
                 world,
@@ -176,7 +182,7 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
     finally:
         for gateway in gateways:
             await asyncio.to_thread(gateway.stop)
-        await asyncio.gather(*(way.close() for way in (*ways.values(), upstream_way)))
+        await asyncio.gather(*(way.close() for way in (*ways.values(), upstream_way, neighbour_way)))
         nursery.close()
         upstream.stop()
         writer.close()
@@ -189,3 +195,4 @@ async def populate(here: Site, cells: int) -> None:
     await here.world.signals.employ(signalled)
     plain = [Cell(counted=number % 3 == 1) for number in range(cells)]
     await here.fleet.make([*plain, scim, signalled, Cell(asking=True)])
+    await replace(here.fleet, upstream_url=here.neighbour_way.url, cells=[]).make([here.neighbour])
