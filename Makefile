@@ -20,7 +20,7 @@ CONSOLE := app/adapters/console
 ASSETS := $(CONSOLE)/assets/manifest.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install assets run demo test slow screenshots faults conformance check fmt format-check lint types imports migrate openapi \
+.PHONY: help install assets run demo test slow screenshots faults soak conformance check fmt format-check lint types imports migrate openapi \
 	openapi-check spec-lint client client-check bench bench-more bench-peers bench-scale image lock clean
 
 help: ## List the targets
@@ -52,6 +52,9 @@ screenshots: $(STAMP) $(ASSETS) ## Take a picture of every page, light, dark and
 faults: $(STAMP) ## Kill, freeze and cut off a fleet under load and judge it; then builds broken on purpose (as root, most of an hour)
 	$(BIN)/python -m tests.faults.rig
 	$(BIN)/python -m tests.faults.rig mutants
+
+soak: $(STAMP) ## An hour of load without faults: what gateways hold of the machine stays what it was
+	$(BIN)/python -m tests.faults.rig soak --minutes 60
 
 conformance: $(STAMP) ## Run the official MCP suite against a server of ours, directly and through the gateway (needs npm)
 	$(BIN)/pytest -q -s -m slow tests/conformance
