@@ -79,6 +79,12 @@ async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> Non
     await check_compatible(empty_database_url)
 
 
+WAITS_FOR_A_TABLE = (
+    "SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
 async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,8 +100,8 @@ async def test_nobody_waits_long_behind_a_migration_that_waits_for_a_table(
     await long.start()
     await reader.execute("SELECT FROM audit_events")
     migrating = asyncio.create_task(upgrade(empty_database_url))
-    async with asyncio.timeout(20):
-        while not await caller.fetch("SELECT FROM pg_locks WHERE NOT granted AND relation IS NOT NULL"):
+    async with asyncio.timeout(60):
+        while not await caller.fetch(WAITS_FOR_A_TABLE):
             pass
         await caller.execute(
             "INSERT INTO audit_events (id, action, actor_type) VALUES (gen_random_uuid(), 'x', 'y')"
