@@ -12,14 +12,6 @@ from app.adapters.console import routes as console
 from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
-from app.features.access import connection_routes as connections
-from app.features.access import explain_routes as explaining
-from app.features.access import matrix_routes as access_matrix
-from app.features.access import preview_routes as grant_previews
-from app.features.access import routes as access
-from app.features.access import simulate_routes as simulating
-from app.features.access import stale_routes as stale_access
-from app.features.access import tool_grants
 from app.features.administrators import break_glass_routes as break_glass
 from app.features.administrators import me
 from app.features.administrators import routes as administrators
@@ -29,6 +21,12 @@ from app.features.audit import follow_routes as audit_following
 from app.features.audit import routes as audit
 from app.features.audit import stats_routes as audit_stats
 from app.features.audit_sinks import routes as audit_sinks
+from app.features.explaining import access_routes as access
+from app.features.explaining import connection_routes as connections
+from app.features.explaining import explain_routes as explaining
+from app.features.explaining import matrix_routes as access_matrix
+from app.features.explaining import preview_routes as grant_previews
+from app.features.explaining import simulate_routes as simulating
 from app.features.grants import approval_routes as approving
 from app.features.grants import group_routes as group_endings
 from app.features.grants import routes as grants
@@ -44,6 +42,8 @@ from app.features.sealed_log import proof_routes as audit_proofs
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
 from app.features.signals import routes as signals
+from app.features.stale_access import routes as stale_access
+from app.features.stale_access import tool_grants
 from app.features.tokens import erase_routes as erasing
 from app.features.tokens import offboard_routes as offboarding
 from app.features.tokens import own_routes as own_tokens

@@ -8,11 +8,11 @@ from dataclasses import replace
 from fastapi import FastAPI
 
 from app.adapters.console.console import Console
-from app.features.access.connection_routes import ConnectionChecks
 from app.features.access.policy_sets import PolicySets
 from app.features.administrators.break_glass import BreakGlass
 from app.features.audit.rollup import HourCounts
 from app.features.audit_sinks.deliver import AuditDeliveries
+from app.features.explaining.connection_routes import ConnectionChecks
 from app.features.tokens.expiring import ExpiryNotices
 from app.features.tokens.schedule_loop import ScheduledOffboardings
 from app.features.webhooks.deliver import Deliveries

@@ -24,7 +24,7 @@ from tests.adapters.console.looking import LOOKS, Eye, Look, sign_in
 from tests.adapters.console.organisation import Organisation
 from tests.adapters.console.served import served
 from tests.api import Account
-from tests.features.access.aging import age, use
+from tests.features.stale_access.aging import age, use
 from tests.story.service import Service, listener, notes_server, serving
 
 _PICTURES = os.environ.get("SCREENSHOTS")

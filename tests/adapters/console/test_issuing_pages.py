@@ -11,7 +11,7 @@ from sqlalchemy import text
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
-from tests.features.access.test_effective_access import Fleet
+from tests.features.explaining.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, fresh, grant, person
 
 NEW = "/console/tokens/new"

@@ -14,7 +14,7 @@ from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.test_issuing_pages import EVIL, somebody
-from tests.features.access.test_effective_access import Fleet
+from tests.features.explaining.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, agent, grant, person
 from tests.features.tokens.world import World, in_days
 from tests.streams import listening

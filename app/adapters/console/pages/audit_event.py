@@ -10,10 +10,10 @@ from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.audit_filters import PATH
 from app.adapters.console.pages.audit_words import changes_of, path_of, who_path
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.meanings import meaning_of
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditArgumentsView
+from app.features.explaining.meanings import meaning_of
 from app.kit.authorization import Permission, authorize
 from app.kit.database import Session
 from app.kit.ids import EventId

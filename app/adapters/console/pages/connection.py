@@ -14,9 +14,9 @@ from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
-from app.features.access.connection_routes import CurrentChecks
-from app.features.access.connection_schemas import ConnectionCheck, ConnectionCheckRequest
-from app.features.access.routes import CurrentSnapshot
+from app.features.access.current import CurrentSnapshot
+from app.features.explaining.connection_routes import CurrentChecks
+from app.features.explaining.connection_schemas import ConnectionCheck, ConnectionCheckRequest
 from app.features.tokens.own import find_own_token, person_of
 from app.features.tokens.routes import show_token
 from app.features.tokens.schemas import TokenView

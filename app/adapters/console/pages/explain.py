@@ -11,12 +11,12 @@ from app.adapters.console.forms import Problems, validated
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
-from app.features.access.explain_routes import explain_access
-from app.features.access.explain_schemas import AccessExplanation, ExplainRequest
-from app.features.access.meanings import meaning_of
-from app.features.access.routes import CurrentSnapshot
+from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
 from app.features.audit.names import names_of
+from app.features.explaining.explain_routes import explain_access
+from app.features.explaining.explain_schemas import AccessExplanation, ExplainRequest
+from app.features.explaining.meanings import meaning_of
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.kit import strict_json

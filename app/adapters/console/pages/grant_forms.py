@@ -12,7 +12,7 @@ from app.adapters.console.pages.grant_wish import Wish
 from app.adapters.console.pages.grant_words import ids_of, link, words_of_right
 from app.adapters.console.pages.grants import HOME, preview_of
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.routes import CurrentSnapshot
+from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
 from app.features.audit.names import names_of
 from app.features.grants import routes as grants

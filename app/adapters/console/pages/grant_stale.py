@@ -13,14 +13,14 @@ from app.adapters.console.pages.grant_words import MOST_IDS, NOTE_WORDS, ids_of,
 from app.adapters.console.pages.grants import HOME, UNUSED_DAYS, preview_of, read_grant
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Invalid, NotFound
-from app.features.access.preview_routes import GrantPreview
-from app.features.access.routes import CurrentSnapshot
+from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
-from app.features.access.stale_apply_schemas import AppliedView, StaleApply
-from app.features.access.stale_routes import apply_stale_access, list_stale_access
-from app.features.access.stale_schemas import StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
+from app.features.explaining.preview_routes import GrantPreview
 from app.features.grants.schemas import GrantView
+from app.features.stale_access.apply_schemas import AppliedView, StaleApply
+from app.features.stale_access.routes import apply_stale_access, list_stale_access
+from app.features.stale_access.schemas import StaleGrantView, StaleQuery
 from app.kit.authorization import Permission
 from app.kit.database import Session
 from app.kit.ids import GRANT, GrantId, format_id

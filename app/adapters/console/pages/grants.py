@@ -19,14 +19,14 @@ from app.adapters.console.pages.grant_words import (
 )
 from app.adapters.console.pages.principals import MOST_FOUND, find_principals, find_server
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.preview_routes import GrantPreview, GrantPreviewRequest, preview_grant
-from app.features.access.routes import CurrentSnapshot
+from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
-from app.features.access.stale_routes import list_stale_access
-from app.features.access.stale_schemas import StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
+from app.features.explaining.preview_routes import GrantPreview, GrantPreviewRequest, preview_grant
 from app.features.grants import routes as grants
 from app.features.grants.schemas import GrantQuery, GrantView
+from app.features.stale_access.routes import list_stale_access
+from app.features.stale_access.schemas import StaleGrantView, StaleQuery
 from app.kit.authorization import Permission
 from app.kit.database import Session
 from app.kit.ids import GrantId

@@ -10,13 +10,13 @@ from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.people import IDENTITIES, PAGE_SIZE, called
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import NotFound
-from app.features.access import routes as access
-from app.features.access.routes import CurrentSnapshot
-from app.features.access.schemas import AccessQuery, AccessReason, IdentityAccessView
+from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditQuery
+from app.features.explaining import access_routes as access
+from app.features.explaining.access_schemas import AccessQuery, AccessReason, IdentityAccessView
 from app.features.groups import routes as groups
 from app.features.groups.schemas import GroupQuery
 from app.features.identities import routes as identities

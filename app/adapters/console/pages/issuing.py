@@ -14,11 +14,11 @@ from app.adapters.console.forms import Problems, attempted, read_query, validate
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Malformed, NotFound
-from app.features.access.issuing import prospect_of
-from app.features.access.offers import OfferedServer, offers_to
-from app.features.access.routes import CurrentSnapshot
-from app.features.access.scenes import Scenes
+from app.features.access.current import CurrentSnapshot
 from app.features.audit.names import names_of
+from app.features.explaining.issuing import prospect_of
+from app.features.explaining.offers import OfferedServer, offers_to
+from app.features.explaining.scenes import Scenes
 from app.features.identities import routes as identities
 from app.features.identities.models import Identity
 from app.features.identities.schemas import IdentityCreate, IdentityQuery

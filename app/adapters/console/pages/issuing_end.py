@@ -15,12 +15,12 @@ from app.adapters.console.pages.issuing import NEW, Chosen, Issuer, draft_path, 
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Invalid
 from app.domain.risk import Risk
-from app.features.access.issuing import Prospect, grants_for, issue_draft, prospect_of
-from app.features.access.offers import OfferedTool
-from app.features.access.routes import CurrentSnapshot
-from app.features.access.scenes import Scenes
+from app.features.access.current import CurrentSnapshot
 from app.features.audit.first_use import first_use
 from app.features.audit.names import names_of
+from app.features.explaining.issuing import Prospect, grants_for, issue_draft, prospect_of
+from app.features.explaining.offers import OfferedTool
+from app.features.explaining.scenes import Scenes
 from app.features.identities.service import find_identity
 from app.features.tokens.connect import connect_settings
 from app.features.tokens.drafts import DraftContent, read_draft, save_draft

@@ -20,8 +20,9 @@ from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.pickups import words_about, words_about_each
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.routes import CurrentSnapshot, list_own_access
-from app.features.access.schemas import AccessQuery
+from app.features.access.current import CurrentSnapshot
+from app.features.explaining.access_routes import list_own_access
+from app.features.explaining.access_schemas import AccessQuery
 from app.features.tokens.connect import connect_settings
 from app.features.tokens.own import find_own_token, hold_own_token, hold_to_renew, person_of
 from app.features.tokens.own_routes import list_own_pickups, list_own_tokens

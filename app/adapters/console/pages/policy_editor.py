@@ -12,11 +12,11 @@ from app.adapters.console.pages.policy_draft import Draft, Looked, errors_in, lo
 from app.adapters.console.pages.policy_templates import fill_in, filling, templates
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import TooManyRequests
-from app.features.access.routes import CurrentSnapshot
-from app.features.access.simulate_routes import simulate_policies
-from app.features.access.simulate_schemas import LONGEST, PolicySimulation, SimulateRequest
+from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
 from app.features.audit.names import names_of
+from app.features.explaining.simulate_routes import simulate_policies
+from app.features.explaining.simulate_schemas import LONGEST, PolicySimulation, SimulateRequest
 from app.features.policies import routes as policies
 from app.features.policies import service
 from app.features.policies.schemas import PolicyView

@@ -14,11 +14,11 @@ from app.adapters.console.pages.grant_words import words_of_right
 from app.adapters.console.pages.principals import LONGEST
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Malformed
-from app.features.access.meanings import meaning_of
 from app.features.audit import routes as audit
 from app.features.audit.first_use import first_use
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
+from app.features.explaining.meanings import meaning_of
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity

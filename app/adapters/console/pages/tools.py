@@ -15,17 +15,17 @@ from app.adapters.console.pages.definitions import differences, laid_out
 from app.adapters.console.pages.server_words import path_of as path_of_server
 from app.adapters.console.pages.server_words import why_waiting
 from app.adapters.console.signed_in import Viewer, signed_in
-from app.features.access import routes as access
-from app.features.access import tool_grants
-from app.features.access.routes import CurrentSnapshot
-from app.features.access.schemas import MomentQuery
+from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
-from app.features.access.tool_grants import ToolGrantQuery
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditQuery
+from app.features.explaining import access_routes as access
+from app.features.explaining.access_schemas import MomentQuery
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
+from app.features.stale_access import tool_grants
+from app.features.stale_access.tool_grants import ToolGrantQuery
 from app.features.tools import routes as tools
 from app.features.tools.schemas import ToolQuery, ToolView
 from app.kit.authorization import Permission, authorize

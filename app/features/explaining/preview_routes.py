@@ -1,0 +1,141 @@
+"""``/grants/preview``: what a grant would reach."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from app.domain.risk import Risk
+from app.domain.scopes import ScopeEntry
+from app.features.access.current import CurrentSnapshot
+from app.features.explaining.preview import ReachedServer, reached
+from app.features.explaining.scenes import Scenes
+from app.kit.authorization import Caller, Permission, authorize, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.ids import ServerId
+from app.kit.problems import COMMON_PROBLEMS
+from app.kit.schemas import Strict
+from app.kit.selectors import (
+    ServerSelectorModel,
+    ToolSelectorModel,
+    server_selector_to_domain,
+    tool_selector_to_domain,
+)
+from app.kit.slices import in_slices
+
+router = APIRouter(
+    prefix="/api/v1/grants", tags=["grants"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
+)
+
+CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
+_MOST_SHOWN = 100
+_EXAMPLE: dict[str, Any] = {
+    "servers_count": 1,
+    "tools_count": 2,
+    "risks": {"read": 1, "write": 0, "destructive": 1, "unknown": 0},
+    "servers": [
+        {
+            "server_id": "srv_01jdpnwz00e008000000000000",
+            "slug": "git",
+            "enabled": True,
+            "tools_count": 2,
+            "tools": [{"name": "git_log", "risk": "read"}, {"name": "git_reset", "risk": "destructive"}],
+        }
+    ],
+}
+
+
+class GrantPreviewRequest(Strict):
+    """The servers and tools that a grant would be of."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "servers": {"kind": "labels", "labels": {"env": "prod"}},
+                    "tools": {"kind": "risk", "risk": ["read"]},
+                }
+            ]
+        },
+    )
+    servers: ServerSelectorModel
+    tools: ToolSelectorModel
+
+
+ToolsByRiskCounts = TypeAliasType(
+    "ToolsByRiskCounts",
+    Annotated[dict[Risk, int], Field(description="How many tools of each risk.", examples=[{"read": 4}])],
+)
+
+
+class PreviewedTool(BaseModel):
+    """A tool that it would reach."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(description="Its name on the server.", examples=["git_log"])
+    risk: Risk
+
+
+class PreviewedServer(BaseModel):
+    """A server that it would reach."""
+
+    model_config = ConfigDict(extra="forbid")
+    server_id: ServerId
+    slug: str = Field(description="What it is called in addresses and tool names.", examples=["git"])
+    enabled: bool = Field(description="Whether the server takes calls now.")
+    tools_count: int = Field(description="How many of its tools it would reach.")
+    tools: list[PreviewedTool] = Field(description="The first 100 of them, by name.")
+
+    @classmethod
+    def of(cls, found: ReachedServer) -> Self:
+        """As the answer says it."""
+        return cls(
+            server_id=found.server.id,
+            slug=found.server.slug,
+            enabled=found.server.enabled,
+            tools_count=len(found.tools),
+            tools=[PreviewedTool(name=tool.name, risk=tool.risk) for tool in found.tools[:_MOST_SHOWN]],
+        )
+
+
+class GrantPreview(BaseModel):
+    """What a grant would reach of the servers and tools that there are now, apart from scopes and policies."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    servers_count: int = Field(description="How many servers.")
+    tools_count: int = Field(description="How many tools of them.")
+    risks: ToolsByRiskCounts
+    servers: list[PreviewedServer] = Field(description="The first 100 servers, by slug.")
+
+    @classmethod
+    def of(cls, found: Sequence[ReachedServer]) -> Self:
+        """As the answer says it."""
+        risks = Counter(tool.risk for one in found for tool in one.tools)
+        return cls(
+            servers_count=len(found),
+            tools_count=risks.total(),
+            risks={risk: risks[risk] for risk in Risk},
+            servers=[PreviewedServer.of(one) for one in found[:_MOST_SHOWN]],
+        )
+
+
+@router.post("/preview", operation_id="preview_grant", summary="Tell what a grant would reach")
+async def preview_grant(
+    body: GrantPreviewRequest, caller: CanRead, session: Session, snapshot: CurrentSnapshot
+) -> GrantPreview:
+    """Of the servers and tools as they are now, whoever would hold it. Nothing is kept, and nobody is given anything.
+    A grant by labels, by risk or of everything goes with the fleet: later it can reach more or less.
+    """
+    authorize(caller, Permission.TOOLS_READ)
+    scene = await Scenes(session, snapshot).of([])
+    right = ScopeEntry(
+        server_selector_to_domain(body.servers),
+        tool_selector_to_domain(body.tools),
+        resources=False,
+        prompts=False,
+    )
+    return GrantPreview.of(await in_slices(reached(right, scene.servers)))

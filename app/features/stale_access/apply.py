@@ -1,0 +1,116 @@
+"""Applying what the report proposes: worked out again with the grants locked, and done if it is still the same."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.domain.errors import FieldError, Invalid
+from app.features.access.reading import Fleet
+from app.features.grants import service
+from app.features.grants.models import Grant
+from app.features.grants.repository import is_active, lock_grants
+from app.features.grants.schemas import GrantUpdate, GrantView
+from app.features.stale_access.apply_schemas import AppliedView, StaleApply
+from app.features.stale_access.finding import GrantFinding, Judge, Proposal
+from app.features.stale_access.schemas import proposal_view
+from app.kit.authorization import Caller
+from app.kit.versions import AccessVersion
+
+
+class Applying:
+    """Applies proposals for a caller, with an event for each grant that says why."""
+
+    def __init__(
+        self, session: AsyncSession, caller: Caller, fleet: Fleet, now: datetime, request_id: str | None
+    ) -> None:
+        self._session = session
+        self._caller = caller
+        self._fleet = fleet
+        self._now = now
+        self._request_id = request_id
+
+    async def apply(self, judge: Judge, body: StaleApply, *, dry_run: bool) -> list[AppliedView]:
+        """What became, or with ``dry_run`` would become, of each item. ``judge`` is of the window in ``body``. Raises
+        ``Invalid`` for a grant that is named twice."""
+        _check_named_once(body)
+        # In the order of ids, whatever the order of the items.
+        locked = await lock_grants(self._session, [item.grant_id for item in body.items])
+        active = await self._active(locked.values())
+        findings = {found.grant.id: found for found in await judge.findings(active)}
+        unmoved = await self._unmoved(findings.values())
+        because = {"because": "stale", "unused_for_days": body.unused_for_days}
+        done = []
+        for item in body.items:
+            grant, found = locked.get(item.grant_id), findings.get(item.grant_id)
+            if grant is None or grant.ended_at is not None:
+                done.append(AppliedView(grant_id=item.grant_id, outcome="not_found", grant=None))
+                continue
+            proposal = None if found is None or not unmoved else found.proposal
+            if proposal is None or proposal.digest != item.proposal_digest:
+                done.append(AppliedView(grant_id=item.grant_id, outcome="changed", grant=None))
+                continue
+            done.append(await self._done(grant, proposal, because, dry_run=dry_run))
+        return done
+
+    async def _done(
+        self, grant: Grant, proposal: Proposal, because: dict[str, Any], *, dry_run: bool
+    ) -> AppliedView:
+        shown = proposal_view(proposal)
+        if shown.action == "end":
+            if not dry_run:
+                await service.end_grant(
+                    self._session, self._caller, grant, self._now, self._request_id, because
+                )
+            return AppliedView(grant_id=grant.id, outcome="ended", grant=None)
+        if dry_run:
+            return AppliedView(grant_id=grant.id, outcome="narrowed", grant=None)
+        body = GrantUpdate(
+            servers=shown.servers, tools=shown.tools, resources=shown.resources, prompts=shown.prompts
+        )
+        changed = await service.update_grant(
+            self._session, self._caller, grant, body, self._now, self._request_id, because
+        )
+        return AppliedView(
+            grant_id=grant.id, outcome="narrowed", grant=GrantView.from_row(changed, self._now)
+        )
+
+    async def _active(self, grants: Iterable[Grant]) -> list[Grant]:
+        """Those that give their right now; the report tells of no others."""
+        ids = [grant.id for grant in grants]
+        query = select(Grant).where(col(Grant.id).in_(ids), is_active(self._now)).order_by(col(Grant.id))
+        return list(await self._session.scalars(query))
+
+    async def _unmoved(self, findings: Iterable[GrantFinding]) -> bool:
+        """Whether the servers that are to stay within reach are what they were when the fleet was read; until the
+        commit nobody can change them: relabelled, one could come within reach of a grant that did not give it."""
+        servers = self._fleet.servers
+        ids = {
+            id
+            for found in findings
+            if found.proposal is not None and found.proposal.right is not None
+            for id in found.reach
+            if found.proposal.right.servers.matches(id, servers[id].labels)
+        }
+        versions = await self._session.execute(
+            select(col(AccessVersion.id), col(AccessVersion.version))
+            .where(col(AccessVersion.id).in_(ids))
+            .order_by(col(AccessVersion.id))
+            .with_for_update(read=True)
+        )
+        return all(servers[id].version == version for id, version in versions)
+
+
+def _check_named_once(body: StaleApply) -> None:
+    seen: set[UUID] = set()
+    for place, item in enumerate(body.items):
+        if item.grant_id in seen:
+            raise Invalid(
+                "A grant is named twice; see errors for where.",
+                errors=[FieldError(f"/items/{place}/grant_id", "twice", "Name each grant once.")],
+            )
+        seen.add(item.grant_id)
