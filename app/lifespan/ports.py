@@ -35,10 +35,12 @@ from app.gateway.ports import (
 from app.kit.client_tokens import TokenFault
 from app.kit.database import OUT_OF_REACH, commit
 from app.kit.deadlines import in_time
+from app.kit.slices import Turns
 from app.kit.versions import move_versions
 from app.lifespan.commands import Commands
 
 USE_FLUSH_S = 60.0
+_DECIDED_IN_A_TURN = 8
 AWAY = (Unavailable, SQLAlchemyError, *OUT_OF_REACH)
 """What a database raises that cannot be asked now. A ``TimeoutError`` is an ``OSError``."""
 
@@ -125,12 +127,16 @@ class InFlightPort:
     def __init__(self, table: InFlightTable, snapshots: SnapshotPort) -> None:
         self._table = table
         self._snapshots = snapshots
+        self._turns = Turns(_DECIDED_IN_A_TURN)
 
     def enter(
         self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
     ) -> None:
         async def again() -> Decision | None:
+            # One change may have thousands decided again.
+            await self._turns.take()
             fresh = await self._snapshots.refresh(view, [id for id, _ in call.decision.rests_on])
+            await self._turns.take()
             return None if fresh is None else redecide(fresh, self._snapshots.now())
 
         self._table.enter(call.id, call.decision, again, cut)

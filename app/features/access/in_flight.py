@@ -9,17 +9,21 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from math import inf
 from uuid import UUID
 
 import asyncpg
 
 from app.domain.access import Decision
+from app.domain.objects import Version
 from app.features.access.clockwork import DatabaseClock
+from app.features.access.deciding_again import DecidingAgain, Watched
+from app.features.access.grounds import Grounds
 from app.features.access.watch_line import Answer, WatchLine
 from app.kit.connecting import DRIVER_FAULTS
+from app.kit.slices import in_slices
 from app.kit.versions import CHANNEL
 
 _log = logging.getLogger(__name__)
@@ -30,8 +34,8 @@ LEASE_EVERY_S = 5.0
 CUT_WITHIN_S = 1.8
 """After its grounds may have moved, a call that could not be decided again."""
 _TRIES_AT_LEAST_S = 0.5
-_AGAIN_AFTER_S = 0.1
-_AT_ONCE = 32
+PAIRS_AT_ONCE = 5_000
+"""So many pairs are compared by one statement, which takes the event loop one to two milliseconds to write."""
 # The clock that spans are judged by here is known to a few milliseconds.
 _CLOCK_S = 0.02
 
@@ -44,18 +48,6 @@ _LEASE = """
 INSERT INTO worker_leases (worker_id) VALUES ($1)
 ON CONFLICT (worker_id) DO UPDATE SET renewed_at = clock_timestamp()
 """
-
-
-@dataclass(slots=True, eq=False)
-class _Watched:
-    rests_on: Sequence[tuple[UUID, int]]
-    valid_until: float
-    redecide: Callable[[], Awaitable[Decision | None]]
-    cut: Callable[[], None]
-    good_at: float = field(default_factory=time.monotonic)
-    """When it was last known to be allowed, in monotonic seconds."""
-    deciding: "asyncio.Task[None] | None" = None
-    moved_meanwhile: bool = False
 
 
 class InFlightTable:
@@ -75,9 +67,14 @@ class InFlightTable:
         self._clock = clock
         self._worker_id = worker_id
         self._on_narrowed = on_narrowed
-        self._watched: dict[UUID, _Watched] = {}
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._watched: dict[UUID, Watched] = {}
+        self._grounds = Grounds[Watched]()
+        self._again = DecidingAgain(self._decided, self._cut_these)
+        self._looks = 0
+        # Which look was the last that came to its end, and as of when what had not moved then was good.
+        self._looked, self._looked_at = 0, -inf
         self._looks_at = 0.0
+        self._heard_at = -inf
         self._blind: asyncio.TimerHandle | None = None
         self._lease_at = 0.0
         self._closing = False
@@ -93,15 +90,18 @@ class InFlightTable:
         cut: Callable[[], None],
     ) -> None:
         """Watch a call. ``redecide`` decides it again on a fresh view (``None``: its secret opens nothing)."""
-        self._watched[call_id] = _Watched(decision.rests_on, decision.valid_until, redecide, cut)
+        watched = Watched(call_id, decision.rests_on, decision.valid_until, redecide, cut, self._looks)
+        self._watched[call_id] = watched
+        self._grounds.put(watched, watched.rests_on, watched.valid_until)
         if decision.valid_until < self._looks_at:
             self._wake.set()
 
     def leave(self, call_id: UUID) -> None:
         """Stop watching; unknown ids are fine."""
         watched = self._watched.pop(call_id, None)
-        if watched is not None and watched.deciding is not None:
-            watched.deciding.cancel()
+        if watched is not None:
+            self._grounds.drop(watched)
+            self._again.drop(watched)
 
     def close(self) -> None:
         """Cut what is left and end ``run``."""
@@ -128,69 +128,70 @@ class InFlightTable:
 
     async def _check(self) -> float:
         """Compare once, and have decided again what moved; as of when that is known, in monotonic seconds."""
-        pairs = list({pair for watched in self._watched.values() for pair in watched.rests_on})
-        answer = await self._line.ask(_MOVED, [id for id, _ in pairs], [version for _, version in pairs])
-        self._clock.learn(answer.row["at"], answer.sent, answer.received)
-        self._judge({pairs[place - 1] for place in answer.row["places"] or ()}, answer)
+        self._looks += 1
+        look = self._looks
+        await in_slices(self._grounds.catch_up())
+        pairs, answers = self._grounds.pairs(), list[Answer]()
+        # In parts: what a part holds of others is held by all of it, and the database has to answer each in time.
+        for begin in range(0, len(pairs) or 1, PAIRS_AT_ONCE):
+            part = pairs[begin : begin + PAIRS_AT_ONCE]
+            answer = await self._line.ask(_MOVED, [id for id, _ in part], [version for _, version in part])
+            self._clock.learn(answer.row["at"], answer.sent, answer.received)
+            answers.append(answer)
+            await in_slices(self._judge([part[place - 1] for place in answer.row["places"] or ()]))
+        first = answers[0]
+        await in_slices(self._judge_ends(first.row["at"]))
+        self._looked, self._looked_at = look, first.sent
         if time.monotonic() - self._lease_at > LEASE_EVERY_S:
             # It is also what tells a database that is written to from one that others have turned away from.
             await self._line.tell(_LEASE, self._worker_id)
             self._lease_at = time.monotonic()
-        return answer.sent
+        return first.sent
 
-    def _judge(self, moved: set[tuple[UUID, int]], answer: Answer) -> None:
-        for call_id, watched in list(self._watched.items()):
-            gone = [pair for pair in watched.rests_on if pair in moved] if moved else []
-            if any(version == 0 for _, version in gone):
-                # What rested on there being no such version, a session that had not ended, never holds again.
-                self._cut([call_id])
-            elif not gone and watched.valid_until > answer.row["at"]:
-                watched.good_at = max(watched.good_at, answer.sent)
-            elif watched.deciding is not None:
-                watched.moved_meanwhile = True
-            else:
-                due = max(watched.good_at + CUT_WITHIN_S, time.monotonic() + _TRIES_AT_LEAST_S)
-                watched.deciding = asyncio.create_task(self._decide_again(call_id, watched, due))
+    def _judge(self, moved: list[Version]) -> Generator[None, None, None]:
+        """Cut, or have decided again, the calls that rest on what moved."""
+        for pair in moved:
+            for watched in list(self._grounds.resting_on(pair)):
+                yield
+                if watched.has_left or not (
+                    self._grounds.is_caught_up_with(watched) or pair in watched.rests_on
+                ):
+                    continue
+                if pair[1] == 0:
+                    # What rested on there being no such version, a session that had not ended, never holds again.
+                    self._cut([watched.id])
+                elif not watched.is_deciding:
+                    self._decide_again(watched)
 
-    async def _decide_again(self, call_id: UUID, watched: _Watched, due: float) -> None:
-        """Cut the call unless it is allowed still. The others are watched meanwhile, however long this takes."""
-        decision, begun = None, time.monotonic()
-        try:
-            async with asyncio.timeout(due - begun):
-                begun, decision = await self._decided(watched)
-        except TimeoutError:
-            _log.warning(
-                "A call is cut: what it rests on has moved, and it could not be decided again in time."
-            )
-        watched.deciding = None
+    def _judge_ends(self, at: float) -> Generator[None, None, None]:
+        """Have decided again the calls whose spans have ended by the database's clock."""
+        for watched in self._grounds.ended_by(at):
+            yield
+            if not watched.has_left and not watched.is_deciding and watched.valid_until <= at:
+                self._decide_again(watched)
+
+    def _decide_again(self, watched: Watched) -> None:
+        if watched.since < self._looked:
+            # That look found nothing of it moved.
+            watched.good_at = max(watched.good_at, self._looked_at)
+        self._again.add(watched, max(watched.good_at + CUT_WITHIN_S, time.monotonic() + _TRIES_AT_LEAST_S))
+
+    def _decided(self, watched: Watched, begun: float, decision: Decision | None) -> None:
+        """Cut the call unless it is allowed still; ``begun`` is since when that is known, in monotonic seconds."""
         if decision is None or not decision.allowed:
-            self._cut([call_id])
+            self._cut([watched.id])
             return
         watched.rests_on, watched.valid_until = decision.rests_on, decision.valid_until
-        watched.good_at = max(watched.good_at, begun)
-        if watched.moved_meanwhile:
-            watched.moved_meanwhile = False
+        watched.good_at, watched.since = max(watched.good_at, begun), self._looks
+        self._grounds.put(watched, watched.rests_on, watched.valid_until)
+        if self._heard_at >= begun:
+            # It was not watched when something was said to have moved.
             self._wake.set()
-
-    async def _decided(self, watched: _Watched) -> tuple[float, Decision | None]:
-        """The decision, and since when it is known to hold."""
-        while True:
-            try:
-                async with self._gate:
-                    return time.monotonic(), await watched.redecide()
-            except Exception:  # noqa: BLE001
-                # Whatever it is: it is tried again until the call is cut.
-                await asyncio.sleep(_AGAIN_AFTER_S)
 
     def _pause(self) -> float:
         """Seconds until the next look: at the end of the next span, if that comes before."""
-        ends = min(
-            (watched.valid_until for watched in self._watched.values() if watched.deciding is None),
-            default=None,
-        )
-        if ends is None:
-            return CHECK_EVERY_S
-        return min(CHECK_EVERY_S, max(0.0, ends - self._clock.now()) + _CLOCK_S)
+        ends = self._grounds.next_end() - self._clock.now()
+        return min(CHECK_EVERY_S, max(0.0, ends) + _CLOCK_S)
 
     def _sees(self, at: float) -> None:
         """What was compared at that time, in monotonic seconds, holds; without another, all ends in ten seconds."""
@@ -212,9 +213,13 @@ class InFlightTable:
             if watched is not None:
                 watched.cut()
 
+    def _cut_these(self, late: Sequence[Watched]) -> None:
+        self._cut([watched.id for watched in late])
+
     def _heard(self, payload: str | None) -> None:
         ids: set[UUID] | None = None
         if payload is not None and payload.startswith("["):
             ids = {UUID(hex=text) for text in json.loads(payload)}
+        self._heard_at = time.monotonic()
         self._on_narrowed(ids)
         self._wake.set()

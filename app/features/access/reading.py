@@ -5,9 +5,9 @@ for ever. Hence everything here runs inside ``consistent``.
 """
 
 import json
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_network
@@ -21,9 +21,10 @@ from asyncpg import Record
 from app.domain.access import FLEET_ID, POLICY_SET_ID
 from app.domain.arguments import argument_types
 from app.domain.directory import Directory, directory_of
-from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState, Version
 from app.domain.risk import Risk
 from app.kit.selectors import load_scope, load_server_selector, load_tool_selector
+from app.kit.slices import in_slices
 
 Value = TypeVar("Value")
 Reader = "Connection[Record] | PoolConnectionProxy[Record]"
@@ -72,16 +73,16 @@ async def consistent(connection: Any) -> AsyncIterator[None]:
         yield
 
 
-_CHAIN = """
+_CHAINS = """
 WITH RECURSIVE chain AS (
-    SELECT t.*, 0 AS step FROM tokens t WHERE t.id = $1
+    SELECT t.*, t.id AS asked_for, 0 AS step FROM tokens t WHERE t.id = ANY($1)
     UNION ALL
-    SELECT p.*, c.step + 1 FROM tokens p JOIN chain c ON p.id = c.parent_id
+    SELECT p.*, c.asked_for, c.step + 1 FROM tokens p JOIN chain c ON p.id = c.parent_id
 )
-SELECT c.id, c.identity_id, c.scope, c.expires_at, c.revoked_at, c.ip_allow, v.version
-FROM chain c JOIN access_versions v ON v.id = c.id ORDER BY c.step
+SELECT c.asked_for, c.id, c.identity_id, c.scope, c.expires_at, c.revoked_at, c.ip_allow, v.version
+FROM chain c JOIN access_versions v ON v.id = c.id ORDER BY c.asked_for, c.step DESC
 """
-_SECRETS = "SELECT pepper_key_id, digest, expires_at FROM token_secrets WHERE token_id = $1"
+_SECRETS = "SELECT token_id, pepper_key_id, digest, expires_at FROM token_secrets WHERE token_id = ANY($1)"
 _IDENTITIES = """
 SELECT i.id, i.status, i.owner_id, i.kind, i.attributes, v.version
 FROM identities i JOIN access_versions v ON v.id = i.id
@@ -102,15 +103,31 @@ WHERE g.ended_at IS NULL AND (g.identity_id = ANY($1) OR g.group_id = ANY($2)) O
 
 async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
     """Read one token; ``None`` when it does not exist. Runs inside ``consistent``."""
-    chain = await connection.fetch(_CHAIN, token_id)
+    return (await read_tokens(connection, [token_id])).get(token_id)
+
+
+async def read_tokens(connection: Any, ids: Collection[UUID]) -> dict[UUID, TokenEntry]:
+    """Read those of these tokens that exist. Runs inside ``consistent``."""
+    chains = await connection.fetch(_CHAINS, ids)
     # failpoint: between_reads
-    ids = list({row["identity_id"] for row in chain})
-    # Of a token that does not exist all is asked too: the time tells nobody which ids exist.
-    identities = await _read_identities(connection, ids)
-    found = await connection.fetch(_SECRETS, token_id)
-    token: Token | None = None
-    for row in reversed(chain):
-        token = Token(
+    # Of tokens that do not exist all is asked too: the time tells nobody which ids exist.
+    identities = await _read_identities(connection, list({row["identity_id"] for row in chains}))
+    found = await connection.fetch(_SECRETS, ids)
+    return await in_slices(_entries(chains, identities, found))
+
+
+def _entries(
+    chains: Sequence[Record], identities: Mapping[UUID, Identity], found: Sequence[Record]
+) -> Generator[None, None, dict[UUID, TokenEntry]]:
+    """The tokens, of rows with the ancestors of each before it."""
+    secrets: dict[UUID, list[Secret]] = {}
+    for row in found:
+        secret = Secret(_shared(row["pepper_key_id"]), row["digest"], _bound(row["expires_at"], inf))
+        secrets.setdefault(row["token_id"], []).append(secret)
+    entries: dict[UUID, TokenEntry] = {}
+    above: Token | None = None
+    for row in chains:
+        above = Token(
             id=row["id"],
             version=row["version"],
             identity=identities[row["identity_id"]],
@@ -118,14 +135,13 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
             expires_at=row["expires_at"].timestamp(),
             revoked=row["revoked_at"] is not None,
             ip_allow=tuple(ip_network(network) for network in row["ip_allow"]),
-            parent=token,
+            parent=above,
         )
-    if token is None:
-        return None
-    secrets = tuple(
-        Secret(_shared(row["pepper_key_id"]), row["digest"], _bound(row["expires_at"], inf)) for row in found
-    )
-    return TokenEntry(token, secrets)
+        if row["id"] == row["asked_for"]:
+            entries[above.id] = TokenEntry(above, tuple(secrets.get(above.id, ())))
+            above = None
+        yield
+    return entries
 
 
 _EXISTING = "SELECT id FROM identities WHERE id = ANY($1)"
@@ -143,11 +159,25 @@ async def read_holders(connection: Any, ids: Sequence[UUID]) -> Holders:
 
 async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, Identity]:
     rows = {row["id"]: row for row in await connection.fetch(_IDENTITIES, ids)}
-    groups: dict[UUID, list[tuple[UUID, int]]] = {}
+    groups: dict[UUID, list[Version]] = {}
     for row in await connection.fetch(_GROUPS, list(rows)):
         groups.setdefault(row["identity_id"], []).append((row["id"], row["version"]))
     group_ids = list({group for id in ids for group, _ in groups.get(id, ())})
-    grants = [(row, _shared(_grant(row))) for row in await connection.fetch(_GRANTS, ids, group_ids)]
+    grants = await connection.fetch(_GRANTS, ids, group_ids)
+    return await in_slices(_identities(ids, rows, groups, grants))
+
+
+def _identities(
+    ids: Sequence[UUID],
+    rows: Mapping[UUID, Record],
+    groups: Mapping[UUID, Sequence[Version]],
+    granted: Sequence[Record],
+) -> Generator[None, None, dict[UUID, Identity]]:
+    """The identities with their owners, of rows that are in the order of their ids."""
+    grants_to: dict[UUID, list[tuple[int, Grant]]] = {}
+    for place, row in enumerate(granted):
+        grants_to.setdefault(row["identity_id"] or row["group_id"], []).append((place, _shared(_grant(row))))
+        yield
 
     def build(id: UUID, owner: Identity | None, grants: tuple[Grant, ...]) -> Identity:
         row = rows[id]
@@ -168,12 +198,15 @@ async def _read_identities(connection: Any, ids: Sequence[UUID]) -> dict[UUID, I
         return None if owner_id is None else build(owner_id, None, ())
 
     def grants_of(id: UUID) -> tuple[Grant, ...]:
-        in_groups = {group for group, _ in groups.get(id, ())}
-        return tuple(
-            grant for row, grant in grants if row["identity_id"] == id or row["group_id"] in in_groups
-        )
+        holders = (id, *(group for group, _ in groups.get(id, ())))
+        found = [grant for holder in holders for grant in grants_to.get(holder, ())]
+        return tuple(grant for _, grant in sorted(found, key=itemgetter(0)))
 
-    return {id: _shared(build(id, owner_of(id), grants_of(id))) for id in ids}
+    identities: dict[UUID, Identity] = {}
+    for id in ids:
+        identities[id] = _shared(build(id, owner_of(id), grants_of(id)))
+        yield
+    return identities
 
 
 def _grant(row: Record) -> Grant:
@@ -222,11 +255,14 @@ class ReadFleet:
     tools: Sequence[Record]
     unchanged: Mapping[UUID, Server]
     unread: Mapping[UUID, Server]
-    alike: Directory | None
-    """That of a fleet of the same version, in which no server was added, relabelled or ended."""
+    alike: Fleet | None
+    """One of the same version, in which no server was added, relabelled or ended."""
 
     def made(self) -> Fleet:
         """The fleet itself."""
+        if self.alike is not None and len(self.unchanged) == len(self.servers):
+            return replace(self.alike, policy_version=self.policy_version)
+        alike = None if self.alike is None else self.alike.directory
         tools = _tools(self.tools)
         servers = dict(self.unread) | {
             row["id"]: self.unchanged.get(row["id"])
@@ -243,7 +279,7 @@ class ReadFleet:
             for row in sorted(self.servers, key=itemgetter("slug"))
         }
         by_slug = {server.slug: server for server in servers.values()}
-        return Fleet(self.version, self.policy_version, servers, by_slug, directory_of(servers, self.alike))
+        return Fleet(self.version, self.policy_version, servers, by_slug, directory_of(servers, alike))
 
 
 async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID] | None = None) -> ReadFleet:
@@ -266,7 +302,7 @@ async def read_fleet(connection: Any, known: Fleet | None, only: Collection[UUID
     tools: list[Record] = []
     for begin in range(0, len(changed), SERVERS_AT_ONCE):
         tools += await connection.fetch(_TOOLS, changed[begin : begin + SERVERS_AT_ONCE])
-    alike = known.directory if known is not None and known.version == version else None
+    alike = known if is_part else None
     return ReadFleet(version, policy_version, rows, tools, unchanged, old if is_part else {}, alike)
 
 

@@ -7,7 +7,7 @@ that begin after it was asked, so that it never returns what made it necessary.
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from app.domain.access import Surroundings
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.features.access.clockwork import DatabaseClock
-from app.features.access.fresh_reads import READ_TIMEOUT_S, FreshReads, Pace
+from app.features.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, Pace, Unreadable
 from app.features.access.policy_sets import PolicySets, ReadSet
 from app.features.access.reading import (
     Fleet,
@@ -30,7 +30,7 @@ from app.features.access.reading import (
     consistent,
     read_fleet,
     read_holders,
-    read_token,
+    read_tokens,
 )
 from app.features.policies.judging import Rules
 from app.features.servers.credentials import launch_of, open_credential
@@ -60,7 +60,7 @@ class LookupsExhausted(Exception):
     """Too many unknown credentials at once."""
 
 
-class SnapshotUnavailable(Exception):
+class SnapshotUnavailable(Unreadable):
     """The database cannot be read now."""
 
 
@@ -121,7 +121,7 @@ class AccessSnapshot:
         self._client_tokens = client_tokens
         self.policies = PolicySets(rules or Rules())
         self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
-        self._loads: dict[UUID, FreshReads] = {}
+        self._token_reads = FreshBatches(self._read_tokens)
         self._fleet: tuple[Fleet, Surroundings] | None = None
         self._fleet_reads = FreshReads(self._read_fleet)
         # Which servers the next read of the fleet compares with the database; ``None``: all.
@@ -158,7 +158,8 @@ class AccessSnapshot:
         """
         entry = self._tokens.get(credential.id)
         if entry is None or fresh:
-            entry = await self._load(credential.id, bounded=entry is None)
+            # Whoever wants it fresh had it: it may be forgotten, and is no unknown one.
+            entry = await self._load(credential.id, bounded=not fresh)
         elif not self._opened(entry, credential):
             # The secret may be newer than the snapshot: look once, under the budget of the unknown.
             entry = await self._load(credential.id, bounded=True)
@@ -296,40 +297,35 @@ class AccessSnapshot:
             self._wanted = None if self._wanted is None else self._wanted | servers
 
     async def _load(self, token_id: UUID, *, bounded: bool) -> TokenEntry | None:
-        reads = self._loads.get(token_id)
-        if reads is None:
-            reads = self._loads[token_id] = FreshReads(lambda: self._read_token(token_id))
-        try:
-            async with _in_time():
-                if not bounded:
-                    entry = await reads.result()
-                else:
-                    entry = await self._load_within_budget(reads)
-        finally:
-            if self._loads.get(token_id) is reads and reads.idle:
-                del self._loads[token_id]
+        async with _in_time():
+            if not bounded:
+                entry = await self._token_reads.result(token_id)
+            else:
+                entry = await self._load_within_budget(token_id)
         return entry  # type: ignore[no-any-return]
 
-    async def _load_within_budget(self, reads: FreshReads) -> Any:
+    async def _load_within_budget(self, token_id: UUID) -> Any:
         if self._cold_waiting >= COLD_QUEUE:
             raise LookupsExhausted
         self._cold_waiting += 1
         try:
             async with self._cold:
-                return await reads.result()
+                return await self._token_reads.result(token_id)
         finally:
             self._cold_waiting -= 1
 
-    async def _read_token(self, token_id: UUID) -> TokenEntry | None:
-        entry = await self._reading(lambda connection: read_token(connection, token_id))
-        if entry is None:
-            self._tokens.pop(token_id, None)
-            return None
-        self._tokens[token_id] = entry
-        self._tokens.move_to_end(token_id)
-        if len(self._tokens) > CAPACITY:
-            self._tokens.popitem(last=False)
-        return entry
+    async def _read_tokens(self, ids: Collection[UUID]) -> Mapping[UUID, TokenEntry]:
+        found = await self._reading(lambda connection: read_tokens(connection, ids))
+        for id in ids:
+            entry = found.get(id)
+            if entry is None:
+                self._tokens.pop(id, None)
+                continue
+            self._tokens[id] = entry
+            self._tokens.move_to_end(id)
+            if len(self._tokens) > CAPACITY:
+                self._tokens.popitem(last=False)
+        return found
 
     async def _read_fleet(self) -> tuple[Fleet, Surroundings]:
         known = self.last_fleet

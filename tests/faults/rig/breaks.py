@@ -19,7 +19,7 @@ BREAKS: dict[str, tuple[Break, ...]] = {
             "row.grounds IS NULL OR row.valid_from IS NOT NULL OR NOT row.grounds",
         ),
         Break(_IN_FLIGHT, "        self._on_narrowed(ids)\n", ""),
-        Break(_IN_FLIGHT, "watched.rests_on if pair in moved]", "watched.rests_on if False]"),
+        Break(_IN_FLIGHT, "        for pair in moved:\n", "        for pair in moved[:0]:\n"),
     ),
     "audit_after_forward": (
         Break(
@@ -139,13 +139,15 @@ BREAKS: dict[str, tuple[Break, ...]] = {
         Break(_READING, 'isolation="repeatable_read"', 'isolation="read_committed"'),
         Break(
             _READING,
-            "    chain = await connection.fetch(_CHAIN, token_id)\n    # failpoint: between_reads\n",
-            "    chain = [dict(row) for row in await connection.fetch(_CHAIN, token_id)]\n"
-            "    for _ in range(20 if chain else 0):\n"
+            "    chains = await connection.fetch(_CHAINS, ids)\n    # failpoint: between_reads\n",
+            "    chains = [dict(row) for row in await connection.fetch(_CHAINS, ids)]\n"
+            "    for _ in range(20 if chains else 0):\n"
             '        await connection.fetch("SELECT pg_sleep(0.05)")\n'
             '        told = "SELECT version FROM access_versions WHERE id = $1"\n'
-            '        before, [[chain[0]["version"]]] = chain[0]["version"], await connection.fetch(told, token_id)\n'
-            '        if before != chain[0]["version"]:\n'
+            '        before = [row["version"] for row in chains]\n'
+            "        for row in chains:\n"
+            '            [[row["version"]]] = await connection.fetch(told, row["id"])\n'
+            '        if before != [row["version"] for row in chains]:\n'
             "            break\n",
         ),
     ),

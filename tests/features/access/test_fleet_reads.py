@@ -9,11 +9,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from app.domain.access import FLEET_ID
+from app.domain.access import FLEET_ID, POLICY_SET_ID
 from app.features.access import reading
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.reading import consistent, read_fleet
-from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.features.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
 from app.gateway.ports import Client, View
 from app.kit.crypto import Peppers
 from app.lifespan.ports import SnapshotPort
@@ -176,3 +176,27 @@ async def test_a_view_that_is_old_is_refreshed_with_servers_that_were_granted_si
     await move(connection, world.grant)
 
     assert await refreshed(port, old, other) == [2]
+
+
+async def test_a_token_that_was_forgotten_is_read_anew_however_many_unknown_ones_wait(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await make_world(connection)
+    snapshot = snapshot_of(Pool(connection))
+    assert await snapshot.token(world.credential) is not None
+    snapshot.forget(None)
+    monkeypatch.setattr("app.features.access.snapshot.COLD_QUEUE", 0)
+    with pytest.raises(LookupsExhausted):
+        await snapshot.token(world.credential)
+    assert await snapshot.token(world.credential, fresh=True) is not None
+
+
+async def test_a_look_that_finds_nothing_changed_makes_no_fleet_anew(connection: Connection) -> None:
+    await many(connection)
+    snapshot = snapshot_of(Pool(connection))
+    before, _ = await snapshot.fleet()
+    await move(connection, POLICY_SET_ID)
+    after, around = await snapshot.fleet(fresh=True)
+    assert (around.policy_version, after.policy_version) == (before.policy_version + 1,) * 2
+    assert after.servers is before.servers
+    assert after.by_slug is before.by_slug

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import asyncpg
 import pytest
@@ -125,13 +124,14 @@ async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(
     async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
         table.enter(new_id(), await again(), again, lambda: cut.append(True))
         asked.clear()
-        judge = table._judge
+        check = table._check
 
-        def judging(*about: Any) -> None:
-            judge(*about)
+        async def checking() -> float:
+            at = await check()
             looks.put_nowait(None)
+            return at
 
-        monkeypatch.setattr(table, "_judge", judging)
+        monkeypatch.setattr(table, "_check", checking)
         await connection.execute(_MOVE, world.server)
         while not asked:
             await looks.get()
@@ -175,6 +175,40 @@ async def test_a_call_is_cut_at_the_very_end_of_its_span(
         await later.wait()
         assert time.monotonic() - begun > 0.9
         table.leave(next(iter(table._watched)))
+
+
+async def test_a_moved_version_reaches_exactly_the_calls_that_rest_on_it(
+    database_url: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_flight, "PAIRS_AT_ONCE", 2)
+    decided = await decision(connection, await make_world(connection), "get_time")
+    ids = [new_id() for _ in range(7)]
+    made = "INSERT INTO access_versions (id, version) SELECT unnest($1::uuid[]), 1"
+    await connection.execute(made, ids)
+    calls = {"one": ids[:3], "both": ids[2:5], "other": ids[4:]}
+    asked = asyncio.Queue[str]()
+
+    def about(name: str, version: int) -> Decision:
+        return replace(decided, rests_on=tuple((id, version if id == ids[2] else 1) for id in calls[name]))
+
+    def again(name: str) -> Callable[[], Awaitable[Decision]]:
+        async def asking() -> Decision:
+            asked.put_nowait(name)
+            return about(name, 2)
+
+        return asking
+
+    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+        for name in calls:
+            table.enter(new_id(), about(name, 1), again(name), lambda: pytest.fail("it is allowed still"))
+        await connection.execute(_MOVE, ids[2])
+        assert {await asked.get(), await asked.get()} == {"one", "both"}
+        # What those two rest on now is known, too.
+        await connection.execute(_MOVE, ids[3])
+        assert await asked.get() == "both"
+        assert asked.empty()
+        for call_id in list(table._watched):
+            table.leave(call_id)
 
 
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "fails"])

@@ -11,12 +11,16 @@ from app.domain.access import FLEET_ID, POLICY_SET_ID, Question, Surroundings, d
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.features.access.policy_sets import PolicySets, ReadSet
-from app.features.access.reading import consistent, read_fleet, read_token
+from app.features.access.reading import consistent, read_fleet, read_token, read_tokens
 from app.features.policies.evaluator import Evaluator
 from app.features.policies.judging import Rules
 from app.kit.ids import new_id
 from tests.features.access.world import Connection, World, call_row, make_world, writer_on
 
+_GRANT = (
+    "INSERT INTO grants (id, {}, servers, tools, resources, prompts)"
+    """ VALUES ($1, $2, '{{"kind": "all"}}', '{{"kind": "all"}}', false, false)"""
+)
 Withdrawal = Callable[[Connection, World], Awaitable[None]]
 
 
@@ -272,3 +276,53 @@ async def test_an_unknown_token_is_looked_for_as_long_as_a_known_one(database_ur
     assert await read_token(unknown, new_id()) is None
     assert known.asked == unknown.asked
     await inner.close()
+
+
+async def test_tokens_that_are_read_together_are_what_each_is_alone(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    worlds = [await make_world(connection) for _ in range(3)]
+    child, group, mine, shared = (new_id() for _ in range(4))
+    for statement, *values in (
+        ("INSERT INTO groups (id, name) VALUES ($1, $2)", group, group.hex),
+        (
+            "INSERT INTO access_versions (id, version) SELECT unnest($1::uuid[]), 1",
+            [child, group, mine, shared],
+        ),
+        (
+            (
+                "INSERT INTO tokens (id, identity_id, name, scope, expires_at, parent_id)"
+                " SELECT $1, identity_id, 'part', scope, expires_at, id FROM tokens WHERE id = $2"
+            ),
+            child,
+            worlds[0].token,
+        ),
+        (_GRANT.format("identity_id"), mine, worlds[1].person),
+        (_GRANT.format("group_id"), shared, group),
+    ):
+        await connection.execute(statement, *values)
+    for world in worlds[:2]:
+        await connection.execute(
+            "INSERT INTO group_members (id, group_id, identity_id) VALUES ($1, $2, $3)",
+            new_id(), group, world.person,
+        )  # fmt: skip
+    ids = [child, *(world.token for world in worlds)]
+
+    together = await read_tokens(connection, [*ids, new_id()])
+
+    assert together == {id: await read_token(connection, id) for id in ids}
+    grants = [[grant.id for grant in together[id].token.identity.grants] for id in ids]
+    assert grants == [
+        sorted(held)
+        for held in (
+            [worlds[0].grant, shared],
+            [worlds[0].grant, shared],
+            [worlds[1].grant, mine, shared],
+            [worlds[2].grant],
+        )
+    ]
+    assert [[link.id for link in together[id].token.chain()] for id in ids] == [
+        [child, worlds[0].token],
+        *([world.token] for world in worlds),
+    ]
+    assert [len(together[id].secrets) for id in ids] == [0, 1, 1, 1]
+    await connection.close()
