@@ -116,7 +116,7 @@ async def _messages(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
 
 
 _BY_CALLS = _Point(30, _again_and_again(_call))
-_POINTS = {
+POINTS = {
     "before_settlement": _Point(10, _again_and_again(_call_that_counts)),
     "after_settlement": _Point(10, _again_and_again(_call_that_counts)),
     "before_commit": _Point(5, _again_and_again(_write)),
@@ -129,13 +129,14 @@ _POINTS = {
     "after_sink_batch": _Point(2, _sinks),
     "before_noting": _Point(3, _messages),
 }
+"""Points that plain calls do not come to, or too seldom."""
 
 
 def latest_of(failpoint: str) -> int:
     """At which arrival a gateway may be asked to die there at the latest."""
-    return _POINTS.get(failpoint, _BY_CALLS).latest
+    return POINTS.get(failpoint, _BY_CALLS).latest
 
 
 def provoked(here: Site, gateway: RigGateway, failpoint: str) -> AbstractAsyncContextManager[None]:
     """While this gateway, armed there, is brought to a failpoint as often as it takes."""
-    return _POINTS.get(failpoint, _BY_CALLS).provocation(here, gateway)
+    return POINTS.get(failpoint, _BY_CALLS).provocation(here, gateway)

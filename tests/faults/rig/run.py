@@ -59,12 +59,12 @@ async def run(plan: RunPlan) -> Verdict:
 
 
 def _kept(plan: RunPlan, place: Path, found: list[Violation], text: str, missed: tuple[str, ...]) -> Verdict:
-    if plan.place is None and not found:
+    violations = tuple(violation for violation in found if violation.judged)
+    unjudged = tuple(violation for violation in found if not violation.judged)
+    if plan.place is None and not violations:
         shutil.rmtree(place)
     else:
         (place / "table.txt").write_text(text + "\n", encoding="utf-8")
-    violations = tuple(violation for violation in found if violation.judged)
-    unjudged = tuple(violation for violation in found if not violation.judged)
     return Verdict(violations, text, place, unjudged, missed)
 
 

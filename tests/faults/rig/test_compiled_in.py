@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.rig.breaks import BREAKS
 from tests.faults.rig.compiled_in import ROOT, Action, Unfit, compiled, failpoints, parsed
+from tests.faults.rig.provoking import POINTS
 
 _MODULE = """
 async def commit():
@@ -79,6 +80,10 @@ def test_the_named_points_are_there_and_each_compiles_into_one_call_on_its_line(
         assert not here & seen
         seen |= here
     assert seen == names
+
+
+def test_whatever_has_to_be_brought_about_is_a_point_in_the_code() -> None:
+    assert POINTS.keys() <= failpoints()
 
 
 def test_a_point_kills_the_process_there_and_at_no_other_time(package: Path) -> None:
