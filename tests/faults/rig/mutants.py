@@ -6,6 +6,7 @@ a load without a mutant is what ``python -m tests.faults.rig`` is.
 
 import argparse
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -66,7 +67,10 @@ assert MUTANTS.keys() == BREAKS.keys()
 async def violated(name: str, mutant: Mutant) -> frozenset[str]:
     """What was found not to hold; everything of the build as it is has to (``name`` empty)."""
     if isinstance(mutant.catches, RunPlan):
-        return (await run(replace(mutant.catches, mutant=name or None))).violated
+        verdict = await run(replace(mutant.catches, mutant=name or None))
+        # What a broken build did is of no use to anybody.
+        await asyncio.to_thread(shutil.rmtree, verdict.place, ignore_errors=True)
+        return verdict.violated
     return await mutant.catches(name)
 
 
