@@ -74,7 +74,7 @@ class InAnyOrder(RuleBasedStateMachine):
         )
         self.told.update(ended)
 
-    @invariant()
+    @rule()
     def the_next_end_is_known(self) -> None:
         ends = (until for call, (_, until) in self.calls.items() if call not in self.told)
         assert self.grounds.next_end() <= min(ends, default=inf)
@@ -88,6 +88,18 @@ class InAnyOrder(RuleBasedStateMachine):
 
 TestInAnyOrder = InAnyOrder.TestCase
 TestInAnyOrder.settings = settings(stateful_step_count=30)
+
+
+def test_an_end_that_a_new_decision_put_off_is_not_told() -> None:
+    grounds = Grounds[int]()
+    for until in (1.0, 5.0):
+        grounds.put(1, (), until)
+        for _ in grounds.catch_up():
+            pass
+    assert grounds.ended_by(4.0) == []
+    assert grounds.next_end() == 5.0
+    assert grounds.ended_by(5.0) == [1]
+    assert grounds.next_end() == inf
 
 
 def test_nothing_is_held_of_calls_that_came_and_went() -> None:
