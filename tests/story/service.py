@@ -120,7 +120,9 @@ class Service:
     @asynccontextmanager
     async def connect(self, path: str, token: str) -> AsyncIterator[Any]:
         """The transport of the real client, with a token."""
-        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}) as http_client:
+        async with httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {token}"}, timeout=30
+        ) as http_client:
             yield streamable_http_client(self.url + path, http_client=http_client)
 
 

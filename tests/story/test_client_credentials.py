@@ -22,7 +22,7 @@ from tests.story.service import Service, listener, notes_server, serving, whole_
 from tests.story.test_main_job import issue
 
 # A provider and a service of its own for each.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SECRET = "client-secret-0123456789"
 
@@ -96,7 +96,7 @@ async def read_note(service: Service, secret: str, path: str = "/mcp/notes") -> 
 
 async def called(service: Service, secret: str, tool: str, **arguments: str) -> httpx2.Response:
     headers = {"authorization": f"Bearer {secret}", "accept": "application/json, text/event-stream"}
-    async with httpx2.AsyncClient(base_url=service.url, headers=headers) as client:
+    async with httpx2.AsyncClient(base_url=service.url, headers=headers, timeout=30) as client:
         return await post_modern(client, "/mcp/notes", call(tool, arguments))
 
 

@@ -19,7 +19,7 @@ from tests.provider.openid import ADMINS, AUDIENCE, OTHER_API, OpenIdProvider, o
 from tests.story.service import Service, whole_service
 
 # A provider and a service of its own for each.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 Forge = Callable[[OpenIdProvider], Coroutine[Any, Any, str]]
 
@@ -275,7 +275,7 @@ async def test_a_provider_that_goes_away_leaves_its_keys_serving(database_url: s
 
 
 async def _published(provider: OpenIdProvider, kid: str) -> dict[str, Any]:
-    async with httpx2.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
         published = (await client.get(f"{provider.issuer}/jwks")).json()["keys"]
     return next(key for key in published if key["kid"] == kid)
 

@@ -162,6 +162,7 @@ async def test_who_may_not_decide_or_see_is_told_no_more_than_that(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_one_that_is_over_or_of_no_use_says_so_and_has_no_form(
     grace: httpx2.AsyncClient, desk: Desk
 ) -> None:

@@ -19,7 +19,7 @@ from tests.npm import install
 from tests.provider.openid import ADMINS, AUDIENCE, PAGES, PAGES_SECRET, OpenIdProvider, openid_provider
 from tests.story.service import Service, whole_service
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PHONE = ViewportSize(width=390, height=844)
 
 

@@ -123,8 +123,8 @@ async def _sent(eye: Eye, case: Case) -> list[str]:
     if not case.press:
         return []
     try:
-        await eye.page.click(f"main button >> text={case.press}", timeout=10_000)
-        await eye.page.locator(case.shows).first.wait_for(timeout=20_000)
+        await eye.page.click(f"main button >> text={case.press}", timeout=30_000)
+        await eye.page.locator(case.shows).first.wait_for(timeout=30_000)
     except PlaywrightError as error:
         return [f"shows no {case.shows} after {case.press}: {error.message.splitlines()[0]}"]
     return []

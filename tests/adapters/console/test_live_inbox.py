@@ -12,7 +12,7 @@ from tests.api import Account
 from tests.features.approvals.desk import Desk
 from tests.features.tokens.world import World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 async def test_what_waits_comes_and_goes_on_the_page_by_itself(
@@ -36,10 +36,10 @@ async def test_what_waits_comes_and_goes_on_the_page_by_itself(
         # Rows that a test writes are on no record, by which pages hear of the rest.
         await service.post("/groups", {"name": "Anything that is on record"})
         row = page.locator(f"#one-{format_id(APPROVAL, second.id)}")
-        await expect(row).to_be_visible(timeout=10_000)
+        await expect(row).to_be_visible()
         await expect(link).to_be_focused()
         await service.post(f"/approvals/{format_id(APPROVAL, second.id)}/deny", {}, 200)
-        await expect(row).to_have_count(0, timeout=10_000)
+        await expect(row).to_have_count(0)
         await expect(link).to_be_focused()
         # With another filter, another stream: what does not match stays away.
         await page.get_by_label("What").select_option("access")

@@ -10,7 +10,7 @@ from tests.adapters.console.served import served
 from tests.adapters.console.test_audit_pages import commit
 from tests.api import Account
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 async def test_events_come_into_the_page_and_not_while_it_is_paused(
@@ -24,12 +24,12 @@ async def test_events_come_into_the_page_and_not_while_it_is_paused(
         await eye.go(f"{service.url}/console/audit?decision=deny")
         await expect(page.locator(".empty")).to_be_visible()
         first = await commit(sessions, decision="deny", reason_code="no_grant")
-        await expect(page.locator(f"#{first}")).to_be_visible(timeout=10_000)
+        await expect(page.locator(f"#{first}")).to_be_visible()
         await expect(page.locator(".empty")).to_be_hidden()
         link = page.locator(f"#{first} td:first-child a")
         await link.focus()
         second = await commit(sessions, decision="deny", reason_code="no_grant")
-        await expect(page.locator(f"#{second}.is-fresh")).to_be_visible(timeout=10_000)
+        await expect(page.locator(f"#{second}.is-fresh")).to_be_visible()
         # Whoever is at a row stays there, and reads times in their own zone.
         await expect(link).to_be_focused()
         await expect(page.locator("#events time:not([data-local])")).to_have_count(0)
@@ -45,6 +45,6 @@ async def test_events_come_into_the_page_and_not_while_it_is_paused(
         await other.goto(f"{service.url}/console/audit?live=off")
         await other.get_by_role("button", name="Sign out").click()
         # That the session has ended is an event too. The provider, which was not asked twice, lets them in again.
-        await page.wait_for_url("**live=off", timeout=15_000)
+        await page.wait_for_url("**live=off")
         assert [url for url in asked if url.startswith(provider.issuer)]
         await eye.context.close()

@@ -12,6 +12,7 @@ _LIGHT = "(one) => getComputedStyle(one).color.match(/\\d+/g).reduce((sum, part)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_receipt_is_printed_whole_and_legible_without_its_frame(
     browser: Browser, database_url: str, owner: Account
 ) -> None:

@@ -293,6 +293,7 @@ async def test_a_page_goes_on_to_this_service_alone_and_is_served_under_its_name
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_several_providers_are_offered_and_those_without_a_client_are_not(
     new_browser: NewBrowser, provider: SigningProvider, desk: Desk, sessions: Any
 ) -> None:
