@@ -66,13 +66,19 @@ async def test_of_very_many_wrong_fields_the_first_are_named(api: httpx2.AsyncCl
 def test_looking_for_repeats_costs_no_more_than_reading_the_query() -> None:
     """It happens before anybody is known. Ten times the parameters took a hundred times as long."""
     query = "&".join(f"k{number}=" for number in range(20_000)).encode()
-    request = Request({"type": "http", "method": "GET", "path": "/", "query_string": query, "headers": []})
-    began = time.process_time()
-    request.query_params.multi_items()
-    reading = time.process_time() - began
-    began = time.process_time()
-    check_repeats(request, frozenset())
-    assert time.process_time() - began < 10 * reading
+    reading, looking = list[float](), list[float]()
+    # The least of several: the garbage of other tests may be looked through in any of them.
+    for _ in range(3):
+        request = Request(
+            {"type": "http", "method": "GET", "path": "/", "query_string": query, "headers": []}
+        )
+        began = time.process_time()
+        request.query_params.multi_items()
+        reading.append(time.process_time() - began)
+        began = time.process_time()
+        check_repeats(request, frozenset())
+        looking.append(time.process_time() - began)
+    assert min(looking) < 10 * min(reading)
 
 
 async def test_a_good_request_id_is_echoed_and_a_bad_one_replaced(anonymous: httpx2.AsyncClient) -> None:

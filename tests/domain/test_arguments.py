@@ -103,7 +103,7 @@ def _node(*children: str) -> dict[str, Any]:
 def test_no_schema_makes_the_reading_long_or_the_types_large(hostile: object) -> None:
     started = time.process_time()
     found = argument_types(hostile)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 5
     assert _parts(found) <= 600
 
 
