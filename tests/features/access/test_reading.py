@@ -281,7 +281,7 @@ async def test_an_unknown_token_is_looked_for_as_long_as_a_known_one(database_ur
 async def test_tokens_that_are_read_together_are_what_each_is_alone(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     worlds = [await make_world(connection) for _ in range(3)]
-    child, group, mine, shared = (new_id() for _ in range(4))
+    child, group, shared, mine = (new_id() for _ in range(4))
     for statement, *values in (
         ("INSERT INTO groups (id, name) VALUES ($1, $2)", group, group.hex),
         (
