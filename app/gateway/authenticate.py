@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 from app.domain.access import liveness
 from app.domain.token_format import SCOPED_TOKEN, Credential, parse_credential
 from app.gateway.http import Exchange
+from app.gateway.patience import patiently
 from app.gateway.ports import Admissions, Snapshots, TooManyLookups, View
 from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 
@@ -58,7 +59,7 @@ class Door:
         known = self._parsed.get(raw)
         credential = self._credential(exchange) if known is None or exchange.duplicated else known
         try:
-            view = await self.snapshots.resolve(credential, exchange.client)
+            view = await patiently(exchange, self.snapshots.resolve(credential, exchange.client))
         except TooManyLookups:
             raise Refused(
                 429, INVALID_REQUEST, "Too many unknown tokens. Try again shortly.", headers=RETRY_SOON
@@ -87,7 +88,8 @@ class Door:
         Raises ``Refused`` (401) when the secret opens nothing any more.
         """
         server = None if slug is None else view.servers.get(slug)
-        fresh = await self.snapshots.refresh(view, () if server is None else (server.id,))
+        about = () if server is None else (server.id,)
+        fresh = await patiently(exchange, self.snapshots.refresh(view, about))
         if fresh is None:
             self.refuse_dead(exchange, view, "secret_rotated")
         return fresh

@@ -60,6 +60,7 @@ class Exchange:
         "send",
         "sending",
         "started",
+        "waited_s",
     )
 
     def __init__(
@@ -98,6 +99,8 @@ class Exchange:
         self.started = False
         self.complete = False
         self.sending = False
+        self.waited_s = 0.0
+        """How long it has waited for the database, in seconds."""
 
     @property
     def request_id(self) -> str:

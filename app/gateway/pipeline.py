@@ -17,6 +17,7 @@ from app.domain.policy import CallerProgram, Effect
 from app.gateway.asking import NO_NAMES, Ask, KnownDecisions
 from app.gateway.authenticate import Door
 from app.gateway.http import Exchange
+from app.gateway.patience import OutOfPatience, patiently
 from app.gateway.ports import (
     Admissions,
     Admitted,
@@ -188,21 +189,22 @@ class Pipeline:
                 stopped = liveness(view.token, at, ask.address)
                 if stopped is not None:
                     self.door.refuse_dead(exchange, view, stopped)
-                if isinstance(await self.admissions.admit(call), Admitted):
+                if isinstance(await patiently(exchange, self.admissions.admit(call)), Admitted):
                     raise Denied(view, decision, call.id)
             else:
                 try:
                     target = await self._ready(view, server, check)
                 except Unarmed:
-                    if await self._admit(call, view, Flight()):
+                    if await self._admit(exchange, call, view, Flight()):
                         self.admissions.finish(call.id, "not_forwarded", 0)
                         raise
                     view = await self._renewed(exchange, view, ask)
                     continue
-                passed = Passed(call.id, view, server, target, names, Flight(), bool(decision.asks))
-                self.in_flight.enter(call, view, ask.redecide_with(decision), passed.flight.cut)
+                flight = Flight()
+                passed = Passed(call.id, view, server, target, names, flight, bool(decision.asks))
+                self.in_flight.enter(call, view, ask.redecide_with(decision), flight.cut)
                 try:
-                    if await self._admit(call, view, passed.flight) and await self._carry(passed, forward):
+                    if await self._admit(exchange, call, view, flight) and await self._carry(passed, forward):
                         return
                 finally:
                     self.in_flight.leave(call.id)
@@ -216,7 +218,9 @@ class Pipeline:
 
     async def _renewed(self, exchange: Exchange, view: View, ask: Ask) -> View:
         """The view to decide on anew. Raises ``Refused`` when it is the session that has ended."""
-        if ask.session_id is not None and await self.ended_sessions.has_ended(ask.session_id):
+        if ask.session_id is not None and await patiently(
+            exchange, self.ended_sessions.has_ended(ask.session_id)
+        ):
             raise no_such_session()
         return await self.door.refresh(exchange, view, ask.slug)
 
@@ -251,11 +255,11 @@ class Pipeline:
         except ForbiddenUrl:
             raise forbidden_address() from None
 
-    async def _admit(self, call: Call, view: View, flight: Flight) -> bool:
+    async def _admit(self, exchange: Exchange, call: Call, view: View, flight: Flight) -> bool:
         """Whether the call is admitted now. Raises ``Denied`` when it is on record that it may not run."""
         try:
-            verdict = await self.admissions.admit(call)
-        except asyncio.CancelledError:
+            verdict = await patiently(exchange, self.admissions.admit(call))
+        except (asyncio.CancelledError, OutOfPatience):
             # The row may be durable all the same, and nothing was sent on it.
             self.admissions.finish(call.id, "not_forwarded", 0)
             raise

@@ -66,12 +66,14 @@ class SnapshotPort:
         self, credential: Credential, *, fresh: bool, about: Collection[UUID] = ()
     ) -> View | None:
         try:
-            token = await self._snapshot.token(credential, fresh=fresh)
-            if token is None:
-                return None
-            only = self._looked_at(token, about) if fresh else None
-            fleet, around = await self._snapshot.fleet(fresh=fresh, only=only)
-        except SnapshotUnavailable as error:
+            # Each read has a deadline; who asks for two, or asks while one runs, waits for all of it no longer.
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                token = await self._snapshot.token(credential, fresh=fresh)
+                if token is None:
+                    return None
+                only = self._looked_at(token, about) if fresh else None
+                fleet, around = await self._snapshot.fleet(fresh=fresh, only=only)
+        except (SnapshotUnavailable, TimeoutError) as error:
             raise StoreUnavailable from error
         except LookupsExhausted as error:
             raise TooManyLookups from error

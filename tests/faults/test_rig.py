@@ -20,3 +20,4 @@ SHORT = {
 async def test_what_must_be_true_is_true_whatever_happens() -> None:
     verdict = await run(RunPlan(SHORT))
     assert verdict.violations == (), f"{verdict.table}\n{verdict.place}"
+    assert verdict.missed == (), verdict.table

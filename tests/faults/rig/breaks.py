@@ -24,9 +24,9 @@ BREAKS: dict[str, tuple[Break, ...]] = {
     "audit_after_forward": (
         Break(
             "app/gateway/pipeline.py",
-            "if await self._admit(call, view, passed.flight) and await self._carry(passed, forward):",
-            "passed.flight.admitted_at = monotonic()\n                    if await self._carry(passed, forward) "
-            "and await self._admit(call, view, passed.flight):",
+            "if await self._admit(exchange, call, view, flight) and await self._carry(passed, forward):",
+            "flight.admitted_at = monotonic()\n                    if await self._carry(passed, forward) "
+            "and await self._admit(exchange, call, view, flight):",
         ),
     ),
     "asynchronous_commit": (

@@ -87,7 +87,7 @@ GOOD: dict[str, History] = {
         SLOWED, Call("y", PORT, "t", "s", ECHO, 32.0, 36.0, 200, ran=True), Received("y", 35.9, 1035.9, "ok"),
         audit=(AUDITED, Audited("y", "evt_3", "allow", 1035.8, finished=True)),
     ),
-    "a refusal by a slow database, which is asked twice": history(SLOWED, replace(REFUSED, ended=35.0)),
+    "a refusal by a slow database": history(SLOWED, replace(REFUSED, ended=33.9)),
     "a call on its way that cannot be decided again on a full disk": history(
         FULL, CUT, Received("k", 33.5, 1033.5, "ok"), audit=(AUDITED, CUT_AUDITED)
     ),
@@ -137,7 +137,7 @@ BAD: dict[str, tuple[str, History]] = {
     "another refusal": ("I6", history(AWAY, replace(REFUSED, status=401))),
     "a refusal without a fault": ("I6", history(REFUSED)),
     "a refusal long after a fault": ("I6", history(AWAY, replace(REFUSED, started=45.5, ended=46.0))),
-    "a late refusal by a slow database": ("I6", history(SLOWED, replace(REFUSED, ended=36.0))),
+    "a late refusal by a slow database": ("I6", history(SLOWED, replace(REFUSED, ended=34.1))),
     "another refusal by a slow database": ("I6", history(SLOWED, replace(REFUSED, status=401))),
     "a cut on a full disk of a call that is not on record": ("I6", history(FULL, CUT)),
     "a cut on a full disk that nobody can have tried to avoid": (

@@ -1,0 +1,89 @@
+"""However many times a request asks the database, it waits for it no longer than callers are promised."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from app.gateway import patience
+from app.gateway.http import Exchange
+from app.gateway.patience import STORE_SECONDS, OutOfPatience, patiently
+from app.gateway.ports import Call
+from tests.gateway.messages import LEGACY, MODERN, call, post
+from tests.gateway.upstreams import scripted, send_json
+from tests.gateway.world import running
+
+SOON = 0.02
+
+
+def exchange(waited_s: float, *, started: bool = False) -> Exchange:
+    return cast("Exchange", SimpleNamespace(waited_s=waited_s, started=started))
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def soon() -> str:
+    await asyncio.sleep(SOON)
+    return "found"
+
+
+async def test_who_has_waited_long_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON)
+    for waited in (STORE_SECONDS - SOON, STORE_SECONDS, 100):
+        with pytest.raises(OutOfPatience):
+            await patiently(exchange(waited), never())
+
+
+async def test_all_waits_of_a_request_count_and_so_do_those_that_failed() -> None:
+    async def fails() -> None:
+        await soon()
+        raise TimeoutError
+
+    asked = exchange(0)
+    assert await patiently(asked, soon()) == "found"
+    with pytest.raises(TimeoutError):
+        await patiently(asked, fails())
+    assert asked.waited_s >= 1.8 * SOON
+
+
+async def test_a_fault_of_the_database_is_not_taken_for_impatience() -> None:
+    async def fails() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        await patiently(exchange(1), fails())
+
+
+async def test_an_answer_that_has_begun_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON / 10)
+    assert await patiently(exchange(100, started=True), soon()) == "found"
+
+
+async def test_a_call_that_cannot_be_recorded_in_what_time_is_left_is_refused_and_never_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patience, "_SHORT_S", 0)
+    monkeypatch.setattr(patience, "STORE_SECONDS", 0)
+    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON)
+
+    async def answers(message: dict[str, Any], receive: Any, send: Any) -> None:
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}})
+
+    async with running() as world, scripted(answers) as (url, seen):
+        world.store.register("calc", url, (MODERN, LEGACY), [{"name": "add", "inputSchema": {}}])
+        begun: list[Call] = []
+
+        async def admit(row: Call) -> None:
+            begun.append(row)
+            await never()
+
+        monkeypatch.setattr(world.store, "admit", admit)
+        async with world.client(world.store.issue(world.store.grant())) as client:
+            answer = await post(client, "/mcp/calc", call("add"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert not seen.requests
+    # The row may be durable all the same.
+    assert world.store.outcomes == {begun[0].id: "not_forwarded"}
