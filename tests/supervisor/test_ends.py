@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import pytest
@@ -201,7 +202,9 @@ async def test_stopping_the_guard_stops_everything(tmp_path: Path) -> None:
 
 @as_root
 async def test_a_user_leaves_nothing_for_the_next_to_have_its_id(passable: Path) -> None:
-    async with supervising(passable, FREE_USERS) as world:
+    # Whoever else has one of these takes its turn: supervisors of tests beside this one begin with the first.
+    first = SystemRandom().randrange(len(FREE_USERS) // 2, len(FREE_USERS) - 20)
+    async with supervising(passable, FREE_USERS[first:]) as world:
         session = await world.worker().legacy()
         left = Path(await call(session, "leaves"))
         uid = json.loads(await call(session, "who"))["uid"]
