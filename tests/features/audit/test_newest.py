@@ -51,6 +51,7 @@ async def test_a_page_that_takes_too_long_is_given_as_it_is_and_the_next_goes_on
         if number % 5 == 0:
             rare.append(event)
     params = {"trace_id": "rare", **times(timedelta(days=1))}
+    monkeypatch.setattr(newest, "LOOKS_FOR_S", 60.0)
     whole = await pages(api, **params)
     assert whole == [shown(*reversed(rare))]
     assert await pages(api, limit=1, **params) == [[id] for id in whole[0]]

@@ -159,6 +159,7 @@ async def test_a_rare_filter_is_looked_for_through_several_windows_while_there_i
     api: httpx2.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "WINDOW", 1)
+    monkeypatch.setattr(reading, "LOOKS_FOR_S", 60.0)
     rare = []
     for _ in range(2):
         for _ in range(4):

@@ -46,17 +46,20 @@ async def insert(connection: "Connection", **columns: Any) -> Position:
 async def seal(connection: "Connection", events: int, signer: NoteSigner = SIGNER) -> SealedLog:
     """Seal until as many events are sealed in all, in as few steps as there would be without other tests."""
     log = await SealedLog.open(connection, signer)
+    # Open transactions of other tests hold the sealing back, and half of it is a checkpoint that no one expects.
+    await settled(connection)
     async with asyncio.timeout(20):
-        # Open transactions of other tests hold the sealing back, and half of it is a checkpoint that no one expects.
-        following = await connection.fetchval(_NEXT)
-        while True:
-            if await connection.fetchval(_OLDEST) >= following:
-                break
-            # Nobody tells of the end of another database's transaction.
-            await asyncio.sleep(0.01)
         while await size(connection) < events:
             await log.seal()
     return log
+
+
+async def settled(connection: "Connection") -> None:
+    """Wait until every transaction that has begun by now has ended, in the tests beside this one too."""
+    async with asyncio.timeout(20):
+        following = await connection.fetchval(_NEXT)
+        while await connection.fetchval(_OLDEST) < following:  # noqa: ASYNC110  nobody tells of their ends
+            await asyncio.sleep(0.01)
 
 
 async def size(connection: "Connection") -> int:

@@ -12,7 +12,7 @@ from app.features.sealed_log import verifying
 from app.features.sealed_log.proving import prove_event
 from app.features.sealed_log.spanning import by_positions
 from app.features.sealed_log.verifying import verify_log
-from tests.features.sealed_log.sealed import SIGNER, seal, write
+from tests.features.sealed_log.sealed import SIGNER, seal, settled, write
 from tests.features.sealed_log.test_verifying import named, row_at, verify
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ async def test_what_is_larger_than_can_be_is_not_gone_along_at_once(
 ) -> None:
     """Of a log of which nothing is signed by a known key, no more is held at a time than of another."""
     await write(connection, 600)
+    await settled(connection)
     await make_up(connection, 2**62)
     monkeypatch.setattr(verifying, "_AT_ONCE", 100)
     glides: list[int] = []

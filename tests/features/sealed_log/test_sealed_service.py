@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 SIGNER = NoteSigner([KEY.encode()], log_name(BASE_URL))
 CUT = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'scopegate-sealing-%'"
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name LIKE 'scopegate-sealing-%'"
 )
 BREAK = (
     "SET session_replication_role = replica; UPDATE audit_events SET action = 'another';"

@@ -65,7 +65,9 @@ async def tamper(connection: "Connection", change: str) -> None:
 
 
 async def sessions_called(connection: "Connection", name: str) -> list[int]:
-    rows = await connection.fetch("SELECT pid FROM pg_stat_activity WHERE application_name = $1", name)
+    rows = await connection.fetch(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1", name
+    )
     return [row["pid"] for row in rows]
 
 
@@ -100,7 +102,7 @@ async def test_one_worker_seals_and_another_takes_over_when_its_session_ends(
 async def test_a_worker_that_is_stopped_does_not_keep_the_others_from_sealing(
     connection: "Connection", worker: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealing, "_SESSION", sealing._SESSION.replace("'15s'", "'20ms'"))
+    monkeypatch.setattr(sealing, "_SESSION", sealing._SESSION.replace("'15s'", "'500ms'"))
     stopped, other = worker("stopped"), worker("other")
     await write(connection)
     await turns_until(connection, 1, stopped)

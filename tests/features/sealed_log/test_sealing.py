@@ -96,13 +96,13 @@ async def test_eight_writers_and_sealers_that_come_and_go_leave_no_gap_and_nothi
     connection: "Connection", database_url: str
 ) -> None:
     writing = asyncio.gather(*(writes(database_url, seed) for seed in range(8)))
-    while not writing.done():
+    # Open transactions of other tests may hold the sealing back for as long as these write.
+    while not writing.done() or await size(connection) == 0:
         sealer = await asyncpg.connect(database_url)
         log = await SealedLog.open(sealer, SIGNER)
         for _ in range(4):
             await log.seal()
         sealer.terminate()
-    assert await size(connection) > 0
     await seal(connection, sum(await writing))
     await check(connection)
 
