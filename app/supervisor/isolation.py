@@ -105,6 +105,7 @@ class Isolation:
             except BlockingIOError:
                 os.close(claim)
                 continue
+            self._next = users.index(uid)
             return uid, claim
         raise NoPlace("No user id is free for the program.")
 

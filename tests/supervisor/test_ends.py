@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.supervisor.isolation import FREE_USERS
+from app.supervisor.isolation import FREE_USERS, Isolation
 from app.supervisor.program import Program
 from tests.supervisor.world import Worker, World, alive, call, guarded, owner, parent, supervising, until
 
@@ -213,6 +213,21 @@ async def test_a_user_leaves_nothing_for_the_next_to_have_its_id(passable: Path)
         await until(lambda: not left.exists())
         next_one = await world.worker().legacy()
         assert json.loads(await call(next_one, "who"))["uid"] != uid
+
+
+@as_root
+def test_a_user_rests_though_the_ones_before_it_are_held_by_others(tmp_path: Path) -> None:
+    users, claims = FREE_USERS[-8:], tmp_path / "claims"
+    others, ours = (Isolation(tmp_path, users, claims) for _ in range(2))
+    held = [others.place() for _ in range(4)]
+    given = []
+    for _ in range(4):
+        place = ours.place()
+        given.append(place.uid)
+        ours.give_back(place)
+    assert len(set(given)) == len(given)
+    for place in held:
+        others.give_back(place)
 
 
 async def test_a_program_that_makes_hard_work_waits_for_a_while(
