@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_network
+from itertools import groupby
 from math import inf
 from operator import itemgetter
 from typing import Any, TypeVar, cast
@@ -125,22 +126,22 @@ def _entries(
         secret = Secret(_shared(row["pepper_key_id"]), row["digest"], _bound(row["expires_at"], inf))
         secrets.setdefault(row["token_id"], []).append(secret)
     entries: dict[UUID, TokenEntry] = {}
-    above: Token | None = None
-    for row in chains:
-        above = Token(
-            id=row["id"],
-            version=row["version"],
-            identity=identities[row["identity_id"]],
-            scope=_shared(load_scope(_json(row["scope"]))),
-            expires_at=row["expires_at"].timestamp(),
-            revoked=row["revoked_at"] is not None,
-            ip_allow=tuple(ip_network(network) for network in row["ip_allow"]),
-            parent=above,
-        )
-        if row["id"] == row["asked_for"]:
-            entries[above.id] = TokenEntry(above, tuple(secrets.get(above.id, ())))
-            above = None
-        yield
+    for asked_for, chain in groupby(chains, itemgetter("asked_for")):
+        token: Token | None = None
+        for row in chain:
+            token = Token(
+                id=row["id"],
+                version=row["version"],
+                identity=identities[row["identity_id"]],
+                scope=_shared(load_scope(_json(row["scope"]))),
+                expires_at=row["expires_at"].timestamp(),
+                revoked=row["revoked_at"] is not None,
+                ip_allow=tuple(ip_network(network) for network in row["ip_allow"]),
+                parent=token,
+            )
+            yield
+        if token is not None and token.id == asked_for:
+            entries[asked_for] = TokenEntry(token, tuple(secrets.get(asked_for, ())))
     return entries
 
 
