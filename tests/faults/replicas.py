@@ -119,6 +119,13 @@ class Server:
         """SIGSTOP all of it."""
         self._signal(signal.SIGSTOP)
 
+    def forget_unread(self) -> None:
+        """Have a frozen standby lose what lies in its socket, as with a network, once it is thawed."""
+        for pid in self._processes():
+            if b"walreceiver" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                # It ends before it reads again.
+                os.kill(pid, signal.SIGTERM)
+
     def thaw(self) -> None:
         """SIGCONT all of it."""
         self._signal(signal.SIGCONT)

@@ -224,6 +224,7 @@ async def test_what_an_asynchronous_standby_had_not_received_is_lost_with_the_pr
         await there.revoke(0)
         await there.all_run(frozen_at)
         await asyncio.to_thread(two.primary.kill)
+        await asyncio.to_thread(two.standby.forget_unread)
         await asyncio.to_thread(two.standby.thaw)
         await asyncio.to_thread(two.fail_over)
         promoted_at = monotonic()
