@@ -9,7 +9,7 @@ from time import time
 from typing import Any, cast
 from uuid import uuid4
 
-from tests.faults.upstream import HEAD_END, PIECE, SLOW, STREAM_HEAD, content_length
+from tests.faults.upstream import HEAD_END, PIECE, SLOW, STREAM_HEAD, accepted, content_length
 from tests.faults.wire import BROKEN, VERSION, Connection, Way
 
 SILENT = "silent"
@@ -46,6 +46,7 @@ async def endless() -> AsyncIterator[Endless]:
         yield mine
     finally:
         server.close()
+        await accepted()
         for connection in list(mine.connections):
             connection.transport.abort()
         await server.wait_closed()

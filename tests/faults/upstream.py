@@ -52,6 +52,12 @@ class Upstream:
             watcher[1].set_result(None)
 
 
+async def accepted() -> None:
+    """Have the connections that the loop has just accepted reach their protocols, so that they can be closed."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def upstream(delay: float = 0.002) -> AsyncIterator[Upstream]:
     """Serve until the end of the block."""
@@ -63,6 +69,7 @@ async def upstream(delay: float = 0.002) -> AsyncIterator[Upstream]:
         yield mine
     finally:
         server.close()
+        await accepted()
         for connection in list(mine.connections):
             connection.transport.abort()
         await server.wait_closed()
