@@ -58,7 +58,9 @@ class OffboardedThings(Strict):
         description="Agents that were suspended because nobody answers for them."
     )
     approvals: int = Field(description="Approvals that waited for a decision or for their call.")
-    in_flight: int = Field(description="Calls that were running; they are cut.")
+    in_flight: int = Field(
+        description="Calls that were running; they are cut. Counted among the newest 2,000."
+    )
     administrator: bool = Field(description="Whether an administrator record was disabled.")
 
     @classmethod

@@ -97,7 +97,9 @@ class Receipt(Strict):
         description="The administrator record that was disabled."
     )
     browser_sessions: int = Field(description="Browsers that were signed out.")
-    in_flight: int = Field(description="Calls that were running, and were cut.")
+    in_flight: int = Field(
+        description="Calls that were running, and were cut. Counted among the newest 2,000."
+    )
 
 
 class ReceiptView(Strict):

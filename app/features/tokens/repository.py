@@ -29,16 +29,23 @@ from app.features.servers.models import Server
 from app.features.tokens.models import Token, TokenSecret, TokenUse
 from app.features.tokens.status import STATUS
 
+_COUNTED = 2_000
+"""Calls that are looked at for ones that are running: a revocation does not wait for the sum of a day."""
+# One look into an index for each call, however little the planner knows of a young partition.
 _IN_FLIGHT = text(
-    """SELECT count(*) FROM audit_events call
+    """SELECT count(*) FROM unnest(CAST(:ids AS uuid[])) AS token(id)
+    CROSS JOIN LATERAL (
+        SELECT event.id, event.worker_id FROM audit_events event
+        WHERE event.token_id = token.id AND event.action = 'tool.call' AND event.decision = 'allow'
+            AND event.time > now() - interval '24 hours'
+        ORDER BY event.xact DESC LIMIT :each
+    ) call
     JOIN worker_leases worker ON worker.worker_id = call.worker_id
         AND worker.renewed_at > now() - interval '60 seconds'
-    WHERE call.token_id = ANY(CAST(:ids AS uuid[])) AND call.action = 'tool.call' AND call.decision = 'allow'
-        AND call.time > now() - interval '24 hours'
-        AND NOT EXISTS (
-            SELECT 1 FROM audit_events result
-            WHERE result.call_id = call.id AND result.time > now() - interval '24 hours'
-        )"""
+    WHERE (
+        SELECT result.id FROM audit_events result
+        WHERE result.call_id = call.id AND result.time > now() - interval '24 hours' LIMIT 1
+    ) IS NULL"""
 )
 
 _REACHES_SERVER = """(tokens.scope ->> 'kind' = 'grants' OR EXISTS (
@@ -220,7 +227,8 @@ async def existing_servers(session: AsyncSession, ids: Collection[UUID]) -> set[
 
 
 async def count_in_flight(session: AsyncSession, token_ids: Collection[UUID]) -> int:
-    """Calls of these tokens that are admitted, unfinished, and whose worker is alive."""
+    """Calls that are admitted, unfinished, and whose worker is alive, among the newest of these tokens."""
     if not token_ids:
         return 0
-    return int(await session.scalar(_IN_FLIGHT, {"ids": list(token_ids)}) or 0)
+    each = max(1, _COUNTED // len(token_ids))
+    return int(await session.scalar(_IN_FLIGHT, {"ids": list(token_ids), "each": each}) or 0)

@@ -225,7 +225,9 @@ class RevokedTokens(Strict):
 
     model_config = _example({"tokens": [_TOKEN], "in_flight": 1})
     tokens: list[TokenId] = Field(description="The tokens.")
-    in_flight: int = Field(description="Calls of these tokens that were running; they are cut.")
+    in_flight: int = Field(
+        description="Calls of these tokens that were running; they are cut. Counted among the newest 2,000."
+    )
 
 
 class RevocationView(Strict):

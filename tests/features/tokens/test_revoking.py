@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from app.features.groups.models import Group, GroupMember
+from app.features.tokens import repository
 from app.kit.ids import GROUP, IDENTITY, TOKEN, format_id, new_id, parse_id
 from app.kit.versions import CHANNEL
 from tests.api import ApiAs
@@ -99,6 +100,23 @@ async def test_calls_that_are_running_are_counted(world: World) -> None:
     )
     answer = await world.api.post(f"{TOKENS}/{token['id']}/revoke", json=REASON)
     assert answer.json()["revoked"]["in_flight"] == 1
+
+
+async def test_no_revocation_waits_until_all_calls_of_a_day_are_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "_COUNTED", 6)
+    tokens, worker = await chain(world, 2), new_id()
+    await world.sql("INSERT INTO worker_leases (worker_id) VALUES (:id)", id=worker)
+    for token in tokens:
+        await world.sql(
+            "INSERT INTO audit_events (id, action, decision, actor_type, token_id, worker_id)"
+            " SELECT gen_random_uuid(), 'tool.call', 'allow', 'identity', :token, :worker FROM generate_series(1, 5)",
+            token=parse_id(TOKEN, token["id"]),
+            worker=worker,
+        )
+    answer = await world.api.post(f"{TOKENS}/{tokens[0]['id']}/revoke", json=REASON)
+    assert answer.json()["revoked"]["in_flight"] == 6
 
 
 async def test_bulk_revocation_ends_what_meets_every_condition(world: World) -> None:

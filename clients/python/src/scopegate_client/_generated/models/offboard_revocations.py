@@ -20,7 +20,7 @@ class OffboardRevocations:
     """Approvals that waited for a decision or for their call."""
 
     in_flight: int
-    """Calls that were running; they are cut."""
+    """Calls that were running; they are cut. Counted among the newest 2,000."""
 
     administrator: bool
     """Whether an administrator record was disabled."""

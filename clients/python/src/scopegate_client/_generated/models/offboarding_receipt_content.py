@@ -67,7 +67,7 @@ class OffboardingReceiptContent:
     """Browsers that were signed out."""
 
     in_flight: int
-    """Calls that were running, and were cut."""
+    """Calls that were running, and were cut. Counted among the newest 2,000."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""

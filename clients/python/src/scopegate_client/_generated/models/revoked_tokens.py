@@ -14,7 +14,7 @@ class RevokedTokens:
     """The tokens."""
 
     in_flight: int
-    """Calls of these tokens that were running; they are cut."""
+    """Calls of these tokens that were running; they are cut. Counted among the newest 2,000."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
