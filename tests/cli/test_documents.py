@@ -55,7 +55,7 @@ def test_every_setting_is_in_the_reference_and_no_other() -> None:
 
 def test_every_problem_code_has_a_page() -> None:
     # What a check of a connection found is a code too, and no error.
-    found = ROOT / "app" / "features" / "access" / "connection.py"
+    found = ROOT / "app" / "features" / "explaining" / "connection.py"
     source = "\n".join(path.read_text() for path in (ROOT / "app").rglob("*.py") if path != found)
     raised = set(re.findall(r'\bcode="([a-z_]+)"', source))
     own = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
