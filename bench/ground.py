@@ -87,6 +87,8 @@ def laid(cores: Cores, tokens: int, published: int = 0, fill: Filling | None = N
     tokens. Raises ``CannotMeasure``."""
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scopegate-bench-")))
+        # A cluster that root starts lies in it only where the system user may pass through, and goes with it then.
+        place.chmod(0o711)
         # Started from here, the cluster runs on our cores, which leave out that of the system under test.
         cluster = _cluster(stack, place)
         owner = cluster.url(DATABASE, _OWNER)
