@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit import queries
@@ -21,6 +22,8 @@ FIRST_WINDOW = 2_000
 _WIDEST_WINDOW = 32_000
 # What usually matches is found in the first, and what is rare in few.
 _WIDER = 4
+# Who is refused often has many calls: thought to have nothing to do with each other, both indexes would be read whole.
+_ONE_INDEX = text("SELECT set_config('enable_bitmapscan', 'off', true)")
 _Region = tuple[Position | None, Position | None]
 """From a position on, to before another; None: from the beginning, to the end."""
 
@@ -30,6 +33,8 @@ async def find(
 ) -> tuple[list[Any], Position | None]:
     """The rows of a page, older than a position, and the position to go on before; None at the end."""
     rows: list[Any] = []
+    if query.narrows_refused:
+        await session.execute(_ONE_INDEX)
     looking = _Looking(session, query, named)
     for region in _regions(await span_of(session, query), before):
         async for epoch, first, end in _epochs(session, region):

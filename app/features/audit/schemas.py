@@ -178,6 +178,13 @@ class AuditFilters(Strict):
         return refused or any(getattr(self, name) for name in _INDEXED)
 
     @property
+    def narrows_refused(self) -> bool:
+        """Whether of what was refused, which has an index, it is about something that has one of its own."""
+        refused = bool(self.decision) and "allow" not in self.decision
+        about = self.actor_id or self.token_id or self.server_id
+        return refused and bool(about) and not (self.id or self.request_id or self.q)
+
+    @property
     def needs_range(self) -> bool:
         """Whether a filter is used that no index serves."""
         unserved = set(self.filters()) - {"since", "until", *_INDEXED}

@@ -9,6 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit import newest, queries
+from app.features.audit.queries import Named
+from app.features.audit.schemas import AuditQuery
 from tests.features.audit.test_counting import count_all
 from tests.features.audit.test_polling import PATH, Sessions, commit, shown
 
@@ -111,3 +113,23 @@ async def place_of_last(session: AsyncSession) -> queries.Place:
         await session.execute(text("SELECT xact, seq FROM audit_events ORDER BY xact DESC, seq DESC LIMIT 1"))
     ).one()
     return (row.xact, row.seq)
+
+
+@pytest.mark.parametrize(
+    ("filters", "bitmaps"),
+    [
+        ({"decision": ["deny"], "actor_id": ["idn_01h455vb4pex5vsknk084sn02q"]}, "off"),
+        ({"decision": ["deny"], "actor_id": ["idn_01h455vb4pex5vsknk084sn02q"], "request_id": ["x"]}, "on"),
+        ({"decision": ["allow"], "actor_id": ["idn_01h455vb4pex5vsknk084sn02q"]}, "on"),
+        ({"decision": ["deny"]}, "on"),
+    ],
+)
+async def test_what_was_refused_of_somebody_is_walked_in_one_index_and_not_read_whole_in_two(
+    sessions: Sessions, filters: dict[str, Any], bitmaps: str
+) -> None:
+    """PostgreSQL takes them for independent; of a person with many refusals it read 25,000 rows for a page."""
+    async with sessions() as session:
+        await newest.find(session, AuditQuery(**filters), Named(), None)
+        assert await session.scalar(text("SHOW enable_bitmapscan")) == bitmaps
+        await session.rollback()
+        assert await session.scalar(text("SHOW enable_bitmapscan")) == "on"
