@@ -117,9 +117,7 @@ class Gateway:
         except StoreUnavailable:
             await exchange.answer_error(unavailable())
         except Cut:
-            await exchange.answer_error(
-                Refused(200, INTERNAL_ERROR, "The call was ended because access was withdrawn while it ran.")
-            )
+            await exchange.answer_error(Refused(200, INTERNAL_ERROR, _CUT))
         except ClientLeft:
             # A legacy client that cancelled is still there; no answer is due, but its request must end.
             if not exchange.complete:
@@ -186,3 +184,4 @@ class Gateway:
 
 
 _LATER = ((b"retry-after", b"1"),)
+_CUT = "The call was ended because access was withdrawn while it ran, or could not be confirmed any more."

@@ -140,7 +140,7 @@ class Unarmed(Refused):
 
 
 class Cut(Exception):
-    """The call was ended because access was withdrawn while it ran."""
+    """The call was ended because access was withdrawn while it ran, or could not be confirmed any more."""
 
 
 class ClientLeft(Exception):
