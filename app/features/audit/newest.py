@@ -23,7 +23,9 @@ _WIDEST_WINDOW = 32_000
 # What usually matches is found in the first, and what is rare in few.
 _WIDER = 4
 # Who is refused often has many calls: thought to have nothing to do with each other, both indexes would be read whole.
-_ONE_INDEX = text("SELECT set_config('enable_bitmapscan', 'off', true)")
+_ONE_INDEX = text("SET LOCAL enable_bitmapscan TO off")
+# What else the transaction looks for may be found by bitmaps alone, as text is.
+_ANY_INDEX = text("SET LOCAL enable_bitmapscan TO DEFAULT")
 _Region = tuple[Position | None, Position | None]
 """From a position on, to before another; None: from the beginning, to the end."""
 
@@ -32,9 +34,18 @@ async def find(
     session: AsyncSession, query: AuditQuery, named: Named, before: Position | None
 ) -> tuple[list[Any], Position | None]:
     """The rows of a page, older than a position, and the position to go on before; None at the end."""
+    if not query.narrows_refused:
+        return await _found(session, query, named, before)
+    await session.execute(_ONE_INDEX)
+    found = await _found(session, query, named, before)
+    await session.execute(_ANY_INDEX)
+    return found
+
+
+async def _found(
+    session: AsyncSession, query: AuditQuery, named: Named, before: Position | None
+) -> tuple[list[Any], Position | None]:
     rows: list[Any] = []
-    if query.narrows_refused:
-        await session.execute(_ONE_INDEX)
     looking = _Looking(session, query, named)
     for region in _regions(await span_of(session, query), before):
         async for epoch, first, end in _epochs(session, region):
