@@ -16,7 +16,7 @@ from mcp.shared.exceptions import MCPError
 
 from tests.conformance import fixture_contents as contents
 from tests.conformance.fixture_asking import ask_for_prompt
-from tests.conformance.fixture_tools import BUS, TOOLS
+from tests.conformance.fixture_tools import BUS, TOOLS, telling_when_begun
 
 Context = ServerRequestContext[Any, Any]
 
@@ -138,7 +138,7 @@ def fixture() -> Server[Any]:
 
 def fixture_app() -> Any:
     """The server as an ASGI application, at ``/mcp``."""
-    return fixture().streamable_http_app(event_store=Events(), retry_interval=50)
+    return telling_when_begun(fixture().streamable_http_app(event_store=Events(), retry_interval=50))
 
 
 async def on_stdio() -> None:

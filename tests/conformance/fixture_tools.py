@@ -24,6 +24,7 @@ Run = Callable[[Context, types.CallToolRequestParams], Awaitable[Result]]
 BUS = InMemorySubscriptionBus()
 
 _PAUSE = 0.05
+_BEGUN = "scopegate.tests.begun"
 _NO_ARGUMENTS = {"type": "object", "properties": {}}
 _RICH_SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -96,6 +97,22 @@ class FixtureTool:
     description: str
     run: Run
     schema: dict[str, Any] = field(default_factory=lambda: _NO_ARGUMENTS)
+
+
+def telling_when_begun(app: Any) -> Any:
+    """The application, whose tools can wait until the first event of their answer is on its way."""
+
+    async def telling(scope: Any, receive: Any, send: Any) -> None:
+        begun = asyncio.Event()
+
+        async def sending(message: Any) -> None:
+            await send(message)
+            if message.get("body"):
+                begun.set()
+
+        await app(scope | {_BEGUN: begun}, receive, sending)
+
+    return telling
 
 
 def text(words: str, *, error: bool = False) -> types.CallToolResult:
@@ -176,6 +193,8 @@ async def _needs_sampling(ctx: Context, params: types.CallToolRequestParams) -> 
 
 async def _reconnects(ctx: Context, params: types.CallToolRequestParams) -> Result:
     if ctx.close_sse_stream is not None:
+        # Closed sooner, it would end without the event that says where to take it up again.
+        await ctx.request.scope[_BEGUN].wait()
         await ctx.close_sse_stream()
     await asyncio.sleep(2 * _PAUSE)
     return text("Reconnection test completed")
