@@ -6,28 +6,28 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from app.domain.objects import Network
-from app.gateway import metadata
-from app.gateway.aggregate import Aggregate
-from app.gateway.aggregate_notes import Notebook
-from app.gateway.aggregate_sessions import AggregateSessions
-from app.gateway.alarms import Alarms
+from app.gateway.aggregate.endpoint import Aggregate
+from app.gateway.aggregate.notes import Notebook
+from app.gateway.aggregate.sessions import AggregateSessions
 from app.gateway.approvals import Approvals
 from app.gateway.authenticate import Door, hosts_of
-from app.gateway.envelope import read_version
-from app.gateway.http import ClientGone, Exchange, Receive, Scope, Send
 from app.gateway.limits import Allowance, CallLimits
-from app.gateway.mirror import Mirror, refuse_http_method
-from app.gateway.mirrored import Mirrored
+from app.gateway.mirror.endpoint import Mirror
+from app.gateway.mirror.mirrored import Mirrored
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
 from app.gateway.ports import Ports, StoreUnavailable, View
-from app.gateway.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Tasks
 from app.gateway.times import CallTimes
 from app.gateway.upstream_sessions import UpstreamSessions
+from app.gateway.wire import metadata
+from app.gateway.wire.alarms import Alarms
+from app.gateway.wire.envelope import read_version
+from app.gateway.wire.http import ClientGone, Exchange, Receive, Scope, Send
+from app.gateway.wire.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable, wrong_http_method
 from app.kit.faults import log_fault
 from app.kit.outbound import OutboundClient
 
@@ -146,7 +146,7 @@ class Gateway:
 
     async def _serve(self, exchange: Exchange, view: View, path: str) -> None:
         if exchange.method not in {"POST", "DELETE", "GET"}:
-            refuse_http_method(read_version(exchange)[1])
+            raise wrong_http_method(read_version(exchange)[1])
         if path in {"/mcp", "/mcp/"}:
             await self._aggregate.serve(exchange, view)
         else:

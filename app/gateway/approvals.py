@@ -13,16 +13,16 @@ from uuid import UUID
 
 from mcp_types import URL_ELICITATION_REQUIRED
 
-from app.gateway.completions import Completions
 from app.gateway.denials import asked_text, denial_meta, denial_text, denied_request, denied_result, event_of
-from app.gateway.envelope import CAPABILITIES_KEY, Message
-from app.gateway.http import Exchange, result_body
-from app.gateway.methods import INPUT_METHODS
 from app.gateway.pipeline import ApprovalNeeded, ClientLeft, Denied, Flight
 from app.gateway.ports import ApprovalNews, ApprovalState, NeededApproval, View
-from app.gateway.refusals import Refused
 from app.gateway.relay import Watch
 from app.gateway.sessions import FLEET, SessionSealer
+from app.gateway.wire.completions import Completions
+from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
+from app.gateway.wire.http import Exchange, result_body
+from app.gateway.wire.methods import INPUT_METHODS
+from app.gateway.wire.refusals import Refused
 from app.kit import strict_json
 from app.kit.ids import APPROVAL, format_id
 

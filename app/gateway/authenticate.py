@@ -6,10 +6,10 @@ from urllib.parse import quote, urlsplit
 
 from app.domain.access import liveness
 from app.domain.token_format import SCOPED_TOKEN, Credential, parse_credential
-from app.gateway.http import Exchange
 from app.gateway.patience import patiently
 from app.gateway.ports import Admissions, Snapshots, TooManyLookups, View
-from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
+from app.gateway.wire.http import Exchange
+from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 
 # These last for ever, so there is no newer state to look for.
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})

@@ -8,8 +8,8 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from app.domain.definitions import definition_digest, text_digest
 from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
-from app.gateway.methods import carried_extensions
 from app.gateway.ports import SyncRequests
+from app.gateway.wire.methods import carried_extensions
 
 LIST_TTL_MS = 0
 """How long a client may keep a filtered list: not at all, or a withdrawn tool would show until the list aged."""

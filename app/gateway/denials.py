@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.gateway.pipeline import ApprovalNeeded, Denied
 from app.gateway.ports import ApprovalState, NeededApproval
-from app.gateway.refusals import Refused, invalid_params
+from app.gateway.wire.refusals import Refused, invalid_params
 from app.kit.ids import APPROVAL, EVENT, format_id
 
 EVENT_KEY = "io.scopegate/event"

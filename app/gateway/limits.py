@@ -9,9 +9,9 @@ from math import ceil, inf
 from time import monotonic
 
 from app.domain.objects import Token
-from app.gateway.http import Exchange
 from app.gateway.ports import Admissions, View
-from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
+from app.gateway.wire.http import Exchange
+from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 
 WINDOW_S = 60.0
 _FORGET_AT = 10_000

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from app.gateway.http import Exchange
 from app.gateway.limits import Allowance
 from app.gateway.ports import Admissions, View
-from app.gateway.refusals import INVALID_REQUEST, RETRY_SOON, Refused
+from app.gateway.wire.http import Exchange
+from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 
 
 class OpenStreams:

@@ -5,8 +5,8 @@ from collections.abc import Awaitable
 from time import monotonic
 from typing import TypeVar
 
-from app.gateway.http import Exchange
 from app.gateway.ports import StoreUnavailable
+from app.gateway.wire.http import Exchange
 
 Found = TypeVar("Found")
 STORE_SECONDS = 1.6

@@ -16,7 +16,6 @@ from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import CallerProgram, Effect
 from app.gateway.asking import NO_NAMES, Ask, KnownDecisions
 from app.gateway.authenticate import Door
-from app.gateway.http import Exchange
 from app.gateway.patience import OutOfPatience, patiently
 from app.gateway.ports import (
     Admissions,
@@ -32,7 +31,8 @@ from app.gateway.ports import (
     View,
     Withheld,
 )
-from app.gateway.refusals import (
+from app.gateway.wire.http import Exchange
+from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
     RETRY_SOON,
     CredentialRefused,

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.gateway.answers import Answer, dump, parse
-from app.gateway.http import Exchange
 from app.gateway.pipeline import Flight
-from app.gateway.refusals import METHOD_NOT_FOUND, bad_upstream
+from app.gateway.wire.answers import Answer, dump, parse
+from app.gateway.wire.http import Exchange
+from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.kit import strict_json
 from app.kit.outbound import OutboundResponse, UpstreamError
 from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from app.gateway.answers import Rewrite, dump
 from app.gateway.catalogue import (
     carried_capabilities,
     filter_tools,
@@ -17,13 +16,14 @@ from app.gateway.catalogue import (
     make_private,
     shows_instructions,
 )
-from app.gateway.envelope import NEWEST_FIRST, Message
-from app.gateway.methods import INPUT_METHODS, INPUT_REQUESTS
 from app.gateway.pipeline import Passed
 from app.gateway.ports import SyncRequests, View
-from app.gateway.refusals import bad_upstream, invalid_params
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import TasksHere, tells_of_task
+from app.gateway.wire.answers import Rewrite, dump
+from app.gateway.wire.envelope import NEWEST_FIRST, Message
+from app.gateway.wire.methods import INPUT_METHODS, INPUT_REQUESTS
+from app.gateway.wire.refusals import bad_upstream, invalid_params
 from app.kit import strict_json
 
 MAX_STATE = 1024 * 1024

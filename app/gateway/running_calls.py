@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable
 from uuid import UUID
 
-from app.gateway.alarms import Alarms
 from app.gateway.pipeline import Flight
+from app.gateway.wire.alarms import Alarms
 
 GRACE_SECONDS = 5.0
 """How long a server may take to end a call that its client took back, before its connection is closed."""

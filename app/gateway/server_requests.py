@@ -7,8 +7,8 @@ worker that passed the request on takes one response to it, as long as the call 
 from collections import OrderedDict
 from uuid import UUID
 
-from app.gateway.refusals import bad_upstream
 from app.gateway.sessions import SessionSealer
+from app.gateway.wire.refusals import bad_upstream
 from app.kit import strict_json
 
 MAX_KEPT = 10_000

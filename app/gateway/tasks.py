@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.gateway.envelope import Message
-from app.gateway.methods import TASKS_EXTENSION
-from app.gateway.refusals import MISSING_CAPABILITY, Refused, bad_upstream, invalid_params
 from app.gateway.sessions import SessionSealer
+from app.gateway.wire.envelope import Message
+from app.gateway.wire.methods import TASKS_EXTENSION
+from app.gateway.wire.refusals import MISSING_CAPABILITY, Refused, bad_upstream, invalid_params
 from app.kit import strict_json
 
 RELATED = "io.modelcontextprotocol/related-task"

@@ -1,9 +1,9 @@
 """A version of the protocol that nobody speaks: a denied call, on both endpoints."""
 
 from app.gateway.asking import Ask
-from app.gateway.http import Exchange
 from app.gateway.pipeline import Denied, Passed, Pipeline
 from app.gateway.ports import View
+from app.gateway.wire.http import Exchange
 
 
 async def record_unknown_version(

@@ -18,7 +18,7 @@ from app.domain.objects import Server, Token
 from app.features.access.in_flight import InFlightTable
 from app.features.access.snapshot import AccessSnapshot, Target
 from app.gateway.ports import UpstreamTarget
-from app.gateway.refusals import bad_upstream
+from app.gateway.wire.refusals import bad_upstream
 from app.kit import strict_json
 from app.kit.ids import new_id
 from app.kit.outbound import OutboundClient, OutboundError, Timeouts

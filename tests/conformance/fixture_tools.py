@@ -194,6 +194,7 @@ async def _needs_sampling(ctx: Context, params: types.CallToolRequestParams) -> 
 async def _reconnects(ctx: Context, params: types.CallToolRequestParams) -> Result:
     if ctx.close_sse_stream is not None:
         # Closed sooner, it would end without the event that says where to take it up again.
+        assert ctx.request is not None, "it is set where there is a stream"
         await ctx.request.scope[_BEGUN].wait()
         await ctx.close_sse_stream()
     await asyncio.sleep(2 * _PAUSE)

@@ -17,7 +17,7 @@ from app.gateway import approvals, relay
 from app.gateway.ports import ApprovalState, Call, NeededApproval, Withheld
 from app.kit.ids import APPROVAL, EVENT, format_id
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern, request
-from tests.gateway.test_input_rounds import QUESTIONS
+from tests.gateway.mirror.test_input_rounds import QUESTIONS
 from tests.gateway.upstreams import Seen, scripted, send_events, send_json
 from tests.gateway.world import Policies, World, running
 

@@ -10,10 +10,10 @@ import pytest
 
 from app.domain.objects import IdentityStatus
 from app.domain.token_format import API_BEARER, SCOPED_TOKEN, format_credential
-from app.gateway.alarms import Alarms
 from app.gateway.authenticate import Door
-from app.gateway.http import Exchange
 from app.gateway.ports import TooManyLookups
+from app.gateway.wire.alarms import Alarms
+from app.gateway.wire.http import Exchange
 from tests.gateway.messages import LEGACY, call, initialize, post
 from tests.gateway.world import Store, World, running
 

@@ -9,8 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.answers import Answer, secrets_of
 from app.gateway.ports import UpstreamTarget
+from app.gateway.wire.answers import Answer, secrets_of
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import Script, Seen, event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running

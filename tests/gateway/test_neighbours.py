@@ -13,15 +13,15 @@ import pytest
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.in_flight import InFlightTable
 from app.gateway.ports import Notes, StoreUnavailable
-from app.gateway.refusals import Refused, invalid_params
+from app.gateway.wire.refusals import Refused, invalid_params
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
 from app.lifespan.ports import EndedSessionsPort, TokenUses
 from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
 from tests.features.access.world import make_world
+from tests.gateway.aggregate.test_cancel import TOOLS, Slow, cancelled, outcome_of
+from tests.gateway.aggregate.test_streams import Subscribing, Told, updated
 from tests.gateway.messages import LEGACY, call, initialize, post, request
-from tests.gateway.test_aggregate_cancel import TOOLS, Slow, cancelled, outcome_of
-from tests.gateway.test_aggregate_streams import Subscribing, Told, updated
 from tests.gateway.upstreams import scripted
 from tests.gateway.world import Store, World, running
 
@@ -170,7 +170,7 @@ async def test_a_call_is_cancelled_by_a_notification_that_another_worker_got(dat
 async def test_a_stream_tells_of_what_another_worker_was_asked_to_subscribe_to(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.gateway.aggregate_news.GAP_SECONDS", 0.0)
+    monkeypatch.setattr("app.gateway.aggregate.listen.GAP_SECONDS", 0.0)
     server = Subscribing()
     async with asyncio.timeout(30), two_workers(database_url) as (one, two), scripted(server) as (url, _):
         one.store.register("calc", url, (LEGACY,), TOOLS)

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from app.gateway import patience
-from app.gateway.http import Exchange
 from app.gateway.patience import STORE_SECONDS, OutOfPatience, patiently
 from app.gateway.ports import Call
+from app.gateway.wire.http import Exchange
 from tests.gateway.messages import LEGACY, MODERN, call, post
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running

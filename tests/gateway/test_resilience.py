@@ -10,9 +10,9 @@ from typing import Any, ClassVar, cast
 import httpx2
 import pytest
 
-from app.gateway.answers import Answer
 from app.gateway.relay import EVENTS_AT_A_TIME, Relay
 from app.gateway.times import CallTimes
+from app.gateway.wire.answers import Answer
 from app.kit.guarded_http import GuardedHttp, SocketTimes
 from app.kit.outbound import Limits, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.aggregate.test_cancel import Slow, cancelled, outcome_of
 from tests.gateway.messages import LEGACY, call, initialize, post
-from tests.gateway.test_aggregate_cancel import Slow, cancelled, outcome_of
 from tests.gateway.test_neighbours import two_workers
 from tests.gateway.upstreams import event, reference, scripted, send_events, send_json
 from tests.gateway.world import running

@@ -14,7 +14,7 @@ from app.domain.policy import GrantedIsAllowed
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
 from app.domain.visibility import reached_parts
-from app.gateway.aggregate_fleet import sight_of
+from app.gateway.aggregate.fleet import sight_of
 from app.gateway.ports import View
 from app.kit import slices
 from app.kit.ids import new_id

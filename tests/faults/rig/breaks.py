@@ -5,8 +5,8 @@ from tests.faults.rig.compiled_in import Break, Unfit
 _IN_FLIGHT = "app/features/access/in_flight.py"
 _ROWS = "app/features/access/rows.py"
 _READING = "app/features/access/reading.py"
-_MIRROR = "app/gateway/mirror_call.py"
-_ENVELOPE = "app/gateway/envelope.py"
+_MIRROR = "app/gateway/mirror/call.py"
+_ENVELOPE = "app/gateway/wire/envelope.py"
 _OUTBOUND = "app/kit/outbound/client.py"
 
 BREAKS: dict[str, tuple[Break, ...]] = {
@@ -48,7 +48,7 @@ BREAKS: dict[str, tuple[Break, ...]] = {
     ),
     "error_500": (
         Break(
-            "app/gateway/refusals.py",
+            "app/gateway/wire/refusals.py",
             '        503,\n        INTERNAL_ERROR,\n        "The gateway cannot record calls',
             '        500,\n        INTERNAL_ERROR,\n        "The gateway cannot record calls',
         ),

@@ -1,0 +1,1 @@
+"""The endpoint of all servers that a token reaches: `/mcp`."""

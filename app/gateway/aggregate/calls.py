@@ -1,0 +1,242 @@
+"""One request on ``/mcp`` that is about one server: to that server, in its era, and back in the caller's."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
+from mcp_types import LOG_LEVEL_META_KEY
+
+from app.domain.objects import Server
+from app.gateway.aggregate.routes import Route
+from app.gateway.catalogue import make_private
+from app.gateway.pipeline import Passed
+from app.gateway.ports import UpstreamTarget, View
+from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
+from app.gateway.rewrites import FIRST_ROUND, Round, pass_questions
+from app.gateway.sessions import SessionSealer
+from app.gateway.upstream_sessions import Connection, Key, UpstreamSessions
+from app.gateway.wire.answers import Answer, dump, refuse_input, secrets_of, take_ours
+from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
+from app.gateway.wire.http import Exchange
+from app.gateway.wire.methods import INPUT_METHODS, client_capabilities
+from app.gateway.wire.parameter_headers import Headers, check_parameters, made_parameters, sent_parameters
+from app.gateway.wire.refusals import (
+    INVALID_PARAMS,
+    RESOURCE_NOT_FOUND,
+    RETRY_SOON,
+    CredentialRefused,
+    Refused,
+    bad_upstream,
+)
+from app.kit.mcp_upstream import McpUpstreamError, ModernConnection, Notification, Result
+from app.kit.outbound import NotForwarded, UpstreamError
+from app.kit.sse import encode_event
+
+_ENVELOPE_PREFIX = "io.modelcontextprotocol/"
+LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+
+@dataclass(slots=True)
+class Caller:
+    """Whose request it is, and what it wants to hear of meanwhile."""
+
+    exchange: Exchange
+    message: Message
+    session_id: UUID | None
+
+    log_level: str | None = None
+    """The least level of log messages that the client asked for, in the request or for its session."""
+
+    def hears(self, notification: dict[str, Any]) -> bool:
+        """Whether a notification that came with the answer is for the caller."""
+        method, params = notification.get("method"), notification.get("params")
+        if method != "notifications/message":
+            return isinstance(method, str) and method in CARRIED_NOTIFICATIONS
+        if self.log_level is None:
+            # Until 2025-11-25 a server says what it likes to who asked for nothing.
+            return not self.message.modern
+        level = params.get("level") if isinstance(params, dict) else None
+        return level in LOG_LEVELS and LOG_LEVELS.index(level) >= LOG_LEVELS.index(self.log_level)
+
+
+def level_of(message: Message) -> str | None:
+    """The level of log messages that a modern request asks for; one that there is not asks for none."""
+    meta = message.params.get("_meta")
+    level = meta.get(LOG_LEVEL_META_KEY) if message.modern and isinstance(meta, dict) else None
+    return level if level in LOG_LEVELS else None
+
+
+class AggregateCall:
+    """Carries one request; progress and log messages on the way make the answer an event stream."""
+
+    def __init__(
+        self,
+        upstreams: UpstreamSessions,
+        sealer: SessionSealer,
+        caller: Caller,
+        route: Route,
+        before: Round = FIRST_ROUND,
+    ) -> None:
+        self._upstreams = upstreams
+        self._sealer = sealer
+        self._caller = caller
+        self._exchange = caller.exchange
+        self._message = caller.message
+        self._route = route
+        self._before = before
+        self._reopened = False
+
+    def check(self, view: View, server: Server, _target: UpstreamTarget) -> None:
+        """Refuse, before admission, headers that say something else and a state that is not of this place."""
+        if not self._message.modern:
+            return
+        if self._route.tool is not None:
+            check_parameters(self._exchange, server.tools.get(self._route.tool), self._route.arguments)
+        self._before.check()
+
+    async def forward(self, passed: Passed) -> str:
+        """Returns the outcome. Raises ``Refused``, ``UpstreamError``, ``NotForwarded``, ``ForbiddenUrl``."""
+        key: Key = (self._caller.session_id or passed.view.token.id, passed.on.id)
+        answer = Answer(self._message.id, secrets_of(passed.to))
+        try:
+            with Watch(self._exchange, passed.flight, self._message.modern) as watch:
+                result = await self._result(passed, key, answer, watch)
+        except McpUpstreamError as error:
+            if error.kind == "session_lost" and not self._reopened:
+                # The upstream said that it did not take the call: it may go once more, on a new admission.
+                self._reopened = True
+                raise NotForwarded from None
+            if error.kind == "rpc":
+                return await self._answer_error(error, answer)
+            raise upstream_refused(error) from None
+        message = {"jsonrpc": "2.0", "id": self._message.id, "result": result}
+        body, outcome = answer.finish(dump(message), message)
+        await self._exchange.answer(200, body)
+        return outcome
+
+    async def _result(self, passed: Passed, key: Key, answer: Answer, watch: Watch) -> dict[str, Any]:
+        async with self._upstreams.use(
+            key,
+            passed.to,
+            modern=self._message.modern,
+            before_send=passed.flight.may_start,
+            caller=passed.view.token.identity.id.int,
+            log_level=None if self._message.modern else self._caller.log_level,
+        ) as connection:
+            return await self._ask(connection, passed, answer, watch)
+
+    async def _ask(
+        self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
+    ) -> dict[str, Any]:
+        same_rounds = self._message.modern and isinstance(connection, ModernConnection)
+        stream = connection.stream(
+            self._message.method,
+            self._params(connection, same_rounds),
+            before_send=passed.flight.may_start,
+            extra_headers=self._parameters(passed, connection),
+            declares=self._declared() if same_rounds else None,
+        )
+        result = await self._read(stream, answer, watch)
+        return self._translated(result, passed, same_rounds)
+
+    def _parameters(self, passed: Passed, connection: Connection) -> Headers:
+        if self._route.tool is None or not isinstance(connection, ModernConnection):
+            return ()
+        if self._message.modern:
+            found = sent_parameters(self._exchange)
+        else:
+            found = made_parameters(passed.on.tools.get(self._route.tool), self._route.arguments)
+        own = {name for name, _ in passed.to.headers}
+        return tuple((name, value) for name, value in found if name not in own)
+
+    def _declared(self) -> dict[str, Any] | None:
+        """What the server may ask of this client: only where it can ask and be answered."""
+        if self._message.method not in INPUT_METHODS:
+            return None
+        return client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY])
+
+    async def _read(
+        self, stream: AsyncGenerator[Notification | Result, None], answer: Answer, watch: Watch
+    ) -> dict[str, Any]:
+        async with aclosing(stream):
+            async for item in stream:
+                if not isinstance(item, Notification):
+                    return dict(item.result)
+                if self._caller.hears(item.message):
+                    watch.streaming = True
+                    raw = answer.redact(dump(item.message), item.message)
+                    await self._exchange.stream(encode_event(raw))
+        raise bad_upstream("The server behind the gateway ended the stream without an answer.")
+
+    def _params(self, connection: Connection, same_rounds: bool) -> dict[str, Any]:
+        """The evaluated parameters under the server's own names, without the caller's envelope."""
+        params = dict(self._route.params)
+        params.pop("requestState", None)
+        if not same_rounds:
+            params.pop("inputResponses", None)
+        if self._before.state is not None and same_rounds:
+            params["requestState"] = self._before.state
+        meta = params.pop("_meta", None)
+        kept: dict[str, Any] = {}
+        if isinstance(meta, dict):
+            kept = {key: value for key, value in meta.items() if not key.startswith(_ENVELOPE_PREFIX)}
+        if self._caller.log_level is not None and isinstance(connection, ModernConnection):
+            kept[LOG_LEVEL_META_KEY] = self._caller.log_level
+        return {**params, "_meta": kept} if kept else params
+
+    def _translated(self, result: dict[str, Any], passed: Passed, same_rounds: bool) -> dict[str, Any]:
+        """The result in the caller's era, with the names of here."""
+        if result.get("resultType") == "input_required":
+            if same_rounds:
+                pass_questions(result, self._message, passed, self._sealer)
+                return result
+            if self._route.tool is None:
+                raise bad_upstream("The server asked for input from the user, which is not carried here.")
+            refuse_input(result)
+        if self._route.rename is not None:
+            self._route.rename(result, passed.on.slug)
+        if not self._message.modern:
+            result.pop("resultType", None)
+            return result
+        result.setdefault("resultType", "complete")
+        if self._message.method == "resources/read":
+            make_private(result)
+        return result
+
+    async def _answer_error(self, error: McpUpstreamError, answer: Answer) -> str:
+        code = error.code if error.code is not None else -32603
+        if self._message.modern and code == RESOURCE_NOT_FOUND:
+            code = INVALID_PARAMS
+        message: dict[str, Any] = {
+            "jsonrpc": "2.0",
+            "id": self._message.id,
+            "error": {"code": code, "message": error.message},
+        }
+        if error.data is not None:
+            message["error"]["data"] = error.data
+            take_ours(message["error"], "data")
+        status = ERROR_CODE_HTTP_STATUS.get(code, 200) if self._message.modern else 200
+        body = answer.redact(dump(message), message)
+        await self._exchange.answer(status, body)
+        return "error"
+
+
+def upstream_refused(error: McpUpstreamError) -> Exception:
+    """A failed upstream leg as the pipeline knows it, or the refusal to answer with."""
+    if error.kind in {"unreachable", "timeout"}:
+        kind = "timeout" if error.kind == "timeout" else "closed"
+        return UpstreamError(kind, error.message, may_have_been_sent=error.may_have_been_sent)  # type: ignore[arg-type]
+    if error.kind == "busy" or error.kind == "unavailable":  # noqa: PLR1714  the type checker reads it this way
+        return UpstreamError(
+            error.kind, error.message, may_have_been_sent=False, retry_after_s=error.retry_after_s
+        )
+    if error.kind == "too_large":
+        return bad_upstream("The answer of the server behind the gateway is too large.")
+    if error.status == 401:
+        return CredentialRefused()
+    if error.status == 429:
+        return Refused(503, -32603, "The server behind the gateway is busy.", headers=RETRY_SOON)
+    return bad_upstream("The server behind the gateway did not answer as an MCP server does.")

@@ -1,0 +1,304 @@
+"""``/mcp``: one server of both eras before all servers in reach, with names that say which server each is of."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from mcp_types import SERVER_INFO_META_KEY
+
+from app.domain.objects import Part
+from app.domain.visibility import reached_parts
+from app.gateway.aggregate.calls import LOG_LEVELS, AggregateCall, Caller, level_of
+from app.gateway.aggregate.listen import FleetStream, wanted_by
+from app.gateway.aggregate.lists import KINDS, AggregateList
+from app.gateway.aggregate.notes import Notebook
+from app.gateway.aggregate.pages import Cursors
+from app.gateway.aggregate.routes import Route, nothing_there, route_of
+from app.gateway.aggregate.sessions import AggregateSessions
+from app.gateway.aggregate.subscribe import SUBSCRIBING, AggregateSubscription
+from app.gateway.approvals import Approvals, Asked, leads_user
+from app.gateway.asking import Ask
+from app.gateway.catalogue import make_private
+from app.gateway.limits import CallLimits
+from app.gateway.open_streams import OpenStreams
+from app.gateway.pipeline import (
+    HIDDEN_REASONS,
+    ApprovalNeeded,
+    Check,
+    Denied,
+    Forward,
+    Passed,
+    Pipeline,
+    reaches,
+)
+from app.gateway.ports import SyncRequests, View
+from app.gateway.rewrites import open_state
+from app.gateway.sessions import SessionSealer
+from app.gateway.times import CallTimes
+from app.gateway.unknown_versions import record_unknown_version
+from app.gateway.upstream_sessions import UpstreamSessions
+from app.gateway.wire.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
+from app.gateway.wire.http import Exchange, HeaderList, result_body
+from app.gateway.wire.methods import beside_name
+from app.gateway.wire.questions import client_of
+from app.gateway.wire.refusals import (
+    UNSUPPORTED_VERSION,
+    Refused,
+    invalid_params,
+    unknown_method,
+    wrong_http_method,
+)
+from app.kit.mcp_upstream.connection import client_info
+from app.kit.slices import in_slices
+
+LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")
+
+_INSTRUCTIONS = (
+    "This is a gateway before several servers. Tools and prompts are named <server>__<name>, resources "
+    "mcp+<server>+<uri>. Only what your token may use is listed."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Serves the path ``/mcp``."""
+
+    pipeline: Pipeline
+    sealer: SessionSealer
+    sync_requests: SyncRequests
+    upstreams: UpstreamSessions
+    sessions: AggregateSessions
+    notebook: Notebook
+    streams: OpenStreams
+    approvals: Approvals
+    limits: CallLimits
+    times: CallTimes
+    body_limit: int
+
+    async def serve(self, exchange: Exchange, view: View) -> None:
+        """Answer one request of a live token."""
+        try:
+            await self._serve(exchange, view)
+        except Refused as refused:
+            if refused.code == UNSUPPORTED_VERSION:
+                await record_unknown_version(self.pipeline, exchange, view, None)
+            raise
+
+    async def _serve(self, exchange: Exchange, view: View) -> None:
+        if exchange.method == "DELETE":
+            await self._end_session(exchange, view)
+            return
+        if exchange.method == "GET":
+            await self._hear(exchange, view)
+            return
+        message = await read_message(exchange, self.body_limit)
+        session_id = None
+        if not message.modern and message.method != "initialize":
+            session_id = self.sessions.of(exchange, view)
+        if message.id is None:
+            if session_id is not None and message.method == "notifications/cancelled":
+                # Of a client's notifications this alone has an effect.
+                self.sessions.cancel(view.token.id, session_id, message.params.get("requestId"))
+            await exchange.answer(202)
+            return
+        await self._answer(view, Caller(exchange, message, session_id, level_of(message)))
+
+    async def _answer(self, view: View, caller: Caller) -> None:
+        message, session_id = caller.message, caller.session_id
+        asked = None
+        if "requestState" in message.params:
+            asked = await self.approvals.resume(caller.exchange, message, view)
+        route = route_of(message)
+        if route is not None:
+            await self._forward(view, caller, route, asked)
+        elif message.method in KINDS:
+            await self._list(view, caller)
+        elif message.modern:
+            own = {"server/discover": self._discover, "subscriptions/listen": self._listen}
+            if message.method not in own:
+                raise unknown_method(modern=True)
+            await own[message.method](view, caller)
+        elif message.method == "initialize":
+            await self._initialize(view, caller)
+        elif message.method == "logging/setLevel" and session_id is not None:
+            await self._set_log_level(view, caller, session_id)
+        elif message.method == "ping" and session_id is not None:
+            await self.sessions.check(session_id)
+            await caller.exchange.answer(200, result_body(message.id, {}))
+        else:
+            raise unknown_method(modern=False)
+
+    async def _initialize(self, view: View, caller: Caller) -> None:
+        message = caller.message
+        requested = message.params.get("protocolVersion")
+        if not isinstance(requested, str):
+            raise invalid_params("protocolVersion must be a string.", modern=False)
+        sealed = self.sessions.begin(view.token.id, leads=leads_user(message.params.get("capabilities")))
+        result = {
+            "protocolVersion": requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[0],
+            "serverInfo": client_info(),
+            "instructions": _INSTRUCTIONS,
+        }
+        await self._introduce(view, caller, "mcp.initialize", result, ((SESSION, sealed),))
+
+    async def _discover(self, view: View, caller: Caller) -> None:
+        result: dict[str, Any] = {
+            "resultType": "complete",
+            "supportedVersions": list(NEWEST_FIRST),
+            "instructions": _INSTRUCTIONS,
+            "_meta": {SERVER_INFO_META_KEY: client_info()},
+        }
+        make_private(result)
+        await self._introduce(view, caller, "mcp.discover", result)
+
+    async def _introduce(
+        self, view: View, caller: Caller, action: str, result: dict[str, Any], headers: HeaderList = ()
+    ) -> None:
+        """Say what there is for this token: an answer of our own, on record like any other."""
+        exchange, message = caller.exchange, caller.message
+
+        async def forward(passed: Passed) -> str:
+            at = self.pipeline.snapshots.now()
+            parts = await in_slices(
+                reached_parts(
+                    passed.view.token, passed.view.within(), passed.view.around, at, exchange.address
+                )
+            )
+            answer = {**result, "capabilities": _capabilities(parts)}
+            await exchange.answer(200, result_body(message.id, answer), headers)
+            return "success"
+
+        ask = Ask(action, message.method, None, exchange.address)
+        await self._run(view, caller, ask, forward)
+
+    async def _list(self, view: View, caller: Caller) -> None:
+        message, kind = caller.message, KINDS[caller.message.method]
+        cursors = Cursors(self.sealer, view.token.id, message)
+        work = AggregateList(
+            self.pipeline,
+            self.upstreams,
+            self.sync_requests,
+            self.limits,
+            caller,
+            kind,
+            cursors,
+            cursors.begin(),
+        )
+        ask = Ask(kind.action, message.method, None, caller.exchange.address, session_id=caller.session_id)
+        await self._run(view, caller, ask, work.forward)
+
+    async def _forward(self, view: View, caller: Caller, route: Route, asked: Asked | None) -> None:
+        message, session_id = caller.message, caller.session_id
+        before = open_state(message, view, route.slug, self.sealer)
+        ask = Ask(
+            route.action,
+            message.method,
+            route.slug,
+            caller.exchange.address,
+            route.tool,
+            route.arguments,
+            beside_name(message),
+            part=route.part,
+            refused=None if asked is None else asked.refusal,
+            reason=message.reason,
+            continues=before.continues,
+            session_id=session_id,
+        )
+        if session_id is not None:
+            caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
+        call = AggregateCall(self.upstreams, self.sealer, caller, route, before)
+        if message.method in SUBSCRIBING:
+            call = AggregateSubscription(self.upstreams, self.sealer, caller, route, self.notebook)
+
+        async def forward(passed: Passed) -> str:
+            if session_id is None or message.id is None:
+                return await call.forward(passed)
+            with self.sessions.running((session_id, message.id), passed.flight):
+                return await call.forward(passed)
+
+        try:
+            await self._run(view, caller, ask, forward, call.check)
+        except Denied as denied:
+            await self._answer_denied(caller, route, denied, asked)
+
+    async def _run(
+        self, view: View, caller: Caller, ask: Ask, forward: Forward, check: Check | None = None
+    ) -> None:
+        client = client_of(caller.exchange, caller.message)
+        await self.pipeline.run(caller.exchange, view, ask, forward, check=check, client=client)
+
+    async def _set_log_level(self, view: View, caller: Caller, session_id: UUID) -> None:
+        """Note the level; each server's session gets it when it is next used."""
+        message = caller.message
+        level = message.params.get("level")
+        if level not in LOG_LEVELS:
+            raise invalid_params("level must be one of MCP's.", modern=False)
+
+        async def forward(passed: Passed) -> str:
+            await self.notebook.set_log_level(session_id, passed.view.token.id, level)
+            await caller.exchange.answer(200, result_body(message.id, {}))
+            return "success"
+
+        ask = Ask("mcp.set_level", message.method, None, caller.exchange.address, session_id=session_id)
+        await self._run(view, caller, ask, forward)
+
+    async def _listen(self, view: View, caller: Caller) -> None:
+        wanted = wanted_by(caller)
+        stream = self._stream(caller)
+        with self.streams.opened(caller.exchange, view):
+            await self._run(view, caller, stream.ask(), partial(stream.listen, wanted=wanted))
+
+    async def _hear(self, exchange: Exchange, view: View) -> None:
+        version, modern = read_version(exchange)
+        if modern:
+            raise wrong_http_method(modern)
+        session_id, leads = self.sessions.of(exchange, view), self.sessions.leads(exchange, view)
+        message = Message({}, "GET", {}, None, modern=False, version=version)
+        stream = self._stream(Caller(exchange, message, session_id))
+
+        async def uris() -> frozenset[str]:
+            return (await self.notebook.of(session_id)).subscriptions
+
+        async def forward(passed: Passed) -> str:
+            with (
+                self.notebook.listening(session_id, stream.uris_moved),
+                self.approvals.completions.told_on(exchange, view.token.id, leads=leads),
+            ):
+                return await stream.hear(passed, uris)
+
+        with self.streams.opened(exchange, view):
+            await self.pipeline.run(exchange, view, stream.ask(), forward)
+
+    def _stream(self, caller: Caller) -> FleetStream:
+        return FleetStream(self.pipeline, self.upstreams, self.sync_requests, self.times.listen, caller)
+
+    async def _end_session(self, exchange: Exchange, view: View) -> None:
+        if read_version(exchange)[1]:
+            raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
+        await self.sessions.end(self.sessions.of(exchange, view), view.token.id)
+        await exchange.answer(204)
+
+    async def _answer_denied(self, caller: Caller, route: Route, denied: Denied, asked: Asked | None) -> None:
+        """What is out of reach looks as if it were not there."""
+        exchange, view = caller.exchange, denied.view
+        if not isinstance(denied, ApprovalNeeded):
+            at, hidden = self.pipeline.snapshots.now(), {*HIDDEN_REASONS, "server_unknown", "server_disabled"}
+            if denied.decision.reason_code in hidden or not (
+                route.tool is not None or reaches(view, route.slug, at, exchange.address, route.part)
+            ):
+                raise nothing_there(caller.message)
+        leads = self.sessions.leads(exchange, view)
+        await self.approvals.answer(exchange, caller.message, denied, asked, leads=leads)
+
+
+def _capabilities(parts: frozenset[Part]) -> dict[str, Any]:
+    """What is carried here and the token can use."""
+    kept: dict[str, Any] = {"tools": {"listChanged": True}, "logging": {}}
+    if Part.PROMPTS in parts:
+        kept["prompts"] = {"listChanged": True}
+    if Part.RESOURCES in parts:
+        kept["resources"] = {"listChanged": True, "subscribe": True}
+    if parts:
+        kept["completions"] = {}
+    return kept

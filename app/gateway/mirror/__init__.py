@@ -1,0 +1,1 @@
+"""The endpoint of one server, as it is itself: `/mcp/{slug}`."""

@@ -1,0 +1,382 @@
+"""One request on its way through a mirror."""
+
+from functools import partial
+
+from app.domain.objects import Part, Server
+from app.gateway.approvals import Asked, leads_user
+from app.gateway.asking import Ask
+from app.gateway.catalogue import handshake_versions
+from app.gateway.mirror.mirrored import Mirrored
+from app.gateway.mirror.passage import Line, MirrorPassage, Origin
+from app.gateway.pipeline import HIDDEN_REASONS, ApprovalNeeded, Denied, Passed, reaches
+from app.gateway.ports import StoreUnavailable, UpstreamTarget, View
+from app.gateway.relay import AnswerUpstream, Relay, Watch
+from app.gateway.rewrites import open_state, rewrite_of
+from app.gateway.sessions import MAX_SEALED
+from app.gateway.tasks import RELATED, Place, TasksHere
+from app.gateway.wire.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
+from app.gateway.wire.envelope import (
+    CAPABILITIES_KEY,
+    METHOD,
+    NAME,
+    NEWEST_FIRST,
+    SESSION,
+    VERSION,
+    Message,
+)
+from app.gateway.wire.http import Exchange
+from app.gateway.wire.methods import (
+    INTRODUCING,
+    Method,
+    beside_name,
+    client_capabilities,
+    listened_for,
+    named_by,
+    part_of,
+)
+from app.gateway.wire.parameter_headers import check_parameters, sent_parameters
+from app.gateway.wire.questions import call_parameters, client_of
+from app.gateway.wire.refusals import (
+    Refused,
+    bad_upstream,
+    invalid_params,
+    no_such_server,
+    no_such_session,
+    unknown_method,
+    unknown_tool,
+    unsupported_version,
+)
+from app.kit import strict_json
+from app.kit.outbound import OutboundResponse, Timeouts
+
+SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
+
+_BOTH = b"application/json, text/event-stream"
+_JSON = (b"content-type", b"application/json")
+_PASSED = (b"traceparent", b"tracestate", VERSION)
+
+
+class MirrorCall:
+    """One request, from its decision to its answer."""
+
+    __slots__ = ("exchange", "leads", "message", "mirror", "part", "session", "slug", "tool")
+
+    def __init__(self, mirror: Mirrored, exchange: Exchange, slug: str, message: Message) -> None:
+        self.mirror = mirror
+        self.exchange = exchange
+        self.slug = slug
+        self.message = message
+        self.session: bytes | None = None
+        self.leads = False
+        """A legacy client said, when it began the session, that it can lead its user to an address."""
+        self.tool: str | None = None
+        self.part: Part | None = None
+
+    async def run(self, view: View, method: Method) -> None:
+        """Decide, admit, forward, answer."""
+        message, exchange = self.message, self.exchange
+        if message.method == "tools/call":
+            self.tool, arguments = call_parameters(message, tasks=True)
+        else:
+            arguments = named_by(method, message)
+            self.part = part_of(method, message)
+        self._declare()
+        asked = None
+        if "requestState" in message.params:
+            asked = await self.mirror.approvals.resume(exchange, message, view)
+        before = open_state(message, view, self.slug, self.mirror.sealer)
+        self._open_related(view)
+
+        def check(view: View, server: Server, target: UpstreamTarget) -> None:
+            # Only who may use a part is told what is wrong with its use.
+            if arguments is None and method.names is not None:
+                raise invalid_params(f"{method.names} must be a string.", message.modern)
+            before.check()
+            self._check(view, server, target)
+
+        ask = Ask(
+            method.action,
+            message.method,
+            self.slug,
+            exchange.address,
+            self.tool,
+            arguments,
+            beside=beside_name(message),
+            lists=message.method == "tools/list",
+            part=self.part,
+            parts=message.method in INTRODUCING,
+            refused=None if asked is None else asked.refusal,
+            reason=message.reason,
+            continues=before.continues,
+        )
+        listens = message.method == "subscriptions/listen"
+        if listens:
+            self.mirror.streams.open(exchange, view)
+        try:
+            client = client_of(exchange, message)
+            await self.mirror.pipeline.run(exchange, view, ask, self._forward, check=check, client=client)
+        except Denied as denied:
+            await self._answer_denied(denied, asked)
+        finally:
+            if listens:
+                self.mirror.streams.close(view)
+
+    def _declare(self) -> None:
+        """Tell the server of those of the client's capabilities alone that the gateway carries."""
+        message = self.message
+        if message.modern:
+            meta = message.params["_meta"]
+            if meta[CAPABILITIES_KEY]:
+                meta[CAPABILITIES_KEY] = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
+            if message.method == "subscriptions/listen" and not isinstance(
+                message.params.get("notifications"), dict
+            ):
+                raise invalid_params("notifications must be an object.", modern=True)
+        elif message.method == "initialize":
+            if not isinstance(message.params.get("protocolVersion"), str):
+                raise invalid_params("protocolVersion must be a string.", modern=False)
+            message.params["capabilities"] = client_capabilities(message.params.get("capabilities"))
+
+    async def ride(self, view: View, ask: Ask, http_method: str) -> None:
+        """Pass on what rides on its session's admission: no row of its own, unless it is denied.
+
+        With no admission to find a stale view out, the view must be one that was read after the request came.
+        """
+        view = await self.mirror.pipeline.door.refresh(self.exchange, view, self.slug)
+        self._open_related(view)
+        snapshots = self.mirror.pipeline.snapshots
+        forward = partial(self._send_along, http_method)
+        if ask.redecide(view, snapshots.now()).allowed:
+            server = view.servers[self.slug]
+            target = await self.mirror.pipeline.target(server, view.token)
+            self._check(view, server, target)
+            await self.mirror.pipeline.without_record(forward(view, target))
+            return
+        try:
+            await self.mirror.pipeline.run(
+                self.exchange, view, ask, lambda passed: forward(passed.view, passed.to), check=self._check
+            )
+        except Denied:
+            raise no_such_server() from None
+
+    def _check(self, view: View, server: Server, target: UpstreamTarget) -> None:
+        """Refuse an era that this upstream does not speak, and a session that is not the caller's."""
+        message = self.message
+        offered = target.protocol_versions or NEWEST_FIRST
+        if message.modern:
+            if message.version not in offered:
+                raise unsupported_version(message.version or "", offered)
+            if self.tool is not None:
+                check_parameters(self.exchange, server.tools.get(self.tool), message.params.get("arguments"))
+            return
+        handshakes = handshake_versions(offered)
+        if message.method == "initialize":
+            requested = message.params["protocolVersion"]
+            if not handshakes:
+                raise unsupported_version(requested, offered)
+            if requested not in handshakes:
+                message.params["protocolVersion"] = handshakes[0]
+            return
+        if not handshakes or (message.version is not None and message.version not in handshakes):
+            raise unsupported_version(message.version or "2025-03-26", offered)
+        sealed = self.exchange.headers.get(SESSION)
+        if sealed is not None:
+            opened = self.mirror.sealer.open_session(view.token.id, server.id, sealed)
+            if opened is None:
+                raise no_such_session()
+            self.session, self.leads = opened
+
+    async def _forward(self, passed: Passed) -> str:
+        if self.message.method == "subscriptions/listen":
+            return await self._exchanged(passed, self._listening(passed), self.mirror.times.listen)
+        if self.session is None or self.message.id is None:
+            return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
+        running, session = self.mirror.running, self.exchange.headers[SESSION]
+        running.begin(session, self.message.id, passed.flight)
+        try:
+            return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
+        finally:
+            running.end(session, self.message.id, passed.flight)
+
+    async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:
+        target, message = passed.to, self.message
+        with Watch(self.exchange, passed.flight, message.modern) as watch:
+            response = await self.mirror.outbound.request(
+                "POST",
+                target.url,
+                self._headers(target),
+                body,
+                timeouts=times,
+                before_send=passed.flight.may_start,
+                caller=passed.view.token.identity.id.int,
+            )
+            try:
+                secrets = secrets_of(target)
+                if response.status != 200:
+                    raise await refuse_status(response, secrets)
+                rewrite = None
+                if message.modern or message.method != "tools/call" or "task" in message.params:
+                    rewrite = self._rewrite(message, passed)
+                answer = Answer(message.id, secrets, rewrite)
+                if message.method == "initialize":
+                    answer.headers = self._sealed_session(passed, response)
+                return await self._answer(response, answer, watch, passed)
+            finally:
+                response.close()
+
+    def _listening(self, passed: Passed) -> bytes:
+        """A ``subscriptions/listen`` for those notifications alone that the token may hear of."""
+        params = self.message.params
+        wanted = listened_for(params["notifications"], passed.names)
+        task_ids = self._tasks(passed).opened(params["notifications"].get("taskIds"))
+        if task_ids:
+            wanted["taskIds"] = task_ids
+        return strict_json.dumps({**self.message.body, "params": {**params, "notifications": wanted}})
+
+    def _rewrite(self, message: Message, passed: Passed) -> Rewrite | None:
+        mirror = self.mirror
+        return rewrite_of(message, passed, mirror.sealer, mirror.sync_requests, self._tasks)
+
+    def _tasks(self, passed: Passed) -> TasksHere:
+        place = Place(passed.view.token.id, passed.on.id, self.session)
+        return TasksHere(self.mirror.tasks, place, self.tool)
+
+    def _open_related(self, view: View) -> None:
+        """Give the server its own id of the task that a message of the client belongs to."""
+        message, server = self.message, view.servers.get(self.slug)
+        holder = message.body.get("result") if message.is_response else message.params
+        meta = holder.get("_meta") if isinstance(holder, dict) else None
+        if isinstance(meta, dict) and RELATED in meta:
+            if server is None:
+                del meta[RELATED]
+            else:
+                self.mirror.tasks.open_related(view.token.id, server.id, meta)
+
+    async def _answer(self, response: OutboundResponse, answer: Answer, watch: Watch, passed: Passed) -> str:
+        media = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if media == b"application/json":
+            return await answer_json(self.exchange, response, answer)
+        if media != b"text/event-stream":
+            raise bad_upstream(
+                "The server behind the gateway answered with a content type that is not MCP's."
+            )
+        message = self.message
+        session = self.session
+        if message.method == "initialize":
+            session = response.header(SESSION)
+        origin = Origin(message.method, self.tool, message.id, passed.call_id, self.part)
+        passage = MirrorPassage(self._line(passed, session), origin)
+        reply = None if message.modern else self._replier(passed, session)
+        outcome = "unknown"
+        try:
+            outcome = await Relay(self.exchange, answer, watch, passage, reply).run(response)
+            return outcome
+        finally:
+            if outcome != "unknown" or not watch.resumable:
+                passage.close()
+
+    def _line(self, passed: Passed, session: bytes | None) -> Line:
+        mirror, exchange = self.mirror, self.exchange
+        return Line(
+            mirror.pipeline.snapshots,
+            mirror.sync_requests,
+            mirror.sealer,
+            mirror.requests,
+            mirror.tasks,
+            passed.view,
+            passed.on,
+            session,
+            exchange.address,
+            exchange.client,
+            self.message.modern,
+        )
+
+    def _replier(self, passed: Passed, session: bytes | None) -> AnswerUpstream:
+        """Answers those requests of the server that its client is not asked, in the session that they came in."""
+        headers = [(b"content-type", b"application/json"), (b"accept", _BOTH)]
+        if self.message.version is not None:
+            headers.append((VERSION, self.message.version.encode()))
+        if session is not None:
+            headers.append((SESSION, session))
+
+        async def reply(body: bytes) -> None:
+            target = await self._renewed(passed)
+            sent = await self.mirror.outbound.request(
+                "POST", target.url, [*headers, *target.headers], body, timeouts=SHORT_TIMES
+            )
+            sent.close()
+
+        return reply
+
+    async def _renewed(self, passed: Passed) -> UpstreamTarget:
+        """The target with the access token of now: a stream may outlive the one that it was opened with."""
+        if passed.to.client is None:
+            return passed.to
+        try:
+            return await self.mirror.pipeline.target(passed.on, passed.view.token)
+        except (Refused, StoreUnavailable):
+            return passed.to
+
+    def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
+        """By allow-list: never the client's credential, cookies or addresses."""
+        theirs = self.exchange.headers
+        headers = [_JSON, (b"accept", theirs.get(b"accept", _BOTH))]
+        headers += [(name, theirs[name]) for name in _PASSED if name in theirs]
+        if self.session is not None:
+            headers.append((SESSION, self.session))
+        if self.message.modern:
+            routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
+            routing += sent_parameters(self.exchange)
+            own = [name for name, _ in target.headers]
+            headers += [header for header in routing if header[0] not in own]
+        headers += target.headers
+        return headers
+
+    def _sealed_session(self, passed: Passed, response: OutboundResponse) -> tuple[tuple[bytes, bytes], ...]:
+        session = response.header(SESSION)
+        if session is None:
+            return ()
+        leads = leads_user(self.message.params["capabilities"])
+        sealed = self.mirror.sealer.seal_session(passed.view.token.id, passed.on.id, session, leads=leads)
+        if len(sealed) > MAX_SEALED:
+            raise bad_upstream("The server behind the gateway gave a session id that is too long.")
+        return ((SESSION, sealed),)
+
+    async def _send_along(self, http_method: str, view: View, target: UpstreamTarget) -> str:
+        body = self.message.serialised() if http_method == "POST" else b""
+        response = await self.mirror.outbound.request(
+            http_method,
+            target.url,
+            self._headers(target),
+            body,
+            timeouts=SHORT_TIMES,
+            caller=view.token.identity.id.int,
+        )
+        try:
+            if response.status == 405 and http_method == "DELETE":
+                raise Refused(
+                    405, -32600, "This server ends its sessions itself.", headers=((b"allow", b"POST"),)
+                )
+            if not 200 <= response.status < 300:
+                raise await refuse_status(response, secrets_of(target))
+            await response.read()
+        finally:
+            response.close()
+        await self.exchange.answer(202 if http_method == "POST" else 204)
+        return "success"
+
+    async def _answer_denied(self, denied: Denied, asked: Asked | None) -> None:
+        """What is out of reach looks as if it were not there."""
+        view, modern, address = denied.view, self.message.modern, self.exchange.address
+        at = self.mirror.pipeline.snapshots.now()
+        if not isinstance(denied, ApprovalNeeded):
+            if not reaches(view, self.slug, at, address):
+                raise no_such_server()
+            if self.tool is None and (
+                self.part is None or not reaches(view, self.slug, at, address, self.part)
+            ):
+                # The very answer of a server without this part.
+                raise unknown_method(modern)
+            if self.tool is not None and denied.decision.reason_code in HIDDEN_REASONS:
+                raise unknown_tool(self.tool, modern)
+        await self.mirror.approvals.answer(self.exchange, self.message, denied, asked, leads=self.leads)

@@ -1,0 +1,185 @@
+"""What passes on a mirror's event stream beside the answer: notifications, the server's requests, ids of events.
+
+Which notifications pass is decided anew for each that tells of a part of the server, on what is known of the token by
+then: a stream may be older than the grants.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from app.domain.access import Question, decide
+from app.domain.objects import Address, Part, Server
+from app.gateway.ports import Client, Snapshots, SyncRequests, TooManyLookups, View
+from app.gateway.rewrites import check_questions
+from app.gateway.server_requests import LONGEST_ID, ServerRequests
+from app.gateway.sessions import SessionSealer
+from app.gateway.tasks import Place, Tasks, TasksHere
+from app.gateway.wire.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS
+from app.gateway.wire.refusals import bad_upstream
+from app.kit import strict_json
+
+MAX_EVENT_ID = 4096
+"""Characters of a sealed one."""
+
+_TAKEN_UP = b"event:"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The request whose answer a stream brings, so that another stream can go on in its place."""
+
+    method: str
+    tool: str | None
+    id: str | int | None
+    call_id: UUID
+    part: Part | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Between which ends a stream runs, and what there is to decide and seal with."""
+
+    snapshots: Snapshots
+    sync_requests: SyncRequests
+    sealer: SessionSealer
+    requests: ServerRequests
+    tasks: Tasks
+    view: View
+    server: Server
+    session: bytes | None
+    address: Address | None
+    client: Client
+    modern: bool
+
+
+@dataclass(slots=True)
+class MirrorPassage:
+    """The passage of one stream. ``origin`` None: a stream that belongs to no request."""
+
+    line: Line
+    origin: Origin | None
+    _asked: list[str] = field(default_factory=list)
+
+    async def takes_notification(self, message: dict[str, Any]) -> bool | None:
+        """Whether it passes; ``None`` when it passes and was changed."""
+        method, line = message["method"], self.line
+        if method not in SERVER_NOTIFICATIONS:
+            return False
+        if method == "notifications/tools/list_changed":
+            line.sync_requests.request_sync(line.server.id)
+        if method == "notifications/cancelled" and not line.modern:
+            return self._cancels(message)
+        if method in TASK_NOTIFICATIONS:
+            return await self._tells_of_task(message)
+        part = SERVER_NOTIFICATIONS[method]
+        if part is not None and not await self._reaches(part):
+            return False
+        return None if self._names_tasks(message) else True
+
+    def takes_request(self, message: dict[str, Any]) -> bool:
+        """Whether the client is asked; then the message bears the id that the client sees."""
+        line, id = self.line, message["id"]
+        if line.modern or message["method"] not in SERVER_REQUESTS:
+            return False
+        if isinstance(id, bool) or not isinstance(id, (str, int)) or len(str(id)) > LONGEST_ID:
+            raise bad_upstream("The server behind the gateway asks under an id that is none.")
+        params = message.get("params")
+        if isinstance(params, dict):
+            if "task" in params:
+                # It wants the answer as a task of the client's, which is not carried.
+                return False
+            self._tasks().show_related(params.get("_meta"))
+        shown = line.requests.pass_on(line.view.token.id, line.server.id, line.session, id)
+        message["id"] = shown
+        self._asked.append(shown)
+        return True
+
+    def event_id(self, id: str) -> bytes | None:
+        """The id under which the client may take the stream up again; ``None`` when it cannot."""
+        line = self.line
+        if line.session is None:
+            return None
+        origin = self.origin
+        parts: list[strict_json.JsonValue] = [id]
+        if origin is not None:
+            parts += [origin.method, origin.tool, origin.id, origin.call_id.hex, origin.part]
+        sealed = line.sealer.seal(
+            line.view.token.id, line.server.id, strict_json.dumps(parts), _TAKEN_UP + line.session
+        )
+        if len(sealed) > MAX_EVENT_ID:
+            raise bad_upstream("The server behind the gateway gave an event an id that is too long.")
+        return sealed
+
+    def close(self) -> None:
+        """The call is over: nobody waits for responses to what was asked with it."""
+        for shown in self._asked:
+            self.line.requests.close(shown)
+
+    def _cancels(self, message: dict[str, Any]) -> bool | None:
+        """The server takes a request back, under the id that the client knows."""
+        line, params = self.line, message.get("params")
+        id = params.get("requestId") if isinstance(params, dict) else None
+        if isinstance(id, bool) or not isinstance(id, (str, int)):
+            return False
+        shown = line.requests.shown(line.view.token.id, line.server.id, line.session, id)
+        line.requests.close(shown)
+        message["params"]["requestId"] = shown
+        return None
+
+    def _tasks(self) -> TasksHere:
+        line, origin = self.line, self.origin
+        place = Place(line.view.token.id, line.server.id, line.session)
+        return TasksHere(line.tasks, place, None if origin is None else origin.tool)
+
+    def _names_tasks(self, message: dict[str, Any]) -> bool:
+        """Whether there were ids of tasks in a notification that had to be changed."""
+        params = message.get("params")
+        if not isinstance(params, dict):
+            return False
+        changed = self._tasks().show_related(params.get("_meta"))
+        heard = params.get("notifications")
+        if isinstance(heard, dict) and "taskIds" in heard:
+            heard["taskIds"] = self._tasks().shown(heard["taskIds"])
+            return True
+        return changed
+
+    async def _tells_of_task(self, message: dict[str, Any]) -> bool | None:
+        """What became of a task is told while the token reaches its tool."""
+        params, tasks = message.get("params"), self._tasks()
+        if not isinstance(params, dict) or TASK_NOTIFICATIONS[message["method"]] is not self.line.modern:
+            return False
+        tool = tasks.tool_of(params.get("taskId"))
+        if tool is None or not await self._reaches(None, tool):
+            return False
+        check_questions(params.get("inputRequests", {}))
+        tasks.show_related(params.get("_meta"))
+        params["taskId"] = tasks.show(params.get("taskId"))
+        return None
+
+    async def _reaches(self, part: Part | None, tool: str | None = None) -> bool:
+        line = self.line
+        try:
+            view = await line.snapshots.resolve(line.view.credential, line.client)
+        except TooManyLookups:
+            return False
+        if view is None:
+            return False
+        server = view.servers.get(line.server.slug)
+        question = Question(view.token, server, tool, address=line.address, part=part)
+        return decide(question, view.around, line.snapshots.now()).allowed
+
+
+def open_event_id(
+    sealer: SessionSealer, token_id: UUID, server_id: UUID, session: bytes, shown: bytes
+) -> tuple[str, Origin | None] | None:
+    """The upstream's own id of an event and whose stream it was in; ``None`` when it is not of this session."""
+    opened = sealer.open(token_id, server_id, shown, _TAKEN_UP + session, MAX_EVENT_ID)
+    if opened is None:
+        return None
+    parts: Any = strict_json.loads(opened)
+    if len(parts) == 1:
+        return parts[0], None
+    id, method, tool, request_id, call_id, part = parts
+    origin = Origin(method, tool, request_id, UUID(hex=call_id), None if part is None else Part(part))
+    return id, origin

@@ -1,0 +1,271 @@
+"""One HTTP exchange as the gateway sees it: the request's parts, its body within limits, and ways to answer."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+from uuid import UUID
+
+from app.domain.objects import Address, Network
+from app.gateway.ports import Client
+from app.gateway.wire.alarms import Alarms
+from app.gateway.wire.refusals import Refused
+from app.kit import strict_json
+from app.kit.ids import new_id
+from app.kit.sse import encode_event
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+HeaderList = Sequence[tuple[bytes, bytes]]
+
+BODY_SECONDS = 15.0
+"""How long a client may take to send its body before it is told off with 408."""
+
+MADE_ID = "req_"
+"""Before the hexadecimal id of the request's first row, where its client gave the request no id."""
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_CACHED_BYTES = 256
+"""What a client sends is kept in no cache when it is longer."""
+_NONE: frozenset[bytes] = frozenset()
+_PRIVATE = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no"))
+_JSON_HEADERS = ((b"content-type", b"application/json"), *_PRIVATE)
+_REQUEST_ID_NAME = b"x-request-id"
+_JSON_LINES = b"".join([b"%b: %b\r\n" % header for header in (*_JSON_HEADERS, (_REQUEST_ID_NAME, b"%b"))])
+_STREAM_HEADERS = [(b"content-type", b"text/event-stream"), *_PRIVATE]
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole: nobody is there to answer."""
+
+
+class Exchange:
+    """A request and its answer. ``id`` is the JSON-RPC id to answer with, once it is known."""
+
+    __slots__ = (
+        "_request_id",
+        "address",
+        "alarms",
+        "client",
+        "complete",
+        "duplicated",
+        "headers",
+        "id",
+        "method",
+        "path",
+        "receive",
+        "send",
+        "sending",
+        "started",
+        "waited_s",
+    )
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, alarms: Alarms, proxies: tuple[Network, ...]
+    ) -> None:
+        self.alarms = alarms
+        self.receive = receive
+        self.send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        lines = scope["headers"]
+        self.headers: dict[bytes, bytes] = dict(lines)
+        self.duplicated: frozenset[bytes] = _NONE
+        if len(self.headers) != len(lines):
+            counts = Counter(name for name, _ in lines)
+            self.duplicated = frozenset(name for name, count in counts.items() if count > 1)
+            # Of several the first; where it matters, none is taken.
+            self.headers = dict(reversed(lines))
+        peer, agent = scope.get("client"), self.headers.get(b"user-agent")
+        host: str | None = None if peer is None else peer[0]
+        short = len(host or "") <= _CACHED_BYTES and len(agent or b"") <= _CACHED_BYTES
+        look = client_at if short else client_at.__wrapped__
+        self.address: Address | None
+        self.client: Client
+        self.address, self.client = look(host, agent)
+        if proxies:
+            # Some proxies add a line of their own below the client's: all of them are one list (RFC 9110, 5.3).
+            hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            self.address = behind_proxies(self.address, b",".join(hops), proxies)
+            self.client = _client(self.address, agent)
+        asked = self.headers.get(b"x-request-id")
+        self._request_id: str | None = None
+        if asked is not None and _REQUEST_ID.fullmatch(asked):
+            self._request_id = asked.decode("ascii")
+        self.id: str | int | None = None
+        self.started = False
+        self.complete = False
+        self.sending = False
+        self.waited_s = 0.0
+        """How long it has waited for the database, in seconds."""
+
+    @property
+    def request_id(self) -> str:
+        """What the request is called in the ``X-Request-ID`` of its answer: as its client said, else as we say."""
+        if self._request_id is None:
+            self._request_id = f"{MADE_ID}{new_id().hex}"
+        return self._request_id
+
+    def name_call(self) -> tuple[UUID, str | None]:
+        """The id of the next row about this request, and the request's own id unless the row's tells it.
+
+        Nearly every request has one row, and an index of ids that say nothing new would cost as much as the row.
+        """
+        id = new_id()
+        if self._request_id is not None:
+            return id, self._request_id
+        self._request_id = f"{MADE_ID}{id.hex}"
+        return id, None
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header by its lower-case name."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    async def read_body(self, limit: int) -> bytes:
+        """The whole body. Raises ``Refused`` (408, 413) and ``ClientGone``."""
+        whole = getattr(self.send, "whole_body", None)
+        body: bytes | None = None if whole is None else whole()
+        if body is not None:
+            if len(body) > limit:
+                raise too_large(limit)
+            return body
+        task, late = asyncio.current_task(), False
+
+        def ring() -> None:
+            nonlocal late
+            late = True
+            if task is not None:
+                task.cancel()
+
+        alarm = self.alarms.set(BODY_SECONDS, ring)
+        try:
+            return await self._read_body(limit)
+        except asyncio.CancelledError:
+            if late and task is not None and task.uncancel() == 0:
+                raise too_slow() from None
+            raise
+        finally:
+            self.alarms.clear(alarm)
+
+    async def _read_body(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            event = await self.receive()
+            if event["type"] != "http.request":
+                raise ClientGone
+            part = event.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            if not event.get("more_body", False):
+                return part if not parts else b"".join((*parts, part))
+            parts.append(part)
+
+    async def answer(self, status: int, body: bytes = b"", headers: HeaderList = ()) -> None:
+        """Send a whole answer; a body is JSON. Where a stream was begun meanwhile, it is its last event."""
+        if self.started:
+            await self.stream(encode_event(body), last=True)
+            return
+        self.started = self.complete = True
+        request_id = self.request_id.encode()
+        if body and not headers:
+            # Our own server's way to answer in one write; any other server takes the two events below.
+            at_once = getattr(self.send, "at_once", None)
+            if at_once is not None and at_once(status, _JSON_LINES % request_id, body):
+                return
+        sent = [*(_JSON_HEADERS if body else _PRIVATE), (_REQUEST_ID_NAME, request_id), *headers]
+        if status not in {202, 204} or body:
+            sent.append((b"content-length", str(len(body)).encode()))
+        elif status == 202:
+            sent.append((b"content-length", b"0"))
+        await self.send({"type": "http.response.start", "status": status, "headers": sent})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def answer_error(self, refused: Refused) -> None:
+        """Answer with a JSON-RPC error; inside a stream, as its last event."""
+        body = error_body(self.id, refused.code, refused.message, refused.data)
+        if self.complete:
+            return
+        if self.started:
+            # A stream that answers no request just ends.
+            await self.stream(b"" if self.id is None else encode_event(body), last=True)
+        else:
+            await self.answer(refused.status, body, refused.headers)
+
+    async def stream(self, data: bytes, *, last: bool = False, headers: HeaderList = ()) -> None:
+        """Send a piece of an event stream, which starts with its first piece."""
+        self.sending = True
+        if not self.started:
+            self.started = True
+            sent = [*_STREAM_HEADERS, (_REQUEST_ID_NAME, self.request_id.encode()), *headers]
+            await self.send({"type": "http.response.start", "status": 200, "headers": sent})
+        self.complete = last
+        await self.send({"type": "http.response.body", "body": data, "more_body": not last})
+        self.sending = False
+
+
+def too_slow() -> Refused:
+    """The answer to a body that does not come."""
+    return Refused(
+        408, -32600, "The request body did not arrive in time.", headers=((b"connection", b"close"),)
+    )
+
+
+def too_large(limit: int) -> Refused:
+    """The answer to a body over the limit."""
+    return Refused(413, -32600, f"The request body is over the limit of {limit} bytes.")
+
+
+def error_body(id: str | int | None, code: int, message: str, data: Any = None) -> bytes:
+    """A JSON-RPC error response. ``id`` is null when the request's could not be read."""
+    error: dict[str, Any] = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    return strict_json.dumps({"jsonrpc": "2.0", "id": id, "error": error})
+
+
+def result_body(id: str | int | None, result: dict[str, Any]) -> bytes:
+    """A JSON-RPC result response."""
+    return strict_json.dumps({"jsonrpc": "2.0", "id": id, "result": result})
+
+
+def parse_address(text: str) -> Address | None:
+    """An IP address, or ``None`` for anything else (a Unix socket's name)."""
+    return _address(text) if len(text) <= _CACHED_BYTES else None
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> Address | None:
+    try:
+        return ip_address(text.strip())
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def client_at(host: str | None, agent: bytes | None) -> tuple[Address | None, Client]:
+    """The client as far as the connection tells. Texts are hashed in no time, addresses are not."""
+    address = None if host is None else parse_address(host)
+    return address, _client(address, agent)
+
+
+def _client(address: Address | None, agent: bytes | None) -> Client:
+    return Client(
+        None if address is None else str(address), None if agent is None else agent.decode("latin-1")
+    )
+
+
+def behind_proxies(
+    peer: Address | None, forwarded_for: bytes, proxies: tuple[Network, ...]
+) -> Address | None:
+    """The address of the client, read from the right of ``X-Forwarded-For`` as far as trusted proxies wrote it."""
+    address = peer
+    hops = forwarded_for.decode("latin-1").split(",") if forwarded_for else []
+    while hops and address is not None and any(address in proxy for proxy in proxies):
+        address = parse_address(hops.pop())
+    return address
