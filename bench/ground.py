@@ -22,8 +22,9 @@ from app.kit.database import make_engine, make_sessions
 from app.kit.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.kit.migrations import upgrade
 from bench import policies
-from bench.processes import CannotMeasure, Cores, Running, child, free_port, parent_of, python
+from bench.processes import CannotMeasure, Cores, Running, child, parent_of, python
 from bench.seed import SLUG, Seeded, seed
+from tests.ports import free_port
 
 DATABASE = "bench"
 _OWNER, _SERVING_ROLE = "postgres", "scopegate"

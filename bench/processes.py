@@ -50,13 +50,6 @@ def divide_cores(allowed: Collection[int]) -> Cores:
     return Cores(system, rest, frozenset(pair), frozenset(mine) - pair or frozenset({rest}))
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
     """A process that listens. ``log`` is what it wrote."""

@@ -17,8 +17,9 @@ from app.cli.environments import plain_environment
 from bench.ground import Ground
 from bench.messages import LEGACY, TOOL, Requests, make_requests
 from bench.peers.environments import programs, version_of
-from bench.processes import CannotMeasure, child, free_port
+from bench.processes import CannotMeasure, child
 from bench.systems import System
+from tests.ports import free_port
 
 NAME = "ContextForge"
 _WARM_CALLS = 200

@@ -8,8 +8,9 @@ from app.cli.environments import plain_environment
 from bench.ground import Ground
 from bench.messages import MODERN, TOOL, make_requests
 from bench.peers.environments import FOREIGN, programs, version_of
-from bench.processes import child, free_port
+from bench.processes import child
 from bench.systems import System
+from tests.ports import free_port
 
 NAME = "FastMCP proxy"
 _WARM_CALLS = 200
