@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -62,6 +63,14 @@ async def test_an_idle_session_gives_way_to_another_of_its_own_token(tmp_path: P
         await until(lambda: not alive(pid))
 
 
+@pytest.fixture
+def standstill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes by which a rest of a second may be over."""
+    now = monotonic()
+    monkeypatch.setattr("app.supervisor.sessions.monotonic", lambda: now)
+
+
+@pytest.mark.usefixtures("standstill")
 async def test_a_program_that_fails_again_and_again_rests_for_its_identity_alone(tmp_path: Path) -> None:
     async with supervising(tmp_path) as world:
         worker = world.worker("--exits")
@@ -75,6 +84,7 @@ async def test_a_program_that_fails_again_and_again_rests_for_its_identity_alone
             await world.beside(worker).legacy()
 
 
+@pytest.mark.usefixtures("standstill")
 async def test_a_program_that_crashes_at_work_is_told_and_counted(tmp_path: Path) -> None:
     async with supervising(tmp_path) as world:
         worker = world.worker()
