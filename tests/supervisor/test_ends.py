@@ -77,7 +77,7 @@ async def test_a_revoked_pair_of_token_and_server_ends_at_once_and_others_go_on(
 
 
 async def test_what_a_silent_worker_held_ends_unless_another_holds_it_too(tmp_path: Path) -> None:
-    async with supervising(tmp_path, lease=1.0) as world:
+    async with supervising(tmp_path, lease=3.0) as world:
         silent, other = world.worker(), world.worker()
         beside = Worker(world.outbound, world.address, other.launch, other.holder)
         beat = beside.holder.worker_id.hex
@@ -101,7 +101,7 @@ async def test_what_a_silent_worker_held_ends_unless_another_holds_it_too(tmp_pa
 
 
 async def test_an_idle_session_ends_and_one_with_a_stream_does_not(tmp_path: Path) -> None:
-    async with supervising(tmp_path, idle=1.0) as world:
+    async with supervising(tmp_path, idle=3.0) as world:
         idle, listening = world.worker(), world.worker()
         pid = int(await call(await idle.legacy(), "pid"))
         session = await listening.legacy()
@@ -114,7 +114,7 @@ async def test_an_idle_session_ends_and_one_with_a_stream_does_not(tmp_path: Pat
 
 
 async def test_a_call_whose_caller_has_left_keeps_no_session_from_ending(tmp_path: Path) -> None:
-    async with supervising(tmp_path, idle=1.0) as world:
+    async with supervising(tmp_path, idle=3.0) as world:
         worker = world.worker()
         session = await worker.legacy()
         pid = int(await call(session, "pid"))
