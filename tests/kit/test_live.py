@@ -165,6 +165,9 @@ async def test_a_stream_looks_at_once_and_then_at_each_beat(pulsing: Live, sessi
         assert await data_of(stream) == 0
         await commit(sessions)
         assert await data_of(stream) >= 1
+    # A look that began before the stream ended comes to its end.
+    while await pulsing.pulse.wait(pulsing.pulse.beats, 0.1):
+        pass
     seen = len(calls)
     await commit(sessions)
     assert await pulsing.pulse.wait(pulsing.pulse.beats, 0.1) is False, "nobody listens, so nobody looks"
