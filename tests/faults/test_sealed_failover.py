@@ -75,10 +75,13 @@ async def test_a_restore_goes_on_from_where_it_was_and_fits_no_later_checkpoint(
         old = await asyncpg.connect(both.primary.url)
         await write(old, 300)
         await turns_until(old, 300, worker)
-        # What the standby has from here on is a backup of this moment.
-        await asyncio.to_thread(both.synchronous, on=True)
         await write(old)
-        await asyncio.to_thread(both.synchronous, on=False)
+        # What the standby has once it has this too is a backup of this moment.
+        backup = await asyncpg.connect(both.standby.url)
+        async with asyncio.timeout(30):
+            while await backup.fetchval("SELECT count(*) FROM audit_events") < 301:
+                pass
+        await backup.close()
         await asyncio.to_thread(both.standby.set, "primary_conninfo", "")
         while await old.fetchval("SELECT count(*) FROM pg_stat_replication"):
             pass
