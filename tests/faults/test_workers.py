@@ -49,7 +49,13 @@ def served() -> Iterator[Served]:
 def workers(gateway: Gateway) -> set[int]:
     """The process ids of the workers, without that of Python's tracker of resources."""
     children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
-    return {int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    found = set()
+    for pid in map(int, children):
+        # One that was killed may be gone by now.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found
 
 
 def listens(gateway: Gateway, pid: int) -> bool:
