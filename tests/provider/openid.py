@@ -118,7 +118,8 @@ class OpenIdProvider:
 
 @contextlib.contextmanager
 def openid_provider(port: int = 0) -> Iterator[OpenIdProvider]:
-    """Run a provider with keys of its own; ``port`` is that of one which has stopped, to bring it back."""
+    """Run a provider with keys of its own; ``port`` is that of one which has stopped, to bring it back, or one that
+    nobody gets by chance while it is away."""
     install(_HERE, "the OpenID provider")
     with subprocess.Popen(
         ["node", "provider.mjs"],

@@ -15,6 +15,7 @@ from joserfc.jwk import RSAKey
 from app.kit.jose import keys as provider_keys
 from app.lifespan import sign_in as watch
 from tests.api import Account
+from tests.ports import free_port
 from tests.provider.openid import ADMINS, AUDIENCE, OTHER_API, OpenIdProvider, openid_provider
 from tests.story.service import Service, whole_service
 
@@ -244,7 +245,7 @@ async def becomes(service: Service, expected: Callable[[list[str]], bool]) -> No
 async def test_a_provider_that_is_away_at_the_start_is_named_and_found_when_it_comes(
     database_url: str, owner: Account
 ) -> None:
-    with openid_provider() as provider:
+    with openid_provider(free_port()) as provider:
         token = await provider.access_token("alice")
     async with whole_service(database_url, owner.bearer, **settings_for(provider)) as service:
         answer = await get(service, "/me", token)
@@ -261,7 +262,7 @@ async def test_a_provider_that_is_away_at_the_start_is_named_and_found_when_it_c
 @pytest.mark.usefixtures("impatient")
 async def test_a_provider_that_goes_away_leaves_its_keys_serving(database_url: str, owner: Account) -> None:
     async with AsyncExitStack() as running:
-        with openid_provider() as provider:
+        with openid_provider(free_port()) as provider:
             token = await provider.access_token("alice")
             service = await running.enter_async_context(
                 whole_service(database_url, owner.bearer, **settings_for(provider))

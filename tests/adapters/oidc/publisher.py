@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.ports import free_port
+
 DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -33,9 +35,9 @@ class Publisher:
         self.documents[path] = (status, body)
 
     async def start(self) -> None:
-        """Serve; again on the same port after a stop."""
+        """Serve; again on the same port after a stop, which nobody gets by chance meanwhile."""
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Go away."""

@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey
 
 from app.domain.security_events import EventType
 from tests.adapters.oidc.tokens import AnyKey, public, token
+from tests.ports import free_port
 
 Json = dict[str, Any]
 ACCESS_TOKEN = "access-token-of-the-receiver"
@@ -88,9 +89,9 @@ class Transmitter:
         return str(claims["jti"])
 
     async def start(self) -> None:
-        """Serve; again on the same port after a stop."""
+        """Serve; again on the same port after a stop, which nobody gets by chance meanwhile."""
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Go away."""
