@@ -172,6 +172,14 @@ async def test_a_form_that_cannot_be_taken_is_shown_again_as_it_was_filled_in(
     assert "asked for already" in ada.words
 
 
+async def test_the_last_day_that_the_form_offers_can_be_asked_for(ada: Person, desk: Desk) -> None:
+    await ask(ada, "balance", reason="")
+    latest = re.search(r'type="date" [^>]* max="([-0-9]+)"', ada.page.text)
+    assert latest is not None
+    await ask(ada, "balance", reason="x", lasts="date", date=latest[1])
+    assert ada.page.status_code == 200, ada.words
+
+
 async def test_what_cannot_be_asked_for_is_not_there(ada: Person, desk: Desk) -> None:
     closed = Server(slug="closed", name="Closed", url="https://mcp.example.com/")
     await desk.world.add(closed)

@@ -160,6 +160,63 @@ async def test_a_token_is_narrowed_and_never_widened(
     assert (await admin.send(form, name="other")).page.status_code == 412
 
 
+async def test_what_was_chosen_of_a_token_stays_chosen_when_something_else_is_wrong(
+    admin: Person, api: httpx2.AsyncClient, fleet: Fleet
+) -> None:
+    """Or whoever mends a date, and sends the form again, narrows nothing that they meant to."""
+    ana = await person(api)
+    await grant(api, ana)
+    everything = {"servers": fleet.only("notes"), "tools": {"kind": "all"}}
+    named = {"servers": fleet.only("books"), "tools": {"kind": "names", "names": ["look", "wipe"]}}
+    scope = {"kind": "listed", "entries": [everything, everything, named]}
+    token, whole = await issued(api, ana, scope=scope), await issued(api, ana, "whole")
+    later = (datetime.now(UTC) + timedelta(days=60)).date().isoformat()
+    await admin.open(path_of(token, "/narrow"))
+    shown = admin.form("/narrow")
+    changed: dict[str, Any] = {"entry-0": "read", "entry-1": "drop", "tool-2": ["look"]}
+    await admin.send(shown, date=later, **changed)
+    assert admin.page.status_code == 422
+    await admin.send("/narrow", date="")
+    first, second = (await now(api, token))["scope"]["entries"]
+    assert first["tools"] == {"kind": "risk", "risk": ["read"]}
+    assert second["tools"] == {"kind": "names", "names": ["look"]}
+    # Of another revision, another line may stand in the place of each.
+    await admin.send(shown, name="other", **{"entry-0": "drop"})
+    assert admin.page.status_code == 412
+    assert admin.form("/narrow").fields["entry-0"] == ["keep"]
+    await admin.open(path_of(whole, "/narrow"))
+    await admin.send("/narrow", date=later, **{"entry-0": "read"})
+    assert admin.form("/narrow").fields["entry-0"] == ["read"]
+
+
+async def test_the_last_day_that_is_offered_is_taken(admin: Person, api: httpx2.AsyncClient) -> None:
+    token = await issued(api, await person(api), days=20)
+    before = await now(api, token)
+    await admin.open(path_of(token, "/narrow"))
+    await admin.send("/narrow", name="other", date=before["expires_at"][:10])
+    after = await now(api, token)
+    assert (after["name"], after["expires_at"]) == ("other", before["expires_at"])
+
+
+async def test_until_when_earlier_secrets_work_stays_as_it_was_chosen(
+    admin: Person, api: httpx2.AsyncClient
+) -> None:
+    """Or whoever presses the button again ends at once what was to work for a day."""
+    token = await issued(api, await person(api))
+    await admin.open(path_of(token, "/rotate"))
+    assert admin.form("/rotate").fields["overlap_s"] == ["0"]
+    await api.patch(f"/api/v1/tokens/{token['token']['id']}", json={"name": "other"})
+    await admin.send("/rotate", overlap_s="86400")
+    assert admin.page.status_code == 412
+    assert admin.form("/rotate").fields["overlap_s"] == ["86400"]
+    await admin.open(path_of(token, "/pickup"))
+    assert admin.form("/pickup").fields["overlap_s"] == ["0"]
+    await api.post(f"/api/v1/tokens/{token['token']['id']}/revoke", json={"reason": "lost"})
+    await admin.send("/pickup", overlap_s="3600")
+    assert admin.page.status_code == 409
+    assert admin.form("/pickup").fields["overlap_s"] == ["3600"]
+
+
 async def test_a_token_is_revoked_with_what_was_attenuated_from_it(
     admin: Person, new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient
 ) -> None:

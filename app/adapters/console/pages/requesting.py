@@ -110,9 +110,12 @@ def _end(form: Form, now: datetime) -> datetime:
     if lasts in {str(days) for days in _PRESETS}:
         return now + timedelta(days=int(lasts))
     try:
-        return datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
+        end = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
     except ValueError:
         raise Invalid.field("/expires_at", "date", "Choose a day.") from None
+    latest = now + LONGEST
+    # The last day that is offered counts, though not to its end.
+    return min(end, latest) if end.date() == latest.date() else end
 
 
 async def _show(

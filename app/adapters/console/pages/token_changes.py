@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import AsShown, Attempt, Problems, attempted, validated
+from app.adapters.console.forms import AsShown, Attempt, Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import words_of_right
 from app.adapters.console.pages.issuing import Chosen, Issuer
@@ -47,7 +47,7 @@ CanRevoke = Annotated[Viewer, signed_in(Permission.TOKENS_REVOKE)]
 @router.get(LIST + "/{token_id}/rotate", operation_id="page_ask_rotate")
 async def ask_rotate(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
     """A new secret, and until when those so far work."""
-    return await _ask(request, viewer, session, token_id, "tokens/rotate.html", overlaps=OVERLAPS)
+    return await _ask_overlap(request, viewer, session, token_id, "tokens/rotate.html")
 
 
 @router.post(LIST + "/{token_id}/rotate", operation_id="page_rotate_token")
@@ -62,8 +62,8 @@ async def rotate(
             request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
-        return await _ask(
-            request, sent.viewer, session, token_id, "tokens/rotate.html", attempt, overlaps=OVERLAPS
+        return await _ask_overlap(
+            request, sent.viewer, session, token_id, "tokens/rotate.html", attempt, sent
         )
     return page(
         request, "tokens/secret.html", viewer=sent.viewer, token=await show_token(session, token_id), secret=secret,
@@ -121,7 +121,7 @@ async def revoke(
 @router.get(LIST + "/{token_id}/pickup", operation_id="page_ask_pickup")
 async def ask_pickup(request: Request, token_id: TokenId, viewer: Issuer, session: Session) -> Response:
     """A link by which a new secret is picked up."""
-    return await _ask(request, viewer, session, token_id, "tokens/pickup.html", overlaps=OVERLAPS)
+    return await _ask_overlap(request, viewer, session, token_id, "tokens/pickup.html")
 
 
 @router.post(LIST + "/{token_id}/pickup", operation_id="page_make_pickup")
@@ -136,8 +136,8 @@ async def make_pickup(
             overlap_s=overlap, ttl=runtime.pickup_ttl, request_id=request.state.request_id,
         )  # fmt: skip
     if attempt.problems:
-        return await _ask(
-            request, sent.viewer, session, token_id, "tokens/pickup.html", attempt, overlaps=OVERLAPS
+        return await _ask_overlap(
+            request, sent.viewer, session, token_id, "tokens/pickup.html", attempt, sent
         )
     return redirect(_path(token_id, "?done=linked"))
 
@@ -168,27 +168,41 @@ async def _ask(
     )  # fmt: skip
 
 
+async def _ask_overlap(
+    request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, name: str,
+    attempt: Attempt | None = None, sent: Submission | None = None,
+) -> Response:  # fmt: skip
+    """A form with until when the secrets so far work, as it was chosen: another one could end them at once."""
+    chosen = sent.form.text("overlap_s") if sent else ""
+    return await _ask(request, viewer, session, token_id, name, attempt, overlaps=OVERLAPS, chosen=chosen)
+
+
 async def _ask_narrow(
     request: Request, viewer: Viewer, session: AsyncSession, token_id: UUID, attempt: Attempt | None = None,
     sent: Submission | None = None,
 ) -> Response:  # fmt: skip
-    token = await show_token(session, token_id)
+    token, form = await show_token(session, token_id), sent.form if sent else None
     names = await names_of(session, servers_of(token.scope))
     scope = token.scope
-    lines = [] if isinstance(scope, GrantsScopeModel) else [_line(entry, names) for entry in scope.entries]
-    form = sent and sent.form
+    entries = [] if isinstance(scope, GrantsScopeModel) else scope.entries
+    # What was chosen is told by its place: of another revision, others may stand there.
+    kept = form if form is not None and form.text("revision") == str(token.revision) else None
     return await _ask(
-        request, viewer, session, token_id, "tokens/narrow.html", attempt, typed=form, entries=lines
-    )
+        request, viewer, session, token_id, "tokens/narrow.html", attempt, typed=form,
+        entries=[_line(place, entry, names, kept) for place, entry in enumerate(entries)],
+        whole=kept.text("entry-0") if kept else "",
+    )  # fmt: skip
 
 
-def _line(entry: ScopeEntryModel, names: dict[UUID, str]) -> dict[str, Any]:
-    """A line of a scope, with what can be done to it."""
+def _line(place: int, entry: ScopeEntryModel, names: dict[UUID, str], form: Form | None) -> dict[str, Any]:
+    """A line of a scope, with what can be done to it, and what the form asks to do."""
     tools = entry.tools.names if isinstance(entry.tools, ToolsByNamesModel) else []
     return {
         "words": words_of_right(entry, names),
         "names": tools,
         "can_read_only": can_read_only(entry),
+        "asked": form.text(f"entry-{place}") if form else "",
+        "ticked": set(form.texts(f"tool-{place}")) if form else set(tools),
     }
 
 
@@ -216,9 +230,12 @@ def _changes(sent: Submission, token: TokenView) -> dict[str, Any]:
         changes["name"] = form.text("name")
     if form.text("date"):
         try:
-            changes["expires_at"] = datetime.combine(date.fromisoformat(form.text("date")), time(23, 59), UTC)
+            day = date.fromisoformat(form.text("date"))
         except ValueError:
             raise Invalid.field("/expires_at", "date", "Choose a date.") from None
+        # The day that it ends on is offered, and leaves its end as it is.
+        if day != token.expires_at.date():
+            changes["expires_at"] = datetime.combine(day, time(23, 59), UTC)
     if isinstance(token.scope, GrantsScopeModel):
         if form.text("entry-0") == "read":
             everywhere = {"servers": {"kind": "all"}, "tools": {"kind": "risk", "risk": ["read"]}}
