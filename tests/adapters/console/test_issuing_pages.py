@@ -167,6 +167,33 @@ async def test_what_was_chosen_survives_searching_going_back_and_another_page(
     assert token["ip_allow"] == ["203.0.113.0/24", "2001:db8::/32"]
 
 
+async def test_what_was_chosen_stays_when_the_token_becomes_one_for_somebody_new(
+    admin: Person, new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, fleet: Fleet
+) -> None:
+    ana, name = await person(api), fresh("bo")
+    await begun(admin, ana, "build robot")
+    await choose(admin, fleet.ids["notes"], "read")
+    await admin.follow("Who and why")
+    await admin.follow("Somebody else")
+    form = admin.form("/new/identity")
+    await admin.send(form, user_name="")
+    assert admin.page.status_code == 422
+    await admin.send("/new/identity", user_name=name)
+    assert name in admin.words
+    await admin.send("/who")
+    assert fleet.slugs["notes"] in admin.words
+    await admin.follow("Continue")
+    await admin.send("/limits", lasts="7")
+    assert f"{name} can call 1 tool on 1 server" in admin.words
+    assert "“build robot”" in admin.words
+    other = await somebody(new_browser, provider, "owners")
+    await other.open(NEW)
+    mine = other.form("/new/identity").fields["form_token"]
+    await other.send(form, form_token=mine, user_name=fresh("cy"))
+    assert other.page.status_code == 404
+    assert (await other.send(form, form_token=mine, draft_id="drf_x")).page.status_code == 400
+
+
 async def test_a_draft_is_its_makers_alone_lasts_a_day_and_changes_by_forms_of_this_session(
     admin: Person, new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, sessions: Sessions,
     fleet: Fleet,

@@ -89,8 +89,9 @@ async def make_holder(
     session: Session,
     runtime: CurrentRuntime,
 ) -> Response:
-    """A person or agent that was not there yet; the token is for it."""
+    """A person or agent that was not there yet; the token is for it, and what was chosen for it stays."""
     form, caller = sent.form, sent.viewer.caller
+    draft = await _draft_named(session, sent)
     async with attempted(session) as attempt:
         values: dict[str, Any] = {
             name: form.text(name) or None for name in ("kind", "user_name", "display_name")
@@ -101,8 +102,9 @@ async def make_holder(
         made = await create_identity(session, caller, body, runtime.clock, request.state.request_id)
     if attempt.problems:
         empty = DraftContent()
-        return await _show_who(request, sent.viewer, session, runtime, None, empty, sent, attempt.problems)
-    return redirect(f"{NEW}?identity_id={format_id(IDENTITY, made.id)}")
+        return await _show_who(request, sent.viewer, session, runtime, draft, empty, sent, attempt.problems)
+    step = NEW if draft is None else draft_path(draft, "/who")
+    return redirect(f"{step}?identity_id={format_id(IDENTITY, made.id)}")
 
 
 @router.get(NEW + "/{draft_id}/who", operation_id="page_token_who")
@@ -240,6 +242,18 @@ async def _show_who(
         typed=sent.form if sent else None,
         owner=identity and (await names_of(session, [identity.owner_id])).get(identity.owner_id),  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+async def _draft_named(session: AsyncSession, sent: Submission) -> TokenDraft | None:
+    """The draft that a form stands in, if it stands in one. Raises ``Malformed`` and ``NotFound``."""
+    text = sent.form.text("draft_id")
+    if not text:
+        return None
+    try:
+        id = parse_id(TOKEN_DRAFT, text)
+    except ValueError:
+        raise Malformed("The form cannot be read: open the page again.") from None
+    return (await step_of(session, sent.viewer, id))[0]
 
 
 async def _identity_of(session: AsyncSession, given: str, content: DraftContent) -> Identity | None:
