@@ -40,6 +40,7 @@ class ChosenServer:
 class Prospect:
     """What a token would reach. ``stopped``: why its identity reaches nothing at all."""
 
+    content: DraftContent
     stopped: str | None
     servers: tuple[ChosenServer, ...]
 
@@ -50,15 +51,16 @@ class Prospect:
 
     @property
     def mark(self) -> str:
-        """Of the grants that it needs: whoever confirms these has confirmed no others."""
+        """Of the token and the grants that it needs: whoever confirms these has confirmed no others."""
         needing = [one.model_dump(mode="json") for one in self.needing]
-        return hashlib.sha256(json.dumps(needing, sort_keys=True).encode()).hexdigest()[:16]
+        shown = json.dumps([self.content.model_dump(mode="json"), needing], sort_keys=True)
+        return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
 
 async def prospect_of(session: AsyncSession, scenes: Scenes, content: DraftContent) -> Prospect:
     """What comes of a draft if it is issued now. Raises ``NotFound`` and ``Unavailable``."""
     if content.identity_id is None or not content.servers:
-        return Prospect(None, ())
+        return Prospect(content, None, ())
     found: dict[UUID, OfferedServer] = {}
     wanted, after = [one.server_id for one in content.servers], ""
     while True:
@@ -70,7 +72,8 @@ async def prospect_of(session: AsyncSession, scenes: Scenes, content: DraftConte
         if offers.following is None:
             break
         after = offers.following
-    return Prospect(offers.stopped, tuple(_chosen(one, found.get(one.server_id)) for one in content.servers))
+    chosen = tuple(_chosen(one, found.get(one.server_id)) for one in content.servers)
+    return Prospect(content, offers.stopped, chosen)
 
 
 def _chosen(chosen: DraftServer, offer: OfferedServer | None) -> ChosenServer:
@@ -118,8 +121,8 @@ async def issue_draft(
 ) -> Issued:
     """Make the grants that a held draft needs, ``confirmed`` by their mark, and issue its token: all of it or nothing.
 
-    Raises ``Conflict`` for one that was issued, or needs other grants than were confirmed; ``Forbidden`` where grants
-    are needed and the caller makes none; and what making grants and issuing raise.
+    Raises ``Conflict`` for one that was issued, is another one than was confirmed, or needs other grants;
+    ``Forbidden`` where grants are needed and the caller makes none; and what making grants and issuing raise.
     """
     if draft.token_id is not None:
         raise Conflict("This token was issued already; its secret was shown once.", code="draft_issued")
@@ -127,7 +130,7 @@ async def issue_draft(
     prospect = await prospect_of(session, scenes, content)
     if prospect.mark != confirmed:
         raise Conflict(
-            "What has been granted changed since this was shown: look at the summary again.",
+            "The token, or what has been granted, changed since this was shown: look at the summary again.",
             code="draft_changed",
         )
     if prospect.needing:

@@ -305,3 +305,34 @@ async def test_what_is_confirmed_is_what_is_granted_or_nothing_is(
     assert await newest_token(api) is None
     await admin.send("/issue")
     assert "sgt_" in admin.page.text
+
+
+async def test_a_summary_that_another_tab_made_untrue_issues_nothing(
+    admin: Person, api: httpx2.AsyncClient, fleet: Fleet
+) -> None:
+    ana, bo = await person(api, display_name="Ana"), await person(api, display_name="Bo")
+    for one in (ana, bo):
+        await grant(api, one)
+    await begun(admin, ana)
+    await choose(admin, fleet.ids["notes"], "all")
+    await admin.follow("Continue")
+    await admin.send("/limits", lasts="1")
+    assert "Ana can call 3 tools" in admin.words
+    summary, form = admin.address, admin.form("/issue")
+    steps: list[tuple[str, dict[str, str]]] = [
+        (f"/who?identity_id={bo['id']}", {}),
+        ("/who", {"name": "another"}),
+        ("/limits", {"lasts": "30"}),
+    ]
+    for step, changed in steps:
+        await admin.open(summary.replace("/summary", step))
+        await admin.send(step.partition("?")[0], **changed)
+        await admin.send(form)
+        assert admin.page.status_code == 409, step
+        assert "look at the summary again" in admin.words
+        form = admin.form("/issue")
+    assert await newest_token(api) is None
+    await admin.send(form)
+    token = await newest_token(api)
+    assert token is not None
+    assert (token["identity_id"], token["name"]) == (bo["id"], "another")
