@@ -4,7 +4,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import pytest
@@ -20,7 +20,9 @@ from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.api import KEY
-from tests.features.principals import Sessions
+from tests.features.explaining.test_effective_access import Fleet
+from tests.features.principals import Sessions, person, plain
+from tests.features.tokens.world import in_days
 from tests.settling import settled
 from tests.streams import listening
 
@@ -86,6 +88,54 @@ async def test_filters_narrow_the_list_stay_while_one_pages_and_are_taken_away_o
     await admin.follow("Decision: deny")
     assert parse_qs(urlsplit(admin.address).query) == {"token_id": [format_id(TOKEN, token)]}
     assert len(rows(admin.page)) == 25
+
+
+async def test_links_to_the_trail_look_as_far_back_as_what_they_stand_beside(
+    admin: Person, api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    """Or "all refusals", beside the last one of three days ago, leads to none."""
+    ana, fleet = await person(api), Fleet(api)
+    await fleet.add("notes")
+    order = {
+        "identity_id": ana["id"],
+        "name": "laptop",
+        "scope": {"kind": "grants"},
+        "expires_at": in_days(7),
+    }
+    token = (await api.post("/api/v1/tokens", json=order)).json()["token"]
+    [tool] = (await api.get("/api/v1/tools", params={"q": "wipe"})).json()["items"]
+    refused = await commit(
+        sessions, token_id=plain(token), actor_id=plain(ana), server_id=plain({"id": fleet.ids["notes"]}),
+        tool="look", decision="deny", reason_code="no_grant", time=datetime.now(UTC) - timedelta(days=3),
+    )  # fmt: skip
+    for page, words in (
+        (f"/console/tokens/{token['id']}", "All refusals"),
+        (f"/console/tokens/{token['id']}", "Activity"),
+        (f"/console/identities/{ana['id']}?tab=activity", "See it in the audit"),
+    ):
+        await admin.open(page)
+        await admin.follow(words)
+        assert refused in rows(admin.page), (page, words)
+    await admin.open(f"/console/tools/{tool['id']}?tab=calls")
+    assert "in the last 7 days" in admin.words
+    assert parse_qs(urlsplit(admin.link("Look further back")).query)["period"] == ["30d"]
+
+
+async def test_a_time_that_was_picked_stays_while_one_filters_until_another_is_chosen(
+    admin: Person, sessions: Sessions
+) -> None:
+    now = datetime.now(UTC)
+    early = await commit(sessions, time=now - timedelta(days=3), decision="deny")
+    late = await commit(sessions, decision="deny")
+    since, until = ((now - timedelta(days=days)).isoformat() for days in (4, 2))
+    await admin.open(f"{PATH}?{urlencode({'since': since, 'until': until})}")
+    await admin.send(PATH, decision="deny")
+    assert rows(admin.page) == [early]
+    await admin.send(PATH, period="24h")
+    assert early not in rows(admin.page)
+    assert late in rows(admin.page)
+    assert "since" not in admin.form(PATH).fields
+    assert "since=" not in admin.link("Refresh")
 
 
 async def test_a_bar_of_the_histogram_leads_to_its_hour(admin: Person, sessions: Sessions) -> None:

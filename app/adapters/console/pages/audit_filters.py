@@ -30,11 +30,10 @@ PERIOD_WORDS = [
     ("all", "Any time"),
 ]
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMES = ("since", "until")
 # Those that have no field of their own in the form; it keeps them all the same.
 _KEPT = tuple(
-    name
-    for name in AuditFilters.model_fields
-    if name not in {"q", "since", "until", "decision", "outcome", "action", "tool"}
+    name for name in AuditFilters.model_fields if name not in {"q", "decision", "outcome", "action", "tool"}
 )
 _CHIP_NAMES = {
     "q": "Named",
@@ -127,9 +126,13 @@ class Asked:
 def read_asked(request: Request, now: datetime) -> Asked:
     """What the address asks for. Raises ``Malformed``."""
     params = [(name, value) for name, value in request.query_params.multi_items() if value.strip()]
-    asked = dict(params)
+    asked, gone = dict(params), dict[str, Any]()
+    if "period" in asked:
+        # Chosen in the form of a page whose time was picked, and in the place of that.
+        params = [one for one in params if one[0] not in _TIMES]
+        gone = dict.fromkeys(_TIMES)
     now = _pinned(asked.get("at"), now)
-    bare = read_query(AuditQuery, request, limit=SHOWN)
+    bare = read_query(AuditQuery, request, limit=SHOWN, **gone)
     if bare.until is not None:
         _late_enough(bare.until)
     if bare.since is not None or bare.until is not None:
@@ -141,7 +144,7 @@ def read_asked(request: Request, now: datetime) -> Asked:
     is_shortened = period == "all" and (bare.reads_results or bare.is_walked)
     back = PERIODS["30d"] if is_shortened else PERIODS.get(period)
     since: dict[str, Any] = {} if back is None else {"since": _time(now - back)}
-    query = read_query(AuditQuery, request, limit=SHOWN, **since)
+    query = read_query(AuditQuery, request, limit=SHOWN, **(gone | since))
     return Asked(query, params, period, now, is_shortened)
 
 
