@@ -38,7 +38,9 @@ class Console:
     def origin(self) -> str:
         """The ``Origin`` of what these pages send."""
         parts = urlsplit(self.public_url)
-        return f"{parts.scheme}://{parts.netloc}".lower()
+        # Browsers leave out the port that the scheme has by default.
+        netloc = parts.netloc.removesuffix(f":{_PORTS.get(parts.scheme)}")
+        return f"{parts.scheme}://{netloc}".lower()
 
     def is_asked_as(self, host: str) -> bool:
         """Whether a request came by the name that this service has, and not by one that was made to point here."""

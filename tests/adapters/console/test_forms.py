@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from starlette.requests import Request
 
+from app.adapters.console.console import Console
 from app.adapters.console.forms import (
     Problems,
     attempted,
@@ -124,3 +125,19 @@ def test_the_pages_of_a_list_keep_its_filters() -> None:
     assert first_page(here) == "/console/x?q=a+b&status=active"
     assert first_page(request("q=a")) is None
     assert first_page(request("cursor=c")) == "/console/x"
+
+
+@pytest.mark.parametrize(
+    ("public_url", "origin"),
+    [
+        ("https://gate.example.com", "https://gate.example.com"),
+        ("https://Gate.example.com:443", "https://gate.example.com"),
+        ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ("https://gate.example.com:8443", "https://gate.example.com:8443"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+    ],
+)
+def test_the_origin_of_our_forms_is_what_browsers_say(public_url: str, origin: str) -> None:
+    nothing: Any = None
+    console = Console(public_url, nothing, nothing, nothing, nothing, nothing, nothing)
+    assert console.origin == origin
