@@ -29,7 +29,7 @@ _HEAD = struct.Struct(">16s16sd")
 _LONGEST_STATE = 2_000
 _BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
 # A path here and nothing else: no host, nothing that a browser could read as one.
-_TARGET = re.compile(r"/(?!/)[A-Za-z0-9_\-./~?=&%]{0,500}")
+_TARGET = re.compile(r"/(?!/)[A-Za-z0-9_\-./~?=&%+:,*@]{0,500}")
 
 
 @dataclass(frozen=True, slots=True)

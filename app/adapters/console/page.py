@@ -32,6 +32,7 @@ from app.kit.problems import STATUS
 if TYPE_CHECKING:
     from app.adapters.console.signed_in import Viewer
 
+SIGN_OUT = "/logout"
 THEMES = ("light", "dark")
 THEME_COOKIE = "scopegate-theme"
 # What of an address says how far in a list somebody is.
@@ -104,7 +105,7 @@ def page(
         "assets_made": are_made(),
         "theme": theme if theme in THEMES else None,
         "here": entry_at(request.url.path),
-        "path": path_of_page(request),
+        "address": _page_of(request),
         "viewer": viewer,
         "menu": [] if viewer is None else list(menu_of(viewer.caller)),
         **values,
@@ -173,8 +174,12 @@ def _sign_in_first(console: Console, request: Request) -> Response:
         return Response(status_code=200, headers={**HEADERS, "HX-Redirect": sign_in})
     if request.method == "GET":
         return RedirectResponse(sign_in, 303, HEADERS)
-    # Not by a redirect: a form may not be sent on to the provider, and what it asked for would be lost unseen.
-    response = page(request, "signed_in_no_more.html", status=401, sign_in=sign_in)
+    if request.url.path == SIGN_OUT:
+        # That is what they asked for.
+        response = page(request, "signed_out.html", onward=None, provider=None)
+    else:
+        # Not by a redirect: a form may not be sent on to the provider, and what it asked for would be lost unseen.
+        response = page(request, "signed_in_no_more.html", status=401, sign_in=sign_in)
     console.cookies.end_session(response)
     return response
 

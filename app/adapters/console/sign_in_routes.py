@@ -10,7 +10,7 @@ from app.adapters.console.attempts import LIFETIME, Resumed, known_browser, new_
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import LARGEST, read_form
 from app.adapters.console.menu import HOME
-from app.adapters.console.page import PageRoute, page, sign_in_path
+from app.adapters.console.page import SIGN_OUT, PageRoute, page, sign_in_path
 from app.adapters.console.signed_in import Submission, submitted
 from app.domain.errors import (
     DomainError,
@@ -104,7 +104,7 @@ async def finish_sign_in(
     return response
 
 
-@router.post("/logout", operation_id="sign_browser_out")
+@router.post(SIGN_OUT, operation_id="sign_browser_out")
 async def sign_out(
     request: Request,
     console: CurrentConsole,

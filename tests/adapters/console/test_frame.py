@@ -2,12 +2,14 @@
 
 import gzip
 import re
+from html import unescape
 from typing import Any
 
 import httpx2
 import pytest
 
 from app.adapters.console import assets
+from app.kit.ids import IDENTITY, format_id
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.approvals.desk import Desk
@@ -52,6 +54,7 @@ async def test_htmx_gets_the_block_of_its_target_and_a_browser_the_page(grace: h
     whole = await grace.get("/console/nothing")
     assert whole.status_code == 404
     assert "<!doctype html>" in whole.text
+    assert ">Back to home</a>" in whole.text
     part = await grace.get("/console/nothing", headers={"HX-Request": "true", "HX-Target": "main#main"})
     assert "<!doctype" not in part.text
     assert "There is no page at" in part.text
@@ -94,6 +97,19 @@ async def test_a_browser_keeps_the_look_that_was_chosen(grace: httpx2.AsyncClien
     assert away.headers["location"] == "/console"
     assert "data-bs-theme" not in (await grace.get("/console/approvals")).text
     assert (await grace.post("/console/theme", data={"theme": "dark"})).status_code == 403
+
+
+async def test_another_look_leads_back_to_the_very_page_with_its_filters(
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
+) -> None:
+    browser = new_browser()
+    await sign_in(browser, provider, sub="root", groups=["admins"])
+    person = f"/console/identities/{format_id(IDENTITY, desk.ada.id)}/edit"
+    for place in ("/console/tokens?q=ana+smith&status=active", person):
+        page = await browser.get(place)
+        [held] = re.findall(r'name="page" value="([^"]+)"', page.text)
+        fields = {"form_token": form_token(page), "page": unescape(held), "theme": "dark"}
+        assert (await browser.post("/console/theme", data=fields)).headers["location"] == place
 
 
 async def test_assets_are_served_under_names_that_change_with_them_packed_where_that_is_shorter(

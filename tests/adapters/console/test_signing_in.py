@@ -88,6 +88,34 @@ async def test_a_person_signs_in_by_code_with_pkce_state_and_nonce_and_out_again
     assert await home(browser) == 303
 
 
+async def test_whoever_signs_in_again_goes_on_at_the_very_page(
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
+) -> None:
+    browser = new_browser()
+    for place in (
+        "/console/tokens?q=ana+smith&status=active",
+        "/console/audit?since=2026-01-02T03:04:05Z&actor_name=a,b*@c",
+    ):
+        first = await browser.get(place)
+        began = asked(await browser.get(first.headers["location"]))
+        provider.answer = {"id_token": provider.id_token(began["nonce"])}
+        assert (await come_back(browser, provider, began)).headers["location"] == place
+        browser.cookies.delete(COOKIE)
+
+
+async def test_whoever_signs_out_of_what_had_ended_is_told_that_they_are_signed_out(
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk
+) -> None:
+    browser = new_browser()
+    await sign_in(browser, provider)
+    token = form_token(await browser.get("/console/approvals"))
+    await desk.world.sql("UPDATE browser_sessions SET seen_at = now() - interval '2 days' RETURNING id")
+    out = await browser.post("/logout", data={"form_token": token})
+    assert out.status_code == 200
+    assert "You are signed out" in out.text
+    assert COOKIE not in browser.cookies
+
+
 async def test_the_session_changes_at_each_sign_in_and_is_of_no_use_at_the_api(
     new_browser: NewBrowser, provider: SigningProvider, desk: Desk
 ) -> None:
@@ -210,7 +238,9 @@ async def test_who_is_unknown_or_stopped_here_is_told_so_and_is_not_signed_in(
     owner: Account,
 ) -> None:
     browser = new_browser()
-    assert (await sign_in(browser, provider, sub="stranger")).status_code == 403
+    told = await sign_in(browser, provider, sub="stranger")
+    assert told.status_code == 403
+    assert ">Sign in</a>" in told.text
     program = {"service_account_id": format_id(SERVICE_ACCOUNT, owner.id), "claims": {"sub": "robot"}}
     await desk.world.sql(
         "UPDATE identity_providers SET settings = jsonb_set(settings, '{workloads}', CAST(:it AS jsonb)) RETURNING id",
