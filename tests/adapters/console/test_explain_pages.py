@@ -1,5 +1,6 @@
 """Why a call is decided as it is, on a page: as the API says it, in words, and of arguments nothing in an address."""
 
+import re
 from typing import Any
 
 import httpx2
@@ -101,6 +102,11 @@ async def test_a_name_that_several_have_is_asked_back_and_what_cannot_be_read_is
     assert "twin-0" in admin.words
     assert EVIL not in admin.page.text
     assert admin.form(EXPLAIN).fields["who"] == ["twin"]
+    ids = re.findall(r'<button [^>]*form="ask" name="whom" value="(idn_\w+)"', admin.page.text)
+    assert len(ids) == 2
+    await admin.send(EXPLAIN, whom=ids[0], server=desk.server.slug, tool="refund", arguments='{"a": 1}')
+    assert "What Twin" in admin.words
+    assert admin.form(EXPLAIN).fields["arguments"] == ['{"a": 1}']
     for changed, said in (
         ({"who": ""}, "Say who asks"),
         ({"who": "nobody-at-all"}, "There is nobody of this name."),

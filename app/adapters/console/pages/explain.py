@@ -92,6 +92,8 @@ async def explain_call(
     viewer, form = submission.viewer, submission.form
     typed = {name: form.raw(name) if name == "arguments" else form.text(name) for name in _FIELDS}
     typed["asks_for"] = typed["asks_for"] or "tool"
+    # One of those who were likely, chosen by a button beside the form.
+    typed["who"] = form.text("whom") or typed["who"]
     likely: list[IdentityView] = []
     try:
         who, likely = await _who(session, runtime, typed["who"])
