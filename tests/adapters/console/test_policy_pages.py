@@ -121,6 +121,15 @@ async def test_a_template_is_filled_in_with_names_and_becomes_a_draft_that_decid
     assert dict(filled(taken, new))["text"] == text
 
 
+async def test_enter_in_a_field_of_the_editor_looks_at_the_draft_and_does_nothing_else(
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient
+) -> None:
+    policy = await drafted(api)
+    for path in (f"{ROOT}/{policy['id']}", f"{ROOT}/new?template=blank"):
+        pressed = re.findall(r'<button [^>]*name="do" value="(\w+)"', (await admin.get(path)).text)
+        assert pressed[0] == "check", path
+
+
 async def test_what_is_wrong_with_a_text_is_told_by_line_and_column_and_the_text_is_kept(
     admin: httpx2.AsyncClient, api: httpx2.AsyncClient
 ) -> None:
