@@ -80,6 +80,18 @@ async def test_a_secret_is_shown_in_the_answer_to_the_button_and_nowhere_else(
         assert secrets_in(await ada.get(path)) == set()
 
 
+async def test_each_of_many_links_that_wait_is_found_at_its_token(
+    ada: httpx2.AsyncClient, desk: Desk
+) -> None:
+    made = [await offered(desk.world, desk.agent, name=f"of the bot {number}") for number in range(12)]
+    page = (await ada.get(MINE)).text
+    assert page.count("A secret waits for you") == 5
+    assert "7 more wait" in page
+    for token, pickup in made:
+        assert pickup_path(pickup) in page
+        assert pickup_path(pickup) in (await ada.get(token_path(token))).text
+
+
 async def test_a_link_that_was_used_says_so_and_what_to_do(ada: httpx2.AsyncClient, desk: Desk) -> None:
     token, pickup = await offered(desk.world, desk.agent)
     fields = fields_of(await ada.get(pickup_path(pickup)))

@@ -41,12 +41,14 @@ from app.kit.authorization import Permission
 from app.kit.database import Session
 from app.kit.etags import Precondition
 from app.kit.ids import TOKEN, TokenId, format_id
+from app.kit.pagination import MAXIMUM_LIMIT
 from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _TOKEN = f"{MY_ACCESS}/tokens/{{token_id}}"
 _SERVERS_A_PAGE = 10
+_FEW = 5
 _DONE = {"revoked": "The token has ended: no call with it begins any more."}
 Reader = Annotated[Viewer, signed_in(Permission.SELF_READ)]
 Writer = Annotated[Submission, submitted(Permission.SELF_WRITE)]
@@ -65,7 +67,7 @@ async def show_own_tokens(
     said = await words_about_each(session, viewer, found.items)
     rows = [words | {"link": waiting.get(words["token"].id)} for words in said]
     return page(
-        request, "my_access/tokens.html", viewer=viewer, tokens=rows, waiting=list(waiting.values()),
+        request, "my_access/tokens.html", viewer=viewer, tokens=rows, waiting=list(waiting.values()), few=_FEW,
         q=query.q, chosen=chosen, more=next_page(request, found.next_cursor), first=first_page(request),
         done=_DONE.get(request.query_params.get("done", "")),
     )  # fmt: skip
@@ -203,8 +205,8 @@ async def _own(viewer: Viewer, session: AsyncSession, token_id: UUID) -> TokenVi
 
 
 async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> dict[UUID, PickupView]:
-    """The links that wait for the viewer, the newest of them, by token."""
-    found = await list_own_pickups(PickupQuery(limit=10), viewer.caller, session, runtime)
+    """The links that wait for the viewer, newest first, by token."""
+    found = await list_own_pickups(PickupQuery(limit=MAXIMUM_LIMIT), viewer.caller, session, runtime)
     return {link.token_id: link for link in found.items}
 
 
