@@ -42,6 +42,8 @@ _UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
 _SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "10000",
+    # What is asked is short: to have workers started for it costs more than they take over.
+    "max_parallel_workers_per_gather": "0",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "10000",
     "synchronous_commit": "on",
