@@ -23,6 +23,7 @@ from app.features.access.refusals import Refusal, Refusals
 from app.features.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
 from app.features.tokens.models import Token as TokenRow
 from app.features.tokens.models import TokenUse
+from app.features.tokens.repository import among
 from app.gateway.ports import (
     Call,
     Client,
@@ -201,7 +202,7 @@ class TokenUses:
             raise
 
     async def _write(self, used: list[UUID]) -> None:
-        from_tokens = select(col(TokenRow.id), func.clock_timestamp()).where(col(TokenRow.id).in_(used))
+        from_tokens = select(col(TokenRow.id), func.clock_timestamp()).where(among(col(TokenRow.id), used))
         statement = insert(TokenUse).from_select(["token_id", "last_used_at"], from_tokens)
         async with self._sessions() as session:
             await session.execute(

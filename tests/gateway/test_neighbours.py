@@ -121,6 +121,18 @@ async def test_the_notes_of_a_session_end_with_its_token(database_url: str, end:
     await engine.dispose()
 
 
+async def test_uses_of_more_tokens_than_a_statement_has_parameters_are_written(database_url: str) -> None:
+    engine = make_engine(database_url, pool_size=2, name="test")
+    connection = await asyncpg.connect(database_url)
+    world, uses = await make_world(connection), TokenUses(make_sessions(engine))
+    for id in (world.token, *(uuid4() for _ in range(33_000))):
+        uses.note(id)
+    await uses.flush()
+    assert await connection.fetchval("SELECT array_agg(token_id) FROM token_uses") == [world.token]
+    await connection.close()
+    await engine.dispose()
+
+
 async def noted(notes: SessionNotesPort, token_id: UUID) -> UUID:
     session_id = uuid4()
     await notes.change(session_id, token_id, lambda _: Notes("info"))

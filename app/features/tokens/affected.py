@@ -149,7 +149,7 @@ async def gather(session: AsyncSession, affected: Affected, *, lock: bool) -> No
     id, ending = affected.identity.id, affected.ending
     affected.grants = await queries.open_grants(session, id, lock=lock)
     family = repository.lock_living_family if lock else repository.living_family
-    affected.tokens = await family(session, [col(Token.identity_id).in_(ending)])
+    affected.tokens = await family(session, [repository.among(col(Token.identity_id), ending)])
     affected.holders = await repository.holders_of(session, affected.tokens)
     affected.memberships = await queries.memberships(session, id)
     asked_by = repository.among(col(Approval.identity_id), ending)

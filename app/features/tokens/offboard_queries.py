@@ -48,7 +48,7 @@ async def end_grants(session: AsyncSession, ids: Collection[UUID]) -> None:
     """End these grants now."""
     values: dict[str, Any] = {"ended_at": func.now(), "revision": col(Grant.revision) + 1}
     await session.execute(
-        update(Grant).where(col(Grant.id).in_(ids)).values(values).execution_options(**_QUIET)
+        update(Grant).where(among(col(Grant.id), ids)).values(values).execution_options(**_QUIET)
     )
 
 
@@ -60,7 +60,9 @@ async def memberships(session: AsyncSession, identity_id: UUID) -> dict[UUID, UU
 
 async def end_memberships(session: AsyncSession, ids: Collection[UUID]) -> None:
     """Take these memberships out; their past stays in the history."""
-    await session.execute(delete(GroupMember).where(col(GroupMember.id).in_(ids)).execution_options(**_QUIET))
+    await session.execute(
+        delete(GroupMember).where(among(col(GroupMember.id), ids)).execution_options(**_QUIET)
+    )
 
 
 async def owned_accounts(session: AsyncSession, owner_ids: Collection[UUID], *, lock: bool) -> list[UUID]:
@@ -78,7 +80,7 @@ async def flag_accounts(session: AsyncSession, ids: Collection[UUID]) -> None:
     values: dict[str, Any] = {"owner_offboarded": True, "revision": col(ServiceAccount.revision) + 1}
     await session.execute(
         update(ServiceAccount)
-        .where(col(ServiceAccount.id).in_(ids))
+        .where(among(col(ServiceAccount.id), ids))
         .values(values)
         .execution_options(**_QUIET)
     )

@@ -122,7 +122,7 @@ async def lock_token(session: AsyncSession, id: UUID, *, share: bool = False) ->
 
 
 def _identities(ids: Iterable[UUID]) -> Select[Identity]:
-    query = select(Identity).where(col(Identity.id).in_(set(ids))).order_by(col(Identity.id))
+    query = select(Identity).where(among(col(Identity.id), set(ids))).order_by(col(Identity.id))
     return query.execution_options(populate_existing=True)
 
 

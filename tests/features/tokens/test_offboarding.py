@@ -330,3 +330,14 @@ async def test_a_request_that_is_repeated_after_the_offboarding_brings_nothing_b
         assert (await world.api.post(path, json=body)).status_code in (409, 422)
     assert await world.sql("SELECT id FROM tokens WHERE revoked_at IS NULL") == []
     assert await world.sql("SELECT id FROM identities WHERE owner_id IS NOT NULL AND status = 'active'") == []
+
+
+async def test_whoever_owns_more_agents_than_a_statement_has_parameters_can_leave(world: World) -> None:
+    person = await world.person()
+    await world.sql(
+        "INSERT INTO identities (id, kind, user_name, owner_id, status) "
+        "SELECT gen_random_uuid(), 'agent', 'agent ' || number, :owner, 'suspended' "
+        "FROM generate_series(1, 33000) AS number",
+        owner=person.id,
+    )
+    assert (await offboard(world, person))["changed"] is True
