@@ -291,18 +291,22 @@ class Live:
     async def _asked(self, watch: _Watch, look: Look | None) -> News:
         """Ask anew who the caller is, and look as that one. A database that is away is waited for, for a while."""
         until = time.monotonic() + PATIENCE_S
-        while True:
+        found: News | None = None
+        while found is None:
             try:
                 async with self._room, self.sessions() as session:
                     # Seen as it was before the caller was asked for: what is told was there while the right was.
                     await session.connection(execution_options=_ONE_SNAPSHOT)
                     await session.execute(_TAKE_SNAPSHOT)
                     caller = await watch.ask(session)
-                    return News() if look is None else await look(session, caller)
+                    found = News() if look is None else await look(session, caller)
             except _AWAY as error:
-                if time.monotonic() > until:
-                    raise out_of_reach() from error
-            await asyncio.sleep(_RETRY_S)
+                # Where the connection ended as it was given back, another look would go on after what was found.
+                if found is None:
+                    if time.monotonic() > until:
+                        raise out_of_reach() from error
+                    await asyncio.sleep(_RETRY_S)
+        return found
 
 
 class _BrokenOff(Exception):
