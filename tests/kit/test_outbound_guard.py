@@ -2,13 +2,14 @@
 
 import asyncio
 import socket
+import threading
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
 
-from app.kit.outbound import AddressPolicy, ForbiddenUrl, Origin, UpstreamError, origin_of
+from app.kit.outbound import AddressPolicy, ForbiddenUrl, Origin, OutboundClient, UpstreamError, origin_of
 from app.kit.stdio import SupervisorAddress
 
 CLOSED = AddressPolicy()
@@ -152,13 +153,13 @@ def test_metadata_addresses_need_a_network_of_their_own() -> None:
 def answer_with(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
     asked: list[str] = []
 
-    async def getaddrinfo(_loop: object, host: str, port: int, **_kw: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_kw: Any) -> list[Any]:
         asked.append(host)
         if not addresses:
             raise socket.gaierror
         return [(0, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
-    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -194,3 +195,34 @@ def test_no_url_reads_as_the_origin_of_a_command(url: str) -> None:
     assert (named.scheme, named.host, named.port) == (ours.scheme, ours.host, ours.port)
     assert named != ours
     assert named.socket is None
+
+
+async def test_a_name_whose_resolver_keeps_silent_takes_one_thread_and_none_that_others_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go, asked, loop = threading.Event(), list[str](), asyncio.get_running_loop()
+    begun = asyncio.Event()
+
+    def look_up(host: str, *_rest: object, **_named: object) -> NoReturn:
+        asked.append(host)
+        loop.call_soon_threadsafe(begun.set)
+        go.wait()
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with OutboundClient(AddressPolicy()) as client, asyncio.timeout(20):
+        try:
+            calls = [
+                asyncio.create_task(client.request("GET", "http://silent.example/", caller=caller))
+                for caller in range(100)
+            ]
+            await begun.wait()
+            async with asyncio.timeout(5):
+                assert await asyncio.to_thread(len, asked) == 1
+        finally:
+            go.set()
+        for call in calls:
+            with pytest.raises(UpstreamError) as caught:
+                await call
+            assert caught.value.kind == "resolve"
+    assert asked == ["silent.example"]

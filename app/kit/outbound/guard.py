@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NoReturn
@@ -76,6 +77,9 @@ _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 )
+
+# Threads of their own: those that wait for a resolver that keeps silent must hold up nothing else that threads do.
+_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
@@ -161,12 +165,10 @@ class AddressPolicy:
             self.check_address(literal)
             return [literal]
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(
-                origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-            )
+            found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, _look_up, origin)
         except (OSError, UnicodeError):
             raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False) from None
-        addresses = list(dict.fromkeys(ipaddress.ip_address(str(entry[4][0])) for entry in found))
+        addresses = list(dict.fromkeys(map(ipaddress.ip_address, found)))
         if not addresses:
             raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False)
         for address in addresses:
@@ -243,6 +245,11 @@ def _ipv6_text(address: IPv6Address) -> str:
         return address.compressed
     number = int(address.ipv4_mapped)
     return f"::ffff:{number >> 16:x}:{number & 0xFFFF:x}"
+
+
+def _look_up(origin: Origin) -> list[str]:
+    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return [str(entry[4][0]) for entry in found]
 
 
 def _is_loopback_name(host: str) -> bool:

@@ -38,12 +38,13 @@ class Pool:
         # How many each caller uses or has the right to open.
         self._used: dict[int, int] = {}
         self._size = 0  # open connections and those being opened
+        self._looking: asyncio.Task[list[IPAddress]] | None = None
         self._closed = False
 
     @property
     def empty(self) -> bool:
-        """True when nothing is open, being opened or waited for."""
-        return self._size == 0
+        """True when nothing is open, being opened, looked up or waited for."""
+        return self._size == 0 and self._looking is None
 
     def take(self, caller: int | None = None) -> Connection | None:
         """A connection that can be written to right now, or None."""
@@ -205,13 +206,7 @@ class Pool:
         """Resolve once, then connect to a checked address and no other."""
         if self._origin.socket is not None:
             return await self._connect_to_socket(self._origin.socket, within)
-        try:
-            async with asyncio.timeout(within):
-                addresses = await self._policy.resolve(self._origin)
-        except TimeoutError:
-            raise UpstreamError(
-                "resolve", "the host name was not resolved in time", may_have_been_sent=False
-            ) from None
+        addresses = await self._addresses(within)
         failure = UpstreamError("connect", "the upstream cannot be reached", may_have_been_sent=False)
         deadline = self._loop.time() + within
         for index, address in enumerate(addresses):
@@ -225,6 +220,25 @@ class Pool:
             except (OSError, TimeoutError):
                 continue
         raise failure
+
+    async def _addresses(self, within: float) -> list[IPAddress]:
+        """One look-up at a time, for all who wait for it: of a name whose resolver keeps silent, no more threads do."""
+        if self._looking is None:
+            self._looking = self._loop.create_task(self._policy.resolve(self._origin))
+            self._looking.add_done_callback(self._looked_up)
+        try:
+            async with asyncio.timeout(within):
+                return await asyncio.shield(self._looking)
+        except TimeoutError:
+            raise UpstreamError(
+                "resolve", "the host name was not resolved in time", may_have_been_sent=False
+            ) from None
+
+    def _looked_up(self, task: "asyncio.Task[list[IPAddress]]") -> None:
+        self._looking = None
+        if not task.cancelled():
+            # Whoever asked may have given up.
+            task.exception()
 
     async def _connect_to_socket(self, path: str, within: float) -> Connection:
         connection = Connection(self, self._limits, self._loop)
