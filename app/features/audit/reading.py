@@ -26,7 +26,7 @@ from app.features.audit.schemas import (
     AuditQuery,
     show_id,
 )
-from app.features.audit.shown import decision_of, outcome_of
+from app.features.audit.shown import decision_of, outcome_of, policies_of
 from app.features.audit.spans import skip
 from app.kit.pagination import Cursors
 from app.kit.slices import in_slices
@@ -198,11 +198,12 @@ def _view(
     columns = event.model_dump(
         include={
             "id", "time", "action", "reason_code", "on_behalf_of", "token_id", "tool", "grant_id",
-            "policy_ids", "observed_policy_ids", "approval_id", "method", "call_id",
-            "request_id", "trace_id",
+            "approval_id", "method", "call_id", "request_id", "trace_id",
         }
     )  # fmt: skip
     columns |= {
+        "policy_ids": policies_of(event.policy_ids),
+        "observed_policy_ids": policies_of(event.observed_policy_ids),
         "decision": decision_of(event.decision),
         "outcome": outcome_of(outcome),
         "changes": event.changes,

@@ -4,7 +4,9 @@ Whoever may insert into the trail can write what the service never does. One suc
 whoever reads the trail: it is shown as far as the contract has words for it. Its leaf says all of it.
 """
 
+from collections.abc import Iterable
 from typing import get_args
+from uuid import UUID
 
 from app.features.audit.schemas import AuditDecision, AuditOutcome
 
@@ -21,3 +23,8 @@ def decision_of(stored: str | None) -> str | None:
 def outcome_of(stored: str | None) -> str | None:
     """An outcome; ``unknown`` for what is none."""
     return stored if stored is None or stored in _OUTCOMES else "unknown"
+
+
+def policies_of(stored: Iterable[object] | None) -> list[UUID] | None:
+    """Ids of policies, without what is none: an array may hold others, and NULL."""
+    return None if stored is None else [id for id in stored if isinstance(id, UUID)]

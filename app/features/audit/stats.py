@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Malformed
 from app.features.audit.queries import RESULT
 from app.features.audit.schemas import WIDEST_RANGE
+from app.features.audit.shown import decision_of
 from app.features.audit.stats_schemas import AuditCounts, AuditHourCounts, AuditStatsQuery, AuditStatsView
 
 TAIL = 50_000
@@ -59,7 +60,7 @@ async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: dateti
     rows = (await session.execute(_COUNTS, values)).all()
     counts = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
     for row in rows:
-        if row.hour is not None:
+        if row.hour in counts:
             _add(counts[row.hour], row)
     total = _none()
     for each in counts.values():
@@ -97,5 +98,6 @@ def _none() -> dict[str, int]:
 def _add(counts: dict[str, int], row: Any) -> None:
     counts["events"] += row.events
     counts["count"] += row.things
-    if row.decision:
-        counts[row.decision] += row.things
+    decision = decision_of(row.decision)
+    if decision is not None:
+        counts[decision] += row.things

@@ -83,6 +83,17 @@ async def test_counts_are_of_the_moment_before_and_after_they_are_rolled_up(
     assert [hour["events"] for hour in before["hours"] if hour["events"]] == [1, 5]
 
 
+async def test_decisions_that_there_are_not_are_counted_as_events_alone(
+    api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    odd = [event(decision=decision) for decision in ("perhaps", "events", "count", "")]
+    await commit(sessions, event(decision="deny"), *odd)
+    expected = {"events": 5, "count": 5, "allow": 0, "deny": 1, "require_approval": 0}
+    assert (await counted(api))["total"] == expected
+    await count_all(sessions)
+    assert (await counted(api))["total"] == expected
+
+
 async def test_every_hour_between_is_told_and_filters_narrow_what_is_counted(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.kit.ids import EVENT, format_id
+from app.kit.ids import EVENT, format_id, new_id
 from tests.features.audit_sinks.conftest import World, ids_of, items_of
 from tests.features.webhooks.receiver import receiver
 
@@ -26,10 +26,14 @@ ODD: list[dict[str, Any]] = [
     {"changes": ["a"]},
     {"changes": "text"},
     {"changes": nested(500)},
+    {"policy_ids": [None]},
+    {"observed_policy_ids": [[new_id(), new_id()]]},
 ]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=["decision", "outcome", "list", "text", "nested"])
+@pytest.mark.parametrize(
+    "odd", ODD, ids=["decision", "outcome", "list", "text", "nested", "no policy", "table"]
+)
 async def test_what_no_service_wrote_is_delivered_and_listed_as_far_as_it_can_be(
     world: World, api: httpx2.AsyncClient, odd: dict[str, Any]
 ) -> None:
