@@ -7,6 +7,7 @@ leaves an id that tells nothing.
 import hmac
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from time import monotonic
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,8 @@ from app.features.access.rows import STRING_LIMIT, ClientRow
 from app.kit.database import plain_url
 
 REMEMBERED = 10_000
+REMEMBERED_S = 12 * 3600.0
+"""Less than the trail is kept for."""
 
 
 class Clients:
@@ -22,18 +25,19 @@ class Clients:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._seen: OrderedDict[tuple[str | None, ...], UUID] = OrderedDict()
+        # With when each row was written, or found to be there.
+        self._seen: OrderedDict[tuple[str | None, ...], tuple[UUID, float]] = OrderedDict()
 
     def name(
         self, ip: str | None, user_agent: str | None, name: str | None, version: str | None
     ) -> tuple[UUID, ClientRow | None]:
         """The id, and the row to write along when this worker has not written it yet."""
         # Nearly all are short and plain, and known as they are.
-        known = self._seen.get((ip, user_agent, name, version))
+        known = self._known((ip, user_agent, name, version))
         if known is not None:
             return known, None
         cut = tuple(clean(part) for part in (ip, user_agent, name, version))
-        known = self._seen.get(cut)
+        known = self._known(cut)
         if known is not None:
             return known, None
         digest = hmac.digest(self._key, repr(cut).encode("utf-8", "backslashreplace"), "sha256")
@@ -44,9 +48,14 @@ class Clients:
 
     def written(self, row: ClientRow) -> None:
         """Remember that the row is in the database. Its parts are cut, so a stranger's long ones are not kept."""
-        self._seen[row[1:]] = row[0]
+        self._seen[row[1:]] = row[0], monotonic()
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
+
+    def _known(self, parts: tuple[str | None, ...]) -> UUID | None:
+        """The id of one whose row is there: what no event has named for long may have been forgotten since."""
+        found = self._seen.get(parts)
+        return None if found is None or monotonic() - found[1] > REMEMBERED_S else found[0]
 
 
 def clean(text: str | None) -> str | None:

@@ -4,9 +4,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
+import pytest
 from pydantic import SecretStr
 
 from app.cli.maintenance import maintain
+from app.features.access import clients as access_clients
 from app.features.access.clients import Clients, forget_clients
 from app.features.access.rows import STRING_LIMIT
 from app.kit.ids import new_id
@@ -25,6 +27,20 @@ def test_a_client_is_named_once_and_its_long_strings_are_kept_cut() -> None:
     assert clients.name("127.0.0.1", "agent", None, None)[0] != id
     kept = [part for parts in clients._seen for part in parts if part is not None]
     assert max(len(part.encode()) for part in kept) <= STRING_LIMIT
+
+
+def test_a_client_that_comes_back_after_long_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its row may have gone with the last event that named it."""
+    now = 100.0
+    monkeypatch.setattr(access_clients, "monotonic", lambda: now)
+    clients = Clients(b"key")
+    id, row = clients.name("127.0.0.1", "agent", None, None)
+    assert row is not None
+    clients.written(row)
+    now += access_clients.REMEMBERED_S
+    assert clients.name("127.0.0.1", "agent", None, None) == (id, None)
+    now += 1
+    assert clients.name("127.0.0.1", "agent", None, None) == (id, row)
 
 
 async def test_the_readable_parts_go_with_the_last_event_that_names_them(database_url: str) -> None:
