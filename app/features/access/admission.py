@@ -37,6 +37,7 @@ WAITING = 20_000
 # How long an outcome waits for a call to share a commit with.
 COMPANY_S = 0.02
 _LOOK_EVERY_S = 0.1
+_LONGEST_MS = 2**31 - 1
 _DATA_CLASSES = ("22", "23", "54")
 _NO_PARTITION = "23514"
 _NO_EPOCH = "23502"
@@ -168,6 +169,7 @@ class AdmissionWriter:
         if opening.result():
             return True
         if self._closing:
+            self._fail(self._queue)
             self._queue.clear()
             self._later.clear()
         # A database that is away refuses at once; do not spin on it.
@@ -323,5 +325,5 @@ def _taken(queue: deque[Item]) -> list[Item]:
 
 
 def outcome_of(call_id: UUID, outcome: str, duration_ms: int) -> Outcome:
-    """The ``tool.result`` row of a call."""
-    return Outcome(new_id(), call_id, outcome, duration_ms)
+    """The ``tool.result`` row of a call; a stream that is taken up again after weeks took longer than can be told."""
+    return Outcome(new_id(), call_id, outcome, min(duration_ms, _LONGEST_MS))

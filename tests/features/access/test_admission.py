@@ -259,6 +259,17 @@ async def test_an_outcome_is_a_row_of_its_own(database_url: str, connection: Con
     assert (told["action"], told["outcome"], told["duration_ms"]) == ("tool.result", "success", 12)
 
 
+async def test_an_outcome_that_took_longer_than_can_be_told_is_told(
+    database_url: str, connection: Connection
+) -> None:
+    id = new_id()
+    async with writer_on(database_url) as writer:
+        writer.write_later(outcome_of(id, "success", 2**31))
+    assert (
+        await connection.fetchval("SELECT duration_ms FROM audit_events WHERE call_id = $1", id) == 2**31 - 1
+    )
+
+
 async def test_the_log_cannot_be_changed_by_anybody(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     row = call_row(world, await decision(connection, world, "get_time"))
@@ -293,3 +304,18 @@ async def test_whoever_comes_while_a_connection_hangs_is_refused_within_the_dead
     serving.cancel()
     await asyncio.wait([serving])
     assert max(waits) < DEADLINE_S
+
+
+async def test_whoever_waits_when_a_worker_ends_without_its_database_is_refused() -> None:
+    async def away() -> GuardedConnection:
+        raise ConnectionRefusedError
+
+    writer = AdmissionWriter(away, DatabaseClock(), new_id(), "key")
+    row = Row(new_id(), cells_of(Values(new_id(), "tool.call", "identity")))
+    waiting = asyncio.create_task(writer.write(row))
+    await asyncio.sleep(0)
+    writer.close()
+    async with asyncio.timeout(20):
+        await writer.run()
+        with pytest.raises(AdmissionUnavailable):
+            await waiting
