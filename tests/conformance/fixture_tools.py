@@ -138,16 +138,17 @@ async def _fails(ctx: Context, params: types.CallToolRequestParams) -> Result:
 
 
 async def _logs(ctx: Context, params: types.CallToolRequestParams) -> Result:
+    done = text("Tool with logging executed successfully")
+    if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        # Modern clients ask for logs, and these do not; nor do they wait for long.
+        return done
     for words in ("Tool execution started", "Tool processing data", "Tool execution completed"):
-        if (
-            ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS
-        ):  # Modern clients ask for logs, and these do not.
-            message = types.LoggingMessageNotificationParams(level="info", data=words)
-            await ctx.session.send_notification(
-                types.LoggingMessageNotification(params=message), related_request_id=ctx.request_id
-            )
+        message = types.LoggingMessageNotificationParams(level="info", data=words)
+        await ctx.session.send_notification(
+            types.LoggingMessageNotification(params=message), related_request_id=ctx.request_id
+        )
         await asyncio.sleep(_PAUSE)
-    return text("Tool with logging executed successfully")
+    return done
 
 
 async def _progresses(ctx: Context, params: types.CallToolRequestParams) -> Result:

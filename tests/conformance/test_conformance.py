@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,18 @@ def serving(module: str) -> Iterator[str]:
             command, cwd=ROOT, stderr=subprocess.DEVNULL, pass_fds=[sock.fileno()]
         ) as process:
             try:
+                wait_until_it_answers(sock.getsockname()[1])
                 yield f"http://localhost:{sock.getsockname()[1]}/mcp"
             finally:
                 process.kill()
+
+
+def wait_until_it_answers(port: int) -> None:
+    """Whatever it says: the first scenario of the suite has no time to wait for its start."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=120)
+    connection.request("GET", "/mcp")
+    connection.getresponse().close()
+    connection.close()
 
 
 @pytest.fixture
