@@ -122,6 +122,10 @@ async def test_a_name_that_several_have_is_asked_back_and_what_cannot_be_read_is
         await admin.send(EXPLAIN, **{"who": "twin-1", "server": "s", "tool": "t", **changed})
         assert admin.page.status_code == 422, changed
         assert said in admin.words, (changed, admin.words)
+        [field] = changed
+        assert f'id="e-{field}"' in admin.page.text, changed
+        # It was a question.
+        assert "Nothing was changed" not in admin.words
     await admin.open(f"{EXPLAIN}?event_id=evt_01jdpnwz00e008000000000000")
     assert admin.page.status_code == 404
     assert "There is no such audit event." in admin.words

@@ -1,6 +1,7 @@
 """Why a call is, or was, decided as it is: a form, and the trace of the decision. The API's explanation, in words."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -32,6 +33,8 @@ _FIELDS = ("who", "server", "asks_for", "tool", "arguments", "at", "ip")
 _ASKED = ("identity_id", "token_id", "event_id", "server", "tool", "part")
 """What an address may ask: what other pages link to. Arguments stand in no address."""
 _LIKELY = 8
+# The form has one field for whoever asks.
+_FIELD_OF = {"/identity_id": "/who", "/token_id": "/who"}
 _FAULTS = {
     "not_yet": "it has not begun",
     "expired": "it has expired",
@@ -115,11 +118,20 @@ async def _explained(
     typed: dict[str, str],
 ) -> Response:
     try:
-        body = validated(ExplainRequest, asked)
+        body = _request(asked)
         found = await explain_access(body, viewer.caller, session, runtime, snapshot)
     except (Invalid, Malformed, Conflict, NotFound) as error:
         return await _answer(request, viewer, session, typed, problems=Problems(error))
     return await _answer(request, viewer, session, typed, found=found)
+
+
+def _request(asked: dict[str, Any]) -> ExplainRequest:
+    """What is asked, as the API takes it. Raises ``Invalid``, naming the fields of the form."""
+    try:
+        return validated(ExplainRequest, asked)
+    except Invalid as invalid:
+        errors = [replace(one, pointer=_FIELD_OF.get(one.pointer, one.pointer)) for one in invalid.errors]
+        raise Invalid(invalid.detail, errors=errors) from None
 
 
 async def _answer(
