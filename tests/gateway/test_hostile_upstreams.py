@@ -11,6 +11,8 @@ import pytest
 
 from app.gateway.ports import UpstreamTarget
 from app.gateway.wire.answers import Answer, secrets_of
+from app.gateway.wire.envelope import NEWEST_FIRST
+from app.gateway.wire.refusals import UNSUPPORTED_VERSION
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import Script, Seen, event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running
@@ -118,6 +120,33 @@ async def test_a_client_error_keeps_its_status_and_gets_the_callers_id(status: i
         assert got.status_code == status
         assert got.json() == answer("mine", error={"code": -32000, "message": "no", "data": {"why": 1}})
         assert got.headers["retry-after"] == "3"
+
+
+@pytest.mark.parametrize("data", [None, "no", {}, {"supported": []}, {"supported": list(NEWEST_FIRST)}])
+async def test_a_version_that_a_server_refuses_is_its_answer_and_no_fault_of_the_gateway(data: Any) -> None:
+    error = {"code": UNSUPPORTED_VERSION, "message": "no", **({} if data is None else {"data": data})}
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        await send_json(send, 400, answer(error=error))
+
+    async with behind(script) as (world, _, client):
+        got = await post(client, "/mcp/calc", call("add"))
+        assert (got.status_code, got.json()) == (400, answer(error=error))
+        # It was let through, and nothing that was not is on record.
+        assert list(world.store.outcomes.values()) == ["error"]
+        assert [row.decision.allowed for row in world.store.calls] == [True]
+
+
+@pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
+async def test_an_answer_in_one_piece_has_a_bound_on_both_endpoints(path: str, name: str) -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        text = {"type": "text", "text": "x" * (16 * 1024 * 1024)}
+        await send_json(send, 200, answer(message["id"], result={"content": [text]}))
+
+    async with behind(script) as (world, _, client):
+        got = await post_modern(client, path, call(name))
+        assert (got.status_code, "too large" in got.json()["error"]["message"]) == (502, True)
+        assert list(world.store.outcomes.values()) == ["error"]
 
 
 async def test_a_client_error_without_json_rpc_gets_one() -> None:

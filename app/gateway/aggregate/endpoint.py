@@ -43,8 +43,8 @@ from app.gateway.wire.http import Exchange, HeaderList, result_body
 from app.gateway.wire.methods import beside_name
 from app.gateway.wire.questions import client_of
 from app.gateway.wire.refusals import (
-    UNSUPPORTED_VERSION,
     Refused,
+    UnknownVersion,
     invalid_params,
     unknown_method,
     wrong_http_method,
@@ -80,9 +80,8 @@ class Aggregate:
         """Answer one request of a live token."""
         try:
             await self._serve(exchange, view)
-        except Refused as refused:
-            if refused.code == UNSUPPORTED_VERSION:
-                await record_unknown_version(self.pipeline, exchange, view, None)
+        except UnknownVersion:
+            await record_unknown_version(self.pipeline, exchange, view, None)
             raise
 
     async def _serve(self, exchange: Exchange, view: View) -> None:

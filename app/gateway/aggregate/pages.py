@@ -117,7 +117,7 @@ async def _page(
     connection: Connection, method: str, params: dict[str, Any], before_send: Any
 ) -> dict[str, Any]:
     try:
-        return dict(await connection.request(method, params, before_send=before_send))
+        return dict(await connection.request(method, params, before_send=before_send, max_bytes=MAX_BYTES))
     except McpUpstreamError as error:
         if error.code == METHOD_NOT_FOUND and not params:
             return {}  # A server without this part.

@@ -17,8 +17,8 @@ from app.gateway.wire.envelope import NEWEST_FIRST, SESSION, Message, read_messa
 from app.gateway.wire.http import Exchange, result_body
 from app.gateway.wire.methods import CLIENT_NOTIFICATIONS, LEGACY, LEGACY_TASKS, MODERN, MODERN_TASKS
 from app.gateway.wire.refusals import (
-    UNSUPPORTED_VERSION,
     Refused,
+    UnknownVersion,
     no_such_session,
     unknown_method,
     unsupported_version,
@@ -37,9 +37,7 @@ class Mirror:
         """Answer one request of a live token."""
         try:
             await self._serve(exchange, view, slug)
-        except Refused as refused:
-            if refused.code != UNSUPPORTED_VERSION or refused.data["supported"] != list(NEWEST_FIRST):
-                raise
+        except UnknownVersion as refused:
             raise await self._unsupported(exchange, view, slug, refused) from None
 
     async def _serve(self, exchange: Exchange, view: View, slug: str) -> None:
@@ -100,7 +98,9 @@ class Mirror:
         call = MirrorCall(self.mirrored, exchange, slug, message)
         await call.ride(view, Ask("mcp.end_session", "DELETE", slug, exchange.address), "DELETE")
 
-    async def _unsupported(self, exchange: Exchange, view: View, slug: str, refused: Refused) -> Refused:
+    async def _unsupported(
+        self, exchange: Exchange, view: View, slug: str, refused: UnknownVersion
+    ) -> Refused:
         """A version that nobody speaks is a denied call. Who reaches the server is told what is spoken here."""
         pipeline = self.mirrored.pipeline
         view = await record_unknown_version(pipeline, exchange, view, slug)
@@ -108,4 +108,4 @@ class Mirror:
             return refused
         target = await pipeline.target(view.servers[slug], view.token)
         offered = target.protocol_versions or NEWEST_FIRST
-        return unsupported_version(refused.data["requested"], offered)
+        return unsupported_version(refused.requested, offered)

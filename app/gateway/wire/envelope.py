@@ -21,7 +21,7 @@ from app.gateway.wire.refusals import (
     INVALID_REQUEST,
     PARSE_ERROR,
     Refused,
-    unsupported_version,
+    UnknownVersion,
 )
 from app.kit import strict_json
 
@@ -79,7 +79,7 @@ def read_version(exchange: Exchange) -> tuple[str | None, bool]:
         return version, True
     if version in _LEGACY:
         return version, False
-    raise unsupported_version(version, NEWEST_FIRST)
+    raise UnknownVersion(version, NEWEST_FIRST)
 
 
 async def read_message(exchange: Exchange, limit: int, *, responses: bool = False) -> Message:

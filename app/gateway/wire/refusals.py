@@ -87,6 +87,15 @@ def unsupported_version(requested: str, supported: tuple[str, ...]) -> Refused:
     )
 
 
+class UnknownVersion(Refused):
+    """A protocol version that nobody speaks. A server may refuse one under the same code, which is its own affair."""
+
+    def __init__(self, requested: str, supported: tuple[str, ...]) -> None:
+        told = unsupported_version(requested, supported)
+        super().__init__(told.status, told.code, told.message, data=told.data)
+        self.requested = requested
+
+
 class CredentialRefused(Refused):
     """The server behind the gateway answered 401: it did not accept what it was sent."""
 

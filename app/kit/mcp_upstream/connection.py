@@ -64,11 +64,13 @@ class Connection:
         before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
         declares: JsonObject | None = None,
+        max_bytes: int | None = None,
     ) -> AsyncGenerator[Item, None]:
         """Notifications as they come, the result last. Closing it early (``aclosing``) cuts the upstream request.
 
         ``before_send``: see ``OutboundClient.request``. ``declares``: capabilities of the client that this request
-        is for, where requests declare them. Raises ``McpUpstreamError`` and ``NotForwarded``.
+        is for, where requests declare them. ``max_bytes``: what this answer may have, if less than others. Raises
+        ``McpUpstreamError`` and ``NotForwarded``.
         """
         raise NotImplementedError
 
@@ -88,9 +90,12 @@ class Connection:
         *,
         before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
+        max_bytes: int | None = None,
     ) -> JsonObject:
         """The result; notifications on the way are dropped. Raises as ``stream`` does."""
-        stream = self.stream(method, params, before_send=before_send, extra_headers=extra_headers)
+        stream = self.stream(
+            method, params, before_send=before_send, extra_headers=extra_headers, max_bytes=max_bytes
+        )
         async with aclosing(stream):
             async for item in stream:
                 if isinstance(item, Result):

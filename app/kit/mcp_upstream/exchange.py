@@ -27,6 +27,8 @@ ACCEPT: Headers = (
     (b"Content-Type", b"application/json"),
 )
 
+MOST_JSON = 16 * 1024 * 1024
+"""Bytes of an answer in one piece: it is read at once, and so everybody else waits for that."""
 _ERROR_BODY_BYTES = 64 * 1024
 _SERVER_REQUESTS = 100
 # How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
@@ -124,7 +126,7 @@ async def items(
             raise await failure(response)
         media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
         if media_type == b"application/json":
-            yield _answer(_parse(await response.read(max_bytes)), request_id)
+            yield _answer(_parse(await response.read(min(max_bytes, MOST_JSON))), request_id)
         elif media_type == b"text/event-stream":
             found = _event_items(response, request_id, max_bytes, on_server_request)
             async with aclosing(found):

@@ -110,6 +110,7 @@ class LegacySession(Connection):
         before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
         declares: JsonObject | None = None,
+        max_bytes: int | None = None,
     ) -> AsyncGenerator[Item, None]:
         """See ``Connection.stream``; a dead session raises ``session_lost``."""
         request_id = self._next_id()
@@ -122,7 +123,9 @@ class LegacySession(Connection):
             response = await self._endpoint.send("POST", headers, message, before_send)
             try:
                 self._check_session(method, response)
-                found = items(response, request_id, self._endpoint.max_bytes, self._answer_server)
+                found = items(
+                    response, request_id, max_bytes or self._endpoint.max_bytes, self._answer_server
+                )
                 async with aclosing(found):
                     async for item in found:
                         answered = answered or isinstance(item, Result)

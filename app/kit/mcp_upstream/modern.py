@@ -67,6 +67,7 @@ class ModernConnection(Connection):
         before_send: BeforeSend | None = None,
         extra_headers: Headers = (),
         declares: JsonObject | None = None,
+        max_bytes: int | None = None,
     ) -> AsyncGenerator[Item, None]:
         """See ``Connection.stream``. ``extra_headers``: the ``Mcp-Param-*`` of a tool that asks for them."""
         request_id = self._next_id()
@@ -84,7 +85,7 @@ class ModernConnection(Connection):
         }
         headers = (*ACCEPT, *self._routing_headers(method, given), *extra_headers)
         response = await self._endpoint.send("POST", headers, message, before_send)
-        found = items(response, request_id, self._endpoint.max_bytes, None)
+        found = items(response, request_id, max_bytes or self._endpoint.max_bytes, None)
         async with aclosing(found):
             async for item in found:
                 yield item

@@ -8,6 +8,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from app.gateway.aggregate import pages as paging
 from app.gateway.aggregate.pages import MAX_BYTES, Place, follow
 from app.gateway.pipeline import Flight
 from app.gateway.upstream_sessions import Connection
@@ -42,6 +43,24 @@ async def test_a_list_that_never_ends_is_given_up_before_it_fills_the_memory() -
         await follow(cast("Connection", endless), Flight(), "tools/list", "tools", Place("x"))
     assert caught.value.kind == "too_large"
     assert endless.pages <= MAX_BYTES // 1_000_000 + 1
+
+
+async def test_of_a_page_with_more_than_a_list_may_have_no_more_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paging, "MAX_BYTES", 10_000)
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        result = {"resultType": "complete", "tools": [], "beside": "x" * 10_000}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    async with (
+        fleet(calc=script) as (world, _),
+        world.client(world.store.issue(world.store.grant())) as client,
+    ):
+        result = (await post_modern(client, "/mcp", request("tools/list"))).json()["result"]
+    assert [each["server"] for each in result["_meta"][UNREACHABLE]] == ["calc"]
+    assert "too large" in result["_meta"][UNREACHABLE][0]["reason"]
 
 
 def pages_of(method: str, pages: list[list[Any]], *, circle: bool = False) -> Any:
