@@ -27,10 +27,7 @@ class ServerRequests:
     def pass_on(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
         """The id under which the client sees a request."""
         shown = self.shown(token_id, server_id, session, id)
-        self._waiting.setdefault(shown, True)
-        self._waiting.move_to_end(shown)
-        if len(self._waiting) > MAX_KEPT:
-            self._waiting.popitem(last=False)
+        self._note(shown, self._waiting.get(shown, True))
         return shown
 
     def shown(self, token_id: UUID, server_id: UUID, session: bytes | None, id: str | int) -> str:
@@ -52,7 +49,7 @@ class ServerRequests:
             return None
         if not self._waiting.get(shown, True):
             return None
-        self._waiting[shown] = False
+        self._note(shown, False)
         id = strict_json.loads(text.encode())
         return id if isinstance(id, (str, int)) else None
 
@@ -60,3 +57,9 @@ class ServerRequests:
         """Nobody waits for a response any more."""
         if shown in self._waiting:
             self._waiting[shown] = False
+
+    def _note(self, shown: str, waits: bool) -> None:
+        self._waiting[shown] = waits
+        self._waiting.move_to_end(shown)
+        if len(self._waiting) > MAX_KEPT:
+            self._waiting.popitem(last=False)

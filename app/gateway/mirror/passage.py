@@ -4,6 +4,7 @@ Which notifications pass is decided anew for each that tells of a part of the se
 then: a stream may be older than the grants.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from app.domain.access import Question, decide
 from app.domain.objects import Address, Part, Server
 from app.gateway.ports import Client, Snapshots, SyncRequests, TooManyLookups, View
 from app.gateway.rewrites import check_questions
-from app.gateway.server_requests import LONGEST_ID, ServerRequests
+from app.gateway.server_requests import LONGEST_ID, MAX_KEPT, ServerRequests
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Place, Tasks, TasksHere
 from app.gateway.wire.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS
@@ -59,7 +60,8 @@ class MirrorPassage:
 
     line: Line
     origin: Origin | None
-    _asked: list[str] = field(default_factory=list)
+    _asked: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_KEPT))
+    """What is older is not known any more as waiting for a response."""
 
     async def takes_notification(self, message: dict[str, Any]) -> bool | None:
         """Whether it passes; ``None`` when it passes and was changed."""

@@ -5,13 +5,17 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx2
 import pytest
 
+from app.gateway import server_requests
+from app.gateway.mirror.passage import Line, MirrorPassage
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import FLEET, SessionSealer
+from app.gateway.tasks import Tasks
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running
@@ -175,3 +179,30 @@ def test_any_worker_knows_a_question_that_another_passed_on_but_the_asking_one_k
         assert here.take(FLEET, FLEET, b"s", shown) is None
         assert there.take(FLEET, FLEET, b"t", shown) is None
         assert here.take(FLEET, FLEET, b"s", older.pass_on(FLEET, FLEET, b"s", id)) == id
+
+
+def test_a_worker_keeps_no_more_of_what_others_passed_on_than_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_requests, "MAX_KEPT", 3)
+    sealer = SessionSealer([b"n" * 32])
+    here, there = ServerRequests(sealer), ServerRequests(sealer)
+    for id in range(10):
+        assert there.take(FLEET, FLEET, b"s", here.pass_on(FLEET, FLEET, b"s", id)) == id
+    assert [len(each._waiting) for each in (here, there)] == [3, 3]
+
+
+def test_of_a_server_that_asks_without_end_no_more_is_kept_than_can_be_waited_for() -> None:
+    sealer = SessionSealer([b"n" * 32])
+    ends = SimpleNamespace(
+        modern=False,
+        session=b"s",
+        requests=ServerRequests(sealer),
+        tasks=Tasks(sealer),
+        view=SimpleNamespace(token=SimpleNamespace(id=FLEET)),
+        server=SimpleNamespace(id=FLEET),
+    )
+    passage = MirrorPassage(cast("Line", ends), None)
+    for id in range(server_requests.MAX_KEPT + 10):
+        assert passage.takes_request({"method": "ping", "id": id})
+    assert len(passage._asked) == server_requests.MAX_KEPT
