@@ -20,15 +20,24 @@ class OutOfPatience(StoreUnavailable):
 
 
 async def patiently(exchange: Exchange, asking: Awaitable[Found]) -> Found:
-    """What the database says. Raises what asking raises, and ``OutOfPatience``."""
-    begun = monotonic()
+    """What the database says. Raises what asking raises, and ``OutOfPatience``.
+
+    A list may ask many things at once, and waits for all of them no longer than for the slowest.
+    """
+    now = monotonic()
+    if not exchange.waits:
+        exchange.waiting_since = now
+    waited_s = exchange.waited_s + now - exchange.waiting_since
+    exchange.waits += 1
     try:
-        if exchange.waited_s < _SHORT_S or exchange.started:
+        if waited_s < _SHORT_S or exchange.started:
             # Nearly always: no timer is made for it. And an answer that has begun is late for nobody.
             return await asking
-        return await _while_patient(asking, max(LEFT_AT_LEAST_S, STORE_SECONDS - exchange.waited_s))
+        return await _while_patient(asking, max(LEFT_AT_LEAST_S, STORE_SECONDS - waited_s))
     finally:
-        exchange.waited_s += monotonic() - begun
+        exchange.waits -= 1
+        if not exchange.waits:
+            exchange.waited_s += monotonic() - exchange.waiting_since
 
 
 async def _while_patient(asking: Awaitable[Found], left_s: float) -> Found:

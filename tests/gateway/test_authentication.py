@@ -1,7 +1,7 @@
 """Who gets in, and the one answer for all who do not."""
 
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -11,9 +11,9 @@ import pytest
 from app.domain.objects import IdentityStatus
 from app.domain.token_format import API_BEARER, SCOPED_TOKEN, format_credential
 from app.gateway.authenticate import Door
-from app.gateway.ports import TooManyLookups
+from app.gateway.ports import Client, TooManyLookups
 from app.gateway.wire.alarms import Alarms
-from app.gateway.wire.http import Exchange
+from app.gateway.wire.http import Exchange, behind_proxies, client_at, parse_address
 from tests.gateway.messages import LEGACY, call, initialize, post
 from tests.gateway.world import Store, World, running
 
@@ -135,6 +135,13 @@ async def test_the_address_comes_from_trusted_proxies_alone() -> None:
                     lines.append(("x-forwarded-for", "127.0.0.1"))
                     answer = await client.post("/mcp/x", json=call("add"), headers=lines)
                     assert answer.status_code == 401
+
+
+def test_an_ipv4_address_is_the_same_however_a_socket_or_a_proxy_writes_it() -> None:
+    address, proxy = ip_address("10.1.2.3"), (ip_network("127.0.0.0/8"),)
+    assert client_at("::ffff:10.1.2.3", None) == (address, Client("10.1.2.3"))
+    assert behind_proxies(parse_address("::ffff:127.0.0.1"), b"::ffff:10.1.2.3", proxy) == address
+    assert parse_address("2001:db8::ffff:a01:203") == ip_address("2001:db8::ffff:a01:203")
 
 
 async def test_a_header_that_blanks_make_long_opens_but_is_not_kept() -> None:

@@ -18,7 +18,7 @@ SOON = 0.02
 
 
 def exchange(waited_s: float, *, started: bool = False) -> Exchange:
-    return cast("Exchange", SimpleNamespace(waited_s=waited_s, started=started))
+    return cast("Exchange", SimpleNamespace(waited_s=waited_s, started=started, waits=0))
 
 
 async def never() -> None:
@@ -47,6 +47,23 @@ async def test_all_waits_of_a_request_count_and_so_do_those_that_failed() -> Non
     with pytest.raises(TimeoutError):
         await patiently(asked, fails())
     assert asked.waited_s >= 1.8 * SOON
+
+
+async def test_what_is_waited_for_at_once_counts_once_and_from_its_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(patience, "monotonic", lambda: now)
+    monkeypatch.setattr(patience, "LEFT_AT_LEAST_S", SOON)
+    asked, answered = exchange(0), asyncio.Event()
+    waiting = [asyncio.create_task(patiently(asked, answered.wait())) for _ in range(16)]
+    await asyncio.sleep(0)
+    now += STORE_SECONDS
+    with pytest.raises(OutOfPatience):
+        await patiently(asked, never())
+    answered.set()
+    assert all(await asyncio.gather(*waiting))
+    assert asked.waited_s == pytest.approx(STORE_SECONDS)
 
 
 async def test_a_fault_of_the_database_is_not_taken_for_impatience() -> None:

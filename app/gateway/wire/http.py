@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 from uuid import UUID
 
@@ -61,6 +61,8 @@ class Exchange:
         "sending",
         "started",
         "waited_s",
+        "waiting_since",
+        "waits",
     )
 
     def __init__(
@@ -100,7 +102,9 @@ class Exchange:
         self.complete = False
         self.sending = False
         self.waited_s = 0.0
-        """How long it has waited for the database, in seconds."""
+        """How long it has waited for the database, in seconds, but for what it waits for now."""
+        self.waits = 0
+        self.waiting_since = 0.0
 
     @property
     def request_id(self) -> str:
@@ -242,9 +246,12 @@ def parse_address(text: str) -> Address | None:
 @lru_cache(maxsize=4096)
 def _address(text: str) -> Address | None:
     try:
-        return ip_address(text.strip())
+        address = ip_address(text.strip())
     except ValueError:
         return None
+    # So a socket of both families names IPv4, which networks of that family do not hold.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 @lru_cache(maxsize=4096)
