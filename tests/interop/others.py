@@ -23,13 +23,18 @@ _LOCKS = HERE / "requirements"
 _HOME = Path(sys.prefix) / "interop"
 
 
-def python_of(name: str) -> Path:
-    """The interpreter of an environment of ``requirements``, made once for all workers and sessions."""
+def installed(name: str, locks: Path = _LOCKS) -> Path:
+    """Where the programs of ``<name>.lock`` are, in an environment that is made once for all workers and sessions."""
     _HOME.mkdir(exist_ok=True)
     with (_HOME / f"{name}.held").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        make_environment(_HOME, name, _LOCKS)
-    return programs_of(_HOME, name, _LOCKS) / "python"
+        make_environment(_HOME, name, locks)
+    return programs_of(_HOME, name, locks)
+
+
+def python_of(name: str) -> Path:
+    """The interpreter of an environment of ``requirements``."""
+    return installed(name) / "python"
 
 
 def node() -> Path:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +11,12 @@ import pytest
 from mcp import Client
 from mcp_types import CreateMessageResult, TextContent
 
-import app.cli
-from app.cli.environments import make_environment, programs_of
+from app.cli.environments import LOCKS
 from app.kit.stdio import AllowedCommands
 from app.kit.stdio.wire import VARIABLE
 from app.supervisor.isolation import FREE_USERS
 from tests.api import Account
-from tests.interop.others import EVERYTHING, node
+from tests.interop.others import EVERYTHING, installed, node
 from tests.story.service import whole_service
 from tests.supervisor.world import passable_directory, supervising
 
@@ -79,10 +77,7 @@ async def test_server_everything_of_npm(database_url: str, owner: Account) -> No
 @pytest.fixture(scope="module")
 def servers() -> Path:
     """Where the programs of the demo fleet's servers are."""
-    home, locks = Path(sys.prefix) / "interop", Path(app.cli.__file__).parent / "requirements"
-    home.mkdir(exist_ok=True)
-    make_environment(home, "servers", locks)
-    return programs_of(home, "servers", locks)
+    return installed("servers", LOCKS)
 
 
 @pytest.fixture
