@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests import ports
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "app.cli"]
 START_SECONDS = 150.0
@@ -175,7 +177,7 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
 
         second = subprocess.run(
             [*COMMAND, "dev"],
-            env=environment | {"SCOPEGATE_PORT": str(int(port) - 1)},
+            env=environment | {"SCOPEGATE_PORT": str(ports.free_port())},
             cwd=ROOT,
             capture_output=True,
             text=True,
