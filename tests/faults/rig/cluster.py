@@ -106,6 +106,8 @@ class Cluster:
 
     def kill(self) -> None:
         """SIGKILL every process of it; nothing of it runs any more when this returns."""
+        # Frozen, the postmaster has no more children, which would outlive it unseen.
+        self.freeze()
         doomed = self.processes()
         for pid in doomed:
             with contextlib.suppress(ProcessLookupError):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.database_proxy import DatabaseProxy, Proxy
+from tests.ports import free_port
 
 _LENGTH = struct.Struct("!I")
 # Startup, SSL and cancel requests have no type; no message of a client that we run is longer than this at first.
@@ -118,7 +119,8 @@ class UpstreamWay(Proxy):
     def __init__(self, real_port: int) -> None:
         super().__init__()
         self._real_port = real_port
-        self._port = 0
+        # Nobody gets it by chance while it refuses.
+        self._port = free_port()
         self.delay_s = 0.0
 
     @property
@@ -127,9 +129,7 @@ class UpstreamWay(Proxy):
         return f"http://127.0.0.1:{self._port}/mcp"
 
     async def _listening(self) -> asyncio.Server:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = server.sockets[0].getsockname()[1]
-        return server
+        return await asyncio.start_server(self._serve, "127.0.0.1", self._port)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection("127.0.0.1", self._real_port)
