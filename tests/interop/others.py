@@ -84,8 +84,8 @@ async def everything_server() -> AsyncIterator[str]:
     assert process.stderr is not None
     try:
         async with asyncio.timeout(30):
-            while b"listening" not in await process.stderr.readline():
-                assert process.returncode is None, "it ended"
+            while b"listening" not in (line := await process.stderr.readline()):
+                assert line, "it ended"
         draining = asyncio.create_task(process.stderr.read())
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
