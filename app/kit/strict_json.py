@@ -2,7 +2,8 @@
 
 The standard library's parser with hooks. Refused on top of the grammar (RFC 8259): duplicate keys anywhere,
 a byte-order mark, anything but UTF-8, NaN and Infinity, numbers that a float cannot hold, lone surrogates and
-NUL in any string, integers of more than 400 digits, and nesting past a limit. I-JSON (RFC 7493) asks for most of this.
+NUL in any string, integers of more than 400 digits, nesting past a limit, and more values than are read without
+keeping others waiting. I-JSON (RFC 7493) asks for most of this.
 """
 
 import json
@@ -14,9 +15,12 @@ from typing import Any, Literal, NoReturn, TypeAlias
 JsonValue: TypeAlias = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None
 JsonObject: TypeAlias = dict[str, JsonValue]
 
-StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth"]
+StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth", "size"]
 
 MAX_INTEGER_DIGITS = 400
+MAX_VALUES = 250_000
+"""In one text: each becomes an object of its own, and nothing else runs until all of them have."""
+TOO_MANY_VALUES = f"There are more than {MAX_VALUES:,} values."
 
 _ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMS_KEYS = frozenset(
@@ -83,6 +87,8 @@ _sorted = _encoder(sort_keys=True)
 
 def loads(data: bytes, *, max_depth: int = 64) -> JsonValue:
     """Parse UTF-8 bytes. ``max_depth`` counts open objects and arrays. Raises ``StrictJsonError`` and nothing else."""
+    if has_too_many_values(data):
+        raise StrictJsonError("size", TOO_MANY_VALUES)
     try:
         text = data.decode("utf-8").strip(" \t\r\n")
     except UnicodeDecodeError:
@@ -105,6 +111,23 @@ def loads(data: bytes, *, max_depth: int = 64) -> JsonValue:
     if escapes or data.count(b"[") + data.count(b"{") > max_depth:
         _check(value, max_depth, escapes)
     return value
+
+
+def has_too_many_values(data: bytes) -> bool:
+    """Whether JSON has more than ``MAX_VALUES`` values, seen without reading it: long texts are none of them many."""
+    if len(data) < 2 * MAX_VALUES or _values(data) <= MAX_VALUES:
+        return False
+    # Texts count once each, whatever is written in them.
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # A value has a name at most.
+    if plain.count(b'"') > 4 * MAX_VALUES:
+        return True
+    return _values(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
+
+
+def _values(bare: bytes) -> int:
+    """How many values there are at most, texts aside: each follows a comma or stands first in what holds it."""
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{") + 1
 
 
 def _check(root: JsonValue, max_depth: int, strings: bool) -> None:

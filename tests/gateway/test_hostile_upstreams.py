@@ -51,6 +51,7 @@ BAD_ANSWERS: list[Any] = [
     b"\xff",
     json.dumps(answer()).encode() * 2,
     b"[" * 100_000,
+    b'{"jsonrpc":"2.0","id":1,"result":{"content":[' + b"[]," * 1_000_000 + b"[]]}}",
 ]
 
 

@@ -1,5 +1,8 @@
 """Strict JSON: one meaning for every text, and an error of one kind for all others."""
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,7 +39,12 @@ REFUSED = [
     (b'{"\\u0000":1}', "string"),
     (b"[" * 65 + b"]" * 65, "depth"),
     (b'{"a":' * 65 + b"1" + b"}" * 65, "depth"),
-    (b"[" * 500_000, "depth"),
+    (b"[" * 200_000, "depth"),
+    (b"[" * 500_000, "size"),
+    (b"[" + b"1," * 250_000 + b"1]", "size"),
+    (b"[" + b"[]," * 250_000 + b"[]]", "size"),
+    (b"[" + b'{"a":1},' * 250_000 + b"1]", "size"),
+    (b"[" + b'"",' * 2_000_000 + b'""]', "size"),
     (b'{"a":' * 200_000, "depth"),
 ]
 
@@ -132,3 +140,33 @@ def test_finds_envelope_keys_that_differ_only_by_case(
     message: strict_json.JsonValue, found: str | None
 ) -> None:
     assert envelope_case_variant(message) == found
+
+
+def values_in(value: Any) -> int:
+    """How many values a value is made of; an empty list or object counts for two."""
+    if not isinstance(value, dict | list):
+        return 1
+    within = value.values() if isinstance(value, dict) else value
+    return 1 + (sum(map(values_in, within)) or 1)
+
+
+TEXTS = st.text(st.sampled_from('ab\\",[]{}:\n\u00e9'), max_size=8)
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXTS, inner, max_size=5),
+    max_leaves=40,
+)
+
+
+@given(NESTED, st.integers(1, 40), st.booleans())
+def test_values_are_counted_whatever_is_written_in_texts(value: Any, most: int, escaped: bool) -> None:
+    written = json.dumps(value, ensure_ascii=escaped).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "MAX_VALUES", most)
+        # What is shorter than twice as many has not so many.
+        assert strict_json.has_too_many_values(written + b" " * 2 * most) == (values_in(value) > most)
+
+
+def test_a_long_text_may_hold_whatever_looks_like_values() -> None:
+    text = 'a,"b",[{\\"c\\":1}],' * 200_000
+    assert loads(dumps([text])) == [text]

@@ -1,7 +1,6 @@
 """Answers of an upstream on their way to the client: checked, redacted, otherwise untouched."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,6 @@ MINIMUM_SECRET = 8
 Rewrite = Callable[[dict[str, Any]], bool]
 """Changes a ``result`` in place (a list filtered, capabilities stripped) and says whether it did."""
 
-_ESCAPE = re.compile(rb"\\(?:u00([2-7][0-9A-Fa-f])|/)")
 _scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
 
@@ -66,8 +64,9 @@ class Answer:
         """Take the upstream credential out, should the upstream repeat it, also in escaped form."""
         raw = self.scrub(raw)
         if self.secrets and (b"\\u" in raw or b"\\/" in raw):
-            plain, loose = dump(message), _unescaped(raw)
-            if any(secret in plain or secret in loose for secret in self.secrets):
+            plain = dump(message)
+            # Of a key that comes twice the message has the last alone, and a client may take the first.
+            if _has_key_twice(raw) or any(secret in plain for secret in self.secrets):
                 for secret in self.secrets:
                     plain = plain.replace(secret, REDACTED)
                 return plain
@@ -85,9 +84,25 @@ def take_ours(holder: Any, key: str) -> bool:
     return bool(ours)
 
 
-def _unescaped(raw: bytes) -> bytes:
-    """Escapes of ASCII resolved wherever they are: of a key that comes twice, the parsed message has the last."""
-    return _ESCAPE.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"/", raw)
+class _KeyTwice(Exception):
+    """An object has the same key twice."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise _KeyTwice
+
+
+_scan_once = json.JSONDecoder(object_pairs_hook=_once).scan_once  # type: ignore[attr-defined]
+
+
+def _has_key_twice(raw: bytes) -> bool:
+    """Of JSON that was read before."""
+    try:
+        _scan_once(raw.decode().strip(), 0)
+    except (_KeyTwice, RecursionError):
+        return True
+    return False
 
 
 def refuse_input(result: dict[str, Any]) -> bool:
@@ -132,6 +147,8 @@ def _with_escaped(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 def parse(raw: bytes) -> Any:
     """JSON from an upstream. Raises ``Refused``."""
+    if strict_json.has_too_many_values(raw):
+        raise bad_upstream("The server behind the gateway sent more values than are taken in one message.")
     try:
         text = raw.decode("utf-8")
         if text.startswith("{"):
