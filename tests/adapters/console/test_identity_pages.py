@@ -208,4 +208,4 @@ async def test_tokens_and_activity_are_those_of_this_identity(
     assert names[bea["id"]] not in page.text
     quiet = await admin.get(f"{ROOT}/{ada['id']}", params={"tab": "activity"})
     assert "Nothing yet" in quiet.text
-    assert links_of(quiet, rf"/console/audit\?actor_id={ada['id']}")
+    assert links_of(quiet, rf"/console/audit\?actor_id={ada['id']}&period=all")
