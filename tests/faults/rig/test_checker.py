@@ -218,7 +218,7 @@ def test_no_lateness_of_the_driver_explains_a_stream_that_never_ends_or_a_call_t
 
 
 def test_the_gateway_says_what_the_checker_knows_refusals_by() -> None:
-    said = "".join(path.read_text() for path in (ROOT / "app" / "gateway").glob("*.py"))
+    said = "".join(path.read_text() for path in (ROOT / "app" / "gateway").rglob("*.py"))
     for text in (CUT_SAYS, UNRECORDED_SAYS, MOVING_SAYS, RESTING_SAYS):
         assert f'"{text}' in said
 
