@@ -157,7 +157,8 @@ class _Order:
             if wanted.filter is not None:
                 part = part.where(condition(source, wanted.filter))
             if source.beside is not None and source.beside[0] in part.get_final_froms():
-                part = part.where(source.beside[1])
+                # A join, since a condition is left out beside one that is never true.
+                part = part.select_from(source.id.table.join(*source.beside))
             parts.append(part)
         return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery()
 

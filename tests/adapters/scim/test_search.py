@@ -114,6 +114,14 @@ async def filled(scim: httpx2.AsyncClient) -> dict[str, str]:
     return ids
 
 
+async def test_a_filter_that_nobody_can_meet_finds_nobody_whatever_it_is_sorted_by(
+    scim: httpx2.AsyncClient, filled: dict[str, str]
+) -> None:
+    for by in ("meta.created", "userName", "displayName"):
+        nobody = await found(scim, "", filter='members.value gt "x"', sortBy=by)
+        assert (nobody["totalResults"], nobody.get("Resources", [])) == (0, [])
+
+
 async def test_what_is_there_is_found_sorted_and_paged(
     scim: httpx2.AsyncClient, filled: dict[str, str], api: httpx2.AsyncClient, new_scim: NewScim
 ) -> None:
