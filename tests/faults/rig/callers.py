@@ -176,8 +176,10 @@ class Callers:
         if chance < 0.1 and cell.dead:
             return random.choice(cell.dead), ECHO, ""
         token = random.choice(cell.live)
-        if chance < 0.15:
-            return token, ECHO, random.choice(cells).slug
+        # Not of its own: a token of all grants reaches a new one of its holder before that is written down.
+        others = [other.slug for other in cells if other is not cell]
+        if chance < 0.15 and others:
+            return token, ECHO, random.choice(others)
         if chance < 0.2:
             return token, MOVED, ""
         if token is cell.narrow and chance < 0.5:

@@ -1,0 +1,21 @@
+"""Callers know what they may call."""
+
+from random import Random
+from typing import Any, cast
+
+from tests.faults.rig.callers import Callers
+from tests.faults.rig.fleet import Cell, Fleet, Token
+from tests.faults.wire import Way
+
+
+def test_no_caller_takes_a_new_server_of_its_own_for_one_of_others() -> None:
+    cells = [Cell(slug=f"{n}", full=Token(f"{n}", Way(f"{n}", "secret"), 0.0)) for n in range(3)]
+    nobody = cast("Any", None)
+    callers = Callers(Fleet(nobody, nobody, "", cells), nobody, Random(1))
+    for cell in cells:
+        # The server is a new one, the token still that of before.
+        cell.slug = f"new {cell.slug}"
+    chosen = [callers._choice() for _ in range(500)]
+    of_others = [(token.id, server) for token, _, server in chosen if server]
+    assert of_others
+    assert all(server != f"new {id}" for id, server in of_others)
