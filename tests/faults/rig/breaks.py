@@ -97,11 +97,12 @@ BREAKS: dict[str, tuple[Break, ...]] = {
     ),
     "no_cut": (Break(_IN_FLIGHT, "                watched.cut()\n", "                pass\n"),),
     "half_a_cut": (
-        # The client is cut, and the upstream goes on for nobody.
+        # The client is cut, and the upstream goes on for nobody. Kept, since what nobody has any more is closed.
         Break(
             _OUTBOUND,
             "                if head.cancelled():\n                    connection.abort()\n",
-            "                if head.cancelled():\n                    pass\n",
+            "                if head.cancelled():\n"
+            "                    globals().setdefault('kept', []).append(connection)\n",
         ),
     ),
     "notifications_alone": (
