@@ -21,9 +21,6 @@ REVISIONS = {
 NODE = 22
 _SUITE = "the conformance suite"
 _HERE = Path(__file__).parent
-HASTY = "server-stateless"
-"""The scenario that waits for answers for half a second to a second and a half, and fails what comes later."""
-_MORE_TRIES = 2
 _SCENARIO_MS = 120_000
 _WHEN = re.compile(r"-\d{4}-\d\d-\d\dT[\dZ-]+$")
 _SECONDS = 300
@@ -41,14 +38,6 @@ class Score:
         """What passes here and does not there."""
         return sorted((self.passed - other.passed).elements())
 
-    def with_anew(self, scenario: str, other: "Score") -> "Score":
-        """With what another run of a scenario came to instead."""
-
-        def kept(checks: Counter[str]) -> Counter[str]:
-            return Counter({name: count for name, count in checks.items() if not _is_of(name, scenario)})
-
-        return Score(kept(self.passed) + other.passed, kept(self.failed) + other.failed)
-
     def __str__(self) -> str:
         passed, failed = self.passed.total(), self.failed.total()
         return f"{passed} of {passed + failed}"
@@ -61,16 +50,8 @@ def install_suite() -> None:
 
 async def run_suite(url: str, revision: str, results: Path) -> Score:
     """Run what a revision of the specification asks of a server."""
-    await _run(url, REVISIONS[revision], results / "all")
-    score = _read(results / "all")
-    # What is wrong is wrong each time; a machine that was busy for a second is not.
-    for number in range(_MORE_TRIES):
-        if not any(_is_of(name, HASTY) for name in score.failed):
-            break
-        again = results / f"again-{number}"
-        await _run(url, ("--scenario", HASTY, "--spec-version", revision), again)
-        score = score.with_anew(HASTY, _read(again))
-    return score
+    await _run(url, REVISIONS[revision], results)
+    return _read(results)
 
 
 async def run_scenarios(url: str, names: Sequence[str], results: Path) -> Score:
@@ -105,10 +86,6 @@ async def _run(url: str, which: Sequence[str], results: Path) -> None:
         process.kill()
         await process.wait()
         raise
-
-
-def _is_of(name: str, scenario: str) -> bool:
-    return name.startswith(f"{scenario}: ")
 
 
 def _read(results: Path) -> Score:
