@@ -14,6 +14,7 @@ import pytest
 from mcp import Client
 from playwright.async_api import Browser, BrowserContext, Locator, Page
 
+from tests.adapters.console.looking import SUBMITS, same_origin
 from tests.adapters.console.served import served
 from tests.api import Account
 from tests.chromium import chromium
@@ -70,13 +71,15 @@ class Hands:
         await self.page.goto(self.service.url + path)
 
     async def sign_in(self) -> None:
-        """At the provider's own pages: name, password, and that it may tell who one is."""
+        """At the provider's own pages: name, password, and that it may tell who one is. Back, the page has loaded."""
+        provider = self.page.url
         for name, text in (("login", "alice"), ("password", "any")):
             self.interactions += 1
             await self.page.fill(f"input[name={name}]", text)
-        for _ in range(2):
+        for button in SUBMITS.values():
             self.interactions += 1
-            await self.page.click("button[type=submit]")
+            await self.page.click(button)
+        await self.page.wait_for_url(lambda url: not same_origin(url, provider))
 
 
 @asynccontextmanager
@@ -138,6 +141,7 @@ async def register(hands: Hands, url: str) -> None:
     await hands.press("Register and read its tools")
     await hands.sees("3 tools")
     await hands.press("Sync now")
+    await hands.sees("Its tools were read.")
     await hands.sees("3 tools")
 
 
@@ -168,9 +172,11 @@ async def issue(hands: Hands, who: str, *, all_tools: bool) -> str:
     await hands.press(hands.page.locator("main .choice-list a").filter(has_text=who).first)
     await hands.type("What will they use it for?", "Claude Code")
     await hands.press("Continue")
+    await hands.page.wait_for_url("**/tools")
     offers = hands.page.locator("main .offer-list button")
     await hands.press(offers.filter(has_text="All (" if all_tools else "Read-only").first)
     await hands.press("Continue")
+    await hands.page.wait_for_url("**/limits")
     await hands.press("Continue")
     await hands.sees("can call")
     await hands.press("Issue token")
@@ -222,6 +228,7 @@ async def approve_one(hands: Hands, secret: str) -> None:
 async def find_it(hands: Hands, token: str) -> None:
     """The call in the audit, and why it was held back at first."""
     await hands.press("Audit")
+    await hands.page.wait_for_url("**/console/audit**")
     await hands.open(f"/console/audit?token_id={token.rpartition('/')[2]}")
     row = hands.page.locator("main tr").filter(has_text="write_note").filter(has_text="success").first
     await hands.press(row.get_by_role("link").first)

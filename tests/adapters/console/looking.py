@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, Page, Response, ViewportSize
 
@@ -30,6 +31,9 @@ _TWICE = """() => {
     const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
     return ids.filter((id, at) => ids.indexOf(id) !== at);
 }"""
+
+SUBMITS = {step: f"form:has(input[value={step}]) button[type=submit]" for step in ("login", "consent")}
+"""The button of each step of signing in, at the provider of the tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,15 @@ def _of_status(complaint: str, status: int) -> bool:
 
 
 async def sign_in(page: Page, person: str) -> None:
-    """Through the provider's own pages, and back."""
+    """Through the provider's own pages, and back: the page that was asked for has loaded."""
+    provider = page.url
     await page.fill("input[name=login]", person)
     await page.fill("input[name=password]", "any")
-    await page.click("button[type=submit]")
-    await page.click("button[type=submit]")  # Consent.
+    await page.click(SUBMITS["login"])
+    await page.click(SUBMITS["consent"])
+    await page.wait_for_url(lambda url: not same_origin(url, provider))
+
+
+def same_origin(url: str, other: str) -> bool:
+    """Whether two addresses are of one scheme, host and port."""
+    return urlsplit(url)[:2] == urlsplit(other)[:2]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, ViewportSize
+from playwright.async_api import Browser, Page, ViewportSize, expect
 from pydantic import SecretStr
 
 from app.kit.ids import APPROVAL, format_id
@@ -82,8 +82,8 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     assert await page.inner_text("pre .odd >> nth=0") == "U+202E"
     await page.fill("textarea", "Agreed on the phone.")
     await page.click("text=Approve this call once")
+    await expect(page.locator(".state").first).to_contain_text("approved")
     assert page.url == address
-    assert "approved" in await page.inner_text(".state")
     assert await desk.state(first) == "approved"
     assert await axe_faults(page) == []
     await page.goto(f"{service.url}/console/approvals")
@@ -98,7 +98,7 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     await plain.click("text=refund")
     await take_picture(plain, tmp_path / "desktop.png", shows="text=Deny")
     await plain.click("text=Deny")
-    assert "denied" in await plain.inner_text(".state")
+    await expect(plain.locator(".state").first).to_contain_text("denied")
     assert await desk.state(second) == "denied"
 
     # Out here and there; the provider tells of it, and sends the browser back.
@@ -106,9 +106,10 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     await take_picture(plain, tmp_path / "out.png", shows="a >> text=sign out there too")
     await plain.click("a >> text=sign out there too")
     await plain.click("button[value=yes]")
-    assert plain.url.startswith(f"{service.url}/signed-out")
+    await plain.wait_for_url(f"{service.url}/signed-out**")
     # Somebody who signs out at the provider alone is signed out here, before it answers them.
     await page.goto(f"{provider.issuer}/session/end")
     await page.click("button[value=yes]")
+    await page.wait_for_url(f"{provider.issuer}/session/end/success**")
     await page.goto(address)
     assert page.url.startswith(provider.issuer)

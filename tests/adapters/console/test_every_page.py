@@ -113,6 +113,7 @@ async def _draft(eye: Eye, service: Service, identity_id: str) -> str:
         await page.click(f"main .offer-list li:has-text('{name}') button >> text=Read-only")
         await page.locator(".basket").get_by_text(name).first.wait_for()
     await page.click(".basket >> text=Continue")
+    await page.wait_for_url("**/limits")
     await page.click("main button >> text=Continue")
     await page.wait_for_url("**/summary")
     return page.url.split("/")[-2]
