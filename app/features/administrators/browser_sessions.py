@@ -141,11 +141,19 @@ async def end_session(
     return None if provider is None or id_token is None else (provider, id_token)
 
 
-async def end_replaced(session: AsyncSession, peppers: Peppers, text: str) -> None:
-    """End the session whose cookie is about to be replaced by that of a new sign-in."""
+async def end_replaced(session: AsyncSession, peppers: Peppers, text: str, request_id: str | None) -> None:
+    """End the session whose cookie is about to be replaced by that of a new sign-in.
+
+    It is its own person's end, as signing out is: who holds the cookie is them, whoever signs in next.
+    """
     row = await _find(session, peppers, text, None)
-    if row is not None:
-        await session.delete(row)
+    if row is None:
+        return
+    this = delete(BrowserSession).where(col(BrowserSession.id) == row.id)
+    # Whatever ended it since it was looked for has told of it.
+    if (await session.execute(this.returning(col(BrowserSession.id)))).scalar_one_or_none() is not None:
+        person = Caller("identity", row.identity_id, frozenset(), row.identity_id)
+        await record(session, person, "session.end", KIND, row.id, request_id=request_id)
 
 
 async def end_at_provider(session: AsyncSession, said: SignedOut) -> int:

@@ -126,6 +126,10 @@ async def test_the_session_changes_at_each_sign_in_and_is_of_no_use_at_the_api(
     other.cookies.set(COOKIE, before, domain="127.0.0.1")
     assert await home(browser) == 200
     assert await home(other) == 303
+    told = "SELECT action, request_id FROM audit_events WHERE action LIKE 'session.%' ORDER BY xact, seq"
+    first, again, replaced = await desk.world.sql(told)
+    assert [one.action for one in (first, again, replaced)] == ["session.open", "session.open", "session.end"]
+    assert replaced.request_id == again.request_id != first.request_id
     assert (await browser.get("/api/v1/me")).status_code == 401
     bearer = {"Authorization": f"Bearer {browser.cookies[COOKIE]}"}
     assert (await new_browser().get("/api/v1/me", headers=bearer)).status_code == 401

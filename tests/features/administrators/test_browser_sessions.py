@@ -262,3 +262,34 @@ async def test_signing_out_gives_the_id_token_back_to_the_cookie_that_sealed_it(
         await session.commit()
     assert await read(cookie) is None
     assert [action for action, _ in await recorded(sessions, "session.end")] == ["session.end"]
+
+
+async def test_a_session_that_a_new_sign_in_replaces_ends_on_record_as_its_persons_and_once(
+    sessions: Sessions, provider: Provider, peppers: Peppers, open_session: Open, read: Any
+) -> None:
+    replaced, other = await open_session("ada", "sg-admins"), await open_session("bob", "sg-admins")
+    ada = await person_of(sessions, provider, "ada")
+    made_up = replaced[:-7] + ("a" if replaced[-7] != "a" else "b") + replaced[-6:]
+
+    async def replace(cookie: str, *, is_done: bool) -> None:
+        async with sessions() as session:
+            await browser_sessions.end_replaced(session, peppers, cookie, "req of the new one")
+            await (session.commit() if is_done else session.rollback())
+
+    ends = (
+        "SELECT actor_type, actor_id, on_behalf_of, object_type, object_id, request_id FROM audit_events "
+        "WHERE action = 'session.end'"
+    )
+    await replace(made_up, is_done=True)
+    # A sign-in that comes to nothing ends nothing, and says nothing of an end.
+    await replace(replaced, is_done=False)
+    assert await read(replaced) is not None
+    assert await rows(sessions, ends) == []
+    await replace(replaced, is_done=True)
+    await replace(replaced, is_done=True)
+    assert await read(replaced) is None
+    assert await read(other) is not None
+    credential = parse_credential(replaced, BROWSER_SESSION)
+    assert credential is not None
+    [end] = await rows(sessions, ends)
+    assert tuple(end) == ("identity", ada, ada, "browser_session", credential.id, "req of the new one")
