@@ -27,7 +27,7 @@ from app.cli.listening import listening_socket
 from app.cli.maintenance import maintain
 from app.cli.openid import OpenIdProvider, SignIn
 from app.cli.seed import seed
-from app.cli.signals import Stopped, signals_held, signals_stop
+from app.cli.signals import Stopped, signals_cancel, signals_held, signals_stop
 from app.cli.welcome import welcome
 from app.settings import Settings
 
@@ -79,7 +79,8 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
     while True:
         # A database of somebody else's is maintained by its owner, whose address we may not have.
         if usable.migration_database_url is not None and time.monotonic() >= next_maintenance:
-            maintain(usable)
+            with signals_cancel():
+                maintain(usable)
             next_maintenance += _DAY
         _look_after(children)
         time.sleep(_BETWEEN_LOOKS)
@@ -117,7 +118,8 @@ def _signed_in(
             return Api(url, last.client_id, last.client_secret), (last.client_id, last.client_secret)
         except ApiFault:
             typer.echo("The credential in dev.json is no longer good: making another.")
-    credential = first_credential(settings)
+    with signals_cancel():
+        credential = first_credential(settings)
     # Written at once: it is shown only now, and a failure below must not lose it.
     tokens = last.tokens if last else {}
     dev_file.DevFile(url, *credential, tokens=tokens, sign_in=sign_in).write(settings.data_dir)
