@@ -13,7 +13,7 @@ import os
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
@@ -39,6 +39,7 @@ class Resumed:
     attempt: Attempt
     provider_id: UUID
     target: str
+    browser: str = field(repr=False)
 
 
 class Attempts:
@@ -65,7 +66,7 @@ class Attempts:
         if not 0 <= now - begun_at + 60 <= LIFETIME.total_seconds() + 60:
             raise Malformed("This sign-in was begun too long ago: begin again.")
         target = plain[_HEAD.size :].decode("ascii")
-        return Resumed(self._attempt(browser, callback, id, state), UUID(bytes=provider), target)
+        return Resumed(self._attempt(browser, callback, id, state), UUID(bytes=provider), target, browser)
 
     def _attempt(self, browser: str, callback: str, id: bytes, state: str) -> Attempt:
         redirect_uri = self._public_url + callback

@@ -122,8 +122,8 @@ def page(
     return HTMLResponse(text, status, {**HEADERS, **policy, **(headers or {})})
 
 
-def error_page(request: Request, error: DomainError) -> HTMLResponse:
-    """What is wrong, in words, and the way back."""
+def error_page(request: Request, error: DomainError, name: str = "error.html", **values: Any) -> HTMLResponse:
+    """What is wrong, in words, and the way back; or the page of another template, which says more."""
     status, title = next((status, title) for kind, status, title in STATUS if isinstance(error, kind))
     headers = {}
     if isinstance(error, TooManyRequests | Unavailable):
@@ -131,7 +131,7 @@ def error_page(request: Request, error: DomainError) -> HTMLResponse:
     return page(
         request,
         # A part of a page has no room for another page.
-        "error_part.html" if _asked_block(request) else "error.html",
+        "error_part.html" if _asked_block(request) else name,
         viewer=getattr(request.state, "viewer", None),
         status=status,
         headers=headers,
@@ -141,6 +141,7 @@ def error_page(request: Request, error: DomainError) -> HTMLResponse:
         request_id=request.state.request_id,
         # A page that is not there is no way on.
         back=HOME if request.method == "GET" else _page_of(request),
+        **values,
     )
 
 
@@ -149,9 +150,9 @@ def redirect(path: str) -> Response:
     return RedirectResponse(path, 303, HEADERS)
 
 
-def sign_in_path(target: str) -> str:
+def sign_in_path(target: str, **more: str) -> str:
     """Where to sign in, to go on to ``target``."""
-    return f"/login?{urlencode({'next': target})}"
+    return f"/login?{urlencode({'next': target} | more)}"
 
 
 def _asked_block(request: Request) -> str:
@@ -176,7 +177,7 @@ def _sign_in_first(console: Console, request: Request) -> Response:
         return RedirectResponse(sign_in, 303, HEADERS)
     if request.url.path == SIGN_OUT:
         # That is what they asked for.
-        response = page(request, "signed_out.html", onward=None, provider=None)
+        response = page(request, "signed_out.html", onward=None, provider=None, sign_in="/login")
     else:
         # Not by a redirect: a form may not be sent on to the provider, and what it asked for would be lost unseen.
         response = page(request, "signed_in_no_more.html", status=401, sign_in=sign_in)

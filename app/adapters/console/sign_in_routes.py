@@ -1,7 +1,7 @@
 """Signing in with a browser and out again, at the organisation's OpenID provider."""
 
 import logging
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -10,7 +10,7 @@ from app.adapters.console.attempts import LIFETIME, Resumed, known_browser, new_
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import LARGEST, read_form
 from app.adapters.console.menu import HOME
-from app.adapters.console.page import SIGN_OUT, PageRoute, page, sign_in_path
+from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, sign_in_path
 from app.adapters.console.signed_in import Submission, submitted
 from app.domain.errors import (
     DomainError,
@@ -49,6 +49,7 @@ async def start_sign_in(
     runtime: CurrentRuntime,
     asked: Annotated[str | None, Query(alias="next")] = None,
     provider: IdentityProviderId | None = None,
+    account: Literal["another"] | None = None,
 ) -> Response:
     """Send the browser to its provider; where there are several, let the person choose."""
     console.check_safe()
@@ -60,15 +61,12 @@ async def start_sign_in(
     if not chosen:
         raise NotFound("No OpenID provider is set up here for people to sign in with a browser.")
     if len(chosen) > 1:
-        choices = [
-            (one.name, f"{sign_in_path(target)}&provider={format_id(IDENTITY_PROVIDER, one.id)}")
-            for one in chosen
-        ]
-        return page(request, "choose.html", choices=choices)
+        return page(request, "choose.html", choices=_choices(chosen, target, account))
     browser = known_browser(console.cookies.browser(request)) or new_browser()
     callback = _callback_of(chosen[0])
     attempt = console.attempts.begin(browser, chosen[0].id, callback, target, runtime.clock().timestamp())
-    response = RedirectResponse(await console.flow.start(chosen[0], attempt), 302)
+    address = await console.flow.start(chosen[0], attempt, another_account=account is not None)
+    response = RedirectResponse(address, 302)
     console.cookies.set_browser(response, browser, LIFETIME)
     return response
 
@@ -87,12 +85,14 @@ async def finish_sign_in(
     """Take what the provider says of who it is, and keep them signed in."""
     console.check_safe()
     _count(request, console)
-    browser = known_browser(console.cookies.browser(request))
-    resumed = console.attempts.resume(browser, request.url.path, state, runtime.clock().timestamp())
+    resumed = _resumed(request, console, runtime, state)
     if not code:
         raise Malformed("Your provider did not sign you in: begin again, or ask whoever looks after it.")
     signed_in = await _redeemed(request, console, runtime, resumed, code, iss)
-    caller = await _admitted(request, runtime, signed_in)
+    try:
+        caller = await _admitted(request, runtime, signed_in)
+    except Forbidden as refusal:
+        return await _offer_another(request, console, runtime, resumed, signed_in, refusal)
     cookie = await browser_sessions.open_session(
         session, runtime.peppers, signed_in, caller, console.lifetimes, request.state.request_id
     )
@@ -120,15 +120,22 @@ async def sign_out(
     if ended is not None:
         provider, id_token = ended
         onward = await console.flow.sign_out_address(provider, id_token, f"{console.public_url}{SIGNED_OUT}")
-    response = page(request, "signed_out.html", onward=onward, provider=provider)
+    response = page(request, "signed_out.html", onward=onward, provider=provider, sign_in="/login")
     console.cookies.end_session(response)
     return response
 
 
 @router.get(SIGNED_OUT, operation_id="show_signed_out")
-async def show_signed_out(request: Request) -> Response:
+async def show_signed_out(
+    request: Request, console: CurrentConsole, runtime: CurrentRuntime, state: str = ""
+) -> Response:
     """Where a provider sends people whom it has signed out."""
-    return page(request, "signed_out.html", onward=None, provider=None)
+    try:
+        sign_in = sign_in_path(_resumed(request, console, runtime, state).target)
+    except Malformed:
+        # Nobody was on the way to anywhere, or it is too long ago.
+        sign_in = "/login"
+    return page(request, "signed_out.html", onward=None, provider=None, sign_in=sign_in)
 
 
 @told.post("/logout/back-channel", operation_id="take_back_channel_logout")
@@ -149,6 +156,41 @@ def _callback_of(provider: Provider) -> str:
     """Where its answers come: at each provider another address, or one could have the answer of another sent to it as
     its own (RFC 9700 section 4.4). That of the environment's is known before it is registered here."""
     return CALLBACK if provider.environment else f"{CALLBACK}/{format_id(IDENTITY_PROVIDER, provider.id)}"
+
+
+def _choices(found: list[Provider], target: str, account: str | None) -> list[tuple[str, str]]:
+    """Providers by name, with where each is chosen."""
+    more = {} if account is None else {"account": account}
+    return [
+        (one.name, sign_in_path(target, provider=format_id(IDENTITY_PROVIDER, one.id), **more))
+        for one in found
+    ]
+
+
+def _resumed(request: Request, console: CurrentConsole, runtime: Runtime, state: str) -> Resumed:
+    """What this browser began, whose answer comes to this address. Raises ``Malformed``."""
+    browser = known_browser(console.cookies.browser(request))
+    return console.attempts.resume(browser, request.url.path, state, runtime.clock().timestamp())
+
+
+async def _offer_another(
+    request: Request,
+    console: CurrentConsole,
+    runtime: Runtime,
+    resumed: Resumed,
+    signed_in: SignedIn,
+    refusal: Forbidden,
+) -> Response:
+    """Why not, and the ways to come as somebody else, who goes on to where this person wanted to go."""
+    provider, target, now = signed_in.provider, resumed.target, runtime.clock().timestamp()
+    back = console.attempts.begin(resumed.browser, provider.id, SIGNED_OUT, target, now)
+    onward = await console.flow.sign_out_address(provider, signed_in.id_token, back.redirect_uri, back.state)
+    another = sign_in_path(target, account="another")
+    response = error_page(
+        request, refusal, "not_let_in.html", another=another, onward=onward, provider=provider
+    )
+    console.cookies.set_browser(response, resumed.browser, LIFETIME)
+    return response
 
 
 async def _redeemed(

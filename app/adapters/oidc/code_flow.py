@@ -61,10 +61,10 @@ class CodeFlow:
         self._known: dict[str, _Known] = {}
         self._reasons = Reasons("a sign-in with a browser")
 
-    async def start(self, provider: Provider, attempt: Attempt) -> str:
+    async def start(self, provider: Provider, attempt: Attempt, *, another_account: bool = False) -> str:
         """Where the browser goes. Raises ``Unavailable``."""
         challenge = hashlib.sha256(attempt.verifier.encode("ascii")).digest()
-        endpoint = (await self._endpoints(provider.issuer)).authorization
+        endpoints = await self._endpoints(provider.issuer)
         query = {
             "response_type": "code",
             "client_id": provider.client_id or "",
@@ -75,7 +75,10 @@ class CodeFlow:
             "code_challenge": base64.urlsafe_b64encode(challenge).rstrip(b"=").decode(),
             "code_challenge_method": "S256",
         }
-        return _with_query(endpoint, query)
+        if another_account:
+            # Some refuse what they do not name; to be asked for a password anew, all have to take.
+            query["prompt"] = "select_account" if endpoints.lets_choose_account else "login"
+        return _with_query(endpoints.authorization, query)
 
     async def finish(
         self,
@@ -102,7 +105,9 @@ class CodeFlow:
             self._reasons.say(refusal.reason, request_id)
             raise Malformed("This is no logout token for this service.") from None
 
-    async def sign_out_address(self, provider: Provider, id_token: str, back: str) -> str | None:
+    async def sign_out_address(
+        self, provider: Provider, id_token: str, back: str, state: str | None = None
+    ) -> str | None:
         """Where people sign out at the provider (RP-Initiated Logout 1.0), None where that is not known.
 
         By an address, since not every provider takes a form. The ID token in it opens nothing, here or there.
@@ -116,6 +121,8 @@ class CodeFlow:
             "client_id": provider.client_id or "",
             "post_logout_redirect_uri": back,
         }
+        if state is not None:
+            query["state"] = state
         return None if endpoint is None else _with_query(endpoint, query)
 
     async def _finish(

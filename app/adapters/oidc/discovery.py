@@ -24,6 +24,8 @@ class Endpoints:
     names_issuer: bool = False
     """Its answer to a browser says whose it is (RFC 9207)."""
     wants_secret_in_form: bool = False
+    lets_choose_account: bool = False
+    """It says that it can ask people which account they want."""
 
 
 class Publications:
@@ -111,6 +113,7 @@ def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
     if authorization is None or token is None:
         raise ProviderFault("its discovery document does not say where people sign in")
     methods = document.get("token_endpoint_auth_methods_supported")
+    prompts = document.get("prompt_values_supported")
     return Endpoints(
         authorization,
         token,
@@ -119,4 +122,5 @@ def _endpoints(issuer: str, document: JsonObject) -> Endpoints:
         wants_secret_in_form=isinstance(methods, list)
         and "client_secret_basic" not in methods
         and "client_secret_post" in methods,
+        lets_choose_account=isinstance(prompts, list) and "select_account" in prompts,
     )

@@ -43,8 +43,8 @@ class SignedOut:
 class BrowserFlow(Protocol):
     """The provider's side of a sign-in. Each raises ``Malformed`` for what is not as it must be, ``Unavailable``."""
 
-    async def start(self, provider: Provider, attempt: Attempt) -> str:
-        """Where the browser goes."""
+    async def start(self, provider: Provider, attempt: Attempt, *, another_account: bool = False) -> str:
+        """Where the browser goes; for ``another_account`` the provider asks who it is, whoever is signed in there."""
 
     async def finish(
         self,
@@ -61,5 +61,7 @@ class BrowserFlow(Protocol):
     async def read_logout(self, text: str, request_id: str | None) -> SignedOut:
         """Whom a provider signs out by a logout token."""
 
-    async def sign_out_address(self, provider: Provider, id_token: str, back: str) -> str | None:
-        """Where people sign out at the provider, which sends them ``back``; None where it does not say."""
+    async def sign_out_address(
+        self, provider: Provider, id_token: str, back: str, state: str | None = None
+    ) -> str | None:
+        """Where people sign out at the provider, None where it does not say. It sends them ``back``, with ``state``."""

@@ -113,3 +113,29 @@ async def test_a_person_signs_in_at_the_provider_decides_and_is_signed_out_by_it
     await page.wait_for_url(f"{provider.issuer}/session/end/success**")
     await page.goto(address)
     assert page.url.startswith(provider.issuer)
+
+
+async def test_whoever_is_not_let_in_comes_as_somebody_else_by_the_provider_that_would_let_them_straight_in_again(
+    served: tuple[Service, OpenIdProvider], browser: Browser, tmp_path: Path
+) -> None:
+    service, _ = served
+    address = f"{service.url}/console/approvals?tab=over"
+    for way, has_script in (("Sign in with another account", True), ("sign out there first", False)):
+        page = await (await browser.new_context(java_script_enabled=has_script)).new_page()
+        await page.goto(address)
+        await sign_in(page, "bob")
+        refused = page.locator("text=does not let you in")
+        await refused.wait_for()
+        await take_picture(page, tmp_path / f"refused-{has_script}.png", shows="a >> text=another account")
+        if has_script:
+            assert await axe_faults(page) == []
+        # Asked in the plain way, the provider brings the same person back, and asks them nothing.
+        await page.goto(address)
+        await refused.wait_for()
+        await page.click(f"a >> text={way}")
+        if not has_script:
+            await page.click("button[value=yes]")
+            await page.wait_for_url(f"{service.url}/signed-out?state=**")
+            await page.click("a >> text=Sign in")
+        await sign_in(page, "alice")
+        assert page.url == address

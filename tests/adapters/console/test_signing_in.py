@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id
 from tests.adapters.console.conftest import NewBrowser
+from tests.adapters.console.people import links_of
 from tests.adapters.console.provider import (
     CLIENT,
     SECRET,
@@ -244,7 +245,7 @@ async def test_who_is_unknown_or_stopped_here_is_told_so_and_is_not_signed_in(
     browser = new_browser()
     told = await sign_in(browser, provider, sub="stranger")
     assert told.status_code == 403
-    assert ">Sign in</a>" in told.text
+    assert ">Sign in with another account</a>" in told.text
     program = {"service_account_id": format_id(SERVICE_ACCOUNT, owner.id), "claims": {"sub": "robot"}}
     await desk.world.sql(
         "UPDATE identity_providers SET settings = jsonb_set(settings, '{workloads}', CAST(:it AS jsonb)) RETURNING id",
@@ -352,6 +353,8 @@ async def test_several_providers_are_offered_and_those_without_a_client_are_not(
     reached = [await new_browser().get(choice.replace("&amp;", "&")) for choice in choices]
     # The other is at an address that is not there.
     assert sorted(answer.status_code for answer in reached) == [302, 503]
+    again = await new_browser().get("/login", params={"account": "another"})
+    assert all("account=another" in one for one in links_of(again, "/login.*"))
 
 
 @pytest.mark.parametrize(
