@@ -50,8 +50,7 @@ screenshots: $(STAMP) $(ASSETS) ## Take a picture of every page, light, dark and
 	SCREENSHOTS=build/screenshots $(BIN)/pytest -q -m slow tests/adapters/console/test_every_page.py
 
 faults: $(STAMP) ## Kill, freeze and cut off a fleet under load and judge it; then builds broken on purpose (as root, most of an hour)
-	$(BIN)/python -m tests.faults.rig
-	$(BIN)/python -m tests.faults.rig mutants
+	$(BIN)/python -m tests.faults.rig; run=$$?; $(BIN)/python -m tests.faults.rig mutants && exit $$run
 
 soak: $(STAMP) ## An hour of load without faults: what gateways hold of the machine stays what it was
 	$(BIN)/python -m tests.faults.rig soak --minutes 60
