@@ -1,6 +1,7 @@
 """Liveness and readiness: whether the process runs, and whether it can serve."""
 
 import time
+from typing import Any
 
 from asyncpg import Record
 from fastapi import APIRouter
@@ -13,6 +14,11 @@ from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(tags=["health"])
 _RETRY = {"Retry-After": "1"}
+_NOT_READY: dict[str, Any] = {
+    "description": "Not ready",
+    "content": {"application/json": {"schema": {}}},
+    "headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
+}
 
 
 @router.get("/livez", operation_id="get_liveness")
@@ -21,7 +27,7 @@ async def livez() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", operation_id="get_readiness", responses={503: {"description": "Not ready"}})
+@router.get("/readyz", operation_id="get_readiness", responses={503: _NOT_READY})
 async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     """The database answers, is migrated, and can record. Warnings do not make it unready."""
     try:
@@ -36,14 +42,14 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
         reasons.append("the database is read-only")
     if not found["recording"]:
         reasons.append("the log has no epoch for this timeline of the database yet")
-    trouble = runtime.trouble.words()
-    if trouble is not None and trouble not in reasons:
-        reasons.append(trouble)
+    troubles = [words for lane in (runtime.trouble, runtime.settling) if (words := lane.words()) is not None]
+    # The lanes may say the same, and the look too.
+    reasons = list(dict.fromkeys((*reasons, *troubles)))
     answer = {
         "status": "unavailable" if reasons else "ok",
         "database": "read-only" if found["read_only"] else "ok",
         "revision": found["revision"],
-        "recording": found["recording"] and not found["read_only"] and trouble is None,
+        "recording": found["recording"] and not found["read_only"] and not troubles,
         "replication": "synchronous" if found["synchronous"] else "none or asynchronous",
         "reasons": reasons,
         "warnings": _warnings(runtime, found),

@@ -57,6 +57,9 @@ class Runtime:
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
     trouble: Trouble = field(default_factory=Trouble)
+    """Of the lane that records most calls."""
+    settling: Trouble = field(default_factory=Trouble)
+    """Of the lane that records calls which use something up."""
     commands: AllowedCommands = field(default_factory=AllowedCommands)
     """The command lines that servers may be."""
     supervisor: SupervisorAddress | None = None

@@ -46,7 +46,8 @@ async def serving_gateway(
         connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble
     )
     ttl = settings.approval_ttl.total_seconds()
-    lane = SecondLane(connector.named("settlements"), clock, worker_id, peppers.current_id, ttl)
+    settlements = connector.named("settlements")
+    lane = SecondLane(settlements, clock, worker_id, peppers.current_id, ttl, runtime.settling)
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
     table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard)

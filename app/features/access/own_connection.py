@@ -97,6 +97,13 @@ def is_bad_value(error: BaseException) -> bool:
     return isinstance(error, ValueError)
 
 
+def lost_to_others(error: BaseException) -> bool:
+    """Whether other transactions were in the way, which says nothing of whether the database takes rows."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate) in (*_REPEATABLE, _LOCKED)
+    return isinstance(error, Collided)
+
+
 def _may_be_repeated(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate) in _REPEATABLE
@@ -105,5 +112,5 @@ def _may_be_repeated(error: BaseException) -> bool:
 
 def _keeps_the_connection(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
-        return is_bad_value(error) or str(error.sqlstate) in (*_REPEATABLE, _LOCKED)
+        return is_bad_value(error) or lost_to_others(error)
     return True

@@ -18,9 +18,10 @@ from app.features.access.admission import DEADLINE_S, AdmissionUnavailable
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.consuming import Collided, Connection, Moved, settle
 from app.features.access.demands import Demand, Settlement
-from app.features.access.own_connection import OwnConnection, is_bad_value
+from app.features.access.own_connection import OwnConnection, is_bad_value, lost_to_others
 from app.features.access.releasing import Release, release
 from app.kit.connecting import DRIVER_FAULTS
+from app.kit.trouble import Trouble
 
 BATCH = 64
 WAITING = 5_000
@@ -45,7 +46,9 @@ class SecondLane:
         worker_id: UUID,
         digest_key_id: str,
         approval_ttl: float,
+        trouble: Trouble | None = None,
     ) -> None:
+        self._trouble = Trouble() if trouble is None else trouble
         self._connection = OwnConnection(connect)
         self._clock = clock
         self._worker_id = worker_id
@@ -119,7 +122,8 @@ class SecondLane:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 await self._connection.open()
-        except DRIVER_FAULTS:
+        except DRIVER_FAULTS as error:
+            self._trouble.found(error)
             # A database that is away refuses at once; do not spin on it. Those who wait have deadlines of their own.
             await asyncio.sleep(_LOOK_EVERY_S)
             return False
@@ -141,11 +145,13 @@ class SecondLane:
             if is_bad_value(error):
                 await self._serve_each(batch, stale=False)
                 return
+            self._note(error)
             self._fail(batch)
             for settlement in settled:
                 # It may have been committed, and nobody will run it: say so once back.
                 self._settled_for_nobody(settlement)
         else:
+            self._trouble.over()
             for waiting, settlement in zip(batch, settled, strict=True):
                 self._hand_over(waiting, settlement)
 
@@ -192,6 +198,10 @@ class SecondLane:
             if not waiting.answer.done():
                 waiting.answer.set_exception(AdmissionUnavailable())
 
+    def _note(self, error: BaseException) -> None:
+        if not lost_to_others(error):
+            self._trouble.found(error)
+
     async def _release(self) -> None:
         releases = _next(self._releases)
         if not releases:
@@ -203,7 +213,8 @@ class SecondLane:
                         own, releases, worker_id=self._worker_id, digest_key_id=self._digest_key_id
                     )
                 )
-        except _FAULTS:
+        except _FAULTS as error:
+            self._note(error)
             self._releases.extendleft(reversed(releases))
             await asyncio.sleep(_LOOK_EVERY_S)
 

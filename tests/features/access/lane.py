@@ -15,6 +15,7 @@ from app.features.access.second_lane import SecondLane
 from app.features.audit.epochs import ensure_epoch
 from app.kit.connecting import GuardedConnection, Primary
 from app.kit.ids import new_id
+from app.kit.trouble import Trouble
 from tests.features.access.world import Connection, World
 
 POLICY, OTHER_POLICY = UUID(int=11), UUID(int=12)
@@ -47,7 +48,9 @@ def demand(
 
 
 @asynccontextmanager
-async def lane_on(url: str, *, ttl: float = 3600.0) -> AsyncIterator[SecondLane]:
+async def lane_on(
+    url: str, *, ttl: float = 3600.0, trouble: Trouble | None = None
+) -> AsyncIterator[SecondLane]:
     """A lane that serves its queue."""
 
     async def connect() -> GuardedConnection:
@@ -55,7 +58,7 @@ async def lane_on(url: str, *, ttl: float = 3600.0) -> AsyncIterator[SecondLane]
         await ensure_epoch(connection)
         return connection
 
-    lane = SecondLane(connect, DatabaseClock(), new_id(), "key", ttl)
+    lane = SecondLane(connect, DatabaseClock(), new_id(), "key", ttl, trouble)
     serving = asyncio.create_task(lane.run())
     yield lane
     lane.close()

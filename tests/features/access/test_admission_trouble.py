@@ -122,8 +122,8 @@ async def test_a_call_whose_commit_warns_does_not_run_and_is_told_as_not_forward
 async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connection: Connection) -> None:
     world = await make_world(connection)
     decided = await decision(connection, world, "get_time")
-    opened = list[float]()
-    lane = SecondLane(opening(database_url, opened), DatabaseClock(), new_id(), "key", 3600.0)
+    trouble, opened = Trouble(), list[float]()
+    lane = SecondLane(opening(database_url, opened), DatabaseClock(), new_id(), "key", 3600.0, trouble)
     serving = asyncio.create_task(lane.run())
 
     async def settled() -> bool:
@@ -136,8 +136,10 @@ async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connectio
     for _ in range(5):
         with pytest.raises(AdmissionUnavailable):
             await settled()
+    assert trouble.words() == "the disk of the database is full"
     await connection.execute(WELL_AGAIN)
     assert await settled()
+    assert trouble.words() is None
     lane.close()
     async with asyncio.timeout(20):
         await serving

@@ -20,6 +20,7 @@ from app.features.access.demands import PENDING_PER_TOKEN, Settlement
 from app.features.access.releasing import Release, release
 from app.features.access.second_lane import SecondLane
 from app.kit.ids import new_id
+from app.kit.trouble import Trouble
 from tests.features.access.lane import (
     ASK,
     OTHER_POLICY,
@@ -43,8 +44,11 @@ MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
 class Bench:
     """A call's world, and a lane to send it on."""
 
-    def __init__(self, connection: Connection, lane: SecondLane, world: World, decided: Decision) -> None:
+    def __init__(
+        self, connection: Connection, lane: SecondLane, world: World, decided: Decision, trouble: Trouble
+    ) -> None:
         self.connection, self.lane, self.world, self.decided = connection, lane, world, decided
+        self.trouble = trouble
 
     async def settle(self, *asks: Any, **others: Any) -> Settlement | None:
         """One more call."""
@@ -61,8 +65,9 @@ class Bench:
 async def bench(database_url: str) -> AsyncIterator[Bench]:
     connection = await asyncpg.connect(database_url)
     world = await make_world(connection)
-    async with lane_on(database_url) as lane:
-        yield Bench(connection, lane, world, await decision(connection, world, "get_time"))
+    trouble = Trouble()
+    async with lane_on(database_url, trouble=trouble) as lane:
+        yield Bench(connection, lane, world, await decision(connection, world, "get_time"), trouble)
     await connection.close()
 
 
@@ -308,6 +313,8 @@ async def test_a_lock_that_is_held_too_long_refuses_and_takes_nothing(bench: Ben
         await bench.connection.execute("SELECT id FROM approvals FOR UPDATE")
         with pytest.raises(AdmissionUnavailable):
             await bench.settle(ASK)
+    # Others were in the way; the database takes rows.
+    assert bench.trouble.words() is None
     assert await bench.effect(ASK) == APPROVED
 
 
