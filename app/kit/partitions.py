@@ -2,6 +2,9 @@
 
 For the owner of the tables alone; the serving role can do neither. A month is made by ``LIKE`` and ``ATTACH``
 and dropped by ``DETACH CONCURRENTLY`` and ``DROP``, none of which waits behind admissions or holds them up.
+
+A run may be killed between the two. So a month is marked before it is detached, by a comment on its table, and the next
+run finishes what is marked. What somebody else detached has no mark, and nobody here drops it.
 """
 
 import re
@@ -25,6 +28,17 @@ _NO_TRUNCATE = (
     "CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON {} "
     "FOR EACH STATEMENT EXECUTE FUNCTION scopegate_refuse_change()"
 )
+_MARK = "scopegate maintain is dropping this month"
+_BY_OTHERS = "its detaching was not begun by this command; it is a table of its own now, and stays"
+_FOUND = """
+SELECT c.relname AS name, i.inhrelid IS NOT NULL AS attached, coalesce(i.inhdetachpending, false) AS pending,
+    obj_description(c.oid, 'pg_class') IS NOT DISTINCT FROM $2 AS marked
+FROM pg_class AS p JOIN pg_class AS c ON c.relnamespace = p.relnamespace
+LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid
+WHERE p.oid = $1::regclass AND (
+    i.inhparent = p.oid OR (i.inhrelid IS NULL AND c.relkind = 'r' AND obj_description(c.oid, 'pg_class') = $2))
+ORDER BY c.relname
+"""
 # One maintainer at a time: two would make the same month.
 _LOCK = 0x5C09E0A17
 
@@ -38,10 +52,22 @@ class Maintained:
     kept: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Month:
+    """A month's table as it is found: attached (``pending``: the detaching of it is half done) or left by a drop."""
+
+    name: str
+    ended: datetime
+    attached: bool
+    pending: bool
+    marked: bool
+
+
 async def maintain_partitions(
     owner_url: str, *, keep: timedelta, now: datetime, record_drop: RecordDrop | None = None
 ) -> Maintained:
-    """Make this month's partitions and ``MONTHS_AHEAD`` more, drop those that ended before ``now - keep``.
+    """Make this month's partitions and ``MONTHS_AHEAD`` more, drop those that ended before ``now - keep``, and finish
+    the drops that were interrupted.
 
     Without ``record_drop``, no month of the trail is dropped.
 
@@ -56,15 +82,15 @@ async def maintain_partitions(
         for parent in PARENTS:
             made += await _make_ahead(connection, parent, now)
         for parent in PARENTS:
-            for name, pending in await _old(connection, parent, now - keep):
-                # One that an interrupted run has begun to detach is on record.
-                if parent == TRAIL and not pending:
-                    reason = await (record_drop or _keep)(connection, name)
-                    if reason is not None:
-                        kept.append((name, reason))
-                        continue
-                await _drop(connection, parent, name, pending=pending)
-                dropped.append(name)
+            record = _of_no_trail if parent != TRAIL else record_drop or _keep
+            for month in await _months(connection, parent):
+                if month.ended > now - keep:
+                    continue
+                reason = await _drop(connection, parent, month, record)
+                if reason is None:
+                    dropped.append(month.name)
+                else:
+                    kept.append((month.name, reason))
     finally:
         # Ends the session, and the lock with it.
         await connection.close()
@@ -73,6 +99,10 @@ async def maintain_partitions(
 
 async def _keep(_connection: asyncpg.Connection, _name: str) -> str:
     return "nobody records that it is dropped"
+
+
+async def _of_no_trail(_connection: asyncpg.Connection, _name: str) -> None:
+    """What is not of the trail goes without a record."""
 
 
 async def _make_ahead(connection: asyncpg.Connection, parent: str, now: datetime) -> list[str]:
@@ -116,26 +146,42 @@ def month_of(name: str, parent: str = TRAIL) -> tuple[datetime, datetime] | None
     return first, end
 
 
-async def _old(connection: asyncpg.Connection, parent: str, oldest: datetime) -> list[tuple[str, bool]]:
-    """The partitions that ended by then, oldest first, and whether the detaching of one is half done."""
-    partitions = await connection.fetch(
-        "SELECT c.relname AS name, i.inhdetachpending AS pending FROM pg_inherits AS i "
-        "JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = $1::regclass ORDER BY c.relname",
-        parent,
-    )
+async def _months(connection: asyncpg.Connection, parent: str) -> list[_Month]:
+    """The months of a table, oldest first, and those that an interrupted drop has left detached."""
     found = []
-    for partition in partitions:
-        name = str(partition["name"])
-        month = month_of(name, parent)
-        if month is not None and month[1] <= oldest:
-            found.append((name, bool(partition["pending"])))
+    for row in await connection.fetch(_FOUND, parent, _MARK):
+        month = month_of(row["name"], parent)
+        if month is None:
+            continue
+        marked = row["marked"]
+        if marked and row["attached"] and not row["pending"]:
+            # Nothing of it is done yet, and until it is, somebody may still detach it to keep it.
+            await _mark(connection, row["name"], "NULL")
+            marked = False
+        found.append(_Month(row["name"], month[1], row["attached"], row["pending"], marked))
     return found
 
 
-async def _drop(connection: asyncpg.Connection, parent: str, name: str, *, pending: bool) -> None:
-    how = "FINALIZE" if pending else "CONCURRENTLY"
-    await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} {how}")
-    await connection.execute(f"DROP TABLE {name}")
+async def _drop(connection: asyncpg.Connection, parent: str, month: _Month, record: RecordDrop) -> str | None:
+    """Drop a month, or finish that; or answer why it stays."""
+    if month.pending:
+        # Until that is done, no other can be detached.
+        await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {month.name} FINALIZE")
+        if not month.marked:
+            return _BY_OTHERS
+    reason = await record(connection, month.name)
+    if reason is not None:
+        return reason
+    if month.attached and not month.pending:
+        await _mark(connection, month.name, f"'{_MARK}'")
+        await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {month.name} CONCURRENTLY")
+    await connection.execute(f"DROP TABLE {month.name}")
+    return None
+
+
+async def _mark(connection: asyncpg.Connection, name: str, mark: str) -> None:
+    """Say on a month's table, as SQL writes it, that it is being dropped."""
+    await connection.execute(f"COMMENT ON TABLE {name} IS {mark}")
 
 
 def _next_month(start: date) -> date:

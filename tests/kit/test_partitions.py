@@ -85,27 +85,107 @@ async def test_a_month_of_the_trail_stays_when_its_end_is_not_recorded(database_
         assert first in await partitions(database_url)
 
 
-async def test_a_drop_that_was_interrupted_is_finished_and_not_recorded_twice(database_url: str) -> None:
-    first, end = await first_month(database_url)
-    reader, maintainer, other = [await asyncpg.connect(database_url) for _ in range(3)]
+async def record_nothing(_connection: object, _partition: str) -> None:
+    """Stands for a record of each drop."""
+
+
+async def interrupted(url: str, now: datetime) -> None:
+    """A run that is killed while the detaching of a month is half done."""
+    reader, other = [await asyncpg.connect(url) for _ in range(2)]
     transaction = reader.transaction()
     await transaction.start()
     await reader.execute("SELECT FROM audit_events")
-    detach = f"ALTER TABLE audit_events DETACH PARTITION {first} CONCURRENTLY"
-    detaching = asyncio.create_task(maintainer.execute(detach))
-    # It waits for the reader, and is broken off.
+    running = asyncio.create_task(maintain_partitions(url, keep=KEEP, now=now, record_drop=record_nothing))
+    # It waits for the reader, and is ended there.
     async with asyncio.timeout(20):
         while not await other.fetchval("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"):
             pass
-    await other.execute("SELECT pg_cancel_backend($1)", maintainer.get_server_pid())
-    with pytest.raises(asyncpg.QueryCanceledError):
-        await detaching
+    await other.execute(
+        "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
+    )
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        await running
     await transaction.rollback()
-    for connection in (reader, maintainer, other):
-        await connection.close()
-    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP)
+    await reader.close()
+    await other.close()
+
+
+async def test_a_drop_that_was_interrupted_while_it_detached_is_finished(database_url: str) -> None:
+    first, end = await first_month(database_url)
+    await interrupted(database_url, end + KEEP)
+    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record_nothing)
     assert first in done.dropped
     assert done.kept == ()
+
+
+async def test_a_drop_that_was_interrupted_before_the_table_was_gone_is_finished_when_it_may_be(
+    database_url: str,
+) -> None:
+    async def refuse(_connection: object, _partition: str) -> str:
+        return "not sealed"
+
+    first, end = await first_month(database_url)
+    now = end + KEEP
+    connection = await asyncpg.connect(database_url)
+    # What hangs on the table keeps it from being dropped once it is detached.
+    await connection.execute(f"CREATE VIEW hanging AS SELECT FROM {first}")
+    with pytest.raises(asyncpg.DependentObjectsStillExistError):
+        await maintain_partitions(database_url, keep=KEEP, now=now, record_drop=record_nothing)
+    await connection.execute("DROP VIEW hanging")
+    assert first not in await partitions(database_url)
+    kept = await maintain_partitions(database_url, keep=KEEP, now=now, record_drop=refuse)
+    assert kept.kept == ((first, "not sealed"),)
+    within = timedelta(seconds=1)
+    early = await maintain_partitions(database_url, keep=KEEP, now=now - within, record_drop=record_nothing)
+    assert early.dropped == ()
+    assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", first)
+    done = await maintain_partitions(database_url, keep=KEEP, now=now, record_drop=record_nothing)
+    assert first in done.dropped
+    assert not await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", first)
+    await connection.close()
+
+
+async def test_a_month_that_somebody_else_detached_is_left_alone(database_url: str) -> None:
+    first, end = await first_month(database_url)
+    arguments = first.replace("audit_events", "audit_arguments")
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(f"ALTER TABLE audit_events DETACH PARTITION {first}")
+    await connection.execute(f"ALTER TABLE audit_arguments DETACH PARTITION {arguments}")
+    await connection.execute(f"COMMENT ON TABLE {first} IS 'kept for the auditors'")
+    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record_nothing)
+    assert done.dropped == ()
+    assert done.kept == ()
+    for name in (first, arguments):
+        assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name)
+    await connection.close()
+
+
+async def test_a_month_that_somebody_else_began_to_detach_is_detached_and_stays(database_url: str) -> None:
+    first, end = await first_month(database_url)
+    await interrupted(database_url, end + KEEP)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(f"COMMENT ON TABLE {first} IS NULL")
+    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record_nothing)
+    assert [name for name, _ in done.kept] == [first]
+    assert first not in await partitions(database_url)
+    assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", first)
+    await connection.close()
+
+
+async def test_a_month_of_which_nothing_was_detached_yet_can_be_detached_to_be_kept(
+    database_url: str,
+) -> None:
+    first, end = await first_month(database_url)
+    connection = await asyncpg.connect(database_url)
+    # As a run leaves it that was killed in between.
+    await connection.execute(f"COMMENT ON TABLE {first} IS 'scopegate maintain is dropping this month'")
+    await maintain_partitions(database_url, keep=KEEP, now=end, record_drop=record_nothing)
+    await connection.execute(f"ALTER TABLE audit_events DETACH PARTITION {first}")
+    done = await maintain_partitions(database_url, keep=KEEP, now=end + KEEP, record_drop=record_nothing)
+    assert first not in done.dropped
+    assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", first)
+    await connection.close()
 
 
 async def first_month(url: str) -> tuple[str, datetime]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from app.features.sealed_log.retention import record_drop
 from app.features.sealed_log.sealing import SealedLog
@@ -83,6 +84,21 @@ async def test_a_month_without_events_goes_too_and_is_on_record_once(
     assert (dropped, kept) == ((MONTH,), {})
     (event,) = await drops(connection)
     assert json.loads(event["changes"])["rows"] == 0
+
+
+async def test_a_drop_that_was_interrupted_once_it_was_detached_is_finished_and_not_recorded_twice(
+    connection: "Connection", database_url: str
+) -> None:
+    await old_months(connection, database_url, 255)
+    await write(connection, 253)
+    await seal(connection, 512)
+    await connection.execute(f"CREATE VIEW hanging AS SELECT FROM {MONTH}")
+    with pytest.raises(asyncpg.DependentObjectsStillExistError):
+        await maintained(database_url)
+    await connection.execute("DROP VIEW hanging")
+    dropped, kept = await maintained(database_url)
+    assert (dropped, kept) == ((MONTH,), {})
+    assert len(await drops(connection)) == 1
 
 
 async def test_a_month_that_is_not_as_it_was_sealed_stays(
