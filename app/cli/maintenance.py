@@ -8,6 +8,7 @@ import asyncpg
 from app.cli.errors import CannotStart
 from app.features.access.clients import forget_clients
 from app.features.access.consuming import forget_quotas
+from app.features.access.ended_sessions import forget_ended_sessions
 from app.features.administrators.break_glass import forget_sessions
 from app.features.audit.arguments import forget_arguments
 from app.features.audit.rollup import forget_hours
@@ -24,7 +25,7 @@ def maintain(settings: Settings) -> Maintained:
     """Make the coming months of the audit log, drop those past ``SCOPEGATE_AUDIT_RETENTION`` with the
     counts, break-glass sessions and clients of that time, delete the arguments of calls that are past
     ``SCOPEGATE_ARGUMENTS_RETENTION``, the quotas of days gone by and the uses of grants that no report asks for, and
-    forget the answers that were kept for idempotency keys.
+    forget the answers that were kept for idempotency keys and the sessions of tokens that are long over.
 
     Raises:
         CannotStart: the role may not do it.
@@ -55,6 +56,7 @@ async def _maintain(owner_url: str, settings: Settings) -> Maintained:
     await forget_answers(owner_url)
     await forget_arguments(owner_url, keep=settings.arguments_retention, now=now)
     await forget_quotas(owner_url, now=now)
+    await forget_ended_sessions(owner_url)
     await forget_uses(owner_url, now=now)
     await forget_sessions(owner_url, keep=keep, now=now)
     await forget_hours(owner_url, keep=keep, now=now)

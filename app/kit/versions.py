@@ -19,7 +19,7 @@ _NARROWED = "narrowed_ids"
 
 
 class AccessVersion(SQLModel, table=True):
-    """The version of everything that a decision can rest on: one narrow row each, never deleted."""
+    """The version of everything that a decision can rest on: one narrow row each, deleted for sessions alone."""
 
     __tablename__ = "access_versions"
     __table_args__ = ({"postgresql_with": {"fillfactor": 70}},)

@@ -210,8 +210,6 @@ class TokenUses:
                     index_elements=["token_id"], set_={"last_used_at": statement.excluded.last_used_at}
                 )
             )
-            over = select(col(TokenRow.id)).where(col(TokenRow.expires_at) < func.clock_timestamp())
-            await session.execute(delete(EndedSession).where(col(EndedSession.token_id).in_(over)))
             gone = or_(
                 col(TokenRow.expires_at) < func.clock_timestamp(), col(TokenRow.revoked_at).is_not(None)
             )

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 
 class EndedSession(SQLModel, table=True):
-    """A session on the aggregate endpoint that its client ended; 404 everywhere until its token ends."""
+    """A session on the aggregate endpoint that its client ended; 404 everywhere until its token is long over."""
 
     __tablename__ = "ended_sessions"
 
