@@ -1,6 +1,7 @@
 """``scopegate keys``: what rests on which key, and sealing everything with the newest. No key is ever shown."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,6 +17,7 @@ from app.features.signals.reseal import reseal_access
 from app.features.webhooks.secrets import reseal_secrets
 from app.kit.crypto import Peppers, Sealer, key_ring
 from app.kit.database import make_engine, make_sessions
+from app.kit.notes import NoteSigner, log_name
 from app.settings import Settings
 
 Result = TypeVar("Result")
@@ -64,9 +66,17 @@ _RESTS_ON = {
     },
     SIGNING: {"receipts of offboardings": _RECEIPTS},
 }
+CHECKPOINTS = "checkpoints of the log"
+# A note names its key by four bytes before the signature, of which so many characters of base64 hold nothing else.
+_MARK = 5
+_CHECKPOINTS = r"""
+SELECT split_part(note, E'\n', 1) AS name, left(split_part(split_part(note, E'\n\n', 2), ' ', 3), :mark) AS mark,
+    count(*)
+FROM audit_checkpoints GROUP BY 1, 2
+"""
 _ADVICE_ON_SIGNED = (
-    "What {key} signed is checked with its public half: keep that (/.well-known/jwks.json) before the key is taken "
-    "out of {setting}."
+    "What {key} signed is checked with its public half: keep that (/.well-known/jwks.json, scopegate audit keys) "
+    "before the key is taken out of {setting}."
 )
 _ROLES = {ENCRYPTION: ("seals", "opens"), PEPPER: ("makes", "checks"), SIGNING: ("signs", "checks")}
 
@@ -171,8 +181,19 @@ async def _standing(settings: Settings, sessions: async_sessionmaker[AsyncSessio
             for what, query in _RESTS_ON[setting].items():
                 for id, count in await session.execute(text(query)):
                     keys.setdefault(id, KeyStanding(setting, id, None)).rests[what] = count
+            if setting == SIGNING:
+                await _count_checkpoints(session, settings, [keys[id] for id in ids])
             found += keys.values()
     return Standing(found)
+
+
+async def _count_checkpoints(session: AsyncSession, settings: Settings, keys: list[KeyStanding]) -> None:
+    """Add how many checkpoints each of the signing keys signed. Those of other keys tell nothing of whose they are."""
+    signer = NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
+    for name, mark, count in await session.execute(text(_CHECKPOINTS), {"mark": _MARK}):
+        for key, public in zip(keys, signer.verifier_keys(name), strict=True):
+            if b64encode(public.id).decode()[:_MARK] == mark:
+                key.rests[CHECKPOINTS] = key.rests.get(CHECKPOINTS, 0) + count
 
 
 def _at_the_database(

@@ -16,6 +16,7 @@ from app.features.audit import reseal as resealing_arguments
 from app.features.audit.arguments import arguments_place, kept_arguments
 from app.features.audit.models import AuditArguments, AuditEvent
 from app.features.identities.models import Identity, OffboardingReceipt
+from app.features.sealed_log.models import AuditCheckpoint
 from app.features.servers import reseal as resealing
 from app.features.servers.credentials import credential_place, open_credential
 from app.features.servers.models import Server, ServerCredential
@@ -24,6 +25,7 @@ from app.features.webhooks.models import Webhook
 from app.features.webhooks.secrets import add_secret
 from app.kit.crypto import Peppers, Sealed, Sealer, UnsealingFault, key_id
 from app.kit.ids import new_id
+from app.kit.notes import Checkpoint, NoteSigner, log_name
 from tests.api import KEY, make_account
 
 OLD, NEW = "old-key-of-more-than-thirty-two-characters", "new-key-of-more-than-thirty-two-characters"
@@ -241,3 +243,30 @@ async def test_what_a_signing_key_signed_is_counted_and_its_public_half_is_to_be
         assert (f"What {old} signed is checked with its public half" in shown) is (role != "signs ")
     # A service goes on without it.
     assert f"What rests on {old} is lost" not in shown
+
+
+async def test_a_key_that_signed_checkpoints_is_none_that_nothing_rests_on(
+    sessions: Sessions, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = key_id(OLD.encode()), key_id(NEW.encode())
+    signed_by = {
+        1: (OLD, "https://before.example.com"),
+        2: (OLD, "http://127.0.0.1:8080"),
+        3: (NEW, "https://a.example"),
+    }
+    async with sessions() as session:
+        for size, (key, url) in signed_by.items():
+            name = log_name(url)
+            note = NoteSigner([key.encode()], name).sign(str(Checkpoint(name, size, bytes(32))))
+            session.add(
+                AuditCheckpoint(
+                    tree_size=size, epoch=1, last_xact=size, last_seq=1, root_hash=bytes(32), note=note
+                )
+            )
+        await session.commit()
+    assert await command(f"{NEW},{OLD}", "keys", "list") == 0
+    shown = capsys.readouterr().out
+    assert f"SCOPEGATE_SIGNING_KEY  {new}  signs    1 checkpoints of the log" in shown
+    assert f"SCOPEGATE_SIGNING_KEY  {old}  checks   2 checkpoints of the log" in shown
+    assert f"What {old} signed is checked with its public half" in shown
+    assert f"Nothing rests on {old} any more: it may be taken out of SCOPEGATE_SIGNING_KEY" not in shown
