@@ -87,12 +87,13 @@ class Settings(BaseSettings):
     token_pepper: SecretStr | None = None
     encryption_key: SecretStr | None = None
     signing_key: SecretStr | None = None
-    max_token_ttl: timedelta = timedelta(days=90)
+    max_token_ttl: timedelta = Field(default=timedelta(days=90), gt=timedelta())
     pickup_ttl: timedelta = Field(default=timedelta(days=1), gt=timedelta(), le=timedelta(days=7))
     policy_default: Literal["permit", "deny"] = "permit"
     time_zone: ZoneInfo = ZoneInfo("UTC")
     approval_ttl: timedelta = Field(default=timedelta(hours=1), gt=timedelta(), le=timedelta(days=30))
-    audit_retention: timedelta = timedelta(days=400)
+    # Below zero, the month that is being written would be past it.
+    audit_retention: timedelta = Field(default=timedelta(days=400), ge=timedelta())
     arguments_retention: timedelta = Field(default=timedelta(days=30), ge=timedelta())
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()

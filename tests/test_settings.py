@@ -152,3 +152,12 @@ def test_policy_is_told_the_default_and_a_zone_that_exists(monkeypatch: pytest.M
             with pytest.raises(SettingsError, match=f"^SCOPEGATE_{name}: ") as error:
                 load_settings()
         assert value not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("AUDIT_RETENTION", "-P40D"), ("MAX_TOKEN_TTL", "PT0S")])
+def test_a_time_that_would_drop_the_present_month_or_let_no_token_live_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"SCOPEGATE_{name}", value)
+    with pytest.raises(SettingsError, match=f"^SCOPEGATE_{name}: "):
+        load_settings()
