@@ -1,6 +1,8 @@
 """What the documents name exists, and what exists is documented."""
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,20 @@ from typer.core import TyperGroup
 from app.cli.commands import app
 from app.domain import errors
 from app.features.webhooks.messages import WebhookEvent
+from app.kit.authorization import Permission
 from app.kit.problems import Problem
-from app.settings import Settings
+from app.settings import _SECRETS, Settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "clients/python").glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
+DOCUMENTS += sorted((ROOT / "clients/python/docs").glob("*.md"))
+# Decisions and past changes tell of what was.
+OF_TODAY = [path for path in DOCUMENTS if path.parent.name != "adr" and path.name != "CHANGELOG.md"]
 COMMANDS = re.compile(r"<!-- commands that exist: [^>]*-->\n```sh\n(.*?)```", re.DOTALL)
 
 
@@ -47,10 +57,44 @@ def test_every_command_is_in_the_reference() -> None:
     assert documented == scopegate_commands()
 
 
+def settings_rows() -> list[list[str]]:
+    """Of each row of a table of settings its cells, the names first."""
+    rows = re.findall(r"^\| (`SCOPEGATE_.*) \|$", reference("configuration"), re.MULTILINE)
+    return [row.split(" | ") for row in rows]
+
+
+def names_in(cell: str) -> list[str]:
+    return re.findall(r"`SCOPEGATE_([A-Z_]+)`", cell)
+
+
 def test_every_setting_is_in_the_reference_and_no_other() -> None:
-    named = re.findall(r"^\| (`SCOPEGATE_[^|]+) \|", reference("configuration"), re.MULTILINE)
-    documented = {name for cell in named for name in re.findall(r"`SCOPEGATE_([A-Z_]+)`", cell)}
+    documented = {name for row in settings_rows() for name in names_in(row[0])}
     assert documented == {name.upper() for name in Settings.model_fields}
+
+
+def test_the_settings_that_a_file_may_hold_are_those_marked_secret() -> None:
+    marked = {name for row in settings_rows() if "*secret*" in row[0] for name in names_in(row[0])}
+    assert marked == {name.upper() for name in _SECRETS}
+
+
+def test_the_defaults_in_the_reference_are_those_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"SCOPEGATE_{name.upper()}", raising=False)
+    # Another setting is the default of these, or what is made of others.
+    derived = {"DATABASE_URL", "HOST:PORT"}
+    without, expected, compared = {"none", "embedded"}, Settings(), 0
+    # Keys have no default, and a table without that column.
+    for names, default, *_ in (row for row in settings_rows() if len(row) > 2):
+        values = [cell.strip() for cell in re.sub(r"`([^`]*)`(, )?", r"\1\n", default).splitlines()]
+        for name, value in zip(names_in(names), values, strict=True):
+            field = name.lower()
+            if value in without or any(word in value for word in derived):
+                assert not getattr(expected, field), name
+                continue
+            monkeypatch.setenv(f"SCOPEGATE_{name}", value)
+            assert getattr(Settings(), field) == getattr(expected, field), name
+            compared += 1
+    assert compared > 30
 
 
 def test_every_problem_code_has_a_page() -> None:
@@ -86,16 +130,45 @@ def test_the_page_of_a_problem_code_shows_such_a_problem(page: Path) -> None:
     assert f"**{example.status} {example.title}.**" in text
 
 
-def test_every_recorded_action_is_in_the_reference() -> None:
-    kinds = (
-        "admin|administrator|approval|audit_sink|break_glass|completion|credential|grant|group|identity|identity_provider|mcp|policy|prompt|prompts|"
-        "resource|resources|scim|server|server_credential|service_account|token|tool|tools|webhook"
-    )
+def test_every_recorded_action_is_in_the_reference_and_no_other() -> None:
+    table = reference("audit-events").partition("## Actions")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table))
+    kinds = "|".join({action.partition(".")[0] for action in documented})
     places = [ROOT / "app" / room for room in ("features", "gateway", "lifespan", "adapters")]
     source = "\n".join(path.read_text() for place in places for path in place.rglob("*.py"))
-    # What webhooks are told has names of the same form, and so have templates of pages.
-    recorded = set(re.findall(rf'"((?:{kinds})\.(?!html)[a-z_]+)"', source)) - set(WebhookEvent)
-    assert recorded - set(re.findall(r"`([a-z_]+\.[a-z_]+)`", reference("audit-events"))) == set()
+    # Permissions, what webhooks are told, the item of sinks that is no event, and templates have such names, too.
+    others = {*WebhookEvent, *Permission, "audit.checkpoint"}
+    named = set(re.findall(rf'"((?:{kinds})\.(?!html)[a-z_]+)"', source))
+    assert named - others - documented == set()
+    assert documented - named == set()
+
+
+def requests_in(text: str) -> Iterator[tuple[str | None, str, list[str]]]:
+    """The requests to the API that a document shows: method, if it says one, path, and names in the query."""
+    found = r"(?:\b(GET|POST|PUT|PATCH|DELETE) |-X (GET|POST|PUT|PATCH|DELETE) \"\$URL)?(/api/v1/[a-z][^\s`\"')|,;*]*)"
+    for match in re.finditer(found, text):
+        path, _, query = match[3].partition("?")
+        # A name in braces, dollars or angles stands for an id, and so does an id that is not written out.
+        path = re.sub(r"\{[^}]*\}|\$[A-Z_]+|<[a-z_]+>?|\b[a-z]+_\.{3}", "x", path).rstrip(".")
+        yield match[1] or match[2], path, re.findall(r"(?:^|&)([a-z_]+)=", query)
+
+
+@pytest.mark.parametrize("document", OF_TODAY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_requests_that_documents_show_can_be_made(document: Path) -> None:
+    paths = json.loads((ROOT / "openapi/openapi.json").read_text())["paths"]
+    wrong = []
+    for method, path, names in requests_in(document.read_text()):
+        fitting = [
+            operation
+            for template, operations in paths.items()
+            if re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path)
+            for verb, operation in operations.items()
+            if method is None or verb == method.lower()
+        ]
+        known = {parameter["name"] for operation in fitting for parameter in operation.get("parameters", [])}
+        if not fitting or not known.issuperset(names):
+            wrong.append((method, path, names))
+    assert wrong == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
