@@ -27,6 +27,10 @@ _HUNG_SECONDS = 20
 _FILES = 65_536
 """Open files that are asked for: each connection is one, and many systems start a service with 1,024."""
 
+_TLS_ALONE = ("Strict-Transport-Security", "max-age=31536000")
+"""For a year browsers come to this host by TLS alone (RFC 6797). Of hosts below it others have to decide, and of the
+lists that browsers are made with."""
+
 
 def application() -> Scopegate:
     """What each worker serves: made in the worker, from the same environment."""
@@ -102,6 +106,8 @@ def _config(settings: Settings) -> uvicorn.Config:
         # Each request that matters is in the audit trail; a line for each URL would only repeat it.
         access_log=False,
         server_header=False,
+        # Of the server, so that no answer is without it: its own refusals, the API's, the pages', the gateway's.
+        headers=[_TLS_ALONE] if settings.base_url.startswith("https://") else [],
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
         timeout_graceful_shutdown=_GRACE_SECONDS,
