@@ -168,7 +168,8 @@ class Settings(BaseSettings):
         parts = urlsplit(value)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("give it as https://host[:port]")
-        return value.rstrip("/")
+        # Whatever it was written like: cookies and answers go by whether it is https.
+        return (parts.scheme + value[len(parts.scheme) :]).rstrip("/")
 
     @field_validator("oidc_issuer")
     @classmethod

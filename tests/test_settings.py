@@ -38,6 +38,17 @@ def test_a_key_that_was_given_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "keys").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("HTTPS://mcp.example.com/", "https://mcp.example.com"),
+        ("Http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+    ],
+)
+def test_whether_the_service_is_reached_by_tls_is_read_whatever_its_case(given: str, read: str) -> None:
+    assert Settings(public_url=given).base_url == read
+
+
 OIDC = {"SCOPEGATE_OIDC_ISSUER": "https://sso.example.com/x", "SCOPEGATE_OIDC_AUDIENCE": "a, b"}
 
 
