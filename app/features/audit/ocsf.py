@@ -38,6 +38,8 @@ _CALLS = {
 _CALLED = frozenset(
     {"completion", "mcp", "prompt", "prompts", "resource", "resources", "scim", "signal", "task", "tools"}
 )
+# What the gateway carries: of each that was let through, the outcome is an event of its own.
+_CARRIED = _CALLED - {"scim", "signal"}
 _USERS = frozenset({"administrator", "identity", "service_account"})
 _OF_USERS = {
     "create": 1, "update": 2, "delete": 3, "offboard": 3, "enable": 4, "reinstate": 4, "disable": 5, "suspend": 5,
@@ -153,7 +155,7 @@ def _metadata(fields: dict[str, Any]) -> dict[str, Any]:
         "log_name": "audit",
         "event_code": fields["action"],
     }
-    if fields["action"] in ("tool.call", "tool.result"):
+    if fields["action"].partition(".")[0] in _CARRIED or fields["action"] in ("tool.call", "tool.result"):
         # What a call and its outcome have in common.
         found["correlation_uid"] = fields.get("call_id", fields["id"])
     profiles = ["security_control"] if "decision" in fields else []

@@ -173,8 +173,11 @@ def test_nothing_of_an_event_is_lost(action: str) -> None:
     assert kept - words(ocsf_of(whole)) <= {"grant"}
 
 
-def test_a_call_and_its_outcome_are_told_to_belong_together() -> None:
-    call = ocsf_of(event("tool.call", decision="allow"))
+@pytest.mark.parametrize(
+    "action", ["tool.call", "prompt.get", "resource.read", "tools.list", "task.get", "mcp.listen"]
+)
+def test_a_call_and_its_outcome_are_told_to_belong_together(action: str) -> None:
+    call = ocsf_of(event(action, decision="allow"))
     result = ocsf_of(event("tool.result", call_id="evt_01jdpnwz00e008000000000000", outcome="success"))
     assert call["metadata"]["correlation_uid"] == result["metadata"]["correlation_uid"]
     assert (call["status"], result["status"]) == ("Unknown", "Success")
