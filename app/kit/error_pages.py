@@ -1,5 +1,6 @@
 """``/docs/errors``: a page for each problem code, so that the ``type`` of a problem leads somewhere on any service."""
 
+import re
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -12,6 +13,8 @@ from app.domain.errors import NotFound
 
 router = APIRouter(prefix="/docs/errors", include_in_schema=False)
 
+# To a document beside these pages, of which the service has none: the words stay.
+_ELSEWHERE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]+\)")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Cache-Control": "public, max-age=3600",
@@ -62,7 +65,7 @@ def codes() -> list[str]:
 
 @cache
 def _rendered(code: str) -> str:
-    text = (_folder() / f"{code}.md").read_text(encoding="utf-8")
+    text = _ELSEWHERE.sub(r"\1", (_folder() / f"{code}.md").read_text(encoding="utf-8"))
     return _PAGE.format(title=escape(code), body=MarkdownIt("commonmark", {"html": False}).render(text))
 
 

@@ -1,5 +1,7 @@
 """The ``type`` of every problem leads to a page on the service itself."""
 
+import re
+
 import httpx2
 
 from app.kit.error_pages import codes
@@ -30,3 +32,14 @@ async def test_no_other_file_is_shown(anonymous: httpx2.AsyncClient) -> None:
     for path in ("nothing", "..%2Freference%2Ferrors", "%2e%2e", "slug_taken.md", "<script>"):
         answer = await anonymous.get(f"/docs/errors/{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found"), path
+
+
+async def test_no_page_leads_to_what_the_service_does_not_have(anonymous: httpx2.AsyncClient) -> None:
+    pages = [(await anonymous.get(f"/docs/errors/{code}")).text for code in codes()]
+    addresses = {address for page in pages for address in re.findall(r'href="([^"]*)"', page)}
+    assert {"/docs", "/docs/errors"} <= addresses
+    for address in addresses:
+        assert address.startswith("/"), address
+        assert (await anonymous.get(address)).status_code == 200, address
+    damaged = (await anonymous.get("/docs/errors/log_damaged")).text
+    assert "see\nVerify the audit log. Treat it" in damaged
