@@ -1,7 +1,7 @@
 """Recording a change: one event, in the same transaction as the change itself."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +39,7 @@ async def record(
         object_type=object_type,
         object_id=object_id,
         outcome=outcome,
-        changes=None if changes is None else json.loads(json.dumps(changes, default=str)),
+        changes=None if changes is None else _ready(changes),
         request_id=request_id,
         **columns,
     )
@@ -126,6 +126,33 @@ async def record_each(
     return events
 
 
+async def record_all(
+    session: AsyncSession,
+    caller: Caller,
+    object_type: str,
+    said: Sequence[tuple[str, UUID, dict[str, Any]]],
+    *,
+    request_id: str | None,
+) -> list[UUID]:
+    """Append an event for each of many objects at once, in their order: (action, object, changes); their ids."""
+    event = {
+        "actor_type": caller.kind,
+        "actor_id": caller.id,
+        "on_behalf_of": caller.identity_id,
+        "object_type": object_type,
+        "outcome": "success",
+        "request_id": request_id,
+    }
+    events = [new_id() for _ in said]
+    rows = [
+        event | {"id": event_id, "action": action, "object_id": id, "changes": _ready(changes)}
+        for event_id, (action, id, changes) in zip(events, said, strict=True)
+    ]
+    if rows:
+        await session.execute(insert(AuditEvent), rows)
+    return events
+
+
 async def keep_version(
     session: AsyncSession, kind: str, object_id: UUID, content: dict[str, Any] | None
 ) -> None:
@@ -139,8 +166,8 @@ async def keep_version(
         .values(valid_to=text("now()"))
     )
     if content is not None:
-        ready = json.loads(json.dumps(content, default=str))
-        session.add(ObjectVersion(object_id=object_id, version=(latest or 0) + 1, kind=kind, content=ready))
+        version = (latest or 0) + 1
+        session.add(ObjectVersion(object_id=object_id, version=version, kind=kind, content=_ready(content)))
     await session.flush()
 
 
@@ -153,3 +180,23 @@ async def close_versions(session: AsyncSession, object_ids: Iterable[UUID]) -> N
         .where(col(ObjectVersion.object_id) == any_(ids), col(ObjectVersion.valid_to).is_(None))
         .values(valid_to=text("now()"))
     )
+
+
+_WRITE_VERSIONS = text("""
+INSERT INTO object_versions (object_id, version, kind, content)
+SELECT t.id, coalesce((SELECT max(version) FROM object_versions WHERE object_id = t.id), 0) + 1, :kind,
+    CAST(t.content AS jsonb)
+FROM unnest(CAST(:ids AS uuid[]), CAST(:contents AS text[])) AS t (id, content)
+""")
+
+
+async def write_versions(session: AsyncSession, kind: str, contents: Mapping[UUID, dict[str, Any]]) -> None:
+    """Write the next version of each of many objects, whose current ones are closed, in one statement."""
+    if contents:
+        written = [json.dumps(content, default=str) for content in contents.values()]
+        await session.execute(_WRITE_VERSIONS, {"kind": kind, "ids": list(contents), "contents": written})
+
+
+def _ready(content: dict[str, Any]) -> Any:
+    """The content as JSON can hold it."""
+    return json.loads(json.dumps(content, default=str))

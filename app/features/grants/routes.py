@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.features.grants import service
+from app.features.grants import change, service
 from app.features.grants.models import Grant
 from app.features.grants.repository import SORTS, lock_grant, select_grants
 from app.features.grants.schemas import GrantCreate, GrantQuery, GrantUpdate, GrantView
@@ -91,9 +91,7 @@ async def update_grant(
 ) -> GrantView:
     grant = service.live(await lock_grant(session, grant_id))
     if_match.check(grant.revision)
-    grant = await service.update_grant(
-        session, caller, grant, body, runtime.clock(), request.state.request_id
-    )
+    grant = await change.update_grant(session, caller, grant, body, runtime.clock(), request.state.request_id)
     return _answer(response, runtime, grant)
 
 
@@ -108,4 +106,4 @@ async def delete_grant(
 ) -> None:
     grant = service.live(await lock_grant(session, grant_id))
     if_match.check(grant.revision)
-    await service.end_grant(session, caller, grant, runtime.clock(), request.state.request_id)
+    await change.end_grant(session, caller, grant, runtime.clock(), request.state.request_id)

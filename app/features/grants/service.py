@@ -1,6 +1,5 @@
-"""Verbs of grants: create, change, end."""
+"""Giving a right, and what all changes of grants check and say."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +10,7 @@ from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
 from app.features.grants.models import Grant
 from app.features.grants.repository import unknown_servers
-from app.features.grants.schemas import GrantCreate, GrantUpdate, GroupPrincipal, Principal, principal_of
+from app.features.grants.schemas import GrantCreate, GroupPrincipal, Principal
 from app.features.groups.repository import lock_group
 from app.features.identities.repository import lock_identity
 from app.features.webhooks.messages import Message, WebhookEvent, grant_message
@@ -29,7 +28,7 @@ from app.kit.selectors import (
 from app.kit.versions import move_versions
 
 # A reason, which people word, can name somebody, and nobody can erase it from the audit log.
-_PERSONAL = {"reason": {"personal": True}}
+PERSONAL = {"reason": {"personal": True}}
 
 
 async def create_grant(
@@ -67,81 +66,15 @@ async def create_grant(
     await move_versions(session, [body.principal.id, grant.id], narrows=False)
     await keep_version(session, "grant", grant.id, grant_content(grant))
     changes = {"principal": body.principal.model_dump(mode="json")}
-    changes |= {name: {"from": None, "to": value} for name, value in _shown(grant).items()}
+    changes |= {name: {"from": None, "to": value} for name, value in shown(grant).items()}
     if grant.reason is not None:
-        changes |= _PERSONAL
+        changes |= PERSONAL
     event_id = await record(
         session, caller, "grant.create", "grant", grant.id,
         changes=changes, request_id=request_id, approval_id=approval_id,
     )  # fmt: skip
     await tell(session, told(WebhookEvent.GRANT_CREATED, grant, event_id))
     return grant
-
-
-async def update_grant(
-    session: AsyncSession,
-    caller: Caller,
-    grant: Grant,
-    body: GrantUpdate,
-    now: datetime,
-    request_id: str | None,
-    because: Mapping[str, Any] | None = None,
-) -> Grant:
-    """Apply a merge patch to a locked grant; ``because`` is what its event says beside the change. Raises
-    ``Invalid``."""
-    given = body.given()
-    not_before = given.get("not_before", grant.not_before)
-    expires_at = given.get("expires_at", grant.expires_at)
-    check_window(not_before, expires_at, now if given.get("expires_at") is not None else None)
-    if "servers" in given:
-        await check_servers(session, body.servers)
-        given["servers"] = store_server_selector(body.servers)
-    if "tools" in given:
-        given["tools"] = store_tool_selector(body.tools)
-    moved = {name for name, value in given.items() if getattr(grant, name) != value}
-    if not moved:
-        return grant
-    before = _shown(grant)
-    for name in moved:
-        setattr(grant, name, given[name])
-    grant.revision += 1
-    await session.flush()
-    await session.refresh(grant)
-    after = _shown(grant)
-    await move_versions(session, [grant.id], narrows=True)
-    await keep_version(session, "grant", grant.id, grant_content(grant))
-    changes: dict[str, Any] = {
-        name: {"from": before[name], "to": after[name]} for name in sorted(moved - _PERSONAL.keys())
-    }
-    if "reason" in moved:
-        changes |= _PERSONAL
-    changes |= because or {}
-    event_id = await record(
-        session, caller, "grant.update", "grant", grant.id, changes=changes, request_id=request_id
-    )
-    await tell(session, told(WebhookEvent.GRANT_UPDATED, grant, event_id))
-    return grant
-
-
-async def end_grant(
-    session: AsyncSession,
-    caller: Caller,
-    grant: Grant,
-    now: datetime,
-    request_id: str | None,
-    because: Mapping[str, Any] | None = None,
-) -> None:
-    """End a locked grant: from the commit on no call rests on it. ``because`` is what its event says beside that."""
-    grant.ended_at = now
-    grant.revision += 1
-    await session.flush()
-    await move_versions(session, [grant.id], narrows=True)
-    await keep_version(session, "grant", grant.id, None)
-    changes = {"principal": principal_of(grant).model_dump(mode="json")} | dict(because or {})
-    event_id = await record(
-        session, caller, "grant.end", "grant", grant.id, changes=changes, request_id=request_id
-    )
-    await tell(session, told(WebhookEvent.GRANT_ENDED, grant, event_id))
 
 
 def told(type: WebhookEvent, grant: Grant, event_id: UUID) -> Message:
@@ -181,9 +114,9 @@ def check_window(not_before: datetime | None, expires_at: datetime | None, now: 
         raise Invalid.field("/not_before", "not_before_end", "not_before must be earlier than expires_at.")
 
 
-async def check_servers(session: AsyncSession, selector: ServerSelectorModel) -> None:
+async def check_servers(session: AsyncSession, *selectors: ServerSelectorModel) -> None:
     """Raise ``Invalid``, naming each pointer, when a selector names servers that do not exist."""
-    named = servers_named(selector, "/servers")
+    named = [pair for selector in selectors for pair in servers_named(selector, "/servers")]
     unknown = await unknown_servers(session, (id for _, id in named))
     if unknown:
         errors = [
@@ -209,7 +142,7 @@ async def _check_principal(session: AsyncSession, principal: Principal) -> None:
         raise Invalid.field("/principal/id", "offboarded", "This identity is offboarded; reinstate it first.")
 
 
-def _shown(grant: Grant) -> dict[str, Any]:
+def shown(grant: Grant) -> dict[str, Any]:
     """The fields of a grant as the API writes them, for the audit; the reason stays out of it."""
     return {
         "servers": show_server_selector(grant.servers).model_dump(mode="json"),

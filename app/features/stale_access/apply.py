@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,11 +10,11 @@ from sqlmodel import col
 
 from app.domain.errors import FieldError, Invalid
 from app.features.access.reading import Fleet
-from app.features.grants import service
+from app.features.grants.change import Change, change_grants
 from app.features.grants.models import Grant
 from app.features.grants.repository import is_active, lock_grants
 from app.features.grants.schemas import GrantUpdate, GrantView
-from app.features.stale_access.apply_schemas import AppliedView, StaleApply
+from app.features.stale_access.apply_schemas import AppliedOutcome, AppliedView, StaleApply
 from app.features.stale_access.finding import GrantFinding, Judge, Proposal
 from app.features.stale_access.schemas import proposal_view
 from app.kit.authorization import Caller
@@ -43,41 +42,31 @@ class Applying:
         active = await self._active(locked.values())
         findings = {found.grant.id: found for found in await judge.findings(active)}
         unmoved = await self._unmoved(findings.values())
-        because = {"because": "stale", "unused_for_days": body.unused_for_days}
-        done = []
+        outcomes: list[tuple[UUID, AppliedOutcome]] = []
+        changes: list[Change] = []
         for item in body.items:
             grant, found = locked.get(item.grant_id), findings.get(item.grant_id)
-            if grant is None or grant.ended_at is not None:
-                done.append(AppliedView(grant_id=item.grant_id, outcome="not_found", grant=None))
-                continue
             proposal = None if found is None or not unmoved else found.proposal
-            if proposal is None or proposal.digest != item.proposal_digest:
-                done.append(AppliedView(grant_id=item.grant_id, outcome="changed", grant=None))
-                continue
-            done.append(await self._done(grant, proposal, because, dry_run=dry_run))
-        return done
-
-    async def _done(
-        self, grant: Grant, proposal: Proposal, because: dict[str, Any], *, dry_run: bool
-    ) -> AppliedView:
-        shown = proposal_view(proposal)
-        if shown.action == "end":
-            if not dry_run:
-                await service.end_grant(
-                    self._session, self._caller, grant, self._now, self._request_id, because
-                )
-            return AppliedView(grant_id=grant.id, outcome="ended", grant=None)
+            if grant is None or grant.ended_at is not None:
+                outcomes.append((item.grant_id, "not_found"))
+            elif proposal is None or proposal.digest != item.proposal_digest:
+                outcomes.append((item.grant_id, "changed"))
+            else:
+                change = _change(grant, proposal)
+                changes.append(change)
+                outcomes.append((grant.id, "ended" if change.patch is None else "narrowed"))
         if dry_run:
-            return AppliedView(grant_id=grant.id, outcome="narrowed", grant=None)
-        body = GrantUpdate(
-            servers=shown.servers, tools=shown.tools, resources=shown.resources, prompts=shown.prompts
-        )
-        changed = await service.update_grant(
-            self._session, self._caller, grant, body, self._now, self._request_id, because
-        )
-        return AppliedView(
-            grant_id=grant.id, outcome="narrowed", grant=GrantView.from_row(changed, self._now)
-        )
+            return [AppliedView(grant_id=id, outcome=outcome, grant=None) for id, outcome in outcomes]
+        because = {"because": "stale", "unused_for_days": body.unused_for_days}
+        await change_grants(self._session, self._caller, changes, self._now, self._request_id, because)
+        return [
+            AppliedView(
+                grant_id=id,
+                outcome=outcome,
+                grant=GrantView.from_row(locked[id], self._now) if outcome == "narrowed" else None,
+            )
+            for id, outcome in outcomes
+        ]
 
     async def _active(self, grants: Iterable[Grant]) -> list[Grant]:
         """Those that give their right now; the report tells of no others."""
@@ -103,6 +92,16 @@ class Applying:
             .with_for_update(read=True)
         )
         return all(servers[id].version == version for id, version in versions)
+
+
+def _change(grant: Grant, proposal: Proposal) -> Change:
+    shown = proposal_view(proposal)
+    if shown.action == "end":
+        return Change(grant, None)
+    patch = GrantUpdate(
+        servers=shown.servers, tools=shown.tools, resources=shown.resources, prompts=shown.prompts
+    )
+    return Change(grant, patch)
 
 
 def _check_named_once(body: StaleApply) -> None:
