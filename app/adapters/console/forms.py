@@ -9,6 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from app.adapters.console.page import path_of_page
+from app.adapters.console.places import in_words
 from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.kit.database import Session
 from app.kit.etags import Precondition
@@ -113,8 +114,8 @@ class Problems:
 
     @property
     def everywhere(self) -> list[tuple[str, str]]:
-        """Each place with what is wrong there."""
-        return [(place, text) for place, texts in self._at.items() for text in texts]
+        """Each place, in words, with what is wrong there: it may be one that the page has no field for."""
+        return [(in_words(place), text) for place, texts in self._at.items() for text in texts]
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:

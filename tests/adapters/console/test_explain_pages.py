@@ -114,9 +114,9 @@ async def test_a_name_that_several_have_is_asked_back_and_what_cannot_be_read_is
         ({"server": ""}, "Name the server."),
         ({"tool": ""}, "Name the tool"),
         ({"arguments": "{"}, "Write a JSON object"),
-        ({"arguments": "[1]"}, "/arguments"),
-        ({"at": "yesterday"}, "/at"),
-        ({"ip": "here"}, "/ip"),
+        ({"arguments": "[1]"}, "Arguments: "),
+        ({"at": "yesterday"}, "Moment: "),
+        ({"ip": "here"}, "Address that the call comes from: "),
     ):
         await admin.open(EXPLAIN)
         await admin.send(EXPLAIN, **{"who": "twin-1", "server": "s", "tool": "t", **changed})

@@ -80,9 +80,32 @@ def test_what_is_wrong_is_said_where_it_is() -> None:
     assert problems.status == 422
     assert len(problems.at("/name")) == len(problems.at("/inner")) == len(problems.at("/inner/1/at")) == 1
     assert problems.at("/inner/0") == problems.at("/inn") == []
-    assert problems.everywhere[0] == ("/name", "String should have at most 5 characters.")
+    assert problems.everywhere[0] == ("Name", "String should have at most 5 characters.")
     assert validated(Made, {"name": "short"}).name == "short"
     assert not Problems()
+
+
+@pytest.mark.parametrize(
+    ("pointer", "words"),
+    [
+        ("/principal/id", "Who holds it"),
+        ("/owner_group_id", "Owner group"),
+        ("/display_name", "Display name"),
+        ("/servers/ids/ids/2", "Servers, no. 3"),
+        ("/tests/0/request/arguments", "Tests, no. 1, request, arguments"),
+        ("/items/1/grant_id", "Grants, no. 2, grant"),
+        ("/parameters/group_id", "Group"),
+        ("/labels/7", "Labels, 7"),
+        ("/variables/API_KEY", "Environment variables, API_KEY"),
+        ("/access/expires_at", "Until when"),
+        ("/access", "Access"),
+        ("/", "The form"),
+        ("", "The form"),
+        ("?from", "From"),
+    ],
+)
+def test_a_place_that_the_page_has_no_field_for_is_named_in_words(pointer: str, words: str) -> None:
+    assert Problems(Invalid.field(pointer, "wrong", "It is wrong.")).everywhere == [(words, "It is wrong.")]
 
 
 def _refuse() -> None:
