@@ -1,0 +1,108 @@
+"""The numbers on the page of limits are those of the code."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.adapters.ssf import polling
+from app.domain.security_events import MOST_ALIASES
+from app.features.access import demands
+from app.features.administrators import break_glass
+from app.features.approvals import ask
+from app.features.audit import export, following
+from app.features.audit.schemas import WIDEST_RANGE
+from app.features.audit_sinks import batches
+from app.features.audit_sinks import deliver as giving
+from app.features.audit_sinks import models as sinks
+from app.features.audit_sinks import service as sink_service
+from app.features.explaining import (
+    connection_routes,
+    connection_schemas,
+    connection_servers,
+    matrix,
+    simulate,
+    simulate_schemas,
+)
+from app.features.grants.uses import LONGEST_WINDOW
+from app.features.signals.people import MOST_PEOPLE
+from app.features.stale_access import apply_schemas, pages
+from app.features.tokens import drafts, issue, schedule
+from app.features.webhooks import deliver, queue, secrets
+from app.gateway.aggregate import lists, news
+from app.gateway.aggregate import pages as list_pages
+from app.gateway.aggregate.links import MAX_LINKS
+from app.kit import guarded_http, idempotency, live, pagination, selectors, strict_json
+from app.kit.database import MOST_WAITING
+from app.kit.jose.token import MOST_CHARACTERS
+from app.lifespan.grant_uses import MOST_NOTED
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/limits.md").read_text()
+ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \|", PAGE, re.MULTILINE)
+KIB = 1024
+
+# How a row begins, and numbers that have to stand in its second cell, as people write them.
+LIMITS: dict[str, tuple[int, ...]] = {
+    "Attempts at the break-glass password": (break_glass.EACH_A_MINUTE, break_glass.TOGETHER_A_MINUTE),
+    "Items on a page": (pagination.MAXIMUM_LIMIT, pagination.DEFAULT_LIMIT),
+    "An `Idempotency-Key`": (idempotency.LIFETIME // timedelta(hours=1),),
+    "Tokens that somebody has half put together": (drafts._MOST_DRAFTS,),
+    "Ids, or names, in one selector": (selectors.MOST_ITEMS, selectors.MOST_LABELS),
+    "Tokens above one": (issue.DEEPEST,),
+    "How far ahead an offboarding": (schedule.FURTHEST.days,),
+    "Request line and headers": (guarded_http.HEAD_BYTES // KIB, guarded_http.MAX_HEADERS),
+    "Requests that are sent before the answer": (guarded_http.MAX_PIPELINED,),
+    "Connections ": (guarded_http.MAX_CONNECTIONS,),
+    "Waiting for a connection of the API": (MOST_WAITING,),
+    "Approvals that wait": (demands.PENDING_PER_TOKEN,),
+    "The same of its identity": (demands.PENDING_PER_IDENTITY,),
+    "Requests of a person": (ask.MOST_PENDING,),
+    "How far ahead access": (ask.LONGEST.days,),
+    "How long a request can be decided": (ask.DECIDABLE.days,),
+    "An event token": (MOST_CHARACTERS // KIB,),
+    "Aliases, or parts": (MOST_ALIASES,),
+    "People whom one subject fits": (MOST_PEOPLE,),
+    "Polls of one transmitter": (polling.POLL_EVERY.seconds, polling.MOST_EVENTS),
+    "One server's part of a page": (list_pages.MAX_BYTES // KIB**2, list_pages.MAX_PAGES),
+    "A page of a list": (list_pages.PAGE_ITEMS, lists.PAGE_BYTES // KIB**2),
+    "Servers that are asked at the same time": (lists.MAX_AT_ONCE,),
+    "What one server lists": (list_pages.MAX_TAKEN,),
+    "Subscriptions of a session": (news.MAX_URIS, news.MAX_URI),
+    "Servers from which one stream": (MAX_LINKS,),
+    "Days that it looks back": (LONGEST_WINDOW.days,),
+    "Grants that are looked at for one page": (pages.GRANTS_A_PAGE, pages.TOKENS_A_PAGE),
+    "Grants that are narrowed or ended": (apply_schemas.MOST_APPLIED,),
+    "Different uses that a worker notes": (MOST_NOTED, 2 * MOST_NOTED),
+    "Identities; servers that one request names": (matrix.MOST_IDENTITIES, matrix.MOST_SERVERS),
+    "Tools that it decides about": (matrix.MOST_DECISIONS,),
+    "How far it looks back; changes": (simulate_schemas.LONGEST.days, simulate_schemas.MOST_CHANGES),
+    "Calls that it decides": (simulate.MOST_CALLS, int(simulate.LONGEST_S)),
+    "Calls that its answer lists": (simulate_schemas.MOST_SHOWN,),
+    "Checks that one caller asks for": (connection_routes.CHECKS_A_MINUTE,),
+    "Checks under way": (connection_routes.CHECKS_AT_ONCE,),
+    "Servers that one check asks": (connection_schemas.MOST_SERVERS,),
+    "Servers that a worker asks": (connection_servers.AT_ONCE,),
+    "Live streams of one caller": (live.MOST_STREAMS_OF_CALLER, live.MOST_STREAMS),
+    "A stream without news": (int(live.QUIET_S),),
+    "A stream whose right cannot be asked": (int(live.PATIENCE_S),),
+    "Events that one look": (following.AT_ONCE,),
+    "Exports of one caller": (live.MOST_DOWNLOADS_OF_CALLER, live.MOST_DOWNLOADS),
+    "Events of an export": (export.PAGE,),
+    "Hours that are counted": (WIDEST_RANGE.days,),
+    "Audit events that are looked for": (WIDEST_RANGE.days,),
+    "Messages under way": (deliver.MOST, queue.AT_ONCE),
+    "How long a message is tried": (queue.KEPT.days,),
+    "Secrets with which one webhook signs": (secrets.MOST_LIVE,),
+    "Audit sinks": (sink_service.MOST,),
+    "Sinks that a worker gives to": (giving.MOST, sinks.MOST_EVENTS, batches.MOST_BYTES // KIB**2),
+    "Values (texts": (strict_json.MAX_VALUES,),
+}
+
+
+@pytest.mark.parametrize("begins", LIMITS)
+def test_a_limit_is_on_the_page_as_it_is_in_the_code(begins: str) -> None:
+    cells = [limit for what, limit in ROWS if f"{what} ".startswith(begins)]
+    assert cells
+    numbers = {number.replace(",", "") for number in re.findall(r"\d[\d,]*", cells[0])}
+    assert {str(number) for number in LIMITS[begins]} <= numbers
