@@ -136,8 +136,7 @@ async def end_session(
     if row is None:
         return None
     provider, id_token = await _provider_of(session, row), _unseal(text, row.id_token)
-    await session.delete(row)
-    await record(session, caller, "session.end", KIND, row.id, request_id=request_id)
+    await _end(session, row, caller, request_id)
     return None if provider is None or id_token is None else (provider, id_token)
 
 
@@ -147,13 +146,17 @@ async def end_replaced(session: AsyncSession, peppers: Peppers, text: str, reque
     It is its own person's end, as signing out is: who holds the cookie is them, whoever signs in next.
     """
     row = await _find(session, peppers, text, None)
-    if row is None:
-        return
+    if row is not None:
+        await _end(
+            session, row, Caller("identity", row.identity_id, frozenset(), row.identity_id), request_id
+        )
+
+
+async def _end(session: AsyncSession, row: BrowserSession, by: Caller, request_id: str | None) -> None:
     this = delete(BrowserSession).where(col(BrowserSession.id) == row.id)
     # Whatever ended it since it was looked for has told of it.
     if (await session.execute(this.returning(col(BrowserSession.id)))).scalar_one_or_none() is not None:
-        person = Caller("identity", row.identity_id, frozenset(), row.identity_id)
-        await record(session, person, "session.end", KIND, row.id, request_id=request_id)
+        await record(session, by, "session.end", KIND, row.id, request_id=request_id)
 
 
 async def end_at_provider(session: AsyncSession, said: SignedOut) -> int:

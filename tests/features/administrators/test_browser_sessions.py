@@ -264,6 +264,27 @@ async def test_signing_out_gives_the_id_token_back_to_the_cookie_that_sealed_it(
     assert [action for action, _ in await recorded(sessions, "session.end")] == ["session.end"]
 
 
+async def test_of_two_who_sign_out_of_one_session_at_once_one_ends_it(
+    sessions: Sessions, open_session: Open, read: Any
+) -> None:
+    cookie = await open_session("ada", "sg-admins")
+    caller = await read(cookie)
+
+    async def sign_out() -> None:
+        async with sessions() as session:
+            await browser_sessions.end_session(session, caller, cookie, "req of the second")
+            await session.commit()
+
+    async with sessions() as first:
+        await browser_sessions.end_session(first, caller, cookie, "req of the first")
+        await first.flush()
+        second = asyncio.create_task(sign_out())
+        await until_waiting(sessions)
+        await first.commit()
+    await second
+    assert [action for action, _ in await recorded(sessions, "session.end")] == ["session.end"]
+
+
 async def test_a_session_that_a_new_sign_in_replaces_ends_on_record_as_its_persons_and_once(
     sessions: Sessions, provider: Provider, peppers: Peppers, open_session: Open, read: Any
 ) -> None:
