@@ -9,10 +9,12 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
+from app.adapters.console import menu
 from app.cli.commands import app
 from app.domain import errors
+from app.features.explaining.meanings import MEANINGS
 from app.features.webhooks.messages import WebhookEvent
-from app.kit.authorization import Permission
+from app.kit.authorization import ROLE_PERMISSIONS, Permission, Role
 from app.kit.problems import Problem
 from app.settings import _SECRETS, Settings
 
@@ -141,6 +143,24 @@ def test_every_recorded_action_is_in_the_reference_and_no_other() -> None:
     named = set(re.findall(rf'"((?:{kinds})\.(?!html)[a-z_]+)"', source))
     assert named - others - documented == set()
     assert documented - named == set()
+
+
+def test_the_roles_in_the_reference_may_what_they_may() -> None:
+    table = re.findall(r"^\| (.*) \|$", reference("roles"), re.MULTILINE)
+    roles = re.findall(r"`([a-z]+)`", table[0])
+    assert roles == list(Role)
+    documented: dict[str, set[str]] = {role: set() for role in roles}
+    for name, *cells in (row.split(" | ") for row in table[1:]):
+        for role, cell in zip(roles, cells, strict=False):
+            if cell.strip():
+                documented[role].add(name.strip("`"))
+    assert documented == {role: set(permissions) for role, permissions in ROLE_PERMISSIONS.items()}
+
+
+def test_every_page_of_the_menu_and_every_reason_is_in_the_reference() -> None:
+    pages = [entry.path for _, entries in menu._GROUPS for entry in entries]
+    assert [path for path in pages if f"`{path}`" not in reference("console")] == []
+    assert [reason for reason in MEANINGS if f"`{reason}`" not in reference("audit-events")] == []
 
 
 def requests_in(text: str) -> Iterator[tuple[str | None, str, list[str]]]:
