@@ -26,6 +26,8 @@ from app.features.explaining import (
     simulate_schemas,
 )
 from app.features.grants.uses import LONGEST_WINDOW
+from app.features.policies import case_schemas, surroundings, testing
+from app.features.policies import schemas as policies
 from app.features.signals.people import MOST_PEOPLE
 from app.features.stale_access import apply_schemas, pages
 from app.features.tokens import drafts, issue, schedule
@@ -76,6 +78,10 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Different uses that a worker notes": (MOST_NOTED, 2 * MOST_NOTED),
     "Identities; servers that one request names": (matrix.MOST_IDENTITIES, matrix.MOST_SERVERS),
     "Tools that it decides about": (matrix.MOST_DECISIONS,),
+    "Text of a policy": (policies.LONGEST_TEXT,),
+    "Tests of a policy": (policies.MOST_TESTS, case_schemas.MOST_BYTES // KIB),
+    "Tests that run": (testing.MOST_RUN,),
+    "Tools that the check of a text": (surroundings.MOST_TOOLS,),
     "How far it looks back; changes": (simulate_schemas.LONGEST.days, simulate_schemas.MOST_CHANGES),
     "Calls that it decides": (simulate.MOST_CALLS, int(simulate.LONGEST_S)),
     "Calls that its answer lists": (simulate_schemas.MOST_SHOWN,),
