@@ -72,10 +72,10 @@ class Hands:
 
     async def sign_in(self) -> None:
         """At the provider's own pages: name, password, and that it may tell who one is. Back, the page has loaded."""
-        provider = self.page.url
         for name, text in (("login", "alice"), ("password", "any")):
             self.interactions += 1
             await self.page.fill(f"input[name={name}]", text)
+        provider = self.page.url
         for button in SUBMITS.values():
             self.interactions += 1
             await self.page.click(button)

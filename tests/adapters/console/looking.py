@@ -136,8 +136,8 @@ def _of_status(complaint: str, status: int) -> bool:
 
 async def sign_in(page: Page, person: str) -> None:
     """Through the provider's own pages, and back: the page that was asked for has loaded."""
-    provider = page.url
     await page.fill("input[name=login]", person)
+    provider = page.url
     await page.fill("input[name=password]", "any")
     await page.click(SUBMITS["login"])
     await page.click(SUBMITS["consent"])
