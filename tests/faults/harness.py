@@ -23,7 +23,7 @@ import httpx2
 import app
 from app.kit.crypto import Peppers
 from app.kit.database import make_engine, make_sessions
-from tests.api import KEY, make_account
+from tests.api import KEY, Account, make_account
 from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import Way
 from tests.ports import free_port
@@ -154,12 +154,18 @@ def gateways(
                 gateway.stop()
 
 
-@asynccontextmanager
-async def administration(database_url: str, gateway: Gateway) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of one gateway's REST API, signed in as an owner."""
+async def owners_account(database_url: str) -> Account:
+    """A service account with the role of an owner, and a bearer for it that is good for an hour."""
     engine = make_engine(database_url, pool_size=1, name="test")
     account = await make_account(make_sessions(engine), Peppers([KEY.encode()]))
     await engine.dispose()
+    return account
+
+
+@asynccontextmanager
+async def administration(database_url: str, gateway: Gateway) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of one gateway's REST API, signed in as an owner."""
+    account = await owners_account(database_url)
     headers = {"Authorization": f"Bearer {account.bearer}"}
     async with httpx2.AsyncClient(base_url=gateway.url, headers=headers, timeout=30) as client:
         yield client

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -10,6 +11,8 @@ from uuid import uuid4
 
 import httpx2
 
+from app.kit.ids import SERVICE_ACCOUNT, format_id
+from tests.api import Account
 from tests.faults.rig.history import Request, Writer
 from tests.faults.rig.processes import RigGateway
 
@@ -17,6 +20,7 @@ Json = dict[str, Any]
 _REQUEST_S = 6.0
 _INSISTS_S = 90.0
 _AGAIN_S = 0.05
+_SIGNS_IN_EVERY_S = 600.0
 # What may be true after an attempt whose answer was lost had done what it should.
 _IN_FLIGHT = "idempotency_in_flight"
 DONE_BEFORE = frozenset({404, 409, 412})
@@ -49,11 +53,17 @@ class Answered:
 class Office:
     """Requests through whichever gateway serves."""
 
-    def __init__(self, gateways: Sequence[RigGateway], writer: Writer, random: Random, bearer: str) -> None:
+    def __init__(
+        self, gateways: Sequence[RigGateway], writer: Writer, random: Random, account: Account
+    ) -> None:
         self._gateways = gateways
         self._writer = writer
         self._random = random
-        self._headers = {"Authorization": f"Bearer {bearer}"}
+        self._account = account
+        self._headers = {"Authorization": f"Bearer {account.bearer}"}
+        self._signed_in_at = time.monotonic()
+        self.secrets = {account.secret, account.bearer}
+        """What it has shown as who it is, and whatever else must never be read anywhere."""
         limits = httpx2.Limits(max_connections=200, max_keepalive_connections=20)
         self._client = httpx2.AsyncClient(timeout=_REQUEST_S, limits=limits)
 
@@ -99,6 +109,7 @@ class Office:
 
         Raises ``Stuck`` when that takes too long, or when the answer is another one.
         """
+        await self._sign_in()
         first, repeats, unheard = time.monotonic(), 0, False
         while time.monotonic() - first < _INSISTS_S:
             serving = self.serving()
@@ -115,6 +126,24 @@ class Office:
                 repeats += 1
             await asyncio.sleep(_AGAIN_S)
         raise Stuck(f"{method} {path} was not answered for {_INSISTS_S:.0f} s")
+
+    async def _sign_in(self) -> None:
+        """Again, long before the bearer is over; with the next request where that one is not answered."""
+        serving = self.serving()
+        if time.monotonic() - self._signed_in_at < _SIGNS_IN_EVERY_S or not serving:
+            return
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": format_id(SERVICE_ACCOUNT, self._account.id),
+            "client_secret": self._account.secret,
+        }
+        with suppress(httpx2.TransportError):
+            answer = await self._client.post(self._random.choice(serving).url + "/oauth/token", data=form)
+            if answer.is_success:
+                bearer = answer.json()["access_token"]
+                self._headers = {"Authorization": f"Bearer {bearer}"}
+                self.secrets.add(bearer)
+                self._signed_in_at = time.monotonic()
 
     async def made(self, plural: str, **body: Any) -> Json:
         """Create an object, once, however often it has to be asked for."""

@@ -11,7 +11,7 @@ from random import Random
 
 from app.kit.migrations import upgrade
 from tests.adapters.ssf.transmitter import transmitter
-from tests.faults.harness import administration
+from tests.faults.harness import owners_account
 from tests.faults.rig.callers import Callers
 from tests.faults.rig.cluster import Cluster
 from tests.faults.rig.fleet import Cell, Fleet
@@ -155,11 +155,10 @@ async def site(plan: RunPlan, place: Path, cluster: Cluster) -> AsyncIterator[Si
             gateways.append(RigGateway(way.url, place, nursery))
             ways[gateways[-1].port] = way
         await asyncio.gather(*(gateway.rise() for gateway in gateways))
-        async with administration(cluster.url, gateways[0]) as api, transmitter() as tells:
-            bearer = api.headers["authorization"].removeprefix("Bearer ")
-            office = Office(gateways, writer, random, bearer)
-            fleet = Fleet(office, writer, upstream_way.url)
-            fleet.secrets.add(bearer)
+        async with transmitter() as tells:
+            account = await owners_account(cluster.url)
+            office = Office(gateways, writer, random, account)
+            fleet = Fleet(office, writer, upstream_way.url, secrets=office.secrets)
             signals = await Signals.make(fleet, cluster.url, tells)
             world = World(fleet, await Scim.make(fleet), signals)
             callers = Callers(fleet, writer, random)
