@@ -159,21 +159,23 @@ class KnownDecisions:
     or to those that policy, asked again, gives the same verdict of.
 
     One is found for the very objects that it was made of and inside its span alone, so it is what ``decide`` would
-    say; that nothing has changed meanwhile is found out by the admission, as ever.
+    say; that nothing has changed meanwhile is found out by the admission, as ever. Those of other surroundings than the
+    last are forgotten: they would be found no more, and keep alive all that their policies were compiled to.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[_Called, tuple[Token, Server | None, Surroundings, Decision]] = {}
+        self._around: Surroundings | None = None
+        self._kept: dict[_Called, tuple[Token, Server | None, Decision]] = {}
 
     def find(self, view: View, slug: str | None, tool: str, at: float) -> Decision | None:
         """The decision, if it still holds."""
         kept = self._kept.get((view.token.id, slug, tool))
         if kept is None:
             return None
-        token, server, around, decision = kept
+        token, server, decision = kept
         if (
             token is view.token
-            and around is view.around
+            and self._around is view.around
             and server is view.servers.get(slug or "")
             and decision.valid_from <= at < decision.valid_until
         ):
@@ -182,10 +184,13 @@ class KnownDecisions:
 
     def keep(self, view: View, slug: str | None, tool: str, decision: Decision) -> None:
         """Keep one that ``recurs``."""
-        if len(self._kept) >= MAX_KNOWN:
+        if self._around is not view.around:
+            self._around = view.around
+            self._kept.clear()
+        elif len(self._kept) >= MAX_KNOWN:
             del self._kept[next(iter(self._kept))]
         server = view.servers.get(slug or "")
-        self._kept[view.token.id, slug, tool] = (view.token, server, view.around, decision)
+        self._kept[view.token.id, slug, tool] = (view.token, server, decision)
 
 
 _Called = tuple[UUID, str | None, str]

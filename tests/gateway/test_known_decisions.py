@@ -1,5 +1,7 @@
 """A decision is used again for what it was made of, and for nothing else."""
 
+import gc
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_network
@@ -141,3 +143,16 @@ def test_what_has_to_be_had_for_each_call_is_never_found_again() -> None:
     assert first.allowed
     assert first.quotas
     assert again is not first
+
+
+def test_nothing_is_kept_alive_that_policies_were_compiled_to_before_the_last_change() -> None:
+    known, policies = KnownDecisions(), GrantedIsAllowed()
+    compiled = weakref.ref(policies)
+    old, new = view(around=Surroundings(1, 1, policies)), view(around=Surroundings(1, 2, GrantedIsAllowed()))
+    del policies
+    assert ASK.answer(old, 1.0, known).allowed
+    kept = ASK.answer(new, 1.0, known)
+    del old
+    gc.collect()
+    assert compiled() is None
+    assert ASK.answer(new, 2.0, known) is kept

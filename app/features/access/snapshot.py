@@ -284,14 +284,17 @@ class AccessSnapshot:
             return known, Target(row.url or "", opened.headers, versions, opened.client, launch)
 
     def forget(self, ids: set[UUID] | None) -> None:
-        """Drop what a notification named (``None``: everything), so that the next look is fresh."""
+        """Drop what a notification named (``None``: everything), so that the next look is fresh, and nothing stays of
+        what is no more."""
         if ids is None:
-            self._tokens.clear()
+            for kept in (self._tokens, self._openings, self._targets):
+                kept.clear()
             self._forgotten += 1
             self._wanted = None
             return
-        for id in ids & self._tokens.keys():
-            del self._tokens[id]
+        for id in ids:
+            for kept in (self._tokens, self._openings, self._targets):
+                kept.pop(id, None)
         if self._fleet is not None and (servers := ids & self._fleet[0].servers.keys()):
             self._forgotten += 1
             self._wanted = None if self._wanted is None else self._wanted | servers
