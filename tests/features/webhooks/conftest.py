@@ -81,6 +81,8 @@ class World:
     async def delivered(self, worker: Deliveries | None = None) -> None:
         """Send what is due, and wait until how that went is noted."""
         worker = worker or self.worker()
+        # One that is at its most takes nothing, and is not done.
+        await worker.idle()
         while await worker.round():
             await worker.idle()
 
