@@ -1,4 +1,4 @@
-"""`sg`, run in this process."""
+"""`sgctl`, run in this process."""
 
 import io
 import sys
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from scopegate_client.cli import main
 
-Sg = Callable[..., tuple[int, str, str]]
+Sgctl = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def sg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sg:
+def sgctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sgctl:
     """Runs a command; the value is its exit code and its two outputs."""
-    for name in ("SCOPEGATE_URL", "SCOPEGATE_CLIENT_ID", "SCOPEGATE_ACCESS_TOKEN", "SG_PROFILE"):
+    for name in ("SCOPEGATE_URL", "SCOPEGATE_CLIENT_ID", "SCOPEGATE_ACCESS_TOKEN", "SGCTL_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SG_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("SGCTL_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("CODEX_HOME", str(tmp_path / "codex"))
     monkeypatch.chdir(tmp_path)
 

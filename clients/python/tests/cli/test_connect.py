@@ -1,4 +1,4 @@
-"""`sg connect`: what becomes of the settings that were there."""
+"""`sgctl connect`: what becomes of the settings that were there."""
 
 import json
 import tomllib
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from scopegate_client.cli import jsonc
 
-Sg = Callable[..., tuple[int, str, str]]
+Sgctl = Callable[..., tuple[int, str, str]]
 
 URL = "https://scopegate.example.com"
 VSCODE_INPUT = {
@@ -71,14 +71,14 @@ def read(path: Path) -> dict[str, Any]:
 
 @EACH_CLIENT
 def test_settings_that_are_there_stay_and_are_backed_up(
-    sg: Sg, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
+    sgctl: Sgctl, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
 ) -> None:
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
     path.write_text(before)
     path.chmod(0o600)
     known = read(path)
-    code, out, err = sg("connect", client, "--url", URL, "--write")
+    code, out, err = sgctl("connect", client, "--url", URL, "--write")
     assert (code, out) == (0, ""), err
     assert read(path)[servers] == {"mine": {"command": "x"}, "scopegate": ours}
     assert read(path)["other"] == 1
@@ -93,13 +93,13 @@ def test_settings_that_are_there_stay_and_are_backed_up(
 
 @EACH_CLIENT
 def test_a_second_time_changes_nothing(
-    sg: Sg, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
+    sgctl: Sgctl, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
 ) -> None:
-    assert sg("connect", client, "--url", URL, "--write")[0] == 0
+    assert sgctl("connect", client, "--url", URL, "--write")[0] == 0
     path = tmp_path / file
     first = path.read_text()
     assert read(path)[servers] == {"scopegate": ours}
-    code, out, _ = sg("connect", client, "--url", URL, "--write", "-o", "json")
+    code, out, _ = sgctl("connect", client, "--url", URL, "--write", "-o", "json")
     assert code == 0
     assert json.loads(out)["written"] is False
     assert path.read_text() == first
@@ -108,65 +108,65 @@ def test_a_second_time_changes_nothing(
 
 @EACH_CLIENT
 def test_what_is_printed_is_what_is_written(
-    sg: Sg, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
+    sgctl: Sgctl, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
 ) -> None:
-    printed = sg("connect", client, "--url", URL)[1]
+    printed = sgctl("connect", client, "--url", URL)[1]
     assert not (tmp_path / file).exists()
-    sg("connect", client, "--url", URL, "--write")
+    sgctl("connect", client, "--url", URL, "--write")
     parsed = tomllib.loads(printed) if client == "codex" else json.loads(printed)
     assert parsed == read(tmp_path / file)
 
 
 @EACH_CLIENT
 def test_a_server_of_that_name_is_replaced_only_when_told_to(
-    sg: Sg, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
+    sgctl: Sgctl, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
 ) -> None:
-    sg("connect", client, "--url", "https://elsewhere.example.com", "--write")
+    sgctl("connect", client, "--url", "https://elsewhere.example.com", "--write")
     path = tmp_path / file
     there = path.read_text()
-    code, _, err = sg("connect", client, "--url", URL, "--write")
+    code, _, err = sgctl("connect", client, "--url", URL, "--write")
     assert code == 6
     assert "--replace" in err
     assert path.read_text() == there
-    assert sg("connect", client, "--url", URL, "--write", "--replace")[0] == 0
+    assert sgctl("connect", client, "--url", URL, "--write", "--replace")[0] == 0
     assert read(path)[servers] == {"scopegate": ours}
 
 
 @EACH_CLIENT
 def test_a_file_that_cannot_be_read_is_left_alone(
-    sg: Sg, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
+    sgctl: Sgctl, tmp_path: Path, client: str, file: str, before: str, servers: str, ours: dict[str, Any]
 ) -> None:
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
     for broken in ('{"a":', f"{servers} = 3\n" if client == "codex" else f'{{"{servers}": 3}}'):
         path.write_text(broken)
-        assert sg("connect", client, "--url", URL, "--write")[0] == 1
+        assert sgctl("connect", client, "--url", URL, "--write")[0] == 1
         assert path.read_text() == broken
     assert [found.name for found in path.parent.glob(f"{path.name}*")] == [path.name]
 
 
-def test_one_server_by_its_own_endpoint(sg: Sg) -> None:
-    printed = json.loads(sg("connect", "cursor", "--url", f"{URL}/", "--server", "notes")[1])
+def test_one_server_by_its_own_endpoint(sgctl: Sgctl) -> None:
+    printed = json.loads(sgctl("connect", "cursor", "--url", f"{URL}/", "--server", "notes")[1])
     assert printed["mcpServers"]["notes"]["url"] == f"{URL}/mcp/notes"
 
 
-def test_a_link_to_the_settings_stays_a_link(sg: Sg, tmp_path: Path) -> None:
+def test_a_link_to_the_settings_stays_a_link(sgctl: Sgctl, tmp_path: Path) -> None:
     kept = tmp_path / "dotfiles.json"
     kept.write_text("{}")
     (tmp_path / ".mcp.json").symlink_to(kept)
-    assert sg("connect", "claude-code", "--url", URL, "--write")[0] == 0
+    assert sgctl("connect", "claude-code", "--url", URL, "--write")[0] == 0
     assert (tmp_path / ".mcp.json").is_symlink()
     assert "scopegate" in read(kept)["mcpServers"]
 
 
-def test_the_command_for_claude_code_keeps_the_token_out_of_it(sg: Sg) -> None:
-    code, out, _ = sg("connect", "claude-code", "--scope", "user", "--url", URL)
+def test_the_command_for_claude_code_keeps_the_token_out_of_it(sgctl: Sgctl) -> None:
+    code, out, _ = sgctl("connect", "claude-code", "--scope", "user", "--url", URL)
     assert code == 0
     assert "--header 'Authorization: Bearer ${SCOPEGATE_TOKEN}'" in out
 
 
-def test_windows_line_ends_stay(sg: Sg, tmp_path: Path) -> None:
+def test_windows_line_ends_stay(sgctl: Sgctl, tmp_path: Path) -> None:
     (tmp_path / ".mcp.json").write_bytes(b'{\r\n  "a": 1\r\n}\r\n')
-    assert sg("connect", "claude-code", "--url", URL, "--write")[0] == 0
+    assert sgctl("connect", "claude-code", "--url", URL, "--write")[0] == 0
     content = (tmp_path / ".mcp.json").read_bytes()
     assert content.count(b"\n") == content.count(b"\r\n") > 5

@@ -1,4 +1,4 @@
-"""What docs/sg.md says of `sg`."""
+"""What docs/sgctl.md says of `sgctl`."""
 
 import re
 import shlex
@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 from scopegate_client.cli.failing import ExitCode
 
-Sg = Callable[..., tuple[int, str, str]]
+Sgctl = Callable[..., tuple[int, str, str]]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sg.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "sgctl.md").read_text()
 COMMANDS = [
-    shlex.split(line[line.index("sg ") + 3 :], comments=True)
+    shlex.split(line[line.index("sgctl ") :].removeprefix("sgctl "), comments=True)
     for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     for line in block.splitlines()
-    if re.match(r"(.*\| )?sg ", line)
+    if re.match(r"(.*\| )?sgctl ", line)
 ]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=[" ".join(words) for words in COMMANDS])
-def test_each_command_and_option_exists(sg: Sg, words: list[str]) -> None:
+def test_each_command_and_option_exists(sgctl: Sgctl, words: list[str]) -> None:
     path = [word for word in words[:2] if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
     if path[:1] in (["offboard"], ["login"], ["whoami"]):
         del path[1:]
-    code, help_text, err = sg(*path, "--help")
+    code, help_text, err = sgctl(*path, "--help")
     assert code == 0, err
     for option in (word for word in words if word.startswith("-")):
         assert re.search(rf"(^|[ ,]){re.escape(option)}\b", help_text, re.MULTILINE), option

@@ -1,4 +1,4 @@
-"""What `sg` shows, and what it does not."""
+"""What `sgctl` shows, and what it does not."""
 
 import datetime as dt
 import json
@@ -12,7 +12,7 @@ from scopegate_client.cli import values
 from scopegate_client.cli.inert import inert, masked
 from scopegate_client.cli.output import shown, to_json
 
-Sg = Callable[..., tuple[int, str, str]]
+Sgctl = Callable[..., tuple[int, str, str]]
 
 SECRET = "sgt_" + "0" * 22 + "_" + "A" * 49
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
@@ -33,14 +33,14 @@ def test_a_secret_is_masked_wherever_it_comes_up() -> None:
     assert to_json({"secret": Secret(SECRET)}) == '{"secret": null}'
 
 
-def test_a_secret_among_the_arguments_is_refused_and_not_repeated(sg: Sg) -> None:
+def test_a_secret_among_the_arguments_is_refused_and_not_repeated(sgctl: Sgctl) -> None:
     for arguments in (
         ("token", "show", SECRET),
         ("login", f"--client-secret={SECRET}"),
         (SECRET,),
         ("identity", "show", JWT),
     ):
-        code, out, err = sg(*arguments)
+        code, out, err = sgctl(*arguments)
         assert code == 2
         assert SECRET not in out + err
         assert JWT not in out + err
@@ -60,8 +60,8 @@ def test_times_are_spans_or_dates() -> None:
     ("whoami", "-o", "xml"), ("offboard", "--reason", "x"), ("offboard", "a", "--user-name", "b", "-r", "x"),
     ("whoami", "--profile", "../../x"), ("connect", "cursor"), ("login",), ("login", "--url", "http://example.com"),
 ])  # fmt: skip
-def test_wrong_usage_is_exit_code_2_and_no_traceback(sg: Sg, arguments: tuple[str, ...]) -> None:
-    code, out, err = sg(*arguments)
+def test_wrong_usage_is_exit_code_2_and_no_traceback(sgctl: Sgctl, arguments: tuple[str, ...]) -> None:
+    code, out, err = sgctl(*arguments)
     assert (code, out) == (2, "")
     assert "Traceback" not in err
     assert err

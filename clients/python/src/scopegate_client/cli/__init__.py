@@ -1,4 +1,4 @@
-"""`sg`, the command line. What it needs beside the library comes with ``pip install 'scopegate-client[cli]'``."""
+"""`sgctl`, the command line. What it needs beside the library comes with ``pip install 'scopegate-client[cli]'``."""
 
 import sys
 from collections.abc import Sequence
@@ -11,6 +11,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in {"typer", "rich", "platformdirs", "tomlkit"}:
             raise
-        sys.stderr.write(f"sg: {missing.name} is not installed: pip install 'scopegate-client[cli]'\n")
+        sys.stderr.write(f"sgctl: {missing.name} is not installed: pip install 'scopegate-client[cli]'\n")
         return 1
     return run(sys.argv[1:] if arguments is None else arguments)

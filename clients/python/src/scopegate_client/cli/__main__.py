@@ -1,4 +1,4 @@
-"""``python -m scopegate_client.cli``: the same as ``sg``, where another program has that name."""
+"""``python -m scopegate_client.cli``: the same as ``sgctl``."""
 
 import sys
 

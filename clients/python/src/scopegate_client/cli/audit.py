@@ -1,4 +1,4 @@
-"""`sg audit`: who did what, and what was decided."""
+"""`sgctl audit`: who did what, and what was decided."""
 
 import sys
 from datetime import timedelta

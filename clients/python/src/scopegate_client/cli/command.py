@@ -19,7 +19,10 @@ from scopegate_client.cli.output import Format, Output
 ProfileOption = Annotated[
     str | None,
     typer.Option(
-        "--profile", "-p", metavar="NAME", help="Whose credentials to use, as `sg login --profile` kept them."
+        "--profile",
+        "-p",
+        metavar="NAME",
+        help="Whose credentials to use, as `sgctl login --profile` kept them.",
     ),
 ]
 FormatOption = Annotated[Any, choice("--output -o", Format, "How to answer.")]
@@ -92,4 +95,4 @@ def _told() -> Iterator[None]:
 
 def tell(failure: Failed) -> None:
     """The sentence of a failure, on the error output."""
-    sys.stderr.write(f"sg: {masked(inert(' '.join(failure.sentence.split())))}\n")
+    sys.stderr.write(f"sgctl: {masked(inert(' '.join(failure.sentence.split())))}\n")

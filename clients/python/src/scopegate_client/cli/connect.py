@@ -1,4 +1,4 @@
-"""`sg connect`: the settings with which an MCP client reaches Scopegate."""
+"""`sgctl connect`: the settings with which an MCP client reaches Scopegate."""
 
 import os
 import re
@@ -145,7 +145,7 @@ def _address(session: Session, url: str | None) -> str:
     in_environment = os.environ.get("SCOPEGATE_URL") if session.profile is None else None
     address = url or in_environment or kept
     if not address:
-        raise usage("Say where Scopegate is: --url, SCOPEGATE_URL, or `sg login`.")
+        raise usage("Say where Scopegate is: --url, SCOPEGATE_URL, or `sgctl login`.")
     if not address.startswith(("https://", "http://")):
         raise usage(f"The address has to start with https:// (or http://), and {address!r} does not.")
     return address.strip().rstrip("/")

@@ -1,4 +1,4 @@
-"""`sg server` and `sg grant`: what there is to reach, and who may."""
+"""`sgctl server` and `sgctl grant`: what there is to reach, and who may."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""`sg identity` and `sg offboard`: people and agents, and who leaves."""
+"""`sgctl identity` and `sgctl offboard`: people and agents, and who leaves."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Whom `sg` signs in as: credentials by profile, one file each, in the user's configuration directory."""
+"""Whom `sgctl` signs in as: credentials by profile, one file each, in the user's configuration directory."""
 
 import json
 import os
@@ -35,8 +35,8 @@ class Profile:
 
 
 def config_directory() -> Path:
-    """Where `sg` keeps what it has to remember."""
-    chosen = os.environ.get("SG_CONFIG_DIR")
+    """Where `sgctl` keeps what it has to remember."""
+    chosen = os.environ.get("SGCTL_CONFIG_DIR")
     return Path(chosen) if chosen else platformdirs.user_config_path("scopegate", appauthor=False)
 
 
@@ -49,7 +49,7 @@ def profile_path(name: str) -> Path:
 
 def selected_profile(named: str | None) -> str:
     """The profile that is meant when none is named, or the named one."""
-    return named or os.environ.get("SG_PROFILE") or DEFAULT
+    return named or os.environ.get("SGCTL_PROFILE") or DEFAULT
 
 
 def save_profile(name: str, profile: Profile) -> Path:
@@ -76,7 +76,7 @@ def load_profile(name: str) -> Profile | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise Failed(f"{path} is not as `sg login` writes it: sign in again.") from None
+        raise Failed(f"{path} is not as `sgctl login` writes it: sign in again.") from None
 
 
 def remove_profile(name: str) -> bool:
@@ -108,7 +108,7 @@ def open_client(named: str | None) -> Client:
         # A secret goes only where it was given for.
         raise usage(
             f"SCOPEGATE_URL is {address} and the profile {name} is of {profile.url}: unset it, choose another "
-            "--profile, or `sg login` there."
+            "--profile, or `sgctl login` there."
         )
     return profile.open()
 
@@ -118,7 +118,7 @@ def _nobody(name: str) -> str:
     kept = [other for other in profile_names() if other != name]
     others = f" There is: {', '.join(kept)}." if kept else ""
     return (
-        f"Nobody is signed in as the profile {name}: `sg login{option}`, or set SCOPEGATE_URL with "
+        f"Nobody is signed in as the profile {name}: `sgctl login{option}`, or set SCOPEGATE_URL with "
         f"SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET_FILE.{others}"
     )
 

@@ -14,10 +14,10 @@ from scopegate_client.cli.failing import ExitCode, Failed, usage
 from scopegate_client.cli.inert import holds_secret
 
 app = typer.Typer(
-    name="sg",
+    name="sgctl",
     help="Scopegate from the command line: scoped, revocable, audited access to MCP servers.",
-    epilog="Begin with `sg login`. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not signed in, 5 forbidden, "
-    "6 conflict, 7 unavailable.",
+    epilog="Begin with `sgctl login`. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not signed in, "
+    "5 forbidden, 6 conflict, 7 unavailable.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -39,7 +39,7 @@ app.add_typer(sign_in.app, name="profile")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sg {version('scopegate-client')}")
+        typer.echo(f"sgctl {version('scopegate-client')}")
         raise typer.Exit
 
 
@@ -57,7 +57,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command of these arguments; the value is the exit code."""
     try:
         _refuse_secrets(arguments)
-        answer = app(args=list(arguments), prog_name="sg", standalone_mode=False)
+        answer = app(args=list(arguments), prog_name="sgctl", standalone_mode=False)
         return answer if isinstance(answer, int) else ExitCode.OK
     except Failed as failure:
         tell(failure)
@@ -74,9 +74,13 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write("\n")
         return ExitCode.INTERRUPTED
     except Exception as error:  # A fault of ours: one sentence to the person, the whole story on demand.
-        if os.environ.get("SG_DEBUG"):
+        if os.environ.get("SGCTL_DEBUG"):
             raise
-        tell(Failed(f"Unexpected {type(error).__name__}: {error}. SG_DEBUG=1 shows where; please report it."))
+        tell(
+            Failed(
+                f"Unexpected {type(error).__name__}: {error}. SGCTL_DEBUG=1 shows where; please report it."
+            )
+        )
         return ExitCode.FAILED
 
 
@@ -94,8 +98,8 @@ def _command(arguments: Sequence[str]) -> str:
     names = {each.name for each in group} | {each.name for each in app.registered_commands}
     words = [argument for argument in arguments if not argument.startswith("-")]
     if not words or words[0] not in names:
-        return "sg"
-    found = ["sg", words[0]]
+        return "sgctl"
+    found = ["sgctl", words[0]]
     for each in group:
         inner = each.typer_instance
         if each.name == words[0] and inner is not None and len(words) > 1:

@@ -1,4 +1,4 @@
-"""`sg login`, `sg logout`, `sg whoami` and `sg profile`: who one is here."""
+"""`sgctl login`, `sgctl logout`, `sgctl whoami` and `sgctl profile`: who one is here."""
 
 import os
 from pathlib import Path

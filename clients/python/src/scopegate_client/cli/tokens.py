@@ -1,4 +1,4 @@
-"""`sg token`: issue, look at and end the tokens that people and agents use."""
+"""`sgctl token`: issue, look at and end the tokens that people and agents use."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,7 +97,7 @@ def issue(
     Into a pipe the secret is the whole answer:
 
     \b
-      export SCOPEGATE_TOKEN="$(sg token issue -i ada --name laptop)"
+      export SCOPEGATE_TOKEN="$(sgctl token issue -i ada --name laptop)"
     """
     expires_at = values.later(expires)
     if scope_file is not None and (server or label or tool or risk):

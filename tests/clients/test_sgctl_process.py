@@ -1,4 +1,4 @@
-"""`sg` as a process: on a terminal, in a pipe, interrupted."""
+"""`sgctl` as a process: on a terminal, in a pipe, interrupted."""
 
 import os
 import pty
@@ -18,7 +18,7 @@ from tests.clients.live import Live
 
 pytestmark = pytest.mark.slow
 
-SG = [sys.executable, "-m", "scopegate_client.cli"]
+SGCTL = [sys.executable, "-m", "scopegate_client.cli"]
 # Runs a program with Ctrl-C as it is (whoever runs the tests may have it ignored, which children inherit) and, with
 # a terminal as its standard input, on that terminal.
 LAUNCH = """
@@ -40,7 +40,7 @@ def owner(open_client: Callable[..., Client]) -> Client:
 def environment(live: Live, tmp_path: Path) -> dict[str, str]:
     """The environment of a person who is signed in as the owner, by environment."""
     return os.environ | {
-        "SG_CONFIG_DIR": str(tmp_path / "config"),
+        "SGCTL_CONFIG_DIR": str(tmp_path / "config"),
         "SCOPEGATE_URL": live.url,
         "SCOPEGATE_CLIENT_ID": live.owner_client_id,
         "SCOPEGATE_CLIENT_SECRET": live.owner.secret,
@@ -55,7 +55,7 @@ def on_a_terminal(
     """Run it on a terminal of its own, answering each question as it comes; its exit code and what was seen."""
     terminal, end = pty.openpty()
     child = subprocess.Popen(
-        [SG[0], "-c", LAUNCH, *SG, *arguments],
+        [SGCTL[0], "-c", LAUNCH, *SGCTL, *arguments],
         stdin=end,
         stdout=end,
         stderr=end,
@@ -143,7 +143,7 @@ def test_a_reader_that_has_enough_is_no_traceback(owner: Client, environment: di
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(
-        [*SG, "identity", "list"],
+        [*SGCTL, "identity", "list"],
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
@@ -157,7 +157,7 @@ def test_a_reader_that_has_enough_is_no_traceback(owner: Client, environment: di
 
 def test_interrupting_a_tail_is_130_and_says_how_to_go_on(environment: dict[str, str]) -> None:
     tail = subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, *SG, "audit", "tail", "-o", "json"],
+        [sys.executable, "-c", LAUNCH, *SGCTL, "audit", "tail", "-o", "json"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
