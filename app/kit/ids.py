@@ -70,7 +70,8 @@ def _typed(prefix: str, meaning: str) -> tuple[BeforeValidator, PlainSerializer,
     example = format_id(prefix, UUID("01936d5e-7c00-7000-8000-000000000000"))
     return (
         BeforeValidator(_reader(prefix)),
-        PlainSerializer(lambda id: format_id(prefix, id), return_type=str),
+        # In JSON only: what code dumps in order to store it stays the UUID that the database holds.
+        PlainSerializer(lambda id: format_id(prefix, id), return_type=str, when_used="json"),
         WithJsonSchema(
             {
                 "type": "string",

@@ -14,6 +14,13 @@ from app.kit.problems import ErrorForm, problem
 BODY_LIMIT = 1 << 20
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _log = logging.getLogger(__name__)
+UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
+"""The answer to an error that no handler expects: its status, title, code and detail."""
+
+
+def log_unexpected(request_id: str, error: Exception) -> None:
+    """Write the type of an unexpected error, and not its message, which could hold what a client sent."""
+    _log.error("request %s failed: %s", request_id, type(error).__name__)
 
 
 class RequestLimits:
@@ -91,10 +98,8 @@ class _Exchange:
         await self._problem(413, "Body too large", "body_too_large", detail)
 
     async def unexpected(self, error: Exception) -> None:
-        # The type alone: a message could hold what a client sent.
-        _log.error("request %s failed: %s", self.request_id, type(error).__name__)
-        detail = "Something unexpected failed; report the request id."
-        await self._problem(500, "Internal error", "internal_error", detail)
+        log_unexpected(self.request_id, error)
+        await self._problem(*UNEXPECTED)
 
     async def _problem(self, status: int, title: str, code: str, detail: str) -> None:
         answer = problem(Request(self._scope), status, title, code, detail)

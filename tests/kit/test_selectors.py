@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from app.domain.scopes import ListedScope
+from app.kit import ids
 from app.kit.ids import SERVER, format_id
 from app.kit.selectors import (
     ServerSelectorModel,
@@ -130,3 +131,12 @@ def test_named_servers_come_with_where_they_stand() -> None:
         "/scope/entries/1/servers/ids/0",
         "/scope/entries/1/servers/ids/1",
     ]
+
+
+@pytest.mark.parametrize("name", [name for name in vars(ids) if name.endswith("Id") and name != "TypeID"])
+def test_an_id_is_dumped_for_a_table_as_the_database_holds_it_and_for_json_with_its_prefix(name: str) -> None:
+    adapter: TypeAdapter[UUID] = TypeAdapter(getattr(ids, name))
+    text = adapter.json_schema()["examples"][0]
+    id = adapter.validate_python(text)
+    assert type(adapter.dump_python(id)) is UUID
+    assert adapter.dump_python(id, mode="json") == text

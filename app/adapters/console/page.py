@@ -15,6 +15,7 @@ from jinja2_fragments import render_block
 from app.adapters.console.assets import are_made, asset_path
 from app.adapters.console.console import Console, listens
 from app.adapters.console.menu import HOME, entry_at, menu_of
+from app.adapters.console.places import in_words
 from app.adapters.console.visible import visible
 from app.domain.errors import (
     DomainError,
@@ -28,6 +29,7 @@ from app.kit.database import TransactionalRoute
 from app.kit.ids import format_id
 from app.kit.live import MEDIA_TYPE, live_event
 from app.kit.problems import STATUS
+from app.kit.request_limits import UNEXPECTED, log_unexpected
 
 if TYPE_CHECKING:
     from app.adapters.console.signed_in import Viewer
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 SIGN_OUT = "/logout"
 THEMES = ("light", "dark")
 THEME_COOKIE = "scopegate-theme"
+# Answers after which the same form may be sent again: nothing was changed, and the form itself is not to blame.
+_REPEATABLE = frozenset({429, 500, 503})
 # What of an address says how far in a list somebody is.
 _PLACES = frozenset({"cursor", "server_cursor", "after", "at"})
 _POLICY = (
@@ -83,6 +87,12 @@ class PageRoute(TransactionalRoute):
                     # Who is called so, or what ends within a week, was other ones when the page before was shown.
                     return redirect(_from_the_start(request))
                 return error_page(request, error)
+            except Exception as error:
+                if listens(request):
+                    raise
+                log_unexpected(request.state.request_id, error)
+                status, title, code, detail = UNEXPECTED
+                return _error_page(request, status, title, code, detail)
 
         return answer
 
@@ -128,21 +138,39 @@ def error_page(request: Request, error: DomainError, name: str = "error.html", *
     headers = {}
     if isinstance(error, TooManyRequests | Unavailable):
         headers["Retry-After"] = str(error.retry_after_s)
+    return _error_page(request, status, title, error.code, error.detail, name, headers=headers, **values)
+
+
+def _error_page(
+    request: Request, status: int, title: str, code: str, detail: str, name: str = "error.html", **values: Any
+) -> HTMLResponse:
     return page(
         request,
         # A part of a page has no room for another page.
         "error_part.html" if _asked_block(request) else name,
         viewer=getattr(request.state, "viewer", None),
         status=status,
-        headers=headers,
         title=title,
-        detail=error.detail,
-        code=error.code,
+        detail=detail,
+        code=code,
         request_id=request.state.request_id,
         # A page that is not there is no way on.
         back=HOME if request.method == "GET" else _page_of(request),
+        kept=_kept_input(request) if status in _REPEATABLE else [],
+        action=_at(request, request.url.path),
         **values,
     )
+
+
+def _kept_input(request: Request) -> list[tuple[str, str]]:
+    """The fields of a form of ours whose change failed, without secrets, for the form to be sent again."""
+    pairs: list[tuple[str, str]] = getattr(request.state, "form_input", [])
+    return [(name, text) for name, text in pairs if not is_secret_field(name)]
+
+
+def is_secret_field(name: str) -> bool:
+    """Whether a field of a form holds a secret, which is never shown again: each password field is named so."""
+    return name == "secret" or name.startswith("env.")
 
 
 def redirect(path: str) -> Response:
@@ -201,6 +229,11 @@ def _page_of(request: Request) -> str:
     path = path_of_page(request)
     if path != HOME and not path.startswith(f"{HOME}/"):
         return HOME
+    return _at(request, path)
+
+
+def _at(request: Request, path: str) -> str:
+    """The address of a path with the request's query."""
     query = request.url.query
     return quote(path, safe="/") + (f"?{query}" if query else "")
 
@@ -233,6 +266,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["visible"] = visible
+    templates.filters["place"] = in_words
     # As the API writes ids: {{ row.id|typed("idn") }}.
     templates.filters["typed"] = lambda id, prefix: format_id(prefix, id)
     return templates

@@ -68,6 +68,8 @@ def submitted(permission: Permission, *, largest: int = LARGEST) -> Any:
         form = read_form(request, await request.body(), largest)
         if not hmac.compare_digest(form.take(TOKEN).encode(), viewer.form_token.encode()):
             raise Forbidden("This form is of another sign-in: open the page again.")
+        # For the page of an error, which keeps what was typed. Only now is the form known to be one of ours.
+        request.state.form_input = form.pairs
         return Submission(viewer, form)
 
     check.permission = permission  # type: ignore[attr-defined]

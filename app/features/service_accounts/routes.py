@@ -19,7 +19,7 @@ from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import TAGGED, IfMatch, set_etag
 from app.kit.idempotency import once
-from app.kit.ids import SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
+from app.kit.ids import KEY, SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
 from app.kit.pagination import Cursors, ListQuery, Page, read_page
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
@@ -165,7 +165,7 @@ async def create_credential(
     credential = CredentialView.from_row(made.row)
     set_etag(response, service.UNREVOKED)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["Location"] = f"{request.url.path}/{credential.model_dump()['id']}"
+    response.headers["Location"] = f"{request.url.path}/{format_id(KEY, made.row.id)}"
     return IssuedCredential(client_id=account.id, client_secret=made.secret, credential=credential)
 
 

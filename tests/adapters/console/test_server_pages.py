@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.pages.server_forms import slug_of
 from tests.adapters.console.conftest import NewBrowser
@@ -331,3 +333,47 @@ async def test_a_form_of_another_site_or_session_changes_nothing(
 )
 def test_a_slug_is_made_of_a_name(name: str, slug: str) -> None:
     assert slug_of(name) == slug
+
+
+async def test_a_server_is_registered_with_the_group_that_owns_it(
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient
+) -> None:
+    await group(api, name="Keepers")
+    typed = {"name": "Notes", "url": "https://127.0.0.1:1/mcp", "owner_group": "Keepers"}
+    page = await follow(admin, await press(admin, f"{ROOT}/new", f"{ROOT}/new/register", **typed))
+    assert "Keepers" in page.text
+
+
+async def test_an_unexpected_error_is_a_page_that_keeps_what_was_typed_but_secrets(
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, sessions: async_sessionmaker[AsyncSession]
+) -> None:
+    async with sessions() as session:
+        # The console expects no other constraint of this table than those of a slug.
+        await session.execute(text("ALTER TABLE server_credentials ADD CHECK (kind <> 'bearer')"))
+        await session.commit()
+    typed = {
+        "name": EVIL, "slug": "notes", "url": "https://127.0.0.1:1/mcp", "kind": "bearer", "secret": SECRET,
+        "labels": "env=prod\nteam=a",
+    }  # fmt: skip
+    action = f"{ROOT}/new/register"
+    answer = await press(admin, f"{ROOT}/new", action, **typed)
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.headers["x-request-id"] in answer.text
+    assert "Internal error" in answer.text
+    assert SECRET not in answer.text
+    assert "<script>alert" not in answer.text
+    kept = fields_of(answer, action)
+    assert kept.pop("form_token")
+    assert kept == {name: value for name, value in typed.items() if name != "secret"}
+    assert (await api.get("/api/v1/servers")).json()["items"] == []
+    async with sessions() as session:
+        await session.execute(
+            text("ALTER TABLE server_credentials DROP CONSTRAINT server_credentials_kind_check")
+        )
+        await session.commit()
+    again = await admin.post(action, data={**fields_of(answer, action), "secret": SECRET})
+    assert (await follow(admin, again)).status_code == 200
+    # A form that some other page made is not offered with a token that would have it accepted.
+    foreign = await admin.post(action, data={**typed, "form_token": "x"})
+    assert (foreign.status_code, "https://127.0.0.1:1/mcp" in foreign.text) == (403, False)

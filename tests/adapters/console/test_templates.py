@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.adapters.console.page import is_secret_field
+
 TEMPLATES = Path(__file__).parents[3] / "app" / "adapters" / "console" / "templates"
 ALL = sorted(TEMPLATES.rglob("*.html"))
 SCRIPT = TEMPLATES.parent / "static" / "console.js"
@@ -40,3 +42,17 @@ def test_the_script_stays_small_and_makes_no_markup() -> None:
     for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function("):
         assert sink not in script
     assert not re.search(r"(local|session)Storage", script)
+
+
+def test_each_field_for_a_secret_is_known_as_one_that_is_never_shown_again() -> None:
+    found = [
+        name
+        for path in ALL
+        for call in re.findall(r"ui\.field\((.*?)\) \}\}", path.read_text())
+        if 'type="password"' in call
+        for name in re.findall(r'^"([^"]+)"', call)
+    ]
+    assert set(found) == {"secret", "env."}
+    assert all(map(is_secret_field, found))
+    drawn = [path for path in ALL if re.search(r'<input[^>]*type="password"', path.read_text())]
+    assert drawn == []

@@ -50,6 +50,18 @@ async def test_a_server_is_registered_read_and_listed(api: httpx2.AsyncClient) -
     assert (await api.get("/api/v1/servers")).json() == {"items": [server], "next_cursor": None}
 
 
+async def test_a_server_is_owned_by_a_group_from_its_registration_or_later(api: httpx2.AsyncClient) -> None:
+    first, second = [
+        (await api.post("/api/v1/groups", json={"name": name})).json()["id"] for name in ("first", "second")
+    ]
+    server = await register(api, "git", owner_group_id=first)
+    assert server["owner_group_id"] == first
+    path = f"/api/v1/servers/{server['id']}"
+    for owner in (second, None, first):
+        moved = await api.patch(path, json={"owner_group_id": owner})
+        assert (moved.status_code, moved.json()["owner_group_id"]) == (200, owner)
+
+
 @pytest.mark.parametrize(
     ("body", "pointer", "code"),
     [
