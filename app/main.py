@@ -59,8 +59,6 @@ from app.kit.request_limits import RequestLimits
 from app.lifespan import make_lifespan
 from app.settings import Settings
 
-_GATEWAY_PREFIXES = ("/mcp/", "/.well-known/oauth-protected-resource")
-
 
 class Scopegate:
     """Sends MCP to the gateway, which is plain ASGI for speed, and everything else to the API."""
@@ -74,7 +72,7 @@ class Scopegate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = scope["path"]
-            if path == "/mcp" or path.startswith(_GATEWAY_PREFIXES):
+            if path == "/mcp" or path.startswith("/mcp/"):
                 gateway = self._gateway
                 if gateway is None:
                     gateway = self._gateway = self.api.state.gateway

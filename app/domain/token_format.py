@@ -24,6 +24,12 @@ API_BEARER = "sgb"
 BREAK_GLASS = "sge"
 BROWSER_SESSION = "sgs"
 
+TOKEN_NEEDED = (
+    "This needs a valid Scopegate token. Send it as 'Authorization: Bearer sgt_...'; if yours has expired or was "
+    "revoked, ask your administrator for a new one."
+)
+"""What a client of the gateway is answered without a live token. Fits in a quoted string of a header."""
+
 _SHAPE = re.compile(
     rf"(sg[tcbes])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
 )

@@ -23,11 +23,10 @@ from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Tasks
 from app.gateway.times import CallTimes
 from app.gateway.upstream_sessions import UpstreamSessions
-from app.gateway.wire import metadata
 from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.envelope import read_version
 from app.gateway.wire.http import ClientGone, Exchange, Receive, Scope, Send
-from app.gateway.wire.refusals import INTERNAL_ERROR, INVALID_REQUEST, Refused, unavailable, wrong_http_method
+from app.gateway.wire.refusals import INTERNAL_ERROR, Refused, unavailable, wrong_http_method
 from app.kit.faults import log_fault
 from app.kit.outbound import OutboundClient
 
@@ -39,7 +38,7 @@ USUAL_TIMES = CallTimes()
 
 
 class Gateway:
-    """Serves ``/mcp``, ``/mcp/{slug}`` and their RFC 9728 metadata."""
+    """Serves ``/mcp`` and ``/mcp/{slug}``."""
 
     def __init__(
         self,
@@ -132,15 +131,11 @@ class Gateway:
             await exchange.answer_error(Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=_LATER))
 
     async def _dispatch(self, exchange: Exchange) -> None:
-        path = exchange.path
-        if path.startswith(metadata.PREFIX):
-            await self._describe(exchange)
-            return
         self._door.check_origin(exchange)
         view = await self._door.authenticate(exchange)
         usage = self._limits.enter(exchange, view)
         try:
-            await self._serve(exchange, view, path)
+            await self._serve(exchange, view, exchange.path)
         finally:
             self._limits.leave(usage)
 
@@ -151,14 +146,6 @@ class Gateway:
             await self._aggregate.serve(exchange, view)
         else:
             await self._mirror.serve(exchange, view, path.removeprefix("/mcp/"))
-
-    async def _describe(self, exchange: Exchange) -> None:
-        document = metadata.metadata_document(self._public_url, exchange.path)
-        if document is None:
-            raise Refused(404, INVALID_REQUEST, "There is no such resource.")
-        if exchange.method not in {"GET", "HEAD"}:
-            raise Refused(405, INVALID_REQUEST, "Only GET is taken here.", headers=((b"allow", b"GET"),))
-        await exchange.answer(200, document)
 
     def cancelled_elsewhere(self, session_id: UUID, request_id: str | int) -> None:
         """Another worker was told to cancel a request of a session, and does not have it."""

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from app.domain.access import liveness
-from app.domain.token_format import SCOPED_TOKEN, Credential, parse_credential
+from app.domain.token_format import SCOPED_TOKEN, TOKEN_NEEDED, Credential, parse_credential
 from app.gateway.patience import patiently
 from app.gateway.ports import Admissions, Snapshots, TooManyLookups, View
 from app.gateway.wire.http import Exchange
@@ -20,10 +20,10 @@ MAX_PARSED_BYTES = 128
 MAX_HOSTS = 1_000
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
 
-_WHAT_TO_DO = (
-    "This needs a valid Scopegate token. Send it as 'Authorization: Bearer sgt_...'; if yours has expired or was "
-    "revoked, ask your administrator for a new one."
-)
+_CHALLENGE = 'Bearer realm="scopegate"'
+# Advertise no authorization server: clients that find one start a sign-in which they cannot finish, and never show
+# what is wrong with the token.
+_INVALID_TOKEN = f'{_CHALLENGE}, error="invalid_token", error_description="{TOKEN_NEEDED}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Door:
             ) from None
         if view is None:
             self.admissions.count_unknown(exchange.client, exchange.request_id)
-            raise self.unauthorised(exchange, sent=True)
+            raise unauthorized(sent=True)
         if known is None and len(raw) <= MAX_PARSED_BYTES:
             if len(self._parsed) >= MAX_PARSED:
                 self._parsed.clear()
@@ -97,7 +97,7 @@ class Door:
     def refuse_dead(self, exchange: Exchange, view: View, reason_code: str) -> NoReturn:
         """Count and refuse a known token that is not live. Raises ``Refused``."""
         self.admissions.count_refused(view, reason_code, exchange.client, exchange.request_id)
-        raise self.unauthorised(exchange, sent=True)
+        raise unauthorized(sent=True)
 
     def _credential(self, exchange: Exchange) -> Credential:
         if b"authorization" in exchange.duplicated:
@@ -111,19 +111,15 @@ class Door:
             if credential is not None:
                 return credential
         self.admissions.count_unknown(exchange.client, exchange.request_id)
-        raise self.unauthorised(exchange, sent=raw is not None)
+        raise unauthorized(sent=raw is not None)
 
-    def unauthorised(self, exchange: Exchange, *, sent: bool) -> Refused:
-        """The 401 of RFC 6750 and RFC 9728; ``invalid_token`` only when a token was sent."""
-        metadata = (
-            f"{self.public_url}/.well-known/oauth-protected-resource{quote(exchange.path, errors='replace')}"
-        )
-        challenge = f'Bearer resource_metadata="{metadata}", scope="mcp"'
-        if sent:
-            challenge += ', error="invalid_token"'
-        return Refused(
-            401, INVALID_REQUEST, _WHAT_TO_DO, headers=((b"www-authenticate", challenge.encode("ascii")),)
-        )
+
+def unauthorized(*, sent: bool) -> Refused:
+    """The 401 of RFC 6750 section 3; ``invalid_token`` only when a token was sent."""
+    challenge = _INVALID_TOKEN if sent else _CHALLENGE
+    return Refused(
+        401, INVALID_REQUEST, TOKEN_NEEDED, headers=((b"www-authenticate", challenge.encode("ascii")),)
+    )
 
 
 def _without_port(host: str) -> str:

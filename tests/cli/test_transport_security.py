@@ -27,8 +27,6 @@ ANSWERS = (
     ("GET", "/console/assets/console.css", 404),
     ("POST", "/mcp", 401),
     ("POST", "/mcp/notes", 401),
-    # Answered by the gateway in one write, as most calls are.
-    ("GET", "/.well-known/oauth-protected-resource/mcp", 200),
     # By the server itself, before any of them.
     ("GET\x7f", "/livez", 400),
     ("GET", f"/{'x' * 40_000}", 431),
@@ -89,3 +87,6 @@ async def test_every_answer_has_browsers_come_by_tls_alone_where_that_is_how_the
         for method, path, wanted in ANSWERS:
             status, headers = await asked(port, urlsplit(settings.base_url).netloc, method, path)
             assert (status, headers.get_list(NAME)) == (wanted, said), path[:80]
+        # Answered by the gateway in one write, as most calls are.
+        status, headers = await asked(port, "other.example.com", "POST", "/mcp")
+        assert (status, headers.get_list(NAME)) == (400, said)

@@ -15,7 +15,6 @@ from app.settings import Settings
 
 OPEN = {
     "/.well-known/jwks.json",
-    "/.well-known/oauth-authorization-server",
     "/api/v1/break-glass",
     "/approvals",
     "/approvals/{approval_id}",
@@ -34,6 +33,7 @@ OPEN = {
     "/oauth/token",
     "/openapi.json",
     "/readyz",
+    "/register",
     "/signed-out",
 }
 

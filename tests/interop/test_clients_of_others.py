@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.token_format import TOKEN_NEEDED
 from tests.api import Account
 from tests.conformance.fixture_server import fixture_app
 from tests.interop.clients import Shown, Wish, foreign_client, remote_client
@@ -196,3 +197,19 @@ async def test_the_inspector(bench: Bench, tmp_path: Path) -> None:
     assert bench.named("test_simple_prompt") in await inspector("--method", "prompts/list")
     await bench.revoke()
     assert "test_simple_text" not in await inspector("--method", "tools/list")
+
+
+async def test_clients_show_our_sentence_when_the_token_has_ended(bench: Bench, tmp_path: Path) -> None:
+    await bench.revoke()
+    header, env = f"Authorization: Bearer {bench.token}", environment(HOME=str(tmp_path))
+    commands = {
+        "mcp-remote": ("mcp-remote", bench.url, "--header", header),
+        "the Inspector": (
+            *("mcp-inspector", "--cli", bench.url, "--transport", "http", "--header", header),
+            *("--stored-auth-only", "--method", "tools/list"),
+        ),
+    }
+    for name, command in commands.items():
+        shown = await run(*command, cwd=HERE, env=env)
+        assert TOKEN_NEEDED in shown, name
+        assert "ZodError" not in shown, name

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from mcp import Client, MCPError
 
+from app.domain.token_format import TOKEN_NEEDED
 from tests.api import Account
 from tests.story.service import Service, listener, notes_server, serving, whole_service
 
@@ -118,5 +119,5 @@ async def test_a_refused_token_is_told_in_plain_words(service: Service, notes: s
         ]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.text for answer in answers}) == 1
-    assert "resource_metadata=" in answers[0].headers["WWW-Authenticate"]
-    assert answers[0].json()["error"]["message"]
+    assert TOKEN_NEEDED in answers[0].headers["WWW-Authenticate"]
+    assert answers[0].json()["error"]["message"] == TOKEN_NEEDED

@@ -1,4 +1,4 @@
-"""``POST /oauth/token`` (RFC 6749 section 4.4) and the server's metadata (RFC 8414).
+"""``POST /oauth/token`` (RFC 6749 section 4.4), and the refusal of clients that try to register.
 
 Authlib's server side is synchronous and brings grants of its own storage; one grant over an async session is
 less code than its adapter would be, so the request is read here.
@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 
 from app.adapters.oauth.form import OAuthError, read_client, read_form
 from app.domain.errors import DomainError, TooManyRequests, Unauthenticated, Unavailable
+from app.domain.token_format import TOKEN_NEEDED
 from app.features.service_accounts.authenticate import sign_in
 from app.kit.database import Session, TransactionalRoute
 from app.kit.openapi.texts import RATE_LIMIT, header
@@ -81,26 +82,6 @@ class OAuthErrorBody(Strict):
     )
 
 
-class ServerMetadata(Strict):
-    """Authorization server metadata (RFC 8414)."""
-
-    model_config = ConfigDict(extra="forbid", title="AuthorizationServerMetadata")
-
-    issuer: str = Field(
-        description="The address of this service.", examples=["https://scopegate.example.com"]
-    )
-    token_endpoint: str = Field(
-        description="Where bearers are had.", examples=["https://scopegate.example.com/oauth/token"]
-    )
-    response_types_supported: list[str] = Field(
-        description="None: there is no authorization endpoint.", examples=[[]]
-    )
-    grant_types_supported: list[str] = Field(description="The grants.", examples=[["client_credentials"]])
-    token_endpoint_auth_methods_supported: list[str] = Field(
-        description="How clients name themselves.", examples=[["client_secret_basic"]]
-    )
-
-
 _ERRORS: dict[int | str, list[str]] = {
     400: [],
     401: ["WWW-Authenticate"],
@@ -155,17 +136,11 @@ async def create_access_token(
     return AccessToken(access_token=bearer.text, expires_in=int(bearer.lifetime.total_seconds()))
 
 
-@router.get(
-    "/.well-known/oauth-authorization-server",
-    operation_id="get_authorization_server_metadata",
-    openapi_extra={"security": []},
-)
-async def get_metadata(runtime: CurrentRuntime) -> ServerMetadata:
-    """Where and how service accounts sign in."""
-    return ServerMetadata(
-        issuer=runtime.public_url,
-        token_endpoint=f"{runtime.public_url}/oauth/token",
-        response_types_supported=[],
-        grant_types_supported=["client_credentials"],
-        token_endpoint_auth_methods_supported=["client_secret_basic", "client_secret_post"],
-    )
+@router.post("/register", include_in_schema=False)
+async def refuse_registration() -> None:
+    """Say what an MCP client needs when it guesses that it may register here.
+
+    Without metadata the TypeScript SDK posts to ``/register`` (MCP 2025-03-26, "Fallbacks for servers without
+    metadata discovery") and shows its user nothing but the description of this error.
+    """
+    raise OAuthError("access_denied", TOKEN_NEEDED, 403)

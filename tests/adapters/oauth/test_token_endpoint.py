@@ -6,13 +6,12 @@ from urllib.parse import quote_plus
 
 import httpx2
 import pytest
-from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.oauth import routes
 from app.domain.errors import Unavailable
-from app.domain.token_format import format_credential
+from app.domain.token_format import TOKEN_NEEDED, format_credential
 from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
 from tests.api import Account
 
@@ -206,15 +205,19 @@ async def test_parameters_in_the_url_are_refused_and_not_repeated(
     assert owner.secret not in answer.text
 
 
-async def test_the_metadata_is_valid_and_leads_to_the_token_endpoint(anonymous: httpx2.AsyncClient) -> None:
-    answer = await anonymous.get("/.well-known/oauth-authorization-server")
-    assert answer.status_code == 200
-    metadata = answer.json()
-    assert metadata["issuer"] == "http://127.0.0.1:8080"
-    assert metadata["token_endpoint"] == "http://127.0.0.1:8080/oauth/token"
-    checked = AuthorizationServerMetadata(metadata)
-    for field in ("token_endpoint", "grant_types_supported", "token_endpoint_auth_methods_supported"):
-        getattr(checked, f"validate_{field}")()
+async def test_a_client_that_tries_to_register_is_answered_what_it_needs(
+    anonymous: httpx2.AsyncClient,
+) -> None:
+    answer = await anonymous.post("/register", json={"redirect_uris": ["http://127.0.0.1:9/callback"]})
+    check_error(answer, 403, "access_denied")
+    assert answer.json()["error_description"] == TOKEN_NEEDED
+
+
+async def test_no_authorization_server_is_advertised(anonymous: httpx2.AsyncClient) -> None:
+    for document in ("oauth-authorization-server", "openid-configuration", "oauth-protected-resource"):
+        for path in ("", "/mcp", "/mcp/notes"):
+            answer = await anonymous.get(f"/.well-known/{document}{path}")
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 async def test_a_database_that_cannot_serve_is_said_in_oauths_own_words(

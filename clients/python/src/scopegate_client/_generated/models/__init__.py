@@ -72,7 +72,6 @@ from .audit_stats import AuditStats
 from .audited_client import AuditedClient
 from .audited_object import AuditedObject
 from .audited_server import AuditedServer
-from .authorization_server_metadata import AuthorizationServerMetadata
 from .bearer_audit_sink_credential import BearerAuditSinkCredential
 from .bearer_credential import BearerCredential
 from .break_glass_sign_in import BreakGlassSignIn
@@ -410,7 +409,6 @@ __all__ = (
     "AuditSinkStatus",
     "AuditSinkUpdate",
     "AuditStats",
-    "AuthorizationServerMetadata",
     "BearerAuditSinkCredential",
     "BearerCredential",
     "BreakGlassSignIn",

@@ -10,25 +10,13 @@ from ...._call import JsonObject
 from ...._resource import AsyncResource, Resource
 from ....listing import AsyncFollowing, AsyncListing, Following, Listing
 from ...models.access_token import AccessToken
-from ...models.authorization_server_metadata import AuthorizationServerMetadata
 from ...models.secret import Secret
 from ...types import UNSET, Unset
 from . import create_access_token as _create_access_token
-from . import get_authorization_server_metadata as _get_authorization_server_metadata
 
 
 class OauthResource(Resource):
     """How service accounts get a bearer (RFC 6749, client credentials)."""
-
-    def get_authorization_server_metadata(
-        self,
-    ) -> AuthorizationServerMetadata:
-        """Where and how service accounts sign in.
-
-        Needs no bearer.
-
-        """
-        return self._send(_get_authorization_server_metadata.call())
 
     def create_access_token(
         self,
@@ -55,16 +43,6 @@ class OauthResource(Resource):
 
 class AsyncOauthResource(AsyncResource):
     """How service accounts get a bearer (RFC 6749, client credentials)."""
-
-    async def get_authorization_server_metadata(
-        self,
-    ) -> AuthorizationServerMetadata:
-        """Where and how service accounts sign in.
-
-        Needs no bearer.
-
-        """
-        return await self._send(_get_authorization_server_metadata.call())
 
     async def create_access_token(
         self,
