@@ -86,6 +86,15 @@ class Server:
         """Make the standby a primary, and return when it is."""
         self.run("pg_ctl", "promote", "--wait", f"--pgdata={self._data}")
 
+    def move_to(self, target: "Server") -> None:
+        """Dump the database, and restore it in place of another server's."""
+        dump = self._place / "dump"
+        self.run("pg_dump", "-h", str(self.sockets), "-U", SUPERUSER, "-Fc", "-f", str(dump), DATABASE)
+        of_target = ("-h", str(target.sockets), "-U", SUPERUSER)
+        target.run("dropdb", *of_target, "--force", DATABASE)
+        target.run("createdb", *of_target, "--template=template0", DATABASE)
+        target.run("pg_restore", *of_target, "-d", DATABASE, "--exit-on-error", str(dump))
+
     def set(self, name: str, value: str) -> None:
         """Change a setting in the running server."""
         statements = f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()"
@@ -150,9 +159,9 @@ def _runs(pid: int) -> bool:
 class Replicas:
     """A primary with one standby."""
 
-    def __init__(self, place: Path) -> None:
-        self.primary = Server(place / "a")
-        self.standby = Server(place / "b")
+    def __init__(self, primary: Server, standby: Server) -> None:
+        self.primary = primary
+        self.standby = standby
 
     @property
     def url(self) -> str:
@@ -173,15 +182,30 @@ class Replicas:
 @contextlib.contextmanager
 def replicas() -> Iterator[Replicas]:
     """Both of them, the standby streaming; nothing is left of either at the end."""
+    with _stopped_servers() as (primary, standby):
+        primary.create()
+        standby.follow(primary)
+        yield Replicas(primary, standby)
+
+
+@contextlib.contextmanager
+def two_systems() -> Iterator[tuple[Server, Server]]:
+    """Two servers with nothing in common; nothing is left of either at the end."""
+    with _stopped_servers() as two:
+        for server in two:
+            server.create()
+        yield two
+
+
+@contextlib.contextmanager
+def _stopped_servers() -> Iterator[tuple[Server, Server]]:
     memory = Path("/dev/shm")
     place = Path(tempfile.mkdtemp(prefix="sg-two-", dir=memory if memory.is_dir() else "/tmp"))
     place.chmod(0o711)
-    both = Replicas(place)
+    one, other = Server(place / "a"), Server(place / "b")
     try:
-        both.primary.create()
-        both.standby.follow(both.primary)
-        yield both
+        yield one, other
     finally:
-        both.standby.stop()
-        both.primary.stop()
+        other.stop()
+        one.stop()
         shutil.rmtree(place, ignore_errors=True)

@@ -1,7 +1,8 @@
 """Epochs of the log: transaction ids order events only within one system and timeline.
 
 A promoted standby or a restored copy hands out old transaction ids again, so it opens the next epoch before it
-records anything. ``scopegate_epoch()`` is NULL until then, and no event can be written.
+records anything. ``scopegate_epoch()`` is NULL until then, and no event can be written. An epoch is only current while
+it is the newest one: a database that comes back to where it was before opens the next one too.
 """
 
 from asyncpg import Connection, Record
@@ -14,9 +15,15 @@ SELECT coalesce((SELECT max(epoch) FROM log_epochs), 0) + 1,
        ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
        (SELECT note FROM audit_checkpoints ORDER BY tree_size DESC LIMIT 1)
 """
-
-
-_CURRENT = "SELECT scopegate_epoch()"
+# A copy of a data directory has the system and the timeline of the original. A dump of one that is restored into the
+# other brings events of the same epoch whose transaction ids are still to be handed out here.
+_CURRENT = """
+SELECT epoch FROM (SELECT scopegate_epoch() AS epoch) AS newest
+WHERE NOT EXISTS (
+    SELECT FROM audit_events e
+    WHERE e.epoch = newest.epoch AND e.xact >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+)
+"""
 
 
 async def ensure_epoch(connection: "Connection[Record]") -> int:
@@ -26,8 +33,8 @@ async def ensure_epoch(connection: "Connection[Record]") -> int:
         return epoch
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-        # Whoever held the lock may have opened it; this statement sees what they committed.
+        # Another worker may have opened it while this one waited; this statement sees what that one committed.
         if await connection.fetchval(_CURRENT) is None:
             await connection.execute(_OPEN)
-        opened: int = await connection.fetchval(_CURRENT)
+        opened: int = await connection.fetchval("SELECT scopegate_epoch()")
     return opened

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     SmallInteger,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -154,10 +153,9 @@ class AuditRollup(SQLModel, table=True):
 
 
 class LogEpoch(SQLModel, table=True):
-    """One system identifier and timeline; transaction ids order events only within it."""
+    """One stay on a system identifier and timeline; transaction ids order events only within it."""
 
     __tablename__ = "log_epochs"
-    __table_args__ = (UniqueConstraint("system_identifier", "timeline"),)
 
     epoch: int = Field(primary_key=True)
     system_identifier: int = Field(sa_type=BigInteger)

@@ -174,6 +174,22 @@ BREAKS: dict[str, tuple[Break, ...]] = {
             "              ELSE {_NO_END} END)\nORDER BY epoch, xact, seq\nLIMIT $6\n",
         ),
     ),
+    "epoch_reused": (
+        # The function as it was: any epoch of this system and timeline will do.
+        Break(
+            "app/features/audit/epochs.py",
+            "    epoch: int | None = await connection.fetchval(_CURRENT)\n    if epoch is not None:\n",
+            "    async with connection.transaction():\n"
+            '        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)\n'
+            "        await connection.execute(\n"
+            '            "CREATE OR REPLACE FUNCTION scopegate_epoch() RETURNS integer LANGUAGE sql STABLE AS $$ "\n'
+            '            "SELECT min(epoch) FROM log_epochs "\n'
+            '            "WHERE system_identifier = (SELECT system_identifier FROM pg_control_system()) $$"\n'
+            "        )\n"
+            '    epoch: int | None = await connection.fetchval("SELECT scopegate_epoch()")\n'
+            "    if epoch is not None:\n",
+        ),
+    ),
     "signed_anew": (
         # Whoever takes over leaves an event out, and signs a whole new tree: with itself, all of it agrees.
         Break(

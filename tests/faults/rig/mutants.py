@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tests import database
-from tests.faults.rig import probes
+from tests.faults.rig import log_probes, probes
 from tests.faults.rig.breaks import BREAKS
 from tests.faults.rig.plan import RunPlan
 from tests.faults.rig.probes import Probe
@@ -61,6 +61,7 @@ MUTANTS = {
     "never_unknown": _load("I1", gateway_kill=2),
     "signed_anew": _load("I8", calm=4),
     "late_commits_unsealed": _probe("I8", probes.sealed_late),
+    "epoch_reused": _probe("I8", log_probes.moved_and_back),
 }
 assert MUTANTS.keys() == BREAKS.keys()
 

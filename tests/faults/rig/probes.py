@@ -120,9 +120,9 @@ async def sealed_late(mutant: str) -> frozenset[str]:
         await late.close()
         for _ in range(3):
             await fetch(pair.database_url, _ROW)
-        while await _open_events(pair.database_url) and time.monotonic() < until + _PATIENCE_S / 2:  # noqa: ASYNC110
+        while await events_left(pair.database_url) and time.monotonic() < until + _PATIENCE_S / 2:  # noqa: ASYNC110
             await asyncio.sleep(0.5)
-        verified = await asyncio.to_thread(_verify, pair.database_url)
+        verified = await asyncio.to_thread(verify, pair.database_url)
         return _KEPT if verified.returncode == 0 else frozenset({"I8"})
 
 
@@ -131,12 +131,12 @@ async def _sealed(url: str) -> int:
     return int(row["size"])
 
 
-async def _open_events(url: str) -> int:
+async def events_left(url: str) -> int:
     [row] = await fetch(url, "SELECT count(*) AS events FROM audit_events")
     return int(row["events"]) - await _sealed(url)
 
 
-def _verify(url: str) -> subprocess.CompletedProcess[bytes]:
+def verify(url: str) -> subprocess.CompletedProcess[bytes]:
     keys = {f"SCOPEGATE_{name}": KEY for name in ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY")}
     return subprocess.run(
         [sys.executable, "-m", "app.cli", "audit", "verify"],
