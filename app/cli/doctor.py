@@ -1,6 +1,7 @@
 """``scopegate doctor``: one line for each thing that a start needs."""
 
 import asyncio
+from collections.abc import Mapping
 
 import asyncpg
 import typer
@@ -12,7 +13,7 @@ from app.cli.keys import ENCRYPTION, standing
 from app.cli.listening import listening_socket
 from app.features.sealed_log.sealing import BEHIND_S, sealing_standing
 from app.features.sealed_log.tiles import LogFault
-from app.kit.database import plain_url
+from app.kit.database import SESSION_SETTINGS, plain_url
 from app.kit.embedded_postgres import EmbeddedPostgresError
 from app.kit.horizon import HELD_BACK_S, HOLDER
 from app.kit.migrations import DatabaseFault
@@ -32,6 +33,7 @@ def _database(settings: Settings) -> bool:
     try:
         with usable_database(settings) as usable:
             _say(True, "database", f"{where}, {asyncio.run(_describe(usable))}")
+            _session_limits(usable)
             return all([_keys(usable), _trail(usable)])
     except (DatabaseFault, EmbeddedPostgresError, OSError, asyncpg.PostgresError) as error:
         return _say(False, "database", str(error))
@@ -50,10 +52,38 @@ async def _describe(settings: Settings) -> str:
     return f"PostgreSQL {number}, schema serves this code, {copies}{_held_back(holder)}"
 
 
-async def _connected(settings: Settings) -> "asyncpg.Connection[asyncpg.Record]":
+async def _connected(
+    settings: Settings, session: Mapping[str, str] | None = None
+) -> "asyncpg.Connection[asyncpg.Record]":
     if settings.database_url is None:
         raise ValueError("the settings must come from usable_database")
-    return await asyncpg.connect(plain_url(settings.database_url.get_secret_value()), timeout=5)
+    url = plain_url(settings.database_url.get_secret_value())
+    return await asyncpg.connect(url, timeout=5, server_settings=dict(session or {}))
+
+
+def _session_limits(settings: Settings) -> None:
+    """No reason not to start: the service keeps deadlines of its own, and these end what a killed one left behind."""
+    missing = asyncio.run(_missing_limits(settings))
+    if missing:
+        wanted = "; ".join(f"ALTER ROLE ... SET {name} = '{value}'" for name, value in missing.items())
+        typer.echo(
+            f"note  database  sessions do not have the limits they ask for, as behind a pooler: {wanted}"
+        )
+
+
+async def _missing_limits(settings: Settings) -> dict[str, str]:
+    connection = await _connected(settings, SESSION_SETTINGS)
+    try:
+        return await missing_limits(connection)
+    finally:
+        await connection.close()
+
+
+async def missing_limits(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, str]:
+    """The limits in milliseconds, by name, that sessions of the service ask for and this one does not have."""
+    limits = {name: value for name, value in SESSION_SETTINGS.items() if name.endswith("_timeout")}
+    rows = await connection.fetch("SELECT name, setting FROM pg_settings WHERE name = ANY($1)", [*limits])
+    return {row["name"]: limits[row["name"]] for row in rows if row["setting"] != limits[row["name"]]}
 
 
 def _held_back(holder: asyncpg.Record | None) -> str:

@@ -39,7 +39,7 @@ _WAIT_FOR_WHAT_IS_SEEN = text(
     "SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN pg_logical_emit_message(true, 'scopegate', '') END"
 )
 _UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
-_SETTINGS = {
+SESSION_SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "10000",
     # What is asked is short: to have workers started for it costs more than they take over.
@@ -48,6 +48,7 @@ _SETTINGS = {
     "idle_in_transaction_session_timeout": "10000",
     "synchronous_commit": "on",
 }
+"""What each session asks for when it opens, so that the role needs no settings of its own."""
 # So much of the driver comes as it is where a connection is opened; in statements, ``_translate`` sees it first.
 OUT_OF_REACH = (PoolTimeout, InterfaceError, InternalClientError, OSError)
 """What is raised, beside ``Unavailable``, where there is no connection to be had."""
@@ -93,7 +94,7 @@ def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> As
 
     async def connect() -> GuardedConnection:
         # The server's own limits do not reach a client whose network went silent; a little above them.
-        return await primary.connect(2, _SETTINGS | {"application_name": name}, command_timeout=12)
+        return await primary.connect(2, SESSION_SETTINGS | {"application_name": name}, command_timeout=12)
 
     engine = create_async_engine(
         "postgresql+asyncpg://",

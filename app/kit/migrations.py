@@ -33,6 +33,13 @@ _APPEND_ONLY = (
     "audit_events", "audit_arguments", "audit_checkpoints", "audit_tiles", "log_epochs",
 )  # fmt: skip
 
+# Others may have tables in this schema too, an extension for one: these are not ours to grant.
+_TABLES = text(
+    "SELECT relname, quote_ident(relname) AS quoted FROM pg_class"
+    " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"
+    " AND pg_has_role(relowner, 'USAGE') ORDER BY relname"
+)
+
 _PARTITIONS = text(
     "SELECT inhrelid::regclass::text FROM pg_inherits"
     " WHERE inhparent IN ('audit_events'::regclass, 'audit_arguments'::regclass)"
@@ -88,14 +95,15 @@ async def upgrade(url: str, *, serving_role: str | None = None) -> None:
         async with engine.connect() as connection:
             await _take_turn(connection)
             try:
-                await _run_all(connection)
-                await _allow(connection, serving_role)
+                await _run_all(connection, serving_role)
             finally:
                 await connection.rollback()
                 await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
                 await connection.commit()
     except (OSError, OperationalError, TimeoutError) as error:
         raise DatabaseFault(f"The database cannot be reached: {_one_line(error)}") from error
+    except DBAPIError as error:
+        raise DatabaseFault(f"The database cannot be migrated: {_one_line(error)}") from error
     finally:
         await engine.dispose()
 
@@ -108,11 +116,11 @@ async def _take_turn(connection: AsyncConnection) -> None:
     await connection.commit()
 
 
-async def _run_all(connection: AsyncConnection) -> None:
+async def _run_all(connection: AsyncConnection, serving_role: str | None) -> None:
     """Each migration is a transaction of its own: what is done stays done when a later one has to be repeated."""
     for _ in range(_TRIES):
         try:
-            await connection.run_sync(_run)
+            await connection.run_sync(_run, serving_role)
             await connection.commit()
             return
         except DBAPIError as error:
@@ -125,36 +133,42 @@ async def _run_all(connection: AsyncConnection) -> None:
     )
 
 
-def _run(connection: Connection) -> None:
+def _run(connection: Connection, serving_role: str | None) -> None:
+    """Run the migrations that are missing; the tables of each and the grants on them commit together."""
     config = _config()
     config.attributes["connection"] = connection
+    config.attributes["before_commit"] = lambda **_: _grant(connection, serving_role)
     command.upgrade(config, "head")
+    # For a serving role that is new to a schema that is not.
+    _grant(connection, serving_role)
 
 
-async def _allow(connection: AsyncConnection, role: str | None) -> None:
-    """The serving role appends to the log and never changes it; other tables it may change."""
-    owner = await connection.scalar(text("SELECT current_user"))
-    if role is None or role == owner:
+def _grant(connection: Connection, role: str | None) -> None:
+    """Grant the serving role what it needs of the tables there are: it only appends to the audit log.
+
+    The owner of the tables may do all of this without CREATEROLE, ADMIN or any other attribute.
+    """
+    if role is None or role == connection.scalar(text("SELECT current_user")):
         return
-    quoted = '"' + role.replace('"', '""') + '"'
-    logs = ", ".join(_APPEND_ONLY)
-    for statement in (
-        f"GRANT USAGE ON SCHEMA public TO {quoted}",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted}",
-        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {quoted}",
-        f"REVOKE UPDATE, DELETE ON {logs} FROM {quoted}",
-        f"ALTER ROLE {quoted} SET idle_in_transaction_session_timeout = '10s'",
-    ):
-        await connection.execute(text(statement))
-    partitions = await connection.scalars(_PARTITIONS)
+    tables = {row.relname: row.quoted for row in connection.execute(_TABLES)}
+    if "audit_events" not in tables:
+        raise DatabaseFault(
+            "The tables belong to another role: set SCOPEGATE_MIGRATION_DATABASE_URL to its address"
+        )
+    to, logs = '"' + role.replace('"', '""') + '"', [tables[name] for name in _APPEND_ONLY if name in tables]
     # Where an event stands in the order of commits is for the database to say.
-    await connection.execute(text(f"REVOKE INSERT ON audit_events FROM {quoted}"))
-    columns = ", ".join((await connection.scalars(_WRITTEN)).all())
-    await connection.execute(text(f"GRANT INSERT ({columns}) ON audit_events TO {quoted}"))
-    for partition in partitions.all():
-        # Rows go through the parent, whose rights count then; nobody needs the partition itself.
-        await connection.execute(text(f"REVOKE ALL ON {partition} FROM {quoted}"))
-    await connection.commit()
+    columns = ", ".join(connection.scalars(_WRITTEN))
+    for statement in (
+        f"GRANT USAGE ON SCHEMA public TO {to}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(tables.values())} TO {to}",
+        f"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {to}",
+        f"REVOKE UPDATE, DELETE ON {', '.join(logs)} FROM {to}",
+        f"REVOKE INSERT ON audit_events FROM {to}",
+        f"GRANT INSERT ({columns}) ON audit_events TO {to}",
+        # Rows go through the parent, whose rights count then; nothing needs the partition itself.
+        *(f"REVOKE ALL ON {partition} FROM {to}" for partition in connection.scalars(_PARTITIONS).all()),
+    ):
+        connection.exec_driver_sql(statement)
 
 
 async def check_compatible(url: str) -> None:

@@ -1,8 +1,10 @@
-"""What ``scopegate doctor`` says of the console: its looks may be missing, and that keeps nothing from starting."""
+"""What ``scopegate doctor`` notes of the console and of sessions: neither keeps the service from starting."""
 
+import asyncpg
 import pytest
 
 from app.cli import doctor
+from app.kit.database import SESSION_SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,17 @@ def test_the_doctor_says_whether_pages_have_their_looks(
     said = capsys.readouterr().out
     assert said.startswith(says)
     assert made or "make assets" in said
+
+
+async def test_the_doctor_names_the_limits_that_a_session_was_not_given(database_url: str) -> None:
+    # A pooler that ignores what a session asks for gives it the server's own.
+    ignored = await asyncpg.connect(database_url)
+    given = await asyncpg.connect(database_url, server_settings=SESSION_SETTINGS)
+    assert set(await doctor.missing_limits(ignored)) == {
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+    }
+    assert await doctor.missing_limits(given) == {}
+    await ignored.close()
+    await given.close()

@@ -2,15 +2,21 @@
 
 import asyncio
 import importlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from alembic import command
+from app.features.audit.epochs import ensure_epoch
 from app.kit import migrations
 from app.kit.database import async_url, plain_url
 from app.kit.migrations import DatabaseFault, check_compatible, upgrade
@@ -77,6 +83,124 @@ async def test_the_indexes_of_the_code_are_those_of_the_database(
 async def test_two_processes_may_migrate_at_once(empty_database_url: str) -> None:
     await asyncio.gather(upgrade(empty_database_url), upgrade(empty_database_url))
     await check_compatible(empty_database_url)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoRoles:
+    """An empty database of a role that may log in and nothing else, and another such role."""
+
+    owner_url: str
+    serving_url: str
+    serving: str
+
+
+@pytest.fixture
+async def two_roles(empty_database_url: str) -> AsyncIterator[TwoRoles]:
+    server = await asyncpg.connect(plain_url(empty_database_url))
+    names = [f"{kind}_{uuid4().hex}" for kind in ("owner", "serving")]
+    for name in names:
+        await server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{name}'")
+    database = urlsplit(empty_database_url).path.removeprefix("/")
+    await server.execute(f'ALTER DATABASE "{database}" OWNER TO {names[0]}')
+    yield TwoRoles(as_role(empty_database_url, names[0]), as_role(empty_database_url, names[1]), names[1])
+    await server.execute(f'ALTER DATABASE "{database}" OWNER TO CURRENT_USER')
+    for name in names:
+        await server.execute(f"DROP OWNED BY {name}")
+        await server.execute(f"DROP ROLE {name}")
+    await server.close()
+
+
+def as_role(url: str, name: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{name}:{name}@{parts.netloc.rpartition('@')[2]}"))
+
+
+def revisions() -> list[str]:
+    """Oldest first."""
+    scripts = ScriptDirectory.from_config(migrations._config())
+    return [script.revision for script in scripts.walk_revisions()][::-1]
+
+
+async def upgrade_to(monkeypatch: pytest.MonkeyPatch, revision: str, url: str, role: str) -> None:
+    run = command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _: run(config, revision))
+        await upgrade(url, serving_role=role)
+
+
+MISSING_RIGHTS = """
+SELECT relname FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+    AND NOT (has_table_privilege($1, oid, 'SELECT') AND has_any_column_privilege($1, oid, 'INSERT'))
+"""
+RIGHTS_TO_CHANGE_THE_LOG = """
+SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname ~ '^(audit_events|audit_arguments)'
+    AND relkind IN ('r', 'p') AND has_any_column_privilege($1, oid, 'UPDATE')
+"""
+
+
+async def test_what_each_migration_makes_is_granted_in_its_own_transaction(
+    two_roles: TwoRoles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await asyncpg.connect(two_roles.owner_url)
+    run, seen = migrations._grant, list[str]()
+
+    def lose_the_last(connection: Connection, role: str | None) -> None:
+        """The process dies after the last migration's commit, before anything else is done."""
+        revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        if str(revision) in seen:
+            raise ConnectionError("gone")
+        seen.append(str(revision))
+        run(connection, role)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "_grant", lose_the_last)
+        with pytest.raises(DatabaseFault):
+            await upgrade(two_roles.owner_url, serving_role=two_roles.serving)
+    assert seen == revisions()
+    assert await owner.fetch(MISSING_RIGHTS, two_roles.serving) == []
+    assert await owner.fetch(RIGHTS_TO_CHANGE_THE_LOG, two_roles.serving) == []
+    await check_compatible(two_roles.serving_url)
+    await owner.close()
+
+
+async def test_a_migration_whose_grants_fail_leaves_nothing(
+    two_roles: TwoRoles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await asyncpg.connect(two_roles.owner_url)
+    with pytest.raises(DatabaseFault, match="no_such_role"):
+        await upgrade(two_roles.owner_url, serving_role="no_such_role")
+    assert await owner.fetchval("SELECT to_regclass('audit_events')") is None
+    # The last of them only makes tables of its own or widens those that are there; all before it stand.
+    before, last = revisions()[-2:]
+    await upgrade_to(monkeypatch, before, two_roles.owner_url, two_roles.serving)
+    with pytest.raises(DatabaseFault, match="no_such_role"):
+        await upgrade(two_roles.owner_url, serving_role="no_such_role")
+    assert await owner.fetchval("SELECT version_num FROM alembic_version") == before
+    await upgrade(two_roles.owner_url, serving_role=two_roles.serving)
+    assert await owner.fetchval("SELECT version_num FROM alembic_version") == last
+    await owner.close()
+
+
+EVENT = "INSERT INTO audit_events (id, action, actor_type) VALUES (gen_random_uuid(), $1, 'system')"
+
+
+async def test_a_schema_with_data_is_upgraded_by_two_roles_that_may_only_log_in(
+    two_roles: TwoRoles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await upgrade_to(monkeypatch, revisions()[-2], two_roles.owner_url, two_roles.serving)
+    serving = await asyncpg.connect(two_roles.serving_url)
+    await ensure_epoch(serving)
+    await serving.execute(EVENT, "before")
+    await upgrade(two_roles.owner_url, serving_role=two_roles.serving)
+    await check_compatible(two_roles.serving_url)
+    await serving.execute(EVENT, "after")
+    kept = await serving.fetch("SELECT action FROM audit_events ORDER BY seq")
+    assert [row["action"] for row in kept] == ["before", "after"]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await serving.execute("UPDATE audit_events SET action = 'changed'")
+    assert await serving.fetch(MISSING_RIGHTS, two_roles.serving) == []
+    await serving.close()
 
 
 WAITS_FOR_A_TABLE = (
