@@ -32,6 +32,7 @@ def owner(open_client: Callable[..., Client]) -> Client:
 def run_sgctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Sgctl:
     """Runs a command in this process, nobody being signed in; the value is its exit code and its two outputs."""
     monkeypatch.setenv("SGCTL_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("SGCTL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(_exchange, "FIRST_PAUSE_S", 0.001)
 
     def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
@@ -124,6 +125,95 @@ def test_the_environment_signs_in_too(run_sgctl: Sgctl, live: Live, monkeypatch:
     monkeypatch.setenv("SCOPEGATE_CLIENT_ID", live.owner_client_id)
     monkeypatch.setenv("SCOPEGATE_CLIENT_SECRET", live.owner.secret)
     assert run_sgctl("whoami")[0] == 0
+
+
+@pytest.fixture
+def auditor(run_sgctl: Sgctl, live: Live, owner: Client) -> str:
+    """The id of a service account that `sgctl` is signed in as, and nothing else."""
+    account = owner.service_accounts.create(
+        name=name("auditor"), owner_id=str(owner.me.get().identity_id), role="auditor"
+    )
+    made = owner.service_accounts.create_credential(account.id)
+    options = ("--url", live.url, "--client-id", account.id, "--client-secret-stdin")
+    assert run_sgctl("login", *options, stdin=made.client_secret.reveal())[0] == 0
+    return account.id
+
+
+def sign_ins(owner: Client, account_id: str) -> int:
+    """How many sign-ins of an account the audit log has."""
+    return len(list(owner.audit_events.list(action="service_account.sign_in", actor_id=account_id)))
+
+
+def test_commands_share_one_sign_in(
+    run_sgctl: Sgctl, live: Live, owner: Client, auditor: str, tmp_path: Path
+) -> None:
+    assert [run_sgctl("whoami")[0], run_sgctl("server", "list")[0], run_sgctl("token", "list")[0]] == [
+        0,
+        0,
+        0,
+    ]
+    assert sign_ins(owner, auditor) == 1
+    (kept,) = (tmp_path / "cache" / "bearers").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == stat.S_IMODE(kept.parents[1].stat().st_mode) == 0o700
+    secret = json.loads((tmp_path / "config" / "profiles" / "default.json").read_text())["client_secret"]
+    assert secret not in kept.read_text()
+    assert auditor not in kept.name
+    sign_in(run_sgctl, live, "--profile", "owner")
+    assert len(list(kept.parent.iterdir())) == 2, "another account must not get this bearer"
+
+
+@pytest.mark.parametrize("fault", ["refused", "expired", "readable by others", "not a bearer", "not JSON"])
+def test_a_cached_bearer_that_is_no_good_is_replaced(
+    run_sgctl: Sgctl, owner: Client, auditor: str, tmp_path: Path, fault: str
+) -> None:
+    (kept,) = (tmp_path / "cache" / "bearers").iterdir()
+    good = json.loads(kept.read_text())
+    bearer, expires_at = good["access_token"], good["expires_at"]
+    match fault:
+        case "refused":
+            bearer = bearer[:-10] + "0" * 10
+        case "expired":
+            expires_at = 1_700_000_000
+        case "not a bearer":
+            bearer += "\r\nX-Injected: 1"
+        case "readable by others":
+            kept.chmod(0o644)
+    kept.write_text(
+        "{" if fault == "not JSON" else json.dumps({"access_token": bearer, "expires_at": expires_at})
+    )
+    assert [run_sgctl("whoami")[0], run_sgctl("whoami")[0]] == [0, 0]
+    assert sign_ins(owner, auditor) == 2
+    assert json.loads(kept.read_text())["access_token"] not in {good["access_token"], bearer}
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+def test_a_revoked_credential_ends_what_is_cached(
+    run_sgctl: Sgctl, owner: Client, auditor: str, tmp_path: Path
+) -> None:
+    for credential in owner.service_accounts.list_credentials(auditor):
+        owner.service_accounts.revoke_credential(auditor, credential.id)
+    assert run_sgctl("whoami")[0] == 4
+    assert list((tmp_path / "cache" / "bearers").iterdir()) == []
+
+
+def test_signing_in_tries_the_secret_and_not_the_cached_bearer(
+    run_sgctl: Sgctl, auditor: str, live: Live, tmp_path: Path
+) -> None:
+    options = ("--url", live.url, "--client-id", auditor, "--client-secret-stdin")
+    assert run_sgctl("login", *options, stdin="sgc_wrong")[0] == 4
+    assert run_sgctl("whoami")[0] == 0
+    assert run_sgctl("logout")[0] == 0
+    assert list((tmp_path / "cache" / "bearers").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_costs_no_command(
+    run_sgctl: Sgctl, owner: Client, auditor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SGCTL_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert run_sgctl("whoami")[0] == 0
+    assert sign_ins(owner, auditor) == 2
 
 
 def test_a_kept_secret_goes_to_no_other_address(sgctl: Sgctl, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ def environment(live: Live, tmp_path: Path) -> dict[str, str]:
     """The environment of a person who is signed in as the owner, by environment."""
     return os.environ | {
         "SGCTL_CONFIG_DIR": str(tmp_path / "config"),
+        "SGCTL_CACHE_DIR": str(tmp_path / "cache"),
         "SCOPEGATE_URL": live.url,
         "SCOPEGATE_CLIENT_ID": live.owner_client_id,
         "SCOPEGATE_CLIENT_SECRET": live.owner.secret,

@@ -4,6 +4,7 @@ import base64
 import copy
 import time
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import quote
 
 import httpx
@@ -25,14 +26,29 @@ class _Bearer:
     renew_at: float
 
 
+class BearerCache(Protocol):
+    """Keeps bearers of service accounts from one client to the next, by the service's URL and the client id."""
+
+    def load(self, url: str, client_id: str) -> tuple[Secret, float] | None:
+        """The bearer and when it expires, in seconds since 1970; None when there is no valid one."""
+
+    def save(self, url: str, client_id: str, bearer: Secret, expires_at: float) -> None:
+        """Keep a bearer until it expires."""
+
+    def remove(self, url: str, client_id: str) -> None:
+        """Forget a bearer."""
+
+
 class Credentials:
     """Keeps the bearer of a client. At most one sign-in is under way at a time: the drivers hold a lock around
     ``sign_in``, and whoever waited for it takes what it brought, an error as well."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, cache: BearerCache | None = None) -> None:
+        self._url = settings.url
         self._given = settings.access_token
         self._account = settings.account
-        self._bearer: _Bearer | None = None
+        self._cache = cache
+        self._bearer = self._cached(settings.account)
         self._failure: ScopegateError | None = None
         self.flights = 0
         """How many sign-ins have ended, in whichever way."""
@@ -60,6 +76,8 @@ class Credentials:
         """Sign in. The caller holds the lock."""
         if self._account is None:
             raise AssertionError("nobody to sign in")
+        if self._cache is not None:
+            self._cache.remove(self._url, self._account.client_id)
         try:
             self._bearer = yield from _trade(http, self._account, retries)
         except ScopegateError as error:
@@ -68,7 +86,15 @@ class Credentials:
             raise
         self._failure = None
         self.flights += 1
+        if self._cache is not None:
+            left = self._bearer.renew_at - time.monotonic()
+            self._cache.save(self._url, self._account.client_id, self._bearer.text, time.time() + left)
         return self._bearer.text
+
+    def _cached(self, account: ServiceAccount | None) -> _Bearer | None:
+        """The bearer that an earlier client has left."""
+        kept = self._cache.load(self._url, account.client_id) if self._cache and account else None
+        return _Bearer(kept[0], time.monotonic() + kept[1] - time.time()) if kept else None
 
 
 def _trade(http: Http, account: ServiceAccount, retries: int) -> Exchange[_Bearer]:

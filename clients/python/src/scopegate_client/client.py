@@ -1,22 +1,26 @@
 """The client, for threads and for asyncio."""
 
+from __future__ import annotations
+
 import platform
 import ssl
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from scopegate_client._credentials import Credentials
+from scopegate_client._credentials import BearerCache, Credentials
 from scopegate_client._drivers import AsyncDriver, Driver
 from scopegate_client._generated.client import AsyncResources, Resources
 from scopegate_client._settings import Settings, read_settings
 from scopegate_client.errors import ConfigurationError
-from scopegate_client.resources import AsyncIdentitiesResource, IdentitiesResource
 from scopegate_client.secret import Secret
+
+if TYPE_CHECKING:
+    from scopegate_client.resources import AsyncIdentitiesResource, IdentitiesResource
 
 DEFAULT_TIMEOUT_S = 30.0
 DEFAULT_RETRIES = 3
@@ -47,6 +51,7 @@ class Client(Resources):
         retries: How often to repeat a request that may be repeated.
         verify: Whom to trust beside the usual authorities: an `ssl.SSLContext`.
         transport: In place of the network, for tests.
+        bearer_cache: Keeps the bearer of a service account from one client to the next, as `sgctl` does in files.
     """
 
     def __init__(
@@ -61,13 +66,14 @@ class Client(Resources):
         retries: int = DEFAULT_RETRIES,
         verify: ssl.SSLContext | bool = True,
         transport: httpx.BaseTransport | None = None,
+        bearer_cache: BearerCache | None = None,
     ) -> None:
         settings = read_settings(url, client_id, client_secret, access_token, anonymous=anonymous)
         self._url = settings.url
         self._http = httpx.Client(
             verify=verify, transport=transport, **_http_options(settings, timeout, retries)
         )
-        self._driver = Driver(self._http, Credentials(settings), retries)
+        self._driver = Driver(self._http, Credentials(settings, bearer_cache), retries)
 
     @property
     def url(self) -> str:
@@ -77,6 +83,8 @@ class Client(Resources):
     @cached_property
     def identities(self) -> IdentitiesResource:
         """People and agents."""
+        from scopegate_client.resources import IdentitiesResource  # noqa: PLC0415 - imported when it is used
+
         return IdentitiesResource(self._driver)
 
     def close(self) -> None:
@@ -104,7 +112,7 @@ class AsyncClient(AsyncResources):
             print(token.name, token.expires_at)
     ```
 
-    The tasks of one event loop may share one. The arguments are those of `Client`.
+    The tasks of one event loop may share one. The arguments are those of `Client`, without `bearer_cache`.
     """
 
     def __init__(
@@ -135,6 +143,8 @@ class AsyncClient(AsyncResources):
     @cached_property
     def identities(self) -> AsyncIdentitiesResource:
         """People and agents."""
+        from scopegate_client.resources import AsyncIdentitiesResource  # noqa: PLC0415 - imported when it is used
+
         return AsyncIdentitiesResource(self._driver)
 
     async def close(self) -> None:

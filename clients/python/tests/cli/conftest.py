@@ -17,6 +17,7 @@ def sgctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     for name in ("SCOPEGATE_URL", "SCOPEGATE_CLIENT_ID", "SCOPEGATE_ACCESS_TOKEN", "SGCTL_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SGCTL_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("SGCTL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("CODEX_HOME", str(tmp_path / "codex"))
     monkeypatch.chdir(tmp_path)
 

@@ -12,11 +12,12 @@ from scopegate_client.cli import values
 from scopegate_client.cli.choices import choice
 from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.finding import find_identity, find_server, is_id
+from scopegate_client.cli.groups import group
 from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import AuditDecision, AuditEvent, AuditOutcome
 
-app = typer.Typer(help="Who did what, and what was decided.", no_args_is_help=True)
+app = group("Who did what, and what was decided.")
 
 ActionOption = Annotated[
     list[str] | None, typer.Option("--action", help="As tool.call or token.issue; repeatable.")

@@ -12,6 +12,7 @@ from scopegate_client.cli import profiles
 from scopegate_client.cli.choices import choice
 from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.failing import usage
+from scopegate_client.cli.groups import group
 from scopegate_client.cli.mcp_clients import (
     CLAUDE_CODE,
     CODEX,
@@ -24,7 +25,7 @@ from scopegate_client.cli.mcp_clients import (
 )
 from scopegate_client.cli.settings_files import write_settings
 
-app = typer.Typer(help="Print or write the settings of an MCP client.", no_args_is_help=True)
+app = group("Print or write the settings of an MCP client.")
 
 ServerOption = Annotated[
     str | None,

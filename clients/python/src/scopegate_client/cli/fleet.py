@@ -7,12 +7,13 @@ import typer
 from scopegate_client.cli.choices import choice
 from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.finding import find_identity, find_server
+from scopegate_client.cli.groups import group
 from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.output import Column
 from scopegate_client.models import Grant, GrantStatus, Server, ServerStatus
 
-servers = typer.Typer(help="The MCP servers.", no_args_is_help=True)
-grants = typer.Typer(help="Who may reach what.", no_args_is_help=True)
+servers = group("The MCP servers.")
+grants = group("Who may reach what.")
 
 _SERVERS: list[Column[Server]] = [
     Column("ID", lambda server: server.id),

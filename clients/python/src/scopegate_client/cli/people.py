@@ -10,11 +10,12 @@ from scopegate_client.cli.choices import choice
 from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.failing import usage
 from scopegate_client.cli.finding import find_identity, is_id
+from scopegate_client.cli.groups import group
 from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import Identity, IdentityKind, IdentityStatus, OffboardReceipt
 
-app = typer.Typer(help="People and agents.", no_args_is_help=True)
+app = group("People and agents.")
 
 IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="A user name, or an id: idn_...")]
 

@@ -10,6 +10,7 @@ from typing import Any
 import platformdirs
 
 from scopegate_client import Client, Secret
+from scopegate_client.cli.bearers import BearerFiles
 from scopegate_client.cli.failing import ExitCode, Failed, usage
 from scopegate_client.cli.private_files import make_private_directory, read_private, write_atomically
 
@@ -31,7 +32,17 @@ class Profile:
         """A client that signs in with it, and looks at no environment variable."""
         if self.access_token is not None:
             return Client(self.url, access_token=self.access_token)
-        return Client(self.url, client_id=self.client_id, client_secret=self.client_secret)
+        return Client(
+            self.url,
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            bearer_cache=BearerFiles(),
+        )
+
+    def forget_bearer(self) -> None:
+        """Have the next command sign in again."""
+        if self.client_id is not None:
+            BearerFiles().remove(self.url, self.client_id)
 
 
 def config_directory() -> Path:
@@ -98,7 +109,7 @@ def open_client(named: str | None) -> Client:
     """The client of the profile that was named; else of the environment; else of the profile that is meant."""
     found = os.environ
     if named is None and (found.get("SCOPEGATE_CLIENT_ID") or found.get("SCOPEGATE_ACCESS_TOKEN")):
-        return Client()
+        return Client(bearer_cache=BearerFiles())
     name = selected_profile(named)
     profile = load_profile(name)
     if profile is None:

@@ -11,14 +11,14 @@ import typer
 from scopegate_client.cli import audit, connect, fleet, people, sign_in, tokens
 from scopegate_client.cli.command import command, tell
 from scopegate_client.cli.failing import ExitCode, Failed, usage
+from scopegate_client.cli.groups import group, without_changing_options
 from scopegate_client.cli.inert import holds_secret
 
-app = typer.Typer(
+app = group(
+    "Scopegate from the command line: scoped, revocable, audited access to MCP servers.",
     name="sgctl",
-    help="Scopegate from the command line: scoped, revocable, audited access to MCP servers.",
     epilog="Begin with `sgctl login`. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 not signed in, "
     "5 forbidden, 6 conflict, 7 unavailable.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -68,7 +68,11 @@ def run(arguments: Sequence[str]) -> int:
         ):  # Its message is the help; the class has no public name.
             sys.stderr.write(f"{mistake.format_message()}\n")
             return ExitCode.USAGE
-        tell(usage(f"{mistake.format_message()} (`{_command(arguments)} --help` says how.)"))
+        tell(
+            usage(
+                f"{without_changing_options(mistake).format_message()} (`{_command(arguments)} --help` says how.)"
+            )
+        )
         return ExitCode.USAGE
     except typer.Abort:
         sys.stderr.write("\n")

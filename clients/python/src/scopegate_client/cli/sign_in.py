@@ -11,11 +11,12 @@ from scopegate_client import Secret
 from scopegate_client.cli import asking, profiles
 from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.failing import ExitCode, Failed, usage
+from scopegate_client.cli.groups import group
 from scopegate_client.cli.output import Column
 from scopegate_client.errors import SignInFailed, Unauthenticated
 from scopegate_client.models import Me
 
-app = typer.Typer(help="The profiles that are kept here.", no_args_is_help=True)
+app = group("The profiles that are kept here.")
 
 _ME: list[Column[Me]] = [
     Column("NAME", lambda me: me.name),
@@ -93,6 +94,9 @@ def login(
 def logout(session: Session) -> None:
     """Forget the credential of a profile. It goes on working elsewhere: revoke it if it must not."""
     name = profiles.selected_profile(session.profile)
+    known = _known(name)
+    if known is not None:
+        known.forget_bearer()
     if profiles.remove_profile(name):
         session.output.remark(f"The profile {name} is forgotten here.")
     else:
@@ -166,8 +170,10 @@ def _client_secret(file: Path | None, *, from_stdin: bool) -> Secret:
 
 def _try(profile: profiles.Profile) -> Me:
     """Who the credential is; nothing is kept of one that does not work."""
+    profile.forget_bearer()  # A cached bearer would say nothing about this secret.
     try:
         with profile.open() as client:
             return client.me.get()
     except (SignInFailed, Unauthenticated) as error:
+        profile.forget_bearer()
         raise Failed(f"{error} Nothing was kept.", ExitCode.UNAUTHENTICATED) from None

@@ -10,12 +10,13 @@ from scopegate_client.cli import asking, values
 from scopegate_client.cli.choices import choice
 from scopegate_client.cli.command import Session, command
 from scopegate_client.cli.finding import find_identity, find_server
+from scopegate_client.cli.groups import group
 from scopegate_client.cli.listing import LimitOption, answer_list, page_size
 from scopegate_client.cli.new_secrets import RevealOption, SecretFileOption, secret_way
 from scopegate_client.cli.output import Column, shown
 from scopegate_client.models import GrantsScope, ListedScope, Risk, Token, TokenRevocation, TokenStatus
 
-app = typer.Typer(help="Issue, look at and end scoped tokens.", no_args_is_help=True)
+app = group("Issue, look at and end scoped tokens.")
 
 TokenArgument = Annotated[
     str, typer.Argument(metavar="TOKEN_ID", parser=values.token_id, help="The id of a token: tok_...")
