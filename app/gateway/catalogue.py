@@ -5,12 +5,17 @@ from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from app.domain.definitions import definition_digest, text_digest
+from app.domain.definitions import PINNED_MEMBERS, definition_digest, text_digest
 from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
 from app.gateway.ports import SyncRequests
-from app.gateway.wire.methods import carried_extensions
+from app.gateway.wire.members import keep_list
+from app.gateway.wire.methods import TASKS_EXTENSION, carried_extensions
 
+_CAPABILITIES = frozenset(
+    "tools prompts resources logging completions listChanged subscribe tasks cancel requests call extensions".split()
+) | {TASKS_EXTENSION}
+_TASK_SUPPORT = ("required", "optional", "forbidden")
 LIST_TTL_MS = 0
 """How long a client may keep a filtered list: not at all, or a withdrawn tool would show until the list aged."""
 
@@ -28,7 +33,18 @@ def carried_capabilities(capabilities: Any, parts: Collection[str], *, modern: b
     reached = [part for part in Part if part in parts]
     kept = ["tools", "logging", *reached, *(["completions"] if reached else [])]
     carried = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
-    return {**carried, **(carried_extensions(capabilities) if modern else _carried_tasks(capabilities))}
+    return _flags(
+        {**carried, **(carried_extensions(capabilities) if modern else _carried_tasks(capabilities))}
+    )
+
+
+def _flags(declared: dict[str, Any]) -> dict[str, Any]:
+    """Of capabilities what says that something is there, and no text that a model might read."""
+    return {
+        name: _flags(value) if isinstance(value, dict) else value
+        for name, value in declared.items()
+        if name in _CAPABILITIES and isinstance(value, (dict, bool))
+    }
 
 
 def shows_instructions(capabilities: Any, parts: Collection[str]) -> bool:
@@ -74,12 +90,21 @@ def filter_tools(
             differs = True
         elif name in names:
             if is_approved(item, tool):
-                kept.append(item)
+                kept.append(_definition(item))
             else:
                 differs = True
+    keep_list(result, "tools")
     result["tools"] = kept
     if differs:
         sync_requests.request_sync(server.id)
+
+
+def _definition(item: dict[str, Any]) -> dict[str, Any]:
+    """What was approved of a definition, and whether calls may be tasks, which the eras say differently."""
+    definition = {name: item[name] for name in PINNED_MEMBERS if item.get(name) is not None}
+    execution = item.get("execution")
+    support = execution.get("taskSupport") if isinstance(execution, dict) else None
+    return {**definition, "execution": {"taskSupport": support}} if support in _TASK_SUPPORT else definition
 
 
 def is_approved(item: Mapping[str, object], tool: Tool) -> bool:

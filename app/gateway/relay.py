@@ -197,7 +197,7 @@ class Relay:
         if passes is not False:
             raw = event.data if passes else dump(message)
             await self._exchange.stream(
-                self._event(event, self._answer.redact(raw, message)), headers=self._answer.headers
+                self._event(event, self._answer.sent(raw, message)), headers=self._answer.headers
             )
         return None
 

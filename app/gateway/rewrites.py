@@ -22,12 +22,17 @@ from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import TasksHere, tells_of_task
 from app.gateway.wire.answers import Rewrite, dump
 from app.gateway.wire.envelope import NEWEST_FIRST, Message
+from app.gateway.wire.members import INPUT, keep_introduction, keep_list, kept_item
 from app.gateway.wire.methods import INPUT_METHODS, INPUT_REQUESTS
 from app.gateway.wire.refusals import bad_upstream, invalid_params
 from app.kit import strict_json
 
 MAX_STATE = 1024 * 1024
-_LISTS = frozenset({"prompts/list", "resources/list", "resources/templates/list", "resources/read"})
+_LISTS = {
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
 _OF_TASKS = frozenset({"tools/call", "tasks/get", "tasks/result", "tasks/cancel"})
 
 
@@ -46,13 +51,15 @@ def rewrite_of(
         )
     if method in {"initialize", "server/discover"}:
         return _rewriting(message, lambda result: _introduce(result, message, passed, sync_requests))
+    if method in _LISTS:
+        return _rewriting(message, lambda result: _keep_items(result, _LISTS[method]))
     if not message.modern and method not in _OF_TASKS:
         return None
 
     def rewrite(result: dict[str, Any]) -> bool:
         if result.get("resultType") == "input_required":
             return pass_questions(result, message, passed, sealer)
-        if method in _LISTS:
+        if method == "resources/read":
             make_private(result)
             return True
         if not tells_of_task(message, result):
@@ -65,6 +72,8 @@ def rewrite_of(
 
 def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Rewrite:
     def rewrite(result: dict[str, Any]) -> bool:
+        if result.get("resultType", "complete") != "complete":
+            raise bad_upstream("The server behind the gateway asked for input where it may not.")
         change(result)
         if message.modern:
             make_private(result)
@@ -73,8 +82,16 @@ def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Re
     return rewrite
 
 
+def _keep_items(result: dict[str, Any], key: str) -> None:
+    keep_list(result, key)
+    if key in result:
+        items = result[key] if isinstance(result[key], list) else []
+        result[key] = [kept_item(key, item) for item in items if isinstance(item, dict)]
+
+
 def _introduce(result: dict[str, Any], message: Message, passed: Passed, sync_requests: SyncRequests) -> None:
     parts = passed.names
+    keep_introduction(result)
     keep_approved_instructions(result, passed.on, sync_requests)
     if not shows_instructions(result.get("capabilities"), parts):
         result.pop("instructions", None)
@@ -113,6 +130,7 @@ def check_questions(questions: Any) -> None:
     for question in questions.values():
         if not isinstance(question, dict) or question.get("method") not in INPUT_REQUESTS:
             raise bad_upstream("The server behind the gateway asked for input that no client gives.")
+        INPUT.keep(question)
 
 
 class Round(NamedTuple):

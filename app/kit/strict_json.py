@@ -28,9 +28,20 @@ _PARAMS_KEYS = frozenset(
     "protocolVersion ref requestId requestState task taskId uri".split()
 )
 _REFERENCE_KEYS = frozenset({"type", "name", "uri"})
-_FOLDED_ENVELOPE_KEYS = frozenset(key.casefold() for key in _ENVELOPE_KEYS)
-_FOLDED_PARAMS_KEYS = frozenset(key.casefold() for key in _PARAMS_KEYS)
-_FOLDED_REFERENCE_KEYS = frozenset(key.casefold() for key in _REFERENCE_KEYS)
+
+
+def folded(name: str) -> str:
+    """The form in which two names are equal that some parser takes for the same.
+
+    Parsers that ignore case fold as Unicode does (Go: long s and the Kelvin sign), by upper case (.NET), or by either
+    (Java: the dotless and the dotted i).
+    """
+    return name.upper().casefold().replace("\u0307", "")
+
+
+_FOLDED_ENVELOPE_KEYS = frozenset(map(folded, _ENVELOPE_KEYS))
+_FOLDED_PARAMS_KEYS = frozenset(map(folded, _PARAMS_KEYS))
+_FOLDED_REFERENCE_KEYS = frozenset(map(folded, _REFERENCE_KEYS))
 
 
 class StrictJsonError(ValueError):
@@ -85,8 +96,11 @@ _compact = _encoder(sort_keys=False)
 _sorted = _encoder(sort_keys=True)
 
 
-def loads(data: bytes, *, max_depth: int = 64) -> JsonValue:
-    """Parse UTF-8 bytes. ``max_depth`` counts open objects and arrays. Raises ``StrictJsonError`` and nothing else."""
+def loads(data: bytes, *, max_depth: int = 64, any_text: bool = False) -> JsonValue:
+    """Parse UTF-8 bytes. ``max_depth`` counts open objects and arrays. Raises ``StrictJsonError`` and nothing else.
+
+    ``any_text``: strings may hold NUL and halves of surrogate pairs, for what is passed on and not evaluated.
+    """
     if has_too_many_values(data):
         raise StrictJsonError("size", TOO_MANY_VALUES)
     try:
@@ -107,7 +121,7 @@ def loads(data: bytes, *, max_depth: int = 64) -> JsonValue:
     if end != len(text):
         raise StrictJsonError("syntax", "There is something after the JSON value.")
     # Raw control characters and surrogates do not get here, so only an escape can make a bad string.
-    escapes = b"\\u" in data
+    escapes = not any_text and b"\\u" in data
     if escapes or data.count(b"[") + data.count(b"{") > max_depth:
         _check(value, max_depth, escapes)
     return value
@@ -190,16 +204,16 @@ def envelope_case_variant(message: JsonValue) -> str | None:
     if not isinstance(message, dict):
         return None
     for key in message:
-        if key not in _ENVELOPE_KEYS and key.casefold() in _FOLDED_ENVELOPE_KEYS:
+        if key not in _ENVELOPE_KEYS and folded(key) in _FOLDED_ENVELOPE_KEYS:
             return key
     params = message.get("params")
     if isinstance(params, dict):
         for key in params:
-            if key not in _PARAMS_KEYS and key.casefold() in _FOLDED_PARAMS_KEYS:
+            if key not in _PARAMS_KEYS and folded(key) in _FOLDED_PARAMS_KEYS:
                 return f"params.{key}"
         reference = params.get("ref")
         if isinstance(reference, dict):
             for key in reference:
-                if key not in _REFERENCE_KEYS and key.casefold() in _FOLDED_REFERENCE_KEYS:
+                if key not in _REFERENCE_KEYS and folded(key) in _FOLDED_REFERENCE_KEYS:
                     return f"params.ref.{key}"
     return None

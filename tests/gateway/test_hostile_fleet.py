@@ -1,7 +1,6 @@
 """What a malicious or broken upstream sends through ``/mcp``, and whatever our credential is hidden in."""
 
 import base64
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -145,10 +144,8 @@ async def test_a_credential_written_twice_over_does_not_come_back() -> None:
 
     async with behind(script) as (_, _, client):
         answer = await client.post("/mcp/calc", json=call("add"))
-        assert answer.status_code == 200
+        assert answer.status_code == 502
         assert escaped not in answer.text
-        first = json.loads(answer.text, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
-        assert SECRET not in str(first)
 
 
 async def test_a_basic_credential_is_known_by_what_follows_its_scheme() -> None:

@@ -19,6 +19,9 @@ from tests.gateway.world import CREDENTIAL, World, running
 
 TOOLS = [{"name": "add", "inputSchema": {"type": "object"}}]
 OK: dict[str, Any] = {"content": []}
+ODDLY_WRITTEN = (
+    b'{ "id":1, "jsonrpc":"2.0", "result":{"content":[], "structuredContent":{"n":1.50, "u":"\\u00fc"}}}'
+)
 
 
 @asynccontextmanager
@@ -241,9 +244,7 @@ async def test_answers_pass_byte_for_byte_and_as_they_come() -> None:
 
     async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
         if message["params"]["name"] == "add" and message["id"] == 1:
-            await send_json(
-                send, 200, b'{ "id":1, "jsonrpc":"2.0", "result":{"content":[], "n":1.50, "u":"\\u00fc"}}'
-            )
+            await send_json(send, 200, ODDLY_WRITTEN)
             return
         await send_events(send, odd, last=False)
         await go_on.wait()
@@ -253,7 +254,7 @@ async def test_answers_pass_byte_for_byte_and_as_they_come() -> None:
 
     async with behind(script) as (_, _, client):
         got = await post(client, "/mcp/calc", call("add"))
-        assert got.content == b'{ "id":1, "jsonrpc":"2.0", "result":{"content":[], "n":1.50, "u":"\\u00fc"}}'
+        assert got.content == ODDLY_WRITTEN
         async with client.stream("POST", "/mcp/calc", json=call("add", id=2)) as stream:
             assert stream.headers["x-accel-buffering"] == "no"
             assert stream.headers["cache-control"] == "no-store"
@@ -350,7 +351,7 @@ async def test_lists_show_approved_definitions_alone_and_ask_for_a_sync() -> Non
                     "data: "
                 )
                 result = json.loads(text)["result"]
-                assert result["tools"] == live[:2]
+                assert result["tools"] == approved[1::-1]
                 assert result["nextCursor"] == "abc"
                 assert set(store.syncs) == {server.id}
             modern = (await post_modern(client, "/mcp/calc", request("tools/list"))).json()["result"]

@@ -167,8 +167,7 @@ class AggregateCall:
                     return dict(item.result)
                 if self._caller.hears(item.message):
                     watch.streaming = True
-                    raw = answer.redact(dump(item.message), item.message)
-                    await self._exchange.stream(encode_event(raw))
+                    await self._exchange.stream(encode_event(answer.sent(dump(item.message), item.message)))
         raise bad_upstream("The server behind the gateway ended the stream without an answer.")
 
     def _params(self, connection: Connection, same_rounds: bool) -> dict[str, Any]:
@@ -217,7 +216,7 @@ class AggregateCall:
         }
         if error.data is not None:
             message["error"]["data"] = error.data
-            take_ours(message["error"], "data")
+            take_ours(dump(message), message)
         status = ERROR_CODE_HTTP_STATUS.get(code, 200) if self._message.modern else 200
         body = answer.redact(dump(message), message)
         await self._exchange.answer(status, body)

@@ -23,6 +23,7 @@ from app.gateway.relay import Watch
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.gateway.wire.answers import REDACTED, dump, parse, secrets_of
 from app.gateway.wire.http import result_body
+from app.gateway.wire.members import kept_item
 from app.gateway.wire.refusals import Refused
 from app.kit.mcp_upstream import McpUpstreamError
 from app.kit.outbound import NotForwarded
@@ -206,7 +207,8 @@ class AggregateList:
         for item in found.items:
             if _is_acceptable(item, self.kind):
                 name = self.kind.joined(slug, item[self.kind.named])
-                named.setdefault(name, {**item, self.kind.named: name})
+                kept = item if self.kind.part is None else kept_item(self.kind.key, item)
+                named.setdefault(name, {**kept, self.kind.named: name})
             else:
                 found.reason = found.reason or _NOT_ACCEPTABLE
         found.items = list(named.values())

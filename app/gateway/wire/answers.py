@@ -1,6 +1,5 @@
 """Answers of an upstream on their way to the client: checked, redacted, otherwise untouched."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,21 +7,24 @@ from typing import Any
 
 from app.gateway.ports import UpstreamTarget
 from app.gateway.wire.http import Exchange, HeaderList
+from app.gateway.wire.members import check_answer, check_sent
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream
 from app.kit import strict_json
 from app.kit.outbound import OutboundResponse
 from app.kit.stdio import REFUSAL
+from app.kit.strict_json import folded
 
 REDACTED = b"[redacted]"
 OURS = "io.scopegate/"
 """How the names begin of what the gateway says in ``_meta``."""
+MAX_DEPTH = 256
+"""How deep an answer may nest."""
 MINIMUM_SECRET = 8
 """A shorter credential would be found by chance in honest answers."""
 
 Rewrite = Callable[[dict[str, Any]], bool]
 """Changes a ``result`` in place (a list filtered, capabilities stripped) and says whether it did."""
 
-_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _NO_INPUT = "The server asked for input from the user, which this gateway does not carry."
 
 
@@ -37,21 +39,28 @@ class Answer:
 
     def finish(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
         """The bytes for the client and the outcome. Raises ``Refused`` when this is no answer to the request."""
+        changed = check_answer(message) | take_ours(raw, message)
         result, error = message.get("result"), message.get("error")
         id = message.get("id")
-        if type(id) is not type(self.id) or id != self.id or (result is None) == (error is None):
+        ours = type(id) is type(self.id) and id == self.id and message.get("jsonrpc") == "2.0"
+        if not ours or (result is None) == (error is None):
             raise bad_upstream("The server behind the gateway gave an answer that belongs to no request.")
         if error is not None:
-            if take_ours(error, "data"):
+            if changed:
                 raw = dump(message)
             return self.redact(raw, message), "error"
         if not isinstance(result, dict):
             raise bad_upstream("The server behind the gateway gave a result that is not an object.")
-        ours = "_meta" in result and take_ours(result, "_meta")
-        if (self.rewrite is not None and self.rewrite(result)) or ours:
+        if (self.rewrite is not None and self.rewrite(result)) or changed:
             raw = dump(message)
         outcome = "error" if result.get("isError") is True else "success"
         return self.redact(raw, message), outcome
+
+    def sent(self, raw: bytes, message: dict[str, Any]) -> bytes:
+        """The bytes for the client of a notification or request of the server. Raises ``Refused``."""
+        if check_sent(message) | take_ours(raw, message):
+            raw = dump(message)
+        return self.redact(raw, message)
 
     def scrub(self, raw: bytes) -> bytes:
         """Take the upstream credential out of bytes, as it is."""
@@ -65,44 +74,41 @@ class Answer:
         raw = self.scrub(raw)
         if self.secrets and (b"\\u" in raw or b"\\/" in raw):
             plain = dump(message)
-            # Of a key that comes twice the message has the last alone, and a client may take the first.
-            if _has_key_twice(raw) or any(secret in plain for secret in self.secrets):
+            if any(secret in plain for secret in self.secrets):
                 for secret in self.secrets:
                     plain = plain.replace(secret, REDACTED)
                 return plain
         return raw
 
 
-def take_ours(holder: Any, key: str) -> bool:
-    """Take out what the gateway alone says (events, approvals and where they are decided); whether there was any."""
-    found = holder.get(key) if isinstance(holder, dict) else None
-    if not isinstance(found, dict):
+def take_ours(raw: bytes, message: Any) -> bool:
+    """Take out what the gateway alone says (events, approvals and where they are decided); whether there was any.
+
+    It is looked for wherever ``_meta`` may be, and in the data of an error, in any case.
+    """
+    if not (b"\\u00" in raw or b"copegate" in raw.lower()):
         return False
-    ours = [name for name in found if name.startswith(OURS)]
-    for name in ours:
-        del found[name]
-    return bool(ours)
+    taken = False
+    holders: list[tuple[bool, Any]] = [(False, message)]
+    while holders:
+        said, holder = holders.pop()
+        if isinstance(holder, list):
+            holders += [(False, each) for each in holder if isinstance(each, (dict, list))]
+        elif isinstance(holder, dict):
+            for name in [name for name in holder if said and folded(name).startswith(OURS)]:
+                del holder[name]
+                taken = True
+            in_error = holder is not message and holder is _error_of(message)
+            holders += [
+                (folded(name) == "_meta" or (in_error and name == "data"), value)
+                for name, value in holder.items()
+                if isinstance(value, (dict, list))
+            ]
+    return taken
 
 
-class _KeyTwice(Exception):
-    """An object has the same key twice."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> None:
-    if len(dict(pairs)) != len(pairs):
-        raise _KeyTwice
-
-
-_scan_once = json.JSONDecoder(object_pairs_hook=_once).scan_once  # type: ignore[attr-defined]
-
-
-def _has_key_twice(raw: bytes) -> bool:
-    """Of JSON that was read before."""
-    try:
-        _scan_once(raw.decode().strip(), 0)
-    except (_KeyTwice, RecursionError):
-        return True
-    return False
+def _error_of(message: Any) -> Any:
+    return message.get("error") if isinstance(message, dict) else None
 
 
 def refuse_input(result: dict[str, Any]) -> bool:
@@ -146,20 +152,14 @@ def _with_escaped(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
 
 
 def parse(raw: bytes) -> Any:
-    """JSON from an upstream. Raises ``Refused``."""
-    if strict_json.has_too_many_values(raw):
-        raise bad_upstream("The server behind the gateway sent more values than are taken in one message.")
+    """JSON from an upstream that has one meaning for every client. Raises ``Refused``."""
     try:
-        text = raw.decode("utf-8")
-        if text.startswith("{"):
-            # Without a look for blanks around it, of which there are none in nearly all.
-            value, end = _scan(text, 0)
-            if end == len(text):
-                return value
-        return json.loads(text)
-    except StopIteration:
-        raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
-    except (ValueError, RecursionError):
+        return strict_json.loads(raw, max_depth=MAX_DEPTH, any_text=True)
+    except strict_json.StrictJsonError as error:
+        if error.code == "size":
+            raise bad_upstream(
+                "The server behind the gateway sent more values than are taken in one message."
+            ) from None
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
 
 
@@ -203,8 +203,8 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
         message = strict_json.loads(raw)
     except strict_json.StrictJsonError:
         message = None
-    error = message.get("error") if isinstance(message, dict) else None
-    take_ours(error, "data")
+    take_ours(raw, message)
+    error = _error_of(message)
     if isinstance(error, dict):
         code, text = error.get("code"), error.get("message")
         if isinstance(code, int) and isinstance(text, str):
