@@ -3,7 +3,7 @@
 A route names its permission with ``requires(...)``; a test lists all routes and fails on one without.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Protocol
@@ -66,6 +66,8 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
+MANAGING_ROLES = frozenset({Role.OWNER, Role.ADMIN})
+"""Roles that only a caller with the same or a higher one acts on."""
 _SELF = {Permission.SELF_READ, Permission.SELF_WRITE}
 _READ = {
     Permission.SERVERS_READ,
@@ -179,6 +181,17 @@ def authorize_giving(caller: Caller, role: Role) -> None:
         raise Forbidden(
             f"The role {role.value} is above your own; an owner has to do this.", code="role_above_own"
         )
+
+
+def authorize_acting_on(caller: Caller, roles: Collection[Role]) -> None:
+    """Raise ``Forbidden`` for a caller below the roles of those it acts on: only owners act on owners, and only owners
+    and administrators on administrators."""
+    for role, above in ((Role.OWNER, {Role.OWNER}), (Role.ADMIN, MANAGING_ROLES)):
+        if role in roles and not caller.roles & above:
+            raise Forbidden(
+                f"This identity holds the role {role.value}, which is above your own; an owner has to do this.",
+                code="role_above_own",
+            )
 
 
 def requires(permission: Permission, *, machine: bool = False) -> Any:

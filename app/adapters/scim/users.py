@@ -116,7 +116,9 @@ async def _set_active(work: Work, person: Person, active: bool | None) -> None:
         if ended.receipt_id is not None:
             work.effects.append(format_id(EVENT, ended.receipt_id))
     elif active is True and status != "active":
-        await reinstate_identity(work.session, work.caller, person.identity, None, work.request_id)
+        await reinstate_identity(
+            work.session, work.caller, person.identity, None, work.request_id, by_directory=True
+        )
         _note(work, person)
 
 

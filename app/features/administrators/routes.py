@@ -57,7 +57,9 @@ async def get_administrator(
     return await _answer(session, response, await service.load(session, administrator_id))
 
 
-@router.post("/{administrator_id}/disable", operation_id="disable_administrator")
+@router.post(
+    "/{administrator_id}/disable", operation_id="disable_administrator", responses=problem_responses(409)
+)
 async def disable_administrator(
     caller: CanWrite,
     session: Session,

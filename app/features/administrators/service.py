@@ -3,15 +3,15 @@
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
 
-from app.domain.errors import Conflict, Forbidden, NotFound
+from app.domain.errors import Conflict, NotFound
 from app.features.administrators.admit import ADMINISTRATOR_KIND
 from app.features.administrators.models import Administrator
 from app.features.administrators.repository import lock_administrator
 from app.features.audit.record import record
 from app.features.identities.models import Identity
 from app.features.identities.repository import end_browser_sessions, lock_identity
+from app.features.identities.standing import check_may_change, check_not_self, check_owner_stays
 from app.kit.authorization import Caller
 
 
@@ -36,8 +36,11 @@ async def lock_with_person(session: AsyncSession, id: UUID) -> tuple[Administrat
 async def disable(
     session: AsyncSession, caller: Caller, administrator: Administrator, request_id: str | None
 ) -> None:
-    """Keep a locked administrator out from now on. Raises ``Forbidden`` for the caller's own."""
-    await _check_another(session, caller, administrator)
+    """Keep a locked administrator out from now on. Raises ``Forbidden`` for the caller's own and for a higher role,
+    ``Conflict`` for the last active owner."""
+    await check_not_self(session, caller, administrator.identity_id)
+    await check_may_change(session, caller, administrator.identity_id)
+    await check_owner_stays(session, lambda owner: owner.id == administrator.id)
     await _set_status(session, caller, administrator, "disabled", request_id)
     await end_browser_sessions(session, administrator.identity_id)
 
@@ -50,7 +53,8 @@ async def enable(
     request_id: str | None,
 ) -> None:
     """Let a locked administrator in again. Raises ``Forbidden`` for the caller's own, ``Conflict``."""
-    await _check_another(session, caller, administrator)
+    await check_not_self(session, caller, administrator.identity_id)
+    await check_may_change(session, caller, administrator.identity_id)
     if person.status != "active":
         raise Conflict(
             f"This person is {person.status}; reinstate the identity first.", code="identity_not_active"
@@ -77,14 +81,3 @@ async def _set_status(
     await record(
         session, caller, action, ADMINISTRATOR_KIND, administrator.id, changes=changes, request_id=request_id
     )
-
-
-async def _check_another(session: AsyncSession, caller: Caller, administrator: Administrator) -> None:
-    """Nobody does it to themselves, nor by a service account that they or an agent of theirs answer for."""
-    answering = select(Identity.owner_id).where(col(Identity.id) == caller.identity_id)
-    behind = {caller.identity_id, (await session.execute(answering)).scalar_one_or_none()}
-    if administrator.identity_id in behind:
-        raise Forbidden(
-            "Administrators cannot disable or enable themselves; another owner has to do it.",
-            code="own_account",
-        )

@@ -63,6 +63,13 @@ async def agents_of(session: AsyncSession, owner_id: UUID) -> list[UUID]:
     return list(await session.scalars(select(col(Identity.id)).where(col(Identity.owner_id) == owner_id)))
 
 
+async def persons_behind(session: AsyncSession, id: UUID | None) -> set[UUID]:
+    """An identity itself and, of an agent, the person who answers for it."""
+    query = select(col(Identity.id), col(Identity.owner_id)).where(col(Identity.id) == id)
+    found = (await session.execute(query)).one_or_none()
+    return set() if found is None else {one for one in found if one is not None}
+
+
 async def name_is_resting(session: AsyncSession, user_name: str, since: datetime) -> bool:
     """Whether a user name made by hand was given up by an offboarding after ``since``."""
     statement = select(

@@ -18,6 +18,7 @@ from app.features.identities.repository import (
     name_is_resting,
 )
 from app.features.identities.schemas import MOST_ATTRIBUTES, IdentityCreate, IdentityUpdate
+from app.features.identities.standing import check_may_change, check_may_end, check_not_self
 from app.features.webhooks.messages import WebhookEvent, identity_message
 from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
@@ -30,6 +31,8 @@ NAME_REST = timedelta(days=90)
 
 # What may not stand in the audit log, which nobody can erase.
 PERSONAL_FIELDS = frozenset({"user_name", "display_name", "email", "external_id", "attributes"})
+# What an offboarding, a directory or a signal finds an identity by, and who answers for it.
+_NOT_OF_ONESELF = frozenset({"user_name", "email", "external_id", "owner_id"})
 
 
 async def find_identity(session: AsyncSession, identity_id: UUID) -> Identity:
@@ -98,7 +101,11 @@ async def update_identity(
     clock: Clock,
     request_id: str | None,
 ) -> Identity:
-    """Apply a merge patch to an identity that ``lock_for_update`` gave. Raises ``Invalid`` and ``Conflict``."""
+    """Apply a merge patch to an identity that ``lock_for_update`` gave.
+
+    Raises ``Forbidden`` for one with a higher role and for what callers may not change of themselves, ``Invalid`` and
+    ``Conflict``.
+    """
     _check_not_erased(identity)
     if identity.status == "offboarded":
         raise Conflict(
@@ -120,6 +127,9 @@ async def update_identity(
     }
     if not moved:
         return identity
+    await check_may_change(session, caller, identity.id)
+    if not _NOT_OF_ONESELF.isdisjoint(moved):
+        await check_not_self(session, caller, identity.id)
     for name, (_, value) in moved.items():
         setattr(identity, name, value)
     identity.revision += 1
@@ -142,13 +152,14 @@ async def update_identity(
 async def suspend_identity(
     session: AsyncSession, caller: Caller, identity: Identity, request_id: str | None
 ) -> Identity:
-    """Stop every call of a locked identity and of the agents it answers for. Raises ``Conflict``."""
+    """Stop every call of a locked identity and of the agents it answers for. Raises ``Forbidden`` and ``Conflict``."""
     if identity.status == "offboarded":
         raise Conflict(
             "This identity is offboarded, which is more than suspended.", code="identity_offboarded"
         )
     if identity.status == "suspended":
         return identity
+    await check_may_end(session, caller, identity)
     # The agents keep their own status: what stops them is their owner's, which each decision reads.
     agents = await agents_of(session, identity.id)
     await _set_status(session, identity, "suspended")
@@ -182,10 +193,18 @@ async def reinstate_identity(
     identity: Identity,
     owner: Identity | None,
     request_id: str | None,
+    *,
+    by_directory: bool = False,
 ) -> Identity:
     """Make a suspended or offboarded identity active, with locks from ``lock_with_owner``. What was revoked stays
-    revoked. Raises ``Conflict``."""
+    revoked. ``by_directory``: the directory that keeps the identity asks, which no role limits.
+
+    Raises ``Forbidden`` and ``Conflict``.
+    """
     _check_not_erased(identity)
+    if not by_directory:
+        await check_not_self(session, caller, identity.id)
+        await check_may_change(session, caller, identity.id)
     if identity.kind == "agent" and (owner is None or owner.status != "active"):
         raise Conflict(
             "The person who answers for this agent is not active; reinstate the person or transfer the agent first.",

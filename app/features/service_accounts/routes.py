@@ -87,7 +87,7 @@ async def get_service_account(
 
 
 @router.patch(
-    "/{service_account_id}", operation_id="update_service_account", responses=problem_responses(412)
+    "/{service_account_id}", operation_id="update_service_account", responses=problem_responses(409, 412)
 )
 async def update_service_account(
     caller: Writer,
@@ -110,7 +110,7 @@ async def update_service_account(
     "/{service_account_id}",
     operation_id="delete_service_account",
     status_code=204,
-    responses=problem_responses(412),
+    responses=problem_responses(409, 412),
 )
 async def delete_service_account(
     caller: Writer,
@@ -173,7 +173,7 @@ async def create_credential(
     "/{service_account_id}/credentials/{credential_id}",
     operation_id="revoke_service_account_credential",
     status_code=204,
-    responses=problem_responses(412),
+    responses=problem_responses(409, 412),
 )
 async def revoke_credential(
     caller: Writer,

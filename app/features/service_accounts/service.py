@@ -13,6 +13,7 @@ from app.domain.errors import Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
 from app.features.audit.record import keep_version, record
 from app.features.identities.models import Identity
+from app.features.identities.standing import check_owner_stays
 from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, digest_of
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
 from app.kit.authorization import Caller, Role, authorize_giving
@@ -95,6 +96,8 @@ async def change(
     authorize_giving(caller, Role(account.role))
     if not changes:
         return
+    if changes.keys() & {"role", "status"}:
+        await check_owner_stays(session, lambda owner: owner.id == account.id)
     if "role" in changes:
         authorize_giving(caller, changes["role"])
         changes["role"] = changes["role"].value
@@ -119,6 +122,7 @@ async def end(session: AsyncSession, caller: Caller, account: ServiceAccount, re
     if account.id == caller.id:
         raise Forbidden("An account cannot end itself; another owner has to do it.", code="own_account")
     authorize_giving(caller, Role(account.role))
+    await check_owner_stays(session, lambda owner: owner.id == account.id)
     account.ended_at = (await session.execute(select(func.now()))).scalar_one()
     account.revision += 1
     await session.flush()
@@ -158,7 +162,8 @@ async def revoke_credential(
 ) -> None:
     """Revoke one client secret and so every bearer under it.
 
-    Raises ``NotFound`` when it is not live, and ``PreconditionFailed``.
+    Raises ``NotFound`` when it is not live, ``PreconditionFailed``, ``Forbidden`` above the caller's own role, and
+    ``Conflict`` for the last one of the last active owner.
     """
     query = (
         select(ServiceAccountCredential)
@@ -173,9 +178,21 @@ async def revoke_credential(
     if row is None:
         raise NotFound("This service account has no such live credential.")
     if_match.check(UNREVOKED)
+    authorize_giving(caller, Role(account.role))
+    if not await _has_another_credential(session, row):
+        await check_owner_stays(session, lambda owner: owner.id == account.id)
     row.revoked_at = (await session.execute(select(func.now()))).scalar_one()
     await session.flush()
     await _record_credential(session, caller, "service_account.credential_revoke", row, request_id)
+
+
+async def _has_another_credential(session: AsyncSession, row: ServiceAccountCredential) -> bool:
+    query = select(col(ServiceAccountCredential.id)).where(
+        col(ServiceAccountCredential.service_account_id) == row.service_account_id,
+        col(ServiceAccountCredential.id) != row.id,
+        col(ServiceAccountCredential.revoked_at).is_(None),
+    )
+    return (await session.execute(query.limit(1))).first() is not None
 
 
 async def _record_credential(

@@ -16,6 +16,7 @@ from app.features.identities.links import erased_link
 from app.features.identities.models import Identity
 from app.features.identities.repository import links_of
 from app.features.identities.service import PERSONAL_FIELDS
+from app.features.identities.standing import check_may_change
 from app.features.tokens import erase_queries as queries
 from app.features.webhooks.messages import WebhookEvent, identity_message
 from app.features.webhooks.outbox import tell
@@ -30,7 +31,7 @@ async def erase_identity(
 ) -> None:
     """Take the personal data of a locked identity; nothing more happens to one that is erased already.
 
-    Raises ``Conflict`` for one that is not offboarded.
+    Raises ``Forbidden`` for one with a role above the caller's, ``Conflict`` for one that is not offboarded.
     """
     if identity.erased_at is not None:
         return
@@ -38,6 +39,7 @@ async def erase_identity(
         raise Conflict(
             "Only an offboarded identity can be erased; offboard it first.", code="identity_not_offboarded"
         )
+    await check_may_change(session, caller, identity.id)
     changes: dict[str, Any] = {
         name: {"personal": True}
         for name in sorted(PERSONAL_FIELDS)

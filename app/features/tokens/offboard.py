@@ -13,6 +13,7 @@ from app.features.audit.record import close_versions, record
 from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity, OffboardingReceipt
 from app.features.identities.repository import end_browser_sessions
+from app.features.identities.standing import check_may_end, roles_behind
 from app.features.tokens import offboard_queries as queries
 from app.features.tokens.affected import Affected, find_people, gather
 from app.features.tokens.models import ScheduledOffboarding
@@ -29,9 +30,14 @@ from app.features.tokens.receipts import add_receipt, named
 from app.features.tokens.revoke import end_tokens
 from app.features.tokens.schedule_queries import lock_pending, settle
 from app.features.tokens.schedule_schemas import asked_by
-from app.features.webhooks.messages import WebhookEvent, grant_message, identity_message
+from app.features.webhooks.messages import (
+    WebhookEvent,
+    administrator_message,
+    grant_message,
+    identity_message,
+)
 from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
+from app.kit.authorization import MANAGING_ROLES, Caller
 from app.kit.etags import Precondition
 from app.kit.ids import IDENTITY, SCHEDULED_OFFBOARDING, format_id
 from app.kit.signing import Signer
@@ -61,14 +67,17 @@ async def offboard_identity(
     *,
     signer: Signer,
     via: OffboardedVia = "api",
+    on_word_of: Caller | None = None,
     dry_run: bool,
     request_id: str | None,
 ) -> Offboarded:
     """End an identity now. Under ``dry_run`` the same checks and the same answer, and nothing is locked or changed.
 
     What was set for later is done with it. ``via`` says who asked; for what came due, an heir who is gone by then is
-    no reason not to. Raises ``NotFound``, ``PreconditionFailed``, and ``Invalid`` when the agents cannot go to whom
-    they should.
+    no reason not to. ``on_word_of`` is whose role decides, where it is not the caller's. A directory ends whom it
+    keeps, whatever their role, and administrators are notified. Raises ``NotFound``, ``PreconditionFailed``,
+    ``Forbidden``, ``Conflict`` for the last active owner, and ``Invalid`` when the agents cannot go to whom they
+    should.
     """
     due = via == "schedule"
     affected = await find_people(
@@ -80,6 +89,10 @@ async def offboard_identity(
     pending = None if dry_run else await lock_pending(session, identity_id, wait=False)
     if identity.status == "offboarded":
         return await first_receipt(session, identity, pending)
+    by_directory = via in {"scim", "signal"}
+    if not by_directory:
+        await check_may_end(session, on_word_of or caller, identity)
+    roles = await roles_behind(session, identity.id) if by_directory else frozenset()
     await gather(session, affected, lock=not dry_run)
     # Said before the agents change, since it names those that are still active.
     things, transferred = affected.things(), affected.transferred()
@@ -112,6 +125,8 @@ async def offboard_identity(
     people = [identity.id, *(agent.id for agent in affected.agents)]
     await move_versions(session, [*people, *affected.grants, *affected.tokens], narrows=True)
     await _tell(session, affected, receipt_id)
+    if not roles.isdisjoint(MANAGING_ROLES):
+        await tell(session, administrator_message(identity.id, receipt_id))
     return Offboarded(identity.id, True, things, transferred, receipt_id)
 
 

@@ -75,7 +75,12 @@ async def offboard_identity_by_name(
     return await _answer(session, response, outcome)
 
 
-@router.post("/{identity_id}/offboard", operation_id="offboard_identity", summary="Offboard an identity")
+@router.post(
+    "/{identity_id}/offboard",
+    operation_id="offboard_identity",
+    responses=problem_responses(409),
+    summary="Offboard an identity",
+)
 async def post_offboard(
     identity_id: IdentityId,
     body: OffboardRequest,
@@ -107,7 +112,10 @@ async def post_offboard(
 
 
 @router.delete(
-    "/{identity_id}", operation_id="delete_identity", summary="Offboard an identity, agents and all"
+    "/{identity_id}",
+    operation_id="delete_identity",
+    responses=problem_responses(409),
+    summary="Offboard an identity, agents and all",
 )
 async def delete_identity(
     identity_id: IdentityId,

@@ -4,10 +4,11 @@ It holds ids, times and counts. An erasure takes what says whose they were, and 
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import ARRAY, Select, Text, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -15,13 +16,29 @@ from app.domain.errors import NotFound
 from app.features.audit.schemas import show_id
 from app.features.identities.models import OffboardingReceipt
 from app.features.tokens.receipt_schemas import OffboardedBy, Receipt, ReceiptQuery
-from app.kit.authorization import Caller
+from app.kit.authorization import MANAGING_ROLES, Caller
 from app.kit.ids import EVENT, format_id
 from app.kit.signing import Signer
 
 TYPE = "scopegate-receipt+jwt"
 """What the signed text says it is."""
 _NOBODY = UUID(int=0)
+
+
+_BY_DIRECTORY = text("""
+SELECT id, identity_id, created_at FROM offboarding_receipts receipt
+WHERE id > :first AND body -> 'receipt' ->> 'via' IN ('scim', 'signal') AND (
+    EXISTS (
+        SELECT 1 FROM administrators JOIN role_assignments ON role_assignments.administrator_id = administrators.id
+        WHERE administrators.identity_id = receipt.identity_id AND role_assignments.role = ANY (:roles)
+    ) OR EXISTS (
+        SELECT 1 FROM service_accounts account JOIN identities holder ON holder.id = account.owner_id
+        WHERE account.ended_at IS NULL AND account.role = ANY (:roles)
+            AND receipt.identity_id IN (holder.id, holder.owner_id)
+    )
+)
+ORDER BY id DESC LIMIT :limit
+""").bindparams(bindparam("roles", type_=ARRAY(Text)))
 
 
 def named(caller: Caller) -> OffboardedBy:
@@ -54,6 +71,17 @@ def add_receipt(
             id=id, identity_id=receipt.identity_id, body=body, signed=signed.text, key_id=signed.key_id
         )
     )
+
+
+async def administrators_ended_by_directory(
+    session: AsyncSession, since: datetime, limit: int
+) -> list[tuple[UUID, UUID, datetime]]:
+    """Offboardings since then of identities with the role owner or admin that a directory decided, newest first: the
+    receipt, the identity and the time."""
+    # Ids begin with their time, and are indexed.
+    first = UUID(bytes=int(since.timestamp() * 1000).to_bytes(6, "big") + bytes(10))
+    asked = {"first": first, "roles": sorted(MANAGING_ROLES), "limit": limit}
+    return [(row.id, row.identity_id, row.created_at) for row in await session.execute(_BY_DIRECTORY, asked)]
 
 
 def select_receipts(query: ReceiptQuery) -> Select[OffboardingReceipt]:

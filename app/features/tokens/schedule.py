@@ -7,16 +7,17 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
+from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.service import lock_found_identity
+from app.features.identities.standing import check_may_change, check_not_self
 from app.features.tokens import repository
 from app.features.tokens.affected import find_people, gather
 from app.features.tokens.models import ScheduledOffboarding
 from app.features.tokens.offboard import Offboarded, first_receipt, offboard_identity
 from app.features.tokens.offboard_schemas import OffboardedThings, OffboardRequest, TransferredAgents
 from app.features.tokens.preview import preview_of
-from app.features.tokens.schedule_queries import find, finish, lock_pending, persons_behind
+from app.features.tokens.schedule_queries import find, finish, lock_pending
 from app.features.webhooks.messages import WebhookEvent, identity_message
 from app.features.webhooks.outbox import tell
 from app.kit.authorization import Caller
@@ -84,6 +85,7 @@ async def _set_for_later(
     if_match.check(identity.revision)
     if identity.status == "offboarded":
         return await first_receipt(session, identity, pending)
+    await _check_may_schedule(session, caller, identity_id)
     if dry_run:
         await gather(session, affected, lock=False)
         things, transferred = affected.things(), affected.transferred()
@@ -105,10 +107,8 @@ async def _keep(
 ) -> ScheduledOffboarding:
     """Make or move the one that an identity has, with its event and message, unless it is so already."""
     before = {name: None if pending is None else getattr(pending, name) for name in _MOVABLE}
-    if wanted == before and pending is not None and not await _was_only_theirs(session, caller, pending):
+    if wanted == before and pending is not None:
         return pending
-    if pending is not None:
-        await _check_not_own(session, caller, pending)
     row = pending or ScheduledOffboarding(
         identity_id=identity_id,
         effective_at=wanted["effective_at"],
@@ -155,16 +155,30 @@ async def cancel_scheduled(
         )
     if row.status == "cancelled":
         return row
-    await _check_not_own(session, caller, row)
+    await _check_may_schedule(session, caller, row.identity_id)
+    await end_schedule(session, caller, row, request_id)
+    return row
+
+
+async def end_schedule(
+    session: AsyncSession,
+    caller: Caller,
+    row: ScheduledOffboarding,
+    request_id: str | None,
+    *,
+    because: str | None = None,
+) -> None:
+    """Cancel a locked one that is pending; ``because`` is the code of what keeps it from being carried out."""
     await finish(session, row, "cancelled")
     changes = {"schedule_id": format_id(SCHEDULED_OFFBOARDING, row.id)}
+    if because is not None:
+        changes["because"] = because
     event_id = await record(
         session, caller, "identity.cancel_offboarding", "identity", row.identity_id,
         changes=changes, request_id=request_id,
     )  # fmt: skip
     cancelled = WebhookEvent.IDENTITY_OFFBOARDING_CANCELLED
     await tell(session, identity_message(cancelled, row.identity_id, event_id))
-    return row
 
 
 def _found(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
@@ -173,23 +187,13 @@ def _found(row: ScheduledOffboarding | None) -> ScheduledOffboarding:
     return row
 
 
-async def _check_not_own(session: AsyncSession, caller: Caller, row: ScheduledOffboarding) -> None:
-    """Raise ``Forbidden`` for a leaver who would stay, be it by a service account that an agent of theirs answers for:
-    what others have set for somebody, others take back."""
-    if row.identity_id not in await persons_behind(session, caller.identity_id):
-        return
-    if row.identity_id not in await persons_behind(session, row.on_behalf_of):
-        raise Forbidden(
-            "This is your own offboarding, which somebody else has set: somebody else has to move or cancel it.",
-            code="own_offboarding",
-        )
+async def _check_may_schedule(session: AsyncSession, caller: Caller, identity_id: UUID) -> None:
+    """Raise ``Forbidden`` for the caller's own offboarding, which is up to others, and for one of a higher role.
 
-
-async def _was_only_theirs(session: AsyncSession, caller: Caller, row: ScheduledOffboarding) -> bool:
-    """Whether the leaver has set it and others ask for the same now: then the leaver takes it back no more."""
-    if row.identity_id not in await persons_behind(session, row.on_behalf_of):
-        return False
-    return row.identity_id not in await persons_behind(session, caller.identity_id)
+    Whether it is the last owner's is asked when the time has come.
+    """
+    await check_not_self(session, caller, identity_id)
+    await check_may_change(session, caller, identity_id)
 
 
 def _moved(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from uuid import UUID
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.domain.errors import Unavailable
+from app.domain.errors import Conflict, Forbidden, Unavailable
 from app.features.tokens.models import ScheduledOffboarding
 from app.features.tokens.offboard import offboard_identity
 from app.features.tokens.offboard_schemas import Offboard
-from app.features.tokens.schedule_queries import claim_due
+from app.features.tokens.schedule import end_schedule
+from app.features.tokens.schedule_queries import claim_due, roles_of_requester
 from app.kit.authorization import Caller, Role
 from app.kit.database import OUT_OF_REACH, commit, sqlstate
 from app.kit.etags import Precondition
@@ -82,17 +83,26 @@ class ScheduledOffboardings:
 
 
 async def carry_out(session: AsyncSession, signer: Signer, row: ScheduledOffboarding) -> None:
-    """Offboard the identity of a locked schedule, as the system, on behalf of whoever asked."""
+    """Offboard the identity of a locked schedule, as the system, on behalf of the one who asked.
+
+    It is cancelled when the role of the one who asked is not enough by now, or the identity is the last active owner.
+    """
     system = Caller("system", UUID(int=0), frozenset({Role.ADMIN}), row.on_behalf_of)
-    await offboard_identity(
-        session,
-        system,
-        row.identity_id,
-        # None when the identity is erased, and what was set for it is only to be settled.
-        Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to),
-        Precondition(None),
-        signer=signer,
-        via="schedule",
-        dry_run=False,
-        request_id=None,
-    )
+    requester = Caller(row.requested_by_kind, row.requested_by_id, await roles_of_requester(session, row))
+    try:
+        await offboard_identity(
+            session,
+            system,
+            row.identity_id,
+            # None when the identity is erased, and what was set for it is only to be settled.
+            Offboard(reason=row.reason or "erased", transfer_agents_to=row.transfer_agents_to),
+            Precondition(None),
+            signer=signer,
+            via="schedule",
+            on_word_of=requester,
+            dry_run=False,
+            request_id=None,
+        )
+    except (Forbidden, Conflict) as refusal:
+        # Both are asked before anything is changed.
+        await end_schedule(session, system, row, None, because=refusal.code)

@@ -11,9 +11,12 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.identities.models import Identity
+from app.features.administrators.models import RoleAssignment
+from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND
+from app.features.service_accounts.models import ServiceAccount
 from app.features.tokens.models import ScheduledOffboarding
 from app.features.tokens.schedule_schemas import ScheduledOffboardingQuery
+from app.kit.authorization import Role
 
 
 def select_scheduled(query: ScheduledOffboardingQuery) -> Select[ScheduledOffboarding]:
@@ -46,11 +49,17 @@ async def lock_pending(
     return await session.scalar(_locked(statement, skip=not wait))
 
 
-async def persons_behind(session: AsyncSession, id: UUID | None) -> set[UUID]:
-    """An identity itself and, of an agent, the person who answers for it."""
-    query = select(col(Identity.id), col(Identity.owner_id)).where(col(Identity.id) == id)
-    found = (await session.execute(query)).one_or_none()
-    return set() if found is None else {one for one in found if one is not None}
+async def roles_of_requester(session: AsyncSession, row: ScheduledOffboarding) -> frozenset[Role]:
+    """The roles that the one who asked for it has now, or had when they ended: that ends nothing of what they asked."""
+    if row.requested_by_kind == "break_glass":
+        return frozenset({Role.OWNER})
+    if row.requested_by_kind == SERVICE_ACCOUNT_KIND:
+        query = select(col(ServiceAccount.role)).where(col(ServiceAccount.id) == row.requested_by_id)
+    else:
+        query = select(col(RoleAssignment.role)).where(
+            col(RoleAssignment.administrator_id) == row.requested_by_id
+        )
+    return frozenset(Role(role) for role in await session.scalars(query))
 
 
 async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> ScheduledOffboarding | None:

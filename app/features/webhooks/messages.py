@@ -42,6 +42,7 @@ class WebhookEvent(StrEnum):
     IDENTITY_OFFBOARDING_CANCELLED = "identity.offboarding_cancelled"
     IDENTITY_OFFBOARDED = "identity.offboarded"
     IDENTITY_ERASED = "identity.erased"
+    ADMINISTRATOR_OFFBOARDED = "administrator.offboarded"
     TOKEN_ISSUED = "token.issued"
     TOKEN_UPDATED = "token.updated"
     TOKEN_ROTATED = "token.rotated"
@@ -124,6 +125,12 @@ def identity_message(
     """What happened to an identity: ``event_id`` is the audit event, which says who did it."""
     ids = {"identity_id": identity_id, "event_id": event_id, "receipt_id": receipt_id}
     return Message(type.value, ids, {"effective_at": effective_at})
+
+
+def administrator_message(identity_id: UUID, receipt_id: UUID) -> Message:
+    """That a directory offboarded an identity with the role owner or admin, which no administrator decided."""
+    ids = {"identity_id": identity_id, "event_id": receipt_id, "receipt_id": receipt_id}
+    return Message(WebhookEvent.ADMINISTRATOR_OFFBOARDED.value, ids)
 
 
 def token_message(

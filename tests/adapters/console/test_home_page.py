@@ -8,12 +8,16 @@ import httpx2
 import pytest
 
 from app.kit.ids import format_id
+from app.main import Scopegate
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.test_audit_pages import commit, rows, signed_in_as
+from tests.adapters.scim.conftest import USER
+from tests.api import client_of
 from tests.features.approvals.desk import Desk
 from tests.features.principals import Sessions
+from tests.story.provisioning import make_directory
 
 
 def numbers(person: Person) -> dict[str, str]:
@@ -111,3 +115,29 @@ async def test_more_than_a_hundred_are_not_counted(
     person = await signed_in_as(new_browser, provider, "issuers")
     await person.open("/console")
     assert numbers(person)["People and agents"] == "1+"
+
+
+async def test_administrators_see_at_home_whom_of_them_a_directory_offboarded(
+    new_browser: NewBrowser, provider: SigningProvider, desk: Desk, api: httpx2.AsyncClient, app: Scopegate
+) -> None:
+    directory = await make_directory(api, "https://directory.example.com")
+    made = {}
+    async with client_of(app, directory.secret) as scim:
+        for name in ("Ada Lovelace", "Grace Hopper"):
+            body = {"schemas": [USER], "userName": name, "externalId": name}
+            made[name] = (await scim.post("/scim/v2/Users", json=body)).json()["id"]
+        account = {"name": "keys", "owner_id": made["Ada Lovelace"], "role": "admin"}
+        assert (await api.post("/api/v1/service-accounts", json=account)).status_code == 201
+        for id in made.values():
+            assert (await scim.delete(f"/scim/v2/Users/{id}")).status_code == 204
+    await desk.asked()
+    admin = await signed_in_as(new_browser, provider, "admins")
+    await admin.open("/console")
+    (receipt,) = (
+        await api.get("/api/v1/offboarding-receipts", params={"identity_id": made["Ada Lovelace"]})
+    ).json()["items"]
+    assert admin.link("Ada Lovelace") == f"/console/offboarding-receipts/{receipt['id']}"
+    assert "Grace Hopper" not in admin.page.text
+    approver = await signed_in_as(new_browser, provider, "approvers")
+    await approver.open("/console")
+    assert "Ada Lovelace" not in approver.page.text

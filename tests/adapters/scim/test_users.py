@@ -338,3 +338,24 @@ async def test_entity_tags_are_honoured(scim: httpx2.AsyncClient) -> None:
     same = await scim.put(path, json=user("ada", title="Dr"))
     assert (same.status_code, same.headers["etag"]) == (200, 'W/"2"')
     assert (await scim.get(path, headers={"If-None-Match": first})).json()["title"] == "Dr"
+
+
+async def test_a_directory_ends_an_owner_whom_it_keeps_and_administrators_are_notified(
+    scim: httpx2.AsyncClient, api: httpx2.AsyncClient
+) -> None:
+    body = {"name": "gate", "url": "https://hooks.example.com/", "events": ["administrator.offboarded"]}
+    webhook = (await api.post("/api/v1/webhooks", json=body)).json()["webhook"]
+    plain = (await scim.post("Users", json=user("grace"))).json()["id"]
+    owner = (await scim.post("Users", json=user("ada"))).json()["id"]
+    account = {"name": "keys", "owner_id": owner, "role": "owner"}
+    assert (await api.post("/api/v1/service-accounts", json=account)).status_code == 201
+    for id in (plain, owner):
+        answer = await scim.patch(
+            f"Users/{id}", json=patch({"op": "replace", "path": "active", "value": False})
+        )
+        assert answer.json()["active"] is False
+    told = (await api.get(f"/api/v1/webhooks/{webhook['id']}/deliveries")).json()["items"]
+    assert [one["data"]["identity_id"] for one in told] == [owner]
+    # And it brings back whom it keeps.
+    back = await scim.patch(f"Users/{owner}", json=patch({"op": "replace", "path": "active", "value": True}))
+    assert back.json()["active"] is True

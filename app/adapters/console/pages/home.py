@@ -24,6 +24,7 @@ from app.features.identities.schemas import IdentityQuery
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens import routes as tokens
+from app.features.tokens.receipts import administrators_ended_by_directory
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.features.tokens.status import count_active
 from app.kit.authorization import Permission
@@ -77,9 +78,16 @@ async def show_home(
     stats = await _calls(viewer, session, runtime)
     waiting = await _waiting(viewer, session, runtime)
     ending = await _ending(session, runtime)
-    names = await names_of(session, {token.identity_id for token in ending.items})
+    ended = []
+    if viewer.may(Permission.AUDIT_READ):
+        since = runtime.clock() - timedelta(days=ENDS_IN_DAYS)
+        ended = await administrators_ended_by_directory(session, since, _FEW)
+    names = await names_of(
+        session, {*(token.identity_id for token in ending.items), *(id for _, id, _ in ended)}
+    )
     return page(
-        request, "home/home.html", viewer=viewer, waiting=waiting.items[:_FEW], ending=ending.items[:_FEW], names=names,
+        request, "home/home.html", viewer=viewer, ended=ended, names=names, waiting=waiting.items[:_FEW],
+        ending=ending.items[:_FEW],
         more_waiting=len(waiting.items) > _FEW, more_ending=len(ending.items) > _FEW, days=ENDS_IN_DAYS,
         numbers=await _numbers(viewer, session, runtime, stats, waiting), chart=_denied(stats),
     )  # fmt: skip

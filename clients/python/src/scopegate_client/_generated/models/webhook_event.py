@@ -1,6 +1,7 @@
 from typing import Literal, cast
 
 WebhookEvent = Literal[
+    "administrator.offboarded",
     "approval.approved",
     "approval.denied",
     "approval.requested",
