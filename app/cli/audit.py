@@ -16,6 +16,7 @@ from app.cli.audit_files import EventProofFile, export_lines, kept_checkpoint, p
 from app.cli.errors import CannotStart
 from app.domain.errors import DomainError
 from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
+from app.features.audit.client_ids import KEY_PURPOSE
 from app.features.sealed_log.exported import PROOF, RangeProof, verify_lines, verify_range
 from app.features.sealed_log.kept import Kept
 from app.features.sealed_log.leaf_export import leaves_between
@@ -24,6 +25,7 @@ from app.features.sealed_log.spanning import NoSuchPart, by_positions, by_time
 from app.features.sealed_log.tiles import LogFault, latest_checkpoint
 from app.features.sealed_log.verdict import Fault, Verdict, positions
 from app.features.sealed_log.verifying import FindSpan, verify_log
+from app.kit.crypto import Peppers
 from app.kit.database import plain_url
 from app.kit.ids import EVENT, parse_id
 from app.kit.migrations import DatabaseFault
@@ -75,7 +77,8 @@ def verify_database(
 
     # Before the log is read, so that what it is held against cannot be newer than what is read of it.
     kept = [kept_checkpoint(file, known) for file in checkpoints]
-    return _run(settings, lambda connection: verify_log(connection, known, kept, find))
+    clients = Peppers(settings.keys("token_pepper")).derive_all(KEY_PURPOSE)
+    return _run(settings, lambda connection: verify_log(connection, known, kept, find, clients))
 
 
 def verify_files(

@@ -68,7 +68,11 @@ class Peppers:
 
     def derive(self, purpose: str) -> bytes:
         """A key for one purpose derived from the current pepper."""
-        return derive_key(self._keys[self.current_id], purpose)
+        return self.derive_all(purpose)[0]
+
+    def derive_all(self, purpose: str) -> list[bytes]:
+        """The keys for one purpose derived from every pepper, the current one first."""
+        return [derive_key(key, purpose) for key in self._keys.values()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from app.features.access.in_flight import InFlightTable
 from app.features.access.refusals import Refusals
 from app.features.access.second_lane import SecondLane
 from app.features.access.snapshot import AccessSnapshot
+from app.features.audit.client_ids import KEY_PURPOSE
 from app.features.policies.judging import Rules
 from app.gateway import Gateway
 from app.gateway.limits import Allowance
@@ -52,7 +53,7 @@ async def serving_gateway(
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
     table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard)
     uses, refusals = uses_of(sessions, clock), Refusals(writer.write_later)
-    clients = Clients(peppers.derive("clients"))
+    clients = Clients(peppers.derive(KEY_PURPOSE))
     runtime.attempts.tell = RefusedSignIns(refusals, clients).count
     syncs = SyncRequestsPort(runtime)
     commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)

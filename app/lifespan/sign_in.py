@@ -15,6 +15,7 @@ from app.domain.token_format import API_BEARER, BREAK_GLASS, CLIENT_SECRET
 from app.features.access.clients import Clients
 from app.features.administrators.break_glass import BreakGlass
 from app.features.administrators.sign_in import sign_in
+from app.features.audit.client_ids import KEY_PURPOSE
 from app.features.identity_providers import repository, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
 from app.kit.authorization import BearerReader
@@ -55,7 +56,7 @@ def local_administrator(
     stack: AsyncExitStack,
 ) -> BreakGlass:
     """Break-glass sign-in, which refuses everything where no password is configured."""
-    clients, hashed = Clients(peppers.derive("clients")), settings.break_glass_password_hash
+    clients, hashed = Clients(peppers.derive(KEY_PURPOSE)), settings.break_glass_password_hash
     made = BreakGlass(
         sessions,
         peppers,

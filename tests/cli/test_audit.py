@@ -14,9 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.cli.commands import main
+from app.features.audit.client_ids import KEY_PURPOSE
+from app.kit.crypto import Peppers
 from app.kit.ids import EVENT, format_id
 from app.kit.notes import COSIGNATURE, Note, NoteSigner, VerifierKey, log_name
-from tests.features.sealed_log.sealed import seal, size, write
+from tests.features.sealed_log.sealed import insert, seal, size, unsalted_client, write
+from tests.features.sealed_log.test_verifying import tampering
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -123,6 +126,22 @@ async def test_the_log_is_held_against_what_was_kept_and_a_fault_has_a_place(
         6,
     )
     assert told["faults"][0]["event_id"] == format_id(EVENT, id)
+
+
+async def test_a_caller_that_was_rewritten_is_reported_also_of_a_row_of_older_code(
+    connection: "Connection", run: Run
+) -> None:
+    key = Peppers([b"p" * 40]).derive(KEY_PURPOSE)
+    client = unsalted_client(key, ("192.0.2.7", None, None, None))
+    await connection.execute("INSERT INTO audit_clients (id, ip) VALUES ($1, '192.0.2.7')", client)
+    await insert(connection, client_id=client)
+    await seal(connection, 401, SIGNER)
+    assert (await run("verify"))[0] == 0
+    async with tampering(connection):
+        await connection.execute("UPDATE audit_clients SET ip = '192.0.2.8'")
+    code, said = await run("verify")
+    assert code == 1
+    assert "FAULT  the caller's address or program was altered after evt_" in said
 
 
 async def test_a_part_is_looked_at_by_itself(connection: "Connection", run: Run) -> None:

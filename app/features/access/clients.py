@@ -1,4 +1,4 @@
-"""Names for combinations of address, user agent and client: a keyed id, so that no look-up is needed.
+"""Ids for combinations of address, user agent and client, worked out without a look-up.
 
 The row with the readable parts is written once with the first event of a worker that names it; erasing the row
 leaves an id that tells nothing.
@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from app.features.access.rows import STRING_LIMIT, ClientRow
+from app.features.audit.client_ids import client_id, salt_of
 from app.kit.database import plain_url
 
 REMEMBERED = 10_000
@@ -21,7 +22,7 @@ REMEMBERED_S = 12 * 3600.0
 
 
 class Clients:
-    """Keyed ids of clients, remembering which rows this worker has written."""
+    """Ids of clients, remembering which rows this worker has written. The key is for their salts."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -36,19 +37,17 @@ class Clients:
         known = self._known((ip, user_agent, name, version))
         if known is not None:
             return known, None
-        cut = tuple(clean(part) for part in (ip, user_agent, name, version))
+        cut = (clean(ip), clean(user_agent), clean(name), clean(version))
         known = self._known(cut)
         if known is not None:
             return known, None
-        digest = hmac.digest(self._key, repr(cut).encode("utf-8", "backslashreplace"), "sha256")
-        # Version 8 of RFC 9562, its bits set by hand: the UUID of Python 3.11 knows versions 1 to 5 alone.
-        number = int.from_bytes(digest[:16]) & ~(0xF << 76 | 0x3 << 62)
-        id = UUID(int=number | 0x8 << 76 | 0x2 << 62)
-        return id, (id, *cut)  # type: ignore[return-value]
+        salt = salt_of(self._key, cut)
+        id = client_id(salt, cut)
+        return id, (id, *cut, salt)
 
     def written(self, row: ClientRow) -> None:
         """Remember that the row is in the database. Its parts are cut, so a stranger's long ones are not kept."""
-        self._seen[row[1:]] = row[0], monotonic()
+        self._seen[row[1:5]] = row[0], monotonic()
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 

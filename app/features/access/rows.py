@@ -15,8 +15,8 @@ from app.kit.crypto import Sealed
 
 STRING_LIMIT = 256
 
-# (id, ip, user agent, client name, client version) of a caller not seen before by this worker.
-ClientRow = tuple[UUID, str | None, str | None, str | None, str | None]
+# (id, ip, user agent, client name, client version, salt) of a caller not seen before by this worker.
+ClientRow = tuple[UUID, str | None, str | None, str | None, str | None, bytes]
 
 
 class Values(NamedTuple):
@@ -166,8 +166,8 @@ def _statement(*, clients: bool, arguments: bool = False) -> str:
     # Column names and types come from the constants above; values travel as parameters.
     client = f"""
 client AS (
-    INSERT INTO audit_clients (id, ip, user_agent, name, version)
-    SELECT * FROM unnest({_unnest(written, ("uuid", "text", "text", "text", "text"))})
+    INSERT INTO audit_clients (id, ip, user_agent, name, version, salt)
+    SELECT * FROM unnest({_unnest(written, ("uuid", "text", "text", "text", "text", "bytea"))})
     ON CONFLICT (id) DO NOTHING
 ),"""  # noqa: S608
     kept = f""",
@@ -175,7 +175,7 @@ kept AS (
     INSERT INTO audit_arguments (call_id, time, key_id, sealed)
     SELECT sealed.* FROM written JOIN (
         SELECT call_id, epoch.at, key_id, sealed
-        FROM epoch, unnest({_unnest(written + 5, ("uuid", "text", "bytea"))}) AS of(call_id, key_id, sealed)
+        FROM epoch, unnest({_unnest(written + 6, ("uuid", "text", "bytea"))}) AS of(call_id, key_id, sealed)
     ) AS sealed ON sealed.call_id = written.id
 )"""  # noqa: S608
     return f"""
@@ -255,7 +255,7 @@ def arguments_of(
         _array([NULL if row.span is None else str(row.span[0]) for row in rows]),
         _array([NULL if row.span is None else str(row.span[1]) for row in rows]),
         *_columns([row.cells for row in rows], len(_ENCODERS)),
-        *(_columns([_client_cells(client) for client in clients], 5) if clients or kept else ()),
+        *(_columns([_client_cells(client) for client in clients], 6) if clients or kept else ()),
         *(_columns([_kept_cells(id, sealed) for id, sealed in kept], 3) if kept else ()),
     ]
 
@@ -289,8 +289,8 @@ def _kept_cells(call_id: UUID, sealed: Sealed) -> tuple[str, str, str]:
 
 
 def _client_cells(client: ClientRow) -> list[str]:
-    id, *texts = client
-    return [id.hex, *(_cell(text, _text) for text in texts)]
+    id, *texts, salt = client
+    return [id.hex, *(_cell(text, _text) for text in texts), _bytes(salt)]
 
 
 def _grounds(row: Row, places: dict[tuple[UUID, int], int]) -> str:

@@ -175,7 +175,7 @@ class BreakGlass:
     ) -> None:
         client_id, row = self._name_client(origin.address, origin.user_agent)
         if row is not None:
-            names = ("id", "ip", "user_agent", "name", "version")
+            names = ("id", "ip", "user_agent", "name", "version", "salt")
             client = insert(AuditClient).values(dict(zip(names, row, strict=True)))
             await session.execute(client.on_conflict_do_nothing())
         await record(

@@ -1,4 +1,4 @@
-"""Tables of the audit trail. Append-only but for leases and clients; the log itself has no foreign keys."""
+"""Tables of the audit trail. Append-only but for leases; the log itself has no foreign keys."""
 
 from datetime import datetime
 from typing import Any
@@ -105,7 +105,10 @@ class AuditArguments(SQLModel, table=True):
 
 
 class AuditClient(SQLModel, table=True):
-    """Address, user agent and client name of a caller: the personal part, apart so that it can be erased."""
+    """Address, user agent and client name of a caller: the personal part, in its own table so that it can be erased.
+
+    The id is a digest of the row (``client_ids``); rows of older code have no salt.
+    """
 
     __tablename__ = "audit_clients"
 
@@ -114,6 +117,7 @@ class AuditClient(SQLModel, table=True):
     user_agent: str | None = None
     name: str | None = None
     version: str | None = None
+    salt: bytes | None = Field(default=None, sa_type=LargeBinary)
     first_seen_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )

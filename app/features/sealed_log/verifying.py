@@ -14,6 +14,7 @@ from app.domain.merkle import Frontier, cover
 from app.features.sealed_log.drops import Drops
 from app.features.sealed_log.edge import TILE, Edge
 from app.features.sealed_log.kept import Kept, hold_against
+from app.features.sealed_log.origins import check_origins
 from app.features.sealed_log.strays import strays
 from app.features.sealed_log.tiles import (
     BEGINNING,
@@ -215,11 +216,16 @@ class Walk:
 
 
 async def verify_log(
-    connection: "Connection[Record]", keys: Keys, kept: Sequence[Kept], find_span: FindSpan | None = None
+    connection: "Connection[Record]",
+    keys: Keys,
+    kept: Sequence[Kept],
+    find_span: FindSpan | None = None,
+    client_keys: Sequence[bytes] = (),
 ) -> Verdict:
     """Look at the log in one snapshot: all of it, held against checkpoints that were kept elsewhere, or a part of it.
 
-    ``find_span`` says which part, given the newest checkpoint. Raises asyncpg's errors and ``OSError``.
+    ``find_span`` says which part, given the newest checkpoint. ``client_keys`` are those that older code made ids of
+    clients with. Raises asyncpg's errors and ``OSError``.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         await connection.execute(_AT_THE_START)
@@ -227,12 +233,16 @@ async def verify_log(
         if newest is None:
             verdict = Verdict(notes=["nothing is sealed yet"])
             await hold_against(connection, verdict, kept, None, {})
+            await check_origins(connection, verdict, client_keys)
             return verdict
         latest = await _newest_signed(connection, keys, newest)
         span = Span(None, latest) if find_span is None else await find_span(connection, latest)
         if span.end.size > latest.size:
             span = Span(span.start, latest)
-        return await Walk(connection, keys, kept, latest, span).verdict(newest.size)
+        verdict = await Walk(connection, keys, kept, latest, span).verdict(newest.size)
+        if find_span is None:
+            await check_origins(connection, verdict, client_keys)
+        return verdict
 
 
 async def _newest_signed(connection: "Connection[Record]", keys: Keys, newest: Sealed) -> Sealed:

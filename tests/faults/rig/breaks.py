@@ -174,6 +174,19 @@ BREAKS: dict[str, tuple[Break, ...]] = {
             "              ELSE {_NO_END} END)\nORDER BY epoch, xact, seq\nLIMIT $6\n",
         ),
     ),
+    "origin_table_writable": (
+        Break(
+            "app/kit/migrations.py",
+            '"audit_checkpoints", "audit_clients", "audit_tiles"',
+            '"audit_checkpoints", "audit_tiles"',
+        ),
+        Break(
+            "app/kit/migrations.py",
+            '        f"REVOKE UPDATE, DELETE ON {logs} FROM {quoted}",\n',
+            '        f"REVOKE UPDATE, DELETE ON {logs} FROM {quoted}",\n'
+            '        "DROP TRIGGER IF EXISTS audit_clients_append_only ON audit_clients",\n',
+        ),
+    ),
     "epoch_reused": (
         # The function as it was: any epoch of this system and timeline will do.
         Break(

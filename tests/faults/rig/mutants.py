@@ -61,6 +61,7 @@ MUTANTS = {
     "never_unknown": _load("I1", gateway_kill=2),
     "signed_anew": _load("I8", calm=4),
     "late_commits_unsealed": _probe("I8", probes.sealed_late),
+    "origin_table_writable": _probe("I8", log_probes.origin_rewritten),
     "epoch_reused": _probe("I8", log_probes.moved_and_back),
 }
 assert MUTANTS.keys() == BREAKS.keys()

@@ -9,7 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+)
+from typing import TypeVar
 
 import asyncpg
 
@@ -22,6 +29,7 @@ from tests.faults.test_used_once import ATTEMPTS, ROUNDS, office
 from tests.faults.upstream import ECHO, SLOW, upstream
 from tests.faults.wire import Connection
 
+Entered = TypeVar("Entered")
 Probe = Callable[[str], Awaitable[frozenset[str]]]
 BUILD = ("-m", "tests.faults.rig.serve", "serve")
 _PATIENCE_S = 30.0
@@ -40,15 +48,18 @@ def _pair_of(mutant: str) -> Iterator[Pair]:
 
 
 @asynccontextmanager
-async def pair_of(mutant: str) -> AsyncIterator[Pair]:
-    """Two gateways of a build on a database of their own."""
-    pair = _pair_of(mutant)
-    # Making them blocks, and runs a loop of its own.
-    entered = await asyncio.to_thread(pair.__enter__)
+async def in_thread(context: AbstractContextManager[Entered]) -> AsyncIterator[Entered]:
+    """A context whose beginning and end block, and run loops of their own."""
+    entered = await asyncio.to_thread(context.__enter__)
     try:
         yield entered
     finally:
-        await asyncio.to_thread(pair.__exit__, None, None, None)
+        await asyncio.to_thread(context.__exit__, None, None, None)
+
+
+def pair_of(mutant: str) -> AbstractAsyncContextManager[Pair]:
+    """Two gateways of a build on a database of their own."""
+    return in_thread(_pair_of(mutant))
 
 
 async def read_while_revoked(mutant: str) -> frozenset[str]:
@@ -137,10 +148,20 @@ async def events_left(url: str) -> int:
 
 
 def verify(url: str) -> subprocess.CompletedProcess[bytes]:
-    keys = {f"SCOPEGATE_{name}": KEY for name in ("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY")}
+    """What the service as it is finds of the log."""
+    return scopegate("audit", "verify", DATABASE_URL=url)
+
+
+def scopegate(*words: str, mutant: str = "", **settings: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command of a build."""
+    keys = dict.fromkeys(("TOKEN_PEPPER", "ENCRYPTION_KEY", "SIGNING_KEY"), KEY)
     return subprocess.run(
-        [sys.executable, "-m", "app.cli", "audit", "verify"],
-        env={**os.environ, **keys, "SCOPEGATE_DATABASE_URL": url},
+        [sys.executable, *BUILD[:-1], *words],
+        env={
+            **os.environ,
+            **{f"SCOPEGATE_{name}": value for name, value in (keys | settings).items()},
+            "RIG_MUTANT": mutant,
+        },
         cwd=ROOT,
         capture_output=True,
         check=False,

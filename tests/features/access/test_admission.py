@@ -245,7 +245,7 @@ async def test_an_outcome_waits_for_its_partition(
 
 
 def test_workers_name_the_same_clients_in_the_same_order() -> None:
-    rows = [Row(new_id(), (), client=(uuid4(), None, None, None, None)) for _ in range(20)]
+    rows = [Row(new_id(), (), client=(uuid4(), None, None, None, None, b"")) for _ in range(20)]
     assert clients_of(rows) == clients_of(rows[::-1])
 
 

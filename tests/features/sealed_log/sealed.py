@@ -1,12 +1,14 @@
 """A sealed log for tests: events to seal, the sealing of them, and what it must come to."""
 
 import asyncio
+import hmac
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 
 from app.domain.merkle import leaf_hash, root_of
+from app.features.audit.client_ids import Parts
 from app.features.audit.queries import Position
 from app.features.sealed_log.leaves import leaf_of, read_stretch
 from app.features.sealed_log.sealing import SealedLog
@@ -25,6 +27,13 @@ FROM generate_series(1, $1::int) AS n
 """
 _NEXT = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 _OLDEST = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+
+
+def unsalted_client(key: bytes, parts: Parts) -> UUID:
+    """The id that older code gave a client."""
+    digest = bytearray(hmac.digest(key, repr(parts).encode(), "sha256")[:16])
+    digest[6], digest[8] = digest[6] & 0x0F | 0x80, digest[8] & 0x3F | 0x80
+    return UUID(bytes=bytes(digest))
 
 
 async def write(connection: "Connection", events: int = 1) -> None:
