@@ -7,6 +7,8 @@ gets an outcome.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from time import monotonic
 from typing import cast
 from uuid import UUID
@@ -40,22 +42,38 @@ from app.gateway.wire.refusals import (
     bad_upstream,
     no_such_session,
 )
+from app.kit.clock import boot_time
 from app.kit.crypto import UnsealingFault
 from app.kit.outbound import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
 """The first decision and three more on fresh views."""
 ADMISSION_SECONDS = 1.0
+"""How old an admission may be when the first byte goes upstream, from the moment its statement was sent."""
+CONFIRMED_SECONDS = 2.0
+"""How long ago a call may have been confirmed to be allowed still when it sends a further request: as long as a stream
+may outlive its right."""
 
 
 class Flight:
     """One admitted call on its way: what may end it, and whether it may still start."""
 
-    __slots__ = ("admitted_at", "client_left", "forwarding", "left_as", "task", "was_cut", "withdrawn")
+    __slots__ = (
+        "_confirmed_at",
+        "admitted_at",
+        "client_left",
+        "forwarding",
+        "left_as",
+        "task",
+        "was_cut",
+        "withdrawn",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, confirmed_at: Callable[[], float] = lambda: -inf) -> None:
+        """``confirmed_at``: as of when the call was last confirmed to be allowed still, of ``boot_time``."""
         self.task = asyncio.current_task()
-        self.admitted_at = 0.0
+        self._confirmed_at = confirmed_at
+        self.admitted_at = -inf
         self.forwarding = False
         self.was_cut = False
         self.client_left = False
@@ -84,11 +102,20 @@ class Flight:
 
     def may_start(self) -> bool:
         """Asked when the upstream connection is ready and nothing was written yet."""
-        return not self.was_cut and monotonic() - self.admitted_at <= ADMISSION_SECONDS
+        return not self.was_cut and is_fresh(self.admitted_at)
 
-    def not_cut(self) -> bool:
-        """Asked before what follows a first request under the same admission."""
-        return not self.was_cut
+    def may_go_on(self) -> bool:
+        """Asked, in the same way, before each request that follows a first one under the same admission.
+
+        A process that stood still cannot have been told of a withdrawal, so not having been cut is not enough.
+        """
+        known_at = max(self.admitted_at, self._confirmed_at())
+        return not self.was_cut and boot_time() - known_at <= CONFIRMED_SECONDS
+
+
+def is_fresh(known_at: float) -> bool:
+    """Whether something may be sent on what the database said then (``boot_time``)."""
+    return boot_time() - known_at <= ADMISSION_SECONDS
 
 
 @dataclass(slots=True)
@@ -200,7 +227,7 @@ class Pipeline:
                         raise
                     view = await self._renewed(exchange, view, ask)
                     continue
-                flight = Flight()
+                flight = Flight(partial(self.in_flight.confirmed_at, call.id))
                 passed = Passed(call.id, view, server, target, names, flight, bool(decision.asks))
                 self.in_flight.enter(call, view, ask.redecide_with(decision), flight.cut)
                 try:
@@ -209,12 +236,7 @@ class Pipeline:
                 finally:
                     self.in_flight.leave(call.id)
             view = await self._renewed(exchange, view, ask)
-        raise Refused(
-            503,
-            INTERNAL_ERROR,
-            "Access rules are changing too fast to decide. Try again.",
-            headers=RETRY_SOON,
-        )
+        raise undecided()
 
     async def _renewed(self, exchange: Exchange, view: View, ask: Ask) -> View:
         """The view to decide on anew. Raises ``Refused`` when it is the session that has ended."""
@@ -247,7 +269,7 @@ class Pipeline:
             raise Unarmed(502, INTERNAL_ERROR, f"{text} Its administrator has to mend this.") from None
 
     async def without_record(self, sending: Awaitable[str]) -> None:
-        """Carry what rides on its session's admission. Raises ``Refused``."""
+        """Carry what rides on its session's admission. Raises ``Refused`` and ``NotForwarded``."""
         try:
             await sending
         except UpstreamError as error:
@@ -304,6 +326,12 @@ class Pipeline:
                 outcome = "cancelled"
             # failpoint: before_outcome
             self.admissions.finish(passed.call_id, outcome, int((monotonic() - started_at) * 1000))
+
+
+def undecided() -> Refused:
+    """The answer when no decision stayed true long enough to be used."""
+    text = "Access rules are changing too fast to decide. Try again."
+    return Refused(503, INTERNAL_ERROR, text, headers=RETRY_SOON)
 
 
 def forbidden_address() -> Refused:

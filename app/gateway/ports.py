@@ -140,7 +140,10 @@ class Call:
 
 @dataclass(slots=True)
 class Admitted:
-    """The row is durable. ``at`` is ``time.monotonic()`` when the answer came."""
+    """The row is durable. ``at`` is when the statement that wrote it was sent, of ``boot_time``.
+
+    Not when the answer was read: a process that stood still in between would read it long after it was true.
+    """
 
     at: float
 
@@ -228,6 +231,10 @@ class InFlight(Protocol):
     ) -> None:
         """Watch a call from before its row is sent. ``redecide`` decides the same question on a fresh view;
         ``cut`` ends both legs and is called at most once."""
+        ...
+
+    def confirmed_at(self, call_id: UUID) -> float:
+        """As of when the call was last confirmed to be allowed still, of ``boot_time``; never: ``-inf``."""
         ...
 
     def leave(self, call_id: UUID) -> None:

@@ -50,12 +50,14 @@ class UpstreamSessions:
         *,
         modern: bool,
         before_send: Callable[[], bool],
+        before_next: Callable[[], bool],
         caller: int | None = None,
         log_level: str | None = None,
     ) -> AsyncIterator[Connection]:
         """The kept connection to this target, or a new one in the caller's era where the upstream has it.
 
-        A session in which the server logs has this level. It is not closed for want of room while it is used, and
+        ``before_send`` is asked before what is sent first, ``before_next`` before what opening a session sends after
+        it. A session in which the server logs has this level. It is not closed for want of room while it is used, and
         forgotten when the upstream says that it is gone. Raises ``McpUpstreamError``, ``NotForwarded`` and
         ``ForbiddenUrl``.
         """
@@ -66,7 +68,7 @@ class UpstreamSessions:
         self._kept.move_to_end(key)
         kept.users += 1
         try:
-            connection = await self._connected(kept, target, modern, before_send, caller)
+            connection = await self._connected(kept, target, modern, before_send, before_next, caller)
             try:
                 if log_level is not None and kept.log_level != log_level:
                     await _set_log_level(kept, connection, log_level, before_send)
@@ -85,6 +87,7 @@ class UpstreamSessions:
         target: UpstreamTarget,
         modern: bool,
         before_send: Callable[[], bool],
+        before_next: Callable[[], bool],
         caller: int | None,
     ) -> Connection:
         async with kept.lock:
@@ -108,6 +111,7 @@ class UpstreamSessions:
                 versions,
                 timeouts=self._times,
                 before_send=before_send,
+                before_next=before_next,
                 caller=caller,
             )
             if isinstance(kept.connection, LegacySession):

@@ -1,7 +1,6 @@
 """``gateway.ports.Admissions``: calls become rows, in the first lane or, where they demand something, in the second."""
 
 import hmac
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, cast
@@ -71,15 +70,15 @@ class AdmissionPort:
         row = self._row(call, client_id)
         row.client = client_row
         try:
-            written = await self._writer.write(row)
+            sent = await self._writer.write(row)
         except AdmissionUnavailable as error:
             raise StoreUnavailable from error
-        if not written:
+        if sent is None:
             return Stale()
         if client_row is not None:
             self._clients.written(client_row)
         self._uses.note(call, runs=decision.allowed)
-        return Admitted(time.monotonic())
+        return Admitted(sent)
 
     async def _settle(self, call: Call) -> Admitted | Stale | Withheld:
         demand = self._demand(call)
@@ -93,7 +92,7 @@ class AdmissionPort:
             self._clients.written(demand.client)
         self._uses.note(call, runs=settlement.admitted)
         if settlement.admitted:
-            return Admitted(time.monotonic())
+            return Admitted(settlement.sent_at)
         return _withheld(call.decision, settlement)
 
     def _demand(self, call: Call) -> Demand:

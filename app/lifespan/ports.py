@@ -144,6 +144,9 @@ class InFlightPort:
 
         self._table.enter(call.id, call.decision, again, cut)
 
+    def confirmed_at(self, call_id: UUID) -> float:
+        return self._table.confirmed_at(call_id)
+
     def leave(self, call_id: UUID) -> None:
         self._table.leave(call_id)
 

@@ -85,7 +85,9 @@ async def test_a_session_goes_on_under_a_renewed_token_and_ends_with_another_cre
         renewed = replace(first, headers=((b"authorization", b"Bearer 2"),))
         other = replace(renewed, client=uuid4())
         for target in (first, renewed, other):
-            async with sessions.use(key, target, modern=False, before_send=lambda: True) as connection:
+            async with sessions.use(
+                key, target, modern=False, before_send=lambda: True, before_next=lambda: True
+            ) as connection:
                 await connection.request("tools/list", {})
         await sessions.aclose()
     sent = [(headers[b"authorization"], headers[b"mcp-session-id"]) for headers, _ in seen.of("tools/list")]

@@ -26,9 +26,17 @@ async def test_a_flood_of_sessions_closes_idle_ones_and_none_that_is_used(
         def ended() -> int:
             return sum(method == "DELETE" for method, _, _ in seen.requests)
 
-        async with sessions.use((uuid4(), uuid4()), target, modern=False, before_send=lambda: True) as used:
+        async with sessions.use(
+            (uuid4(), uuid4()), target, modern=False, before_send=lambda: True, before_next=lambda: True
+        ) as used:
             for _ in range(4):
-                async with sessions.use((uuid4(), uuid4()), target, modern=False, before_send=lambda: True):
+                async with sessions.use(
+                    (uuid4(), uuid4()),
+                    target,
+                    modern=False,
+                    before_send=lambda: True,
+                    before_next=lambda: True,
+                ):
                     pass
             assert (await used.request("tools/list", {}))["tools"]
         await sessions.aclose()

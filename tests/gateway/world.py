@@ -41,6 +41,7 @@ from app.gateway.ports import (
     View,
     Withheld,
 )
+from app.kit.clock import boot_time
 from app.kit.guarded_http import GuardedHttp
 from app.kit.mcp_upstream import list_tools, open_connection, probe
 from app.kit.outbound import AddressPolicy, OutboundClient
@@ -134,6 +135,9 @@ class Store:
     age: float = 0.0
     """Seconds by which admissions are older than they should be."""
     at_admission: Callable[[Call], None] | None = None
+    at_refresh: Callable[[], None] | None = None
+    confirmed: dict[UUID, float] = field(default_factory=dict)
+    """When the watch last found calls to be allowed still."""
 
     def _view(self, credential: Credential) -> View | None:
         known = self.tokens.get(credential.id)
@@ -164,6 +168,8 @@ class Store:
     async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
         self._check()
         self.refreshes += 1
+        if self.at_refresh is not None:
+            self.at_refresh()
         fresh = self._view(view.credential)
         if fresh is not None:
             if fresh.around.fleet_version == view.around.fleet_version:
@@ -200,7 +206,7 @@ class Store:
             withheld = self.withheld(call)
             if withheld is not None:
                 return withheld
-        return Admitted(time.monotonic() - self.age)
+        return Admitted(boot_time() - self.age)
 
     def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
         assert self.outcomes.get(call_id, "unknown") == "unknown"
@@ -221,6 +227,9 @@ class Store:
         assert redecide(view, self.now()).allowed
         self.watched[call.id] = cut
         self.asked[call.id] = view, redecide
+
+    def confirmed_at(self, call_id: UUID) -> float:
+        return self.confirmed.get(call_id, -inf)
 
     def leave(self, call_id: UUID) -> None:
         self.watched.pop(call_id, None)

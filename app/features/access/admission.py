@@ -6,7 +6,6 @@ timer and no row lock; concurrent calls share a commit.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ from app.features.access.rows import (
     clients_of,
     statement_for,
 )
+from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS, GuardedConnection
 from app.kit.ids import new_id
 from app.kit.trouble import Trouble
@@ -54,7 +54,7 @@ class AdmissionUnavailable(Exception):
 @dataclass(slots=True)
 class _Waiting:
     row: Row
-    answer: asyncio.Future[bool]
+    answer: asyncio.Future[float | None]
     deadline: float
 
 
@@ -97,8 +97,11 @@ class AdmissionWriter:
         self._opened_in_vain = False
         self._closing = False
 
-    async def write(self, row: Row) -> bool:
-        """Write one guarded row; False when its grounds have moved or its span is over.
+    async def write(self, row: Row) -> float | None:
+        """Write one guarded row; None when its grounds have moved or its span is over.
+
+        Returns when the statement that wrote it was sent, of ``boot_time``: the row is no newer than that, however
+        late its answer is read.
 
         Raises ``AdmissionUnavailable`` when the answer does not come within the deadline.
         """
@@ -107,8 +110,8 @@ class AdmissionWriter:
         if self._loop is None:
             # Python 3.11 asks the operating system each time whose loop it is.
             self._loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bool] = self._loop.create_future()
-        self._queue.append(_Waiting(row, answer, time.monotonic() + DEADLINE_S))
+        answer: asyncio.Future[float | None] = self._loop.create_future()
+        self._queue.append(_Waiting(row, answer, boot_time() + DEADLINE_S))
         self._wake.set()
         return await answer
 
@@ -157,13 +160,13 @@ class AdmissionWriter:
         if self._opened_in_vain:
             # It takes connections and no rows, as on a full disk: opening the next at once would never end.
             await asyncio.sleep(_LOOK_EVERY_S)
-            self._expire(time.monotonic())
+            self._expire(boot_time())
         opening = asyncio.create_task(self._open())
         try:
             while not opening.done():
                 # Opening may hang, and whoever came meanwhile has a deadline too.
                 await asyncio.wait([opening], timeout=_LOOK_EVERY_S)
-                self._expire(time.monotonic())
+                self._expire(boot_time())
         finally:
             opening.cancel()
         if opening.result():
@@ -223,7 +226,7 @@ class AdmissionWriter:
         batch = _Batch(calls, later)
         if not calls and not later:
             return
-        sent = time.monotonic()
+        sent = boot_time()
         # Who came first is first out of time.
         remaining = calls[0].deadline - sent if calls else DEADLINE_S
         try:
@@ -240,7 +243,7 @@ class AdmissionWriter:
         else:
             self._trouble.over()
             self._opened_in_vain = False
-            self._clock.learn(record["at"], sent, time.monotonic())
+            self._clock.learn(record["at"], sent, boot_time())
             if self._unsure:
                 # What this connection could not write for want of a partition: there is one again.
                 self._later.extend(self._unsure)
@@ -250,7 +253,7 @@ class AdmissionWriter:
             written = () if every else frozenset(record["ids"] or ())
             for waiting in calls:
                 if not waiting.answer.done():
-                    waiting.answer.set_result(every or waiting.row.id in written)
+                    waiting.answer.set_result(sent if every or waiting.row.id in written else None)
 
     async def _execute(self, batch: _Batch) -> asyncpg.Record:
         if self._connection is None:

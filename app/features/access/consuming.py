@@ -5,6 +5,7 @@ The rows are guarded as those of the first lane are, and last: when one is not w
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -17,6 +18,7 @@ from app.features.access.rows import Row, arguments_of, cells_of, clients_of, st
 from app.features.webhooks.messages import WebhookEvent, approval_message
 from app.features.webhooks.outbox import TELL
 from app.features.webhooks.outbox import arguments_of as told_by
+from app.kit.clock import boot_time
 from app.kit.database import plain_url
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -102,8 +104,9 @@ class Moved(Exception):
 
 async def settle(
     connection: Connection, demands: Sequence[Demand], *, ttl: float, worker_id: UUID, digest_key_id: str
-) -> tuple[list[Settlement], float]:
-    """Settle calls, in their order, inside the transaction that is open; what became of them, and the database's time.
+) -> tuple[list[Settlement], float, float]:
+    """Settle calls, in their order, inside the transaction that is open; what became of them, the database's time, and
+    when the statement was sent that guards their rows, of ``boot_time``.
 
     Raises ``Moved``, ``Collided``, and asyncpg's errors. The transaction must be rolled back then.
     """
@@ -119,10 +122,12 @@ async def settle(
     rows = [row_of(each) for each in settlements]
     clients = clients_of(rows)
     values = arguments_of(rows, (), clients, worker_id, digest_key_id)
+    # Not earlier: the locks above may have been waited for, and this statement is the one that compares versions.
+    sent = boot_time()
     [record] = await connection.fetch(statement_for(rows, clients), *values)
     if record["written"] != len(rows):
         raise Moved
-    return settlements, record["at"]
+    return [replace(each, sent_at=sent) for each in settlements], record["at"], sent
 
 
 async def _books(connection: Connection, demands: Sequence[Demand], ttl: float) -> Books:

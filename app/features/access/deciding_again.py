@@ -5,7 +5,6 @@ One change of a policy set or a group may be what thousands of calls rest on.
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -13,6 +12,7 @@ from uuid import UUID
 
 from app.domain.access import Decision
 from app.domain.objects import Version
+from app.kit.clock import boot_time
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _CUTS_AT_ONCE = 50
 
 @dataclass(slots=True, eq=False)
 class Watched:
-    """A call in flight. Times are in monotonic seconds, spans in Unix seconds."""
+    """A call in flight. Times are of ``boot_time``, spans in Unix seconds."""
 
     id: UUID
     rests_on: Sequence[Version]
@@ -35,7 +35,7 @@ class Watched:
     cut: Callable[[], None]
     since: int
     """How many looks had begun when this became what it rests on."""
-    good_at: float = field(default_factory=time.monotonic)
+    good_at: float = field(default_factory=boot_time)
     """When it was last known to be allowed, looks apart that found nothing moved."""
     is_deciding: bool = False
     """Whether it waits to be decided again, or is being so."""
@@ -60,7 +60,7 @@ class DecidingAgain:
         self._timer_at = 0.0
 
     def add(self, watched: Watched, due: float) -> None:
-        """Have a call decided again that is not waiting for it already; ``due`` in monotonic seconds."""
+        """Have a call decided again that is not waiting for it already; ``due`` is of ``boot_time``."""
         watched.is_deciding = True
         self._added += 1
         heappush(self._waiting, (due, self._added, watched))
@@ -92,7 +92,7 @@ class DecidingAgain:
             task.result()
 
     async def _decide(self, watched: Watched, due: float) -> None:
-        begun, decision = time.monotonic(), None
+        begun, decision = boot_time(), None
         try:
             async with asyncio.timeout(due - begun):
                 begun, decision = await _decision(watched)
@@ -112,12 +112,12 @@ class DecidingAgain:
                 return
             self._timer.cancel()
         self._timer_at = due
-        self._timer = asyncio.get_running_loop().call_later(due - time.monotonic(), self._give_up)
+        self._timer = asyncio.get_running_loop().call_later(due - boot_time(), self._give_up)
 
     def _give_up(self) -> None:
         """Of those that wait, what is due has had its time. A few at once: each of them has an end to come to."""
         self._timer, late = None, list[Watched]()
-        while self._waiting and self._waiting[0][0] <= time.monotonic() and len(late) < _CUTS_AT_ONCE:
+        while self._waiting and self._waiting[0][0] <= boot_time() and len(late) < _CUTS_AT_ONCE:
             _, _, watched = heappop(self._waiting)
             if not watched.has_left:
                 late.append(watched)
@@ -139,7 +139,7 @@ async def _decision(watched: Watched) -> tuple[float, Decision | None]:
     """The decision, and since when it is known to hold."""
     while True:
         try:
-            return time.monotonic(), await watched.redecide()
+            return boot_time(), await watched.redecide()
         except Exception:  # noqa: BLE001
             # Whatever it is: it is tried again until the call is cut.
             await asyncio.sleep(_AGAIN_AFTER_S)

@@ -131,6 +131,8 @@ class Settlement:
     taken: tuple[Approval, ...] = ()
     reserved: tuple[QuotaWindow, ...] = ()
     told: tuple[Told, ...] = ()
+    sent_at: float = 0.0
+    """When the statement was sent that guards its row, of ``boot_time``."""
 
     @property
     def admitted(self) -> bool:

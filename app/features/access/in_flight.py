@@ -8,7 +8,6 @@ could not compare for ten seconds may be cut off while others revoke, so it ends
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
@@ -22,6 +21,7 @@ from app.features.access.clockwork import DatabaseClock
 from app.features.access.deciding_again import DecidingAgain, Watched
 from app.features.access.grounds import Grounds
 from app.features.access.watch_line import Answer, WatchLine
+from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS
 from app.kit.slices import in_slices
 from app.kit.versions import CHANNEL
@@ -96,6 +96,14 @@ class InFlightTable:
         if decision.valid_until < self._looks_at:
             self._wake.set()
 
+    def confirmed_at(self, call_id: UUID) -> float:
+        """As of when the database last said that the call is still allowed, of ``boot_time``; never: ``-inf``."""
+        watched = self._watched.get(call_id)
+        if watched is None:
+            return -inf
+        # What waits to be decided again may not be allowed any more.
+        return watched.good_at if watched.is_deciding else self._good_at(watched)
+
     def leave(self, call_id: UUID) -> None:
         """Stop watching; unknown ids are fine."""
         watched = self._watched.pop(call_id, None)
@@ -111,7 +119,7 @@ class InFlightTable:
 
     async def run(self) -> None:
         """Compare, cut and renew the lease until ``close``; the composition root runs this as a task."""
-        self._sees(time.monotonic())
+        self._sees(boot_time())
         while not self._closing:
             # Before the look: what is heard while it looks is looked into at once.
             self._wake.clear()
@@ -127,7 +135,7 @@ class InFlightTable:
         self._line.drop()
 
     async def _check(self) -> float:
-        """Compare once, and have decided again what moved; as of when that is known, in monotonic seconds."""
+        """Compare once, and have decided again what moved; as of when that is known."""
         self._looks += 1
         look = self._looks
         await in_slices(self._grounds.catch_up())
@@ -142,10 +150,10 @@ class InFlightTable:
         first = answers[0]
         await in_slices(self._judge_ends(first.row["at"]))
         self._looked, self._looked_at = look, first.sent
-        if time.monotonic() - self._lease_at > LEASE_EVERY_S:
+        if boot_time() - self._lease_at > LEASE_EVERY_S:
             # It is also what tells a database that is written to from one that others have turned away from.
             await self._line.tell(_LEASE, self._worker_id)
-            self._lease_at = time.monotonic()
+            self._lease_at = boot_time()
         return first.sent
 
     def _judge(self, moved: list[Version]) -> Generator[None, None, None]:
@@ -170,14 +178,16 @@ class InFlightTable:
             if not watched.has_left and not watched.is_deciding and watched.valid_until <= at:
                 self._decide_again(watched)
 
+    def _good_at(self, watched: Watched) -> float:
+        # A look that began after the call came, and has ended, found nothing of it moved.
+        return max(watched.good_at, self._looked_at) if watched.since < self._looked else watched.good_at
+
     def _decide_again(self, watched: Watched) -> None:
-        if watched.since < self._looked:
-            # That look found nothing of it moved.
-            watched.good_at = max(watched.good_at, self._looked_at)
-        self._again.add(watched, max(watched.good_at + CUT_WITHIN_S, time.monotonic() + _TRIES_AT_LEAST_S))
+        watched.good_at = self._good_at(watched)
+        self._again.add(watched, max(watched.good_at + CUT_WITHIN_S, boot_time() + _TRIES_AT_LEAST_S))
 
     def _decided(self, watched: Watched, begun: float, decision: Decision | None) -> None:
-        """Cut the call unless it is allowed still; ``begun`` is since when that is known, in monotonic seconds."""
+        """Cut the call unless it is allowed still; ``begun`` is since when that is known."""
         if decision is None or not decision.allowed:
             self._cut([watched.id])
             return
@@ -194,10 +204,10 @@ class InFlightTable:
         return min(CHECK_EVERY_S, max(0.0, ends) + _CLOCK_S)
 
     def _sees(self, at: float) -> None:
-        """What was compared at that time, in monotonic seconds, holds; without another, all ends in ten seconds."""
+        """What was compared at that time holds; without another, all ends in ten seconds."""
         if self._blind is not None:
             self._blind.cancel()
-        wait = at + BLIND_AFTER_S - time.monotonic()
+        wait = at + BLIND_AFTER_S - boot_time()
         self._blind = asyncio.get_running_loop().call_later(wait, self._end_blindly)
 
     def _end_blindly(self) -> None:
@@ -220,6 +230,6 @@ class InFlightTable:
         ids: set[UUID] | None = None
         if payload is not None and payload.startswith("["):
             ids = {UUID(hex=text) for text in json.loads(payload)}
-        self._heard_at = time.monotonic()
+        self._heard_at = boot_time()
         self._on_narrowed(ids)
         self._wake.set()

@@ -5,7 +5,6 @@ settled in it in their order; what cannot be written down is not taken.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from app.features.access.consuming import Collided, Connection, Moved, settle
 from app.features.access.demands import Demand, Settlement
 from app.features.access.own_connection import OwnConnection, is_bad_value, lost_to_others
 from app.features.access.releasing import Release, release
+from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS
 from app.kit.trouble import Trouble
 
@@ -159,12 +159,11 @@ class SecondLane:
         self, connection: Connection, batch: Sequence[_Waiting], settled: list[Settlement]
     ) -> None:
         settled.clear()
-        sent = time.monotonic()
         demands = [waiting.demand for waiting in batch]
-        found, at = await settle(
+        found, at, sent = await settle(
             connection, demands, ttl=self._ttl, worker_id=self._worker_id, digest_key_id=self._digest_key_id
         )
-        self._clock.learn(at, sent, time.monotonic())
+        self._clock.learn(at, sent, boot_time())
         settled.extend(found)
 
     async def _serve_each(self, batch: Sequence[_Waiting], *, stale: bool) -> None:

@@ -5,7 +5,6 @@ that begin after it was asked, so that it never returns what made it necessary.
 """
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -37,6 +36,7 @@ from app.features.servers.credentials import launch_of, open_credential
 from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import credential_holders
 from app.kit.client_tokens import ClientCredentials, ClientTokens, Header
+from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS
 from app.kit.crypto import Peppers, Sealer
 from app.kit.deadlines import in_time
@@ -361,7 +361,7 @@ class AccessSnapshot:
         return fleet, around
 
     async def _reading(self, read: Callable[[Any], Awaitable[Result]], *, in_pieces: bool = False) -> Result:
-        started = time.monotonic()
+        started = boot_time()
         try:
             async with self._pool.acquire(timeout=READ_TIMEOUT_S) as connection:
                 # A cancelled read would still wait for its rollback: on a silent network only a cut ends it.
@@ -371,7 +371,7 @@ class AccessSnapshot:
                         result = await read(pace)
                         if not self.clock.known:
                             at = await connection.fetchval(_NOW)
-                            self.clock.learn(at, started, time.monotonic())
+                            self.clock.learn(at, started, boot_time())
                         return result
                 finally:
                     pace.end()

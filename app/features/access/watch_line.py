@@ -5,11 +5,12 @@ again on a new one after a moment, and whichever answers first is kept.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 import asyncpg
+
+from app.kit.clock import boot_time
 
 SILENT_AFTER_S = 0.4
 TIMEOUT_S = 1.5
@@ -18,7 +19,7 @@ _Asked: TypeAlias = "asyncio.Task[tuple[_Connection, Answer]]"
 
 
 class Answer(NamedTuple):
-    """One row, and between which monotonic seconds it was asked for and came."""
+    """One row, and between which seconds of ``boot_time`` it was asked for and came."""
 
     row: asyncpg.Record
     sent: float
@@ -102,9 +103,9 @@ class WatchLine:
         try:
             if connection is None:
                 connection = await self._opened()
-            sent = time.monotonic()
+            sent = boot_time()
             [row] = await connection.fetch(statement, *values)
-            return connection, Answer(row, sent, time.monotonic())
+            return connection, Answer(row, sent, boot_time())
         except BaseException:
             if connection is not None:
                 connection.terminate()

@@ -123,6 +123,7 @@ class AggregateCall:
             passed.to,
             modern=self._message.modern,
             before_send=passed.flight.may_start,
+            before_next=passed.flight.may_go_on,
             caller=passed.view.token.identity.id.int,
             log_level=None if self._message.modern else self._caller.log_level,
         ) as connection:

@@ -135,12 +135,13 @@ class Links:
                 passed.to,
                 modern=modern,
                 before_send=flight.may_start,
+                before_next=flight.may_go_on,
                 caller=passed.view.token.identity.id.int,
             ) as connection:
                 guard = flight.may_start
                 if isinstance(connection, LegacySession):
                     await _subscribe(connection, uris, guard)
-                    guard = flight.not_cut
+                    guard = flight.may_go_on
                 wanted: JsonObject = {
                     "resourceSubscriptions": [*sorted(uris)],
                     "resourcesListChanged": True,

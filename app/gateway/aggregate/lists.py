@@ -186,6 +186,7 @@ class AggregateList:
                 part.to,
                 modern=modern,
                 before_send=part.flight.may_start,
+                before_next=part.flight.may_go_on,
                 caller=part.view.token.identity.id.int,
             ) as connection:
                 found = await follow(connection, part.flight, method, self.kind.key, place)

@@ -18,6 +18,7 @@ from app.gateway.wire.envelope import Message
 from app.gateway.wire.refusals import invalid_params
 from app.kit import strict_json
 from app.kit.mcp_upstream import McpUpstreamError
+from app.kit.outbound import NotForwarded
 
 PAGE_ITEMS = 1000
 """Once a page has so many, it goes on in the next."""
@@ -84,15 +85,22 @@ def _parts(opened: bytes) -> tuple[str, str | None, int]:
 
 
 async def follow(connection: Connection, flight: Flight, method: str, key: str, place: Place) -> Part:
-    """A server's own pages from a place on, until there are enough. Only the first is guarded by the admission's age.
+    """A server's own pages from a place on, until there are enough.
 
-    Raises ``McpUpstreamError``: ``too_large``, or ``rubbish`` for what is no list or goes in a circle.
+    What cannot be confirmed to be allowed still ends the page here; its cursor goes on under the next admission.
+    Raises ``NotForwarded`` when that was so before the first page, and ``McpUpstreamError``: ``too_large``, or
+    ``rubbish`` for what is no list or goes in a circle.
     """
     found, cursor, taken = Part([]), place.cursor, place.taken
     before_send, seen = flight.may_start, {place.cursor}
     for _ in range(MAX_PAGES):
         params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
-        page = await _page(connection, method, params, before_send)
+        try:
+            page = await _page(connection, method, params, before_send)
+        except NotForwarded:
+            if cursor == place.cursor:
+                raise
+            break
         listed = page.get(key, [])
         if not isinstance(listed, list):
             raise McpUpstreamError("rubbish", "a list is no list")
@@ -108,7 +116,7 @@ async def follow(connection: Connection, flight: Flight, method: str, key: str, 
             return found
         if len(found.items) >= PAGE_ITEMS:
             break
-        before_send = flight.not_cut
+        before_send = flight.may_go_on
     found.goes_on = Place(place.slug, cursor, taken)
     return found
 

@@ -1,5 +1,7 @@
 """One request on its way through a mirror."""
 
+import contextlib
+from collections.abc import Callable
 from functools import partial
 
 from app.domain.objects import Part, Server
@@ -8,7 +10,16 @@ from app.gateway.asking import Ask
 from app.gateway.catalogue import handshake_versions
 from app.gateway.mirror.mirrored import Mirrored
 from app.gateway.mirror.passage import Line, MirrorPassage, Origin
-from app.gateway.pipeline import HIDDEN_REASONS, ApprovalNeeded, Denied, Passed, reaches
+from app.gateway.pipeline import (
+    HIDDEN_REASONS,
+    MAX_ROUNDS,
+    ApprovalNeeded,
+    Denied,
+    Passed,
+    is_fresh,
+    reaches,
+    undecided,
+)
 from app.gateway.ports import StoreUnavailable, UpstreamTarget, View
 from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.rewrites import open_state, rewrite_of
@@ -47,7 +58,8 @@ from app.gateway.wire.refusals import (
     unsupported_version,
 )
 from app.kit import strict_json
-from app.kit.outbound import OutboundResponse, Timeouts
+from app.kit.clock import boot_time
+from app.kit.outbound import NotForwarded, OutboundResponse, Timeouts
 
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 
@@ -140,22 +152,33 @@ class MirrorCall:
     async def ride(self, view: View, ask: Ask, http_method: str) -> None:
         """Pass on what rides on its session's admission: no row of its own, unless it is denied.
 
-        With no admission to find a stale view out, the view must be one that was read after the request came.
+        With no admission to find a stale view out, the view must be one that was read after the request came, and it
+        is good for as long as an admission would be.
         """
-        view = await self.mirror.pipeline.door.refresh(self.exchange, view, self.slug)
-        self._open_related(view)
-        snapshots = self.mirror.pipeline.snapshots
-        forward = partial(self._send_along, http_method)
-        if ask.redecide(view, snapshots.now()).allowed:
+        pipeline = self.mirror.pipeline
+        for number in range(MAX_ROUNDS):
+            read_at = boot_time()
+            view = await pipeline.door.refresh(self.exchange, view, self.slug)
+            if number == 0:
+                self._open_related(view)
+            if not ask.redecide(view, pipeline.snapshots.now()).allowed:
+                await self._ride_denied(view, ask, http_method)
+                return
             server = view.servers[self.slug]
-            target = await self.mirror.pipeline.target(server, view.token)
+            target = await pipeline.target(server, view.token)
             self._check(view, server, target)
-            await self.mirror.pipeline.without_record(forward(view, target))
-            return
+            sending = self._send_along(http_method, view, target, partial(is_fresh, read_at))
+            with contextlib.suppress(NotForwarded):
+                await pipeline.without_record(sending)
+                return
+        raise undecided()
+
+    async def _ride_denied(self, view: View, ask: Ask, http_method: str) -> None:
+        async def forward(passed: Passed) -> str:
+            return await self._send_along(http_method, passed.view, passed.to, passed.flight.may_start)
+
         try:
-            await self.mirror.pipeline.run(
-                self.exchange, view, ask, lambda passed: forward(passed.view, passed.to), check=self._check
-            )
+            await self.mirror.pipeline.run(self.exchange, view, ask, forward, check=self._check)
         except Denied:
             raise no_such_server() from None
 
@@ -301,10 +324,17 @@ class MirrorCall:
 
         async def reply(body: bytes) -> None:
             target = await self._renewed(passed)
-            sent = await self.mirror.outbound.request(
-                "POST", target.url, [*headers, *target.headers], body, timeouts=SHORT_TIMES
-            )
-            sent.close()
+            # One that may not go on any more is about to be cut; the call itself must not be decided anew for it.
+            with contextlib.suppress(NotForwarded):
+                sent = await self.mirror.outbound.request(
+                    "POST",
+                    target.url,
+                    [*headers, *target.headers],
+                    body,
+                    timeouts=SHORT_TIMES,
+                    before_send=passed.flight.may_go_on,
+                )
+                sent.close()
 
         return reply
 
@@ -342,7 +372,9 @@ class MirrorCall:
             raise bad_upstream("The server behind the gateway gave a session id that is too long.")
         return ((SESSION, sealed),)
 
-    async def _send_along(self, http_method: str, view: View, target: UpstreamTarget) -> str:
+    async def _send_along(
+        self, http_method: str, view: View, target: UpstreamTarget, before_send: Callable[[], bool]
+    ) -> str:
         body = self.message.serialised() if http_method == "POST" else b""
         response = await self.mirror.outbound.request(
             http_method,
@@ -350,6 +382,7 @@ class MirrorCall:
             self._headers(target),
             body,
             timeouts=SHORT_TIMES,
+            before_send=before_send,
             caller=view.token.identity.id.int,
         )
         try:

@@ -1,5 +1,7 @@
 """A legacy client's notification, on its way through a mirror."""
 
+from collections.abc import Callable
+
 from app.gateway.mirror.call import MirrorCall
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.wire.envelope import SESSION
@@ -10,9 +12,11 @@ class MirrorNotification(MirrorCall):
 
     __slots__ = ()
 
-    async def _send_along(self, http_method: str, view: View, target: UpstreamTarget) -> str:
+    async def _send_along(
+        self, http_method: str, view: View, target: UpstreamTarget, before_send: Callable[[], bool]
+    ) -> str:
         if self.message.method == "notifications/cancelled":
             # Before the server hears of it, which may answer at once.
             session, id = self.exchange.headers[SESSION], self.message.params.get("requestId")
             self.mirror.running.take_back(view.token.id, session, id)
-        return await super()._send_along(http_method, view, target)
+        return await super()._send_along(http_method, view, target, before_send)

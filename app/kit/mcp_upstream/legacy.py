@@ -82,11 +82,12 @@ class LegacySession(Connection):
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         max_bytes: int = DEFAULT_MAX_BYTES,
         before_send: BeforeSend | None = None,
+        before_next: BeforeSend | None = None,
         caller: int | None = None,
     ) -> Self:
         """``initialize`` asking for ``version`` (the upstream may choose an older one) and
-        ``notifications/initialized``. ``before_send`` guards the first; ``caller``: see ``OutboundClient.request``.
-        Raises as ``stream`` does."""
+        ``notifications/initialized``. ``before_send`` guards the first and ``before_next`` the second; ``caller``:
+        see ``OutboundClient.request``. Raises as ``stream`` does."""
         session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes, caller=caller)
         params: JsonObject = {
             "protocolVersion": version,
@@ -96,7 +97,7 @@ class LegacySession(Connection):
         try:
             result = await session.request("initialize", params, before_send=before_send)
             session._negotiated(result)
-            await session.notify("notifications/initialized")
+            await session.notify("notifications/initialized", before_send=before_next)
         except BaseException:
             await session.close()
             raise
@@ -155,12 +156,14 @@ class LegacySession(Connection):
             async for message in found:
                 yield message
 
-    async def notify(self, method: str, params: JsonObject | None = None) -> None:
-        """Send a notification, as ``notifications/cancelled``. Raises ``McpUpstreamError``."""
+    async def notify(
+        self, method: str, params: JsonObject | None = None, *, before_send: BeforeSend | None = None
+    ) -> None:
+        """Send a notification, as ``notifications/cancelled``. Raises ``McpUpstreamError`` and ``NotForwarded``."""
         message: JsonObject = {"jsonrpc": "2.0", "method": method}
         if params is not None:
             message["params"] = params
-        await self._post_and_forget(message)
+        await self._post_and_forget(message, before_send=before_send)
 
     async def _cancel(self, request_id: int) -> None:
         params: JsonObject = {"requestId": request_id}
@@ -217,9 +220,11 @@ class LegacySession(Connection):
         except McpUpstreamError:
             return  # What the upstream does without its answer shows in the stream.
 
-    async def _post_and_forget(self, message: JsonObject, timeouts: Timeouts | None = None) -> None:
+    async def _post_and_forget(
+        self, message: JsonObject, timeouts: Timeouts | None = None, *, before_send: BeforeSend | None = None
+    ) -> None:
         headers = (*ACCEPT, *self._session_headers())
-        response = await self._endpoint.send("POST", headers, message, timeouts=timeouts)
+        response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
         try:
             if response.status >= 300:
                 raise await failure(response)

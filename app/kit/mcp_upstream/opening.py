@@ -25,6 +25,7 @@ async def open_connection(
     client_capabilities: JsonObject | None = None,
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     before_send: BeforeSend | None = None,
+    before_next: BeforeSend | None = None,
     caller: int | None = None,
 ) -> LegacySession | ModernConnection:
     """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest of them."""
@@ -48,5 +49,6 @@ async def open_connection(
         client_capabilities=client_capabilities,
         timeouts=timeouts,
         before_send=before_send,
+        before_next=before_next,
         caller=caller,
     )

@@ -25,8 +25,21 @@ BREAKS: dict[str, tuple[Break, ...]] = {
         Break(
             "app/gateway/pipeline.py",
             "if await self._admit(exchange, call, view, flight) and await self._carry(passed, forward):",
-            "flight.admitted_at = monotonic()\n                    if await self._carry(passed, forward) "
+            "flight.admitted_at = boot_time()\n                    if await self._carry(passed, forward) "
             "and await self._admit(exchange, call, view, flight):",
+        ),
+    ),
+    "admitted_at_resume": (
+        # The time is taken when whoever waited for the admission goes on: after a freeze, that is long after it held.
+        Break(
+            "app/lifespan/admissions.py",
+            "            return Admitted(settlement.sent_at)\n",
+            "            return Admitted(__import__('time').clock_gettime(7))\n",
+        ),
+        Break(
+            "app/lifespan/admissions.py",
+            "        return Admitted(sent)\n",
+            "        return Admitted(__import__('time').clock_gettime(7))\n",
         ),
     ),
     "asynchronous_commit": (
@@ -39,11 +52,12 @@ BREAKS: dict[str, tuple[Break, ...]] = {
     "fail_open": (
         Break(
             "app/lifespan/admissions.py",
-            "            written = await self._writer.write(row)\n"
+            "            sent = await self._writer.write(row)\n"
             "        except AdmissionUnavailable as error:\n"
             "            raise StoreUnavailable from error\n",
-            "            written = await self._writer.write(row)\n"
-            "        except AdmissionUnavailable:\n            written = True\n",
+            "            sent = await self._writer.write(row)\n"
+            "        except AdmissionUnavailable:\n"
+            "            sent = float('inf')\n",
         ),
     ),
     "error_500": (

@@ -27,6 +27,8 @@ ANSWER_S = 2.0
 RESUME_S = 5.0
 # What a look every second at what is in flight adds where a fault had hidden something.
 LOOK_S = 1.5
+ADMITTED_S = 1.0
+"""How old an admission may be when its call is sent."""
 LATE_S = 0.1
 """By how much the driver may be late at once, and still be called on time."""
 # For each second that the driver waits for a processor, so do the gateway and the database that it talks to.

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tests.faults.rig.availability import is_upstreams, refused_soon, served_otherwise
-from tests.faults.rig.case import BLIND_S, CUT_S, LOOK_S, RESUME_S, Case
-from tests.faults.rig.history import BY_ITSELF, Call, History, Life, Request, Spent, Taken
+from tests.faults.rig.case import ADMITTED_S, BLIND_S, CUT_S, LOOK_S, RESUME_S, Case
+from tests.faults.rig.history import BY_ITSELF, Call, History, Life, Received, Request, Spent, Taken
 from tests.faults.rig.plan import Violation
 from tests.faults.rig.recorder import ENDLESS
 from tests.faults.rig.steadiness import unsteady
@@ -74,8 +74,12 @@ def _recorded(case: Case) -> Iterator[Violation]:
             )
 
 
+# Two proxies' and two processes' turns, from a gateway to the line that the upstream writes.
+_ON_ITS_WAY_S = 0.5
+
+
 def _never_overtaken(case: Case) -> Iterator[Violation]:
-    """I3: no call that began after a revocation's answer was received."""
+    """I3: no call that began after a revocation's answer was received, and none that began before it long after it."""
     for received in case.received:
         call = case.by_id.get(received.call)
         if call is None:
@@ -85,6 +89,19 @@ def _never_overtaken(case: Case) -> Iterator[Violation]:
             if taken.answered < call.started and (back is None or received.at < back.at):
                 late = (call.started - taken.answered) * 1000
                 yield Violation("I3", f"{call.id} began {late:.1f} ms after the answer: {taken.path}")
+            elif back is None or received.at < back.at:
+                yield from _sent_late(case, call, received, taken)
+
+
+def _sent_late(case: Case, call: Call, received: Received, taken: Taken) -> Iterator[Violation]:
+    """An admission is good for a moment from when it was asked for, however long its gateway stood still since."""
+    over = received.at - taken.answered - ADMITTED_S - _ON_ITS_WAY_S
+    if over <= 0 or case.troubled(
+        call.port, call.started, received.at, lambda one: is_upstreams(one) and one.concerns(call)
+    ):
+        return
+    what = f"{call.id} was received {received.at - taken.answered:.2f} s after the answer: {taken.path}"
+    yield case.timed("I3", what, over, taken.answered, received.at)
 
 
 def _within_rights(case: Case) -> Iterator[Violation]:

@@ -20,7 +20,11 @@ from types import CodeType, ModuleType
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "app"
 _COMMENT = re.compile(r"^(?P<indent> *)# failpoint: (?P<name>[a-z_]+)$", re.MULTILINE)
-_ACTION = re.compile(r"(?P<name>[a-z_]+)=(?:kill(?::(?P<time>[1-9][0-9]*))?|stall:(?P<seconds>[0-9.]+))")
+_ACTION = re.compile(
+    r"(?P<name>[a-z_]+)=(?:(?P<what>kill|stop)(?::(?P<time>[1-9][0-9]*))?|stall:(?P<seconds>[0-9.]+))"
+)
+
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
 class Unfit(Exception):
@@ -44,10 +48,11 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What happens at a failpoint: SIGKILL at the ``time``-th arrival, or all of the process stalls at each."""
+    """What happens at a failpoint: a signal at the ``time``-th arrival, or all of the process stalls at each."""
 
     time: int = 0
     seconds: float = 0.0
+    sends: signal.Signals = signal.SIGKILL
 
 
 _actions: dict[str, Action] = {}
@@ -59,9 +64,14 @@ def reach(name: str) -> None:
     action = _actions[name]
     _arrivals[name] += 1
     if _arrivals[name] == action.time:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), action.sends)
     # Blocking is meant: nothing else of this process goes on meanwhile.
     time.sleep(action.seconds)
+
+
+def stop_soon(name: str, after: int) -> None:
+    """Send SIGSTOP to this process at the failpoint, once it has come there ``after`` more times."""
+    _actions[name] = Action(_arrivals[name] + after, sends=signal.SIGSTOP)
 
 
 def failpoints() -> frozenset[str]:
@@ -73,7 +83,8 @@ def failpoints() -> frozenset[str]:
 
 
 def parsed(text: str) -> dict[str, Action]:
-    """``name=kill``, ``name=kill:3`` (at the third arrival), ``name=stall:0.5`` (seconds), with commas between.
+    """``name=kill``, ``name=kill:3`` (at the third arrival), ``name=stop:3`` (SIGSTOP, until someone sends SIGCONT),
+    ``name=stall:0.5`` (seconds), with commas between.
 
     Raises ``Unfit``.
     """
@@ -84,7 +95,9 @@ def parsed(text: str) -> dict[str, Action]:
             raise Unfit(f"this is no action at a failpoint: {part}")
         seconds = asked["seconds"]
         found[asked["name"]] = (
-            Action(int(asked["time"] or 1)) if seconds is None else Action(0, float(seconds))
+            Action(int(asked["time"] or 1), sends=_SIGNALS[asked["what"]])
+            if seconds is None
+            else Action(0, float(seconds))
         )
     return found
 

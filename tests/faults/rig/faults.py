@@ -31,17 +31,19 @@ async def calm(here: Site, seconds: int) -> None:
 
 
 async def gateway_stops(here: Site, times: int) -> None:
-    """SIGSTOP while others revoke, and SIGCONT: what came to it meanwhile began after the answer."""
+    """SIGSTOP while others revoke, and SIGCONT: what came to it meanwhile began after the answer, and what it had been
+    about to send was admitted too long ago."""
     for _ in range(times):
         gateway = here.random.choice(here.office.serving())
-        await revoke(here, during=_frozen(here, gateway), lasting_s=_BETWEEN_S * 2)
+        frozen = _frozen(here, gateway)
+        await revoke(here, during=frozen, lasting_s=_BETWEEN_S * 2, crowd_at=gateway)
         await here.resumed()
 
 
 @asynccontextmanager
 async def _frozen(here: Site, gateway: RigGateway) -> AsyncIterator[None]:
     with here.trouble("gateway-stop", frozen=True, blind=True, gateways=[gateway]), gateway.away():
-        gateway.freeze()
+        await gateway.freeze_admitted()
         try:
             yield
         finally:

@@ -41,6 +41,7 @@ def _probe(invariant: str, probe: Probe) -> Mutant:
 MUTANTS = {
     "cached_check": _load("I3", revocation=4),
     "audit_after_forward": _load("I1", calm=2),
+    "admitted_at_resume": _load("I3", gateway_stop=4),
     "asynchronous_commit": _load("I1", database_kill=4),
     "fail_open": _load("I1 I6", database_refuse=1),
     "error_500": _load("I6 I7", database_refuse=1),

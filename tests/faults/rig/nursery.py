@@ -3,7 +3,8 @@
 ``python -m tests.faults.rig.nursery`` reads a line of JSON for each gateway, answers with its process id, and ends with
 its input. What a fork does is what ``scopegate serve`` does once its modules are there. All failpoints are compiled in;
 ``RIG_FAILPOINTS`` of a gateway says what happens at them, ``RIG_MUTANT`` of the nursery how the build is broken. Upon
-SIGUSR2 a gateway writes into ``RIG_GAUGE`` how many tasks its event loop has.
+SIGUSR2 a gateway writes into ``RIG_GAUGE`` how many tasks its event loop has; after SIGUSR1 it stops itself when it
+has admitted calls and not sent them yet.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from tests.faults.rig.breaks import breaks_of
 
 _ROOT = compiled_in.ROOT
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_IN_A_CROWD = 3
+"""The first statements after a crowd came admit few of its calls."""
 
 
 class Nursery:
@@ -107,6 +110,7 @@ def _become(environment: dict[str, str], log: str) -> NoReturn:
     os.environ.update(environment)
     compiled_in._actions.update(compiled_in.parsed(environment.get("RIG_FAILPOINTS", "")))
     signal.signal(signal.SIGUSR2, lambda *_: _tell_tasks(Path(environment["RIG_GAUGE"])))
+    signal.signal(signal.SIGUSR1, lambda *_: compiled_in.stop_soon("after_admission", _IN_A_CROWD))
     from app.cli import main
 
     # When the driver is killed, the nursery ends, and nothing may be left.

@@ -16,6 +16,7 @@ from tests.faults.rig.nursery import Nursery
 
 _ROOT = Path(app.__file__).parent.parent
 _UP_WITHIN_S = 20.0
+_ADMITS_WITHIN_S, _LOOK_EVERY_S = 2.0, 0.005
 
 
 class RigGateway(Gateway):
@@ -89,6 +90,18 @@ class RigGateway(Gateway):
     def freeze(self) -> None:
         """SIGSTOP."""
         os.kill(self.pid, signal.SIGSTOP)
+
+    async def freeze_admitted(self) -> None:
+        """SIGSTOP, if it can be right when it has admitted calls and not sent them yet."""
+        os.kill(self.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + _ADMITS_WITHIN_S
+        while not self._stands_still() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+        self.freeze()
+
+    def _stands_still(self) -> bool:
+        # proc(5): the state comes after the name, which is in parentheses.
+        return Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2][0] == "T"
 
     def thaw(self) -> None:
         """SIGCONT."""

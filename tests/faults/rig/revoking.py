@@ -16,6 +16,7 @@ from tests.faults.upstream import ECHO, SLOW
 _BEGUN_S = 3.0
 _CUT_S = 4.0
 _AFTERWARDS_S = 0.1
+_CROWD = 40
 
 
 async def revoke(
@@ -23,17 +24,19 @@ async def revoke(
     path: Path | None = None,
     during: AbstractAsyncContextManager[None] | None = None,
     lasting_s: float = 0.0,
+    crowd_at: RigGateway | None = None,
 ) -> None:
     """Take a right by the next path in turn, and give it back.
 
-    ``during`` is a fault that begins once the streams run, and lasts so long after the answer.
+    ``during`` is a fault that begins once the streams run, and lasts so long after the answer. At the gateway
+    ``crowd_at`` many calls come at once when it begins.
     """
     if path is None:
         path = PATHS[here.turn % len(PATHS)]
         here.turn += 1
     cell = await _free(here, path)
     try:
-        await _taken(here, path, cell, during or nullcontext(), lasting_s)
+        await _taken(here, path, cell, during or nullcontext(), lasting_s, crowd_at)
     finally:
         cell.lock.release()
 
@@ -48,25 +51,36 @@ async def _free(here: Site, path: Path) -> Cell:
 
 
 async def _taken(
-    here: Site, path: Path, cell: Cell, during: AbstractAsyncContextManager[None], lasting_s: float
+    here: Site,
+    path: Path,
+    cell: Cell,
+    during: AbstractAsyncContextManager[None],
+    lasting_s: float,
+    crowd_at: RigGateway | None,
 ) -> None:
     assert cell.full is not None
     token, tokens, slug = cell.full, path.tokens(cell), cell.slug
     until, gateways = asyncio.Event(), here.office.serving()
     tool = STREAM if path.tools else here.random.choice([STREAM, SLOW, SILENT])
     begun = await asyncio.gather(*(_stream(here, gateway, token, tool, until) for gateway in gateways))
+    probe = ECHO if path.tools is None or ECHO in path.tools else STREAM
+    crowd = [
+        asyncio.create_task(here.callers.call(crowd_at.port, token, probe))
+        for _ in range(_CROWD)
+        if crowd_at is not None
+    ]
     async with during:
         heard = await path.take(here.world, cell)
         taken = Taken(
             uuid4().hex, path.name, heard.port, heard.first, heard.answered, tokens, slug, path.tools, heard.repeats
         )  # fmt: skip
         here.writer.write(taken)
-        probe = ECHO if path.tools is None or ECHO in path.tools else STREAM
         probing = asyncio.gather(
             *(here.callers.call(gateway.port, token, probe, after=taken.id) for gateway in gateways)
         )
         await asyncio.sleep(lasting_s)
     await probing
+    await asyncio.gather(*crowd)
     if begun:
         await asyncio.wait(begun, timeout=_CUT_S)
     await asyncio.sleep(_AFTERWARDS_S)

@@ -74,6 +74,11 @@ GOOD: dict[str, History] = {
         Call("y", PORT, "t", "s", ECHO, 20.05, 20.3, 200, ran=True), Received("y", 20.2, 1020.2, "ok"), TAKEN,
         audit=(AUDITED, Audited("y", "evt_3", "allow", 1020.15, finished=True)),
     ),
+    "a call that a held upstream receives long after a revocation": history(
+        Call("y", PORT, "t", "s", ECHO, 19.9, 23.4, 200, ran=True), Received("y", 23.3, 1023.3, "ok"), TAKEN,
+        Trouble("upstream-hold", 19.5, 23.2, [PORT]),
+        audit=(AUDITED, Audited("y", "evt_3", "allow", 1019.95, finished=True)),
+    ),
     "a call that began while it was taken and ran when it was back": history(
         Call("y", PORT, "t", "s", ECHO, 21.0, 22.5, 200, ran=True), Received("y", 22.2, 1022.2, "ok"), TAKEN,
         Back("r", 22.0, 22.1), audit=(AUDITED, Audited("y", "evt_3", "allow", 1022.1, finished=True)),
@@ -111,6 +116,14 @@ BAD: dict[str, tuple[str, History]] = {
         history(
             Call("y", PORT, "t", "s", ECHO, 20.2, 20.4, 200, ran=True), Received("y", 20.3, 1020.3, "ok"), TAKEN,
             audit=(AUDITED, Audited("y", "evt_3", "allow", 1020.25, finished=True)),
+        ),
+    ),
+    "sent long after the answer, on an admission of before it": (
+        "I3",
+        history(
+            Call("y", PORT, "t", "s", ECHO, 19.9, 23.4, 200, ran=True), Received("y", 23.3, 1023.3, "ok"), TAKEN,
+            Trouble("gateway-stop", 20.0, 23.2, [PORT], blind=True, frozen=True),
+            audit=(AUDITED, Audited("y", "evt_3", "allow", 1019.95, finished=True)),
         ),
     ),
     "a stream that goes on": ("I4", history(replace(FLOW, ended=22.5), *FLOWS[1:], TAKEN)),

@@ -133,10 +133,11 @@ def test_a_build_that_there_is_not_does_not_start() -> None:
 
 def test_what_happens_is_said_in_a_few_words() -> None:
     assert parsed("") == {}
-    assert parsed("a_b=kill,c=kill:3,d=stall:0.5") == {
+    assert parsed("a_b=kill,c=kill:3,d=stall:0.5,e=stop:2") == {
         "a_b": Action(1),
         "c": Action(3),
         "d": Action(0, 0.5),
+        "e": Action(2, sends=signal.SIGSTOP),
     }
     for text in ("a", "a=", "a=kill:0", "a=kill:x", "a=stall", "a=sing", "a=kill b=kill"):
         with pytest.raises(Unfit):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.rig.mutants import MUTANTS, violated
 
-QUICK = ("audit_after_forward", "notifications_alone")
+QUICK = ("admitted_at_resume", "audit_after_forward", "notifications_alone")
 
 
 @pytest.mark.slow

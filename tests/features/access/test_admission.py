@@ -90,7 +90,8 @@ async def test_one_callers_bad_value_harms_nobody_else(database_url: str, connec
             *(writer.write(row) for row in [*rows[:10], bad, *rows[10:]]), return_exceptions=True
         )
     assert isinstance(answers.pop(10), AdmissionUnavailable)
-    assert answers == [True] * 20
+    assert len(answers) == 20
+    assert all(isinstance(sent, float) for sent in answers)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,8 @@ async def test_a_stale_row_does_not_take_its_batch_along(database_url: str, conn
     good = call_row(other, await decision(connection, other, "get_time"))
     await connection.execute(MOVE, world.token)
     async with writer_on(database_url) as writer:
-        assert list(await asyncio.gather(writer.write(stale), writer.write(good))) == [False, True]
+        written = await asyncio.gather(writer.write(stale), writer.write(good))
+        assert [sent is not None for sent in written] == [False, True]
 
 
 async def test_a_log_without_an_open_epoch_opens_the_next_and_goes_on(

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from math import inf
 
 import asyncpg
 import pytest
@@ -17,6 +18,7 @@ from app.domain.access import Decision
 from app.features.access import in_flight
 from app.features.access.clockwork import DatabaseClock
 from app.features.access.in_flight import InFlightTable
+from app.kit.clock import boot_time
 from app.kit.ids import new_id
 from app.kit.versions import CHANNEL
 from tests.faults.database_proxy import Fault, database_proxy
@@ -140,6 +142,44 @@ async def test_a_call_that_is_still_allowed_runs_on_under_its_new_grounds(
         assert (cut, len(table)) == ([], 1)
         # Once or, where a look fell into it, twice; but not at every look.
         assert len(asked) <= 2
+
+
+async def test_a_call_is_confirmed_by_each_look_that_finds_nothing_moved_and_by_no_other(
+    database_url: str, connection: Connection, reader: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_flight, "CHECK_EVERY_S", 0.01)
+    world, call, looks = await make_world(connection), new_id(), asyncio.Queue[None]()
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def again() -> Decision:
+        asked.set()
+        await go_on.wait()
+        return await decision(reader, world, "get_time")
+
+    async with asyncio.timeout(PATIENCE_S), running(database_url) as table:
+        assert table.confirmed_at(call) == -inf
+        table.enter(call, await decision(reader, world, "get_time"), again, lambda: None)
+        came, check = boot_time(), table._check
+
+        async def checking() -> float:
+            at = await check()
+            looks.put_nowait(None)
+            return at
+
+        monkeypatch.setattr(table, "_check", checking)
+        assert table.confirmed_at(call) <= came
+        for _ in range(3):
+            await looks.get()
+        assert came < table.confirmed_at(call) <= boot_time()
+        await connection.execute(_MOVE, world.server)
+        await asked.wait()
+        moved = table.confirmed_at(call)
+        for _ in range(3):
+            await looks.get()
+        assert table.confirmed_at(call) == moved
+        go_on.set()
+        while table.confirmed_at(call) == moved:
+            await looks.get()
 
 
 async def test_a_call_is_cut_at_the_very_end_of_its_span(

@@ -401,7 +401,7 @@ async def test_what_is_given_back_while_its_commit_is_under_way_waits_for_it(
     first, second = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
     transaction = first.transaction()
     await transaction.start()
-    [taken], _ = await settle(first, [demand(bench.world, bench.decided, ASK)], ttl=60, **by)
+    [taken], *_ = await settle(first, [demand(bench.world, bench.decided, ASK)], ttl=60, **by)
     giving_back = asyncio.create_task(release(second, [Release.of(taken)], **by))
     async with asyncio.timeout(30):
         while not giving_back.done() and not await bench.connection.fetchval(WAITS):  # noqa: ASYNC110
@@ -419,7 +419,7 @@ async def test_who_comes_while_an_approval_is_being_used_up_waits_and_comes_too_
     await approve(bench.connection)
     first = await asyncpg.connect(database_url)
     async with first.transaction():
-        [taken], _ = await settle(
+        [taken], *_ = await settle(
             first, [demand(bench.world, bench.decided, ASK)], ttl=60, worker_id=new_id(), digest_key_id="key"
         )
         assert taken.admitted
