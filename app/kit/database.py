@@ -19,6 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.domain.errors import Unavailable
 from app.kit.connecting import GuardedConnection, Primary, each_host
+from app.kit.json_bodies import read_json
 from app.kit.media_types import check_media_type
 from app.kit.query_parameters import check_repeats, repeatable_names
 from app.kit.versions import forget_narrowed, notify_narrowed
@@ -234,6 +235,8 @@ class TransactionalRoute(APIRoute):
             if reads_json:
                 check_media_type(request)
             check_repeats(request, repeatable)
+            if reads_json:
+                request = await read_json(request)
             for _ in range(ATTEMPTS):
                 try:
                     return await handle(request)

@@ -27,7 +27,9 @@ from starlette.responses import JSONResponse
 from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
 from app.kit.authorization import Caller
 from app.kit.database import plain_url
+from app.kit.json_bodies import MAX_DEPTH
 from app.kit.schemas import Strict
+from app.kit.strict_json import StrictJsonError, loads
 
 LIFETIME = timedelta(hours=24)
 REPLAYED = "Idempotency-Replayed"
@@ -171,8 +173,8 @@ async def _digest(request: Request) -> bytes:
     """What makes two requests the same: the query, and the body however its JSON is spelled."""
     body = await request.body()
     # Not JSON is a body that the route does not read, or none.
-    with suppress(ValueError, RecursionError):
-        body = json.dumps(json.loads(body), sort_keys=True).encode()
+    with suppress(StrictJsonError):
+        body = json.dumps(loads(body, max_depth=MAX_DEPTH), sort_keys=True).encode()
     return hashlib.sha256(request.url.query.encode() + b"\0" + body).digest()
 
 

@@ -153,8 +153,6 @@ def _validation(request: Request, error: Exception) -> Response:
         )
         for item in items[:MOST_ERRORS]
     ]
-    if any(item["type"] == "json_invalid" for item in items):
-        return problem(request, 400, "Bad request", "invalid_json", "The body is not valid JSON.", found)
     names = ", ".join(sorted({e.pointer or "/" for e in found}))
     detail = f"These fields are not acceptable: {names}. See errors for what each needs."
     return problem(request, 422, "Invalid request", "validation_failed", detail, found)

@@ -6,7 +6,6 @@ a text like every other key. The newest signs; the public halves of all of them 
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from app.kit import strict_json
 from app.kit.crypto import derive_key, key_ring
 
 ALGORITHM = "EdDSA"
@@ -104,13 +104,13 @@ def _public_key(key: Mapping[str, Any]) -> Ed25519PublicKey:
 
 
 def _part(value: Mapping[str, Any]) -> str:
-    return _encode(json.dumps(value, separators=(",", ":")).encode())
+    return _encode(strict_json.dumps(dict(value)))
 
 
 def _object(part: str, what: str) -> dict[str, Any]:
     try:
-        value = json.loads(_decode(part))
-    except (ValueError, RecursionError):
+        value = strict_json.loads(_decode(part))
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise SignatureFault(f"its {what} cannot be read")

@@ -168,6 +168,10 @@ async def test_a_missing_grant_type_and_a_scope_are_refused(
 
 BAD_BODIES: dict[str, bytes] = {
     "twice": b"grant_type=client_credentials&grant_type=client_credentials&client_id=a&client_secret=b",
+    "the client twice": b"grant_type=client_credentials&client_id=a&client_secret=b&client_id=c",
+    "twice by an escape": b"grant_type=client_credentials&client_id=a&client_secret=b&client%5Fid=c",
+    "a byte order mark": b"\xef\xbb\xbfgrant_type=client_credentials&client_id=a&client_secret=b",
+    "UTF-16": "grant_type=client_credentials&client_id=a&client_secret=b".encode("utf-16"),
     "NUL": b"grant_type=client_credentials&client_id=a%00&client_secret=b",
     "not UTF-8": b"grant_type=client_credentials&client_id=%ff&client_secret=b",
     "surrogate": b"grant_type=client_credentials&client_id=%ed%a0%80&client_secret=b",

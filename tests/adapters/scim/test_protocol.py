@@ -1,6 +1,7 @@
 """Around every SCIM request: who may send it, what it may be, how errors are told, and what is recorded of it."""
 
 import asyncio
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,28 @@ async def test_what_is_announced_is_what_there_is(scim: httpx2.AsyncClient) -> N
         "userName", "name", "displayName", "title", "userType", "preferredLanguage", "locale", "timezone", "active",
         "emails", "groups",
     }  # fmt: skip
+
+
+async def test_json_without_one_meaning_is_refused_in_scims_own_words(scim: httpx2.AsyncClient) -> None:
+    written = json.dumps(user("ada"))
+    bad = {
+        "an attribute twice": f'{{"userName": "eve", {written[1:]}'.encode(),
+        "an attribute twice in another case": f'{{"USERNAME": "eve", {written[1:]}'.encode(),
+        "a byte order mark": b"\xef\xbb\xbf" + written.encode(),
+        "UTF-16": written.encode("utf-16"),
+        "NaN": f'{{"x": NaN, {written[1:]}'.encode(),
+        "a huge integer": f'{{"x": {"9" * 401}, {written[1:]}'.encode(),
+        "half of a surrogate pair": written.replace("ada", "\\ud800").encode(),
+        "too deep": b"[" * 10_000,
+    }
+    for name, body in bad.items():
+        for method, path in (("POST", "Users"), ("PUT", "Users/x"), ("PATCH", "Users/x"), ("POST", "Bulk")):
+            answer = await scim.request(
+                method, path, content=body, headers={"Content-Type": "application/scim+json"}
+            )
+            refused(answer, 400, "invalidSyntax")
+            assert answer.json()["detail"], name
+    assert (await scim.get("Users")).json()["totalResults"] == 0
 
 
 async def test_only_the_service_account_that_a_provider_names_gets_in(

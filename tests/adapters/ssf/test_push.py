@@ -155,6 +155,11 @@ WRONG: dict[str, tuple[str, Callable[[Transmitter], str]]] = {
     "issuer twice": ("invalid_request", lambda it: duplicate(it, "iss")),
     "subject twice": ("invalid_request", lambda it: duplicate(it, "sub_id")),
     "jti twice": ("invalid_request", lambda it: duplicate(it, "jti")),
+    "a byte order mark": ("invalid_request", lambda it: raw(it, b"\xef\xbb\xbf{}")),
+    "UTF-16": ("invalid_request", lambda it: raw(it, json.dumps(it.claims(DISABLED, ADA)).encode("utf-16"))),
+    "NaN": ("invalid_request", lambda it: raw(it, b'{"exp": NaN}')),
+    "a huge integer": ("invalid_request", lambda it: raw(it, b'{"exp": ' + b"9" * 401 + b"}")),
+    "half of a surrogate pair": ("invalid_request", lambda it: raw(it, b'{"iss": "\\ud800"}')),
     "too deep": ("invalid_request", lambda it: raw(it, b'{"a":' * 200 + b"1" + b"}" * 200)),
 }  # fmt: skip
 

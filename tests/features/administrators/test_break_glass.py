@@ -261,7 +261,7 @@ async def test_a_malformed_attempt_says_what_is_wrong_and_never_repeats_the_pass
 ) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await door.post(PATH, content=json.dumps(body).encode(), headers=headers)
-    assert answer.status_code == 422
+    assert answer.status_code in {400, 422}
     assert PASSWORD not in answer.text
     assert "x" * 20 not in answer.text
 

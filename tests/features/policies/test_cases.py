@@ -140,7 +140,6 @@ async def test_a_test_that_says_no_request_is_refused(api: httpx2.AsyncClient) -
         ({**REFUND, "tool": None}, "/tests/0/request"),
         ({"server": "shop", "tool": "x", "action": "use_server"}, "/tests/0/request"),
         ({**REFUND, "identity": {"id": ada, "kind": "agent"}}, "/tests/0/request/identity"),
-        ({**REFUND, "arguments": {"a": "\x00"}}, "/tests/0/request/arguments"),
         ({**REFUND, "arguments": {"a": "x" * 20_000}}, "/tests/0/request/arguments"),
         ({**REFUND, "ip": "10.0.0.0/8"}, "/tests/0/request/ip"),
         ({**REFUND, "time": "9999-12-31T23:59:59Z"}, "/tests/0/request/time"),
@@ -155,9 +154,9 @@ async def test_a_test_that_says_no_request_is_refused(api: httpx2.AsyncClient) -
         found = pointers(await api.post(PATH, json=body))
         assert any(where.startswith(pointer) for where, _ in found), (request, found)
     deep = '{"a": ' + "[" * 70 + "]" * 70 + "}"
-    for bad in ('{"a": NaN}', '{"a": 1e400}', deep):
+    for bad, status in (('{"a": NaN}', 400), ('{"a": 1e400}', 400), (deep, 422)):
         asked = '{"server": "shop", "tool": "x", "arguments": ' + bad + "}"
         tests = '[{"name": "t", "expect": "deny", "request": ' + asked + "}]"
         content = f'{{"name": "x", "text": {json.dumps(EVERYTHING)}, "tests": {tests}}}'
         answer = await api.post(PATH, content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code == 422, bad
+        assert answer.status_code == status, bad

@@ -313,7 +313,7 @@ async def test_the_list_is_filtered_and_shows_what_ended_to_those_who_audit(
     assert (await issuer.get(PATH)).json()["items"][0]["warnings"] is None
     body = {"name": kept["name"].upper(), "text": EVERYTHING}
     assert (await api.post(PATH, json=body)).json()["code"] == "name_taken"
-    for bad in ({}, {"name": "x", "text": EVERYTHING, "tests": [{}]}, {"name": "x", "text": "a\x00"}):
+    for bad in ({}, {"name": "x", "text": EVERYTHING, "tests": [{}]}):
         assert (await api.post(PATH, json=bad)).status_code == 422
 
 

@@ -72,7 +72,6 @@ async def test_an_allowed_command_is_registered_and_shown(api: httpx2.AsyncClien
         ({"url": "https://mcp.example.com/mcp"}, "/url", "not_for_stdio"),
         ({"env_names": ["LD_PRELOAD"]}, "/env_names/0", "value_error"),
         ({"env_names": ["A=B"]}, "/env_names/0", "value_error"),
-        ({"args": ["a\0b"]}, "/args/0", "value_error"),
     ],
 )
 async def test_what_may_not_run_is_refused(
@@ -118,7 +117,6 @@ async def test_values_are_given_to_this_very_command_and_shown_to_nobody(
         ({"kind": "bearer", "token": VALUE}, "/kind", "not_for_stdio"),
         ({"kind": "env", "variables": {}}, "/variables", "too_short"),
         ({"kind": "env", "variables": {"OTHER": VALUE}}, "/variables", "not_env_names"),
-        ({"kind": "env", "variables": {"GIT_TOKEN": "x\0"}}, "/variables/GIT_TOKEN", "value_error"),
         ({"kind": "env", "variables": {"GIT_TOKEN": "x" * 16_385}}, "/variables/GIT_TOKEN", "too_long"),
     ],
 )

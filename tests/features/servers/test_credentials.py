@@ -168,8 +168,7 @@ async def test_half_a_character_in_a_secret_is_refused_like_in_any_text(
     body = json.dumps({**OAUTH, "client_secret": "\ud800"}).encode()
     headers = {"Content-Type": "application/json"}
     answer = await api.put(path + "/credential", content=body, headers=headers)
-    assert answer.status_code == 422, answer.text
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["/client_secret"]
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_json")
 
 
 async def test_a_wrong_credential_is_pointed_at(api: httpx2.AsyncClient, path: str) -> None:
