@@ -98,7 +98,7 @@ def test_what_somebody_reaches_comes_with_the_grant_that_gives_it(client: Client
     found = client.tools.list_grants(reached.tools[0].tool_id, unused_for_days=60)
     assert [one.last_used_at for one in found if one.id == grant.id] == [None]
     asked = client.grants.preview(servers=ServersByIds(ids=[server.id]), tools=ToolsByRisk(risk=["read"]))
-    assert (asked.servers_count, asked.tools_count) == (1, len(reached.tools))
+    assert (asked.reaches.servers, asked.reaches.tools) == (1, len(reached.tools))
     told = client.access.explain(identity_id=ada.id, server=server.slug, tool="write_note")
     assert (told.reason_code, told.considered[0].grants[0].faults) == ("no_grant", ["other_tools"])
     assert told.missing_grants[0].principal == IdentityPrincipal(id=ada.id)

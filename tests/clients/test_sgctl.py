@@ -253,6 +253,19 @@ def test_a_token_from_issue_to_revocation(sgctl: Sgctl, owner: Client, tmp_path:
     assert owner.tokens.get(token["id"]).revoke_reason == "lost"
 
 
+def test_issuing_says_which_entries_of_the_scope_match_nothing(sgctl: Sgctl, owner: Client) -> None:
+    user_name = name("ada")
+    owner.identities.create(kind="person", user_name=user_name)
+    code, out, err = sgctl("token", "issue", "-i", user_name, "--name", "laptop", "--tool", "git_sttus")
+    assert code == 0, err
+    assert out.startswith("sgt_")
+    assert "It reaches 0 tools" in err
+    assert "Warning: " in err
+    (token,) = json.loads(sgctl("token", "list", "-i", user_name, "-o", "json")[1])
+    shown = json.loads(sgctl("token", "show", token["id"], "-o", "json")[1])
+    assert shown["warnings"][0]["pointer"].startswith("/scope/entries/0")
+
+
 def test_a_secret_file_that_is_there_stops_before_anything_is_issued(
     sgctl: Sgctl, owner: Client, tmp_path: Path
 ) -> None:

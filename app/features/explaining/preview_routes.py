@@ -13,6 +13,7 @@ from app.domain.scopes import ScopeEntry
 from app.features.access.current import CurrentSnapshot
 from app.features.explaining.preview import ReachedServer, reached
 from app.features.explaining.scenes import Scenes
+from app.features.tools.reaches import Reaches, Selected, SelectorWarning, find_reach
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.ids import ServerId
@@ -22,6 +23,8 @@ from app.kit.selectors import (
     ServerSelectorModel,
     ToolSelectorModel,
     server_selector_to_domain,
+    store_server_selector,
+    store_tool_selector,
     tool_selector_to_domain,
 )
 from app.kit.slices import in_slices
@@ -33,8 +36,8 @@ router = APIRouter(
 CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
 _MOST_SHOWN = 100
 _EXAMPLE: dict[str, Any] = {
-    "servers_count": 1,
-    "tools_count": 2,
+    "reaches": {"servers": 1, "tools": 2},
+    "warnings": [],
     "risks": {"read": 1, "write": 0, "destructive": 1, "unknown": 0},
     "servers": [
         {
@@ -106,18 +109,18 @@ class GrantPreview(BaseModel):
     """What a grant would reach of the servers and tools that there are now, apart from scopes and policies."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
-    servers_count: int = Field(description="How many servers.")
-    tools_count: int = Field(description="How many tools of them.")
+    reaches: Reaches
+    warnings: list[SelectorWarning] = Field(description="What of the selectors matches nothing now.")
     risks: ToolsByRiskCounts
     servers: list[PreviewedServer] = Field(description="The first 100 servers, by slug.")
 
     @classmethod
-    def of(cls, found: Sequence[ReachedServer]) -> Self:
+    def of(cls, found: Sequence[ReachedServer], warnings: list[SelectorWarning]) -> Self:
         """As the answer says it."""
         risks = Counter(tool.risk for one in found for tool in one.tools)
         return cls(
-            servers_count=len(found),
-            tools_count=risks.total(),
+            reaches=Reaches(servers=len(found), tools=risks.total()),
+            warnings=warnings,
             risks={risk: risks[risk] for risk in Risk},
             servers=[PreviewedServer.of(one) for one in found[:_MOST_SHOWN]],
         )
@@ -138,4 +141,6 @@ async def preview_grant(
         resources=False,
         prompts=False,
     )
-    return GrantPreview.of(await in_slices(reached(right, scene.servers)))
+    selected = Selected(store_server_selector(body.servers), store_tool_selector(body.tools))
+    looked_up = await find_reach(session, [selected])
+    return GrantPreview.of(await in_slices(reached(right, scene.servers)), looked_up.warnings)

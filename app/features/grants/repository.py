@@ -21,7 +21,7 @@ def _not_expired(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]
     )
 
 
-def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
+def _has_status(status: str, now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """The same as ``schemas.status_of``, for the database."""
     if status == "ended":
         return col(Grant.ended_at).is_not(None)
@@ -32,7 +32,7 @@ def _has_status(status: str, now: datetime) -> ColumnElement[bool]:
     return and_(_not_expired(now), or_(col(Grant.not_before).is_(None), col(Grant.not_before) <= now))
 
 
-def is_active(now: datetime) -> ColumnElement[bool]:
+def is_active(now: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     """Whether a grant gives its right at a moment."""
     return _has_status("active", now)
 

@@ -3,11 +3,13 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.grants import change, service
 from app.features.grants.models import Grant
 from app.features.grants.repository import SORTS, lock_grant, select_grants
 from app.features.grants.schemas import GrantCreate, GrantQuery, GrantUpdate, GrantView
+from app.features.tools.reaches import Selected, find_reach, may_see
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute
 from app.kit.etags import IfMatch, set_etag
@@ -28,9 +30,17 @@ CanRead = Annotated[Caller, requires(Permission.GRANTS_READ)]
 CanWrite = Annotated[Caller, requires(Permission.GRANTS_WRITE)]
 
 
-def _answer(response: Response, runtime: Runtime, grant: Grant) -> GrantView:
+async def _answer(
+    response: Response, session: AsyncSession, runtime: Runtime, caller: Caller, grant: Grant
+) -> GrantView:
     set_etag(response, grant.revision)
-    return GrantView.from_row(grant, runtime.clock())
+    return await show_grant(session, runtime, caller, grant)
+
+
+async def show_grant(session: AsyncSession, runtime: Runtime, caller: Caller, grant: Grant) -> GrantView:
+    """The answer for one grant, with what it reaches now where the caller may see that."""
+    found = await find_reach(session, [Selected(grant.servers, grant.tools)]) if may_see(caller) else None
+    return GrantView.from_row(grant, runtime.clock(), found)
 
 
 @router.get("", operation_id="list_grants", summary="List grants, newest first")
@@ -57,7 +67,7 @@ async def create_grant(
 ) -> GrantView:
     grant = await service.create_grant(session, caller, body, runtime.clock(), request.state.request_id)
     response.headers["Location"] = f"/api/v1/grants/{format_id(GRANT, grant.id)}"
-    return _answer(response, runtime, grant)
+    return await _answer(response, session, runtime, caller, grant)
 
 
 @router.get("/{grant_id}", operation_id="get_grant", summary="Read one grant")
@@ -74,8 +84,8 @@ async def get_grant(
     grant = await session.get(Grant, grant_id)
     if include is not None and grant is not None:
         authorize(caller, Permission.AUDIT_READ)
-        return _answer(response, runtime, grant)
-    return _answer(response, runtime, service.live(grant))
+        return await _answer(response, session, runtime, caller, grant)
+    return await _answer(response, session, runtime, caller, service.live(grant))
 
 
 @router.patch("/{grant_id}", operation_id="update_grant", summary="Change a grant, tokens in use included")
@@ -92,7 +102,7 @@ async def update_grant(
     grant = service.live(await lock_grant(session, grant_id))
     if_match.check(grant.revision)
     grant = await change.update_grant(session, caller, grant, body, runtime.clock(), request.state.request_id)
-    return _answer(response, runtime, grant)
+    return await _answer(response, session, runtime, caller, grant)
 
 
 @router.delete("/{grant_id}", status_code=204, operation_id="delete_grant", summary="End a grant")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.features.grants.models import Grant
+from app.features.tools.reaches import Finding, Reaches, SelectorWarning
 from app.kit.ids import ApprovalId, GrantId, GroupId, IdentityId, ServerId
 from app.kit.pagination import ListQuery
 from app.kit.schemas import LongText, Patch, ShortText, Strict, Time, absent
@@ -157,6 +158,8 @@ class GrantView(BaseModel):
                     "reason": "On call",
                     "approval_id": None,
                     "status": "active",
+                    "reaches": {"servers": 2, "tools": 7},
+                    "warnings": [],
                     "ended_at": None,
                     "created_at": "2026-01-05T09:00:00Z",
                     "updated_at": "2026-01-05T09:00:00Z",
@@ -178,15 +181,21 @@ class GrantView(BaseModel):
         description="The request for access that it was made for; null: nobody asked that way."
     )
     status: GrantStatusName
+    reaches: Reaches | None = Field(
+        description="How much it reaches now, policies aside; null in lists, where nothing is looked up."
+    )
+    warnings: list[SelectorWarning] | None = Field(
+        description="What of its selectors matches nothing now; null in lists, where nothing is looked up."
+    )
     ended_at: datetime | None
     created_at: datetime
     updated_at: datetime
     revision: int
 
     @classmethod
-    def from_row(cls, row: Grant, now: datetime) -> Self:
-        """The answer for a stored grant as it stands at ``now``."""
-        computed = {"principal", "servers", "tools", "status"}
+    def from_row(cls, row: Grant, now: datetime, finding: Finding | None = None) -> Self:
+        """The answer for a stored grant as it stands at ``now``, with what was found that it reaches."""
+        computed = {"principal", "servers", "tools", "status", "reaches", "warnings"}
         plain = {name: getattr(row, name) for name in cls.model_fields if name not in computed}
         return cls(
             **plain,
@@ -194,6 +203,8 @@ class GrantView(BaseModel):
             servers=show_server_selector(row.servers),
             tools=show_tool_selector(row.tools),
             status=status_of(row, now),
+            reaches=None if finding is None else finding.reaches,
+            warnings=None if finding is None else finding.warnings,
         )
 
 

@@ -17,6 +17,7 @@ from app.features.tokens.models import Token
 from app.features.tokens.narrow import narrow_token
 from app.features.tokens.pickup_queries import PickupReading
 from app.features.tokens.pickup_schemas import PickupView
+from app.features.tokens.reach import with_reach
 from app.features.tokens.revoke import revoke_tokens
 from app.features.tokens.rotate import rotate_token
 from app.features.tokens.schemas import (
@@ -48,6 +49,7 @@ router = APIRouter(
     responses=COMMON_PROBLEMS | problem_responses(412),
 )
 
+CanRead = Annotated[Caller, requires(Permission.TOKENS_READ)]
 CanIssue = Annotated[Caller, requires(Permission.TOKENS_ISSUE)]
 CanRevoke = Annotated[Caller, requires(Permission.TOKENS_REVOKE)]
 DryRun = Annotated[bool, Query(description="Change nothing; answer what would change.")]
@@ -115,7 +117,8 @@ async def create_token(
     in and takes it by the link in `pickup`."""
     issued = await issue_token(session, runtime, caller, body, request.state.request_id)
     response.headers["Location"] = f"/api/v1/tokens/{format_id(TOKEN, issued.token.id)}"
-    return reveal(runtime, response, issued.token, issued.secret, issued.pickup)
+    shown = await with_reach(session, caller, issued.token)
+    return reveal(runtime, response, shown, issued.secret, issued.pickup)
 
 
 @router.post("/bulk-revoke", operation_id="bulk_revoke_tokens", summary="Revoke all tokens that match")
@@ -131,14 +134,9 @@ async def bulk_revoke_tokens(
     return BulkRevocationView(changed=bool(revoked.tokens), revoked=shown)
 
 
-@router.get(
-    "/{token_id}",
-    dependencies=[requires(Permission.TOKENS_READ)],
-    operation_id="get_token",
-    summary="Read one token",
-)
-async def get_token(token_id: TokenId, session: Session, response: Response) -> TokenView:
-    view = await show_token(session, token_id)
+@router.get("/{token_id}", operation_id="get_token", summary="Read one token")
+async def get_token(token_id: TokenId, caller: CanRead, session: Session, response: Response) -> TokenView:
+    view = await with_reach(session, caller, await show_token(session, token_id))
     set_etag(response, view.revision)
     return view
 
@@ -160,7 +158,7 @@ async def patch_token(
 ) -> TokenView:
     """Children that would outlive it get its new expiry; their scope is cut by it at each use anyway."""
     await narrow_token(session, caller, token_id, body, if_match, request.state.request_id)
-    view = await show_token(session, token_id)
+    view = await with_reach(session, caller, await show_token(session, token_id))
     set_etag(response, view.revision)
     return view
 

@@ -11,6 +11,7 @@ from typing_extensions import TypeAliasType
 from app.features.tokens.connect import Connect
 from app.features.tokens.pickup_schemas import LONGEST_OVERLAP_S, PickupView, TokenDelivery
 from app.features.tokens.repository import TokenReading
+from app.features.tools.reaches import Reaches, SelectorWarning
 from app.kit.idempotency import Revealed
 from app.kit.ids import GroupId, IdentityId, ServerId, TokenId
 from app.kit.pagination import ListQuery
@@ -182,6 +183,14 @@ class TokenView(Strict):
     )
     revoked_at: datetime | None = Field(description="When it was revoked; null while it has not been.")
     revoke_reason: str | None = Field(description="Why it was revoked.", examples=["laptop lost"])
+    reaches: Reaches | None = Field(
+        description="How much its scope reaches now within the identity's live grants, policies aside. Answers to "
+        "creating, reading and changing one token have it; null in others, and where the identity holds more than "
+        "200 live grants."
+    )
+    warnings: list[SelectorWarning] | None = Field(
+        description="What of its scope matches nothing now; null where `reaches` is."
+    )
     created_at: datetime
     updated_at: datetime
     revision: int
@@ -196,6 +205,8 @@ class TokenView(Strict):
             status=TokenStatus(reading.status),
             last_used_at=reading.last_used_at,
             overlap_until=reading.overlap_until,
+            reaches=None,
+            warnings=None,
         )
 
 

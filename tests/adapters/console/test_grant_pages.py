@@ -14,6 +14,7 @@ from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.principals import Json, Sessions, grant, group, person, plain
 from tests.features.stale_access.aging import age, use
 from tests.features.stale_access.test_stale_access import PROD, Place, place, tool
+from tests.features.tokens.world import in_days
 
 ROOT = "/console/grants"
 EVIL = '"><script>alert(1)</script>'
@@ -257,6 +258,32 @@ async def test_a_grant_is_made_as_it_was_summed_up_and_choices_survive_searching
     assert found["tools"] == {"kind": "names", "names": ["write_note"]}
     assert (found["resources"], found["reason"]) == (False, f"Why {EVIL}")
     assert found["principal"] == {"type": "identity", "id": here.ada["id"]}
+
+
+async def test_a_grant_that_matches_nothing_is_shown_with_a_warning(
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, here: Place
+) -> None:
+    new = f"{ROOT}/new"
+    start = filled(await admin.get(new, params={"identity_id": here.ada["id"]}), new)
+    chosen = put(
+        start, ("server", here.notes["id"]), ("tool", "red_note"), servers="ids", tools="names", do="review",
+        expires="30",
+    )  # fmt: skip
+    review = await admin.post(new, data=chosen)
+    assert "No tool of these servers is named red_note. Did you mean read_note?" in said(review)
+    made = await admin.post(new, data=put(filled(review, new), do="create"))
+    shown = await admin.get(made.headers["location"])
+    assert "One entry matches nothing now" in said(shown)
+    body = {
+        "identity_id": here.ada["id"],
+        "name": "laptop",
+        "scope": {"kind": "grants"},
+        "expires_at": in_days(1),
+    }
+    token = (await api.post("/api/v1/tokens", json=body)).json()["token"]
+    page = await admin.get(f"/console/tokens/{token['id']}")
+    assert "The identity has no live grant that reaches a tool." in said(page)
+    assert "0 tools on 1 server now" in said(page)
 
 
 async def test_what_cannot_be_made_is_told_beside_what_was_typed_and_nothing_is_made(

@@ -24,8 +24,8 @@ async def test_what_a_grant_would_reach_is_counted_by_risk_and_named(api: httpx2
     here = await place(api)
     await tool(api, here.notes, "drop_notes", "destructive")
     assert await previewed(api, PROD, {"kind": "risk", "risk": ["read", "destructive"]}) == {
-        "servers_count": 2,
-        "tools_count": 2,
+        "reaches": {"servers": 2, "tools": 2},
+        "warnings": [],
         "risks": {"read": 1, "write": 0, "destructive": 1, "unknown": 0},
         "servers": [
             {
@@ -48,10 +48,12 @@ async def test_what_a_grant_would_reach_is_counted_by_risk_and_named(api: httpx2
         ],
     }
     one = {"kind": "ids", "ids": [here.billing["id"]]}
-    assert (await previewed(api, one, ALL))["tools_count"] == 1
-    assert (await previewed(api, ALL, {"kind": "names", "names": ["refund", "none"]}))["tools_count"] == 1
+    assert (await previewed(api, one, ALL))["reaches"]["tools"] == 1
+    assert (await previewed(api, ALL, {"kind": "names", "names": ["refund", "none"]}))["reaches"][
+        "tools"
+    ] == 1
     for nothing in ({"kind": "ids", "ids": []}, {"kind": "labels", "labels": {}}):
-        assert (await previewed(api, nothing, ALL))["servers_count"] == 0
+        assert (await previewed(api, nothing, ALL))["reaches"]["servers"] == 0
 
 
 async def test_a_preview_names_so_many_and_counts_all(
@@ -60,7 +62,7 @@ async def test_a_preview_names_so_many_and_counts_all(
     monkeypatch.setattr(preview_routes, "_MOST_SHOWN", 1)
     await place(api)
     shown = await previewed(api, ALL, ALL)
-    assert (shown["servers_count"], shown["tools_count"], len(shown["servers"])) == (2, 3, 1)
+    assert (*shown["reaches"].values(), len(shown["servers"])) == (2, 3, 1)
     assert (await previewed(api, {"kind": "labels", "labels": {"env": "prod"}}, ALL)) == shown
 
 

@@ -25,6 +25,7 @@ from app.features.identities.service import find_identity
 from app.features.tokens import pickup_routes
 from app.features.tokens import routes as tokens
 from app.features.tokens.pickup_schemas import PickupQuery
+from app.features.tokens.reach import with_reach
 from app.features.tokens.schemas import TokenQuery
 from app.kit.authorization import Permission
 from app.kit.database import Session
@@ -83,7 +84,7 @@ async def show_token(
     request: Request, token_id: TokenId, viewer: CanRead, session: Session, runtime: CurrentRuntime
 ) -> Response:
     """One token."""
-    token = await tokens.show_token(session, token_id)
+    token = await with_reach(session, viewer.caller, await tokens.show_token(session, token_id))
     identity = await find_identity(session, token.identity_id)
     children = await tokens.list_tokens(TokenQuery(parent_id=[token_id], limit=_FEW), session, runtime)
     pickups = await pickup_routes.list_token_pickups(token_id, PickupQuery(limit=_FEW), session, runtime)

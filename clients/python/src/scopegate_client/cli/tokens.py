@@ -33,6 +33,8 @@ _IN_LIST: list[Column[Token]] = [
 _ALONE: list[Column[Token]] = [
     *_IN_LIST,
     Column("SCOPE", lambda token: scope_in_words(token.scope)),
+    Column("TOOLS NOW", lambda token: None if token.reaches is None else token.reaches.tools),
+    Column("WARNINGS", lambda token: [warning.detail for warning in token.warnings or []]),
     Column("FROM ADDRESSES", lambda token: token.ip_allow),
     Column("PARENT", lambda token: token.parent_id),
     Column("OLD SECRET UNTIL", lambda token: token.overlap_until),
@@ -121,6 +123,17 @@ def issue(
             issued.secret,
             f"Issued {issued.token.id}, {name!r}, until {shown(issued.token.expires_at)}.",
         )
+        _remark_reach(session, issued.token)
+
+
+def _remark_reach(session: Session, token: Token) -> None:
+    """Say how much a new token reaches, and what of its scope matches nothing."""
+    if token.reaches is not None:
+        session.output.remark(
+            f"It reaches {token.reaches.tools} tools on {token.reaches.servers} servers now, if policies allow."
+        )
+    for warning in token.warnings or []:
+        session.output.remark(f"Warning: {warning.detail}")
 
 
 @command(app, "list")

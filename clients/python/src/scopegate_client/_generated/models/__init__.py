@@ -216,6 +216,7 @@ if TYPE_CHECKING:
     from .problem_error import ProblemError
     from .reached_server import ReachedServer
     from .reached_tool import ReachedTool
+    from .reaches import Reaches
     from .receipt_agents import ReceiptAgents
     from .receipt_schedule import ReceiptSchedule
     from .recorded_decision import RecordedDecision
@@ -239,6 +240,7 @@ if TYPE_CHECKING:
     from .scim_settings_update import ScimSettingsUpdate
     from .scope_entry import ScopeEntry
     from .secret import Secret
+    from .selector_warning import SelectorWarning
     from .server import Server
     from .server_create import ServerCreate
     from .server_instructions import ServerInstructions
@@ -553,6 +555,7 @@ __all__ = (
     "ProblemError",
     "ReachedServer",
     "ReachedTool",
+    "Reaches",
     "ReceiptAgents",
     "ReceiptSchedule",
     "RecordedDecision",
@@ -576,6 +579,7 @@ __all__ = (
     "ScimSettingsUpdate",
     "ScopeEntry",
     "Secret",
+    "SelectorWarning",
     "Server",
     "ServerCreate",
     "ServerInstructions",
@@ -891,6 +895,7 @@ _MODULES = {
     "ProblemError": ".problem_error",
     "ReachedServer": ".reached_server",
     "ReachedTool": ".reached_tool",
+    "Reaches": ".reaches",
     "ReceiptAgents": ".receipt_agents",
     "ReceiptSchedule": ".receipt_schedule",
     "RecordedDecision": ".recorded_decision",
@@ -914,6 +919,7 @@ _MODULES = {
     "ScimSettingsUpdate": ".scim_settings_update",
     "ScopeEntry": ".scope_entry",
     "Secret": ".secret",
+    "SelectorWarning": ".selector_warning",
     "Server": ".server",
     "ServerCreate": ".server_create",
     "ServerInstructions": ".server_instructions",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..models.all_tools import AllTools
     from ..models.group_principal import GroupPrincipal
     from ..models.identity_principal import IdentityPrincipal
+    from ..models.reaches import Reaches
+    from ..models.selector_warning import SelectorWarning
     from ..models.servers_by_ids import ServersByIds
     from ..models.servers_by_labels import ServersByLabels
     from ..models.tools_by_names import ToolsByNames
@@ -56,6 +58,12 @@ class Grant:
     status: GrantStatus
     """By the clock: `scheduled` until `not_before`, `expired` from `expires_at`."""
 
+    reaches: None | Reaches
+    """How much it reaches now, policies aside; null in lists, where nothing is looked up."""
+
+    warnings: list[SelectorWarning] | None
+    """What of its selectors matches nothing now; null in lists, where nothing is looked up."""
+
     ended_at: datetime.datetime | None
     """When it ended; null while it has not."""
 
@@ -72,6 +80,7 @@ class Grant:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.all_tools import AllTools
         from ..models.identity_principal import IdentityPrincipal
+        from ..models.reaches import Reaches
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
@@ -124,6 +133,22 @@ class Grant:
 
         status: str = self.status
 
+        reaches: dict[str, Any] | None
+        if isinstance(self.reaches, Reaches):
+            reaches = self.reaches.to_dict()
+        else:
+            reaches = self.reaches
+
+        warnings: list[dict[str, Any]] | None
+        if isinstance(self.warnings, list):
+            warnings = []
+            for warnings_type_0_item_data in self.warnings:
+                warnings_type_0_item = warnings_type_0_item_data.to_dict()
+                warnings.append(warnings_type_0_item)
+
+        else:
+            warnings = self.warnings
+
         ended_at: None | str
         if isinstance(self.ended_at, datetime.datetime):
             ended_at = self.ended_at.isoformat()
@@ -150,6 +175,8 @@ class Grant:
                 "reason": reason,
                 "approval_id": approval_id,
                 "status": status,
+                "reaches": reaches,
+                "warnings": warnings,
                 "ended_at": ended_at,
                 "created_at": created_at,
                 "updated_at": updated_at,
@@ -165,6 +192,8 @@ class Grant:
         from ..models.all_tools import AllTools
         from ..models.group_principal import GroupPrincipal
         from ..models.identity_principal import IdentityPrincipal
+        from ..models.reaches import Reaches
+        from ..models.selector_warning import SelectorWarning
         from ..models.servers_by_ids import ServersByIds
         from ..models.servers_by_labels import ServersByLabels
         from ..models.tools_by_names import ToolsByNames
@@ -290,6 +319,41 @@ class Grant:
 
         status = check_grant_status(d.pop("status"))
 
+        def _parse_reaches(data: object) -> None | Reaches:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                reaches_type_0 = Reaches.from_dict(data)
+
+                return reaches_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | Reaches, data)
+
+        reaches = _parse_reaches(d.pop("reaches"))
+
+        def _parse_warnings(data: object) -> list[SelectorWarning] | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, list):
+                    raise TypeError()
+                warnings_type_0 = []
+                _warnings_type_0 = data
+                for warnings_type_0_item_data in _warnings_type_0:
+                    warnings_type_0_item = SelectorWarning.from_dict(warnings_type_0_item_data)
+
+                    warnings_type_0.append(warnings_type_0_item)
+
+                return warnings_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(list[SelectorWarning] | None, data)
+
+        warnings = _parse_warnings(d.pop("warnings"))
+
         def _parse_ended_at(data: object) -> datetime.datetime | None:
             if data is None:
                 return data
@@ -323,6 +387,8 @@ class Grant:
             reason=reason,
             approval_id=approval_id,
             status=status,
+            reaches=reaches,
+            warnings=warnings,
             ended_at=ended_at,
             created_at=created_at,
             updated_at=updated_at,

@@ -7,6 +7,8 @@ from attrs import define
 
 if TYPE_CHECKING:
     from ..models.previewed_server import PreviewedServer
+    from ..models.reaches import Reaches
+    from ..models.selector_warning import SelectorWarning
     from ..models.tools_by_risk_counts import ToolsByRiskCounts
 
 
@@ -15,11 +17,11 @@ class GrantPreview:
     """What a grant would reach of the servers and tools that there are now, apart from scopes and
     policies."""
 
-    servers_count: int
-    """How many servers."""
+    reaches: Reaches
+    """How much a selector or scope reaches now, policies aside. Only a preview counts more than 10,000."""
 
-    tools_count: int
-    """How many tools of them."""
+    warnings: list[SelectorWarning]
+    """What of the selectors matches nothing now."""
 
     risks: ToolsByRiskCounts
     """How many tools of each risk."""
@@ -29,9 +31,12 @@ class GrantPreview:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
-        servers_count = self.servers_count
+        reaches = self.reaches.to_dict()
 
-        tools_count = self.tools_count
+        warnings = []
+        for warnings_item_data in self.warnings:
+            warnings_item = warnings_item_data.to_dict()
+            warnings.append(warnings_item)
 
         risks = self.risks.to_dict()
 
@@ -43,8 +48,8 @@ class GrantPreview:
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
-                "servers_count": servers_count,
-                "tools_count": tools_count,
+                "reaches": reaches,
+                "warnings": warnings,
                 "risks": risks,
                 "servers": servers,
             }
@@ -55,12 +60,19 @@ class GrantPreview:
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.previewed_server import PreviewedServer
+        from ..models.reaches import Reaches
+        from ..models.selector_warning import SelectorWarning
         from ..models.tools_by_risk_counts import ToolsByRiskCounts
 
         d = dict(src_dict)
-        servers_count = d.pop("servers_count")
+        reaches = Reaches.from_dict(d.pop("reaches"))
 
-        tools_count = d.pop("tools_count")
+        warnings = []
+        _warnings = d.pop("warnings")
+        for warnings_item_data in _warnings:
+            warnings_item = SelectorWarning.from_dict(warnings_item_data)
+
+            warnings.append(warnings_item)
 
         risks = ToolsByRiskCounts.from_dict(d.pop("risks"))
 
@@ -72,8 +84,8 @@ class GrantPreview:
             servers.append(servers_item)
 
         return cls(
-            servers_count=servers_count,
-            tools_count=tools_count,
+            reaches=reaches,
+            warnings=warnings,
             risks=risks,
             servers=servers,
         )

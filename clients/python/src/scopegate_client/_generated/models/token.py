@@ -11,6 +11,8 @@ from ..models.token_status import TokenStatus, check_token_status
 if TYPE_CHECKING:
     from ..models.grants_scope import GrantsScope
     from ..models.listed_scope import ListedScope
+    from ..models.reaches import Reaches
+    from ..models.selector_warning import SelectorWarning
 
 
 @define(kw_only=True)
@@ -56,6 +58,14 @@ class Token:
     revoke_reason: None | str
     """Why it was revoked."""
 
+    reaches: None | Reaches
+    """How much its scope reaches now within the identity's live grants, policies aside. Answers to
+    creating, reading and changing one token have it; null in others, and where the identity holds more
+    than 200 live grants."""
+
+    warnings: list[SelectorWarning] | None
+    """What of its scope matches nothing now; null where `reaches` is."""
+
     created_at: datetime.datetime
     """When it was made."""
 
@@ -68,6 +78,7 @@ class Token:
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
         from ..models.grants_scope import GrantsScope
+        from ..models.reaches import Reaches
 
         id = self.id
 
@@ -113,6 +124,22 @@ class Token:
         revoke_reason: None | str
         revoke_reason = self.revoke_reason
 
+        reaches: dict[str, Any] | None
+        if isinstance(self.reaches, Reaches):
+            reaches = self.reaches.to_dict()
+        else:
+            reaches = self.reaches
+
+        warnings: list[dict[str, Any]] | None
+        if isinstance(self.warnings, list):
+            warnings = []
+            for warnings_type_0_item_data in self.warnings:
+                warnings_type_0_item = warnings_type_0_item_data.to_dict()
+                warnings.append(warnings_type_0_item)
+
+        else:
+            warnings = self.warnings
+
         created_at = self.created_at.isoformat()
 
         updated_at = self.updated_at.isoformat()
@@ -135,6 +162,8 @@ class Token:
                 "overlap_until": overlap_until,
                 "revoked_at": revoked_at,
                 "revoke_reason": revoke_reason,
+                "reaches": reaches,
+                "warnings": warnings,
                 "created_at": created_at,
                 "updated_at": updated_at,
                 "revision": revision,
@@ -147,6 +176,8 @@ class Token:
         """From what JSON has."""
         from ..models.grants_scope import GrantsScope
         from ..models.listed_scope import ListedScope
+        from ..models.reaches import Reaches
+        from ..models.selector_warning import SelectorWarning
 
         d = dict(src_dict)
         id = d.pop("id")
@@ -239,6 +270,41 @@ class Token:
 
         revoke_reason = _parse_revoke_reason(d.pop("revoke_reason"))
 
+        def _parse_reaches(data: object) -> None | Reaches:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, dict):
+                    raise TypeError()
+                reaches_type_0 = Reaches.from_dict(data)
+
+                return reaches_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(None | Reaches, data)
+
+        reaches = _parse_reaches(d.pop("reaches"))
+
+        def _parse_warnings(data: object) -> list[SelectorWarning] | None:
+            if data is None:
+                return data
+            try:
+                if not isinstance(data, list):
+                    raise TypeError()
+                warnings_type_0 = []
+                _warnings_type_0 = data
+                for warnings_type_0_item_data in _warnings_type_0:
+                    warnings_type_0_item = SelectorWarning.from_dict(warnings_type_0_item_data)
+
+                    warnings_type_0.append(warnings_type_0_item)
+
+                return warnings_type_0
+            except (TypeError, ValueError, AttributeError, KeyError):
+                pass
+            return cast(list[SelectorWarning] | None, data)
+
+        warnings = _parse_warnings(d.pop("warnings"))
+
         created_at = datetime.datetime.fromisoformat(d.pop("created_at"))
 
         updated_at = datetime.datetime.fromisoformat(d.pop("updated_at"))
@@ -259,6 +325,8 @@ class Token:
             overlap_until=overlap_until,
             revoked_at=revoked_at,
             revoke_reason=revoke_reason,
+            reaches=reaches,
+            warnings=warnings,
             created_at=created_at,
             updated_at=updated_at,
             revision=revision,

@@ -1,0 +1,56 @@
+"""What a token's scope reaches now within its identity's live grants."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.grants.models import Grant
+from app.features.grants.repository import is_active
+from app.features.groups.models import GroupMember
+from app.features.tokens.schemas import TokenView
+from app.features.tools.reaches import Finding, Reaches, Selected, SelectorWarning, find_reach, may_see
+from app.kit.authorization import Caller
+from app.kit.selectors import store_scope
+
+MAX_GRANTS = 200
+"""With more live grants than these, what a token reaches is not counted: each is a condition of the statement."""
+
+
+async def with_reach(session: AsyncSession, caller: Caller, token: TokenView) -> TokenView:
+    """The token with what it reaches, where the caller may see that."""
+    if not may_see(caller):
+        return token
+    granted = await _live_grants(session, token.identity_id)
+    if len(granted) > MAX_GRANTS:
+        return token
+    found = await _find(session, store_scope(token.scope), granted)
+    return token.model_copy(update={"reaches": found.reaches, "warnings": found.warnings})
+
+
+async def _find(session: AsyncSession, scope: dict[str, Any], granted: list[Selected]) -> Finding:
+    if scope["kind"] == "listed":
+        if not scope["entries"]:
+            return _nothing("empty_scope", "The scope has no entries and reaches nothing.")
+        entries = enumerate(scope["entries"])
+        wanted = [Selected(one["servers"], one["tools"], f"/scope/entries/{index}") for index, one in entries]
+        return await find_reach(session, wanted, granted)
+    found = await find_reach(session, granted)
+    if found.reaches.tools:
+        return Finding(found.reaches, [])
+    return _nothing("not_granted", "The identity has no live grant that reaches a tool.", found.reaches)
+
+
+def _nothing(code: str, detail: str, reaches: Reaches | None = None) -> Finding:
+    warning = SelectorWarning(pointer="/scope", code=code, detail=detail)
+    return Finding(reaches or Reaches(servers=0, tools=0), [warning])
+
+
+async def _live_grants(session: AsyncSession, identity_id: UUID) -> list[Selected]:
+    groups = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id) == identity_id)
+    held = or_(col(Grant.identity_id) == identity_id, col(Grant.group_id).in_(groups))
+    columns = select(col(Grant.servers), col(Grant.tools))
+    rows = await session.execute(columns.where(held, is_active(func.clock_timestamp())).limit(MAX_GRANTS + 1))
+    return [Selected(servers, tools) for servers, tools in rows]
