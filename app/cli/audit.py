@@ -25,10 +25,11 @@ from app.features.sealed_log.spanning import NoSuchPart, by_positions, by_time
 from app.features.sealed_log.tiles import LogFault, latest_checkpoint
 from app.features.sealed_log.verdict import Fault, Verdict, positions
 from app.features.sealed_log.verifying import FindSpan, verify_log
+from app.kit.connecting import DRIVER_FAULTS
 from app.kit.crypto import Peppers
 from app.kit.database import plain_url
 from app.kit.ids import EVENT, parse_id
-from app.kit.migrations import DatabaseFault
+from app.kit.migrations import database_fault
 from app.kit.notes import NoteFault, NoteSigner, VerifierKey, log_name
 from app.settings import Settings
 
@@ -231,8 +232,8 @@ def _run(
         raise CannotStart(str(fault)) from None
     except LogFault as fault:
         raise CannotStart(f"the log is not what was sealed: {fault}", AT_FAULT) from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise DatabaseFault(f"The database cannot be read: {error}") from None
+    except DRIVER_FAULTS as error:
+        raise database_fault(error, "read") from None
 
 
 async def _connected(

@@ -5,6 +5,7 @@ to be mended before it is started again. Each command imports what it needs when
 mistake in the settings need no database driver.
 """
 
+import socket
 import sys
 from typing import Annotated
 
@@ -30,22 +31,33 @@ def main() -> None:
     except CannotStart as fault:
         _fail(str(fault), fault.code)
     except Exception as fault:
-        code = _exit_code(fault)
-        if code is None:
+        said = _words_and_code(fault)
+        if said is None:
             raise
-        _fail(str(fault), code)
+        _fail(*said)
 
 
-def _exit_code(fault: Exception) -> int | None:
-    """The exit code of a fault that is one line already; ``None`` for one that nobody foresaw."""
-    from app.domain.errors import Conflict
+def _words_and_code(fault: Exception) -> tuple[str, int] | None:
+    """The line and the exit code for a mistake of the operator or the database; ``None`` for one of ours."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.domain.errors import Conflict, Unavailable
+    from app.kit.connecting import DRIVER_FAULTS
     from app.kit.embedded_postgres import EmbeddedPostgresError
-    from app.kit.migrations import DatabaseFault
+    from app.kit.migrations import DatabaseFault, database_fault
     from app.settings import SettingsError
 
+    if isinstance(fault, Conflict):
+        return str(fault), 1
     if isinstance(fault, SettingsError | DatabaseFault | EmbeddedPostgresError):
-        return CANNOT_START
-    return 1 if isinstance(fault, Conflict) else None
+        return str(fault), CANNOT_START
+    if isinstance(fault, OSError) and fault.filename is not None:
+        return f"cannot use {fault.filename}: {fault.strerror or fault}", CANNOT_START
+    if isinstance(fault, OSError) and not isinstance(fault, ConnectionError | TimeoutError | socket.gaierror):
+        return fault.strerror or str(fault), CANNOT_START
+    if isinstance(fault, (Unavailable, SQLAlchemyError, *DRIVER_FAULTS)):
+        return str(database_fault(fault)), CANNOT_START
+    return None
 
 
 def _fail(message: str, code: int) -> None:
@@ -212,7 +224,7 @@ def doctor() -> None:
     from app.settings import load_settings
 
     if not run(load_settings()):
-        raise typer.Exit(1)
+        raise typer.Exit(CANNOT_START)
 
 
 @app.command()

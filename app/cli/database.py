@@ -5,10 +5,11 @@ import contextlib
 from collections.abc import Iterator
 
 import asyncpg
+import typer
 from pydantic import SecretStr
 
 from app.kit.embedded_postgres import EmbeddedPostgres
-from app.kit.migrations import check_compatible, role_of, upgrade_sync
+from app.kit.migrations import DatabaseAway, Upgraded, check_compatible, role_of, upgrade_sync
 from app.settings import Settings, with_local_keys
 
 _NAME = "scopegate"
@@ -18,25 +19,31 @@ _SERVING_ROLE = "scopegate"
 
 
 @contextlib.contextmanager
-def usable_database(settings: Settings) -> Iterator[Settings]:
+def usable_database(settings: Settings, *, may_be_away: bool = False) -> Iterator[Settings]:
     """The settings with a ``database_url`` that serves this code, and every key.
 
     The embedded database is started if it does not run (and stopped again by whoever started it), and
-    always migrated: it has no other users. A configured one is looked at and left as it is.
+    always migrated: it has no other users. A configured one is looked at and left as it is. Where that
+    ``may_be_away``, a line says so and the settings are yielded all the same.
 
     Raises:
         DatabaseFault: it cannot be reached, or does not serve this code.
         EmbeddedPostgresError: the embedded one cannot be had.
     """
     if settings.database_url is not None:
-        asyncio.run(check_compatible(settings.database_url.get_secret_value()))
+        try:
+            asyncio.run(check_compatible(settings.database_url.get_secret_value()))
+        except DatabaseAway as fault:
+            if not may_be_away:
+                raise
+            typer.echo(f"scopegate: {fault}; /readyz answers 503 until it is back", err=True)
         yield settings
         return
     with EmbeddedPostgres(settings.data_dir) as cluster:
         cluster.ensure_database(_NAME)
         owner = cluster.url(_NAME, _OWNER)
         asyncio.run(_make_serving_role(owner))
-        upgrade_sync(owner, serving_role=_SERVING_ROLE)
+        _say_upgraded(upgrade_sync(owner, serving_role=_SERVING_ROLE))
         yield _pointed_at(cluster, settings).model_copy(update={"migration_database_url": SecretStr(owner)})
 
 
@@ -59,7 +66,15 @@ def migrate(settings: Settings) -> None:
             return
     serving = settings.database_url.get_secret_value()
     owner = settings.migration_database_url
-    upgrade_sync(owner.get_secret_value() if owner else serving, serving_role=role_of(serving))
+    url = owner.get_secret_value() if owner else serving
+    _say_upgraded(upgrade_sync(url, serving_role=role_of(serving)))
+
+
+def _say_upgraded(done: Upgraded) -> None:
+    words = done.words()
+    if words is not None:
+        # Not among the output of a command, which may be for a program.
+        typer.echo(words, err=True)
 
 
 def _pointed_at(cluster: EmbeddedPostgres, settings: Settings) -> Settings:

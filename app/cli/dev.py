@@ -23,7 +23,7 @@ from app.cli.credentials import first_credential
 from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.fleet import SERVERS, Fleet
-from app.cli.listening import listening_socket
+from app.cli.listening import bound_socket
 from app.cli.maintenance import maintain
 from app.cli.openid import OpenIdProvider, SignIn
 from app.cli.seed import seed
@@ -47,7 +47,7 @@ def dev(settings: Settings) -> None:
         CannotStart: something is in the way; one line says what.
         DatabaseFault, EmbeddedPostgresError: the database cannot be used.
     """
-    listening_socket(settings).close()
+    bound_socket(settings).close()
     with contextlib.suppress(Stopped), contextlib.ExitStack() as running, signals_stop():
         _run(settings, running)
 

@@ -5,18 +5,21 @@ from collections.abc import Mapping
 
 import asyncpg
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.adapters.console.assets import are_made
 from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.keys import ENCRYPTION, standing
-from app.cli.listening import listening_socket
+from app.cli.listening import bound_socket
+from app.domain.errors import Unavailable
 from app.features.sealed_log.sealing import BEHIND_S, sealing_standing
 from app.features.sealed_log.tiles import LogFault
+from app.kit.connecting import DRIVER_FAULTS
 from app.kit.database import SESSION_SETTINGS, plain_url
 from app.kit.embedded_postgres import EmbeddedPostgresError
 from app.kit.horizon import HELD_BACK_S, HOLDER
-from app.kit.migrations import DatabaseFault
+from app.kit.migrations import DatabaseFault, check_not_newer, database_fault
 from app.lifespan.sealing import trail_signer
 from app.settings import Settings
 
@@ -35,13 +38,16 @@ def _database(settings: Settings) -> bool:
             _say(True, "database", f"{where}, {asyncio.run(_describe(usable))}")
             _session_limits(usable)
             return all([_keys(usable), _trail(usable)])
-    except (DatabaseFault, EmbeddedPostgresError, OSError, asyncpg.PostgresError) as error:
-        return _say(False, "database", str(error))
+    except (DatabaseFault, EmbeddedPostgresError) as fault:
+        return _say(False, "database", str(fault))
+    except (Unavailable, SQLAlchemyError, *DRIVER_FAULTS) as error:
+        return _say(False, "database", str(database_fault(error)))
 
 
 async def _describe(settings: Settings) -> str:
     connection = await _connected(settings)
     try:
+        check_not_newer(await connection.fetchval("SELECT version_num::text FROM alembic_version"))
         number = await connection.fetchval("SHOW server_version")
         holder = await connection.fetchrow(HOLDER)
         standbys = await connection.fetchval("SHOW synchronous_standby_names")
@@ -137,7 +143,7 @@ def _console() -> None:
 
 def _port(settings: Settings) -> bool:
     try:
-        listening_socket(settings).close()
+        bound_socket(settings).close()
         return _say(True, "port", f"{settings.host}:{settings.port} is free")
     except CannotStart as fault:
         return _say(False, "port", str(fault))

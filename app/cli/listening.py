@@ -1,4 +1,4 @@
-"""The socket that a command listens on."""
+"""The socket that a command binds, for its workers to listen on once they are configured."""
 
 import os
 import socket
@@ -7,8 +7,8 @@ from app.cli.errors import CannotStart
 from app.settings import Settings
 
 
-def listening_socket(settings: Settings) -> socket.socket:
-    """Bind the configured address.
+def bound_socket(settings: Settings) -> socket.socket:
+    """Bind the configured address, without listening: until a worker does, connections are refused.
 
     Raises:
         CannotStart: it is in use, or not an address of this machine.
@@ -18,17 +18,20 @@ def listening_socket(settings: Settings) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
+        bound = socket.socket(family, kind, protocol)
     except OSError as error:
         raise CannotStart(f"cannot listen on {where}: {error.strerror}; set SCOPEGATE_HOST") from None
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        # Another process may have bound the same address without listening yet: only now is it ours.
-        listening.listen(2048)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
     except OSError as error:
-        listening.close()
-        mend = "stop what uses it, or set SCOPEGATE_PORT"
-        raise CannotStart(f"cannot listen on {where}: {os.strerror(error.errno or 0)}; {mend}") from None
-    listening.set_inheritable(True)
-    return listening
+        bound.close()
+        raise cannot_listen(settings, error) from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def cannot_listen(settings: Settings, error: OSError) -> CannotStart:
+    """What to say of an address that cannot be bound or listened on."""
+    where, why = f"{settings.host}:{settings.port}", os.strerror(error.errno or 0)
+    return CannotStart(f"cannot listen on {where}: {why}; stop what uses it, or set SCOPEGATE_PORT")

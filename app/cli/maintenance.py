@@ -15,8 +15,9 @@ from app.features.audit.rollup import forget_hours
 from app.features.audit_sinks.retention import note_missed
 from app.features.grants.uses import forget_uses
 from app.features.sealed_log.retention import record_drop
+from app.kit.connecting import DRIVER_FAULTS
 from app.kit.idempotency import forget_answers
-from app.kit.migrations import DatabaseFault
+from app.kit.migrations import database_fault
 from app.kit.partitions import Maintained, maintain_partitions
 from app.settings import Settings
 
@@ -38,8 +39,8 @@ def maintain(settings: Settings) -> Maintained:
         return asyncio.run(_maintain(url.get_secret_value(), settings))
     except asyncpg.InsufficientPrivilegeError as error:
         raise CannotStart(f"{error}: set SCOPEGATE_MIGRATION_DATABASE_URL to the owner's address") from None
-    except (OSError, asyncpg.PostgresError) as error:
-        raise DatabaseFault(f"The database cannot be maintained: {error}") from None
+    except DRIVER_FAULTS as error:
+        raise database_fault(error, "maintained") from None
 
 
 async def _record_drop(connection: "asyncpg.Connection[asyncpg.Record]", partition: str) -> str | None:

@@ -6,13 +6,14 @@ import multiprocessing
 import resource
 import socket
 
+import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.cli.children import end_with_parent
 from app.cli.database import joined_database, usable_database
 from app.cli.errors import CannotStart
-from app.cli.listening import listening_socket
+from app.cli.listening import bound_socket, cannot_listen
 from app.cli.signals import Stopped, signals_held, signals_stop
 from app.cli.supervisor import commands_running
 from app.kit.guarded_http import GuardedHttp
@@ -66,8 +67,8 @@ def serve(settings: Settings) -> None:
     """
     _allow_files()
     # uvicorn raises the signal again when it has shut down; by default that would end us before the database.
-    with contextlib.suppress(Stopped), signals_stop(), listening_socket(settings) as listening:
-        _serve_on(listening, settings)
+    with contextlib.suppress(Stopped), signals_stop(), bound_socket(settings) as bound:
+        _serve_on(bound, settings)
 
 
 def _allow_files() -> None:
@@ -77,20 +78,56 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _serve_on(listening: socket.socket, settings: Settings) -> None:
+def _serve_on(bound: socket.socket, settings: Settings) -> None:
     with contextlib.ExitStack() as running:
         with signals_held():
             # Stopped half-way, an embedded database that was just launched would be nobody's.
-            running.enter_context(usable_database(settings))
+            running.enter_context(usable_database(settings, may_be_away=True))
         running.enter_context(commands_running(settings))
         config = _config(settings)
         if settings.workers > 1:
-            Multiprocess(config, sockets=[listening]).run()
+            _Workers(config, bound, settings).run()
             return
-        server = uvicorn.Server(config)
-        server.run(sockets=[listening])
+        server = _Server(config, settings)
+        server.run(sockets=[bound])
         if not server.started:
             raise CannotStart("the service did not start; the lines above say why", code=1)
+
+
+class _Server(uvicorn.Server):
+    """The one worker, which listens once its application is configured, and then says where."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            # Another process has bound the same address, and was the first to listen.
+            raise cannot_listen(self._settings, error) from None
+        _say_serving(self._settings)
+
+
+class _Workers(Multiprocess):
+    """Several workers, each of which listens once its application is configured."""
+
+    def __init__(self, config: uvicorn.Config, bound: socket.socket, settings: Settings) -> None:
+        super().__init__(config, sockets=[bound])
+        self._settings = settings
+        self._is_said = False
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        if not self._is_said and any(process.is_ready() for process in self.processes):
+            self._is_said = True
+            _say_serving(self._settings)
+
+
+def _say_serving(settings: Settings) -> None:
+    workers = "1 worker" if settings.workers == 1 else f"{settings.workers} workers"
+    typer.echo(f"Serving {settings.base_url} on {settings.host}:{settings.port} ({workers}).")
 
 
 def _config(settings: Settings) -> uvicorn.Config:

@@ -4,7 +4,7 @@ A URL may name several hosts, as libpq's do: ``postgresql://user@one:5432,two:54
 sockets. They are tried one after the other, the one that served last first, and a standby is passed over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -65,9 +65,13 @@ class GuardedConnection(_Connection):
 class Primary:
     """The way to the primary of a database."""
 
-    def __init__(self, url: str) -> None:
-        """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for hosts that are not named well."""
+    def __init__(self, url: str, check: Callable[[_Connection], Awaitable[None]] | None = None) -> None:
+        """``url`` is asyncpg's: ``postgresql://...``. Raises ``ValueError`` for hosts that are not named well.
+
+        ``check`` looks at each new connection, and raises ``OutOfReach`` where it is not to be used.
+        """
         self._urls = each_host(url)
+        self._check = check
 
     async def connect(
         self, within: float, settings: Mapping[str, str], *, command_timeout: float | None = None
@@ -88,14 +92,30 @@ class Primary:
                     target_session_attrs=SessionAttribute.primary,
                     connection_class=GuardedConnection,
                 )
-            except DRIVER_FAULTS as error:
+            except (*DRIVER_FAULTS, ValueError) as error:
+                # ValueError: the driver says so of a URL that it cannot read.
                 fault = error
             else:
                 self._urls.remove(url)
                 self._urls.insert(0, url)
                 connection.add_log_listener(connection.hear)
-                return connection
+                return await self._checked(connection)
         raise OutOfReach(f"no primary takes connections ({type(fault).__name__})") from fault
+
+    async def _checked(self, connection: GuardedConnection) -> GuardedConnection:
+        if self._check is not None:
+            try:
+                await self._check(connection)
+            except OutOfReach:
+                connection.terminate()
+                raise
+            except DRIVER_FAULTS as fault:
+                connection.terminate()
+                raise OutOfReach(f"the connection cannot be checked ({type(fault).__name__})") from fault
+            except BaseException:
+                connection.terminate()
+                raise
+        return connection
 
 
 def each_host(url: str) -> list[str]:

@@ -4,7 +4,7 @@ A request's session commits *before* its answer leaves. A deadlock or serializat
 request a few times; a database that cannot serve becomes ``Unavailable``, never a 500.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Annotated, Any
 
@@ -39,7 +39,7 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 _WAIT_FOR_WHAT_IS_SEEN = text(
     "SELECT CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN pg_logical_emit_message(true, 'scopegate', '') END"
 )
-_UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
+UNAVAILABLE_CLASSES = ("08", "25", "53", "55", "57", "58", "XX")
 SESSION_SETTINGS = {
     "timezone": "UTC",
     "statement_timeout": "10000",
@@ -86,12 +86,18 @@ class _Pool(AsyncAdaptedQueuePool):
             self._asking -= 1
 
 
-def make_engine(url: str, *, pool_size: int = 10, name: str = "scopegate") -> AsyncEngine:
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 10,
+    name: str = "scopegate",
+    check: Callable[[Any], Awaitable[None]] | None = None,
+) -> AsyncEngine:
     """An engine on the primary with bounded sessions: statements 10 s, waits for locks 5 s, idle transactions 10 s.
 
-    Whoever finds all connections in use waits 2 s for one.
+    Whoever finds all connections in use waits 2 s for one. ``check`` is that of ``Primary``.
     """
-    primary = Primary(plain_url(url))
+    primary = Primary(plain_url(url), check)
 
     async def connect() -> GuardedConnection:
         # The server's own limits do not reach a client whose network went silent; a little above them.
@@ -146,7 +152,7 @@ def _translate(context: Any) -> None:
         code = _CANNOT_CONNECT_NOW
     # The driver says of a server that died in the midst of an answer that its own state is amiss.
     lost = isinstance(fault, OSError) or isinstance(fault.__cause__, InternalClientError)
-    if lost or context.is_disconnect or (code is not None and code.startswith(_UNAVAILABLE_CLASSES)):
+    if lost or context.is_disconnect or (code is not None and code.startswith(UNAVAILABLE_CLASSES)):
         raise out_of_reach() from fault
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
 from app.kit.horizon import HELD_BACK_S
-from app.kit.migrations import head
+from app.kit.migrations import GENERATION, head
 from app.kit.readiness import Unready
 from app.kit.runtime import CurrentRuntime, Runtime
 
@@ -38,6 +38,8 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     reasons: list[str] = []
     if str(found["revision"]) < head():
         reasons.append("the database is not migrated far enough; run: scopegate migrate")
+    if found["oldest_generation"] > GENERATION:
+        reasons.append("the database no longer serves this version; run a newer Scopegate")
     if found["read_only"]:
         reasons.append("the database is read-only")
     if not found["recording"]:

@@ -5,21 +5,25 @@ the code that it still serves, so that newer and older replicas run side by side
 """
 
 import asyncio
+import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import asyncpg
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
-from app.kit.connecting import Primary
-from app.kit.database import plain_url, sqlstate
+from app.kit.connecting import DRIVER_FAULTS, OutOfReach, Primary
+from app.kit.database import UNAVAILABLE_CLASSES, plain_url, sqlstate
 
 # Moves by one when older code could no longer work correctly on a newer schema.
 GENERATION = 2
@@ -50,9 +54,35 @@ _WRITTEN = text(
     " AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('xact', 'seq') ORDER BY attnum"
 )
 
+_IS_MIGRATED = (
+    "SELECT to_regclass('public.compatibility') IS NOT NULL"
+    " AND to_regclass('public.alembic_version') IS NOT NULL"
+)
+_VERSIONS = (
+    "SELECT (SELECT oldest_generation FROM compatibility), (SELECT version_num::text FROM alembic_version)"
+)
+
 
 class DatabaseFault(Exception):
     """The database cannot be used by this code; one line that says why and what to do."""
+
+
+class DatabaseAway(DatabaseFault):
+    """The database does not answer or does not serve now, which may end without anyone's doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """The revisions of the schema before (``None``: there was none) and after ``upgrade``."""
+
+    before: str | None
+    after: str
+
+    def words(self) -> str | None:
+        """What was done, or ``None`` where nothing was."""
+        if self.before == self.after:
+            return None
+        return f"Migrated the database from {self.before or 'empty'} to {self.after}."
 
 
 def _scripts() -> Path:
@@ -85,25 +115,24 @@ def _engine(url: str, within: float, settings: Mapping[str, str]) -> AsyncEngine
     )
 
 
-async def upgrade(url: str, *, serving_role: str | None = None) -> None:
-    """Run all migrations as the owner, then give the serving role just what it needs.
+async def upgrade(url: str, *, serving_role: str | None = None) -> Upgraded:
+    """Run all migrations as the owner, and grant the serving role just what it needs.
 
-    Raises ``DatabaseFault`` when the database cannot be reached, or its tables are not to be had.
+    Raises ``DatabaseFault`` when the database cannot be reached, is newer than this code, or its tables are not to be
+    had.
     """
     engine = _engine(url, 10, {"lock_timeout": f"{_WAITS_FOR_TABLES_S * 1000:.0f}"})
     try:
         async with engine.connect() as connection:
             await _take_turn(connection)
             try:
-                await _run_all(connection, serving_role)
+                return await _run_all(connection, serving_role)
             finally:
                 await connection.rollback()
                 await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
                 await connection.commit()
-    except (OSError, OperationalError, TimeoutError) as error:
-        raise DatabaseFault(f"The database cannot be reached: {_one_line(error)}") from error
-    except DBAPIError as error:
-        raise DatabaseFault(f"The database cannot be migrated: {_one_line(error)}") from error
+    except (*DRIVER_FAULTS, SQLAlchemyError) as error:
+        raise database_fault(error, "migrated") from error
     finally:
         await engine.dispose()
 
@@ -116,13 +145,13 @@ async def _take_turn(connection: AsyncConnection) -> None:
     await connection.commit()
 
 
-async def _run_all(connection: AsyncConnection, serving_role: str | None) -> None:
+async def _run_all(connection: AsyncConnection, serving_role: str | None) -> Upgraded:
     """Each migration is a transaction of its own: what is done stays done when a later one has to be repeated."""
     for _ in range(_TRIES):
         try:
-            await connection.run_sync(_run, serving_role)
+            before = await connection.run_sync(_run, serving_role)
             await connection.commit()
-            return
+            return Upgraded(before, head())
         except DBAPIError as error:
             if sqlstate(error) not in _IN_THE_WAY:
                 raise
@@ -133,14 +162,30 @@ async def _run_all(connection: AsyncConnection, serving_role: str | None) -> Non
     )
 
 
-def _run(connection: Connection, serving_role: str | None) -> None:
-    """Run the migrations that are missing; the tables of each and the grants on them commit together."""
+def _run(connection: Connection, serving_role: str | None) -> str | None:
+    """Run the migrations that are missing; the tables of each and the grants on them commit together.
+
+    The value is the revision from before.
+    """
+    before = MigrationContext.configure(connection).get_current_revision()
+    check_not_newer(before)
+    # Alembic must not find a transaction that it did not begin: each migration is one.
+    connection.commit()
     config = _config()
     config.attributes["connection"] = connection
     config.attributes["before_commit"] = lambda **_: _grant(connection, serving_role)
     command.upgrade(config, "head")
     # For a serving role that is new to a schema that is not.
     _grant(connection, serving_role)
+    return before
+
+
+def check_not_newer(revision: str | None) -> None:
+    """Raise ``DatabaseFault`` where a schema was made by a newer version, which this one cannot migrate."""
+    if revision is not None and revision > head():
+        raise DatabaseFault(
+            f"The database is at {revision}, which is newer than this version's {head()}; run the newer Scopegate."
+        )
 
 
 def _grant(connection: Connection, role: str | None) -> None:
@@ -172,31 +217,63 @@ def _grant(connection: Connection, role: str | None) -> None:
 
 
 async def check_compatible(url: str) -> None:
-    """Raise ``DatabaseFault`` unless the database is there, migrated far enough, and still serves this code."""
-    engine = _engine(url, 5, {})
+    """Raise ``DatabaseFault`` unless the database is there, migrated far enough, and still serves this code.
+
+    ``DatabaseAway``, where it is not there.
+    """
     try:
-        async with engine.connect() as connection:
-            migrated = await connection.scalar(text("SELECT to_regclass('public.compatibility') IS NOT NULL"))
-            if not migrated:
-                raise DatabaseFault("The database has no Scopegate schema yet; run: scopegate migrate")
-            oldest = await connection.scalar(text("SELECT oldest_generation FROM compatibility"))
-            current = await connection.scalar(text("SELECT version_num FROM alembic_version"))
-    except (OSError, DBAPIError, TimeoutError) as error:
-        raise DatabaseFault(f"The database cannot be reached: {_one_line(error)}") from error
-    finally:
-        await engine.dispose()
+        connection = await Primary(plain_url(url)).connect(5, {}, command_timeout=5)
+        try:
+            await check_schema(connection)
+        finally:
+            await connection.close()
+    except DRIVER_FAULTS as error:
+        raise database_fault(error) from error
+
+
+async def check_schema(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Raise ``DatabaseFault`` unless the schema is migrated far enough, and still serves this code."""
+    if not await connection.fetchval(_IS_MIGRATED):
+        raise DatabaseFault("The database has no Scopegate schema yet; run: scopegate migrate")
+    oldest, current = await connection.fetchrow(_VERSIONS) or (None, None)
     if oldest is None or oldest > GENERATION:
         raise DatabaseFault(
             f"The database no longer serves this code (generation {GENERATION}, it needs {oldest} or newer);"
             " run a newer Scopegate."
         )
-    if current is None or str(current) < head():
+    if current is None or current < head():
         raise DatabaseFault(f"The database is at {current}, this code needs {head()}; run: scopegate migrate")
 
 
-def _one_line(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error.__cause__ or error
-    return (" ".join(str(cause).split()) or type(cause).__name__)[:200]
+class SchemaCheck:
+    """For the connections of a worker, which may start before its database: nothing is served on a wrong schema."""
+
+    def __init__(self) -> None:
+        self._passed = False
+
+    async def __call__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        """Check the schema until it has passed once. Raises ``OutOfReach`` where it does not."""
+        if self._passed:
+            return
+        try:
+            await check_schema(connection)
+        except DatabaseFault as fault:
+            raise OutOfReach(str(fault)) from None
+        self._passed = True
+
+
+def database_fault(error: BaseException, what: str = "used") -> DatabaseFault:
+    """The one line to say of anything that the driver or SQLAlchemy raises; ``what`` the database cannot be."""
+    root: BaseException = error
+    while (cause := getattr(root, "orig", None) or root.__cause__) is not None:
+        root = cause
+    code = sqlstate(error)
+    words = (" ".join(str(root).split()) or type(root).__name__)[:200]
+    if code is None and not isinstance(root, ValueError | PermissionError | ssl.SSLCertVerificationError):
+        return DatabaseAway(f"The database cannot be reached: {words}")
+    if code is not None and code.startswith(UNAVAILABLE_CLASSES):
+        return DatabaseAway(f"The database does not serve now: {words}")
+    return DatabaseFault(f"The database cannot be {what}: {words}")
 
 
 def role_of(url: str) -> str | None:
@@ -205,6 +282,6 @@ def role_of(url: str) -> str | None:
     return None if name is None else unquote(name)
 
 
-def upgrade_sync(url: str, *, serving_role: str | None = None) -> None:
+def upgrade_sync(url: str, *, serving_role: str | None = None) -> Upgraded:
     """``upgrade`` for callers without a running loop."""
-    asyncio.run(upgrade(url, serving_role=serving_role))
+    return asyncio.run(upgrade(url, serving_role=serving_role))

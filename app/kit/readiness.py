@@ -17,7 +17,8 @@ WITHIN_S = 1.5
 _CONNECT_S = 1.2
 _SETTINGS = {"application_name": "scopegate-readiness", "timezone": "UTC", "statement_timeout": "2000"}
 _LOOK = """
-SELECT (SELECT version_num FROM alembic_version) AS revision, scopegate_epoch() IS NOT NULL AS recording,
+SELECT (SELECT version_num FROM alembic_version) AS revision,
+    (SELECT oldest_generation FROM compatibility) AS oldest_generation, scopegate_epoch() IS NOT NULL AS recording,
     to_regclass('audit_events_' || to_char((now() AT TIME ZONE 'UTC') + interval '1 month', '"y"YYYY"m"MM'))
         IS NOT NULL AS ahead,
     current_setting('transaction_read_only')::boolean AS read_only,

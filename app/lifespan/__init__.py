@@ -20,6 +20,7 @@ from app.kit.client_tokens import ClientTokens
 from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions
 from app.kit.live import Live
+from app.kit.migrations import SchemaCheck
 from app.kit.outbound import AddressPolicy, Limits, OutboundClient
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.readiness import Readiness
@@ -45,12 +46,14 @@ def make_lifespan(settings: Settings) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            reach = Reach()
-            runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach)
+            reach, check = Reach(), SchemaCheck()
+            runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach, check)
             runtime, app.state.signals = receiving_signals(runtime, stack)
             app.state.transmitters = app.state.signals.transmitters
-            app.state.gateway, app.state.access = await serving_gateway(settings, runtime, stack, reach)
-            runtime = sealing_trail(settings, runtime, stack)
+            app.state.gateway, app.state.access = await serving_gateway(
+                settings, runtime, stack, reach, check
+            )
+            runtime = sealing_trail(settings, runtime, stack, check)
             app.state.runtime = _warning_of(app.state.access.policies, runtime)
             app.state.connection_checks = ConnectionChecks(settings.workers)
             deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
@@ -81,9 +84,11 @@ def _warning_of(policies: PolicySets, runtime: Runtime) -> Runtime:
 
 
 async def _runtime(
-    settings: Settings, stack: AsyncExitStack, reach: Reach
+    settings: Settings, stack: AsyncExitStack, reach: Reach, check: SchemaCheck
 ) -> tuple[Runtime, BreakGlass, Console]:
-    engine = make_engine(database_url(settings), pool_size=settings.database_pool_size, name="scopegate-api")
+    engine = make_engine(
+        database_url(settings), pool_size=settings.database_pool_size, name="scopegate-api", check=check
+    )
     stack.push_async_callback(engine.dispose)
     outbound = await stack.enter_async_context(
         OutboundClient(

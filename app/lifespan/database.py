@@ -10,6 +10,7 @@ import asyncpg
 from app.features.audit.epochs import ensure_epoch
 from app.kit.connecting import GuardedConnection, OutOfReach, Primary
 from app.kit.database import plain_url
+from app.kit.migrations import SchemaCheck
 from app.settings import Settings
 
 Connect: TypeAlias = Callable[[], Awaitable[GuardedConnection]]
@@ -51,8 +52,8 @@ def direct_url(settings: Settings) -> str:
 class Connector:
     """Opens the connections of a worker that record, cut and listen."""
 
-    def __init__(self, url: str, worker_id: UUID) -> None:
-        self._primary = Primary(url)
+    def __init__(self, url: str, worker_id: UUID, check: SchemaCheck | None = None) -> None:
+        self._primary = Primary(url, check)
         self._worker = worker_id.hex[-12:]
         self._newest = 0
 
@@ -84,9 +85,9 @@ class Connector:
         self._newest = epoch
 
 
-async def reading_pool(url: str, stack: AsyncExitStack) -> "asyncpg.Pool[asyncpg.Record]":
+async def reading_pool(url: str, stack: AsyncExitStack, check: SchemaCheck) -> "asyncpg.Pool[asyncpg.Record]":
     """Connections to read the access snapshot on."""
-    primary = Primary(url)
+    primary = Primary(url, check)
 
     async def connect(*_arguments: Any, **_options: Any) -> GuardedConnection:
         connection = await primary.connect(_OPENING_S, _CONNECTION_SETTINGS)
@@ -96,6 +97,10 @@ async def reading_pool(url: str, stack: AsyncExitStack) -> "asyncpg.Pool[asyncpg
 
     return await stack.enter_async_context(
         asyncpg.create_pool(
-            connect=connect, connection_class=GuardedConnection, min_size=1, max_size=_SNAPSHOT_CONNECTIONS
+            connect=connect,
+            connection_class=GuardedConnection,
+            # With a minimum, a worker could not start before its database, and the driver would log each attempt.
+            min_size=0,
+            max_size=_SNAPSHOT_CONNECTIONS,
         )
     )

@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import asyncpg
+
 from app.features.access.admission import AdmissionWriter
 from app.features.access.clients import Clients
 from app.features.access.clockwork import DatabaseClock
@@ -17,6 +19,7 @@ from app.gateway.limits import Allowance
 from app.gateway.ports import Ports
 from app.gateway.times import CallTimes
 from app.kit.ids import new_id
+from app.kit.migrations import SchemaCheck
 from app.kit.runtime import Runtime
 from app.lifespan.admissions import AdmissionPort
 from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
@@ -37,12 +40,12 @@ from app.settings import Settings
 
 
 async def serving_gateway(
-    settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach
+    settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach, check: SchemaCheck
 ) -> tuple[Gateway, AccessSnapshot]:
     """The gateway with all that it runs on, until ``stack`` is closed; and what it reads of access."""
     url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
-    connector, sessions = Connector(url, worker_id), runtime.sessions
-    snapshot = await _snapshot(url, runtime, clock, stack)
+    connector, sessions = Connector(url, worker_id, check), runtime.sessions
+    snapshot = await _snapshot(await reading_pool(url, stack, check), runtime, clock)
     writer = AdmissionWriter(
         connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble
     )
@@ -78,10 +81,10 @@ async def serving_gateway(
 
 
 async def _snapshot(
-    url: str, runtime: Runtime, clock: DatabaseClock, stack: AsyncExitStack
+    pool: "asyncpg.Pool[asyncpg.Record]", runtime: Runtime, clock: DatabaseClock
 ) -> AccessSnapshot:
     snapshot = AccessSnapshot(
-        await reading_pool(url, stack),
+        pool,
         runtime.sessions,
         runtime.peppers,
         runtime.sealer,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from app.features.sealed_log.sealing import Sealing
 from app.kit.ids import new_id
+from app.kit.migrations import SchemaCheck
 from app.kit.notes import NoteSigner, log_name
 from app.kit.runtime import Runtime
 from app.lifespan.background import cancelled
@@ -18,9 +19,9 @@ def trail_signer(settings: Settings) -> NoteSigner:
     return NoteSigner(settings.keys("signing_key"), log_name(settings.base_url))
 
 
-def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack) -> Runtime:
+def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
     """Seal until ``stack`` is closed; the runtime, with what stands in the way among its warnings."""
-    connect = Connector(direct_url(settings), new_id()).named("sealing")
+    connect = Connector(direct_url(settings), new_id(), check).named("sealing")
     sealing = Sealing(connect, runtime.sessions, trail_signer(settings))
     task = asyncio.create_task(sealing.run(), name="sealing of the trail")
     stack.push_async_callback(cancelled, task)

@@ -9,12 +9,10 @@ from datetime import timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from app.domain.errors import Unavailable
 from app.features.servers.repository import claim_due
 from app.features.tools.sync import sync_server
 from app.kit.runtime import Runtime
+from app.lifespan.ports import AWAY
 
 _log = logging.getLogger(__name__)
 _WAITING = 1_000
@@ -78,7 +76,7 @@ class PeriodicSyncs:
             async with self._runtime.sessions() as session:
                 due = await claim_due(session, self._interval, AT_ONCE, self._transports)
                 await session.commit()
-        except (SQLAlchemyError, Unavailable, OSError):
+        except AWAY:
             # Others say that the database is away; what is due stays due.
             return 0
         # No connection is held while servers are asked.
@@ -89,6 +87,9 @@ class PeriodicSyncs:
 async def _sync(runtime: Runtime, server_id: UUID) -> None:
     try:
         await sync_server(runtime, server_id)
+    except AWAY:
+        # Others say that the database is away; the server is read again when it is due.
+        return
     except Exception as error:  # noqa: BLE001
         # The sync records its own failures; whatever is left must not end the loop.
         _log.warning("sync of a server failed: %s", type(error).__name__)

@@ -85,17 +85,6 @@ def test_a_port_in_use_stops_the_start_before_anything_is_made(tmp_path: Path, c
     assert not data_dir.exists()
 
 
-def test_a_database_that_cannot_be_reached_stops_the_start(tmp_path: Path, free_port: int) -> None:
-    # Nothing listens on port 1.
-    settings = {
-        "SCOPEGATE_DATABASE_URL": "postgresql://scopegate:s3cret@127.0.0.1:1/scopegate",
-        "SCOPEGATE_PORT": str(free_port),
-    }
-    line = the_line(run("serve", tmp_path, **settings, **KEYS))
-    assert "cannot be reached" in line
-    assert "s3cret" not in line
-
-
 def test_a_database_that_is_not_migrated_stops_the_start(
     tmp_path: Path, free_port: int, empty_database_url: str
 ) -> None:

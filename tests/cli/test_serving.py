@@ -1,10 +1,15 @@
 """How ``scopegate serve`` sets up its server; the tests of faults run it in earnest."""
 
 import resource
+import socket
 
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from app.cli import serve
+from app.cli.errors import CannotStart
+from app.cli.listening import bound_socket
 from app.kit.guarded_http import GuardedHttp
 from app.settings import Settings
 
@@ -13,6 +18,32 @@ def test_every_socket_is_guarded_and_no_worker_is_killed_for_being_busy() -> Non
     config = serve._config(Settings(workers=2))
     assert config.http is GuardedHttp
     assert config.timeout_worker_healthcheck == 20
+
+
+def test_no_connection_is_taken_before_a_worker_listens(free_port: int) -> None:
+    settings = Settings(port=free_port)
+    with bound_socket(settings) as bound:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", free_port))
+        bound.listen()
+        with pytest.raises(CannotStart, match="SCOPEGATE_PORT"):
+            bound_socket(settings)
+        socket.create_connection(("127.0.0.1", free_port)).close()
+
+
+async def test_who_listens_second_on_an_address_that_both_have_bound_says_so_in_one_line(
+    free_port: int,
+) -> None:
+    settings = Settings(port=free_port)
+
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        return
+
+    config = uvicorn.Config(nothing, lifespan="off", log_level="error")
+    with bound_socket(settings) as first, bound_socket(settings) as second:
+        first.listen()
+        with pytest.raises(CannotStart, match=str(free_port)):
+            await serve._Server(config, settings).serve(sockets=[second])
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,10 @@ class Gateway:
         self.launch()
         await asyncio.to_thread(self.wait_ready)
 
+    def said(self) -> str:
+        """What it has written on both outputs."""
+        return self._log.read_text(errors="replace")
+
     def kill(self) -> None:
         """SIGKILL: nothing of it runs any more when this returns."""
         assert self._process is not None

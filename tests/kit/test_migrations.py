@@ -255,6 +255,29 @@ async def test_a_database_that_no_longer_serves_this_code_is_refused(database_ur
         await check_compatible(database_url)
 
 
+async def test_a_database_that_is_newer_than_the_code_is_not_migrated(database_url: str) -> None:
+    connection = await asyncpg.connect(plain_url(database_url))
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseFault, match="newer"):
+        await upgrade(database_url)
+    # Replicas of before serve on while a newer version is rolled out.
+    await check_compatible(database_url)
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "9999"
+    await connection.close()
+
+
+async def test_an_upgrade_says_what_it_migrated(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, last = revisions()[-2:]
+    run = command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _: run(config, before))
+        await upgrade(empty_database_url)
+    assert (await upgrade(empty_database_url)).words() == f"Migrated the database from {before} to {last}."
+    assert (await upgrade(empty_database_url)).words() is None
+
+
 async def test_an_unreachable_database_is_one_line() -> None:
     with pytest.raises(DatabaseFault) as caught:
         await check_compatible("postgresql://nobody:secret@127.0.0.1:1/nothing")

@@ -5,7 +5,7 @@ import pytest
 
 from app.kit import trouble
 from app.kit.connecting import NotReplicated, OutOfReach
-from app.kit.trouble import Trouble, words_of
+from app.kit.trouble import OutageLog, Trouble, words_of
 
 SECRET = "what somebody sent"
 
@@ -53,3 +53,23 @@ def test_trouble_that_nobody_meets_any_more_says_nothing(monkeypatch: pytest.Mon
     assert found.words() is not None
     monkeypatch.setattr(trouble, "FRESH_S", 0.0)
     assert found.words() is None
+
+
+def test_an_outage_is_one_line_when_it_begins_one_a_minute_and_one_when_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    outage = OutageLog(lambda: now)
+    outage.over()
+    for second in range(130):
+        now = float(second)
+        outage.found(because(ConnectionRefusedError(SECRET)))
+    now = 135.0
+    outage.over()
+    outage.over()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the database is away (the database cannot be reached): requests are answered 503 until it is back",
+        "the database has been away for 60 s (the database cannot be reached)",
+        "the database has been away for 120 s (the database cannot be reached)",
+        "the database is back after 135 s",
+    ]

@@ -24,6 +24,7 @@ from app.features.access.watch_line import Answer, WatchLine
 from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS
 from app.kit.slices import in_slices
+from app.kit.trouble import OutageLog
 from app.kit.versions import CHANNEL
 
 _log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class InFlightTable:
         self._blind: asyncio.TimerHandle | None = None
         self._lease_at = 0.0
         self._closing = False
+        self._outage = OutageLog()
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -123,8 +125,12 @@ class InFlightTable:
         while not self._closing:
             # Before the look: what is heard while it looks is looked into at once.
             self._wake.clear()
-            with suppress(*DRIVER_FAULTS):
+            try:
                 self._sees(await self._check())
+            except DRIVER_FAULTS as fault:
+                self._outage.found(fault)
+            else:
+                self._outage.over()
             pause = self._pause()
             self._looks_at = self._clock.now() + pause
             with suppress(TimeoutError):

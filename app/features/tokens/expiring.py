@@ -15,9 +15,11 @@ from uuid import UUID
 from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.domain.errors import Unavailable
 from app.features.tokens.status import STATUS_SQL
 from app.features.webhooks.messages import Message, WebhookEvent, grant_message, token_message
 from app.features.webhooks.outbox import is_wanted, tell
+from app.kit.database import OUT_OF_REACH
 from app.kit.faults import log_fault
 
 SHORTEST = timedelta(days=1)
@@ -104,6 +106,9 @@ class ExpiryNotices:
             longest = LOOK_EVERY_S
             try:
                 await self.round()
+            except (Unavailable, *OUT_OF_REACH):
+                # Others say that the database is away; what is due stays due.
+                continue
             except Exception as error:  # noqa: BLE001
                 # Whatever it is, it must not end the loop. What is due stays due.
                 log_fault(_log, "looking for what is about to end", error, logging.WARNING)
