@@ -147,7 +147,7 @@ async def test_what_no_key_opens_is_told_and_left_as_it_is(
     assert "left as they are: 1" in capsys.readouterr().err
     assert await command(NEW, "keys", "list") == 0
     assert f"{key_id(OLD.encode())}  MISSING  1 upstream credentials" in capsys.readouterr().out
-    assert await command(NEW, "doctor") == 1
+    assert await command(NEW, "doctor") == 2
     assert "FAIL  keys" in capsys.readouterr().out
     assert await command(f"{NEW},{OLD}", "keys", "rotate") == 0
     assert await opened(sessions, lost, NEW) == "Bearer s3cret"
