@@ -16,7 +16,7 @@ from app.gateway.mirror.endpoint import Mirror
 from app.gateway.mirror.mirrored import Mirrored
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
-from app.gateway.ports import Ports, StoreUnavailable, View
+from app.gateway.ports import Client, Ports, StoreUnavailable, View
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
@@ -26,7 +26,7 @@ from app.gateway.upstream_sessions import UpstreamSessions
 from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.envelope import read_version
 from app.gateway.wire.http import ClientGone, Exchange, Receive, Scope, Send
-from app.gateway.wire.refusals import INTERNAL_ERROR, Refused, unavailable, wrong_http_method
+from app.gateway.wire.refusals import INTERNAL_ERROR, Refused, reason_of, unavailable, wrong_http_method
 from app.kit.faults import log_fault
 from app.kit.outbound import OutboundClient
 
@@ -57,6 +57,7 @@ class Gateway:
         """``allowed_hosts``: what the Host header may say; those of ``public_url`` when empty."""
         self._public_url = public_url.rstrip("/")
         self._alarms = Alarms()
+        self._admissions = ports.admissions
         self._proxies = tuple(trusted_proxies)
         hosts = frozenset(host.lower() for host in allowed_hosts) or hosts_of(self._public_url)
         self._door = Door(ports.snapshots, ports.admissions, self._public_url, hosts)
@@ -136,8 +137,19 @@ class Gateway:
         usage = self._limits.enter(exchange, view)
         try:
             await self._serve(exchange, view, exchange.path)
+        except Refused as refused:
+            self._count(exchange, view, refused)
+            raise
         finally:
             self._limits.leave(usage)
+
+    def _count(self, exchange: Exchange, view: View, refused: Refused) -> None:
+        """Count a request of a live token that was refused before anything was decided, so that it leaves a trace."""
+        if exchange.recorded or refused.status >= 500:
+            return
+        # By address only: a client that calls itself something else each time is counted once.
+        client = Client(exchange.client.ip)
+        self._admissions.count_refused(view, reason_of(refused), client, exchange.request_id)
 
     async def _serve(self, exchange: Exchange, view: View, path: str) -> None:
         if exchange.method not in {"POST", "DELETE", "GET"}:

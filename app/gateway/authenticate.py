@@ -96,6 +96,7 @@ class Door:
 
     def refuse_dead(self, exchange: Exchange, view: View, reason_code: str) -> NoReturn:
         """Count and refuse a known token that is not live. Raises ``Refused``."""
+        exchange.recorded = True
         self.admissions.count_refused(view, reason_code, exchange.client, exchange.request_id)
         raise unauthorized(sent=True)
 

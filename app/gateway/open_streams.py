@@ -26,6 +26,7 @@ class OpenStreams:
         token = view.token
         full = bool(self._per_token) and self._open[token.id] >= self._per_token
         if full or (self._per_identity and self._open[token.identity.id] >= self._per_identity):
+            exchange.recorded = True
             self._admissions.count_refused(view, "too_many_streams", exchange.client, exchange.request_id)
             whose = "This token" if full else "The identity of this token"
             raise Refused(

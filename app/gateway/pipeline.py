@@ -217,6 +217,7 @@ class Pipeline:
                 if stopped is not None:
                     self.door.refuse_dead(exchange, view, stopped)
                 if isinstance(await patiently(exchange, self.admissions.admit(call)), Admitted):
+                    exchange.recorded = True
                     raise Denied(view, decision, call.id)
             else:
                 try:
@@ -285,6 +286,7 @@ class Pipeline:
             # The row may be durable all the same, and nothing was sent on it.
             self.admissions.finish(call.id, "not_forwarded", 0)
             raise
+        exchange.recorded = True
         if isinstance(verdict, Withheld):
             if verdict.approvals:
                 raise ApprovalNeeded(view, verdict.decision, call.id, verdict.approvals)

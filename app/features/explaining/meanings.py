@@ -30,6 +30,11 @@ MEANINGS: dict[str, Meaning] = {
         "Somebody was asked to approve the call, and said no.",
         "The approval says who decided and why. It is not asked for again until it has expired.",
     ),
+    "approval_uncovered": Meaning(
+        "The call needs an approval, and its request carried more than an approval covers, or answers to a question "
+        "of a call whose approval was used up.",
+        "Begin the call again, with its name and arguments only.",
+    ),
     "approval_declined": Meaning(
         "The person at the client declined to have the call approved.",
         "Repeat the call, and agree when the client asks.",
@@ -100,6 +105,25 @@ MEANINGS: dict[str, Meaning] = {
     "rate_limited": Meaning("The token, or its identity, made more requests than it may in a minute.", _WAIT),
     "too_many_at_once": Meaning(
         "The token, or its identity, had more requests under way than it may.", _WAIT
+    ),
+    "request_malformed": Meaning(
+        "A request was no single JSON-RPC message with one meaning: a batch, bad JSON, a member twice or in another "
+        "case, or a wrong HTTP method or media type.",
+        "Update the client, or find out who else uses the token.",
+    ),
+    "headers_mismatch": Meaning(
+        "A header of a request was missing, came twice, or said something else than its body.",
+        "Update the client, or find out who else uses the token.",
+    ),
+    "parameters_invalid": Meaning(
+        "The parameters of a request had the wrong shape.", "Correct the request, or update the client."
+    ),
+    "method_unknown": Meaning(
+        "A request named a method that the gateway does not carry.", "The reference of MCP lists the methods."
+    ),
+    "session_unknown": Meaning(
+        "A request named a session that has ended, or that belongs to another token or server.",
+        "Initialize a new session.",
     ),
     "too_many_streams": Meaning(
         "The token, or its identity, held more streams open than it may.",

@@ -57,6 +57,7 @@ class Exchange:
         "method",
         "path",
         "receive",
+        "recorded",
         "send",
         "sending",
         "started",
@@ -99,6 +100,8 @@ class Exchange:
             self._request_id = asked.decode("ascii")
         self.id: str | int | None = None
         self.started = False
+        self.recorded = False
+        """It was decided, or counted as refused: there is a row of it."""
         self.complete = False
         self.sending = False
         self.waited_s = 0.0

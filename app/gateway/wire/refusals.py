@@ -96,6 +96,22 @@ class UnknownVersion(Refused):
         self.requested = requested
 
 
+_REASONS = {
+    HEADER_MISMATCH: "headers_mismatch",
+    INVALID_PARAMS: "parameters_invalid",
+    MISSING_CAPABILITY: "parameters_invalid",
+    METHOD_NOT_FOUND: "method_unknown",
+    UNSUPPORTED_VERSION: "version_unsupported",
+}
+
+
+def reason_of(refused: Refused) -> str:
+    """Under which reason a request is counted that was refused before anything was decided."""
+    if refused.status == 404 and refused.code == INVALID_REQUEST:
+        return "session_unknown"
+    return _REASONS.get(refused.code, "request_malformed")
+
+
 class CredentialRefused(Refused):
     """The server behind the gateway answered 401: it did not accept what it was sent."""
 
