@@ -54,6 +54,10 @@ class Ask:
     """Why the caller wants it, for those who are asked to approve it."""
     continues: UUID | None = None
     """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
+    uncovered: bool = False
+    """It carries what no approval covers, so it can have none."""
+    bound: object = None
+    """What an approval covers in addition to name and arguments: JSON."""
     session_id: UUID | None = None
     """A session on the aggregate endpoint: ending it moves its version away from 0."""
 
@@ -90,11 +94,14 @@ class Ask:
         """The decision with what this request brings along."""
         if decision.effect is Effect.REQUIRE_APPROVAL or decision.quotas:
             decision = self._demanding(decision)
-        if self.refused is not None and decision.attainable:
+        refused = self.refused
+        if refused is None and self.uncovered and decision.effect is Effect.REQUIRE_APPROVAL:
+            refused = "approval_uncovered"
+        if refused is not None and decision.attainable:
             decision = replace(
                 decision,
                 effect=Effect.DENY,
-                reason_code=self.refused,
+                reason_code=refused,
                 grant_id=None,
                 for_any_call=False,
                 verdicts=(),

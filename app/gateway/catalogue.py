@@ -10,11 +10,8 @@ from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
 from app.gateway.ports import SyncRequests
 from app.gateway.wire.members import keep_list
-from app.gateway.wire.methods import TASKS_EXTENSION, carried_extensions
+from app.gateway.wire.methods import carried_extensions, flags_of
 
-_CAPABILITIES = frozenset(
-    "tools prompts resources logging completions listChanged subscribe tasks cancel requests call extensions".split()
-) | {TASKS_EXTENSION}
 _TASK_SUPPORT = ("required", "optional", "forbidden")
 LIST_TTL_MS = 0
 """How long a client may keep a filtered list: not at all, or a withdrawn tool would show until the list aged."""
@@ -33,18 +30,9 @@ def carried_capabilities(capabilities: Any, parts: Collection[str], *, modern: b
     reached = [part for part in Part if part in parts]
     kept = ["tools", "logging", *reached, *(["completions"] if reached else [])]
     carried = {key: value for key, value in capabilities.items() if key in kept and isinstance(value, dict)}
-    return _flags(
+    return flags_of(
         {**carried, **(carried_extensions(capabilities) if modern else _carried_tasks(capabilities))}
     )
-
-
-def _flags(declared: dict[str, Any]) -> dict[str, Any]:
-    """Of capabilities what says that something is there, and no text that a model might read."""
-    return {
-        name: _flags(value) if isinstance(value, dict) else value
-        for name, value in declared.items()
-        if name in _CAPABILITIES and isinstance(value, (dict, bool))
-    }
 
 
 def shows_instructions(capabilities: Any, parts: Collection[str]) -> bool:

@@ -378,6 +378,7 @@ def _call(
         arguments=ask.arguments if ask.beside is None else {**(ask.arguments or {}), "arguments": ask.beside},
         reason=ask.reason,
         continues=ask.continues,
+        bound=ask.bound,
         request_id=request_id,
         trace_id=trace[3:35].decode("latin-1") if trace is not None and len(trace) >= 35 else None,
     )

@@ -136,6 +136,8 @@ class Call:
     """Why the caller wants it, for those who are asked to approve it."""
     continues: UUID | None = None
     """The call of which this is the next round, where that is proven: approvals that it had go over to this one."""
+    bound: object = None
+    """What an approval covers of the request in addition to its arguments: JSON."""
 
 
 @dataclass(slots=True)

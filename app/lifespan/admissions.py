@@ -103,14 +103,16 @@ class AdmissionPort:
             request_id=call.request_id,
             trace_id=clean(call.trace_id),
         )
+        risk = None if decision.tool is None else str(decision.tool.risk)
         return Demand(
             values,
             decision.rests_on,
             (decision.valid_from, decision.valid_until),
-            needs_of(values, decision.asks),
+            needs_of(values, decision.asks, risk, call.bound),
             decision.quotas,
             None if call.reason is None else call.reason[:LONGEST_REASON],
             call.continues,
+            risk,
             client_row,
             self._seals(call),
             call.server is not None and call.server.keep_arguments == "all",

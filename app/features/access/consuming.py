@@ -57,13 +57,13 @@ WHERE q.quota_key = t.key AND q.window_start = to_timestamp(t.start)
 """
 _MAKE = """
 INSERT INTO approvals (id, kind, identity_id, token_id, server_id, tool, arguments_digest, definition_digest,
-    policy_ids, policy_versions, approver_group_id, approver_group, binding, event_id, reason, expires_at)
+    tool_risk, policy_ids, policy_versions, approver_group_id, approver_group, binding, event_id, reason, expires_at)
 SELECT m.id, 'call', m.identity_id, m.token_id, m.server_id, m.tool, m.arguments_digest, m.definition_digest,
-    m.policy_ids::uuid[], m.policy_versions::int[], g.id, m.approver_group, m.binding, m.event_id, m.reason,
-    to_timestamp(m.expires_at)
+    m.tool_risk, m.policy_ids::uuid[], m.policy_versions::int[], g.id, m.approver_group, m.binding, m.event_id,
+    m.reason, to_timestamp(m.expires_at)
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::bytea[], $8::text[],
-    $9::text[], $10::text[], $11::bytea[], $12::uuid[], $13::text[], $14::float8[])
-    AS m(id, identity_id, token_id, server_id, tool, arguments_digest, definition_digest, policy_ids,
+    $9::text[], $10::text[], $11::text[], $12::bytea[], $13::uuid[], $14::text[], $15::float8[])
+    AS m(id, identity_id, token_id, server_id, tool, arguments_digest, definition_digest, tool_risk, policy_ids,
         policy_versions, approver_group, binding, event_id, reason, expires_at)
 LEFT JOIN LATERAL (
     -- Of two groups of this name, each of a provider's, nobody could say which the policy means.
@@ -201,7 +201,7 @@ def _approval(demand: Demand, told: Told) -> tuple[Any, ...]:
     values, need = demand.values, told.need
     return (
         told.id, values.actor_id, values.token_id, values.server_id, values.tool, values.arguments_digest,
-        values.definition_digest, "{" + ",".join(map(str, need.policy_ids)) + "}",
+        values.definition_digest, demand.risk, "{" + ",".join(map(str, need.policy_ids)) + "}",
         "{" + ",".join(map(str, need.policy_versions)) + "}", need.group, need.binding, demand.id,
         demand.reason, told.expires_at,
     )  # fmt: skip

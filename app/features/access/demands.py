@@ -33,8 +33,13 @@ class Need:
     reasons: tuple[str, ...] = ()
 
 
-def needs_of(call: Values, asks: Iterable[ApprovalDemand]) -> tuple[Need, ...]:
-    """The approvals that a call needs, one for each group. What is in a binding ends the approval by changing."""
+def needs_of(
+    call: Values, asks: Iterable[ApprovalDemand], risk: str | None = None, more: object = None
+) -> tuple[Need, ...]:
+    """The approvals that a call needs, one for each group. What is in a binding ends the approval by changing.
+
+    ``risk``: of the tool. ``more``: what is forwarded of the call beyond its arguments.
+    """
     found = []
     by_group = sorted(asks, key=lambda ask: (ask.group, ask.policy_id, ask.version))
     for group, of_group in groupby(by_group, key=lambda ask: ask.group):
@@ -43,7 +48,7 @@ def needs_of(call: Values, asks: Iterable[ApprovalDemand]) -> tuple[Need, ...]:
             "approval of a call", str(call.token_id), str(call.server_id), call.action, call.tool,
             call.arguments_digest and call.arguments_digest.hex(),
             call.definition_digest and call.definition_digest.hex(),
-            group, [[str(ask.policy_id), ask.version] for ask in asking],
+            risk, more, group, [[str(ask.policy_id), ask.version] for ask in asking],
         ]  # fmt: skip
         reasons = tuple(dict.fromkeys(ask.reason for ask in asking if ask.reason is not None))
         found.append(
@@ -70,6 +75,8 @@ class Demand:
     reason: str | None = None
     continues: UUID | None = None
     """The call of which this is the next round: what that one took goes over to this one."""
+    risk: str | None = None
+    """Of the tool."""
     client: ClientRow | None = None
     seal: Callable[[], Sealed] | None = None
     """Seals the arguments, where the server has them kept."""
@@ -181,6 +188,9 @@ class Books:
         had = [approval for approval in found if approval is not None]
         # The next round of a call that is proven to have been let through has been counted with it.
         goes_on = bool(had) and all(approval.consumed_by is not None for approval in had)
+        if demand.needs and demand.continues is not None and not (goes_on and len(had) == len(found)):
+            # No approver saw what a next round brings: it runs on the approvals of the round before, or not at all.
+            return self._denied(demand, "approval_uncovered", ())
         quotas = () if goes_on else demand.quotas
         if over := [quota for quota in quotas if self.used[quota.key, quota.start] >= quota.limit]:
             return self._denied(demand, "quota_exceeded", over)
@@ -196,9 +206,7 @@ class Books:
         """The approval that speaks for or against: a round goes on; a no counts more than a yes that is left over."""
         mine = [each for each in self.approvals if each.binding == need.binding]
         if continues is not None:
-            for each in mine:
-                if each.consumed_by == continues:
-                    return each
+            return next((each for each in mine if each.consumed_by == continues), None)
         for state in ("denied", "approved", "pending"):
             for each in mine:
                 if each.state == state:

@@ -28,6 +28,7 @@ _VOID = {
     "token_ended": "the token that asked is revoked or expired",
     "identity_offboarded": "whoever asked is offboarded",
     "definition_changed": "the tool is gone, or its definition is another one",
+    "risk_changed": "the risk of the tool was changed",
     "policies_changed": "a policy that asked was changed",
     "not_requestable": "the server cannot be asked for any more",
 }

@@ -42,6 +42,7 @@ VOID = """CASE
     WHEN s.ended_at IS NOT NULL OR (a.definition_digest IS NOT NULL AND (
         tool.state IS DISTINCT FROM 'active' OR tool.approved_digest IS DISTINCT FROM a.definition_digest
     )) THEN 'definition_changed'
+    WHEN a.tool_risk IS NOT NULL AND tool.risk IS DISTINCT FROM a.tool_risk THEN 'risk_changed'
     WHEN EXISTS (
         SELECT 1 FROM unnest(a.policy_ids, a.policy_versions) AS asked (id, version)
         WHERE NOT EXISTS (

@@ -42,6 +42,7 @@ class Approval(ObjectRow, table=True):
     tool: str | None = None
     arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
     definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    tool_risk: str | None = None
     policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
     policy_versions: list[int] | None = Field(default=None, sa_type=ARRAY(Integer))
     approver_group_id: UUID | None = None

@@ -48,12 +48,17 @@ ApprovalDefect = TypeAliasType(
     "ApprovalDefect",
     Annotated[
         Literal[
-            "token_ended", "identity_offboarded", "definition_changed", "policies_changed", "not_requestable"
+            "token_ended",
+            "identity_offboarded",
+            "definition_changed",
+            "risk_changed",
+            "policies_changed",
+            "not_requestable",
         ],
         Field(
             description="Why it is of no use any more: its token is revoked or expired, its identity is "
-            "offboarded, the tool is gone or its definition another one, a policy that asked was changed, or the "
-            "server cannot be asked for any more."
+            "offboarded, the tool is gone or its definition or risk another one, a policy that asked was changed, "
+            "or the server cannot be asked for any more."
         ),
     ],
 )

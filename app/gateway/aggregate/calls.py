@@ -12,6 +12,7 @@ from mcp_types import LOG_LEVEL_META_KEY
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
 from app.gateway.catalogue import make_private
+from app.gateway.covered import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import Passed
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
@@ -21,7 +22,7 @@ from app.gateway.upstream_sessions import Connection, Key, UpstreamSessions
 from app.gateway.wire.answers import Answer, dump, refuse_input, secrets_of, take_ours
 from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
 from app.gateway.wire.http import Exchange
-from app.gateway.wire.methods import INPUT_METHODS, client_capabilities
+from app.gateway.wire.methods import INPUT_METHODS, client_capabilities, flags_of
 from app.gateway.wire.parameter_headers import Headers, check_parameters, made_parameters, sent_parameters
 from app.gateway.wire.refusals import (
     INVALID_PARAMS,
@@ -36,7 +37,6 @@ from app.kit.outbound import NotForwarded, UpstreamError
 from app.kit.sse import encode_event
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
-LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class AggregateCall:
         same_rounds = self._message.modern and isinstance(connection, ModernConnection)
         stream = connection.stream(
             self._message.method,
-            self._params(connection, same_rounds),
+            self._params(connection, same_rounds, approved=passed.approved),
             before_send=passed.flight.may_start,
             extra_headers=self._parameters(passed, connection),
             declares=self._declared() if same_rounds else None,
@@ -157,7 +157,7 @@ class AggregateCall:
         """What the server may ask of this client: only where it can ask and be answered."""
         if self._message.method not in INPUT_METHODS:
             return None
-        return client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY])
+        return flags_of(client_capabilities(self._message.params["_meta"][CAPABILITIES_KEY]))
 
     async def _read(
         self, stream: AsyncGenerator[Notification | Result, None], answer: Answer, watch: Watch
@@ -171,7 +171,7 @@ class AggregateCall:
                     await self._exchange.stream(encode_event(answer.sent(dump(item.message), item.message)))
         raise bad_upstream("The server behind the gateway ended the stream without an answer.")
 
-    def _params(self, connection: Connection, same_rounds: bool) -> dict[str, Any]:
+    def _params(self, connection: Connection, same_rounds: bool, *, approved: bool) -> dict[str, Any]:
         """The evaluated parameters under the server's own names, without the caller's envelope."""
         params = dict(self._route.params)
         params.pop("requestState", None)
@@ -181,7 +181,9 @@ class AggregateCall:
             params["requestState"] = self._before.state
         meta = params.pop("_meta", None)
         kept: dict[str, Any] = {}
-        if isinstance(meta, dict):
+        if approved:
+            kept = covered_meta(meta)
+        elif isinstance(meta, dict):
             kept = {key: value for key, value in meta.items() if not key.startswith(_ENVELOPE_PREFIX)}
         if self._caller.log_level is not None and isinstance(connection, ModernConnection):
             kept[LOG_LEVEL_META_KEY] = self._caller.log_level

@@ -9,7 +9,7 @@ from mcp_types import SERVER_INFO_META_KEY
 
 from app.domain.objects import Part
 from app.domain.visibility import reached_parts
-from app.gateway.aggregate.calls import LOG_LEVELS, AggregateCall, Caller, level_of
+from app.gateway.aggregate.calls import AggregateCall, Caller, level_of
 from app.gateway.aggregate.listen import FleetStream, wanted_by
 from app.gateway.aggregate.lists import KINDS, AggregateList
 from app.gateway.aggregate.notes import Notebook
@@ -20,6 +20,7 @@ from app.gateway.aggregate.subscribe import SUBSCRIBING, AggregateSubscription
 from app.gateway.approvals import Approvals, Asked, leads_user
 from app.gateway.asking import Ask
 from app.gateway.catalogue import make_private
+from app.gateway.covered import LOG_LEVELS, bound_with, carries_more
 from app.gateway.limits import CallLimits
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import (
@@ -202,6 +203,8 @@ class Aggregate:
             refused=None if asked is None else asked.refusal,
             reason=message.reason,
             continues=before.continues,
+            uncovered=carries_more(message, before),
+            bound=bound_with(message),
             session_id=session_id,
         )
         if session_id is not None:

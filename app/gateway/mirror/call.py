@@ -8,6 +8,7 @@ from app.domain.objects import Part, Server
 from app.gateway.approvals import Asked, leads_user
 from app.gateway.asking import Ask
 from app.gateway.catalogue import handshake_versions
+from app.gateway.covered import bound_with, carries_more, covered_body, is_trace_parent, is_trace_state
 from app.gateway.mirror.mirrored import Mirrored
 from app.gateway.mirror.passage import Line, MirrorPassage, Origin
 from app.gateway.pipeline import (
@@ -66,6 +67,7 @@ SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 _BOTH = b"application/json, text/event-stream"
 _JSON = (b"content-type", b"application/json")
 _PASSED = (b"traceparent", b"tracestate", VERSION)
+_TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 
 
 class MirrorCall:
@@ -120,6 +122,8 @@ class MirrorCall:
             refused=None if asked is None else asked.refusal,
             reason=message.reason,
             continues=before.continues,
+            uncovered=carries_more(message, before),
+            bound=bound_with(message),
         )
         listens = message.method == "subscriptions/listen"
         if listens:
@@ -167,6 +171,8 @@ class MirrorCall:
             server = view.servers[self.slug]
             target = await pipeline.target(server, view.token)
             self._check(view, server, target)
+            # From here on a refusal is the server's own.
+            self.exchange.recorded = True
             sending = self._send_along(http_method, view, target, partial(is_fresh, read_at))
             with contextlib.suppress(NotForwarded):
                 await pipeline.without_record(sending)
@@ -212,12 +218,13 @@ class MirrorCall:
     async def _forward(self, passed: Passed) -> str:
         if self.message.method == "subscriptions/listen":
             return await self._exchanged(passed, self._listening(passed), self.mirror.times.listen)
+        body = strict_json.dumps(covered_body(self.message)) if passed.approved else self.message.serialised()
         if self.session is None or self.message.id is None:
-            return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
+            return await self._exchanged(passed, body, self.mirror.times.call)
         running, session = self.mirror.running, self.exchange.headers[SESSION]
         running.begin(session, self.message.id, passed.flight)
         try:
-            return await self._exchanged(passed, self.message.serialised(), self.mirror.times.call)
+            return await self._exchanged(passed, body, self.mirror.times.call)
         finally:
             running.end(session, self.message.id, passed.flight)
 
@@ -227,7 +234,7 @@ class MirrorCall:
             response = await self.mirror.outbound.request(
                 "POST",
                 target.url,
-                self._headers(target),
+                self._headers(target, approved=passed.approved),
                 body,
                 timeouts=times,
                 before_send=passed.flight.may_start,
@@ -347,11 +354,15 @@ class MirrorCall:
         except (Refused, StoreUnavailable):
             return passed.to
 
-    def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
+    def _headers(self, target: UpstreamTarget, *, approved: bool = False) -> list[tuple[bytes, bytes]]:
         """By allow-list: never the client's credential, cookies or addresses."""
         theirs = self.exchange.headers
-        headers = [_JSON, (b"accept", theirs.get(b"accept", _BOTH))]
-        headers += [(name, theirs[name]) for name in _PASSED if name in theirs]
+        headers = [_JSON, (b"accept", _BOTH if approved else theirs.get(b"accept", _BOTH))]
+        headers += [
+            (name, theirs[name])
+            for name in _PASSED
+            if name in theirs and _may_pass(name, theirs[name], approved)
+        ]
         if self.session is not None:
             headers.append((SESSION, self.session))
         if self.message.modern:
@@ -413,3 +424,9 @@ class MirrorCall:
             if self.tool is not None and denied.decision.reason_code in HIDDEN_REASONS:
                 raise unknown_tool(self.tool, modern)
         await self.mirror.approvals.answer(self.exchange, self.message, denied, asked, leads=self.leads)
+
+
+def _may_pass(name: bytes, value: bytes, approved: bool) -> bool:
+    """Of a call that took an approval, a trace passes only in its own form."""
+    check = _TRACES.get(name) if approved else None
+    return check is None or check(value.decode("latin-1"))

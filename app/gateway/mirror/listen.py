@@ -118,8 +118,12 @@ class MirrorListen(MirrorCall):
         took = max(0, int((time() - began) * 1000))
         self.mirror.pipeline.admissions.finish(origin.call_id, outcome, took)
 
-    def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
-        headers = [(name, value) for name, value in super()._headers(target) if name != b"content-type"]
+    def _headers(self, target: UpstreamTarget, *, approved: bool = False) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (name, value)
+            for name, value in super()._headers(target, approved=approved)
+            if name != b"content-type"
+        ]
         if self._event_id is not None:
             headers.append((LAST_EVENT_ID, self._event_id.encode()))
         return headers

@@ -51,9 +51,11 @@ class MirrorTask(MirrorCall):
         params["taskId"] = task.id
         return True
 
-    def _headers(self, target: UpstreamTarget) -> list[tuple[bytes, bytes]]:
+    def _headers(self, target: UpstreamTarget, *, approved: bool = False) -> list[tuple[bytes, bytes]]:
         """Whose ``Mcp-Name`` is the task's id, by which requests find the machine that has the task."""
-        headers = [(name, value) for name, value in super()._headers(target) if name != NAME]
+        headers = [
+            (name, value) for name, value in super()._headers(target, approved=approved) if name != NAME
+        ]
         if self.message.modern:
             headers.append((NAME, encode_header_value(self.message.params["taskId"]).encode("ascii")))
         return headers

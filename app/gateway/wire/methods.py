@@ -77,6 +77,10 @@ SERVER_NOTIFICATIONS: Mapping[str, Part | None] = {
 TASK_NOTIFICATIONS: Mapping[str, bool] = {"notifications/tasks/status": False, "notifications/tasks": True}
 """Those that tell of a task, and whether each is of the modern era."""
 
+_FLAGS = frozenset(
+    "tools prompts resources logging completions listChanged subscribe tasks cancel requests call extensions roots "
+    f"sampling context elicitation form url {TASKS_EXTENSION}".split()
+)
 _CLIENT_CAPABILITIES = ("roots", "sampling", "elicitation")
 _REFERENCES = {"ref/prompt": (Part.PROMPTS, "name"), "ref/resource": (Part.RESOURCES, "uri")}
 
@@ -120,6 +124,15 @@ def client_capabilities(declared: Any, *, modern: bool = False) -> dict[str, Any
         return {}
     kept = {key: declared[key] for key in _CLIENT_CAPABILITIES if isinstance(declared.get(key), dict)}
     return {**kept, **carried_extensions(declared)} if modern else kept
+
+
+def flags_of(declared: dict[str, Any]) -> dict[str, Any]:
+    """Of capabilities what says that something is there, and no text."""
+    return {
+        name: flags_of(value) if isinstance(value, dict) else value
+        for name, value in declared.items()
+        if name in _FLAGS and isinstance(value, (dict, bool))
+    }
 
 
 def carried_extensions(capabilities: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def demand(
     quotas: tuple[QuotaDemand, ...] = (),
     digest: bytes = b"d" * 32,
     definition: bytes = b"definition",
+    risk: str = "write",
+    bound: object = None,
     **others: Any,
 ) -> Demand:
     """A call of the world's token."""
@@ -44,7 +46,8 @@ def demand(
         definition_digest=definition,
     )  # fmt: skip
     span = (decided.valid_from, decided.valid_until)
-    return Demand(values, decided.rests_on, span, needs_of(values, asks), quotas, **others)
+    needs = needs_of(values, asks, risk, bound)
+    return Demand(values, decided.rests_on, span, needs, quotas, risk=risk, **others)
 
 
 @asynccontextmanager

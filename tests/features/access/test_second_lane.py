@@ -72,6 +72,7 @@ async def bench(database_url: str) -> AsyncIterator[Bench]:
 
 
 ASKS, APPROVED = ("require_approval", "approval_required"), ("allow", "approved")
+UNCOVERED = ("deny", "approval_uncovered")
 GRANTED, EXCEEDED = ("allow", "granted"), ("deny", "quota_exceeded")
 
 
@@ -250,35 +251,45 @@ async def test_the_next_round_of_a_call_goes_on_with_its_approval_once(bench: Be
     await approve(bench.connection)
     first = await bench.settle(ASK, quotas=(quota(1),))
     assert first is not None
-    assert await bench.effect(ASK, continues=new_id()) == ASKS
+    assert await bench.effect(ASK, continues=new_id()) == UNCOVERED
+    assert await bench.effect(ASK, continues=first.demand.id, digest=b"another") == UNCOVERED
     second = await bench.settle(ASK, quotas=(quota(1),), continues=first.demand.id)
     assert second is not None
     assert second.admitted
-    assert await bench.effect(ASK, continues=first.demand.id, quotas=(quota(2),)) == ASKS
+    assert await bench.effect(ASK, continues=first.demand.id, quotas=(quota(2),)) == UNCOVERED
     assert bench.lane.finish(second.demand.id, "not_forwarded")
     assert await bench.effect(ASK, quotas=(quota(1),), continues=first.demand.id) == APPROVED
-    assert await states(bench.connection) == ["consumed", "pending"]
+    assert await states(bench.connection) == ["consumed"]
 
 
 async def test_a_round_that_was_not_forwarded_gives_each_approval_back_to_whoever_had_it(
     bench: Bench,
 ) -> None:
     other = replace(ASK, group="Auditors")
-    await bench.settle(ASK)
+    await bench.settle(ASK, other)
     await approve(bench.connection)
-    first = await bench.settle(ASK)
+    first = await bench.settle(ASK, other)
     assert first is not None
-    # From here on somebody else has to approve it too.
-    assert await bench.effect(ASK, other, continues=first.demand.id) == ASKS
-    await approve(bench.connection)
+    # The approval of a further group cannot be asked for in a round, whose answers it would not see.
+    assert await bench.effect(ASK, other, replace(ASK, group="Board"), continues=first.demand.id) == UNCOVERED
     second = await bench.settle(ASK, other, continues=first.demand.id)
     assert second is not None
     assert second.admitted
     assert bench.lane.finish(second.demand.id, "not_forwarded")
     # What the first round ran with is of no use to a call that is none of its rounds.
     assert await bench.effect(ASK) == ASKS
-    assert await states(bench.connection) == ["consumed", "approved", "pending"]
+    assert await states(bench.connection) == ["consumed", "consumed", "pending"]
     assert await bench.effect(ASK, other, continues=first.demand.id) == APPROVED
+
+
+async def test_an_approval_is_of_no_use_to_a_call_of_another_risk_or_with_more_in_it(bench: Bench) -> None:
+    await bench.settle(ASK, risk="write")
+    await approve(bench.connection)
+    assert await bench.effect(ASK, risk="destructive") == ASKS
+    assert await bench.effect(ASK, bound={"task": {"ttl": 1}}) == ASKS
+    assert await bench.effect(ASK, risk="write") == APPROVED
+    kept = await bench.connection.fetch("SELECT tool_risk FROM approvals ORDER BY id")
+    assert [row["tool_risk"] for row in kept] == ["write", "destructive", "write"]
 
 
 async def test_an_agent_gone_wild_does_not_bury_those_who_decide(bench: Bench) -> None:

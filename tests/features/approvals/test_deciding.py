@@ -203,7 +203,7 @@ async def test_what_is_decided_expired_or_another_revision_stays_as_it_is(desk: 
 
 async def test_what_no_call_can_use_any_more_is_told_and_not_approved(desk: Desk) -> None:
     grace, world = a_person(desk.grace), desk.world
-    asked = await desk.asked()
+    asked = await desk.asked(tool_risk="destructive")
 
     async def void() -> object:
         return (await desk.signed_in(grace).get(path(asked))).json()["void"]
@@ -216,6 +216,7 @@ async def test_what_no_call_can_use_any_more_is_told_and_not_approved(desk: Desk
         ("UPDATE tools SET state = 'quarantined'", "UPDATE tools SET state = 'active'", "definition_changed"),
         ("UPDATE tools SET approved_digest = 'x'", "UPDATE tools SET approved_digest = definition_digest",
          "definition_changed"),
+        ("UPDATE tools SET risk = 'read'", "UPDATE tools SET risk = 'destructive'", "risk_changed"),
         ("UPDATE servers SET ended_at = now()", "UPDATE servers SET ended_at = NULL", "definition_changed"),
         ("UPDATE tokens SET revoked_at = now()", "UPDATE tokens SET revoked_at = NULL", "token_ended"),
         ("UPDATE tokens SET expires_at = now()", "UPDATE tokens SET expires_at = now() + interval '1 day'",

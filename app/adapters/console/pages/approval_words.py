@@ -30,6 +30,7 @@ _VOID = {
     "token_ended": "No call can use it any more: the token that asked is revoked or expired.",
     "identity_offboarded": "It is of no use any more: whoever asked is offboarded.",
     "definition_changed": "No call can use it any more: the tool is gone, or its definition is another one.",
+    "risk_changed": "No call can use it any more: the risk of the tool was changed.",
     "policies_changed": "No call can use it any more: a policy that asked was changed.",
     "not_requestable": "It cannot be given any more: the server cannot be asked for now.",
 }

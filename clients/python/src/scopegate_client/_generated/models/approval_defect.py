@@ -1,7 +1,12 @@
 from typing import Literal, cast
 
 ApprovalDefect = Literal[
-    "definition_changed", "identity_offboarded", "not_requestable", "policies_changed", "token_ended"
+    "definition_changed",
+    "identity_offboarded",
+    "not_requestable",
+    "policies_changed",
+    "risk_changed",
+    "token_ended",
 ]
 
 
