@@ -28,6 +28,7 @@ from app.features.identity_providers.schemas import (
     IdentityProviderCreate,
     Issuer,
     LinkClaim,
+    People,
     RoleMap,
     Scopes,
     TokenTypes,
@@ -109,6 +110,7 @@ class Settings(BaseSettings):
     oidc_role_claim: ClaimName = "groups"
     oidc_role_map: Annotated[RoleMap, NoDecode] = Field(default_factory=dict)
     oidc_link_claim: LinkClaim = "sub"
+    oidc_people: Annotated[People, NoDecode] = Field(default_factory=list)
     session_idle: timedelta = Field(default=timedelta(hours=1), gt=timedelta())
     session_life: timedelta = Field(default=timedelta(hours=12), gt=timedelta(), le=timedelta(days=30))
     break_glass_password_hash: SecretStr | None = None
@@ -186,7 +188,9 @@ class Settings(BaseSettings):
             raise ValueError(error.reason) from None
         return value
 
-    @field_validator("oidc_audience", "oidc_algorithms", "oidc_token_types", "oidc_scopes", mode="before")
+    @field_validator(
+        "oidc_audience", "oidc_algorithms", "oidc_token_types", "oidc_scopes", "oidc_people", mode="before"
+    )
     @classmethod
     def _words(cls, value: object) -> object:
         if isinstance(value, str):
@@ -252,6 +256,7 @@ class Settings(BaseSettings):
             role_claim=self.oidc_role_claim,
             role_map=self.oidc_role_map,
             link_claim=self.oidc_link_claim,
+            people=self.oidc_people,
             client_id=self.oidc_client_id,
             scopes=self.oidc_scopes,
         )

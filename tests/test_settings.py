@@ -61,6 +61,7 @@ def test_the_openid_provider_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> N
         "SCOPEGATE_OIDC_ROLE_CLAIM": "realm_access.roles",
         "SCOPEGATE_OIDC_ROLE_MAP": '{"admins": "admin"}',
         "SCOPEGATE_OIDC_LINK_CLAIM": "oid",
+        "SCOPEGATE_OIDC_PEOPLE": "staff, guests",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -75,6 +76,7 @@ def test_the_openid_provider_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> N
         "role_claim": "realm_access.roles",
         "role_map": {"admins": Role.ADMIN},
         "link_claim": "oid",
+        "people": ["staff", "guests"],
         "client_id": "console",
         "scopes": ["openid", "groups"],
         "workloads": [],

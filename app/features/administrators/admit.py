@@ -57,7 +57,7 @@ async def bring_up_to_date(
 
     Raises ``Unauthenticated`` when the person was stopped meanwhile.
     """
-    new = Caller(ADMINISTRATOR_KIND, new_id(), holder.roles)
+    new = caller_of(holder, new_id(), new_id())
     identity_id = await _identity_of(session, provider, holder, claims, new, request_id)
     identity = await lock_identity(session, identity_id)
     if identity is None or identity.status != "active":
@@ -66,6 +66,8 @@ async def bring_up_to_date(
         # Taken back since it was looked at.
         raise refused()
     administrator = await lock_administrator(session, identity_id)
+    if administrator is None and not holder.roles:
+        return caller_of(holder, identity_id, None)
     if administrator is None:
         administrator = Administrator(id=new.id, identity_id=identity_id)
         session.add(administrator)
@@ -120,7 +122,8 @@ async def _make_person(
         )
         try:
             async with session.begin_nested():
-                return (await create_identity(session, actor, body, utc_now, request_id)).id
+                made = await create_identity(session, actor, body, utc_now, request_id, id=actor.identity_id)
+                return made.id
         except Conflict:
             name = f"{base}-{new_id().hex[-8:]}"
 

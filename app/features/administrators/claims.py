@@ -36,11 +36,13 @@ class NamesNobody(Unauthenticated):
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a token of a provider, and the roles that its claims give."""
+    """Who holds a token of a provider, and the roles that its claims give. ``may_join``: they become a person here at
+    their first sign-in, with a role or without."""
 
     link: str
     roles: frozenset[Role]
     issued_at: datetime
+    may_join: bool = False
 
 
 def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
@@ -48,7 +50,10 @@ def read_holder(provider: Provider, claims: Mapping[str, Any]) -> Holder:
     link = find_claim(claims, provider.link_claim)
     if not _fits(_LINK, link):
         raise NamesNobody("the provider's link claim is not in it, or no proper text")
-    return Holder(str(link), _roles(provider, claims), _issued_at(claims))
+    values = _claim_values(provider, claims)
+    roles = frozenset(provider.role_map[value] for value in values if value in provider.role_map)
+    joins = bool(roles) or not provider.people.isdisjoint(values)
+    return Holder(str(link), roles, _issued_at(claims), joins)
 
 
 def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | None:
@@ -67,7 +72,7 @@ def workload_account(provider: Provider, claims: Mapping[str, Any]) -> UUID | No
         return accounts.pop()
     if accounts:
         raise NamesNobody("its claims fit several service accounts")
-    if provider.workloads and not provider.role_map:
+    if provider.workloads and not provider.role_map and not provider.people:
         raise NamesNobody("its claims fit no service account, and its provider has no roles for people")
     return None
 
@@ -108,18 +113,18 @@ def email_of(claims: Mapping[str, Any]) -> str | None:
 
 
 def role_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
-    """Which values of the role claim give a role: of a string or a list of strings, of nothing else, a list with one
-    number in it among it."""
+    """Which values of the role claim give a role."""
+    return [one for one in _claim_values(provider, claims) if one in provider.role_map]
+
+
+def _claim_values(provider: Provider, claims: Mapping[str, Any]) -> list[str]:
+    """The values of the role claim: of a string or a list of strings, of nothing else, a list with one number in it
+    among it."""
     value = find_claim(claims, provider.role_claim)
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
         return []
-    return [one for one in values if one in provider.role_map]
-
-
-def _roles(provider: Provider, claims: Mapping[str, Any]) -> frozenset[Role]:
-    """The union over all values."""
-    return frozenset(provider.role_map[value] for value in role_values(provider, claims))
+    return values
 
 
 def _issued_at(claims: Mapping[str, Any]) -> datetime:

@@ -42,7 +42,7 @@ async def sign_in(
         known = await find_known(session, provider.id, holder.link)
         if known is None or not known.may_enter or known.was_taken_back(holder.issued_at):
             raise refused()
-        if known.identity_id is None and not holder.roles:
+        if known.identity_id is None and not holder.may_join:
             # Known to the provider alone. Whatever is asked for is then refused with the permission's name.
             return Caller("stranger", uuid5(provider.id, holder.link), frozenset())
         if known.identity_id is not None and _is_up_to_date(known, holder):

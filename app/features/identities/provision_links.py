@@ -56,7 +56,7 @@ async def find_holder(session: AsyncSession, provider_id: UUID, value: str) -> H
     the claim that it is of stays."""
     await hold_link_claim(session, provider_id)
     await lock_first_sign_in(session, provider_id, value)
-    link = await _find_link(session, provider_id, value)
+    link = await find_link(session, provider_id, value)
     if link is None:
         return None
     identity = await lock_identity(session, link.identity_id)
@@ -105,7 +105,9 @@ def link_taken() -> Conflict:
     )
 
 
-async def _find_link(session: AsyncSession, provider_id: UUID, value: str) -> IdentityLink | None:
+async def find_link(
+    session: AsyncSession, provider_id: UUID, value: str, kind: str = OIDC
+) -> IdentityLink | None:
     """The row of a link: the provider's own first, then of entries of the same issuer with the same claim."""
     asked, same = aliased(IdentityProvider), aliased(IdentityProvider)
     claim = "link_claim"
@@ -114,8 +116,8 @@ async def _find_link(session: AsyncSession, provider_id: UUID, value: str) -> Id
         .join(same, col(same.id) == col(IdentityLink.provider_id))
         .join(asked, col(asked.id) == provider_id)
         .where(
-            col(IdentityLink.kind) == OIDC,
-            col(IdentityLink.value).in_([value, erased_link(OIDC, value)]),
+            col(IdentityLink.kind) == kind,
+            col(IdentityLink.value).in_([value, erased_link(kind, value)]),
             or_(
                 col(same.id) == col(asked.id),
                 (col(same.issuer) == col(asked.issuer))

@@ -60,6 +60,33 @@ IdentityAttributeChanges = TypeAliasType(
 )
 
 
+MAX_LINKS = 20
+
+
+class IdentityLinkInput(Strict):
+    """How a provider knows a person. A link of the kind `oidc` lets the person sign in there."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"provider_id": "idp_01jdpnwz00e008000000000000", "kind": "oidc", "value": "8f0c2a7e"}
+            ]
+        },
+    )
+    provider_id: IdentityProviderId
+    kind: IdentityLinkKind = Field(
+        description="`oidc`: the value of the provider's `link_claim`; else what it calls the person there."
+    )
+    value: ExternalId = Field(
+        description="Compared exactly; no two identities have the same. Never an email address: it changes hands.",
+        examples=["8f0c2a7e"],
+    )
+
+
+IdentityLinks = Annotated[list[IdentityLinkInput], Field(max_length=MAX_LINKS)]
+
+
 class IdentityCreate(Strict):
     """A person, or an agent with the person who answers for it."""
 
@@ -84,6 +111,7 @@ class IdentityCreate(Strict):
     )
     external_id: ExternalId | None = None
     attributes: IdentityAttributes = Field(default_factory=dict)
+    links: IdentityLinks = Field(default_factory=list, description="How providers know the person.")
 
 
 class IdentityUpdate(Patch):
@@ -98,6 +126,7 @@ class IdentityUpdate(Patch):
     owner_id: IdentityId = absent("Hands an agent to another active person.")
     external_id: ExternalId | None = None
     attributes: IdentityAttributeChanges = absent()
+    links: IdentityLinks = absent("The whole list; needs the permission `grants.write`.")
 
 
 IdentityOrder = TypeAliasType(

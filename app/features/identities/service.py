@@ -1,5 +1,6 @@
 """Verbs of identities: create, change, suspend, reinstate. Offboarding ends tokens too and stands above them."""
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -10,20 +11,28 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.history import DECISIVE, keep_identity
-from app.features.identities.models import Identity
+from app.features.identities.linking import set_links
+from app.features.identities.models import Identity, IdentityLink
+from app.features.identities.read_by_policies import check_may_set_attributes, check_may_transfer
 from app.features.identities.repository import (
     agents_of,
     end_browser_sessions,
+    links_of,
     lock_identity,
     name_is_resting,
 )
-from app.features.identities.schemas import MOST_ATTRIBUTES, IdentityCreate, IdentityUpdate
+from app.features.identities.schemas import (
+    MOST_ATTRIBUTES,
+    IdentityCreate,
+    IdentityLinkInput,
+    IdentityUpdate,
+)
 from app.features.identities.standing import check_may_change, check_may_end, check_not_self
 from app.features.webhooks.messages import WebhookEvent, identity_message
 from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
+from app.kit.authorization import Caller, Permission, authorize
 from app.kit.clock import Clock
-from app.kit.ids import IDENTITY, format_id
+from app.kit.ids import IDENTITY, format_id, new_id
 from app.kit.versions import move_versions
 
 NAME_REST = timedelta(days=90)
@@ -52,9 +61,15 @@ def _found(identity: Identity | None) -> Identity:
 
 
 async def create_identity(
-    session: AsyncSession, caller: Caller, body: IdentityCreate, clock: Clock, request_id: str | None
+    session: AsyncSession,
+    caller: Caller,
+    body: IdentityCreate,
+    clock: Clock,
+    request_id: str | None,
+    *,
+    id: UUID | None = None,
 ) -> Identity:
-    """Make a person, or an agent under an active person. Raises ``Invalid`` and ``Conflict``."""
+    """Make a person, or an agent under an active person. Raises ``Forbidden``, ``Invalid`` and ``Conflict``."""
     if body.kind == "person" and body.owner_id is not None:
         raise Invalid.field(
             "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
@@ -63,13 +78,16 @@ async def create_identity(
         if body.owner_id is None:
             raise Invalid.field("/owner_id", "required", "An agent needs the person who answers for it.")
         _check_owner(await lock_identity(session, body.owner_id, share=True))
-    identity = Identity(**dict(body))
+    await check_may_set_attributes(session, caller, body.attributes)
+    identity = Identity(**{name: value for name, value in body if name != "links"}, id=id or new_id())
     session.add(identity)
     await _flush_unique(session, identity)
     await _check_name_rests(session, identity.user_name, clock)
+    linked = await set_links(session, identity, body.links)
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
-    changes = _changes({name: (None, value) for name, value in body if value not in (None, {})})
+    given = {name: (None, value) for name, value in body if name != "links" and value not in (None, {})}
+    changes = _changes(given) | linked
     event_id = await record(
         session, caller, "identity.create", "identity", identity.id, changes=changes, request_id=request_id
     )
@@ -112,6 +130,7 @@ async def update_identity(
             "This identity is offboarded; reinstate it before changing it.", code="identity_offboarded"
         )
     given = body.given()
+    given.pop("links", None)
     if "owner_id" in given and identity.kind == "person":
         raise Invalid.field(
             "/owner_id", "not_for_a_person", "Only an agent has an owner: leave owner_id out."
@@ -125,11 +144,11 @@ async def update_identity(
         for name, value in given.items()
         if getattr(identity, name) != value
     }
-    if not moved:
+    links = await _moved_links(session, identity, body)
+    if not moved and links is None:
         return identity
-    await check_may_change(session, caller, identity.id)
-    if not _NOT_OF_ONESELF.isdisjoint(moved):
-        await check_not_self(session, caller, identity.id)
+    await _check_may_write(session, caller, identity, moved, links)
+    linked = {} if links is None else await set_links(session, identity, links)
     for name, (_, value) in moved.items():
         setattr(identity, name, value)
     identity.revision += 1
@@ -143,7 +162,7 @@ async def update_identity(
         await keep_identity(session, identity)
     event_id = await record(
         session, caller, "identity.update", "identity", identity.id,
-        changes=_changes(moved), request_id=request_id,
+        changes=_changes(moved) | linked, request_id=request_id,
     )  # fmt: skip
     await tell(session, identity_message(WebhookEvent.IDENTITY_UPDATED, identity.id, event_id))
     return identity
@@ -270,6 +289,41 @@ async def _check_name_rests(session: AsyncSession, user_name: str, clock: Clock)
             "reinstate that one or choose another name.",
             code="user_name_resting",
         )
+
+
+async def _moved_links(
+    session: AsyncSession, identity: Identity, body: IdentityUpdate
+) -> Sequence[IdentityLinkInput] | None:
+    """The links that a patch asks for; None when it asks for none or for those that are there."""
+    if "links" not in body.model_fields_set:
+        return None
+    present = {_key(one) for one in (await links_of(session, [identity.id]))[identity.id]}
+    return None if {_key(one) for one in body.links} == present else body.links
+
+
+async def _check_may_write(
+    session: AsyncSession,
+    caller: Caller,
+    identity: Identity,
+    moved: Mapping[str, tuple[Any, Any]],
+    links: Sequence[IdentityLinkInput] | None,
+) -> None:
+    """Raise ``Forbidden`` for a change that gives or takes more than the caller may."""
+    await check_may_change(session, caller, identity.id)
+    if links is not None or not _NOT_OF_ONESELF.isdisjoint(moved):
+        await check_not_self(session, caller, identity.id)
+    before, after = moved.get("attributes", ({}, {}))
+    names = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+    await check_may_set_attributes(session, caller, names)
+    if "owner_id" in moved:
+        await check_may_transfer(session, caller)
+    if links is not None:
+        # Who signs in as an identity has all that it was granted.
+        authorize(caller, Permission.GRANTS_WRITE)
+
+
+def _key(link: IdentityLink | IdentityLinkInput) -> tuple[UUID | None, str, str]:
+    return link.provider_id, link.kind, link.value
 
 
 def _merge(attributes: dict[str, str], changes: dict[str, str | None]) -> dict[str, str]:

@@ -50,6 +50,7 @@ class Provider:
     ``token_types`` are the accepted ``typ`` headers, without ``application/`` and in lower case; ``""`` accepts a
     token without one. ``role_claim`` and ``link_claim`` are the name of a claim, or a path through objects with
     dots between. An empty ``role_map`` gives nobody a role. Without a ``client_id`` nobody signs in with a browser.
+    ``people`` are values of the role claim whose holders become people without a role at their first sign-in.
     ``environment``: it is set by ``SCOPEGATE_OIDC_*``, and there is one of it.
     """
 
@@ -66,3 +67,4 @@ class Provider:
     client_id: str | None = None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     environment: bool = False
+    people: frozenset[str] = frozenset()

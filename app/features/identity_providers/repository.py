@@ -181,6 +181,7 @@ def provider_of(row: IdentityProvider) -> Provider:
         client_id=stored.get("client_id"),
         scopes=tuple(stored.get("scopes", DEFAULT_SCOPES)),
         environment=row.source == "environment",
+        people=frozenset(stored.get("people", ())),
     )
 
 

@@ -33,6 +33,7 @@ _EXAMPLE: dict[str, Any] = {
     "role_claim": "groups",
     "role_map": {"scopegate-admins": "admin"},
     "link_claim": "sub",
+    "people": ["staff"],
     "client_id": "scopegate",
     "scopes": ["openid", "profile", "email", "groups"],
     "workloads": [],
@@ -68,6 +69,7 @@ Algorithms = Annotated[list[SigningAlgorithm], Field(min_length=1, max_length=20
 TokenTypes = Annotated[list[AccessTokenType], Field(min_length=1, max_length=3)]
 ClaimName = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
 ClaimValue = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
+People = Annotated[list[ClaimValue], Field(max_length=200)]
 LinkClaim = Annotated[ClaimName, AfterValidator(_not_an_email)]
 RoleMap = TypeAliasType(
     "RoleMap",
@@ -163,6 +165,9 @@ class IdentityProviderView(Strict):
     )
     role_map: RoleMap = Field(description="Which value of that claim gives which role.")
     link_claim: str = Field(description="The claim that says who somebody is, for ever.")
+    people: list[str] = Field(
+        description="Values of the role claim whose holders become people without a role at their first sign-in."
+    )
     client_id: str | None = Field(
         description="The client that Scopegate is at the provider, for people who sign in with a browser."
     )
@@ -184,8 +189,8 @@ class IdentityProviderView(Strict):
     @classmethod
     def from_row(cls, row: IdentityProvider) -> "IdentityProviderView":
         """The answer for a row."""
-        # One that was registered before there were scopes has none in its settings.
-        given = {"scopes": list(DEFAULT_SCOPES), **row.settings}
+        # One that was registered before there were these has none in its settings.
+        given = {"scopes": list(DEFAULT_SCOPES), "people": [], **row.settings}
         return cls.model_validate({**row.model_dump(exclude={"settings"}), **given})
 
 
@@ -215,6 +220,11 @@ class IdentityProviderCreate(Strict):
     link_claim: LinkClaim = Field(
         default="sub",
         description="The claim that says who somebody is, for ever. Never one that people can change.",
+    )
+    people: People = Field(
+        default_factory=list,
+        description="Values of the role claim, groups for example, whose holders become people without a role at their "
+        "first sign-in. Others whom no identity is linked to are not let in.",
     )
     client_id: ShortText | None = Field(
         default=None,
@@ -252,6 +262,7 @@ class IdentityProviderUpdate(Patch):
     role_claim: ClaimName = absent("The claim that holds groups or roles, or a path with dots between.")
     role_map: RoleMapChanges = absent("Merged: null takes a value out.")
     link_claim: LinkClaim = absent("Refused with 409 while people are linked by the present one.")
+    people: People = absent("The whole list.")
     client_id: ShortText | None = Field(
         default=None, description="The client that Scopegate is at the provider."
     )

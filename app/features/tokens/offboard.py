@@ -12,6 +12,7 @@ from app.features.approvals.cancel import cancel_approvals
 from app.features.audit.record import close_versions, record
 from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity, OffboardingReceipt
+from app.features.identities.read_by_policies import check_may_transfer
 from app.features.identities.repository import end_browser_sessions
 from app.features.identities.standing import check_may_end, roles_behind
 from app.features.tokens import offboard_queries as queries
@@ -92,6 +93,8 @@ async def offboard_identity(
     by_directory = via in {"scim", "signal"}
     if not by_directory:
         await check_may_end(session, on_word_of or caller, identity)
+        if affected.heir is not None and affected.agents:
+            await check_may_transfer(session, on_word_of or caller)
     roles = await roles_behind(session, identity.id) if by_directory else frozenset()
     await gather(session, affected, lock=not dry_run)
     # Said before the agents change, since it names those that are still active.

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
+from app.features.identities.read_by_policies import check_may_transfer
 from app.features.identities.service import lock_found_identity
 from app.features.identities.standing import check_may_change, check_not_self
 from app.features.tokens import repository
@@ -86,6 +87,8 @@ async def _set_for_later(
     if identity.status == "offboarded":
         return await first_receipt(session, identity, pending)
     await _check_may_schedule(session, caller, identity_id)
+    if affected.heir is not None:
+        await check_may_transfer(session, caller)
     if dry_run:
         await gather(session, affected, lock=False)
         things, transferred = affected.things(), affected.transferred()

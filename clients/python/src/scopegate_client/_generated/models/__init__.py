@@ -131,6 +131,7 @@ if TYPE_CHECKING:
     from .identity_create import IdentityCreate
     from .identity_kind import IdentityKind
     from .identity_link import IdentityLink
+    from .identity_link_input import IdentityLinkInput
     from .identity_link_kind import IdentityLinkKind
     from .identity_order import IdentityOrder
     from .identity_page import IdentityPage
@@ -470,6 +471,7 @@ __all__ = (
     "IdentityCreate",
     "IdentityKind",
     "IdentityLink",
+    "IdentityLinkInput",
     "IdentityLinkKind",
     "IdentityOrder",
     "IdentityPage",
@@ -810,6 +812,7 @@ _MODULES = {
     "IdentityCreate": ".identity_create",
     "IdentityKind": ".identity_kind",
     "IdentityLink": ".identity_link",
+    "IdentityLinkInput": ".identity_link_input",
     "IdentityLinkKind": ".identity_link_kind",
     "IdentityOrder": ".identity_order",
     "IdentityPage": ".identity_page",

@@ -10,6 +10,7 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.identity_attributes import IdentityAttributes
+    from ..models.identity_link_input import IdentityLinkInput
 
 
 @define(kw_only=True)
@@ -36,6 +37,9 @@ class IdentityCreate:
 
     attributes: IdentityAttributes | Unset = UNSET
     """What policies can read of an identity beside its groups, by name."""
+
+    links: list[IdentityLinkInput] | Unset = UNSET
+    """How providers know the person."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -71,6 +75,13 @@ class IdentityCreate:
         if not isinstance(self.attributes, Unset):
             attributes = self.attributes.to_dict()
 
+        links: list[dict[str, Any]] | Unset = UNSET
+        if not isinstance(self.links, Unset):
+            links = []
+            for links_item_data in self.links:
+                links_item = links_item_data.to_dict()
+                links.append(links_item)
+
         field_dict: dict[str, Any] = {}
         field_dict.update(
             {
@@ -88,12 +99,15 @@ class IdentityCreate:
             field_dict["external_id"] = external_id
         if attributes is not UNSET:
             field_dict["attributes"] = attributes
+        if links is not UNSET:
+            field_dict["links"] = links
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity_attributes import IdentityAttributes
+        from ..models.identity_link_input import IdentityLinkInput
 
         d = dict(src_dict)
         kind = check_identity_kind(d.pop("kind"))
@@ -143,6 +157,15 @@ class IdentityCreate:
         else:
             attributes = IdentityAttributes.from_dict(_attributes)
 
+        _links = d.pop("links", UNSET)
+        links: list[IdentityLinkInput] | Unset = UNSET
+        if _links is not UNSET:
+            links = []
+            for links_item_data in _links:
+                links_item = IdentityLinkInput.from_dict(links_item_data)
+
+                links.append(links_item)
+
         return cls(
             kind=kind,
             user_name=user_name,
@@ -151,4 +174,5 @@ class IdentityCreate:
             owner_id=owner_id,
             external_id=external_id,
             attributes=attributes,
+            links=links,
         )

@@ -56,6 +56,9 @@ class IdentityProvider:
     link_claim: str
     """The claim that says who somebody is, for ever."""
 
+    people: list[str]
+    """Values of the role claim whose holders become people without a role at their first sign-in."""
+
     client_id: None | str
     """The client that Scopegate is at the provider, for people who sign in with a browser."""
 
@@ -118,6 +121,8 @@ class IdentityProvider:
 
         link_claim = self.link_claim
 
+        people = self.people
+
         client_id: None | str
         client_id = self.client_id
 
@@ -172,6 +177,7 @@ class IdentityProvider:
                 "role_claim": role_claim,
                 "role_map": role_map,
                 "link_claim": link_claim,
+                "people": people,
                 "client_id": client_id,
                 "scopes": scopes,
                 "workloads": workloads,
@@ -225,6 +231,8 @@ class IdentityProvider:
         role_map = RoleMap.from_dict(d.pop("role_map"))
 
         link_claim = d.pop("link_claim")
+
+        people = cast(list[str], d.pop("people"))
 
         def _parse_client_id(data: object) -> None | str:
             if data is None:
@@ -311,6 +319,7 @@ class IdentityProvider:
             role_claim=role_claim,
             role_map=role_map,
             link_claim=link_claim,
+            people=people,
             client_id=client_id,
             scopes=scopes,
             workloads=workloads,

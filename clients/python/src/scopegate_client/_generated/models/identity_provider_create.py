@@ -50,6 +50,10 @@ class IdentityProviderCreate:
     link_claim: str | Unset = "sub"
     """The claim that says who somebody is, for ever. Never one that people can change."""
 
+    people: list[str] | Unset = UNSET
+    """Values of the role claim, groups for example, whose holders become people without a role at their
+    first sign-in. Others whom no identity is linked to are not let in."""
+
     client_id: None | str | Unset = UNSET
     """The client that Scopegate is at the provider: with it, people sign in to pages with a browser. One
     without a secret, which PKCE takes the place of."""
@@ -101,6 +105,10 @@ class IdentityProviderCreate:
             role_map = self.role_map.to_dict()
 
         link_claim = self.link_claim
+
+        people: list[str] | Unset = UNSET
+        if not isinstance(self.people, Unset):
+            people = self.people
 
         client_id: None | str | Unset
         if isinstance(self.client_id, Unset):
@@ -157,6 +165,8 @@ class IdentityProviderCreate:
             field_dict["role_map"] = role_map
         if link_claim is not UNSET:
             field_dict["link_claim"] = link_claim
+        if people is not UNSET:
+            field_dict["people"] = people
         if client_id is not UNSET:
             field_dict["client_id"] = client_id
         if scopes is not UNSET:
@@ -214,6 +224,8 @@ class IdentityProviderCreate:
             role_map = RoleMap.from_dict(_role_map)
 
         link_claim = d.pop("link_claim", UNSET)
+
+        people = cast(list[str], d.pop("people", UNSET))
 
         def _parse_client_id(data: object) -> None | str | Unset:
             if data is None:
@@ -285,6 +297,7 @@ class IdentityProviderCreate:
             role_claim=role_claim,
             role_map=role_map,
             link_claim=link_claim,
+            people=people,
             client_id=client_id,
             scopes=scopes,
             workloads=workloads,

@@ -45,6 +45,9 @@ class IdentityProviderUpdate:
     link_claim: str | Unset = UNSET
     """Refused with 409 while people are linked by the present one."""
 
+    people: list[str] | Unset = UNSET
+    """The whole list."""
+
     client_id: None | str | Unset = UNSET
     """The client that Scopegate is at the provider."""
 
@@ -95,6 +98,10 @@ class IdentityProviderUpdate:
             role_map = self.role_map.to_dict()
 
         link_claim = self.link_claim
+
+        people: list[str] | Unset = UNSET
+        if not isinstance(self.people, Unset):
+            people = self.people
 
         client_id: None | str | Unset
         if isinstance(self.client_id, Unset):
@@ -149,6 +156,8 @@ class IdentityProviderUpdate:
             field_dict["role_map"] = role_map
         if link_claim is not UNSET:
             field_dict["link_claim"] = link_claim
+        if people is not UNSET:
+            field_dict["people"] = people
         if client_id is not UNSET:
             field_dict["client_id"] = client_id
         if scopes is not UNSET:
@@ -204,6 +213,8 @@ class IdentityProviderUpdate:
             role_map = RoleMapChanges.from_dict(_role_map)
 
         link_claim = d.pop("link_claim", UNSET)
+
+        people = cast(list[str], d.pop("people", UNSET))
 
         def _parse_client_id(data: object) -> None | str | Unset:
             if data is None:
@@ -274,6 +285,7 @@ class IdentityProviderUpdate:
             role_claim=role_claim,
             role_map=role_map,
             link_claim=link_claim,
+            people=people,
             client_id=client_id,
             scopes=scopes,
             workloads=workloads,

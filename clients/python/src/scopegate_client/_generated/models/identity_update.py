@@ -9,6 +9,7 @@ from ..types import UNSET, Unset
 
 if TYPE_CHECKING:
     from ..models.identity_attribute_changes import IdentityAttributeChanges
+    from ..models.identity_link_input import IdentityLinkInput
 
 
 @define(kw_only=True)
@@ -32,6 +33,9 @@ class IdentityUpdate:
 
     attributes: IdentityAttributeChanges | Unset = UNSET
     """Attributes to set by name; a null takes the attribute away."""
+
+    links: list[IdentityLinkInput] | Unset = UNSET
+    """The whole list; needs the permission `grants.write`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it, but that a secret stays a `Secret`."""
@@ -61,6 +65,13 @@ class IdentityUpdate:
         if not isinstance(self.attributes, Unset):
             attributes = self.attributes.to_dict()
 
+        links: list[dict[str, Any]] | Unset = UNSET
+        if not isinstance(self.links, Unset):
+            links = []
+            for links_item_data in self.links:
+                links_item = links_item_data.to_dict()
+                links.append(links_item)
+
         field_dict: dict[str, Any] = {}
         field_dict.update({})
         if user_name is not UNSET:
@@ -75,12 +86,15 @@ class IdentityUpdate:
             field_dict["external_id"] = external_id
         if attributes is not UNSET:
             field_dict["attributes"] = attributes
+        if links is not UNSET:
+            field_dict["links"] = links
         return field_dict
 
     @classmethod
     def from_dict(cls, src_dict: Mapping[str, Any]) -> Self:
         """From what JSON has."""
         from ..models.identity_attribute_changes import IdentityAttributeChanges
+        from ..models.identity_link_input import IdentityLinkInput
 
         d = dict(src_dict)
         user_name = d.pop("user_name", UNSET)
@@ -121,6 +135,15 @@ class IdentityUpdate:
         else:
             attributes = IdentityAttributeChanges.from_dict(_attributes)
 
+        _links = d.pop("links", UNSET)
+        links: list[IdentityLinkInput] | Unset = UNSET
+        if _links is not UNSET:
+            links = []
+            for links_item_data in _links:
+                links_item = IdentityLinkInput.from_dict(links_item_data)
+
+                links.append(links_item)
+
         return cls(
             user_name=user_name,
             display_name=display_name,
@@ -128,4 +151,5 @@ class IdentityUpdate:
             owner_id=owner_id,
             external_id=external_id,
             attributes=attributes,
+            links=links,
         )

@@ -13,6 +13,7 @@ from ...models.identity import Identity
 from ...models.identity_attribute_changes import IdentityAttributeChanges
 from ...models.identity_attributes import IdentityAttributes
 from ...models.identity_kind import IdentityKind
+from ...models.identity_link_input import IdentityLinkInput
 from ...models.identity_order import IdentityOrder
 from ...models.identity_status import IdentityStatus
 from ...models.offboard_receipt import OffboardReceipt
@@ -87,6 +88,7 @@ class IdentitiesResource(Resource):
         owner_id: str | None | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributes | JsonObject | Unset = UNSET,
+        links: Sequence[IdentityLinkInput | JsonObject] | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Identity:
         """Create a person or an agent.
@@ -101,6 +103,7 @@ class IdentitiesResource(Resource):
             owner_id: The active person who is responsible: required for an agent, none for a person.
             external_id: What the system that it came from calls it, an HR system for example.
             attributes: What policies can read of an identity beside its groups, by name.
+            links: How providers know the person.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return self._send(
@@ -112,6 +115,7 @@ class IdentitiesResource(Resource):
                 owner_id=owner_id,
                 external_id=external_id,
                 attributes=attributes,
+                links=links,
                 idempotency_key=idempotency_key,
             )
         )
@@ -172,6 +176,7 @@ class IdentitiesResource(Resource):
         owner_id: str | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
+        links: Sequence[IdentityLinkInput | JsonObject] | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Identity:
         """Change an identity.
@@ -186,6 +191,7 @@ class IdentitiesResource(Resource):
             owner_id: Hands an agent to another active person.
             external_id: What the system that it came from calls it, an HR system for example.
             attributes: Attributes to set by name; a null takes the attribute away.
+            links: The whole list; needs the permission `grants.write`.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return self._send(
@@ -197,6 +203,7 @@ class IdentitiesResource(Resource):
                 owner_id=owner_id,
                 external_id=external_id,
                 attributes=attributes,
+                links=links,
                 if_match=if_match,
             )
         )
@@ -404,6 +411,7 @@ class AsyncIdentitiesResource(AsyncResource):
         owner_id: str | None | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributes | JsonObject | Unset = UNSET,
+        links: Sequence[IdentityLinkInput | JsonObject] | Unset = UNSET,
         idempotency_key: str | None = None,
     ) -> Identity:
         """Create a person or an agent.
@@ -418,6 +426,7 @@ class AsyncIdentitiesResource(AsyncResource):
             owner_id: The active person who is responsible: required for an agent, none for a person.
             external_id: What the system that it came from calls it, an HR system for example.
             attributes: What policies can read of an identity beside its groups, by name.
+            links: How providers know the person.
             idempotency_key: Made for you, one for each call. Give your own to make repeating the call itself safe.
         """
         return await self._send(
@@ -429,6 +438,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 owner_id=owner_id,
                 external_id=external_id,
                 attributes=attributes,
+                links=links,
                 idempotency_key=idempotency_key,
             )
         )
@@ -489,6 +499,7 @@ class AsyncIdentitiesResource(AsyncResource):
         owner_id: str | Unset = UNSET,
         external_id: str | None | Unset = UNSET,
         attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
+        links: Sequence[IdentityLinkInput | JsonObject] | Unset = UNSET,
         if_match: int | str | None = None,
     ) -> Identity:
         """Change an identity.
@@ -503,6 +514,7 @@ class AsyncIdentitiesResource(AsyncResource):
             owner_id: Hands an agent to another active person.
             external_id: What the system that it came from calls it, an HR system for example.
             attributes: Attributes to set by name; a null takes the attribute away.
+            links: The whole list; needs the permission `grants.write`.
             if_match: The `revision` that you have seen: the change is refused if there is another by now.
         """
         return await self._send(
@@ -514,6 +526,7 @@ class AsyncIdentitiesResource(AsyncResource):
                 owner_id=owner_id,
                 external_id=external_id,
                 attributes=attributes,
+                links=links,
                 if_match=if_match,
             )
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...._call import (
     Call,
     JsonObject,
@@ -10,6 +12,7 @@ from ...._call import (
 from ...models.identity import Identity
 from ...models.identity_attributes import IdentityAttributes
 from ...models.identity_kind import IdentityKind
+from ...models.identity_link_input import IdentityLinkInput
 from ...types import UNSET, Unset
 
 
@@ -22,6 +25,7 @@ def call(
     owner_id: str | None | Unset = UNSET,
     external_id: str | None | Unset = UNSET,
     attributes: IdentityAttributes | JsonObject | Unset = UNSET,
+    links: Sequence[IdentityLinkInput | JsonObject] | Unset = UNSET,
     idempotency_key: str | None = None,
 ) -> Call[Identity]:
     """The request."""
@@ -40,6 +44,7 @@ def call(
                 "owner_id": owner_id,
                 "external_id": external_id,
                 "attributes": attributes,
+                "links": links,
             }
         ),
         read=Identity.from_dict,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...._call import (
     Call,
     JsonObject,
@@ -11,6 +13,7 @@ from ...._call import (
 )
 from ...models.identity import Identity
 from ...models.identity_attribute_changes import IdentityAttributeChanges
+from ...models.identity_link_input import IdentityLinkInput
 from ...types import UNSET, Unset
 
 
@@ -23,6 +26,7 @@ def call(
     owner_id: str | Unset = UNSET,
     external_id: str | None | Unset = UNSET,
     attributes: IdentityAttributeChanges | JsonObject | Unset = UNSET,
+    links: Sequence[IdentityLinkInput | JsonObject] | Unset = UNSET,
     if_match: int | str | None = None,
 ) -> Call[Identity]:
     """The request."""
@@ -44,6 +48,7 @@ def call(
                 "owner_id": owner_id,
                 "external_id": external_id,
                 "attributes": attributes,
+                "links": links,
             }
         ),
         read=Identity.from_dict,

@@ -94,6 +94,7 @@ class IdentityProvidersResource(Resource):
         role_claim: str | Unset = UNSET,
         role_map: RoleMap | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
+        people: Sequence[str] | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
@@ -118,6 +119,8 @@ class IdentityProvidersResource(Resource):
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
             role_map: Which value of the role claim gives which role.
             link_claim: The claim that says who somebody is, for ever. Never one that people can change.
+            people: Values of the role claim, groups for example, whose holders become people without a role at
+                their first sign-in. Others whom no identity is linked to are not let in.
             client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
                 One without a secret, which PKCE takes the place of.
             scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
@@ -137,6 +140,7 @@ class IdentityProvidersResource(Resource):
                 role_claim=role_claim,
                 role_map=role_map,
                 link_claim=link_claim,
+                people=people,
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,
@@ -202,6 +206,7 @@ class IdentityProvidersResource(Resource):
         role_claim: str | Unset = UNSET,
         role_map: RoleMapChanges | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
+        people: Sequence[str] | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
@@ -225,6 +230,7 @@ class IdentityProvidersResource(Resource):
             role_claim: The claim that holds groups or roles, or a path with dots between.
             role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Refused with 409 while people are linked by the present one.
+            people: The whole list.
             client_id: The client that Scopegate is at the provider.
             scopes: The whole list anew.
             workloads: The whole list anew.
@@ -243,6 +249,7 @@ class IdentityProvidersResource(Resource):
                 role_claim=role_claim,
                 role_map=role_map,
                 link_claim=link_claim,
+                people=people,
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,
@@ -422,6 +429,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         role_claim: str | Unset = UNSET,
         role_map: RoleMap | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
+        people: Sequence[str] | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
@@ -446,6 +454,8 @@ class AsyncIdentityProvidersResource(AsyncResource):
             role_claim: The claim that holds groups or roles, or a path with dots between, as `realm_access.roles`.
             role_map: Which value of the role claim gives which role.
             link_claim: The claim that says who somebody is, for ever. Never one that people can change.
+            people: Values of the role claim, groups for example, whose holders become people without a role at
+                their first sign-in. Others whom no identity is linked to are not let in.
             client_id: The client that Scopegate is at the provider: with it, people sign in to pages with a browser.
                 One without a secret, which PKCE takes the place of.
             scopes: What such a sign-in asks for, `openid` among it; some providers want `groups` to name groups.
@@ -465,6 +475,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 role_claim=role_claim,
                 role_map=role_map,
                 link_claim=link_claim,
+                people=people,
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,
@@ -530,6 +541,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
         role_claim: str | Unset = UNSET,
         role_map: RoleMapChanges | JsonObject | Unset = UNSET,
         link_claim: str | Unset = UNSET,
+        people: Sequence[str] | Unset = UNSET,
         client_id: str | None | Unset = UNSET,
         scopes: Sequence[str] | Unset = UNSET,
         workloads: Sequence[Workload | JsonObject] | Unset = UNSET,
@@ -553,6 +565,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
             role_claim: The claim that holds groups or roles, or a path with dots between.
             role_map: Roles to set by value of the role claim; a null takes the value out.
             link_claim: Refused with 409 while people are linked by the present one.
+            people: The whole list.
             client_id: The client that Scopegate is at the provider.
             scopes: The whole list anew.
             workloads: The whole list anew.
@@ -571,6 +584,7 @@ class AsyncIdentityProvidersResource(AsyncResource):
                 role_claim=role_claim,
                 role_map=role_map,
                 link_claim=link_claim,
+                people=people,
                 client_id=client_id,
                 scopes=scopes,
                 workloads=workloads,

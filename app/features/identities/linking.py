@@ -1,0 +1,94 @@
+"""Links that administrators set: how a provider knows an identity, and so who signs in as it."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Conflict, Invalid
+from app.features.identities.models import Identity, IdentityLink
+from app.features.identities.provision_links import OIDC, find_link
+from app.features.identities.repository import end_browser_sessions, links_of, lock_first_sign_in
+from app.features.identities.schemas import IdentityLinkInput
+from app.features.identities.standing import check_owner_stays
+from app.features.identity_providers import repository as providers
+from app.kit.ids import IDENTITY_PROVIDER, format_id
+
+
+async def set_links(
+    session: AsyncSession, identity: Identity, wanted: Sequence[IdentityLinkInput]
+) -> dict[str, Any]:
+    """Give a locked identity these links and no others. What the event says of it: providers and kinds, no value.
+
+    Raises ``Invalid`` for an agent and for an unknown provider, ``Conflict`` for a link that another identity has or
+    that is left of an erased one, and for the last link of the last active owner.
+    """
+    current = {
+        (one.provider_id, one.kind, one.value): one
+        for one in (await links_of(session, [identity.id]))[identity.id]
+    }
+    asked = {(one.provider_id, one.kind, one.value): index for index, one in enumerate(wanted)}
+    added, removed = asked.keys() - current.keys(), current.keys() - asked.keys()
+    if not added and not removed:
+        return {}
+    if identity.kind != "person":
+        raise Invalid.field(
+            "/links", "not_for_an_agent", "Only a person has links: an agent does not sign in."
+        )
+    for key in removed:
+        await session.delete(current[key])
+    if any(kind == OIDC for _, kind, _ in removed):
+        if not any(kind == OIDC for _, kind, _ in asked):
+            await check_owner_stays(
+                session, lambda owner: owner.kind == "administrator" and owner.identity_id == identity.id
+            )
+        # A session lasts no longer than the link that it was opened by, also when the link is set again.
+        await end_browser_sessions(session, identity.id)
+    await session.flush()
+    for provider_id, kind, value in sorted(added, key=lambda key: asked[key]):
+        if await providers.find(session, provider_id) is None:
+            raise Invalid.field(
+                f"/links/{asked[provider_id, kind, value]}/provider_id",
+                "not_found",
+                "There is no such identity provider.",
+            )
+        await add_link(session, identity, provider_id, kind, value)
+    return {
+        "links": {
+            "added": [_shown(*key) for key in sorted(added, key=str)],
+            "removed": [_shown(*key) for key in sorted(removed, key=str)],
+        }
+    }
+
+
+async def add_link(
+    session: AsyncSession, identity: Identity, provider_id: UUID, kind: str, value: str
+) -> None:
+    """Have a provider know a locked identity by a value. Raises ``Conflict`` when it knows another one by it, also one
+    that was erased."""
+    await providers.hold_link_claim(session, provider_id)
+    # A first sign-in by this value makes no other identity until this transaction ends.
+    await lock_first_sign_in(session, provider_id, value)
+    if await find_link(session, provider_id, value, kind) is not None:
+        raise _taken()
+    session.add(IdentityLink(identity_id=identity.id, provider_id=provider_id, kind=kind, value=value))
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        if "uq_identity_links_value" in str(error.orig):
+            raise _taken() from None
+        raise
+
+
+def _taken() -> Conflict:
+    return Conflict(
+        "The provider knows another identity by this value: remove that link first. An erased identity keeps its link.",
+        code="link_taken",
+    )
+
+
+def _shown(provider_id: UUID | None, kind: str, _: str) -> dict[str, Any]:
+    shown = None if provider_id is None else format_id(IDENTITY_PROVIDER, provider_id)
+    return {"provider_id": shown, "kind": kind}

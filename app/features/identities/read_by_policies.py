@@ -1,0 +1,98 @@
+"""What published policies read of identities: attributes, and who answers for an agent.
+
+To write that is to give or take rights, as shaping a group that a policy names is. Policies are a higher feature, so
+they are read by SQL.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
+from typing import Any
+
+import cedarpy
+from cedarpy import pst
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Forbidden
+from app.kit.authorization import Caller, Permission
+
+_PUBLISHED = text("SELECT published_text FROM policies WHERE status = 'published' AND ended_at IS NULL")
+_TAG_READERS = frozenset({"get_tag", "has_tag"})
+_OTHER_ROOTS = (pst.Var("resource"), pst.Var("context"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reads:
+    """What one policy reads; ``names`` is None for any attribute."""
+
+    names: frozenset[str] | None
+    owner: bool
+
+
+async def check_may_set_attributes(session: AsyncSession, caller: Caller, names: Collection[str]) -> None:
+    """Raise ``Forbidden`` when a published policy reads one of these attributes, unless the caller may grant."""
+    if not names or caller.may(Permission.GRANTS_WRITE):
+        return
+    for reads in await _published(session):
+        read = sorted(names) if reads.names is None else sorted(reads.names.intersection(names))
+        if read:
+            raise Forbidden(
+                f"A published policy reads the attribute {read[0]}, so changing it needs the permission "
+                f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+            )
+
+
+async def check_may_transfer(session: AsyncSession, caller: Caller) -> None:
+    """Raise ``Forbidden`` when a published policy reads the owner of agents, unless the caller may grant."""
+    if caller.may(Permission.GRANTS_WRITE):
+        return
+    if any(reads.owner for reads in await _published(session)):
+        raise Forbidden(
+            "A published policy reads who answers for an agent, so handing agents over needs the permission "
+            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+        )
+
+
+async def _published(session: AsyncSession) -> list[_Reads]:
+    return [_reads_of(policy) for policy in await session.scalars(_PUBLISHED)]
+
+
+@lru_cache(maxsize=1_000)
+def _reads_of(policy: str) -> _Reads:
+    try:
+        (parsed,) = cedarpy.policies_to_pst(policy).static_policies.values()
+    except ValueError:
+        # What cannot be read may read anything.
+        return _Reads(None, owner=True)
+    nodes = list(_nodes(parsed.clauses))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, pst.BinaryOp) and node.op in _TAG_READERS and _may_be_identity(node.left):
+            if not isinstance(node.right, pst.StringLit):
+                return _Reads(None, owner=True)
+            names.add(node.right.value)
+    owner = any(
+        isinstance(node, pst.GetAttr) and node.attr == "owner" and _may_be_identity(node.base)
+        for node in nodes
+    )
+    return _Reads(frozenset(names), owner)
+
+
+def _may_be_identity(node: Any) -> bool:
+    """Whether an expression is not a plain path from the resource or the context."""
+    while isinstance(node, pst.GetAttr):
+        node = node.base
+    return node not in _OTHER_ROOTS
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    if isinstance(node, tuple):
+        for each in node:
+            yield from _nodes(each)
+    elif isinstance(node, dict):
+        yield from _nodes(tuple(node.values()))
+    elif is_dataclass(node):
+        yield node
+        for each in fields(node):
+            yield from _nodes(getattr(node, each.name))

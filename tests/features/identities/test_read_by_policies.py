@@ -1,0 +1,102 @@
+"""What published policies read of an identity is written by those who may grant, and by a directory of its own."""
+
+import httpx2
+import pytest
+
+from app.features.policies.models import Policy
+from tests.api import ApiAs
+from tests.features.principals import Sessions, agent, fresh, person
+from tests.features.tokens.world import in_days
+
+PATH = "/api/v1/identities"
+READS = 'forbid (principal, action, resource) unless { principal.hasTag("team") && principal.getTag("team") == "red" };'
+
+
+async def publish(sessions: Sessions, *texts: str, status: str = "published") -> None:
+    rows = [
+        Policy(
+            name=fresh("policy"),
+            text=text,
+            status=status,
+            version=1,
+            published_text=text,
+            published_mode="enforce",
+        )
+        for text in texts
+    ]
+    async with sessions() as session:
+        session.add_all(rows)
+        await session.commit()
+
+
+def refused(answer: httpx2.Response) -> bool:
+    assert answer.status_code in {200, 201, 403}, answer.text
+    if answer.status_code != 403:
+        return False
+    assert answer.json()["code"] == "forbidden"
+    assert "grants.write" in answer.json()["detail"]
+    return True
+
+
+async def test_an_attribute_that_a_published_policy_reads_needs_the_permission_to_grant(
+    sessions: Sessions, api: httpx2.AsyncClient, api_as: ApiAs
+) -> None:
+    hr, admin = await api_as("provisioner"), await api_as("admin")
+    ada = await person(hr, attributes={"team": "blue", "site": "Bonn"})
+    path = f"{PATH}/{ada['id']}"
+    await publish(sessions, READS)
+    for value in ("red", None):
+        assert refused(await hr.patch(path, json={"attributes": {"team": value}}))
+    new = {"kind": "person", "user_name": fresh("person"), "attributes": {"team": "red"}}
+    assert refused(await hr.post(PATH, json=new))
+    # Others, and the same value, are theirs.
+    assert not refused(await hr.patch(path, json={"attributes": {"site": "Kiel", "team": "blue"}}))
+    assert not refused(await hr.post(PATH, json={**new, "attributes": {"site": "Kiel"}}))
+    assert not refused(await admin.patch(path, json={"attributes": {"team": "red"}}))
+    assert (await api.get(path)).json()["attributes"] == {"team": "red", "site": "Kiel"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "reads"),
+    [
+        (READS.replace("principal.getTag", "principal.owner.getTag"), True),
+        ('forbid (principal, action, resource) when { (if true then principal else principal).hasTag("team") };', True),
+        ("forbid (principal, action, resource) when { principal.hasTag(context.client.name) };", True),
+        ('forbid (principal, action, resource) when { resource.hasTag("team") };', False),
+        ('forbid (principal, action, resource) when { principal.hasTag("other") };', False),
+        ('forbid (principal, action, resource) when { resource.name == "team" };', False),
+    ],
+)  # fmt: skip
+async def test_an_attribute_counts_as_read_wherever_a_policy_may_read_it(
+    sessions: Sessions, api_as: ApiAs, policy: str, reads: bool
+) -> None:
+    hr = await api_as("provisioner")
+    ada = await person(hr)
+    await publish(sessions, policy)
+    assert refused(await hr.patch(f"{PATH}/{ada['id']}", json={"attributes": {"team": "red"}})) is reads
+
+
+async def test_drafts_and_ended_policies_keep_no_one_from_it(sessions: Sessions, api_as: ApiAs) -> None:
+    hr = await api_as("provisioner")
+    ada = await person(hr)
+    await publish(sessions, READS, status="draft")
+    assert not refused(await hr.patch(f"{PATH}/{ada['id']}", json={"attributes": {"team": "red"}}))
+
+
+async def test_handing_agents_over_needs_it_where_a_policy_reads_their_owner(
+    sessions: Sessions, api: httpx2.AsyncClient, api_as: ApiAs
+) -> None:
+    hr = await api_as("provisioner")
+    ada, eve = await person(hr), await person(hr)
+    bot = await agent(hr, ada)
+    await publish(sessions, 'forbid (principal, action, resource) unless { principal.owner.hasTag("team") };')
+    assert refused(await hr.patch(f"{PATH}/{bot['id']}", json={"owner_id": eve["id"]}))
+    leaves = {"reason": "left", "transfer_agents_to": eve["id"]}
+    later = {**leaves, "effective_at": in_days(3)}
+    for body in (leaves, later):
+        assert refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=body))
+    assert not refused(
+        await (await api_as("admin")).patch(f"{PATH}/{bot['id']}", json={"owner_id": eve["id"]})
+    )
+    # Without an agent to hand over there is nothing to grant.
+    assert not refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=leaves))
