@@ -22,7 +22,7 @@ from app.features.approvals.repository import lock_approval
 from app.features.approvals.requestable import risks_of, select_requestable
 from app.features.audit.record import keep_version, record
 from app.features.identities.models import Identity
-from app.features.identities.repository import lock_identity
+from app.features.identities.repository import lock_row, take_turns
 from app.features.servers.models import Server
 from app.features.webhooks.messages import WebhookEvent, approval_message
 from app.features.webhooks.outbox import tell
@@ -122,7 +122,9 @@ def _check_end(expires_at: datetime, now: datetime) -> None:
 async def _lock_receiver(session: AsyncSession, me: UUID, wanted: UUID) -> Identity:
     """Whoever shall have the access, held with whoever answers for them, so that neither is offboarded meanwhile nor
     asks too much. Raises ``Invalid``, and ``Forbidden`` when who asks has just been offboarded."""
-    held = {id: await lock_identity(session, id) for id in sorted({me, wanted})}
+    both = sorted({me, wanted})
+    await take_turns(session, both)
+    held = {id: await lock_row(session, id) for id in both}
     found, asking = held[wanted], held[me]
     if asking is None or asking.status != "active":
         raise Forbidden("You are not active any more.")

@@ -17,6 +17,14 @@ from app.kit.searching import has_text
 # What is signed in with a browser is of a higher feature; that it ends is all that is wanted here.
 _BROWSER_SESSIONS = table("browser_sessions", named("identity_id", Uuid))
 
+# Turns have numbers of their own among advisory locks.
+_TURNS = 0x5C09E1D7
+TURN = f"hashtextextended(id::text, {_TURNS})"
+"""The number of the advisory lock for which those wait who want to lock the row ``id`` of an identity."""
+# In the order of the array. The one value in these texts is a constant of ours.
+_TAKE_TURNS = text(f"SELECT pg_advisory_xact_lock({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
+_SHARE_TURNS = text(f"SELECT pg_advisory_xact_lock_shared({TURN}) FROM unnest(CAST(:ids AS uuid[])) AS t(id)")  # noqa: S608
+
 _FIRST_SIGN_IN = text("SELECT pg_advisory_xact_lock(hashtextextended(:provider || ' ' || :link, 0))")
 
 SORTS: Sorts = {
@@ -85,12 +93,29 @@ async def name_is_resting(session: AsyncSession, user_name: str, since: datetime
     return bool(await session.scalar(statement))
 
 
+async def take_turns(session: AsyncSession, ids: Iterable[UUID], *, share: bool = False) -> None:
+    """Queue for the rows of identities, until this transaction ends: before any of the rows is locked, and once.
+
+    PostgreSQL lets a ``FOR SHARE`` pass those who wait for the row, so whoever wants it alone starves behind many who
+    share it. An advisory lock is given in the order of asking. ``ids`` are few: each is an entry in the table of
+    locks that all sessions share.
+    """
+    await session.execute(_SHARE_TURNS if share else _TAKE_TURNS, {"ids": sorted(ids)})
+
+
 async def lock_identity(session: AsyncSession, identity_id: UUID, *, share: bool = False) -> Identity | None:
     """Read an identity under a row lock; ``share`` when it may only not change meanwhile.
 
-    Locks are taken in one order: group, identities by id, grants by id, tokens by id. The exclusive lock lets
-    foreign keys refer to the row, and still excludes ``FOR SHARE``.
+    Locks are taken in one order: group, turns of identities by id, identities by id, grants by id, tokens by id. So
+    who locks several identities one by one takes all their turns before. The exclusive lock lets foreign keys refer
+    to the row, and still excludes ``FOR SHARE``.
     """
+    await take_turns(session, [identity_id], share=share)
+    return await lock_row(session, identity_id, share=share)
+
+
+async def lock_row(session: AsyncSession, identity_id: UUID, *, share: bool = False) -> Identity | None:
+    """The same for whoever has the turn already."""
     mode = {"read": True} if share else {"key_share": True}
     return await session.get(Identity, identity_id, with_for_update=mode, populate_existing=True)
 

@@ -19,7 +19,9 @@ from app.features.identities.repository import (
     end_browser_sessions,
     links_of,
     lock_identity,
+    lock_row,
     name_is_resting,
+    take_turns,
 )
 from app.features.identities.schemas import (
     MOST_ATTRIBUTES,
@@ -100,12 +102,7 @@ async def lock_for_update(session: AsyncSession, identity_id: UUID, body: Identi
     new_owner = body.given().get("owner_id")
     if new_owner is None or new_owner == identity_id:
         return await lock_found_identity(session, identity_id)
-    owner: Identity | None = None
-    if new_owner < identity_id:
-        owner = await lock_identity(session, new_owner, share=True)
-    identity = await lock_found_identity(session, identity_id)
-    if new_owner > identity_id:
-        owner = await lock_identity(session, new_owner, share=True)
+    identity, owner = await _lock_both(session, identity_id, new_owner)
     if identity.kind == "agent" and new_owner != identity.owner_id:
         _check_owner(owner)
     return identity
@@ -197,13 +194,24 @@ async def suspend_identity(
 async def lock_with_owner(session: AsyncSession, identity_id: UUID) -> tuple[Identity, Identity | None]:
     """Lock an identity exclusively and its owner against change, in id order. Raises ``NotFound``."""
     seen = await find_identity(session, identity_id)
-    owner: Identity | None = None
-    if seen.owner_id is not None and seen.owner_id < identity_id:
-        owner = await lock_identity(session, seen.owner_id, share=True)
-    identity = await lock_found_identity(session, identity_id)
-    if identity.owner_id is not None and (owner is None or owner.id != identity.owner_id):
+    if seen.owner_id is None:
+        return await lock_found_identity(session, identity_id), None
+    identity, owner = await _lock_both(session, identity_id, seen.owner_id)
+    if identity.owner_id is not None and identity.owner_id != seen.owner_id:
+        # Handed over while we waited.
         owner = await lock_identity(session, identity.owner_id, share=True)
     return identity, owner
+
+
+async def _lock_both(
+    session: AsyncSession, identity_id: UUID, owner_id: UUID
+) -> tuple[Identity, Identity | None]:
+    """Lock one exclusively and another against change, in id order. Raises ``NotFound`` for the first."""
+    both = sorted({identity_id, owner_id})
+    for one in both:
+        await take_turns(session, [one], share=one == owner_id)
+    held = {one: await lock_row(session, one, share=one == owner_id) for one in both}
+    return _found(held[identity_id]), held[owner_id]
 
 
 async def reinstate_identity(

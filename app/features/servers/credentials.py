@@ -5,13 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.audit.record import record
-from app.features.identities.models import Identity
+from app.features.identities.repository import lock_identity
 from app.features.servers import repository
 from app.features.servers.credential_schemas import (
     Credential,
@@ -170,10 +168,8 @@ def _check_token_url(policy: AddressPolicy, url: str) -> None:
 
 
 async def _require_identity(session: AsyncSession, identity_id: UUID) -> None:
-    query = select(col(Identity.id)).where(
-        col(Identity.id) == identity_id, col(Identity.status) != "offboarded"
-    )
-    if await session.scalar(query.with_for_update(read=True)) is None:
+    identity = await lock_identity(session, identity_id, share=True)
+    if identity is None or identity.status == "offboarded":
         raise NotFound("There is no such identity.")
 
 

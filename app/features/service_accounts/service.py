@@ -12,7 +12,7 @@ from sqlmodel import col
 from app.domain.errors import Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
 from app.features.audit.record import keep_version, record
-from app.features.identities.models import Identity
+from app.features.identities.repository import lock_identity
 from app.features.identities.standing import check_owner_stays
 from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, digest_of
 from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
@@ -211,6 +211,6 @@ async def _record_credential(
 
 async def _check_owner(session: AsyncSession, owner_id: UUID) -> None:
     """The owner is active, and stays so until this transaction ends."""
-    query = select(col(Identity.status)).where(col(Identity.id) == owner_id).with_for_update(read=True)
-    if (await session.execute(query)).scalar_one_or_none() != "active":
+    owner = await lock_identity(session, owner_id, share=True)
+    if owner is None or owner.status != "active":
         raise Invalid.field("/owner_id", "not_active", "The owner must be an active identity.")

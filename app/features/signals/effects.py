@@ -18,6 +18,7 @@ from app.domain.security_events import EventType, SecurityEvent
 from app.features.administrators.models import BrowserSession
 from app.features.audit.record import record_each
 from app.features.identities.models import Identity
+from app.features.identities.repository import take_turns
 from app.features.identity_providers.models import IdentityProvider
 from app.features.signals.people import people_of, session_ids
 from app.features.tokens import offboard_queries, repository
@@ -145,6 +146,7 @@ async def _revoke(acting: Acting, known: EventType, event: SecurityEvent, found:
 
 async def _lock_holders(session: AsyncSession, people: Sequence[UUID], *, with_agents: bool) -> list[UUID]:
     """The people, and their agents, as they are once the locks are held: whoever makes an agent holds its owner."""
+    await take_turns(session, people)
     held: set[UUID] = set()
     while True:
         wanted = set(people)

@@ -1,6 +1,6 @@
 """What one offboarding touches: found, and locked unless somebody only asks what would end.
 
-Locks are taken in the one order: identities, grants, tokens, each by id. Whoever issues a token, makes a grant,
+Locks are taken in the one order: turns, identities, grants, tokens, each by id. Whoever issues a token, makes a grant,
 adds to a group, or creates or hands over an agent holds the identity FOR SHARE, so it is either finished before the
 locks are ours and found here, or waits for us and then sees an identity that is not active.
 """
@@ -17,6 +17,7 @@ from app.features.administrators.models import Administrator
 from app.features.approvals.models import Approval
 from app.features.approvals.repository import open_approvals
 from app.features.identities.models import Identity
+from app.features.identities.repository import take_turns
 from app.features.tokens import offboard_queries as queries
 from app.features.tokens import repository
 from app.features.tokens.models import Token
@@ -114,6 +115,9 @@ async def find_people(
     Raises ``NotFound``, and ``Invalid`` for an heir who is not another active person, unless that may be so: then
     there is no heir.
     """
+    if lock:
+        # Of the agents too: whoever issues for one shares the turn of its owner.
+        await take_turns(session, {id, heir} if heir else {id})
     held: dict[UUID, Identity] = {}
     while True:
         wanted = {id, *await queries.agents_of(session, id)} | ({heir} if heir else set())

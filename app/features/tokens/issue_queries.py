@@ -8,18 +8,23 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.features.identities.repository import TURN
 from app.features.tokens.models import Token, TokenSecret
 from app.features.webhooks.messages import Message
 from app.features.webhooks.outbox import TELL_ONE, values_of
 
-# Rows are locked in id order, as everywhere.
-_HOLD = text("""
+# Turns are taken before any row, and rows are locked in id order, as everywhere.
+_HOLD = text(f"""
+WITH wanted AS MATERIALIZED (
+    SELECT id FROM identities WHERE id = :id OR id = (SELECT owner_id FROM identities WHERE id = :id) ORDER BY id
+),
+turns AS MATERIALIZED (SELECT id, pg_advisory_xact_lock_shared({TURN}) FROM wanted)
 SELECT id, owner_id, status, now() AS now,
     ARRAY(SELECT id FROM servers WHERE id = ANY(CAST(:servers AS uuid[])) AND ended_at IS NULL) AS servers
 FROM identities
-WHERE id = :id OR id = (SELECT owner_id FROM identities WHERE id = :id)
+WHERE id = ANY(ARRAY(SELECT id FROM turns))
 ORDER BY id FOR SHARE OF identities
-""")
+""")  # noqa: S608 - the one value is a constant of ours
 _TOKEN = {"id", "identity_id", "parent_id", "depth", "name", "expires_at", "ip_allow"}
 _SECRET = {"digest", "pepper_key_id"}
 # Nothing can rest on the token yet, so its version begins here and moves nobody's.

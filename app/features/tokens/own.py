@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from app.domain.errors import Forbidden, NotFound
 from app.features.identities.models import Identity
-from app.features.identities.repository import agents_of
+from app.features.identities.repository import agents_of, take_turns
 from app.features.tokens import repository
 from app.features.tokens.filters import select_tokens
 from app.features.tokens.models import Token
@@ -88,6 +88,7 @@ async def hold_to_renew(session: AsyncSession, person_id: UUID, token_id: UUID) 
 
 async def _hold(session: AsyncSession, person_id: UUID, token_id: UUID) -> UUID:
     holder = (await find_own_token(session, person_id, token_id)).row.identity_id
+    await take_turns(session, [holder], share=True)
     held = await repository.lock_identities(session, {holder}, share=True)
     if not answers_for(person_id, held.get(holder)):
         raise NotFound(_NONE)

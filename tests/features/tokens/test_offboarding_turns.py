@@ -1,0 +1,92 @@
+"""Who ends an identity has its turn among the many who use it, and does not starve. Real PostgreSQL."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import Unavailable
+from app.features.identities.models import Identity
+from app.features.identities.repository import lock_identity
+from app.features.tokens.issue import hold_active
+from app.kit.ids import IDENTITY, format_id
+from tests.features.tokens.world import World
+
+TOKENS = "/api/v1/tokens"
+ISSUERS = 20
+"""Twice as many as there are connections: all of these are in use without a pause."""
+_WAITERS = text(
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+Hold = Callable[[AsyncSession, Identity], Awaitable[object]]
+
+
+async def issuing(session: AsyncSession, identity: Identity) -> object:
+    """As issuing, attenuating and picking up do."""
+    return await hold_active(session, identity.id, ())
+
+
+async def sharing(session: AsyncSession, identity: Identity) -> object:
+    """As signing in, granting and becoming an owner do."""
+    return await lock_identity(session, identity.id, share=True)
+
+
+@pytest.mark.parametrize("hold", [issuing, sharing])
+@pytest.mark.parametrize("ends", ["offboard", "suspend"])
+async def test_who_comes_after_the_end_was_asked_for_waits_behind_it(
+    world: World, ends: str, hold: Hold
+) -> None:
+    person = await world.person()
+    path = f"/api/v1/identities/{format_id(IDENTITY, person.id)}/{ends}"
+    async with asyncio.timeout(30), world.sessions() as first, world.sessions() as second:
+        await hold(first, person)
+        ending = asyncio.create_task(world.api.post(path, json={"reason": "left"}))
+        waiters = 0
+        while not waiters:
+            assert not ending.done(), ending.result().text
+            async with world.sessions() as session:
+                waiters = await session.scalar(_WAITERS) or 0
+        await second.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        # A row lock FOR SHARE would be given at once.
+        with pytest.raises(Unavailable):
+            await hold(second, person)
+        await second.rollback()
+        await first.rollback()
+        answer = await ending
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("of_an_agent", [False, True], ids=["for the person", "for an agent"])
+async def test_those_who_issue_without_end_do_not_keep_an_identity_from_being_offboarded(
+    world: World, *, of_an_agent: bool
+) -> None:
+    person = await world.person()
+    order = world.order(await world.agent(person) if of_an_agent else person)
+    statuses: list[int] = []
+    over, many = asyncio.Event(), asyncio.Event()
+
+    async def issue_without_end() -> None:
+        while not over.is_set():
+            answer = await world.api.post(TOKENS, json=order)
+            statuses.append(answer.status_code)
+            if len(statuses) == ISSUERS:
+                many.set()
+            if answer.status_code == 409:
+                return
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        for _ in range(ISSUERS):
+            group.create_task(issue_without_end())
+        await many.wait()
+        before = len(statuses)
+        path = f"/api/v1/identities/{format_id(IDENTITY, person.id)}/offboard"
+        answer = await world.api.post(path, json={"reason": "left"})
+        during = statuses[before:]
+        over.set()
+    assert answer.status_code == 200, answer.text
+    # Those that came before it, wherever they waited, and no more.
+    assert during.count(201) <= 2 * ISSUERS
+    assert await world.sql("SELECT id FROM tokens WHERE revoked_at IS NULL") == []
