@@ -56,6 +56,7 @@ from app.features.webhooks import routes as webhooks
 from app.kit import error_pages, health, problems, reference_page
 from app.kit.openapi import document
 from app.kit.request_limits import RequestLimits
+from app.kit.service_address import ServiceAddress
 from app.lifespan import make_lifespan
 from app.settings import Settings
 
@@ -63,9 +64,9 @@ from app.settings import Settings
 class Scopegate:
     """Sends MCP to the gateway, which is plain ASGI for speed, and everything else to the API."""
 
-    def __init__(self, api: FastAPI) -> None:
+    def __init__(self, api: FastAPI, address: ServiceAddress) -> None:
         self.api = api
-        self._limited: ASGIApp = RequestLimits(api, {scim.PREFIX: scim.tell_error})
+        self._limited: ASGIApp = RequestLimits(api, address, {scim.PREFIX: scim.tell_error})
         # Starlette's ``state`` is looked up in Python, each time anew.
         self._gateway: ASGIApp | None = None
 
@@ -163,7 +164,7 @@ def _routes() -> tuple[BaseRoute, ...]:
 
 def create_app(settings: Settings) -> Scopegate:
     """The whole service of one worker."""
-    return Scopegate(create_api(settings))
+    return Scopegate(create_api(settings), ServiceAddress(settings.base_url, settings.allowed_origins))
 
 
 def _openapi(api: FastAPI) -> dict[str, Any]:

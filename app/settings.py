@@ -38,6 +38,7 @@ from app.kit.database import plain_url
 from app.kit.outbound import ForbiddenUrl, origin_of
 from app.kit.passwords import is_password_hash
 from app.kit.schemas import ShortText
+from app.kit.service_address import origin_of_url
 from app.kit.stdio import AllowedCommands, read_commands
 
 PREFIX = "SCOPEGATE_"
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
     arguments_retention: timedelta = Field(default=timedelta(days=30), ge=timedelta())
     upstream_allowed_networks: Annotated[tuple[Network, ...], NoDecode] = ()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = ()
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     stdio_allowed_commands: Annotated[AllowedCommands, NoDecode] = AllowedCommands()
     stdio_processes: int = Field(default=64, ge=1, le=10_000)
     oidc_issuer: Issuer | None = None
@@ -172,6 +174,13 @@ class Settings(BaseSettings):
             raise ValueError("give it as https://host[:port]")
         # Whatever it was written like: cookies and answers go by whether it is https.
         return (parts.scheme + value[len(parts.scheme) :]).rstrip("/")
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(_origin(part.strip()) for part in value.split(",") if part.strip())
 
     @field_validator("oidc_issuer")
     @classmethod
@@ -267,6 +276,14 @@ class Settings(BaseSettings):
         if value is None:
             raise SettingsError(f"{PREFIX}{name.upper()} is not set")
         return _split(value)
+
+
+def _origin(text: str) -> str:
+    parts = urlsplit(text)
+    known = parts.scheme in {"http", "https"} and parts.hostname is not None
+    if not known or "@" in parts.netloc or f"{parts.scheme}://{parts.netloc}" != text.rstrip("/"):
+        raise ValueError("give origins as https://host[:port], separated by commas")
+    return origin_of_url(text)
 
 
 def _split(value: SecretStr) -> list[bytes]:

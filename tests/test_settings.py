@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from app.kit.authorization import Role
 from app.settings import Settings, SettingsError, load_settings, with_local_keys
@@ -174,3 +174,29 @@ def test_a_time_that_would_drop_the_present_month_or_let_no_token_live_stops_the
     monkeypatch.setenv(f"SCOPEGATE_{name}", value)
     with pytest.raises(SettingsError, match=f"^SCOPEGATE_{name}: "):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("", ()),
+        ("http://localhost:8080", ("http://localhost:8080",)),
+        (
+            "https://A.example.com/, https://b.example.com:443",
+            ("https://a.example.com", "https://b.example.com"),
+        ),
+        ("http://[::1]:8080", ("http://[::1]:8080",)),
+    ],
+)
+def test_origins_are_read_as_browsers_write_them(given: str, read: tuple[str, ...]) -> None:
+    assert Settings(allowed_origins=given).allowed_origins == read  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["localhost:8080", "*", "null", "ftp://a.example.com", "https://a.example.com/x", "https://u@a.example.com",
+     "https://", "https://a.example.com?q", "https://a.example.com#x"],
+)  # fmt: skip
+def test_what_is_no_origin_is_refused(given: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(allowed_origins=given)  # type: ignore[arg-type]

@@ -37,6 +37,7 @@ _BETWEEN_LOOKS = 0.1
 _DAY = 86_400.0
 # The demo fleet listens on loopback, which upstreams otherwise may not.
 _NETWORKS = "SCOPEGATE_UPSTREAM_ALLOWED_NETWORKS"
+_ORIGINS = "SCOPEGATE_ALLOWED_ORIGINS"
 _LOOPBACK = "127.0.0.0/8"
 
 
@@ -67,7 +68,7 @@ def _run(settings: Settings, running: contextlib.ExitStack) -> None:
         # First: the service asks it for its keys.
         provider.prepare()
         children.append(_started(running, provider.start))
-    children.append(_started(running, lambda: _service(provider.settings() if provider else {})))
+    children.append(_started(running, lambda: _service(settings, provider.settings() if provider else {})))
     fleet.prepare()
     children.append(_started(running, fleet.start))
     if provider is not None:
@@ -126,10 +127,10 @@ def _signed_in(
     return Api(url, *credential), credential
 
 
-def _service(additions: dict[str, str]) -> Child:
+def _service(settings: Settings, additions: dict[str, str]) -> Child:
     hidden = ("SCOPEGATE_MIGRATION_DATABASE_URL", "SCOPEGATE_MIGRATION_DATABASE_URL_FILE")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment = {_NETWORKS: _LOOPBACK} | additions | environment
+    environment = {_NETWORKS: _LOOPBACK, _ORIGINS: _local_origins(settings)} | additions | environment
     return Child(
         "the service",
         [sys.executable, "-m", "app.cli", "serve"],
@@ -164,6 +165,11 @@ def _look_after(children: Sequence[Child]) -> None:
 def _local_url(settings: Settings) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _local_origins(settings: Settings) -> str:
+    """The names of this machine that people type, beside the one that the service goes by."""
+    return f"http://localhost:{settings.port},http://127.0.0.1:{settings.port}"
 
 
 def _is_ready(url: str) -> bool:

@@ -10,7 +10,7 @@ from app.gateway.aggregate.endpoint import Aggregate
 from app.gateway.aggregate.notes import Notebook
 from app.gateway.aggregate.sessions import AggregateSessions
 from app.gateway.approvals import Approvals
-from app.gateway.authenticate import Door, hosts_of
+from app.gateway.authenticate import Door
 from app.gateway.limits import Allowance, CallLimits
 from app.gateway.mirror.endpoint import Mirror
 from app.gateway.mirror.mirrored import Mirrored
@@ -26,9 +26,17 @@ from app.gateway.upstream_sessions import UpstreamSessions
 from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.envelope import read_version
 from app.gateway.wire.http import ClientGone, Exchange, Receive, Scope, Send
-from app.gateway.wire.refusals import INTERNAL_ERROR, Refused, reason_of, unavailable, wrong_http_method
+from app.gateway.wire.refusals import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    Refused,
+    reason_of,
+    unavailable,
+    wrong_http_method,
+)
 from app.kit.faults import log_fault
 from app.kit.outbound import OutboundClient
+from app.kit.service_address import ENCODED_SLASH, ServiceAddress, has_encoded_slash
 
 log = logging.getLogger(__name__)
 
@@ -47,20 +55,19 @@ class Gateway:
         *,
         session_keys: Sequence[bytes],
         public_url: str,
-        allowed_hosts: Collection[str] = (),
+        allowed_origins: Collection[str] = (),
         body_limit: int = DEFAULT_BODY_LIMIT,
         trusted_proxies: Collection[Network] = (),
         per_token: Allowance = UNLIMITED,
         per_identity: Allowance = UNLIMITED,
         times: CallTimes = USUAL_TIMES,
     ) -> None:
-        """``allowed_hosts``: what the Host header may say; those of ``public_url`` when empty."""
         self._public_url = public_url.rstrip("/")
         self._alarms = Alarms()
         self._admissions = ports.admissions
         self._proxies = tuple(trusted_proxies)
-        hosts = frozenset(host.lower() for host in allowed_hosts) or hosts_of(self._public_url)
-        self._door = Door(ports.snapshots, ports.admissions, self._public_url, hosts)
+        address = ServiceAddress(public_url, allowed_origins)
+        self._door = Door(ports.snapshots, ports.admissions, address)
         pipeline = Pipeline(
             ports.snapshots, ports.admissions, ports.in_flight, ports.ended_sessions, self._door
         )
@@ -111,7 +118,7 @@ class Gateway:
             raise ValueError(f"the gateway serves no {scope['type']}")
         exchange = Exchange(scope, receive, send, self._alarms, self._proxies)
         try:
-            await self._dispatch(exchange)
+            await self._dispatch(exchange, has_encoded_slash(scope))
         except Refused as refused:
             await exchange.answer_error(refused)
         except StoreUnavailable:
@@ -131,7 +138,9 @@ class Gateway:
             log_fault(log, "serving MCP", error)
             await exchange.answer_error(Refused(503, INTERNAL_ERROR, "The gateway failed.", headers=_LATER))
 
-    async def _dispatch(self, exchange: Exchange) -> None:
+    async def _dispatch(self, exchange: Exchange, encoded_slash: bool) -> None:
+        if encoded_slash:
+            raise Refused(400, INVALID_REQUEST, ENCODED_SLASH)
         self._door.check_origin(exchange)
         view = await self._door.authenticate(exchange)
         usage = self._limits.enter(exchange, view)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from app.domain.access import liveness
 from app.domain.token_format import SCOPED_TOKEN, TOKEN_NEEDED, Credential, parse_credential
@@ -10,6 +9,7 @@ from app.gateway.patience import patiently
 from app.gateway.ports import Admissions, Snapshots, TooManyLookups, View
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
+from app.kit.service_address import WRONG_HOST, ServiceAddress
 
 # These last for ever, so there is no newer state to look for.
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})
@@ -17,8 +17,6 @@ _FINAL = frozenset({"token_revoked", "identity_offboarded"})
 MAX_PARSED = 10_000
 MAX_PARSED_BYTES = 128
 """A token with its scheme is shorter; blanks before it may make a header as long as anybody likes."""
-MAX_HOSTS = 1_000
-_HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
 
 _CHALLENGE = 'Bearer realm="scopegate"'
 # Advertise no authorization server: clients that find one start a sign-in which they cannot finish, and never show
@@ -32,25 +30,16 @@ class Door:
 
     snapshots: Snapshots
     admissions: Admissions
-    public_url: str
-    """Without a trailing slash."""
-    hosts: frozenset[str]
-    """Host header values, lower-case, with or without a port; ``*`` takes any."""
-    _hosts_seen: set[bytes] = field(default_factory=set, repr=False)
+    address: ServiceAddress
     _parsed: dict[bytes, Credential] = field(default_factory=dict, repr=False)
     """Authorization headers that opened a token lately, so that they are not parsed again."""
 
     def check_origin(self, exchange: Exchange) -> None:
         """Refuse what a browser was tricked into sending (DNS rebinding). Raises ``Refused`` (400, 403)."""
-        if exchange.headers.get(b"host") not in self._hosts_seen or b"host" in exchange.duplicated:
-            host = (exchange.header(b"host") or "").lower()
-            served = "*" in self.hosts or host in self.hosts or _without_port(host) in self.hosts
-            if not served or b"host" in exchange.duplicated:
-                raise Refused(400, INVALID_REQUEST, "The Host header names no host that is served here.")
-            if len(self._hosts_seen) < MAX_HOSTS:
-                self._hosts_seen.add(exchange.headers.get(b"host", b""))
+        if b"host" in exchange.duplicated or not self.address.has_host(exchange.headers.get(b"host")):
+            raise Refused(400, INVALID_REQUEST, WRONG_HOST)
         origin = exchange.header(b"origin")
-        if origin is not None and (b"origin" in exchange.duplicated or origin != _origin_of(self.public_url)):
+        if origin is not None and (b"origin" in exchange.duplicated or origin not in self.address.origins):
             raise Refused(403, INVALID_REQUEST, "Requests from this Origin are not taken.")
 
     async def authenticate(self, exchange: Exchange) -> View:
@@ -121,21 +110,3 @@ def unauthorized(*, sent: bool) -> Refused:
     return Refused(
         401, INVALID_REQUEST, TOKEN_NEEDED, headers=((b"www-authenticate", challenge.encode("ascii")),)
     )
-
-
-def _without_port(host: str) -> str:
-    name, _, port = host.rpartition(":")
-    return name if port.isdigit() and len(port) <= 5 else host
-
-
-def _origin_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def hosts_of(public_url: str) -> frozenset[str]:
-    """The Host header values that belong to a URL; a loopback or unspecified address goes by all its names."""
-    parts = urlsplit(public_url)
-    if parts.hostname in _HERE:
-        return _HERE
-    return frozenset({parts.netloc.lower(), *([parts.hostname] if parts.hostname else [])})

@@ -43,6 +43,7 @@ li {{ margin: .3rem 0; }}
 
 
 @router.get("", operation_id="list_error_pages")
+@router.get("/", operation_id="list_error_pages_below")
 async def get_index() -> HTMLResponse:
     """All codes."""
     items = "".join(f'<li><a href="/docs/errors/{code}"><code>{code}</code></a></li>' for code in codes())

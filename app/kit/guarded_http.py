@@ -5,6 +5,7 @@ each connection looks after all of its times, so a request costs no timer of its
 """
 
 import asyncio
+import re
 import resource
 from dataclasses import dataclass
 from enum import Enum
@@ -25,6 +26,8 @@ MAX_CONNECTIONS = 8192
 _TAKEN = 16 * 1024
 """Of an answer that waits, a client takes at least so much within the time for it."""
 _LOOKED_AT = 64
+_SCHEMES = frozenset({b"http", b"https"})
+_AUTHORITY_END = re.compile(rb"[/?]")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -193,11 +196,26 @@ class GuardedHttp(LeanHttp):
                 raise _Refusal(_MALFORMED)
             framing = [header for header in self.headers if header[0] in _FRAMING]
             self._framing = b"".join([b"%b: %b\r\n" % header for header in framing])
+        if not self.url.startswith(b"/") or b"#" in self.url:
+            self._check_target()
         self._asked = self._progress = True
         self._reading = _Reading.BODY
         super().on_headers_complete()
         # What comes after the body is a trailer, and no header: it was not there when headers were checked.
         self.headers = []
+
+    def _check_target(self) -> None:
+        """Take the authority of a target in absolute form for one more ``Host``, unless it says the same.
+
+        RFC 9112 section 3.2.2: it is what counts, and a request that names two hosts is refused. A target has no
+        fragment (section 3.2).
+        """
+        scheme, separator, rest = self.url.partition(b"://")
+        if b"#" in self.url or not separator or scheme.lower() not in _SCHEMES:
+            raise _Refusal(_MALFORMED)
+        authority = _AUTHORITY_END.split(rest, maxsplit=1)[0].lower()
+        if authority not in [value.lower() for name, value in self.headers if name == b"host"]:
+            self.headers.append((b"host", authority))
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""

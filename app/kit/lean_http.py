@@ -255,7 +255,7 @@ class LeanHttp(HttpToolsProtocol):
         scope["method"] = parser.get_method().decode("ascii")
         if version != "1.1":
             scope["http_version"] = version
-        if url.startswith(b"/") and b"#" not in url:
+        if url.startswith(b"/"):
             raw_path, _, query = url.partition(b"?")
         else:
             parsed = httptools.parse_url(url)

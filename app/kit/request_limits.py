@@ -10,8 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.kit.ids import new_id
 from app.kit.problems import ErrorForm, problem
+from app.kit.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, has_encoded_slash
 
 BODY_LIMIT = 1 << 20
+PROBES = frozenset({"/livez", "/readyz"})
+"""Asked by the address of a container, whatever the service is called."""
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _log = logging.getLogger(__name__)
 UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
@@ -26,8 +29,11 @@ def log_unexpected(request_id: str, error: Exception) -> None:
 class RequestLimits:
     """ASGI middleware around the API. ``forms`` are those in which foreign protocols tell errors, by their paths."""
 
-    def __init__(self, app: ASGIApp, forms: Mapping[str, ErrorForm] | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, address: ServiceAddress, forms: Mapping[str, ErrorForm] | None = None
+    ) -> None:
         self._app = app
+        self._address = address
         self._forms = dict(forms or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,6 +41,12 @@ class RequestLimits:
         for path, form in self._forms.items():
             if scope["path"] == path or scope["path"].startswith(path + "/"):
                 scope["state"]["error_form"] = form
+        if has_encoded_slash(scope):
+            await exchange.refuse(code="malformed", detail=ENCODED_SLASH)
+            return
+        if scope["path"] not in PROBES and not self._is_ours(scope):
+            await exchange.refuse(code="unknown_host", detail=WRONG_HOST)
+            return
         if exchange.declared() > BODY_LIMIT:
             await exchange.too_large()
             return
@@ -47,6 +59,10 @@ class RequestLimits:
                 await exchange.unexpected(error)
         if exchange.over and not exchange.started:
             await exchange.too_large()
+
+    def _is_ours(self, scope: Scope) -> bool:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        return len(hosts) == 1 and self._address.has_host(hosts[0])
 
 
 class _Exchange:
@@ -92,6 +108,9 @@ class _Exchange:
             if standing is not None:
                 answer.update(standing.headers())
         await self._send(message)
+
+    async def refuse(self, *, code: str, detail: str) -> None:
+        await self._problem(400, "Bad request", code, detail)
 
     async def too_large(self) -> None:
         detail = f"A request body has at most {BODY_LIMIT} bytes."

@@ -103,6 +103,7 @@ def _gateway(settings: Settings, runtime: Runtime, ports: Ports) -> Gateway:
         runtime.outbound,
         session_keys=runtime.sealer.derived_keys("mcp sessions"),
         public_url=settings.base_url,
+        allowed_origins=settings.allowed_origins,
         trusted_proxies=settings.trusted_proxies,
         per_token=per_token.share(settings.workers),
         per_identity=per_identity.share(settings.workers),

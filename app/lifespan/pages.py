@@ -12,6 +12,7 @@ from app.features.administrators.browser_sessions import Lifetimes
 from app.kit.crypto import Peppers, Sealer
 from app.kit.jose.keys import ProviderKeys
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
+from app.kit.service_address import ServiceAddress
 from app.settings import Settings
 
 
@@ -29,7 +30,7 @@ def pages(
     lifetimes = Lifetimes(idle=settings.session_idle, most=settings.session_life)
     sealer = Sealer(settings.keys("encryption_key"))
     return Console(
-        public_url=url,
+        address=ServiceAddress(url, settings.allowed_origins),
         cookies=cookies,
         flow=CodeFlow(publications, keys, finder(sessions), _secrets(settings)),
         attempts=Attempts(sealer.derived_keys("browser sign-ins"), url),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from playwright.sync_api import sync_playwright
 
@@ -154,6 +155,12 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         passwords = first["oidc"]["passwords"]
         assert set(passwords) == {"ada", "grace", "otto", "nora"}
         assert [name for name, password in passwords.items() if password in log] == []
+
+        named = f"http://localhost:{port}"
+        led = httpx2.get(f"{named}/console?q=a", trust_env=False)
+        assert (led.status_code, led.headers["location"]) == (307, f"{first['console_url']}?q=a")
+        asked = httpx2.post(f"{named}/mcp", headers={"Origin": named}, trust_env=False)
+        assert asked.status_code == 401
 
         for _ in range(2):  # It takes its own things away, so it can be told again.
             story = subprocess.run(

@@ -14,6 +14,7 @@ from app.gateway.authenticate import Door
 from app.gateway.ports import Client, TooManyLookups
 from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.http import Exchange, behind_proxies, client_at, parse_address
+from app.kit.service_address import ServiceAddress
 from tests.gateway.messages import LEGACY, call, initialize, post
 from tests.gateway.world import Store, World, running
 
@@ -145,7 +146,7 @@ def test_an_ipv4_address_is_the_same_however_a_socket_or_a_proxy_writes_it() -> 
 async def test_a_header_that_blanks_make_long_opens_but_is_not_kept() -> None:
     store = Store()
     token = store.issue().encode()
-    door = Door(store, store, "http://here", frozenset({"*"}))
+    door = Door(store, store, ServiceAddress("http://127.0.0.1:8080"))
     for blanks, kept in ((1_000, 0), (0, 1), (60_000, 1)):
         headers = [(b"authorization", b"Bearer " + b" " * blanks + token)]
         scope = {"method": "POST", "path": "/mcp", "headers": headers}

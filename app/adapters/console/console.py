@@ -17,6 +17,7 @@ from app.kit.authorization import Authenticator, Caller
 from app.kit.crypto import Peppers
 from app.kit.live import goes_on
 from app.kit.rate_limits import Quota
+from app.kit.service_address import ServiceAddress
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORTS = {"http": 80, "https": 443}
@@ -24,9 +25,9 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """Shared, immutable services of the pages. ``public_url`` is where browsers reach them."""
+    """Shared, immutable services of the pages. Browsers reach them at the public URL alone."""
 
-    public_url: str
+    address: ServiceAddress
     cookies: Cookies
     flow: BrowserFlow
     attempts: Attempts
@@ -35,12 +36,14 @@ class Console:
     sign_ins: Quota
 
     @property
+    def public_url(self) -> str:
+        """Where browsers reach the pages."""
+        return self.address.public_url
+
+    @property
     def origin(self) -> str:
         """The ``Origin`` of what these pages send."""
-        parts = urlsplit(self.public_url)
-        # Browsers leave out the port that the scheme has by default.
-        netloc = parts.netloc.removesuffix(f":{_PORTS.get(parts.scheme)}")
-        return f"{parts.scheme}://{netloc}".lower()
+        return self.address.origin
 
     def is_asked_as(self, host: str) -> bool:
         """Whether a request came by the name that this service has, and not by one that was made to point here."""

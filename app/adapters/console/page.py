@@ -74,8 +74,8 @@ class PageRoute(TransactionalRoute):
         async def answer(request: Request) -> Response:
             console: Console = request.app.state.console
             try:
-                _check_host(console, request)
-                return await handle(request)
+                elsewhere = _elsewhere(console, request)
+                return await handle(request) if elsewhere is None else elsewhere
             except Unauthenticated as error:
                 return _ended(error) if listens(request) else _sign_in_first(console, request)
             except RequestValidationError as error:
@@ -251,9 +251,14 @@ def _unreadable(error: RequestValidationError) -> DomainError:
     return NotFound("There is no such page.")
 
 
-def _check_host(console: Console, request: Request) -> None:
-    if not console.is_asked_as(request.headers.get("host", "")):
-        raise Malformed(f"This service is at {console.public_url}: open it there.")
+def _elsewhere(console: Console, request: Request) -> Response | None:
+    """From another allowed origin, the way to the public URL: only there cookies are set. Raises ``Malformed``."""
+    host = request.headers.get("host", "")
+    if console.is_asked_as(host):
+        return None
+    if request.method == "GET" and host.lower() in console.address.other_hosts:
+        return RedirectResponse(f"{console.public_url}{_at(request, request.url.path)}", 307, HEADERS)
+    raise Malformed(f"This service is at {console.public_url}: open it there.")
 
 
 @cache

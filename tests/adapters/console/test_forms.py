@@ -20,6 +20,7 @@ from app.adapters.console.forms import (
 )
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed
 from app.kit.pagination import ListQuery
+from app.kit.service_address import ServiceAddress
 
 
 class Inner(BaseModel):
@@ -162,5 +163,5 @@ def test_the_pages_of_a_list_keep_its_filters() -> None:
 )
 def test_the_origin_of_our_forms_is_what_browsers_say(public_url: str, origin: str) -> None:
     nothing: Any = None
-    console = Console(public_url, nothing, nothing, nothing, nothing, nothing, nothing)
+    console = Console(ServiceAddress(public_url), nothing, nothing, nothing, nothing, nothing, nothing)
     assert console.origin == origin

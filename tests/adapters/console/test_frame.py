@@ -86,6 +86,21 @@ async def test_whoever_has_no_role_begins_at_their_own_access_and_is_offered_no_
     assert offered == {"/console/my-access", "/console/approvals"}
 
 
+async def test_the_address_of_the_service_leads_to_the_console_and_has_an_icon(
+    new_browser: NewBrowser,
+) -> None:
+    browser = new_browser()
+    answer = await browser.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console")
+    page = (await browser.get("/signed-out")).text
+    found = re.search(r'<link rel="icon" href="([^"]+)">', page)
+    assert found is not None
+    for path in ("/favicon.ico", found[1]):
+        icon = await browser.get(path)
+        assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
+        assert b"<svg" in icon.content
+
+
 async def test_a_browser_keeps_the_look_that_was_chosen(grace: httpx2.AsyncClient) -> None:
     page = await grace.get("/console/approvals")
     assert "data-bs-theme" not in page.text
@@ -135,7 +150,9 @@ async def test_assets_are_served_under_names_that_change_with_them_packed_where_
 async def test_without_made_assets_pages_read_and_say_what_is_missing(
     grace: httpx2.AsyncClient, monkeypatch: Any
 ) -> None:
-    own = {name: served for name, served in assets._names().items() if name.startswith("console.")}
+    own = {
+        name: served for name, served in assets._names().items() if name.startswith(("console.", "favicon."))
+    }
     monkeypatch.setattr("app.adapters.console.page.are_made", lambda: False)
     monkeypatch.setattr("app.adapters.console.page.asset_path", lambda name: f"{assets.PREFIX}/{own[name]}")
     page = await grace.get("/console/approvals")

@@ -61,6 +61,12 @@ class Step:
     is_done: bool
 
 
+@router.get("/", operation_id="lead_home")
+async def lead_home() -> Response:
+    """Lead who opens the service's address to the console."""
+    return redirect(HOME)
+
+
 @router.get(HOME, operation_id="page_home")
 async def show_home(
     request: Request,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from app.adapters.console.assets import PREFIX, find_asset
+from app.adapters.console.assets import PREFIX, asset_path, find_asset
 from app.adapters.console.attempts import safe_target
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.menu import HOME
@@ -30,6 +30,17 @@ async def get_asset(name: str, request: Request) -> Response:
         headers["Content-Encoding"] = "gzip"
         return Response(asset.packed, media_type=asset.media_type, headers=headers)
     return Response(asset.content, media_type=asset.media_type, headers=headers)
+
+
+@router.get("/favicon.ico", operation_id="get_favicon")
+async def get_favicon() -> Response:
+    """The icon, for what asks for none by name: browsers that show an answer of the API, and bookmarks."""
+    icon = find_asset((asset_path("favicon.svg") or "").removeprefix(f"{PREFIX}/"))
+    if icon is None:
+        raise NotFound("There is no such file.")
+    return Response(
+        icon.content, media_type=icon.media_type, headers={"Cache-Control": "public, max-age=86400"}
+    )
 
 
 @router.post("/console/theme", operation_id="choose_theme")

@@ -1,0 +1,66 @@
+"""Under which hosts and origins this service may be asked, which is what keeps DNS rebinding out."""
+
+from collections.abc import Collection
+from typing import Any
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
+_MAX_SEEN = 1_000
+
+WRONG_HOST = (
+    "The Host header names no host that is served here. Use the service's own address, or have its operator add "
+    "yours to SCOPEGATE_ALLOWED_ORIGINS."
+)
+ENCODED_SLASH = "The path holds an encoded slash (%2F): no name that a path may hold has one."
+
+
+class ServiceAddress:
+    """The public URL, and further origins under which the service is reached too (``SCOPEGATE_ALLOWED_ORIGINS``)."""
+
+    def __init__(self, public_url: str, allowed_origins: Collection[str] = ()) -> None:
+        self.public_url = public_url.rstrip("/")
+        self.origin = origin_of_url(public_url)
+        self.origins = frozenset({self.origin, *allowed_origins})
+        """Values of an ``Origin`` header that are ours."""
+        self.other_hosts = frozenset(urlsplit(origin).netloc for origin in allowed_origins)
+        """``Host`` headers of the further origins, in lower case."""
+        self._hosts = frozenset().union(*(_hosts_of(url) for url in (public_url, *allowed_origins)))
+        self._seen: set[bytes] = set()
+
+    def has_host(self, value: bytes | None) -> bool:
+        """Whether a ``Host`` header is one of this service. The port is not looked at: a browser sends the page's."""
+        if value in self._seen:
+            return True
+        host = (value or b"").decode("latin-1").lower()
+        if host not in self._hosts and _without_port(host) not in self._hosts:
+            return False
+        if len(self._seen) < _MAX_SEEN:
+            self._seen.add(value or b"")
+        return True
+
+
+def origin_of_url(url: str) -> str:
+    """The origin of a URL as browsers write it: in lower case, without the scheme's default port."""
+    parts = urlsplit(url)
+    netloc = parts.netloc.removesuffix(f":{_DEFAULT_PORTS.get(parts.scheme)}")
+    return f"{parts.scheme}://{netloc}".lower()
+
+
+def has_encoded_slash(scope: Any) -> bool:
+    """Whether a request's path would be read as another one by who decodes it first (``%2F``)."""
+    raw: bytes = scope.get("raw_path") or b""
+    return b"%" in raw and b"%2f" in raw.lower()
+
+
+def _without_port(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() and len(port) <= 5 else host
+
+
+def _hosts_of(url: str) -> frozenset[str]:
+    """Host header values that belong to a URL; a loopback or unspecified address has several names."""
+    parts = urlsplit(url)
+    if parts.hostname in _HERE:
+        return _HERE
+    return frozenset({parts.netloc.lower(), *([parts.hostname] if parts.hostname else [])})
