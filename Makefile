@@ -1,7 +1,8 @@
 # Scopegate. `make` alone lists what there is. A machine needs Python 3.11+ (with venv) and make, no more.
 
 PYTHON ?= python3
-VENV := .venv
+# Another Python has an environment of its own: the one of the default is no use to it.
+VENV := $(if $(filter file,$(origin PYTHON)),.venv,.venv-$(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What writes clients/python has dependencies at odds with ours.
@@ -12,15 +13,20 @@ COMPILE := $(UV) pip compile --system-certs --quiet --universal --python-version
 # uv takes the index and trusts the certificates that pip does here.
 USE_INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi
+# Of an index that is out of reach, pip says that it has no version of a package.
+PIP_FAILED = if grep -q "from versions: none" $(VENV)/pip.log; then \
+	echo "The package index cannot be reached: set PIP_INDEX_URL to one that can (a mirror, without a network), or HTTPS_PROXY to a proxy" >&2; \
+	else cat $(VENV)/pip.log >&2; fi
 INSTALL := $(UV) pip install --system-certs --quiet --compile-bytecode --python $(BIN)/python
 COMPILE_DEMO := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header --upgrade
 IMAGE ?= scopegate
+DIST ?= dist
 CONSOLE := app/adapters/console
 ASSETS := $(CONSOLE)/assets/manifest.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install assets run demo test slow screenshots faults soak conformance check fmt format-check lint types imports migrate openapi \
+.PHONY: help install assets run demo test slow screenshots faults soak conformance check wheel fmt format-check lint types imports migrate openapi \
 	openapi-check spec-lint client client-check bench bench-more bench-peers bench-scale image lock clean
 
 help: ## List the targets
@@ -109,6 +115,10 @@ bench-peers: $(STAMP) ## Measure a tools/call through the gateway against other 
 bench-scale: $(STAMP) ## Measure an organisation of a million tokens and ten million events against a small one
 	$(BIN)/python -m bench scale
 
+wheel: $(STAMP) $(ASSETS) ## Build the wheels of the service and of its Python client into dist
+	@$(BIN)/python -m hatchling build -t wheel -d $(abspath $(DIST))
+	@cd clients/python && $(abspath $(BIN))/python -m hatchling build -t wheel -d $(abspath $(DIST))
+
 image: ## Build the container image
 	docker build --tag $(IMAGE) .
 
@@ -130,7 +140,7 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.lock; } > requirements-uv.lock
 
 clean: ## Remove the environment and the caches; the data in .scopegate stays
-	rm -rf $(VENV) $(CONSOLE)/assets $(CONSOLE)/frontend/node_modules tests/adapters/console/node_modules tests/provider/node_modules tests/conformance/node_modules tests/interop/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-* $(CONSOLE)/assets $(CONSOLE)/frontend/node_modules tests/adapters/console/node_modules tests/provider/node_modules tests/conformance/node_modules tests/interop/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 
 # Without npm there is nothing to make, and nothing else that waits for it.
 $(ASSETS): $(CONSOLE)/frontend/package-lock.json $(CONSOLE)/frontend/build.py $(CONSOLE)/menu.py $(wildcard $(CONSOLE)/templates/*.html $(CONSOLE)/templates/*/*.html)
@@ -151,7 +161,8 @@ $(STAMP): pyproject.toml clients/python/pyproject.toml requirements-dev.lock req
 		|| { echo "Python cannot make an environment here: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock \
+		2>$(VENV)/pip.log || { $(PIP_FAILED); exit 1; }
 	@$(USE_INDEX); $(INSTALL) --require-hashes -r requirements-dev.lock \
 		&& $(INSTALL) --no-deps --build-constraints requirements-dev.lock --editable . --editable clients/python
 	@touch $@

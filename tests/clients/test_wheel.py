@@ -13,9 +13,14 @@ from scopegate_client import Client
 
 from tests.clients.live import Live
 from tests.clients.names import name
-from tests.clients.test_readme import SCRIPTS
+from tests.clients.test_readme import README, SCRIPTS
 
-PACKAGE = Path(__file__).parents[2] / "clients" / "python"
+ROOT = Path(__file__).parents[2]
+# What the README begins with, without comments.
+BUILDING = [
+    line.partition("#")[0].strip()
+    for line in re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[0].splitlines()
+]
 ALONE = """
 import importlib.util, pathlib, scopegate_client
 assert "site-packages" in scopegate_client.__file__, scopegate_client.__file__
@@ -44,11 +49,20 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from the package alone."""
-    target = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", target, cwd=PACKAGE)
-    [built] = target.glob("*.whl")
+    """The wheel, built as the README says."""
+    target = tmp_path_factory.mktemp("wheel") / "dist"
+    made, _ = BUILDING
+    assert made == "make wheel"
+    run(*made.split(), f"DIST={target}", f"VENV={sys.prefix}", cwd=ROOT)
+    assert list(target.glob("scopegate-*.whl"))
+    [built] = target.glob("scopegate_client-*.whl")
     return built
+
+
+def install_with_command() -> str:
+    """How the README has the command line installed."""
+    [command] = re.findall(r"`(pip install .*\[cli\].*?)`", README.read_text(encoding="utf-8"))
+    return str(command)
 
 
 def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel: Path) -> None:
@@ -62,8 +76,13 @@ def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel: Path) -> N
 def test_the_wheel_works_in_an_empty_environment(wheel: Path, live: Live, tmp_path: Path) -> None:
     venv.create(tmp_path / "empty", with_pip=True)
     python = tmp_path / "empty" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel, cwd=tmp_path)
+    # As the README has it, where pip is that of the environment.
+    _, install = BUILDING
+    environment = f"{python.parent}:{os.environ['PATH']}"
+    run("sh", "-c", install, cwd=wheel.parents[1], PATH=environment, PIP_DISABLE_PIP_VERSION_CHECK="1")
     run(python, "-c", ALONE, cwd=tmp_path)
+    run("sh", "-c", install_with_command(), cwd=wheel.parents[1], PATH=environment)
+    assert "login" in run(python.parent / "sgctl", "--help", cwd=tmp_path)
     (tmp_path / "offboard.py").write_text(SCRIPTS[0])
     number = name("4711")
     with Client(live.url, client_id=live.owner_client_id, client_secret=live.owner.secret) as client:

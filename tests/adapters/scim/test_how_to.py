@@ -28,9 +28,11 @@ def test_the_commands_do_what_the_document_says(database_url: str, tmp_path: Pat
             timeout=120,
         )
     assert done.returncode == 0, done.stderr + done.stdout
-    link, found, active, status, *trail = done.stdout.splitlines()
+    link, found, active, status, group, principal, *trail = done.stdout.splitlines()
     assert (link, found, active, status) == ('"externalId"', "0", "false", "offboarded")
+    assert (group, principal) == ("engineers", "group")
     assert trail == [
+        '["Groups.create",201]',
         '["Users.delete",204]',
         '["Users.patch",200]',
         '["Users.create",201]',
