@@ -5,7 +5,7 @@ what the widest token of the identity could use, and nothing here decides anythi
 """
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from uuid import UUID
 
@@ -105,6 +105,12 @@ def shut(server: Server | None, tool: str, at: float) -> str | None:
 def _is_named(identity: Identity, server: Server) -> bool:
     # Without a grant the answer is known, and of a large fleet nearly all is like that.
     return any(grant.servers.matches(server.id, server.labels) for grant in identity.grants)
+
+
+def with_everything(identity: Identity) -> Identity:
+    """The identity as if it had been granted everything too. Last, so that its own grants decide what they give."""
+    everything = Grant(_NOBODY, 0, AllServers(), AllTools(), True, True)
+    return replace(identity, grants=(*identity.grants, everything))
 
 
 def widest_token(identity: Identity) -> Token:

@@ -1,7 +1,7 @@
 """Why a call is decided as it is: what ``decide`` answers, and all that it looked at on the way."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from app.domain.considered import ConsideredLink, considered, lacking
 from app.domain.errors import NotFound
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, PolicyInput
-from app.domain.reach import widest_token
+from app.domain.reach import widest_token, with_everything
 from app.features.explaining.scenes import Scenes
 from app.features.grants.models import Grant as GrantRow
 from app.features.policies.evaluator import Considered, Evaluator
@@ -51,6 +51,8 @@ class Explanation:
     links: tuple[ConsideredLink, ...]
     policies: tuple[Sequence[Considered], ...]
     lacking: tuple[UUID, ...]
+    once_given: Decision
+    """What is decided with a new token of the identity that reaches it, and a grant that gives it."""
     group_of: Mapping[UUID, UUID] = field(default_factory=dict)
     policy_names: Mapping[UUID, str] = field(default_factory=dict)
 
@@ -78,6 +80,9 @@ async def explain(session: AsyncSession, scenes: Scenes, ask: Ask) -> Explanatio
         links,
         policies,
         lacking(question, links),
+        decide(
+            replace(question, token=widest_token(with_everything(question.token.identity))), around, scenes.at
+        ),
         await _groups(session, [grant.id for link in links for grant, _ in link.grants]),
         await _names(session, {each.policy.published.id for found in policies for each in found}),
     )

@@ -9,11 +9,12 @@ from typing_extensions import TypeAliasType
 
 from app.domain.considered import ConsideredLink
 from app.domain.objects import Part
-from app.domain.policy import CallerProgram
+from app.domain.policy import CallerProgram, Effect
 from app.features.audit.models import AuditEvent
 from app.features.audit.schemas import AuditDecision
 from app.features.explaining.explain import Ask, Explanation
 from app.features.explaining.recorded import RecordedCall
+from app.features.explaining.summary import meaning_of_explanation
 from app.features.grants.schemas import GrantCreate, IdentityPrincipal
 from app.features.policies.evaluator import Considered
 from app.features.policies.schemas import PolicyMode
@@ -281,6 +282,14 @@ class AccessExplanation(Strict):
 
     decision: AuditDecision
     reason_code: str = Field(description="Why, as audit events say it.", examples=["no_grant"])
+    summary: str = Field(
+        description="Why, in words, with all that is missing, in the order of asking.",
+        examples=["No live grant of the identity or its groups reaches it."],
+    )
+    remedy: str | None = Field(
+        description="What to do about it; null where nothing has to be done.",
+        examples=["Make a grant that gives it."],
+    )
     at: datetime = Field(description="The moment that it is true of.")
     identity_id: IdentityId
     token_id: TokenId | None = Field(description="Null: the widest token that the identity could have.")
@@ -310,9 +319,12 @@ class AccessExplanation(Strict):
     def of(cls, found: Explanation, arguments: str, recorded: RecordedCall | None) -> Self:
         """As the answer says it."""
         question, decision = found.question, found.decision
+        meaning = meaning_of_explanation(found)
         return cls(
             decision=decision.effect.value,
             reason_code=decision.reason_code,
+            summary=meaning.says,
+            remedy=meaning.remedy if decision.effect is not Effect.ALLOW else None,
             at=found.at,
             identity_id=question.token.identity.id,
             token_id=found.token_id,

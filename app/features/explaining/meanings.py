@@ -60,8 +60,8 @@ MEANINGS: dict[str, Meaning] = {
     ),
     "no_grant": Meaning("No live grant of the identity or its groups reaches it.", _ASK_FOR_ACCESS),
     "outside_scope": Meaning(
-        "A grant reaches it, but the scope of the token does not.",
-        "Issue a token with a wider scope: a token cannot be widened.",
+        "The scope of the token does not reach it.",
+        "Issue a new token with a scope that reaches it. A token cannot be widened.",
     ),
     "server_unknown": Meaning("There is no such server.", "Check the name in the address of the client."),
     "server_disabled": Meaning("The server is switched off.", "An administrator can switch it on again."),

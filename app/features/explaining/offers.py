@@ -5,19 +5,17 @@ could open is not offered.
 """
 
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
-from math import inf
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.errors import NotFound
-from app.domain.objects import Grant, Identity, Part, Server
+from app.domain.objects import Identity, Part, Server
 from app.domain.policy import Effect
-from app.domain.reach import Reach, reach, stopped
+from app.domain.reach import Reach, reach, stopped, with_everything
 from app.domain.risk import Risk
-from app.domain.scopes import AllServers, AllTools
 from app.features.explaining.scenes import Scene, Scenes
 from app.features.servers.models import Server as ServerRow
 from app.features.servers.repository import select_servers
@@ -109,7 +107,7 @@ def _page(
     identity: Identity, servers: Iterable[Server], scene: Scene, at: float, *,
     q: str, named: frozenset[UUID], grantable: bool, limit: int,
 ) -> Generator[None, None, tuple[tuple[OfferedServer, ...], str | None]]:  # fmt: skip
-    anything = _with_everything(identity)
+    anything = with_everything(identity)
     text = q.lower()
     found: list[OfferedServer] = []
     tools = 0
@@ -137,12 +135,6 @@ def _offered(most: Reach, own: Reach | None) -> OfferedServer:
     parts = _NOTHING if own is None else own.parts
     is_whole = own is not None and len(granted) == len(tools) and most.parts.keys() == parts.keys()
     return OfferedServer(most.server.id, most.server.slug, own is not None, is_whole, tools)
-
-
-def _with_everything(identity: Identity) -> Identity:
-    # Last, so that what it has been granted is decided by that.
-    everything = Grant(UUID(int=0), 0, AllServers(), AllTools(), True, True, -inf, inf)
-    return replace(identity, grants=(*identity.grants, everything))
 
 
 def _has_text(server: Server, text: str) -> bool:

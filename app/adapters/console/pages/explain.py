@@ -17,7 +17,6 @@ from app.features.access.snapshot import AccessSnapshot
 from app.features.audit.names import names_of
 from app.features.explaining.explain_routes import explain_access
 from app.features.explaining.explain_schemas import AccessExplanation, ExplainRequest
-from app.features.explaining.meanings import meaning_of
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.kit import strict_json
@@ -155,7 +154,6 @@ async def _answer(
         names=names,
         problems=problems,
         likely=likely or [],
-        meaning=None if found is None else meaning_of(found.reason_code),
         faults=_FAULTS,
         outcomes=_OUTCOMES,
         used=_USED,
