@@ -163,7 +163,7 @@ def _error_page(
 
 
 def _kept_input(request: Request) -> list[tuple[str, str]]:
-    """The fields of a form of ours whose change failed, without secrets, for the form to be sent again."""
+    """The fields of a form of ours that could not be taken, without secrets."""
     pairs: list[tuple[str, str]] = getattr(request.state, "form_input", [])
     return [(name, text) for name, text in pairs if not is_secret_field(name)]
 
@@ -208,7 +208,9 @@ def _sign_in_first(console: Console, request: Request) -> Response:
         response = page(request, "signed_out.html", onward=None, provider=None, sign_in="/login")
     else:
         # Not by a redirect: a form may not be sent on to the provider, and what it asked for would be lost unseen.
-        response = page(request, "signed_in_no_more.html", status=401, sign_in=sign_in)
+        response = page(
+            request, "signed_in_no_more.html", status=401, sign_in=sign_in, kept=_kept_input(request)
+        )
     console.cookies.end_session(response)
     return response
 

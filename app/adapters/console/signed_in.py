@@ -1,6 +1,7 @@
 """Who is looking at a page, and whether a form is one of ours: what every page and every change begins with."""
 
 import hmac
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,7 @@ from fastapi import Depends, Request
 
 from app.adapters.console.console import Console
 from app.adapters.console.forms import LARGEST, Form, read_form
-from app.domain.errors import Forbidden
+from app.domain.errors import Forbidden, Malformed, Unauthenticated
 from app.features.audit.names import names_of
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Caller, Permission, authorize
@@ -64,8 +65,17 @@ def submitted(permission: Permission, *, largest: int = LARGEST) -> Any:
         # Every browser names the origin of a form; whoever leaves it out is none.
         if request.headers.getlist("origin") != [console.origin]:
             raise Forbidden("This form was not sent from a page of this service.")
-        viewer = await _viewer(request, session, permission)
-        form = read_form(request, await request.body(), largest)
+        body = await request.body()
+        try:
+            viewer = await _viewer(request, session, permission)
+        except Unauthenticated:
+            # The page that says so shows what was typed, which no other page has.
+            with suppress(Malformed):
+                form = read_form(request, body, largest)
+                form.take(TOKEN)
+                request.state.form_input = form.pairs
+            raise
+        form = read_form(request, body, largest)
         if not hmac.compare_digest(form.take(TOKEN).encode(), viewer.form_token.encode()):
             raise Forbidden("This form is of another sign-in: open the page again.")
         # For the page of an error, which keeps what was typed. Only now is the form known to be one of ours.

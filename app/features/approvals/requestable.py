@@ -17,6 +17,11 @@ from app.kit.selectors import ToolSelectorModel, tool_selector_to_domain
 _ACTIVE = "active"
 
 
+async def anything_requestable(session: AsyncSession) -> bool:
+    """Whether there is a server that can be asked for."""
+    return bool(await session.scalar(select(select_requestable().exists())))
+
+
 def select_requestable(q: str | None = None) -> Select[Server]:
     """The servers that can be asked for, with this text in what is shown of them."""
     statement = select(Server).where(

@@ -49,7 +49,7 @@ async def page(
     check_since(query)
     _check_range(query, now)
     before = _position(cursors.read(query.cursor))
-    rows, following = await find(session, query, await _named(session, query), before)
+    rows, following = await find(session, query, await named_in(session, query), before)
     return await _show(session, rows), None if following is None else cursors.write(following)
 
 
@@ -84,7 +84,7 @@ async def read_on(
 
     Where few match it is looked on for them, for a while.
     """
-    named, give_up = await _named(session, query), monotonic() + LOOKS_FOR_S
+    named, give_up = await named_in(session, query), monotonic() + LOOKS_FOR_S
     rows: list[Any] = []
     reached, width = after, WINDOW
     while True:
@@ -145,7 +145,7 @@ async def read(session: AsyncSession, id: UUID) -> AuditEventView:
     return (await _show(session, [row]))[0]
 
 
-async def _named(session: AsyncSession, query: AuditFilters) -> queries.Named:
+async def named_in(session: AsyncSession, query: AuditFilters) -> queries.Named:
     return queries.Named(
         anything=await ids_named(session, query.q) if query.q else None,
         actors=await actors_called(session, query.actor_name) if query.actor_name else None,

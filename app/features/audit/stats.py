@@ -1,5 +1,6 @@
 """How many events there were, by the hour: from what is counted already, and the rest of the trail counted at once."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,13 +8,17 @@ from sqlalchemy import ARRAY, DateTime, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Malformed
+from app.features.audit.newest import find
 from app.features.audit.queries import RESULT
-from app.features.audit.schemas import WIDEST_RANGE
+from app.features.audit.reading import named_in
+from app.features.audit.schemas import WIDEST_RANGE, AuditQuery
 from app.features.audit.shown import decision_of
 from app.features.audit.stats_schemas import AuditCounts, AuditHourCounts, AuditStatsQuery, AuditStatsView
 
 TAIL = 50_000
 """So many events that are not counted by the hour yet are counted at once; counting lags by seconds."""
+MAX_MATCHING = 1_000
+"""So many events are counted at once of what filters leave that hours are not counted by."""
 _HOUR = timedelta(hours=1)
 _FIRST_YEAR = 2000
 _USUAL = timedelta(days=1)
@@ -62,6 +67,34 @@ async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: dateti
     for row in rows:
         if row.hour in counts:
             _add(counts[row.hour], row)
+    return _view(since, until, counts, is_complete=all(row.tail < TAIL for row in rows))
+
+
+async def count_matching(session: AsyncSession, query: AuditQuery, now: datetime) -> AuditStatsView:
+    """The counts of what filters leave that hours are not counted by: of the newest ``MAX_MATCHING`` events, looked
+    for as a list is. ``is_complete`` is false where there are more. Raises ``Malformed``."""
+    since, until = _whole_hours(AuditStatsQuery(since=query.since, until=query.until), now)
+    wanted = query.model_copy(update={"limit": MAX_MATCHING, "cursor": None})
+    rows, following = await find(session, wanted, await named_in(session, query), None)
+    counts = {since + _HOUR * n: _none() for n in range((until - since) // _HOUR)}
+    for row in rows:
+        event = row[0]
+        hour = _floor(event.time)
+        if hour in counts:
+            _add(counts[hour], _Counted(event.decision or "", 1, event.event_count or 1))
+    return _view(since, until, counts, is_complete=following is None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    decision: str
+    events: int
+    things: int
+
+
+def _view(
+    since: datetime, until: datetime, counts: dict[datetime, dict[str, int]], *, is_complete: bool
+) -> AuditStatsView:
     total = _none()
     for each in counts.values():
         for name, value in each.items():
@@ -71,7 +104,7 @@ async def count_hours(session: AsyncSession, query: AuditStatsQuery, now: dateti
         until=until,
         hours=[AuditHourCounts(hour=hour, **each) for hour, each in counts.items()],
         total=AuditCounts(**total),
-        is_complete=all(row.tail < TAIL for row in rows),
+        is_complete=is_complete,
     )
 
 

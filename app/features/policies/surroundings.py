@@ -8,7 +8,7 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.domain.arguments import argument_types
+from app.domain.arguments import ArgumentKind, argument_types
 from app.domain.objects import ToolState
 from app.domain.policy import Act
 from app.features.groups.models import Group, GroupMember
@@ -21,6 +21,8 @@ from app.features.tools.models import Tool
 from app.kit.ids import GROUP, IDENTITY, parse_id
 
 MOST_TOOLS = 1_000
+_MAX_LISTED = 3
+_NUMBERS = frozenset({ArgumentKind.INTEGER, ArgumentKind.NUMBER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,18 @@ async def reached_tools(session: AsyncSession, statement: Statement) -> tuple[li
     return found[:MOST_TOOLS], len(found) > MOST_TOOLS
 
 
+async def number_type(session: AsyncSession, slug: str, tool: str, argument: str) -> str | None:
+    """Which kind of number an argument of a tool is by its input schema; ``None`` where that does not say."""
+    query = (
+        select(col(Tool.input_schema))
+        .join(Server, col(Server.id) == col(Tool.server_id))
+        .where(col(Server.slug) == slug, col(Server.ended_at).is_(None), col(Tool.name) == tool)
+    )
+    schema = await session.scalar(query.where(col(Tool.state) != ToolState.REMOVED.value))
+    found = argument_types(schema).get(argument)
+    return found.kind.value if found is not None and found.kind in _NUMBERS else None
+
+
 def _reach(constraint: object) -> tuple[str | None, str | None] | None:
     """The server and the tool that the head names; ``None``: no tool at all."""
     match constraint:
@@ -85,6 +99,7 @@ async def unknown_names(session: AsyncSession, statement: Statement) -> list[Fin
         *_missing(groups["Server"], await _servers(session, groups["Server"]), "unknown_server"),
         *_missing(groups["Tool"], await _tools(session, groups["Tool"]), "unknown_tool"),
         *await _approvers(session, statement),
+        *await _hidden_arguments(session, statement),
     ]
 
 
@@ -138,6 +153,27 @@ async def _tools(session: AsyncSession, named: Sequence[Named]) -> set[str]:
         .where(asked, col(Server.ended_at).is_(None), col(Tool.state) != ToolState.REMOVED.value)
     )
     return {f"{slug}/{name}" for slug, name in await session.execute(there)}
+
+
+async def _hidden_arguments(session: AsyncSession, statement: Statement) -> list[Finding]:
+    """Whether approvers would decide without the arguments, as a server that this reaches keeps none."""
+    reach = _reach(statement.policy.resource)
+    if REQUIRE_APPROVAL not in statement.policy.annotations or reach is None:
+        return []
+    query = select(col(Server.slug)).where(
+        col(Server.ended_at).is_(None), col(Server.keep_arguments) == "off"
+    )
+    if reach[0] is not None:
+        query = query.where(col(Server.slug) == reach[0])
+    slugs = list(await session.scalars(query.order_by(col(Server.slug)).limit(_MAX_LISTED + 1)))
+    if not slugs:
+        return []
+    more = " and others" if len(slugs) > _MAX_LISTED else ""
+    detail = (
+        f"Approvers do not see the arguments of calls to {', '.join(slugs[:_MAX_LISTED])}{more}: keep_arguments "
+        "is off there. Set it to approvals."
+    )
+    return [Finding("arguments_not_kept", detail, statement.where(REQUIRE_APPROVAL))]
 
 
 async def _approvers(session: AsyncSession, statement: Statement) -> list[Finding]:

@@ -9,10 +9,11 @@ from typing_extensions import TypeAliasType
 
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.policies.statement import Refused, read_statement
-from app.features.policies.templates import TEMPLATES, Template
+from app.features.policies.surroundings import number_type
+from app.features.policies.templates import TEMPLATES, ArgumentLimit, Template
 from app.features.tools.schemas import JsonSchema
 from app.kit.authorization import Permission, requires
-from app.kit.database import TransactionalRoute
+from app.kit.database import Session, TransactionalRoute
 from app.kit.problems import COMMON_PROBLEMS
 from app.kit.schemas import Strict
 
@@ -83,13 +84,19 @@ async def list_policy_templates() -> PolicyTemplates:
 async def render_policy_template(
     name: Annotated[str, Path(max_length=100, description="The name of the template.")],
     body: PolicyTemplateRender,
+    session: Session,
 ) -> RenderedPolicy:
-    """The answer is the text of a policy, for `POST /policies`. What is filled in is escaped."""
+    """The answer is the text of a policy, for `POST /policies`. What is filled in is escaped. The type of an argument
+    that is not given is that of the tool's input schema."""
     template = TEMPLATES.get(name)
     if template is None:
         raise NotFound(f"There is no such template; there are {', '.join(TEMPLATES)}.")
     try:
-        text = template.write(template.parameters.model_validate(body.parameters))
+        filled = template.parameters.model_validate(body.parameters)
+        if isinstance(filled, ArgumentLimit) and filled.type is None:
+            found = await number_type(session, filled.server, filled.tool, filled.argument)
+            filled = template.parameters.model_validate({**body.parameters, "type": found})
+        text = template.write(filled)
     except ValidationError as error:
         raise _invalid(error) from None
     try:

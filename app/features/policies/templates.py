@@ -102,8 +102,10 @@ class ArgumentLimit(OneTool):
     """The largest value of a number that may be given. A call without it is refused too."""
 
     limit: Limit = Field(description="The largest value that may be given.")
-    type: Literal["integer", "number"] = Field(
-        default="integer", description="What the input schema of the tool says that the argument is."
+    type: Literal["integer", "number"] | None = Field(
+        default=None,
+        description="The type of the argument. By default, as the input schema of the tool says; where it does not "
+        "say, an integer if the limit is one.",
     )
     approvers: GroupName | None = Field(
         default=None, description="The name of a group that may approve more; by default nobody."
@@ -200,9 +202,13 @@ def _read_only_hours(asked: ReadOnlyHours) -> str:
     return _statement(asked, "At this time, tools may only read.", clauses)
 
 
+def _type_of_limit(asked: ArgumentLimit) -> Literal["integer", "number"]:
+    return "integer" if asked.limit == asked.limit.to_integral_value() else "number"
+
+
 def _argument_limit(asked: ArgumentLimit) -> str:
     there, read = _argument(asked.argument)
-    if asked.type == "integer":
+    if (asked.type or _type_of_limit(asked)) == "integer":
         within = f"{read} <= {int(asked.limit)}"
     else:
         within = f"{read}.lessThanOrEqual(decimal({quoted(f'{asked.limit:.4f}')}))"

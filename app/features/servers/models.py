@@ -42,7 +42,7 @@ class Server(ObjectRow, table=True):
     env_names: list[str] | None = Field(default=None, sa_type=ARRAY(TEXT))
     status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
     new_tools: str = Field(default="quarantine", sa_column_kwargs={"server_default": "quarantine"})
-    keep_arguments: str = Field(default="off", sa_column_kwargs={"server_default": "off"})
+    keep_arguments: str = Field(default="approvals", sa_column_kwargs={"server_default": "approvals"})
     requestable: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     """Whether people see that it is there and can ask for access to it."""
     sync_state: str = Field(default="never", sa_column_kwargs={"server_default": "never"})

@@ -253,7 +253,7 @@ class ServerCreate(Strict):
     new_tools: NewTools = Field(
         default="quarantine", description="What becomes of tools that are found after the first sync."
     )
-    keep_arguments: KeepArguments = "off"
+    keep_arguments: KeepArguments = "approvals"
     requestable: Requestable = False
 
 

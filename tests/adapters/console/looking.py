@@ -17,6 +17,18 @@ _LOOK = """async (rules) => {
     const found = await axe.run(document, {runOnly: rules, resultTypes: ["violations"]});
     return {passes: found.passes.length, violations: found.violations};
 }"""
+_UNFOLD = """() => {
+    for (const one of document.querySelectorAll("main details:not([open])")) {
+        one.open = true;
+        one.dataset.unfolded = "";
+    }
+}"""
+_FOLD = """() => {
+    for (const one of document.querySelectorAll("details[data-unfolded]")) {
+        one.open = false;
+        delete one.dataset.unfolded;
+    }
+}"""
 _HTMX = """() => [...document.querySelectorAll("[hx-target]")]
     .filter((one) => one.getAttribute("hx-target").startsWith("#"))
     .filter((one) => !document.querySelector(one.getAttribute("hx-target")))
@@ -120,7 +132,10 @@ async def axe_faults(page: Page) -> list[str]:
     session = await page.context.new_cdp_session(page)
     await session.send("Runtime.evaluate", {"expression": _AXE.read_text(encoding="utf-8")})
     await session.detach()
+    # What is folded is looked at too.
+    await page.evaluate(_UNFOLD)
     found = await page.evaluate(_LOOK, _RULES)
+    await page.evaluate(_FOLD)
     assert found["passes"] > 10
     return [
         f"axe, {one['id']}: {node['html'][:300]} ({node['failureSummary'][:300]})"

@@ -11,13 +11,14 @@ import pytest
 from app.features.servers.models import Server
 from app.features.tools.models import Tool
 from app.kit import live
-from app.kit.ids import SERVER, format_id
+from app.kit.ids import IDENTITY, SERVER, format_id
 from app.main import Scopegate
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.approvals.desk import DIGEST, Desk, shown
 from tests.features.approvals.requests import open_up
+from tests.features.tokens.world import in_days
 from tests.streams import listening
 
 INBOX = "/console/approvals"
@@ -91,9 +92,22 @@ async def test_somebody_without_a_role_asks_and_the_owners_of_the_server_give_it
     await ada.open(ada.address)
     for words in ("approved", "Given: refund", "Welcome.", "What you can use"):
         assert words in ada.words
+    # Access alone connects no client: the page leads on to a token.
+    assert "Next: a token" in ada.words
+    ada_id = format_id(IDENTITY, desk.ada.id)
+    assert f"/console/tokens/new?identity_id={ada_id}" in ada.page.text
+    await desk.world.api.post(
+        "/api/v1/tokens",
+        json={
+            "identity_id": ada_id, "name": "laptop", "scope": {"kind": "grants"}, "expires_at": in_days(1),
+        },
+    )  # fmt: skip
+    await ada.open(ada.address)
+    assert "This token reaches it already: laptop" in ada.words
     await ada.open(ASK)
     assert "What you asked for" in ada.words
     assert "approved" in ada.words
+    assert "Get a token" in ada.words
     await grace.open(f"{INBOX}?tab=over")
     assert "Access to Payments" in grace.words
 

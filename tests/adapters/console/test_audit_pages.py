@@ -10,6 +10,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
+from app.features.audit import stats
 from app.features.audit.arguments import arguments_place
 from app.features.audit.models import AuditArguments, AuditEvent
 from app.kit import live
@@ -150,6 +151,21 @@ async def test_a_bar_of_the_histogram_leads_to_its_hour(admin: Person, sessions:
     assert "Live" not in admin.words
     await admin.follow("Back to now")
     assert len(rows(admin.page)) >= 2
+
+
+async def test_the_histogram_counts_what_the_filters_leave(
+    admin: Person, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool, decision in (("refund", "deny"), ("refund", "allow"), ("balance", "allow")):
+        await commit(sessions, tool=tool, decision=decision)
+    await admin.open(f"{PATH}?tool=refund")
+    assert len(rows(admin.page)) == 2
+    assert "2 events, 1 denied" in admin.words
+    await admin.open(f"{PATH}?tool=none")
+    assert "0 events" in admin.words
+    monkeypatch.setattr(stats, "MAX_MATCHING", 1)
+    await admin.open(f"{PATH}?tool=refund")
+    assert "1 event , the newest that match; there can be more" in admin.words
 
 
 @pytest.mark.parametrize(

@@ -158,3 +158,25 @@ async def test_what_no_call_can_carry_is_not_explained(admin: Person, desk: Desk
     await admin.send(EXPLAIN, **asked, arguments=arguments)
     assert admin.page.status_code == 422
     assert "Write a JSON object" in admin.words
+
+
+async def test_a_missing_scope_leads_to_the_one_step_that_helps(
+    admin: Person, api: httpx2.AsyncClient
+) -> None:
+    ada = await person(api, display_name="Ada")
+    server = await made(api, "servers", {"slug": "billing", "url": "https://mcp.example.com/"})
+    await made(
+        api, "tools", {"server_id": server["id"], "name": "refund", "input_schema": {"type": "object"}}
+    )
+    scope = {"kind": "listed", "entries": []}
+    body = {"identity_id": ada["id"], "name": "laptop", "scope": scope, "expires_at": in_days(1)}
+    token = (await api.post("/api/v1/tokens", json=body)).json()["token"]
+    await admin.open(f"{EXPLAIN}?token_id={token['id']}&server=billing&tool=refund")
+    words = admin.words
+    assert (
+        "The scope of the token does not reach it. No live grant of the identity or its groups reaches it."
+        in words
+    )
+    assert "A grant reaches it" not in words
+    assert f"/console/tokens/new?identity_id={ada['id']}" in admin.page.text
+    assert "/console/grants/new" not in admin.page.text

@@ -65,6 +65,13 @@ async def test_members_are_found_added_and_removed(
     removed = await admin.post(f"{path}/members/remove", data=hidden | {"identity_id": ada["id"]})
     assert removed.status_code == 303
     assert await members(api, team) == [bea["id"]]
+    # One click took somebody out, and one puts them back.
+    shown = await admin.get(removed.headers["location"])
+    assert f"{ada['user_name']} is no longer a member" in shown.text
+    assert (await admin.post(f"{path}/members", data=fields_of(shown, f"{path}/members"))).status_code == 303
+    assert set(await members(api, team)) == {ada["id"], bea["id"]}
+    assert "no longer a member" not in (await admin.get(removed.headers["location"])).text
+    await admin.post(f"{path}/members/remove", data=hidden | {"identity_id": ada["id"]})
     await api.post(f"/api/v1/identities/{gone['id']}/offboard", json={"reason": "left"})
     refused = await admin.post(f"{path}/members", data=hidden | {"identity_id": gone["id"]})
     assert (refused.status_code, "offboarded; reinstate it" in refused.text) == (409, True)
@@ -103,11 +110,14 @@ async def test_whoever_may_not_grant_does_not_change_a_group_that_gives_rights(
     plain, granted = await group(api, name=fresh("plain")), await group(api, name=fresh("granted"))
     await grant(api, granted)
     provisioner = await signed_in_as(new_browser, provider, "provisioners", "pro")
+    hidden: dict[str, str] = {}
     for one, answer in ((plain, 303), (granted, 403)):
         path = f"{ROOT}/{one['id']}"
         page = await provisioner.get(path, params={"q": ada["user_name"]})
         assert links_of(page, r".*tab=grants") == []
-        hidden = fields_of(page, f"{path}/members")
+        # No button is shown that would be refused.
+        assert (f'action="{path}/members"' in page.text) is (one is plain)
+        hidden = hidden or fields_of(page, f"{path}/members")
         assert (await provisioner.post(f"{path}/members", data=hidden)).status_code == answer
     refused = await provisioner.get(f"{ROOT}/{granted['id']}", params={"tab": "grants"})
     assert refused.status_code == 403

@@ -122,7 +122,7 @@ async def test_of_a_token_its_scope_and_those_that_it_was_attenuated_from_are_to
 
 
 async def test_what_is_missing_is_said_in_full_with_a_remedy_that_works(api: httpx2.AsyncClient) -> None:
-    server, tool = await billing(api)
+    await billing(api)
     ada = await person(api)
     listed = {"kind": "listed", "entries": []}
     token = await token_of(api, ada, scope=listed)

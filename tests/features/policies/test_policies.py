@@ -334,3 +334,30 @@ async def test_the_vocabulary_is_shown_with_the_arguments_of_a_tool(
     assert '"amount": Long' in shown["cedar"]
     missing = {"tool_id": format_id("tool", new_id())}
     assert (await api.get(f"{PATH}/schema", params=missing)).status_code == 404
+
+
+async def test_a_policy_that_asks_warns_where_approvers_would_not_see_the_arguments(
+    api: httpx2.AsyncClient,
+) -> None:
+    await group(api, await person(api), name="Finance leads")
+    servers = [
+        (
+            await api.post("/api/v1/servers", json={"slug": slug, "url": "https://mcp.example.com/", **more})
+        ).json()
+        for slug, more in (("billing", {"keep_arguments": "off"}), ("notes", {}))
+    ]
+    text = (
+        '@require_approval("Finance leads")\nforbid (principal, action == Action::"call_tool", resource{});'
+    )
+    for reach, warned in (("", True), (' in Server::"billing"', True), (' in Server::"notes"', False)):
+        body = {"name": f"Ask {reach}", "text": text.format(reach)}
+        answer = await api.post("/api/v1/policies", json=body)
+        assert answer.status_code == 201, answer.text
+        codes = [one["code"] for one in answer.json()["warnings"]]
+        assert ("arguments_not_kept" in codes) is warned, (reach, answer.json()["warnings"])
+    policy = answer.json()
+    await api.patch(f"/api/v1/servers/{servers[1]['id']}", json={"keep_arguments": "off"})
+    path = f"/api/v1/policies/{policy['id']}/publish"
+    published = await api.post(path, headers={"If-Match": "*"})
+    assert published.status_code == 200, published.text
+    assert "arguments_not_kept" in [one["code"] for one in published.json()["policy"]["warnings"]]

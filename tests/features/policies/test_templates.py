@@ -151,7 +151,7 @@ async def test_templates_are_listed_and_filled_in(api: httpx2.AsyncClient) -> No
     for name, parameters, expected in (
         ("argument-limit", {**ONE_TOOL, "limit": "1e400"}, ("/parameters/limit", "value_error")),
         ("argument-limit", {**ONE_TOOL, "limit": 0.00001}, ("/parameters/limit", "value_error")),
-        ("argument-limit", {**ONE_TOOL, "limit": 1.5}, ("/parameters", "value_error")),
+        ("argument-limit", {**ONE_TOOL, "limit": 1.5, "type": "integer"}, ("/parameters", "value_error")),
         (
             "allowed-paths",
             {**ONE_TOOL, "directories": ["/a/../b"]},
@@ -169,3 +169,26 @@ async def test_templates_are_listed_and_filled_in(api: httpx2.AsyncClient) -> No
         answer = await api.post(f"{PATH}/{name}/render", json={"parameters": parameters})
         assert expected in pointers(answer), answer.text
     assert (await api.post(f"{PATH}/nothing/render", json={"parameters": {}})).status_code == 404
+
+
+async def test_the_type_of_a_number_is_what_the_schema_of_the_tool_says(api: httpx2.AsyncClient) -> None:
+    body = {"slug": "billing", "url": "https://mcp.example.com/"}
+    server = (await api.post("/api/v1/servers", json=body)).json()
+    schema = {"type": "object", "properties": {"amount": {"type": "number"}, "count": {"type": "integer"}}}
+    tool = {"server_id": server["id"], "name": "refund", "input_schema": schema}
+    assert (await api.post("/api/v1/tools", json=tool)).status_code == 201
+    filled = {"server": "billing", "tool": "refund", "limit": 100}
+    for argument, more, written in (
+        ("amount", {}, 'context.arguments.amount.lessThanOrEqual(decimal("100.0000"))'),
+        ("count", {}, "context.arguments.count <= 100"),
+        ("amount", {"type": "integer"}, "context.arguments.amount <= 100"),
+        # Of what no schema tells, the limit does.
+        ("other", {}, "context.arguments.other <= 100"),
+        ("other", {"limit": 0.5}, 'context.arguments.other.lessThanOrEqual(decimal("0.5000"))'),
+    ):
+        parameters = filled | {"argument": argument} | more
+        answer = await api.post(f"{PATH}/argument-limit/render", json={"parameters": parameters})
+        assert answer.status_code == 200, answer.text
+        assert written in answer.json()["text"]
+    wrong = {"parameters": filled | {"argument": "count", "limit": 0.5}}
+    assert (await api.post(f"{PATH}/argument-limit/render", json=wrong)).status_code == 422

@@ -27,9 +27,12 @@ from app.features.approvals.routes import list_approvals
 from app.features.approvals.schemas import ApprovalAgreement, ApprovalDecision, ApprovalQuery, ApprovalView
 from app.features.approvals.views import show_approval
 from app.features.grants import approve as approving
+from app.features.tokens.own_routes import list_own_tokens
+from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.kit.authorization import Permission
 from app.kit.database import Session
 from app.kit.ids import APPROVAL, ApprovalId, format_id
+from app.kit.pagination import MAXIMUM_LIMIT
 from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -137,6 +140,7 @@ async def _show(
         values["arguments"] = await _arguments(session, runtime, viewer, row, request.state.request_id)
     else:
         values["access"] = await _access(session, viewer, view, typed)
+    values["tokens"] = await _own_tokens(session, runtime, viewer, view) if mine else []
     return page(
         request,
         "approvals/show.html",
@@ -150,8 +154,20 @@ async def _show(
         earlier=await _earlier(session, runtime, viewer, view),
         problems=problems,
         reason=typed.raw("reason"),
+        public_url=runtime.public_url,
         **values,
     )
+
+
+async def _own_tokens(
+    session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView
+) -> list[TokenView]:
+    """The live tokens of whoever got the access that reach all of the grants, and so this too."""
+    if view.access is None or view.access.given is None:
+        return []
+    query = TokenQuery(identity_id=[view.identity.id], status=[TokenStatus.ACTIVE], limit=MAXIMUM_LIMIT)
+    found = (await list_own_tokens(query, viewer.caller, session, runtime)).items
+    return [one for one in found if one.scope.kind == "grants" and one.parent_id is None]
 
 
 async def _access(session: AsyncSession, viewer: Viewer, view: ApprovalView, typed: Form) -> dict[str, Any]:

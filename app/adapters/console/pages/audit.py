@@ -25,7 +25,7 @@ from app.features.audit import routes as audit
 from app.features.audit.export import export, headers_of
 from app.features.audit.reading import check_since, present, read_on
 from app.features.audit.schemas import WIDEST_RANGE, AuditEventView, AuditExportQuery
-from app.features.audit.stats import count_hours
+from app.features.audit.stats import count_hours, count_matching
 from app.features.audit.stats_schemas import AuditStatsQuery
 from app.kit.authorization import Caller, Permission
 from app.kit.database import Session
@@ -35,6 +35,8 @@ from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+# Hours are counted by these.
+_COUNTED_BY = frozenset({"since", "until", "action", "decision"})
 CanAudit = Annotated[Viewer, signed_in(Permission.AUDIT_READ)]
 
 
@@ -51,7 +53,7 @@ async def show_trail(
         request, "audit/list.html", viewer=viewer, asked=asked, query=asked.query, events=found.items, chart=chart,
         chips=await chips_of(session, asked), periods=PERIOD_WORDS, actions=ACTIONS, paused=paused, fresh=(),
         follows=asked.is_live and not paused, live=asked.address(f"{PATH}/live"),
-        is_alone=_shows_all(asked), path_of=path_of, who_path=who_path,
+        path_of=path_of, who_path=who_path,
         csv=_export_address(asked, "csv"), ndjson=_export_address(asked, "ndjson"), ocsf=_export_address(asked, "ocsf"),
         more=asked.page_after(found.next_cursor), first=asked.address() if asked.query.cursor else None,
     )  # fmt: skip
@@ -107,16 +109,15 @@ async def _histogram(session: AsyncSession, runtime: Runtime, asked: Asked) -> C
     since = asked.query.since or until - PERIODS["30d"]
     if not timedelta() < until - since <= WIDEST_RANGE:
         return None
-    counted = AuditStatsQuery(
-        since=since, until=until, action=asked.query.action, decision=asked.query.decision
-    )
-    return chart_of(await count_hours(session, counted, runtime.clock()), asked.span)
-
-
-def _shows_all(asked: Asked) -> bool:
-    """Whether the histogram counts what the list shows: it knows actions and decisions alone."""
-    counted = {"since", "until", "action", "decision"}
-    return not any(value for name, value in asked.query.filters().items() if name not in counted)
+    if any(value for name, value in asked.query.filters().items() if name not in _COUNTED_BY):
+        wanted = asked.query.model_copy(update={"since": since, "until": until})
+        stats = await count_matching(session, wanted, runtime.clock())
+    else:
+        counted = AuditStatsQuery(
+            since=since, until=until, action=asked.query.action, decision=asked.query.decision
+        )
+        stats = await count_hours(session, counted, runtime.clock())
+    return chart_of(stats, asked.span)
 
 
 def _export_address(asked: Asked, written: str) -> str:

@@ -35,6 +35,8 @@ class Chart:
     bars: list[Bar]
     most: int
     hours: int
+    is_complete: bool
+    """Whether everything is counted, and not only the newest."""
 
     @property
     def count(self) -> int:
@@ -74,7 +76,7 @@ def chart_of(
         )
         for n, (part, count, refused) in enumerate(counted)
     ]
-    return Chart(bars, most, step)
+    return Chart(bars, most, step, stats.is_complete)
 
 
 def _counts(part: list[AuditHourCounts], refused_alone: bool) -> tuple[int, int]:

@@ -100,7 +100,8 @@ async def remove_member(request: Request, group_id: GroupId, sent: Written, sess
         Precondition(None),
         request.state.request_id,
     )
-    return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=removed")
+    removed = format_id(IDENTITY, parse_member(sent.form))
+    return redirect(f"{GROUPS}/{format_id(GROUP, group_id)}?done=removed&removed={removed}")
 
 
 @router.get(GROUPS + "/{group_id}/end", operation_id="page_end_group")

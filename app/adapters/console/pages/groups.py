@@ -1,6 +1,7 @@
 """Groups as pages: the list, and one with its members and what it was granted."""
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,18 +11,22 @@ from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.grant_words import ids_of, words_of_right
 from app.adapters.console.pages.people import PAGE_SIZE, called
 from app.adapters.console.signed_in import Viewer, signed_in
-from app.domain.errors import NotFound
+from app.domain.errors import Forbidden, NotFound
 from app.features.audit.names import names_of
 from app.features.grants import routes as grants
+from app.features.grants.group_routes import check_may_change_members
 from app.features.grants.schemas import GrantQuery
 from app.features.groups import routes as groups
+from app.features.groups import service
+from app.features.groups.models import Group
 from app.features.groups.repository import members_among
 from app.features.groups.schemas import GroupQuery, GroupView, MemberQuery
 from app.features.identities import routes as identities
+from app.features.identities.models import Identity
 from app.features.identities.schemas import IdentityQuery
 from app.kit.authorization import Permission, authorize
 from app.kit.database import Session
-from app.kit.ids import GroupId
+from app.kit.ids import IDENTITY, GroupId, parse_id
 from app.kit.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -78,11 +83,35 @@ async def show_one(
     else:
         raise NotFound("There is no such page.")
     owner = await names_of(session, [it.owner_group_id])
+    may_change = viewer.may(Permission.GROUPS_WRITE) and await _may_change_members(session, viewer, it.id)
+    removed = await _removed(request, session, it.id) if may_change and tab == "members" else None
     return page(
         request, "groups/one.html", viewer=viewer, status=problems.status, problems=problems, it=it, tab=tab,
         owner=owner.get(it.owner_group_id) if it.owner_group_id else None,
-        done=_DONE.get(request.query_params.get("done", "")), **read,
+        done=_DONE.get(request.query_params.get("done", "")), may_change=may_change, removed=removed,
+        called=called, **read,
     )  # fmt: skip
+
+
+async def _may_change_members(session: AsyncSession, viewer: Viewer, group_id: UUID) -> bool:
+    group = await session.get(Group, group_id)
+    try:
+        await check_may_change_members(session, viewer.caller, service.live(group))
+    except Forbidden:
+        return False
+    return True
+
+
+async def _removed(request: Request, session: AsyncSession, group_id: UUID) -> Identity | None:
+    """Who was just taken out of the group, to be put back by one click."""
+    try:
+        id = parse_id(IDENTITY, request.query_params.get("removed", ""))
+    except ValueError:
+        return None
+    identity = await session.get(Identity, id)
+    if identity is None or identity.status == "offboarded" or await members_among(session, group_id, [id]):
+        return None
+    return identity
 
 
 async def _members(
@@ -100,7 +129,6 @@ async def _members(
         "q": wanted.q,
         "searched": searched,
         "among": among,
-        "called": called,
         "more": next_page(request, found.next_cursor),
         "first": first_page(request),
     }

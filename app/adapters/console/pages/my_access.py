@@ -21,6 +21,7 @@ from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.pickups import words_about, words_about_each
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.features.access.current import CurrentSnapshot
+from app.features.approvals.requestable import anything_requestable
 from app.features.explaining.access_routes import list_own_access
 from app.features.explaining.access_schemas import AccessQuery
 from app.features.tokens.connect import connect_settings
@@ -69,7 +70,7 @@ async def show_own_tokens(
     return page(
         request, "my_access/tokens.html", viewer=viewer, tokens=rows, waiting=list(waiting.values()), few=_FEW,
         q=query.q, chosen=chosen, more=next_page(request, found.next_cursor), first=first_page(request),
-        done=_DONE.get(request.query_params.get("done", "")),
+        done=_DONE.get(request.query_params.get("done", "")), can_ask=await anything_requestable(session),
     )  # fmt: skip
 
 
@@ -82,7 +83,8 @@ async def show_reach(
     access = await list_own_access(query, viewer.caller, session, runtime, snapshot)
     more, first = next_page(request, access.next_cursor), first_page(request)
     return page(
-        request, "my_access/reach.html", viewer=viewer, access=access, servers=access.items, more=more, first=first
+        request, "my_access/reach.html", viewer=viewer, access=access, servers=access.items, more=more, first=first,
+        can_ask=await anything_requestable(session),
     )  # fmt: skip
 
 

@@ -45,7 +45,7 @@ class Search:
     more: bool
 
 
-def called(it: IdentityView) -> str:
+def called(it: IdentityView | Identity) -> str:
     """What people call somebody."""
     return ERASED if it.erased_at is not None else it.display_name or it.user_name
 

@@ -68,7 +68,7 @@ async def create(
         if filled.problems:
             name = form.text("template")
             return await filling(request, name, form, viewer, session, runtime, filled.problems)
-        return await show_editor(request, draft, None, viewer, session)
+        return await show_editor(request, draft, None, viewer, session, unsaved=True)
     draft = Draft.typed(form)
     if form.text("do") != "save":
         return await _look(request, draft, None, form, viewer, session, runtime, snapshot)
@@ -189,5 +189,5 @@ async def show_editor(
         # As it is opened, nothing was asked about it yet.
         untouched=not form.text("do"),
         link=link,
-        **{"done": None, "since": "", **more},
+        **{"done": None, "since": "", "unsaved": bool(form.text("do") or problems), **more},
     )

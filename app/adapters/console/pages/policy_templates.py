@@ -24,6 +24,8 @@ from app.kit.ids import GROUP
 from app.kit.runtime import Runtime
 
 _OFFERED = 50
+# The schema of the tool says it.
+_INFERRED = frozenset({"type"})
 _LABELS = {
     "group_id": "Only for the group",
     "server": "Server",
@@ -89,7 +91,8 @@ def _blanks(template: PolicyTemplateView) -> list[Blank]:
     """Its fields, those first that have to be filled in."""
     schema = template.parameters
     required = set(schema.get("required", ()))
-    found = [Blank.of(name, one, required=name in required) for name, one in schema["properties"].items()]
+    shown = schema["properties"].items()
+    found = [Blank.of(name, one, required=name in required) for name, one in shown if name not in _INFERRED]
     return sorted(found, key=lambda one: not one.required)
 
 
@@ -132,7 +135,7 @@ async def fill_in(form: Form, viewer: Viewer, session: AsyncSession, runtime: Ru
             given[blank.name] = value
     if "group_id" in given:
         given["group_id"] = await _group(str(given["group_id"]), viewer, session, runtime)
-    made = await render_policy_template(template.name, PolicyTemplateRender(parameters=given))
+    made = await render_policy_template(template.name, PolicyTemplateRender(parameters=given), session)
     return Draft(name=template.title, text=made.text)
 
 

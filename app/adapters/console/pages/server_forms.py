@@ -144,7 +144,7 @@ async def _settings(
     settings: dict[str, Any] = {
         "description": form.raw("description").strip() or None,
         "new_tools": form.text("new_tools") or "quarantine",
-        "keep_arguments": form.text("keep_arguments") or "off",
+        "keep_arguments": form.text("keep_arguments") or "approvals",
         "requestable": form.flag("requestable"),
     }
     group = form.text("owner_group")

@@ -84,6 +84,15 @@
     for (const button of document.querySelectorAll("button[aria-busy]")) button.removeAttribute("aria-busy");
   });
 
+  // What was typed into a guarded form and not saved is not left without a question.
+  document.addEventListener("input", (event) => {
+    const form = event.target.closest?.("form[data-guard]");
+    if (form) form.dataset.unsaved = "";
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (document.querySelector("form[data-unsaved]:not([data-sent])")) event.preventDefault();
+  });
+
   let leading = false;
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");

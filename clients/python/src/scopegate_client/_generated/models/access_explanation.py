@@ -28,6 +28,12 @@ class AccessExplanation:
     reason_code: str
     """Why, as audit events say it."""
 
+    summary: str
+    """Why, in words, with all that is missing, in the order of asking."""
+
+    remedy: None | str
+    """What to do about it; null where nothing has to be done."""
+
     at: datetime.datetime
     """The moment that it is true of."""
 
@@ -84,6 +90,11 @@ class AccessExplanation:
         decision: str = self.decision
 
         reason_code = self.reason_code
+
+        summary = self.summary
+
+        remedy: None | str
+        remedy = self.remedy
 
         at = self.at.isoformat()
 
@@ -146,6 +157,8 @@ class AccessExplanation:
             {
                 "decision": decision,
                 "reason_code": reason_code,
+                "summary": summary,
+                "remedy": remedy,
                 "at": at,
                 "identity_id": identity_id,
                 "token_id": token_id,
@@ -179,6 +192,15 @@ class AccessExplanation:
         decision = check_audit_decision(d.pop("decision"))
 
         reason_code = d.pop("reason_code")
+
+        summary = d.pop("summary")
+
+        def _parse_remedy(data: object) -> None | str:
+            if data is None:
+                return data
+            return cast(None | str, data)
+
+        remedy = _parse_remedy(d.pop("remedy"))
 
         at = datetime.datetime.fromisoformat(d.pop("at"))
 
@@ -281,6 +303,8 @@ class AccessExplanation:
         return cls(
             decision=decision,
             reason_code=reason_code,
+            summary=summary,
+            remedy=remedy,
             at=at,
             identity_id=identity_id,
             token_id=token_id,

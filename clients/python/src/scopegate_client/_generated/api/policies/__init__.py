@@ -200,7 +200,9 @@ class PoliciesResource(Resource):
     ) -> RenderedPolicy:
         """Fill in a template, keeping nothing.
 
-        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped.
+        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped. The type of
+        an argument
+        that is not given is that of the tool's input schema.
 
         Needs the permission `policies.read`.
 
@@ -646,7 +648,9 @@ class AsyncPoliciesResource(AsyncResource):
     ) -> RenderedPolicy:
         """Fill in a template, keeping nothing.
 
-        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped.
+        The answer is the text of a policy, for `POST /policies`. What is filled in is escaped. The type of
+        an argument
+        that is not given is that of the tool's input schema.
 
         Needs the permission `policies.read`.
 
