@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _ID_LINE = re.compile(rb"(?<![^\r\n])id(?::[^\r\n]*)?(?=[\r\n])")
+_RETRY_DIGITS = 9
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -22,12 +23,14 @@ class SseEvent:
 
     ``data`` is None when the block has no ``data`` field (a comment, a bare ``id`` or ``retry``): pass such a
     block on, dispatch nothing. ``event`` is ``message`` unless named. ``id`` is the block's own, None when it has none.
+    ``retry`` is the reconnection time in milliseconds that the block sets, if it does.
     """
 
     raw: bytes
     data: bytes | None
     event: str
     id: str | None
+    retry: int | None = None
 
 
 class SseParser:
@@ -46,6 +49,7 @@ class SseParser:
         self._data: list[bytes] = []
         self._event = ""
         self._id: str | None = None
+        self._retry: int | None = None
 
     @property
     def pending(self) -> bytes:
@@ -105,6 +109,8 @@ class SseParser:
             self._event = value.decode("utf-8", "replace")
         elif name == b"id" and b"\0" not in value:
             self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS:
+            self._retry = int(value)
 
     def _dispatch(self, end: int) -> SseEvent:
         event = SseEvent(
@@ -112,10 +118,11 @@ class SseParser:
             data=b"\n".join(self._data) if self._data else None,
             event=self._event or "message",
             id=self._id,
+            retry=self._retry,
         )
         del self._raw[:end]
         self._line_start = self._scanned = 0
-        self._data, self._event, self._id = [], "", None
+        self._data, self._event, self._id, self._retry = [], "", None, None
         return event
 
 

@@ -137,6 +137,7 @@ class AggregateCall:
             self._message.method,
             self._params(connection, same_rounds, approved=passed.approved),
             before_send=passed.flight.may_start,
+            before_next=passed.flight.may_go_on,
             extra_headers=self._parameters(passed, connection),
             declares=self._declared() if same_rounds else None,
         )

@@ -62,13 +62,15 @@ class Connection:
         params: JsonObject | None = None,
         *,
         before_send: BeforeSend | None = None,
+        before_next: BeforeSend | None = None,
         extra_headers: Headers = (),
         declares: JsonObject | None = None,
         max_bytes: int | None = None,
     ) -> AsyncGenerator[Item, None]:
         """Notifications as they come, the result last. Closing it early (``aclosing``) cuts the upstream request.
 
-        ``before_send``: see ``OutboundClient.request``. ``declares``: capabilities of the client that this request
+        ``before_send``: see ``OutboundClient.request``. ``before_next``: the same before the rest of a stream
+        is asked for that the upstream ended. ``declares``: capabilities of the client that this request
         is for, where requests declare them. ``max_bytes``: what this answer may have, if less than others. Raises
         ``McpUpstreamError`` and ``NotForwarded``.
         """

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,7 @@ from app.kit.outbound import (
     Timeouts,
     UpstreamError,
 )
-from app.kit.sse import SseLimitError, SseParser
+from app.kit.sse import SseEvent, SseLimitError, SseParser
 from app.kit.strict_json import JsonObject, JsonValue
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -33,6 +33,9 @@ _ERROR_BODY_BYTES = 64 * 1024
 _SERVER_REQUESTS = 100
 # How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
 _END_GRACE = 0.05
+FIRST_RETRY_S = 1.0
+MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
+MAX_EVENT_ID = 4096
 # A flood of small events must not keep the loop from everybody else.
 _EVENTS_AT_A_TIME = 64
 
@@ -52,6 +55,26 @@ class Result:
 
 
 Item = Notification | Result
+
+
+@dataclass(slots=True)
+class Mark:
+    """Where an event stream that ended without its answer can be resumed, and how many seconds later."""
+
+    event_id: str | None = None
+    retry_s: float = FIRST_RETRY_S
+
+    def see(self, event: SseEvent) -> None:
+        """Note what an event says of that."""
+        if event.id is not None:
+            usable = event.id.isascii() and event.id.isprintable() and len(event.id) <= MAX_EVENT_ID
+            self.event_id = event.id if event.id and usable else None
+        if event.retry is not None:
+            self.retry_s = min(max(event.retry / 1000, MIN_RETRY_S), MAX_RETRY_S)
+
+
+Resume = Callable[[Mark], Awaitable[OutboundResponse]]
+"""Opens the rest of an event stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +142,12 @@ async def items(
     request_id: int,
     max_bytes: int,
     on_server_request: ServerRequestHandler | None,
+    resume: Resume | None = None,
 ) -> AsyncGenerator[Item, None]:
-    """What the answer to the request ``request_id`` holds. Raises ``McpUpstreamError``."""
+    """What the answer to the request ``request_id`` holds. Raises ``McpUpstreamError``.
+
+    ``resume``: how to go on where the upstream ends an event stream before its answer (MCP 2025-11-25, SEP-1699).
+    """
     try:
         if response.status != 200:
             raise await failure(response)
@@ -128,7 +155,7 @@ async def items(
         if media_type == b"application/json":
             yield _answer(_parse(await response.read(min(max_bytes, MOST_JSON))), request_id)
         elif media_type == b"text/event-stream":
-            found = _event_items(response, request_id, max_bytes, on_server_request)
+            found = _event_items(response, request_id, max_bytes, on_server_request, resume)
             async with aclosing(found):
                 async for item in found:
                     yield item
@@ -140,17 +167,21 @@ async def items(
         response.close()
 
 
+async def check_stream(response: OutboundResponse) -> None:
+    """Raise ``McpUpstreamError`` for an answer that is no event stream."""
+    if response.status != 200:
+        raise await failure(response)
+    media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+    if media_type != b"text/event-stream":
+        raise McpUpstreamError("rubbish", "what should be an event stream is none", status=200)
+
+
 async def notifications(
     response: OutboundResponse, on_server_request: ServerRequestHandler | None
 ) -> AsyncGenerator[JsonObject, None]:
     """What a stream that answers nothing tells, until either side ends it. Raises ``McpUpstreamError``."""
     try:
-        if response.status != 200:
-            raise await failure(response)
-        if (response.header(b"content-type") or b"").partition(b";")[
-            0
-        ].strip().lower() != b"text/event-stream":
-            raise McpUpstreamError("rubbish", "what should be an event stream is none", status=200)
+        await check_stream(response)
         async with aclosing(_messages(response, None)) as messages:
             async for message in messages:
                 if "method" not in message:
@@ -189,10 +220,11 @@ async def _event_items(
     request_id: int,
     max_bytes: int,
     on_server_request: ServerRequestHandler | None,
+    resume: Resume | None,
 ) -> AsyncGenerator[Item, None]:
     result: Result | None = None
     asked = 0
-    messages = _messages(response, max_bytes)
+    messages = _resumed(response, max_bytes, resume)
     while True:
         try:
             async with asyncio.timeout(None if result is None else _END_GRACE):
@@ -218,7 +250,29 @@ async def _event_items(
     yield result
 
 
-async def _messages(response: OutboundResponse, max_bytes: int | None) -> AsyncGenerator[JsonObject, None]:
+async def _resumed(
+    response: OutboundResponse, max_bytes: int, resume: Resume | None
+) -> AsyncGenerator[JsonObject, None]:
+    """The messages of a stream and, as long as it can be resumed, of those that take its place."""
+    mark = Mark()
+    with ExitStack() as opened:
+        while True:
+            try:
+                async with aclosing(_messages(response, max_bytes, mark)) as messages:
+                    async for message in messages:
+                        yield message
+            except UpstreamError as error:
+                if error.kind != "closed" or resume is None or mark.event_id is None:
+                    raise
+            if resume is None or mark.event_id is None:
+                return
+            response = await resume(mark)
+            opened.callback(response.close)
+
+
+async def _messages(
+    response: OutboundResponse, max_bytes: int | None, mark: Mark | None = None
+) -> AsyncGenerator[JsonObject, None]:
     parser = SseParser()
     size = 0
     async for chunk in response.iter_chunks():
@@ -230,6 +284,8 @@ async def _messages(response: OutboundResponse, max_bytes: int | None) -> AsyncG
         except SseLimitError as error:
             raise McpUpstreamError("too_large", str(error)) from None
         for number, event in enumerate(events, 1):
+            if mark is not None:
+                mark.see(event)
             if event.data and event.event == "message":
                 yield _parse(event.data)
             if number % _EVENTS_AT_A_TIME == 0:

@@ -4,6 +4,10 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from math import inf
+from time import monotonic
 from typing import Self
 
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
@@ -26,13 +30,15 @@ from app.kit.mcp_upstream.exchange import (
     ACCEPT,
     Headers,
     Item,
+    Mark,
     Result,
     as_object,
+    check_stream,
     failure,
     items,
     notifications,
 )
-from app.kit.outbound import OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
+from app.kit.outbound import NotForwarded, OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
 from app.kit.strict_json import JsonObject
 
 Aside = Callable[[Coroutine[None, None, None]], None]
@@ -41,6 +47,7 @@ Aside = Callable[[Coroutine[None, None, None]], None]
 _ASIDE = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
 
 _SESSION_HEADER = b"Mcp-Session-Id"
+_LAST_EVENT_ID = b"Last-Event-ID"
 _SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
 
 
@@ -109,6 +116,7 @@ class LegacySession(Connection):
         params: JsonObject | None = None,
         *,
         before_send: BeforeSend | None = None,
+        before_next: BeforeSend | None = None,
         extra_headers: Headers = (),
         declares: JsonObject | None = None,
         max_bytes: int | None = None,
@@ -120,12 +128,13 @@ class LegacySession(Connection):
             message["params"] = params
         headers = (*ACCEPT, *self._session_headers(), *extra_headers)
         answered = method == "initialize"  # Which may not be cancelled.
+        resume = partial(self._resume, before_next, self._deadline())
         try:
             response = await self._endpoint.send("POST", headers, message, before_send)
             try:
                 self._check_session(method, response)
                 found = items(
-                    response, request_id, max_bytes or self._endpoint.max_bytes, self._answer_server
+                    response, request_id, max_bytes or self._endpoint.max_bytes, self._answer_server, resume
                 )
                 async with aclosing(found):
                     async for item in found:
@@ -137,6 +146,40 @@ class LegacySession(Connection):
             if not answered and self.aside is not None:
                 self.aside(self._cancel(request_id))
             raise
+
+    def _deadline(self) -> float:
+        total = self._endpoint.timeouts.total
+        return inf if total is None else monotonic() + total
+
+    async def _resume(self, before_next: BeforeSend | None, deadline: float, mark: Mark) -> OutboundResponse:
+        """The rest of a stream that the upstream ended to be asked again (SEP-1699). The request is not sent again."""
+        event_id = (mark.event_id or "").encode("ascii")
+        headers = ((b"Accept", b"text/event-stream"), *self._session_headers(), (_LAST_EVENT_ID, event_id))
+        while True:
+            left = deadline - monotonic() - mark.retry_s
+            if left <= 0:
+                raise McpUpstreamError("timeout", "the upstream did not answer in time")
+            await asyncio.sleep(mark.retry_s)
+            timeouts = self._endpoint.timeouts
+            if timeouts.total is not None:
+                timeouts = replace(timeouts, total=left)
+            try:
+                response = await self._endpoint.send("GET", headers, None, before_next, timeouts)
+                break
+            except NotForwarded:
+                # Of the GET alone. What withdraws the call ends it; else it is confirmed in a moment.
+                continue
+            except McpUpstreamError as error:
+                # Whatever the GET met, the request was sent, and must not go once more.
+                if error.kind == "timeout":
+                    raise McpUpstreamError("timeout", error.message) from None
+                raise McpUpstreamError("unreachable", error.message, status=error.status) from None
+        try:
+            await check_stream(response)
+        except BaseException:
+            response.close()
+            raise
+        return response
 
     def _check_session(self, method: str, response: OutboundResponse) -> None:
         if method == "initialize":

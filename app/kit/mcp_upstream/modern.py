@@ -65,6 +65,7 @@ class ModernConnection(Connection):
         params: JsonObject | None = None,
         *,
         before_send: BeforeSend | None = None,
+        before_next: BeforeSend | None = None,
         extra_headers: Headers = (),
         declares: JsonObject | None = None,
         max_bytes: int | None = None,
