@@ -17,6 +17,7 @@ from app.gateway.mirror.mirrored import Mirrored
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
 from app.gateway.ports import Client, Ports, StoreUnavailable, View
+from app.gateway.questions import QuestionRules
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
@@ -36,6 +37,7 @@ from app.gateway.wire.refusals import (
 )
 from app.kit.faults import log_fault
 from app.kit.outbound import OutboundClient
+from app.kit.own_addresses import OwnAddresses
 from app.kit.service_address import ENCODED_SLASH, ServiceAddress, has_encoded_slash
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class Gateway:
         )
         self._running = RunningCalls(self._alarms, self._sessions.tell_cancelled)
         self._approvals = Approvals(sealer, ports.approval_news, self._public_url)
+        questions = QuestionRules(OwnAddresses((public_url, *allowed_origins)))
         mirrored = Mirrored(
             pipeline,
             outbound,
@@ -92,6 +95,7 @@ class Gateway:
             times,
             self._running,
             self._approvals,
+            questions,
         )
         self._mirror = Mirror(mirrored, body_limit)
         self._aggregate = self._aggregate_beside(mirrored, body_limit)
@@ -107,6 +111,7 @@ class Gateway:
             self._notebook,
             mirrored.streams,
             mirrored.approvals,
+            mirrored.questions,
             self._limits,
             mirrored.times,
             body_limit,

@@ -21,7 +21,7 @@ from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.wire.completions import Completions
 from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
 from app.gateway.wire.http import Exchange, result_body
-from app.gateway.wire.methods import INPUT_METHODS
+from app.gateway.wire.methods import INPUT_METHODS, Asks, asks_of
 from app.gateway.wire.refusals import Refused
 from app.kit import strict_json
 from app.kit.ids import APPROVAL, format_id
@@ -119,7 +119,11 @@ class Approvals:
             waited_for = _waited_for(denied)
             if waited_for and not message.modern and leads and (message.version or "") >= FIRST_LEADING:
                 raise self._leading(denied, waited_for)
-            if waited_for and message.modern and leads_user(message.params["_meta"][CAPABILITIES_KEY]):
+            if (
+                waited_for
+                and message.modern
+                and Asks.URL in asks_of(message.params["_meta"][CAPABILITIES_KEY])
+            ):
                 result = self._question(exchange, message, denied, waited_for, asked)
                 if result is not None:
                     await exchange.answer(200, result_body(message.id, result))
@@ -179,12 +183,6 @@ class Approvals:
         ]
         data = {"elicitations": elicitations, **denial_meta(denied, self.link)}
         return Refused(200, URL_ELICITATION_REQUIRED, denial_text(denied, self.link), data=data)
-
-
-def leads_user(capabilities: Any) -> bool:
-    """Whether a client says that it can lead its user to an address. ``{}`` has always meant forms alone."""
-    elicitation = capabilities.get("elicitation") if isinstance(capabilities, dict) else None
-    return isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
 
 
 def _waited_for(denied: ApprovalNeeded) -> list[NeededApproval]:

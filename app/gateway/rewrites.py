@@ -18,12 +18,13 @@ from app.gateway.catalogue import (
 )
 from app.gateway.pipeline import Passed
 from app.gateway.ports import SyncRequests, View
+from app.gateway.questions import QuestionRules
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import TasksHere, tells_of_task
 from app.gateway.wire.answers import Rewrite, dump
 from app.gateway.wire.envelope import NEWEST_FIRST, Message
-from app.gateway.wire.members import INPUT, keep_introduction, keep_list, kept_item
-from app.gateway.wire.methods import INPUT_METHODS, INPUT_REQUESTS
+from app.gateway.wire.members import keep_introduction, keep_list, kept_item
+from app.gateway.wire.methods import INPUT_METHODS, Asks
 from app.gateway.wire.refusals import bad_upstream, invalid_params
 from app.kit import strict_json
 
@@ -42,6 +43,8 @@ def rewrite_of(
     sealer: SessionSealer,
     sync_requests: SyncRequests,
     tasks: Callable[[Passed], TasksHere],
+    questions: QuestionRules,
+    asks: Asks,
 ) -> Rewrite | None:
     """What to do with the result of a request; ``None`` when it passes as it is."""
     method = message.method
@@ -58,14 +61,14 @@ def rewrite_of(
 
     def rewrite(result: dict[str, Any]) -> bool:
         if result.get("resultType") == "input_required":
-            return pass_questions(result, message, passed, sealer)
+            return pass_questions(result, message, passed, sealer, questions, asks)
         if method == "resources/read":
             make_private(result)
             return True
         if not tells_of_task(message, result):
             return False
-        check_questions(result.get("inputRequests", {}))
-        return tasks(passed).show_in_result(message, result)
+        dropped = questions.check(result.get("inputRequests", {}), asks)
+        return tasks(passed).show_in_result(message, result) or dropped
 
     return rewrite
 
@@ -103,11 +106,18 @@ def _introduce(result: dict[str, Any], message: Message, passed: Passed, sync_re
         raise bad_upstream("The server behind the gateway speaks another protocol version than it did.")
 
 
-def pass_questions(result: dict[str, Any], message: Message, passed: Passed, sealer: SessionSealer) -> bool:
+def pass_questions(
+    result: dict[str, Any],
+    message: Message,
+    passed: Passed,
+    sealer: SessionSealer,
+    questions: QuestionRules,
+    asks: Asks,
+) -> bool:
     """Let through what the client may be asked. Raises ``Refused`` for anything else."""
-    if message.method not in INPUT_METHODS:
+    if message.method not in INPUT_METHODS or not message.modern:
         raise bad_upstream("The server behind the gateway asked for input where it may not.")
-    check_questions(result.get("inputRequests", {}))
+    dropped = questions.check(result.get("inputRequests", {}), asks)
     state = result.get("requestState")
     if state is not None and not isinstance(state, str):
         raise bad_upstream("The server behind the gateway sent a state that is not a string.")
@@ -115,22 +125,12 @@ def pass_questions(result: dict[str, Any], message: Message, passed: Passed, sea
         # The next round goes on with what this one took: it proves that it is the next round.
         content = dump([state, passed.call_id.hex])
     elif state is None:
-        return False
+        return dropped
     else:
         content = dump(state)
     sealed = sealer.seal(passed.view.token.id, passed.on.id, content, state_purpose(message))
     result["requestState"] = sealed.decode()
     return True
-
-
-def check_questions(questions: Any) -> None:
-    """Raise ``Refused`` for what no client can be asked."""
-    if not isinstance(questions, dict):
-        raise bad_upstream("The server behind the gateway asked for input where it may not.")
-    for question in questions.values():
-        if not isinstance(question, dict) or question.get("method") not in INPUT_REQUESTS:
-            raise bad_upstream("The server behind the gateway asked for input that no client gives.")
-        INPUT.keep(question)
 
 
 class Round(NamedTuple):

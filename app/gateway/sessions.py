@@ -14,12 +14,14 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 
+from app.gateway.wire.methods import Asks
+
 _NONCE = 12
 _OVERHEAD = _NONCE + 16
 _SIV = 16
 MAX_SEALED = 1024
 """Characters. An upstream whose own session id makes a longer one is refused."""
-_LEADING = b"leads"
+_SESSION = b"session"
 FLEET = UUID(int=0)
 """Stands in the server's place for sessions on ``/mcp``."""
 
@@ -36,7 +38,7 @@ class SessionSealer:
         self._signing = [hmac.digest(key, b"scopegate: ids of server requests", "sha256") for key in keys]
         self._naming = [AESSIV(hmac.digest(key, b"scopegate: names that stay", "sha512")) for key in keys]
 
-    def seal(self, token_id: UUID, server_id: UUID, session_id: bytes, purpose: bytes = b"") -> bytes:
+    def seal(self, token_id: UUID, server_id: UUID, session_id: bytes, purpose: bytes) -> bytes:
         """The id that the client sees. ``purpose`` tells what is no session's id apart, and what it belongs to."""
         nonce = os.urandom(_NONCE)
         sealed = self._ciphers[0].encrypt(nonce, session_id, token_id.bytes + server_id.bytes + purpose)
@@ -47,7 +49,7 @@ class SessionSealer:
         token_id: UUID,
         server_id: UUID,
         text: bytes,
-        purpose: bytes = b"",
+        purpose: bytes,
         longest: int = MAX_SEALED,
     ) -> bytes | None:
         """The id inside, or ``None``: forged, another token's, another server's, for another purpose."""
@@ -62,17 +64,14 @@ class SessionSealer:
                 continue
         return None
 
-    def seal_session(self, token_id: UUID, server_id: UUID, session_id: bytes, *, leads: bool) -> bytes:
-        """The id that the client sees. ``leads``: its client said that it can lead its user to an address."""
-        return self.seal(token_id, server_id, session_id, _LEADING if leads else b"")
+    def seal_session(self, token_id: UUID, server_id: UUID, session_id: bytes, asks: Asks) -> bytes:
+        """The id that the client sees. ``asks``: what its client said that it can be asked for."""
+        return self.seal(token_id, server_id, bytes([asks]) + session_id, _SESSION)
 
-    def open_session(self, token_id: UUID, server_id: UUID, text: bytes) -> tuple[bytes, bool] | None:
-        """The id inside, and whether its client leads its user; ``None``: forged, another token's or server's."""
-        for purpose in (b"", _LEADING):
-            opened = self.open(token_id, server_id, text, purpose)
-            if opened is not None:
-                return opened, bool(purpose)
-        return None
+    def open_session(self, token_id: UUID, server_id: UUID, text: bytes) -> tuple[bytes, Asks] | None:
+        """The id inside, and what its client can be asked for; ``None``: forged, another token's or server's."""
+        opened = self.open(token_id, server_id, text, _SESSION)
+        return None if opened is None else (opened[1:], Asks(opened[0]))
 
     def seal_name(self, token_id: UUID, server_id: UUID, name: bytes, purpose: bytes) -> bytes:
         """What is shown of a name that must look the same each time: sealed by a cipher that needs no nonce."""

@@ -27,7 +27,7 @@ def initialize(version: str = LEGACY) -> dict[str, Any]:
         "initialize",
         {
             "protocolVersion": version,
-            "capabilities": {"sampling": {}, "elicitation": {}},
+            "capabilities": {"roots": {}, "sampling": {}, "elicitation": {}},
             "clientInfo": {"name": "test", "version": "1"},
         },
     )
@@ -38,7 +38,7 @@ def modern(message: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     params = dict(message.get("params", {}))
     params["_meta"] = {
         "io.modelcontextprotocol/protocolVersion": MODERN,
-        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"url": {}}},
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}, "url": {}}},
     }
     headers = {"mcp-protocol-version": MODERN, "mcp-method": message["method"]}
     named = params.get("name", params.get("uri"))

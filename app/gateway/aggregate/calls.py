@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
-from mcp_types import LOG_LEVEL_META_KEY
+from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
@@ -15,6 +15,7 @@ from app.gateway.catalogue import make_private
 from app.gateway.covered import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import Passed
 from app.gateway.ports import UpstreamTarget, View
+from app.gateway.questions import QuestionRules
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
 from app.gateway.rewrites import FIRST_ROUND, Round, pass_questions
 from app.gateway.sessions import SessionSealer
@@ -22,8 +23,8 @@ from app.gateway.upstream_sessions import Connection, Key, UpstreamSessions
 from app.gateway.wire.answers import Answer, dump, refuse_input, secrets_of, take_ours
 from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
 from app.gateway.wire.http import Exchange
-from app.gateway.wire.methods import INPUT_METHODS, client_capabilities, flags_of
-from app.gateway.wire.parameter_headers import Headers, check_parameters, made_parameters, sent_parameters
+from app.gateway.wire.methods import INPUT_METHODS, Asks, client_capabilities, flags_of
+from app.gateway.wire.parameter_headers import Headers, check_parameters, made_parameters
 from app.gateway.wire.refusals import (
     INVALID_PARAMS,
     RESOURCE_NOT_FOUND,
@@ -76,12 +77,16 @@ class AggregateCall:
         self,
         upstreams: UpstreamSessions,
         sealer: SessionSealer,
+        questions: QuestionRules,
+        asks: Asks,
         caller: Caller,
         route: Route,
         before: Round = FIRST_ROUND,
     ) -> None:
         self._upstreams = upstreams
         self._sealer = sealer
+        self._questions = questions
+        self._asks = asks
         self._caller = caller
         self._exchange = caller.exchange
         self._message = caller.message
@@ -147,10 +152,7 @@ class AggregateCall:
     def _parameters(self, passed: Passed, connection: Connection) -> Headers:
         if self._route.tool is None or not isinstance(connection, ModernConnection):
             return ()
-        if self._message.modern:
-            found = sent_parameters(self._exchange)
-        else:
-            found = made_parameters(passed.on.tools.get(self._route.tool), self._route.arguments)
+        found = made_parameters(passed.on.tools.get(self._route.tool), self._route.arguments)
         own = {name for name, _ in passed.to.headers}
         return tuple((name, value) for name, value in found if name not in own)
 
@@ -194,7 +196,7 @@ class AggregateCall:
         """The result in the caller's era, with the names of here."""
         if result.get("resultType") == "input_required":
             if same_rounds:
-                pass_questions(result, self._message, passed, self._sealer)
+                pass_questions(result, self._message, passed, self._sealer, self._questions, self._asks)
                 return result
             if self._route.tool is None:
                 raise bad_upstream("The server asked for input from the user, which is not carried here.")
@@ -211,6 +213,8 @@ class AggregateCall:
 
     async def _answer_error(self, error: McpUpstreamError, answer: Answer) -> str:
         code = error.code if error.code is not None else -32603
+        if code == URL_ELICITATION_REQUIRED:
+            self._questions.check_error(error.data, self._asks)
         if self._message.modern and code == RESOURCE_NOT_FOUND:
             code = INVALID_PARAMS
         message: dict[str, Any] = {

@@ -17,7 +17,7 @@ from app.gateway.aggregate.pages import Cursors
 from app.gateway.aggregate.routes import Route, nothing_there, route_of
 from app.gateway.aggregate.sessions import AggregateSessions
 from app.gateway.aggregate.subscribe import SUBSCRIBING, AggregateSubscription
-from app.gateway.approvals import Approvals, Asked, leads_user
+from app.gateway.approvals import Approvals, Asked
 from app.gateway.asking import Ask
 from app.gateway.catalogue import make_private
 from app.gateway.covered import LOG_LEVELS, bound_with, carries_more
@@ -34,14 +34,22 @@ from app.gateway.pipeline import (
     reaches,
 )
 from app.gateway.ports import SyncRequests, View
+from app.gateway.questions import QuestionRules
 from app.gateway.rewrites import open_state
 from app.gateway.sessions import SessionSealer
 from app.gateway.times import CallTimes
 from app.gateway.unknown_versions import record_unknown_version
 from app.gateway.upstream_sessions import UpstreamSessions
-from app.gateway.wire.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
+from app.gateway.wire.envelope import (
+    CAPABILITIES_KEY,
+    NEWEST_FIRST,
+    SESSION,
+    Message,
+    read_message,
+    read_version,
+)
 from app.gateway.wire.http import Exchange, HeaderList, result_body
-from app.gateway.wire.methods import beside_name
+from app.gateway.wire.methods import Asks, asks_of, beside_name
 from app.gateway.wire.questions import client_of
 from app.gateway.wire.refusals import (
     Refused,
@@ -73,6 +81,7 @@ class Aggregate:
     notebook: Notebook
     streams: OpenStreams
     approvals: Approvals
+    questions: QuestionRules
     limits: CallLimits
     times: CallTimes
     body_limit: int
@@ -134,7 +143,7 @@ class Aggregate:
         requested = message.params.get("protocolVersion")
         if not isinstance(requested, str):
             raise invalid_params("protocolVersion must be a string.", modern=False)
-        sealed = self.sessions.begin(view.token.id, leads=leads_user(message.params.get("capabilities")))
+        sealed = self.sessions.begin(view.token.id, asks_of(message.params.get("capabilities")))
         result = {
             "protocolVersion": requested if requested in LEGACY_VERSIONS else LEGACY_VERSIONS[0],
             "serverInfo": client_info(),
@@ -209,9 +218,12 @@ class Aggregate:
         )
         if session_id is not None:
             caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
-        call = AggregateCall(self.upstreams, self.sealer, caller, route, before)
+        asks = self._asks(caller, view)
+        call = AggregateCall(self.upstreams, self.sealer, self.questions, asks, caller, route, before)
         if message.method in SUBSCRIBING:
-            call = AggregateSubscription(self.upstreams, self.sealer, caller, route, self.notebook)
+            call = AggregateSubscription(
+                self.upstreams, self.sealer, self.questions, asks, caller, route, self.notebook
+            )
 
         async def forward(passed: Passed) -> str:
             if session_id is None or message.id is None:
@@ -223,6 +235,12 @@ class Aggregate:
             await self._run(view, caller, ask, forward, call.check)
         except Denied as denied:
             await self._answer_denied(caller, route, denied, asked)
+
+    def _asks(self, caller: Caller, view: View) -> Asks:
+        """What the client said that it can be asked for."""
+        if caller.message.modern:
+            return asks_of(caller.message.params["_meta"][CAPABILITIES_KEY])
+        return self.sessions.asks(caller.exchange, view)
 
     async def _run(
         self, view: View, caller: Caller, ask: Ask, forward: Forward, check: Check | None = None
@@ -255,7 +273,8 @@ class Aggregate:
         version, modern = read_version(exchange)
         if modern:
             raise wrong_http_method(modern)
-        session_id, leads = self.sessions.of(exchange, view), self.sessions.leads(exchange, view)
+        session_id = self.sessions.of(exchange, view)
+        leads = Asks.URL in self.sessions.asks(exchange, view)
         message = Message({}, "GET", {}, None, modern=False, version=version)
         stream = self._stream(Caller(exchange, message, session_id))
 
@@ -290,7 +309,7 @@ class Aggregate:
                 route.tool is not None or reaches(view, route.slug, at, exchange.address, route.part)
             ):
                 raise nothing_there(caller.message)
-        leads = self.sessions.leads(exchange, view)
+        leads = Asks.URL in self.sessions.asks(exchange, view)
         await self.approvals.answer(exchange, caller.message, denied, asked, leads=leads)
 
 

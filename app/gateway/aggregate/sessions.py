@@ -17,6 +17,7 @@ from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.gateway.wire.envelope import SESSION
 from app.gateway.wire.http import Exchange
+from app.gateway.wire.methods import Asks
 from app.gateway.wire.refusals import INVALID_REQUEST, Refused, no_such_session
 
 TELLS_A_MINUTE = 60
@@ -44,11 +45,11 @@ class AggregateSessions:
         self._told: Counter[UUID] = Counter()
         self._told_since = monotonic()
 
-    def begin(self, token_id: UUID, *, leads: bool) -> bytes:
-        """The id of a new session, as the client sees it. ``leads``: the client can lead its user to an address."""
+    def begin(self, token_id: UUID, asks: Asks) -> bytes:
+        """The id of a new session, as the client sees it. ``asks``: what its client can be asked for."""
         session_id = os.urandom(16)
         self._notebook.begin(UUID(bytes=session_id))
-        return self._sealer.seal_session(token_id, FLEET, session_id, leads=leads)
+        return self._sealer.seal_session(token_id, FLEET, session_id, asks)
 
     def of(self, exchange: Exchange, view: View) -> UUID:
         """The session that a request is in. Raises ``Refused`` for none, and for one of another token."""
@@ -60,10 +61,10 @@ class AggregateSessions:
             raise no_such_session()
         return UUID(bytes=opened[0])
 
-    def leads(self, exchange: Exchange, view: View) -> bool:
-        """Whether the session's client said that it can lead its user to an address."""
+    def asks(self, exchange: Exchange, view: View) -> Asks:
+        """What the session's client said that it can be asked for."""
         opened = self._sealer.open_session(view.token.id, FLEET, exchange.headers.get(SESSION, b""))
-        return opened is not None and opened[1]
+        return Asks.NOTHING if opened is None else opened[1]
 
     async def check(self, session_id: UUID) -> None:
         """Raise ``Refused`` when its client has ended it."""

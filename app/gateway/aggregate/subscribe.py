@@ -13,10 +13,12 @@ from app.gateway.aggregate.notes import Notebook
 from app.gateway.aggregate.routes import Route
 from app.gateway.pipeline import Passed
 from app.gateway.ports import UpstreamTarget, View
+from app.gateway.questions import QuestionRules
 from app.gateway.relay import Watch
 from app.gateway.sessions import SessionSealer
 from app.gateway.upstream_sessions import Connection, UpstreamSessions
 from app.gateway.wire.answers import Answer
+from app.gateway.wire.methods import Asks
 from app.gateway.wire.refusals import invalid_params
 from app.kit.mcp_upstream import LegacySession, McpUpstreamError
 
@@ -30,11 +32,13 @@ class AggregateSubscription(AggregateCall):
         self,
         upstreams: UpstreamSessions,
         sealer: SessionSealer,
+        questions: QuestionRules,
+        asks: Asks,
         caller: Caller,
         route: Route,
         notebook: Notebook,
     ) -> None:
-        super().__init__(upstreams, sealer, caller, route)
+        super().__init__(upstreams, sealer, questions, asks, caller, route)
         self._notebook = notebook
 
     def check(self, view: View, server: Server, target: UpstreamTarget) -> None:

@@ -3,9 +3,10 @@
 import contextlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from app.domain.objects import Part, Server
-from app.gateway.approvals import Asked, leads_user
+from app.gateway.approvals import Asked
 from app.gateway.asking import Ask
 from app.gateway.catalogue import handshake_versions
 from app.gateway.covered import bound_with, carries_more, covered_body, is_trace_parent, is_trace_state
@@ -39,14 +40,16 @@ from app.gateway.wire.envelope import (
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.methods import (
     INTRODUCING,
+    Asks,
     Method,
+    asks_of,
     beside_name,
     client_capabilities,
     listened_for,
     named_by,
     part_of,
 )
-from app.gateway.wire.parameter_headers import check_parameters, sent_parameters
+from app.gateway.wire.parameter_headers import check_parameters, made_parameters
 from app.gateway.wire.questions import call_parameters, client_of
 from app.gateway.wire.refusals import (
     Refused,
@@ -73,7 +76,7 @@ _TRACES = {b"traceparent": is_trace_parent, b"tracestate": is_trace_state}
 class MirrorCall:
     """One request, from its decision to its answer."""
 
-    __slots__ = ("exchange", "leads", "message", "mirror", "part", "session", "slug", "tool")
+    __slots__ = ("asks", "exchange", "message", "mirror", "part", "session", "slug", "tool")
 
     def __init__(self, mirror: Mirrored, exchange: Exchange, slug: str, message: Message) -> None:
         self.mirror = mirror
@@ -81,8 +84,8 @@ class MirrorCall:
         self.slug = slug
         self.message = message
         self.session: bytes | None = None
-        self.leads = False
-        """A legacy client said, when it began the session, that it can lead its user to an address."""
+        self.asks = Asks.NOTHING
+        """What the client said that it can be asked for: in 2026-07-28 with each request, else in ``initialize``."""
         self.tool: str | None = None
         self.part: Part | None = None
 
@@ -142,6 +145,7 @@ class MirrorCall:
         message = self.message
         if message.modern:
             meta = message.params["_meta"]
+            self.asks = asks_of(meta[CAPABILITIES_KEY])
             if meta[CAPABILITIES_KEY]:
                 meta[CAPABILITIES_KEY] = client_capabilities(meta[CAPABILITIES_KEY], modern=True)
             if message.method == "subscriptions/listen" and not isinstance(
@@ -152,6 +156,7 @@ class MirrorCall:
             if not isinstance(message.params.get("protocolVersion"), str):
                 raise invalid_params("protocolVersion must be a string.", modern=False)
             message.params["capabilities"] = client_capabilities(message.params.get("capabilities"))
+            self.asks = asks_of(message.params["capabilities"])
 
     async def ride(self, view: View, ask: Ask, http_method: str) -> None:
         """Pass on what rides on its session's admission: no row of its own, unless it is denied.
@@ -213,7 +218,7 @@ class MirrorCall:
             opened = self.mirror.sealer.open_session(view.token.id, server.id, sealed)
             if opened is None:
                 raise no_such_session()
-            self.session, self.leads = opened
+            self.session, self.asks = opened
 
     async def _forward(self, passed: Passed) -> str:
         if self.message.method == "subscriptions/listen":
@@ -234,7 +239,7 @@ class MirrorCall:
             response = await self.mirror.outbound.request(
                 "POST",
                 target.url,
-                self._headers(target, approved=passed.approved),
+                self._headers(target, passed),
                 body,
                 timeouts=times,
                 before_send=passed.flight.may_start,
@@ -247,7 +252,7 @@ class MirrorCall:
                 rewrite = None
                 if message.modern or message.method != "tools/call" or "task" in message.params:
                     rewrite = self._rewrite(message, passed)
-                answer = Answer(message.id, secrets, rewrite)
+                answer = Answer(message.id, secrets, rewrite, self._check_error)
                 if message.method == "initialize":
                     answer.headers = self._sealed_session(passed, response)
                 return await self._answer(response, answer, watch, passed)
@@ -265,7 +270,11 @@ class MirrorCall:
 
     def _rewrite(self, message: Message, passed: Passed) -> Rewrite | None:
         mirror = self.mirror
-        return rewrite_of(message, passed, mirror.sealer, mirror.sync_requests, self._tasks)
+        rules, asks = mirror.questions, self.asks
+        return rewrite_of(message, passed, mirror.sealer, mirror.sync_requests, self._tasks, rules, asks)
+
+    def _check_error(self, data: Any) -> None:
+        self.mirror.questions.check_error(data, self.asks)
 
     def _tasks(self, passed: Passed) -> TasksHere:
         place = Place(passed.view.token.id, passed.on.id, self.session)
@@ -313,6 +322,8 @@ class MirrorCall:
             mirror.sealer,
             mirror.requests,
             mirror.tasks,
+            mirror.questions,
+            self.asks,
             passed.view,
             passed.on,
             session,
@@ -354,9 +365,9 @@ class MirrorCall:
         except (Refused, StoreUnavailable):
             return passed.to
 
-    def _headers(self, target: UpstreamTarget, *, approved: bool = False) -> list[tuple[bytes, bytes]]:
+    def _headers(self, target: UpstreamTarget, passed: Passed | None = None) -> list[tuple[bytes, bytes]]:
         """By allow-list: never the client's credential, cookies or addresses."""
-        theirs = self.exchange.headers
+        theirs, approved = self.exchange.headers, passed is not None and passed.approved
         headers = [_JSON, (b"accept", _BOTH if approved else theirs.get(b"accept", _BOTH))]
         headers += [
             (name, theirs[name])
@@ -367,7 +378,9 @@ class MirrorCall:
             headers.append((SESSION, self.session))
         if self.message.modern:
             routing = [(name, theirs[name]) for name in (METHOD, NAME) if name in theirs]
-            routing += sent_parameters(self.exchange)
+            if self.tool is not None and passed is not None:
+                tool = passed.on.tools.get(self.tool)
+                routing += made_parameters(tool, self.message.params.get("arguments"))
             own = [name for name, _ in target.headers]
             headers += [header for header in routing if header[0] not in own]
         headers += target.headers
@@ -377,8 +390,7 @@ class MirrorCall:
         session = response.header(SESSION)
         if session is None:
             return ()
-        leads = leads_user(self.message.params["capabilities"])
-        sealed = self.mirror.sealer.seal_session(passed.view.token.id, passed.on.id, session, leads=leads)
+        sealed = self.mirror.sealer.seal_session(passed.view.token.id, passed.on.id, session, self.asks)
         if len(sealed) > MAX_SEALED:
             raise bad_upstream("The server behind the gateway gave a session id that is too long.")
         return ((SESSION, sealed),)
@@ -423,7 +435,8 @@ class MirrorCall:
                 raise unknown_method(modern)
             if self.tool is not None and denied.decision.reason_code in HIDDEN_REASONS:
                 raise unknown_tool(self.tool, modern)
-        await self.mirror.approvals.answer(self.exchange, self.message, denied, asked, leads=self.leads)
+        leads = Asks.URL in self.asks
+        await self.mirror.approvals.answer(self.exchange, self.message, denied, asked, leads=leads)
 
 
 def _may_pass(name: bytes, value: bytes, approved: bool) -> bool:

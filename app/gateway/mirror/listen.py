@@ -12,6 +12,7 @@ from app.gateway.relay import Relay, Watch
 from app.gateway.wire.answers import Answer, refuse_status, secrets_of
 from app.gateway.wire.envelope import SESSION, Message
 from app.gateway.wire.http import Exchange
+from app.gateway.wire.methods import Asks
 from app.gateway.wire.refusals import INVALID_REQUEST, Refused, bad_upstream, no_such_server
 
 LAST_EVENT_ID = b"last-event-id"
@@ -66,7 +67,7 @@ class MirrorListen(MirrorCall):
 
     async def _stream(self, passed: Passed) -> str:
         target, exchange, origin = passed.to, self.exchange, self._origin
-        completions, leads = self.mirror.approvals.completions, self.leads and origin is None
+        completions, leads = self.mirror.approvals.completions, Asks.URL in self.asks and origin is None
         with (
             completions.told_on(exchange, passed.view.token.id, leads=leads),
             Watch(exchange, passed.flight, modern=True) as watch,
@@ -94,13 +95,13 @@ class MirrorListen(MirrorCall):
                 if media != b"text/event-stream":
                     raise bad_upstream("The server behind the gateway opened no event stream.")
                 await exchange.stream(b"")
-                answer = Answer(None, secrets)
+                answer = Answer(None, secrets, check_error=self._check_error)
                 if origin is not None:
                     asked = Message(
                         {}, origin.method, {}, origin.id, modern=False, version=self.message.version
                     )
                     rewrite = self._rewrite(asked, passed)
-                    answer = Answer(origin.id, secrets, rewrite)
+                    answer = Answer(origin.id, secrets, rewrite, self._check_error)
                 passage = MirrorPassage(self._line(passed, self.session), origin)
                 reply = self._replier(passed, self.session)
                 relay = Relay(exchange, answer, watch, passage, reply, answers=origin is not None)
@@ -118,11 +119,9 @@ class MirrorListen(MirrorCall):
         took = max(0, int((time() - began) * 1000))
         self.mirror.pipeline.admissions.finish(origin.call_id, outcome, took)
 
-    def _headers(self, target: UpstreamTarget, *, approved: bool = False) -> list[tuple[bytes, bytes]]:
+    def _headers(self, target: UpstreamTarget, passed: Passed | None = None) -> list[tuple[bytes, bytes]]:
         headers = [
-            (name, value)
-            for name, value in super()._headers(target, approved=approved)
-            if name != b"content-type"
+            (name, value) for name, value in super()._headers(target, passed) if name != b"content-type"
         ]
         if self._event_id is not None:
             headers.append((LAST_EVENT_ID, self._event_id.encode()))

@@ -6,6 +6,7 @@ from app.gateway.approvals import Approvals
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import Pipeline
 from app.gateway.ports import SyncRequests
+from app.gateway.questions import QuestionRules
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
@@ -28,3 +29,4 @@ class Mirrored:
     times: CallTimes
     running: RunningCalls
     approvals: Approvals
+    questions: QuestionRules

@@ -12,11 +12,11 @@ from uuid import UUID
 from app.domain.access import Question, decide
 from app.domain.objects import Address, Part, Server
 from app.gateway.ports import Client, Snapshots, SyncRequests, TooManyLookups, View
-from app.gateway.rewrites import check_questions
+from app.gateway.questions import QuestionRules
 from app.gateway.server_requests import LONGEST_ID, MAX_KEPT, ServerRequests
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Place, Tasks, TasksHere
-from app.gateway.wire.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS
+from app.gateway.wire.methods import SERVER_NOTIFICATIONS, SERVER_REQUESTS, TASK_NOTIFICATIONS, Asks
 from app.gateway.wire.refusals import bad_upstream
 from app.kit import strict_json
 
@@ -46,6 +46,8 @@ class Line:
     sealer: SessionSealer
     requests: ServerRequests
     tasks: Tasks
+    questions: QuestionRules
+    asks: Asks
     view: View
     server: Server
     session: bytes | None
@@ -87,6 +89,8 @@ class MirrorPassage:
         if isinstance(id, bool) or not isinstance(id, (str, int)) or len(str(id)) > LONGEST_ID:
             raise bad_upstream("The server behind the gateway asks under an id that is none.")
         params = message.get("params")
+        if not line.questions.allow(message["method"], params, line.asks):
+            return False
         if isinstance(params, dict):
             if "task" in params:
                 # It wants the answer as a task of the client's, which is not carried.
@@ -154,7 +158,7 @@ class MirrorPassage:
         tool = tasks.tool_of(params.get("taskId"))
         if tool is None or not await self._reaches(None, tool):
             return False
-        check_questions(params.get("inputRequests", {}))
+        self.line.questions.check(params.get("inputRequests", {}), self.line.asks)
         tasks.show_related(params.get("_meta"))
         params["taskId"] = tasks.show(params.get("taskId"))
         return None

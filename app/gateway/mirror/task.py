@@ -4,7 +4,7 @@ from mcp.shared.inbound import encode_header_value
 
 from app.gateway.asking import Ask
 from app.gateway.mirror.call import MirrorCall
-from app.gateway.pipeline import Denied, reaches
+from app.gateway.pipeline import Denied, Passed, reaches
 from app.gateway.ports import UpstreamTarget, View
 from app.gateway.tasks import missing_tasks, unknown_task
 from app.gateway.wire.envelope import CAPABILITIES_KEY, NAME
@@ -51,11 +51,9 @@ class MirrorTask(MirrorCall):
         params["taskId"] = task.id
         return True
 
-    def _headers(self, target: UpstreamTarget, *, approved: bool = False) -> list[tuple[bytes, bytes]]:
+    def _headers(self, target: UpstreamTarget, passed: Passed | None = None) -> list[tuple[bytes, bytes]]:
         """Whose ``Mcp-Name`` is the task's id, by which requests find the machine that has the task."""
-        headers = [
-            (name, value) for name, value in super()._headers(target, approved=approved) if name != NAME
-        ]
+        headers = [(name, value) for name, value in super()._headers(target, passed) if name != NAME]
         if self.message.modern:
             headers.append((NAME, encode_header_value(self.message.params["taskId"]).encode("ascii")))
         return headers

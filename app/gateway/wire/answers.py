@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from mcp_types import URL_ELICITATION_REQUIRED
+
 from app.gateway.ports import UpstreamTarget
+from app.gateway.wire.envelope import OURS
 from app.gateway.wire.http import Exchange, HeaderList
 from app.gateway.wire.members import check_answer, check_sent
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream
@@ -15,8 +18,6 @@ from app.kit.stdio import REFUSAL
 from app.kit.strict_json import folded
 
 REDACTED = b"[redacted]"
-OURS = "io.scopegate/"
-"""How the names begin of what the gateway says in ``_meta``."""
 MAX_DEPTH = 256
 """How deep an answer may nest."""
 MINIMUM_SECRET = 8
@@ -35,6 +36,8 @@ class Answer:
     id: str | int | None
     secrets: tuple[bytes, ...]
     rewrite: Rewrite | None = None
+    check_error: Callable[[Any], None] | None = None
+    """Checks what an error leads the user to."""
     headers: HeaderList = ()
 
     def finish(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
@@ -46,6 +49,8 @@ class Answer:
         if not ours or (result is None) == (error is None):
             raise bad_upstream("The server behind the gateway gave an answer that belongs to no request.")
         if error is not None:
+            if _leads(error) and self.check_error is not None:
+                self.check_error(error.get("data"))
             if changed:
                 raw = dump(message)
             return self.redact(raw, message), "error"
@@ -105,6 +110,10 @@ def take_ours(raw: bytes, message: Any) -> bool:
                 if isinstance(value, (dict, list))
             ]
     return taken
+
+
+def _leads(error: Any) -> bool:
+    return isinstance(error, dict) and error.get("code") == URL_ELICITATION_REQUIRED
 
 
 def _error_of(message: Any) -> Any:
@@ -205,7 +214,7 @@ async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) ->
         message = None
     take_ours(raw, message)
     error = _error_of(message)
-    if isinstance(error, dict):
+    if isinstance(error, dict) and not _leads(error):
         code, text = error.get("code"), error.get("message")
         if isinstance(code, int) and isinstance(text, str):
             plain = strict_json.dumps(error)

@@ -24,6 +24,7 @@ from app.gateway.wire.refusals import (
     UnknownVersion,
 )
 from app.kit import strict_json
+from app.kit.strict_json import folded
 
 VERSION = b"mcp-protocol-version"
 SESSION = b"mcp-session-id"
@@ -34,7 +35,9 @@ PARAM_PREFIX = b"mcp-param-"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
 VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
-REASON_KEY = "io.scopegate/reason"
+OURS = "io.scopegate/"
+"""How the names begin of what only the gateway says, or is told, in ``_meta``."""
+REASON_KEY = f"{OURS}reason"
 MAX_REASON = 500
 
 _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
@@ -150,10 +153,15 @@ def _check_envelope(body: dict[str, Any], responses: bool) -> tuple[str | None, 
 
 
 def _take_reason(params: dict[str, Any]) -> str | None:
+    """The reason in ``_meta``. It is taken out, and so is all else there under the gateway's own names."""
     meta = params.get("_meta")
-    if not isinstance(meta, dict) or REASON_KEY not in meta:
+    if not isinstance(meta, dict):
         return None
-    reason = meta.pop(REASON_KEY)
+    given, reason = REASON_KEY in meta, meta.get(REASON_KEY)
+    for name in [name for name in meta if "copegate" in name.lower() and folded(name).startswith(OURS)]:
+        del meta[name]
+    if not given:
+        return None
     if not isinstance(reason, str) or len(reason) > MAX_REASON:
         raise Refused(
             400, INVALID_PARAMS, f"{REASON_KEY} must be a string of {MAX_REASON} characters at most."

@@ -5,6 +5,7 @@ A method that is not here is refused, never forwarded.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Any
 
 from app.domain.objects import Part
@@ -124,6 +125,34 @@ def client_capabilities(declared: Any, *, modern: bool = False) -> dict[str, Any
         return {}
     kept = {key: declared[key] for key in _CLIENT_CAPABILITIES if isinstance(declared.get(key), dict)}
     return {**kept, **carried_extensions(declared)} if modern else kept
+
+
+class Asks(IntFlag):
+    """What a client said that it can be asked for."""
+
+    NOTHING = 0
+    ROOTS = 1
+    SAMPLING = 2
+    FORM = 4
+    URL = 8
+
+
+def asks_of(declared: Any) -> Asks:
+    """What a client can be asked for, by its capabilities. ``elicitation: {}`` has always meant forms."""
+    if not isinstance(declared, dict):
+        return Asks.NOTHING
+    asks = Asks.NOTHING
+    if isinstance(declared.get("roots"), dict):
+        asks |= Asks.ROOTS
+    if isinstance(declared.get("sampling"), dict):
+        asks |= Asks.SAMPLING
+    elicitation = declared.get("elicitation")
+    if isinstance(elicitation, dict):
+        if isinstance(elicitation.get("url"), dict):
+            asks |= Asks.URL
+        if isinstance(elicitation.get("form"), dict) or "url" not in elicitation:
+            asks |= Asks.FORM
+    return asks
 
 
 def flags_of(declared: dict[str, Any]) -> dict[str, Any]:

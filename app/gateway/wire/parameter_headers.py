@@ -20,8 +20,7 @@ from app.gateway.wire.refusals import Refused
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-def sent_parameters(exchange: Exchange) -> Headers:
-    """The parameter headers of the client; unknown ones are passed on like known ones."""
+def _sent(exchange: Exchange) -> Headers:
     headers = exchange.headers
     return tuple([(name, headers[name].strip(b" \t")) for name in headers if name.startswith(PARAM_PREFIX)])
 
@@ -30,14 +29,14 @@ def check_parameters(exchange: Exchange, tool: Tool | None, arguments: dict[str,
     """Raise ``Refused`` (400, -32020) when a header and the argument that it mirrors do not agree."""
     if tool is None or tool.header_schema is None:
         return
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in sent_parameters(exchange)}
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in _sent(exchange)}
     rejection = validate_mcp_param_headers(tool.header_schema, arguments or {}, headers)
     if rejection is not None:
         raise Refused(400, rejection.code, rejection.message)
 
 
 def made_parameters(tool: Tool | None, arguments: dict[str, Any] | None) -> Headers:
-    """The headers of a call that came from a client of an era without them."""
+    """The headers of a call, made from the arguments that were decided on; others that a client sent go nowhere."""
     if (
         tool is None
         or tool.header_schema is None

@@ -38,7 +38,7 @@ async def test_the_questions_pass_and_the_server_gets_its_state_back(message: di
         params = seen.requests[-1][2]["params"]
         assert params["requestState"] == "stäte"
         assert params["inputResponses"] == {"name": {"action": "accept"}}
-        assert params["_meta"][CAPABILITIES] == {"elicitation": {"url": {}}}
+        assert params["_meta"][CAPABILITIES] == {"elicitation": {"form": {}, "url": {}}}
         assert len([call for call in world.store.calls if call.decision.allowed]) == 2
 
 

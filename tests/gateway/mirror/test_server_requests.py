@@ -13,9 +13,12 @@ import pytest
 
 from app.gateway import server_requests
 from app.gateway.mirror.passage import Line, MirrorPassage
+from app.gateway.questions import QuestionRules
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.tasks import Tasks
+from app.gateway.wire.methods import Asks
+from app.kit.own_addresses import OwnAddresses
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running
@@ -198,6 +201,8 @@ def test_of_a_server_that_asks_without_end_no_more_is_kept_than_can_be_waited_fo
         modern=False,
         session=b"s",
         requests=ServerRequests(sealer),
+        questions=QuestionRules(OwnAddresses(["https://gate.example.com"])),
+        asks=Asks.NOTHING,
         tasks=Tasks(sealer),
         view=SimpleNamespace(token=SimpleNamespace(id=FLEET)),
         server=SimpleNamespace(id=FLEET),

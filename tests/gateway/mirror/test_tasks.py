@@ -357,6 +357,14 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
             await send({"type": "http.response.start", "status": 202, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             answered.release()
+        elif message["method"] == "initialize":
+            result = {
+                "protocolVersion": LEGACY,
+                "capabilities": {},
+                "serverInfo": {"name": "x", "version": "1"},
+            }
+            answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+            await send_json(send, 200, answer, {"mcp-session-id": "s-1"})
         elif message["method"] != "tasks/result":
             await digging(message, receive, send)
         else:
@@ -376,6 +384,8 @@ async def test_what_belongs_to_a_task_names_it_as_each_side_knows_it() -> None:
             await send({"type": "http.response.body", "body": event(done)})
 
     async with bench(LEGACY, script) as b, b.client() as client, asyncio.timeout(30):
+        opened = await post(client, "/mcp/calc", initialize())
+        client.headers["mcp-session-id"] = opened.headers["mcp-session-id"]
         shown = await b.start(client)
         heard: list[dict[str, Any]] = []
         headers = {"mcp-protocol-version": LEGACY}

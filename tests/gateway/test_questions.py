@@ -1,0 +1,274 @@
+"""A server asks its clients only what they said that they can be asked, and leads nobody to the gateway's own pages."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from app.gateway.questions import QuestionRules
+from app.gateway.wire.methods import Asks, asks_of
+from app.kit.own_addresses import OwnAddresses
+from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post
+from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
+from tests.gateway.world import World, running
+
+TOOLS = [{"name": "add", "inputSchema": {"type": "object"}}]
+CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+FORM: dict[str, Any] = {
+    "method": "elicitation/create",
+    "params": {"message": "Who?", "requestedSchema": {"type": "object"}},
+}
+SAMPLING: dict[str, Any] = {"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1}}
+ROOTS: dict[str, Any] = {"method": "roots/list"}
+PATHS = pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "add"), ("/mcp", "calc__add")])
+
+
+def leading(url: Any) -> dict[str, Any]:
+    params = {"mode": "url", "message": "Sign in.", "url": url, "elicitationId": "e-1"}
+    return {"method": "elicitation/create", "params": params}
+
+
+RULES = QuestionRules(
+    OwnAddresses(["https://gate.example.com", "https://gate.internal", "https://other.example.com:8443"])
+)
+DEV = QuestionRules(OwnAddresses(["http://127.0.0.1:8080"]))
+GOOD = [
+    "https://id.example.com/sign-in?a=%20b#c",
+    "https://id.example.com:8443/",
+    "https://192.0.2.1/",
+    "https://[2001:db8::1]/",
+    "http://localhost:3000/callback",
+    "http://127.0.0.1/",
+    "http://[::1]:9/",
+    "https://gate.example.com.evil.example/",
+]
+BAD = [
+    "http://id.example.com/",
+    "ftp://id.example.com/",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    "https:id.example.com",
+    "https:///id.example.com",
+    "//id.example.com",
+    "https://user@id.example.com/",
+    "https://gate.example.com/console/approvals/apr_1",
+    "https://GATE.example.com./",
+    "https://gate.example.com:444/",
+    "https://gate.internal/",
+    "https://other.example.com/",
+    "https://gate.example.com\\@id.example.com/",
+    "https://id.example.com\\.gate.example.com/",
+    "https://gate.ex\tample.com/",
+    " https://id.example.com/",
+    "https://g\u0430te.example.com/",
+    "https://\uff47ate.example.com/",
+    "https://%67ate.example.com/",
+    "https://0x7f.1/",
+    "http://127.1/",
+    "https://2130706433/",
+    "https://id.example.com:99999/",
+    "https://[::1/",
+    "https://id.example.com/" + "x" * 2048,
+    "",
+    None,
+    5,
+]
+
+
+def test_users_are_led_to_https_or_loopback_and_never_to_the_gateway() -> None:
+    for good in GOOD:
+        assert RULES.allow("elicitation/create", leading(good)["params"], Asks.URL), good
+    for bad in BAD:
+        assert not RULES.allow("elicitation/create", leading(bad)["params"], Asks.URL), bad
+    for mine in (
+        "http://127.0.0.1:8080/console",
+        "http://localhost:8080/",
+        "http://[::1]:8080/",
+        "http://0.0.0.0:8080/",
+    ):
+        assert not DEV.allow("elicitation/create", leading(mine)["params"], Asks.URL), mine
+    assert DEV.allow("elicitation/create", leading("http://localhost:8081/")["params"], Asks.URL)
+
+
+def test_a_client_is_asked_what_it_declared() -> None:
+    assert asks_of({"elicitation": {}, "roots": {}, "sampling": {}}) == Asks.FORM | Asks.ROOTS | Asks.SAMPLING
+    assert asks_of({"elicitation": {"url": {}}}) == Asks.URL
+    assert asks_of({"elicitation": {"form": {}, "url": {}}}) == Asks.FORM | Asks.URL
+    nothings: list[Any] = [None, {}, [], {"elicitation": True, "roots": None, "sampling": []}]
+    for nothing in nothings:
+        assert asks_of(nothing) == Asks.NOTHING
+    for question, needed in ((FORM, Asks.FORM), (SAMPLING, Asks.SAMPLING), (ROOTS, Asks.ROOTS)):
+        every = Asks.FORM | Asks.URL | Asks.ROOTS | Asks.SAMPLING
+        assert RULES.allow(question["method"], question.get("params"), needed)
+        assert not RULES.allow(question["method"], question.get("params"), every & ~needed)
+    assert not RULES.allow("elicitation/create", {**FORM["params"], "mode": "other"}, Asks.FORM | Asks.URL)
+    assert not RULES.allow("elicitation/create", {**FORM["params"], "mode": []}, Asks.FORM)
+
+
+@asynccontextmanager
+async def behind(script: Any, *versions: str) -> AsyncIterator[tuple[World, Seen, httpx2.AsyncClient]]:
+    async with running() as world, scripted(script) as (url, seen):
+        world.store.register("calc", url, versions, TOOLS)
+        async with world.client(world.store.issue(world.store.grant())) as client, asyncio.timeout(30):
+            yield world, seen, client
+
+
+async def asked(
+    client: httpx2.AsyncClient, path: str, name: str, declared: dict[str, Any]
+) -> httpx2.Response:
+    body, headers = modern(call(name))
+    body["params"]["_meta"][CAPABILITIES] = declared
+    return await client.post(path, json=body, headers=headers)
+
+
+@PATHS
+async def test_a_modern_client_is_asked_nothing_that_it_did_not_declare(path: str, name: str) -> None:
+    questions: dict[str, Any] = {}
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        result = {"resultType": "input_required", "inputRequests": questions}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    ways: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+        (FORM, {"elicitation": {}}, {"elicitation": {"url": {}}}),
+        (leading("https://id.example.com/"), {"elicitation": {"url": {}}}, {"elicitation": {}}),
+        (SAMPLING, {"sampling": {}}, {"elicitation": {}}),
+        (ROOTS, {"roots": {}}, {"sampling": {}}),
+    ]
+    async with behind(script, MODERN) as (_, _, client):
+        for question, enough, too_little in ways:
+            questions["q"] = question
+            got = await asked(client, path, name, enough)
+            assert got.json()["result"]["inputRequests"] == questions
+            assert (await asked(client, path, name, too_little)).status_code == 502
+        for url in ("https://127.0.0.1:8080/console/", "http://id.example.com/"):
+            questions["q"] = leading(url)
+            got = await asked(client, path, name, {"elicitation": {"url": {}}})
+            assert (got.status_code, url in got.text) == (502, False)
+
+
+@PATHS
+async def test_an_error_that_leads_the_user_is_held_to_the_same(path: str, name: str) -> None:
+    error: dict[str, Any] = {"code": -32042, "message": "Sign in."}
+    status = 200
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        await send_json(send, status, {"jsonrpc": "2.0", "id": message["id"], "error": error})
+
+    async with behind(script, MODERN) as (_, _, client):
+        good = leading("https://id.example.com/")["params"]
+        leads: dict[str, Any] = {"elicitation": {"url": {}}}
+        error["data"] = {"elicitations": [good]}
+        assert (await asked(client, path, name, leads)).json()["error"]["code"] == -32042
+        assert (await asked(client, path, name, {"elicitation": {}})).json()["error"]["code"] == -32603
+        bads: list[Any] = [[{**good, "url": "http://127.0.0.1:8080/console"}], [good, 5], {}, None]
+        for bad in bads:
+            error["data"] = {"elicitations": bad}
+            got = await asked(client, path, name, leads)
+            assert (got.json()["error"]["code"], "console" in got.text) == (-32603, False)
+        status, error["data"] = 400, {"elicitations": [{**good, "url": "http://127.0.0.1:8080/console"}]}
+        assert "console" not in (await asked(client, path, name, leads)).text
+
+
+@pytest.mark.parametrize(
+    "declared", [{}, {"sampling": {}, "roots": {}}, {"elicitation": {"form": {}, "url": {}}}]
+)
+async def test_a_legacy_client_is_asked_what_it_declared_at_initialize_and_the_server_is_told(
+    declared: dict[str, Any],
+) -> None:
+    questions = [
+        FORM,
+        SAMPLING,
+        ROOTS,
+        leading("https://id.example.com/"),
+        leading("http://127.0.0.1:8080/console"),
+    ]
+    replies: dict[int, Any] = {}
+    told = asyncio.Event()
+    refused = [not DEV.allow(each["method"], each.get("params"), asks_of(declared)) for each in questions]
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        if message.get("method") == "initialize":
+            result = {
+                "protocolVersion": LEGACY,
+                "capabilities": {},
+                "serverInfo": {"name": "x", "version": "1"},
+            }
+            answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+            await send_json(send, 200, answer, {"mcp-session-id": "s"})
+        elif "method" not in message:
+            replies[message["id"]] = message["error"]["code"]
+            if len(replies) == sum(refused):
+                told.set()
+            await send_json(send, 202, b"")
+        else:
+            asks = [event({"jsonrpc": "2.0", "id": number, **each}) for number, each in enumerate(questions)]
+            await send_events(send, *asks, last=False)
+            await told.wait()
+            done = {"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}}
+            await send({"type": "http.response.body", "body": event(done)})
+
+    async with behind(script, LEGACY) as (_, _, client):
+        opening = initialize()
+        opening["params"]["capabilities"] = declared
+        session = (await post(client, "/mcp/calc", opening)).headers["mcp-session-id"]
+        got = await post(client, "/mcp/calc", call("add"), mcp_session_id=session)
+        heard = [json.loads(line[6:]) for line in got.text.splitlines() if line.startswith("data: ")]
+        passed = [{"method": each["method"], **({"params": each["params"]} if "params" in each else {})}
+                  for each in heard if "method" in each]  # fmt: skip
+        assert passed == [each for each, no in zip(questions, refused, strict=True) if not no]
+        assert replies == {number: -32601 for number, no in enumerate(refused) if no}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@PATHS
+async def test_only_the_gateway_speaks_under_its_name_in_any_meta_and_case(
+    path: str, name: str, streams: bool
+) -> None:
+    names = ["io.scopegate/event", "IO.ScopeGate/event", "io.\u017fcopegate/event", "\u0130o.scopegate/x"]
+    meta = {**dict.fromkeys(names, "evil"), "its.own/key": 1}
+    block = {"type": "resource", "_meta": meta, "resource": {"uri": "a:b", "text": "x", "_meta": meta}}
+    result = {"content": [block], "structuredContent": {"io.scopegate/event": 1}, "_meta": meta}
+    note = {
+        "jsonrpc": "2.0",
+        "method": "notifications/progress",
+        "params": {"progressToken": 1, "_meta": meta},
+    }
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        answer = {"jsonrpc": "2.0", "id": message["id"], "result": {**result, "resultType": "complete"}}
+        if streams:
+            await send_events(send, event(note), event(answer))
+        else:
+            await send_json(send, 200, answer)
+
+    async with behind(script, MODERN) as (_, _, client):
+        got = await asked(client, path, name, {})
+        assert got.status_code == 200
+        assert "evil" not in got.text
+        assert got.text.count("its.own/key") == (4 if streams else 3)
+        assert '"structuredContent":{"io.scopegate/event":1}' in got.text
+
+
+@PATHS
+async def test_a_client_says_nothing_under_the_gateways_name_to_a_server(path: str, name: str) -> None:
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        result = {"content": [], "resultType": "complete"}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    async with behind(script, MODERN) as (_, seen, client):
+        body, headers = modern(call(name))
+        body["params"]["_meta"] |= {
+            "io.scopegate/reason": "Because.",
+            "IO.Scopegate/Reason": "evil",
+            "io.\u017fcopegate/event": "evil",
+            "its.own/key": 1,
+        }
+        assert (await client.post(path, json=body, headers=headers)).status_code == 200
+        [(_, sent)] = seen.of("tools/call")
+        assert [key for key in sent["params"]["_meta"] if "copegate" in key.lower()] == []
+        assert sent["params"]["_meta"]["its.own/key"] == 1
