@@ -131,7 +131,7 @@ lock: $(STAMP) ## Lock the newest dependencies that pyproject.toml allows
 	@for name in contextforge fastmcp; do \
 		{ echo "# Made from bench/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) bench/requirements/$$name.in; } > bench/requirements/$$name.lock; done
-	@for name in canaille fastmcp mcp1 tasks; do \
+	@for name in canaille fastmcp mcp1 sqlite tasks; do \
 		{ echo "# Made from tests/interop/requirements/$$name.in by 'make lock'."; \
 		$(COMPILE_DEMO) tests/interop/requirements/$$name.in; } > tests/interop/requirements/$$name.lock; done
 	@{ echo "# Made from requirements.in by 'make lock'."; \

@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     stdio_allowed_commands: Annotated[AllowedCommands, NoDecode] = AllowedCommands()
     stdio_processes: int = Field(default=64, ge=1, le=10_000)
+    stdio_data_dir: Path | None = None
     oidc_issuer: Issuer | None = None
     oidc_client_id: ShortText | None = None
     oidc_client_secret: SecretStr | None = None

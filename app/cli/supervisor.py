@@ -21,6 +21,7 @@ _READY_SECONDS = 60.0
 _BETWEEN_LOOKS = 0.02
 # More than the supervisor needs to end all of its commands.
 _STOP_SECONDS = 15.0
+_ROOTS_DATA = Path("/var/lib/scopegate/stdio")
 
 
 @contextlib.contextmanager
@@ -54,6 +55,7 @@ def _started(settings: Settings, address: SupervisorAddress) -> Child:
     own = {
         "SCOPEGATE_STDIO_ALLOWED_COMMANDS": json.dumps(settings.stdio_allowed_commands.entries),
         "SCOPEGATE_STDIO_PROCESSES": str(settings.stdio_processes),
+        "SCOPEGATE_STDIO_DATA_DIR": str(_data_directory(settings)),
     }
     return Child(
         "the supervisor of commands",
@@ -61,6 +63,13 @@ def _started(settings: Settings, address: SupervisorAddress) -> Child:
         environment={**kept, **own, **address.written()},
         grace_seconds=_STOP_SECONDS,
     )
+
+
+def _data_directory(settings: Settings) -> Path:
+    """Where the data of commands is. Users of their own cannot pass through our data directory, which is closed."""
+    if settings.stdio_data_dir is not None:
+        return settings.stdio_data_dir.absolute()
+    return _ROOTS_DATA if os.geteuid() == 0 else settings.data_dir.absolute() / "stdio"
 
 
 def _wait(guard: Child, socket: Path) -> None:

@@ -13,19 +13,24 @@ from time import monotonic
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
 from app.domain.access import Decision, Question, decide
 from app.domain.objects import Server, Token
 from app.features.access.in_flight import InFlightTable
 from app.features.access.snapshot import AccessSnapshot, Target
+from app.features.servers.repository import ended_among
 from app.gateway.ports import UpstreamTarget
 from app.gateway.wire.refusals import bad_upstream
 from app.kit import strict_json
 from app.kit.ids import new_id
 from app.kit.outbound import OutboundClient, OutboundError, Timeouts
-from app.kit.stdio import Holder, Launch, SupervisorAddress
+from app.kit.stdio import Holder, Launch, SupervisorAddress, is_git_setting
 
 _log = logging.getLogger(__name__)
 BEAT_EVERY_S = 1.0
+FORGET_EVERY_S = 60.0
 # How long a pair for which nothing runs is watched: its first request may still be on its way.
 _KEPT_S = 60.0
 _TIMES = Timeouts(connect=2.0, first_byte=3.0, idle=3.0, total=3.0)
@@ -102,7 +107,7 @@ class Commands:
             address.target(server.id),
             address.headers(launch, Holder(token.id, token.identity.id, self._worker_id)),
             found.protocol_versions,
-            secrets=tuple(value.encode() for _, value in launch.variables),
+            secrets=tuple(value.encode() for name, value in launch.variables if not is_git_setting(name)),
         )
         before = self._held.get(pair)
         if before is not None:
@@ -164,17 +169,67 @@ class Commands:
             self._gone -= pairs
 
     async def _tell(self, address: SupervisorAddress, path: bytes, body: strict_json.JsonValue) -> Any:
-        response = await self._outbound.request(
-            "POST",
-            address.target(self._worker_id, path),
-            address.own_headers(),
-            strict_json.dumps(body),
-            timeouts=_TIMES,
-        )
-        try:
-            return strict_json.loads(await response.read())
-        finally:
-            response.close()
+        return await _tell(self._outbound, address, self._worker_id, path, body)
+
+
+class DeletedServers:
+    """Has the supervisor of this host remove what it keeps for servers that were deleted.
+
+    A server has to be known as deleted: one that this database does not know may be another service's, or newer than a
+    backup that was restored.
+    """
+
+    def __init__(
+        self,
+        address: SupervisorAddress | None,
+        worker_id: UUID,
+        outbound: OutboundClient,
+        sessions: async_sessionmaker[AsyncSession],
+    ) -> None:
+        self._address = address
+        self._worker_id = worker_id
+        self._outbound = outbound
+        self._sessions = sessions
+
+    async def run(self) -> None:
+        """Look once a minute, until cancelled."""
+        while self._address is not None:
+            try:
+                await self.forget(self._address)
+            except (OutboundError, SQLAlchemyError, OSError, ValueError, TypeError) as error:
+                _log.info("data of deleted servers is removed later: %s", type(error).__name__)
+            await asyncio.sleep(FORGET_EVERY_S)
+
+    async def forget(self, address: SupervisorAddress) -> None:
+        """Look once."""
+        listed = await _tell(self._outbound, address, self._worker_id, b"/data", None)
+        if not listed:
+            return
+        async with self._sessions() as session:
+            deleted = await ended_among(session, [UUID(hex=server) for server in listed])
+        if deleted:
+            body: list[strict_json.JsonValue] = [server.hex for server in deleted]
+            await _tell(self._outbound, address, self._worker_id, b"/forget", body)
+
+
+async def _tell(
+    outbound: OutboundClient,
+    address: SupervisorAddress,
+    worker_id: UUID,
+    path: bytes,
+    body: strict_json.JsonValue,
+) -> Any:
+    response = await outbound.request(
+        "POST",
+        address.target(worker_id, path),
+        address.own_headers(),
+        strict_json.dumps(body),
+        timeouts=_TIMES,
+    )
+    try:
+        return strict_json.loads(await response.read())
+    finally:
+        response.close()
 
 
 def _anywhere(token: Token) -> Token:

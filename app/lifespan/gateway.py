@@ -25,7 +25,7 @@ from app.lifespan.admissions import AdmissionPort
 from app.lifespan.approvals import CHANNEL as APPROVALS_CHANNEL
 from app.lifespan.approvals import ApprovalNewsPort
 from app.lifespan.background import cancelled, run_in_background
-from app.lifespan.commands import Commands, Reach
+from app.lifespan.commands import Commands, DeletedServers, Reach
 from app.lifespan.database import Connector, direct_url, reading_pool
 from app.lifespan.grant_uses import uses_of
 from app.lifespan.ports import (
@@ -61,7 +61,8 @@ async def serving_gateway(
     syncs = SyncRequestsPort(runtime)
     commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
     snapshots = SnapshotPort(snapshot, commands)
-    others = (syncs, commands, neighbours, approvals)
+    deleted = DeletedServers(runtime.supervisor, worker_id, runtime.outbound, sessions)
+    others = (syncs, commands, deleted, neighbours, approvals)
     await run_in_background(stack, (writer, lane), table, refusals, uses, others)
     ports = Ports(
         snapshots,

@@ -1,15 +1,17 @@
 """Run as ``python -m app.supervisor`` by the guard, with the environment that ``serve`` gave it."""
 
 import os
+from pathlib import Path
 
 from app.kit.stdio.commands import read_commands
 from app.kit.stdio.wire import SupervisorAddress
-from app.supervisor.isolation import FREE_USERS
+from app.supervisor.data_directories import FREE_USERS, DataDirectories
 from app.supervisor.limits import Limits
 from app.supervisor.serve import supervise
 
 COMMANDS = "SCOPEGATE_STDIO_ALLOWED_COMMANDS"
 PROCESSES = "SCOPEGATE_STDIO_PROCESSES"
+DATA = "SCOPEGATE_STDIO_DATA_DIR"
 
 
 def main() -> None:
@@ -19,7 +21,8 @@ def main() -> None:
         raise SystemExit("this is run by `scopegate serve`")
     limits = Limits(processes=int(os.environ.get(PROCESSES, Limits().processes)))
     users = FREE_USERS if os.geteuid() == 0 else None
-    supervise(address, read_commands(os.environ.get(COMMANDS, "")), limits, users)
+    data = DataDirectories(Path(os.environ[DATA]), users)
+    supervise(address, read_commands(os.environ.get(COMMANDS, "")), limits, data)
 
 
 if __name__ == "__main__":

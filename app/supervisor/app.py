@@ -116,6 +116,13 @@ class SupervisorApp:
             pairs: list[tuple[str, str]] = await exchange.read()
             self._sessions.end_pairs((UUID(hex=token), UUID(hex=server)) for token, server in pairs)
             await exchange.answer(200, b"{}")
+        elif exchange.path == "/data":
+            known: list[strict_json.JsonValue] = [id.hex for id in self._sessions.servers_with_data()]
+            await exchange.answer(200, strict_json.dumps(known))
+        elif exchange.path == "/forget":
+            deleted: list[str] = await exchange.read()
+            await self._sessions.forget_servers([UUID(hex=server) for server in deleted])
+            await exchange.answer(200, b"{}")
         else:
             try:
                 launch = Launch.decode(exchange.headers.get(LAUNCH, b""))

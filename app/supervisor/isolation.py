@@ -1,47 +1,43 @@
-"""What stands between two commands, and between a command and us: users, homes, limits and an environment.
+"""What stands between the programs of two servers, and between a program and us: users, directories, limits and an
+environment.
 
-As root, each process runs as a user id that no other process has, out of a range that no distribution gives to anybody.
-Such processes can neither read, trace nor signal each other, and all that one of them left behind is killed by its
-user. As an ordinary user there is one user for all, ours.
+As root, the programs of a server run as a user id that those of no other server have. Programs of two servers can
+neither read, trace nor signal each other. As an ordinary user there is one user for all, ours.
 """
 
-import contextlib
-import fcntl
 import os
-import pwd
 import resource
 import secrets
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from app.kit.stdio.wire import Launch
+from app.supervisor.data_directories import DataDirectories, NoPlace
 from app.supervisor.limits import Limits
 from app.supervisor.processes import die_with, gain_nothing
 
-FREE_USERS = range(60706, 61184)
-"""Systemd's list of user ids calls these unused; Debian's policy gives them to nobody unasked."""
-_CLAIMS = Path("/run/scopegate-stdio")
 _SHARED = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108
-"""Where anybody may leave something."""
+"""Where every user may leave files."""
 _NICE = 5
 """The gateway goes first where there is too little processor for all."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
-
-class NoPlace(Exception):
-    """No user id is free, or no directory can be made."""
+Removal = tuple[list[str], dict[str, Any]]
+"""A command that removes files, and whom to run it as."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one process runs: its home, and the user that it alone is; ``None`` for ours."""
+    """Where one process runs: a home of its own, the data directory and the user of its server; None for ours."""
 
     home: Path
+    data: Path
     uid: int | None = None
-    claim: int | None = None
-    """A locked file, so that two supervisors of one machine never share a user id."""
 
     def environment(self, launch: Launch) -> dict[str, str]:
         """Everything that the program finds in its environment."""
@@ -51,37 +47,33 @@ class Place:
             "HOME": str(self.home),
             "TMPDIR": str(self.home / "tmp"),
             "LANG": "C.UTF-8",
+            "STATE_DIRECTORY": str(self.data),
+            "XDG_DATA_HOME": str(self.data),
             **dict(launch.variables),
         }
 
     def identity(self) -> dict[str, Any]:
         """How ``subprocess`` is told whom to run it as."""
-        return {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": []}
+        return _identity(self.uid)
 
 
 class Isolation:
     """Hands out places and takes them back."""
 
-    def __init__(
-        self, base: Path, users: range | None, claims: Path = _CLAIMS, *, adopts: bool = False
-    ) -> None:
-        """``base``: an empty directory of ours, that other users may pass through. ``users`` None: all run as us.
+    def __init__(self, base: Path, data: DataDirectories, *, adopts: bool = False) -> None:
+        """``base``: an empty directory of ours, that other users may pass through.
 
         ``adopts``: whoever is a child of this process without having been started by it was left by a program.
         """
         self.adopts = adopts
+        self.data = data
         self._base = base
-        self._users = users
-        self._claims = claims
-        self._next = 0
-        if users is not None:
-            claims.mkdir(mode=0o700, exist_ok=True)
+        self._running: Counter[int | None] = Counter()
+        """Places in use, by user id."""
 
-    def place(self) -> Place:
-        """A new one. Raises ``NoPlace``."""
-        uid = claim = None
-        if self._users is not None:
-            uid, claim = self._claim(self._users)
+    def place(self, server_id: UUID) -> Place:
+        """A place for a process of this server. Raises ``NoPlace``."""
+        data, uid = self.data.of(server_id)
         home = self._base / secrets.token_hex(8)
         try:
             for path in (home, home / "tmp"):
@@ -90,43 +82,38 @@ class Isolation:
                     os.chown(path, uid, uid)
         except OSError as error:
             raise NoPlace("No directory can be made for the program.") from error
-        return Place(home, uid, claim)
+        self._running[uid] += 1
+        return Place(home, data, uid)
 
-    def _claim(self, users: range) -> tuple[int, int]:
-        # In turns, so that a user id rests as long as can be before another process has it.
-        self._next = (self._next + 1) % len(users)
-        for uid in (*users[self._next :], *users[: self._next]):
-            with contextlib.suppress(KeyError):
-                pwd.getpwuid(uid)
-                continue
-            claim = os.open(self._claims / str(uid), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(claim)
-                continue
-            self._next = users.index(uid)
-            return uid, claim
-        raise NoPlace("No user id is free for the program.")
+    def is_alone(self, place: Place) -> bool:
+        """Whether no other process of its user runs: all that the user has may be killed."""
+        return place.uid is not None and self._running[place.uid] == 1
 
-    def removing(self, place: Place) -> list[tuple[list[str], dict[str, Any]]]:
-        """What removes all that a process left, whose user another may have some day; and whom to run it as."""
-        commands: list[tuple[list[str], dict[str, Any]]] = [(["/bin/rm", "-rf", "--", str(place.home)], {})]
-        if place.uid is not None:
-            # As the user itself, who can remove nothing but what is its own.
-            mine = ["-xdev", "-mindepth", "1", "-maxdepth", "1", "-uid", str(place.uid)]
-            remove = ["-exec", "/bin/rm", "-rf", "--", "{}", "+"]
-            commands.append((["/usr/bin/find", *_SHARED, *mine, *remove], place.identity()))
-        return commands
+    def give_back(self, place: Place) -> bool:
+        """Its process has ended and its home is removed; whether it was the last of a user of its own."""
+        last = self.is_alone(place)
+        self._running[place.uid] -= 1
+        return last
 
-    def give_back(self, place: Place) -> None:
-        """Its process has ended and its home is gone: another may have the user."""
-        if place.claim is not None:
-            os.close(place.claim)
+    def removing_home(self, place: Place) -> Removal:
+        """What removes the home of a process that has ended."""
+        return ["/bin/rm", "-rf", "--", str(place.home)], {}
+
+    def removing_shared(self, uid: int) -> Removal:
+        """What removes all that a user has left until now where every user may leave files."""
+        # As the user itself, who can remove nothing but what is its own. A process that starts now keeps its files.
+        mine = ["-xdev", "-mindepth", "1", "-maxdepth", "1", "-uid", str(uid)]
+        before = ["!", "-newerct", f"@{time.time():.6f}"]
+        remove = ["-exec", "/bin/rm", "-rf", "--", "{}", "+"]
+        return ["/usr/bin/find", *_SHARED, *mine, *before, *remove], _identity(uid)
 
 
-def first_in_child(limits: Limits, *, alone: bool) -> Callable[[], None]:
-    """What a child does before it becomes the program. ``alone``: its user has no other processes."""
+def _identity(uid: int | None) -> dict[str, Any]:
+    return {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
+
+
+def first_in_child(limits: Limits, *, own_user: bool) -> Callable[[], None]:
+    """What a child does before it becomes the program. ``own_user``: its server has a user of its own."""
     parent = os.getpid()
     caps = [
         (resource.RLIMIT_CORE, 0),
@@ -134,7 +121,7 @@ def first_in_child(limits: Limits, *, alone: bool) -> Callable[[], None]:
         (resource.RLIMIT_FSIZE, limits.file_size),
         (resource.RLIMIT_NOFILE, limits.files),
     ]
-    if alone:
+    if own_user:
         caps.append((resource.RLIMIT_NPROC, limits.children))
 
     def prepare() -> None:

@@ -40,8 +40,8 @@ class Limits:
     """Of data, of one process."""
     file_size: int = 1024 * 1024 * 1024
     files: int = 1024
-    children: int = 256
-    """Processes and threads of one session, where it has a user of its own."""
+    children: int = 1024
+    """Processes and threads of one server, where it has a user of its own."""
 
     def of_server(self) -> int:
         return max(1, self.processes // 2)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from app.kit.ids import SERVER, format_id
 from app.kit.stdio.wire import Launch
-from app.supervisor.isolation import Isolation, NoPlace, Place, first_in_child
+from app.supervisor.data_directories import NoPlace
+from app.supervisor.isolation import Isolation, Place, Removal, first_in_child
 from app.supervisor.limits import Limits
 from app.supervisor.processes import kill_orphans, kill_session, kill_user
 from app.supervisor.refusals import Refused
@@ -129,7 +130,7 @@ class Program:
     ) -> "Program":
         """Run it. ``leaders`` holds the pid of each that is not wholly gone. Raises ``Refused``."""
         try:
-            place = isolation.place()
+            place = isolation.place(launch.server_id)
         except NoPlace as error:
             raise Refused(503, str(error), retry_after=5) from None
         pipes = [os.pipe() for _ in range(3)]
@@ -245,27 +246,15 @@ class Program:
 
     async def _clear(self) -> None:
         """Remove what it left on the disk: by other processes, for there may be very much of it."""
-        for command, identity in self._isolation.removing(self._place):
-            with contextlib.suppress(OSError):
-                await self._finished(_removing(command, identity))
-        self._isolation.give_back(self._place)
-
-    async def _finished(self, removing: "subprocess.Popen[bytes]") -> None:
-        self._leaders.add(removing.pid)
-        removed, pidfd = asyncio.Event(), os.pidfd_open(removing.pid)
-        self._loop.add_reader(pidfd, removed.set)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_REMOVE_SECONDS):
-                await removed.wait()
-        self._loop.remove_reader(pidfd)
-        os.close(pidfd)
-        removing.kill()
-        removing.wait()
-        self._leaders.discard(removing.pid)
+        await remove(self._isolation.removing_home(self._place), self._leaders)
+        if self._isolation.give_back(self._place) and self._place.uid is not None:
+            # Sessions of the server that ended at the same time left this to each other.
+            kill_user(self._place.uid)
+            await remove(self._isolation.removing_shared(self._place.uid), self._leaders)
 
     def _kill(self, others: Collection[int]) -> None:
         """Leave nothing of it, wherever it went."""
-        if self._place.uid is not None:
+        if self._place.uid is not None and self._isolation.is_alone(self._place):
             kill_user(self._place.uid)
         else:
             kill_session(self._popen.pid)
@@ -282,6 +271,25 @@ def _removing(command: list[str], identity: dict[str, Any]) -> "subprocess.Popen
     return subprocess.Popen(command, stderr=subprocess.DEVNULL, **identity)
 
 
+async def remove(removal: Removal, leaders: set[int]) -> None:
+    """Remove files in a process of its own, within a minute. ``leaders`` holds its pid until it has ended."""
+    try:
+        removing = _removing(*removal)
+    except OSError:
+        return
+    loop, removed, pidfd = asyncio.get_running_loop(), asyncio.Event(), os.pidfd_open(removing.pid)
+    leaders.add(removing.pid)
+    loop.add_reader(pidfd, removed.set)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REMOVE_SECONDS):
+            await removed.wait()
+    loop.remove_reader(pidfd)
+    os.close(pidfd)
+    removing.kill()
+    removing.wait()
+    leaders.discard(removing.pid)
+
+
 def _spawn(launch: Launch, place: Place, limits: Limits, fds: list[int]) -> subprocess.Popen[bytes]:
     if place.uid is not None:
         for fd in fds:
@@ -292,11 +300,11 @@ def _spawn(launch: Launch, place: Place, limits: Limits, fds: list[int]) -> subp
             stdin=fds[0],
             stdout=fds[1],
             stderr=fds[2],
-            cwd=place.home,
+            cwd=place.data,
             env=place.environment(launch),
             start_new_session=True,
             # Safe: this process has no other thread that takes a lock.
-            preexec_fn=first_in_child(limits, alone=place.uid is not None),  # noqa: PLW1509
+            preexec_fn=first_in_child(limits, own_user=place.uid is not None),  # noqa: PLW1509
             **place.identity(),
         )
     except FileNotFoundError:

@@ -13,6 +13,7 @@ import uvicorn
 from app.kit.stdio.commands import AllowedCommands
 from app.kit.stdio.wire import SupervisorAddress
 from app.supervisor.app import SupervisorApp
+from app.supervisor.data_directories import DataDirectories
 from app.supervisor.isolation import Isolation
 from app.supervisor.limits import Limits
 from app.supervisor.processes import adopt_orphans, hide_from_equals
@@ -20,16 +21,16 @@ from app.supervisor.sessions import Sessions
 
 
 def supervise(
-    address: SupervisorAddress, allowed: AllowedCommands, limits: Limits, users: range | None
+    address: SupervisorAddress, allowed: AllowedCommands, limits: Limits, data: DataDirectories
 ) -> None:
-    """Serve until SIGTERM, or until the guard dies; then end all commands. ``users``: those that commands run as."""
+    """Serve until SIGTERM, or until the guard dies; then end all commands."""
     hide_from_equals()
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="scopegate-homes-", ignore_cleanup_errors=True) as homes:
-        if users is not None:
+        if data.users is not None:
             # They pass through, each to a home that is its own.
             Path(homes).chmod(0o711)
-        isolation = Isolation(Path(homes), users, adopts=True)
+        isolation = Isolation(Path(homes), data, adopts=True)
         asyncio.run(_serve(address, Sessions(allowed, isolation, limits)))
 
 

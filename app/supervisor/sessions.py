@@ -1,6 +1,7 @@
 """All sessions of a host: whose they are, how many there may be, and when they end."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import Counter, deque
@@ -14,8 +15,8 @@ from app.kit.stdio.wire import NOBODY, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
 from app.supervisor.isolation import Isolation
 from app.supervisor.limits import Limits
-from app.supervisor.processes import kill_orphans
-from app.supervisor.program import Program
+from app.supervisor.processes import kill_orphans, kill_user
+from app.supervisor.program import Program, remove
 from app.supervisor.refusals import Refused, no_such_session, resting, too_many
 
 _log = logging.getLogger(__name__)
@@ -243,6 +244,25 @@ class Sessions:
         for session in [session for session in self._all.values() if session.pair in wanted]:
             self.end_soon(session, "its token no longer reaches the server")
 
+    def servers_with_data(self) -> list[UUID]:
+        """The servers that have a data directory on this host."""
+        return self._isolation.data.known()
+
+    async def forget_servers(self, server_ids: Iterable[UUID]) -> None:
+        """End all that runs for deleted servers, and remove their data. What cannot be removed now stays known."""
+        for server_id in server_ids:
+            for session in list(self._all.values()):
+                if session.launch.server_id == server_id:
+                    self.end_soon(session, "its server was deleted")
+            ending = [task for ended, task in self._ending.items() if ended.launch.server_id == server_id]
+            await asyncio.gather(*ending, return_exceptions=True)
+            with contextlib.suppress(OSError):
+                data, uid = self._isolation.data.retire(server_id)
+                if uid is not None:
+                    kill_user(uid)
+                    await remove(self._isolation.removing_shared(uid), self._leaders)
+                await remove((["/bin/rm", "-rf", "--", str(data)], {}), self._leaders)
+
     def failed(self, session: Session) -> None:
         """Note that a program did not do what it is there for."""
         now = monotonic()
@@ -320,3 +340,4 @@ class Sessions:
             await asyncio.gather(*self._ending.values(), return_exceptions=True)
         if self._isolation.adopts:
             kill_orphans(self._leaders)
+        self._isolation.data.close()

@@ -16,7 +16,7 @@ from tests.faults.test_workers import Caller, reached, workers
 from tests.faults.wire import Connection
 from tests.gateway.messages import call
 from tests.story.service import Service
-from tests.supervisor.world import PLAIN, PYTHON, alive, parent, until, user
+from tests.supervisor.world import PLAIN, PYTHON, alive, parent, passable_directory, until, user
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,7 +72,14 @@ def running() -> Iterator[Running]:
     allowed = json.dumps([f"{PYTHON} {PLAIN}"])
     with (
         database.temporary_database() as url,
-        gateways(url, 1, SCOPEGATE_WORKERS="2", SCOPEGATE_STDIO_ALLOWED_COMMANDS=allowed) as [gateway],
+        passable_directory() as place,
+        gateways(
+            url,
+            1,
+            SCOPEGATE_WORKERS="2",
+            SCOPEGATE_STDIO_ALLOWED_COMMANDS=allowed,
+            SCOPEGATE_STDIO_DATA_DIR=str(place / "data"),
+        ) as [gateway],
     ):
         yield Running(url, gateway)
 

@@ -32,6 +32,17 @@ def installed(name: str, locks: Path = _LOCKS) -> Path:
     return programs_of(_HOME, name, locks)
 
 
+def installed_for_all(place: Path, name: str, locks: Path = _LOCKS) -> None:
+    """Install ``<name>.lock`` into ``place / name``, with the Python of the system: other users can run that."""
+    uv, target = Path(sys.executable).with_name("uv"), place / name
+    system = Path("/usr/bin/python3")
+    python = system if system.exists() else Path(sys.executable)
+    make = [str(uv), "venv", "--quiet", "--python", str(python), str(target)]
+    install = [str(uv), "pip", "install", "--system-certs", "--quiet", "--python", str(target / "bin/python")]
+    for command in (make, [*install, "--require-hashes", "-r", str(locks / f"{name}.lock")]):
+        subprocess.run(command, check=True)
+
+
 def python_of(name: str) -> Path:
     """The interpreter of an environment of ``requirements``."""
     return installed(name) / "python"

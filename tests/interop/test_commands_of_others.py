@@ -14,7 +14,7 @@ from mcp_types import CreateMessageResult, TextContent
 from app.cli.environments import LOCKS
 from app.kit.stdio import AllowedCommands
 from app.kit.stdio.wire import VARIABLE
-from app.supervisor.isolation import FREE_USERS
+from app.supervisor.data_directories import FREE_USERS
 from tests.api import Account
 from tests.interop.others import EVERYTHING, installed, node
 from tests.story.service import whole_service

@@ -35,7 +35,9 @@ def test_what_is_no_absolute_program_is_refused(text: str) -> None:
     "name",
     [
         "PATH", "HOME", "LD_PRELOAD", "ld_preload", "DYLD_INSERT_LIBRARIES", "PYTHONPATH", "NODE_OPTIONS",
-        "npm_config_registry", "UV_INDEX_URL", "PIP_INDEX_URL", "GIT_SSH_COMMAND", "BASH_ENV", "SCOPEGATE_TOKEN",
+        "npm_config_registry", "UV_INDEX_URL", "GIT_CONFIG", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_PARAMETERS",
+        "git_config_key_0", "GIT_CONFIG_KEY_", "GIT_CONFIG_KEY_0000", "GIT_CONFIG_KEY_0\n", "GIT_SSH",
+        "PIP_INDEX_URL", "GIT_SSH_COMMAND", "BASH_ENV", "SCOPEGATE_TOKEN",
         "JAVA_TOOL_OPTIONS", "GLIBC_TUNABLES", "1A", "A-B", "A=B", "", "A\n",
     ],
 )  # fmt: skip
@@ -47,6 +49,10 @@ def test_an_ordinary_variable_may_be_given() -> None:
     assert all(
         map(is_variable_name, ["GITHUB_TOKEN", "API_KEY", "api_key", "GIT_TOKEN", "AWS_SECRET_ACCESS_KEY"])
     )
+
+
+def test_settings_of_git_may_be_given() -> None:
+    assert all(map(is_variable_name, ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_12"]))
 
 
 def test_what_is_said_to_the_supervisor_is_read_as_it_was_meant_and_shows_no_value() -> None:

@@ -16,7 +16,7 @@ from app.kit.stdio.wire import VARIABLE
 from tests.api import Account
 from tests.story.service import Service, whole_service
 from tests.story.test_main_job import events, issue
-from tests.supervisor.world import ALLOWED, PLAIN, PYTHON, World, alive, supervising, until
+from tests.supervisor.world import ALLOWED, PLAIN, PYTHON, World, alive, call, supervising, until
 
 VALUE = "a-secret-value-0123456789"
 
@@ -206,6 +206,30 @@ async def test_a_program_that_dies_at_work_is_an_error_of_the_call_and_the_next_
         assert await text(client, "count") == "1"
     calls = await events(plain.service, token_id, action="tool.call")
     assert [call["outcome"] for call in calls] == ["success", "error"]
+
+
+async def test_the_data_of_a_deleted_server_is_removed_and_of_an_unknown_one_is_not(
+    database_url: str, owner: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.lifespan.commands.FORGET_EVERY_S", 0.05)
+    async with supervising(tmp_path) as world:
+        monkeypatch.setenv(VARIABLE, world.address.written()[VARIABLE])
+        async with whole_service(database_url, owner.bearer, stdio_allowed_commands=ALLOWED) as service:
+            ids = []
+            for slug in ("deleted", "disabled"):
+                body = {"slug": slug, "transport": "stdio", "command": PYTHON, "args": [PLAIN]}
+                ids.append((await service.post("/servers", body))["id"])
+                await service.post(f"/servers/{ids[-1]}/sync", {}, 200)
+            # As of a service with another database, or of a server that is newer than a restored backup.
+            async with await world.worker().legacy() as session:
+                unknown = json.loads(await call(session, "who"))["data"]
+            deleted, disabled = (tmp_path / "data" / id for id in ids)
+            assert deleted.exists()
+            await service.api.patch(f"/api/v1/servers/{ids[1]}", json={"status": "disabled"})
+            assert (await service.api.delete(f"/api/v1/servers/{ids[0]}")).status_code == 204
+            await until(lambda: not deleted.exists())
+            assert disabled.exists()
+            assert set((tmp_path / "data").iterdir()) == {disabled, Path(unknown)}
 
 
 @pytest.mark.slow

@@ -88,7 +88,8 @@ def leaves() -> str:
 
 def who() -> str:
     """Which user this is, and where."""
-    return json.dumps({"uid": os.getuid(), "groups": os.getgroups(), "home": str(Path.cwd())})
+    places = {"home": str(Path.home()), "data": str(Path.cwd())}
+    return json.dumps({"uid": os.getuid(), "groups": os.getgroups(), **places})
 
 
 TOOLS: dict[str, Callable[[Any, dict[str, Any], dict[str, Any]], object]] = {
@@ -108,6 +109,7 @@ TOOLS: dict[str, Callable[[Any, dict[str, Any], dict[str, Any]], object]] = {
     "silent": lambda *_: None,
     "large": lambda id, given, _: text(id, "x" * given["bytes"]),
     "reads": lambda id, given, _: text(id, attempt(lambda: Path(given["path"]).read_text())),
+    "writes": lambda id, given, _: text(id, attempt(lambda: Path(given["path"]).write_text("kept"))),
     "signals": lambda id, given, _: text(id, attempt(lambda: os.kill(given["pid"], 0))),
     "allocates": lambda id, given, _: text(id, attempt(lambda: len(bytearray(given["bytes"])))),
 }

@@ -7,14 +7,24 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from random import SystemRandom
 from typing import Any
 
 import pytest
 
-from app.supervisor.isolation import FREE_USERS, Isolation
+from app.supervisor.data_directories import FREE_USERS
 from app.supervisor.program import Program
-from tests.supervisor.world import Worker, World, alive, call, guarded, owner, parent, supervising, until
+from tests.supervisor.world import (
+    Worker,
+    World,
+    alive,
+    call,
+    guarded,
+    owner,
+    parent,
+    supervising,
+    until,
+    user,
+)
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives each process a user of its own")
 
@@ -41,18 +51,39 @@ async def test_a_users_processes_all_end_with_its_session(passable: Path) -> Non
 
 
 @as_root
-async def test_as_root_two_sessions_cannot_see_or_signal_each_other(passable: Path) -> None:
+async def test_a_session_that_ends_leaves_others_of_its_server_alone(passable: Path) -> None:
     async with supervising(passable, FREE_USERS) as world:
-        worker = world.worker(variables={"API_KEY": "of-both"})
-        async with await worker.legacy() as one, await world.beside(worker).legacy() as two:
+        worker = world.worker()
+        kept, ended = await world.beside(worker).legacy(), await worker.legacy()
+        pids = [int(await call(ended, tool)) for tool in ("pid", "child")]
+        assert json.loads(await call(kept, "who"))["uid"] == user(pids[0])
+        await ended.close()
+        await until(lambda: not any(map(alive, pids)))
+        assert await call(kept, "count") == "1"
+
+
+@as_root
+async def test_as_root_two_servers_cannot_see_or_signal_each_other(passable: Path) -> None:
+    async with supervising(passable, FREE_USERS) as world:
+        variables = {"API_KEY": "of-both"}
+        servers = world.worker(variables=variables), world.worker(variables=variables)
+        async with await servers[0].legacy() as one, await servers[1].legacy() as two:
             mine, theirs = json.loads(await call(one, "who")), json.loads(await call(two, "who"))
             assert mine["uid"] != theirs["uid"]
             assert {mine["uid"], theirs["uid"]} <= set(FREE_USERS)
             assert mine["groups"] == []
             pid = int(await call(two, "pid"))
+            assert await call(two, "writes", path="notes") == "4"
             assert await call(one, "signals", pid=pid) == "PermissionError"
-            assert await call(one, "reads", path=f"/proc/{pid}/environ") == "PermissionError"
-            assert await call(one, "reads", path=f"{theirs['home']}/tmp/x") == "PermissionError"
+            for path in (
+                f"/proc/{pid}/environ",
+                f"{theirs['home']}/tmp/x",
+                f"{theirs['data']}/notes",
+                str(passable / "data" / ".lock"),
+            ):
+                assert await call(one, "reads", path=path) == "PermissionError"
+            assert await call(one, "writes", path=f"{theirs['data']}/x") == "PermissionError"
+            assert await call(one, "writes", path=str(passable / "data" / "x")) == "PermissionError"
             assert await call(one, "reads", path=world.address.socket) in {"PermissionError", "OSError"}
 
 
@@ -201,33 +232,17 @@ async def test_stopping_the_guard_stops_everything(tmp_path: Path) -> None:
 
 
 @as_root
-async def test_a_user_leaves_nothing_for_the_next_to_have_its_id(passable: Path) -> None:
-    # Whoever else has one of these takes its turn: supervisors of tests beside this one begin with the first.
-    first = SystemRandom().randrange(len(FREE_USERS) // 2, len(FREE_USERS) - 20)
-    async with supervising(passable, FREE_USERS[first:]) as world:
-        session = await world.worker().legacy()
+async def test_what_a_server_left_for_all_users_to_see_goes_with_its_last_session(passable: Path) -> None:
+    async with supervising(passable, FREE_USERS) as world:
+        worker = world.worker()
+        session, other = await worker.legacy(), await world.beside(worker).legacy()
         left = Path(await call(session, "leaves"))
-        uid = json.loads(await call(session, "who"))["uid"]
-        assert owner(left) == uid
+        assert owner(left) == json.loads(await call(session, "who"))["uid"]
         await session.close()
+        await until(lambda: len(world.sessions) == 1)
+        assert owner(left), "what other sessions use stays"
+        await other.close()
         await until(lambda: not left.exists())
-        next_one = await world.worker().legacy()
-        assert json.loads(await call(next_one, "who"))["uid"] != uid
-
-
-@as_root
-def test_a_user_rests_though_the_ones_before_it_are_held_by_others(tmp_path: Path) -> None:
-    users, claims = FREE_USERS[-8:], tmp_path / "claims"
-    others, ours = (Isolation(tmp_path, users, claims) for _ in range(2))
-    held = [others.place() for _ in range(4)]
-    given = []
-    for _ in range(4):
-        place = ours.place()
-        given.append(place.uid)
-        ours.give_back(place)
-    assert len(set(given)) == len(given)
-    for place in held:
-        others.give_back(place)
 
 
 async def test_a_program_that_makes_hard_work_waits_for_a_while(

@@ -22,6 +22,7 @@ from app.kit.mcp_upstream import LegacySession, ModernConnection
 from app.kit.outbound import AddressPolicy, OutboundClient, OutboundResponse, Timeouts
 from app.kit.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
 from app.supervisor.app import SupervisorApp
+from app.supervisor.data_directories import DataDirectories
 from app.supervisor.isolation import Isolation
 from app.supervisor.limits import Limits
 from app.supervisor.sessions import Sessions
@@ -125,6 +126,10 @@ class World:
         for connection in list(self.server.server_state.connections):
             connection.transport.close()
 
+    async def forget(self, worker: Worker) -> None:
+        """Say that the server of a worker was deleted, as a worker says it."""
+        await worker.tell(b"/forget", [worker.launch.server_id.hex])
+
     def worker(self, *args: str, variables: dict[str, str] | None = None, **changes: Any) -> Worker:
         """A worker with a token of its own, for a server of its own."""
         launch = Launch(uuid4(), PYTHON, (PLAIN, *args), tuple((variables or {}).items()))
@@ -150,12 +155,16 @@ ALLOWED = AllowedCommands(((PYTHON, PLAIN, "*"),))
 
 @asynccontextmanager
 async def supervising(
-    path: Path, users: range | None = None, allowed: AllowedCommands = ALLOWED, **limits: Any
+    path: Path,
+    users: range | None = None,
+    allowed: AllowedCommands = ALLOWED,
+    data: Path | None = None,
+    **limits: Any,
 ) -> AsyncIterator[World]:
-    """Run a supervisor in this process, with ends that come fast."""
+    """Run a supervisor in this process, with ends that come fast. ``data``: where data directories are kept."""
     homes = path / "homes"
     homes.mkdir()
-    isolation = Isolation(homes, users)
+    isolation = Isolation(homes, DataDirectories(data or path / "data", users))
     sessions = Sessions(allowed, isolation, Limits(**{"grace": 0.2, **limits}))
     address = SupervisorAddress(str(path / "socket"), "s3cret")
     listener = socket.socket(socket.AF_UNIX)
@@ -197,6 +206,7 @@ async def guarded(path: Path, *, as_us: bool = False) -> AsyncIterator[tuple[Chi
         **address.written(),
         "PATH": os.defpath,
         "SCOPEGATE_STDIO_ALLOWED_COMMANDS": json.dumps([f"{PYTHON} {PLAIN} *"]),
+        "SCOPEGATE_STDIO_DATA_DIR": str(path / "data"),
     }
     command = [sys.executable, *(["-c", AS_US] if as_us else ["-m", "app.supervisor.guard"])]
     guard = Child("the guard", command, environment=environment, grace_seconds=15)

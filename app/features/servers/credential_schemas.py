@@ -12,7 +12,7 @@ from app.kit.ids import IdentityId, ServerId
 from app.kit.pagination import DEFAULT_LIMIT, CursorParameter, Limit
 from app.kit.schemas import CleanSecret, CleanText, ShortText, Strict
 from app.kit.selectors import without_tag
-from app.kit.stdio import is_variable_name
+from app.kit.stdio import GIT_KEYS, is_variable_name, is_variable_value
 from app.kit.strict_json import JsonValue
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]
@@ -35,6 +35,15 @@ def _not_too_large(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
     return variables
 
 
+def _harmless(variables: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    refused = [n for n, value in variables.items() if not is_variable_value(n, value.get_secret_value())]
+    if refused:
+        raise ValueError(
+            f"{refused[0]} may be one of: {', '.join(GIT_KEYS)}; other settings of Git can run programs"
+        )
+    return variables
+
+
 EnvironmentVariables = TypeAliasType(
     "EnvironmentVariables",
     Annotated[
@@ -49,6 +58,7 @@ EnvironmentVariables = TypeAliasType(
             examples=[{"GIT_TOKEN": "..."}],
         ),
         AfterValidator(_not_too_large),
+        AfterValidator(_harmless),
     ],
 )
 UpstreamCredentialKind = TypeAliasType(

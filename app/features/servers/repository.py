@@ -55,6 +55,12 @@ async def find(session: AsyncSession, server_id: UUID, *, ended: bool = False) -
     return (await session.scalars(query)).one_or_none()
 
 
+async def ended_among(session: AsyncSession, server_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these servers that were deleted; one that is not known is not among them."""
+    query = select(col(Server.id)).where(col(Server.id).in_(server_ids), col(Server.ended_at).is_not(None))
+    return list(await session.scalars(query))
+
+
 async def lock(session: AsyncSession, server_id: UUID) -> Server | None:
     """A live server, its row locked and its values fresh."""
     query = (

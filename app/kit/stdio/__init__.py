@@ -1,6 +1,13 @@
 """MCP servers that are commands: what may run, and how the supervisor that runs them is talked to."""
 
-from app.kit.stdio.commands import AllowedCommands, is_variable_name, read_commands
+from app.kit.stdio.commands import (
+    GIT_KEYS,
+    AllowedCommands,
+    is_git_setting,
+    is_variable_name,
+    is_variable_value,
+    read_commands,
+)
 from app.kit.stdio.wire import (
     NOBODY,
     REFUSAL,
@@ -12,6 +19,7 @@ from app.kit.stdio.wire import (
 )
 
 __all__ = [
+    "GIT_KEYS",
     "NOBODY",
     "REFUSAL",
     "AllowedCommands",
@@ -19,7 +27,9 @@ __all__ = [
     "Launch",
     "SupervisorAddress",
     "command_place",
+    "is_git_setting",
     "is_variable_name",
+    "is_variable_value",
     "read_commands",
     "syncing",
 ]

@@ -23,6 +23,11 @@ _OURS_BEGIN = tuple(
 )
 
 
+# Settings of Git by environment (git-config(1)). Many settings name programs that Git runs, so only these may be set.
+_GIT_SETTING = re.compile(r"GIT_CONFIG_(COUNT|(KEY|VALUE)_[0-9]{1,3})")
+GIT_KEYS = ("safe.directory", "user.name", "user.email", "init.defaultbranch", "core.quotepath")
+
+
 @dataclass(frozen=True, slots=True)
 class AllowedCommands:
     """Command lines, each a program by its absolute path and its arguments, word for word."""
@@ -59,4 +64,16 @@ def read_commands(text: str) -> AllowedCommands:
 def is_variable_name(name: str) -> bool:
     """Whether a command may be given a variable of this name."""
     upper = name.upper()
+    if is_git_setting(name):
+        return True
     return bool(_NAME.fullmatch(name)) and upper not in _OURS and not upper.startswith(_OURS_BEGIN)
+
+
+def is_git_setting(name: str) -> bool:
+    """Whether a variable gives Git a setting: no secret, and limited to ``GIT_KEYS``."""
+    return _GIT_SETTING.fullmatch(name) is not None
+
+
+def is_variable_value(name: str, value: str) -> bool:
+    """Whether a variable of an allowed name may have this value."""
+    return not name.startswith("GIT_CONFIG_KEY_") or value.lower() in GIT_KEYS

@@ -92,6 +92,22 @@ async def test_a_change_of_the_command_is_checked_and_means_a_new_sync(api: http
     assert answer.json()["sync"]["state"] == "never"
 
 
+async def test_git_is_given_no_setting_that_runs_a_program(api: httpx2.AsyncClient) -> None:
+    names = ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"]
+    path = f"{await register(api, env_names=names)}/credential"
+
+    def setting(key: str, value: str) -> dict[str, Any]:
+        return {"kind": "env", "variables": dict(zip(names, ("1", key, value), strict=True))}
+
+    for key in ("core.sshCommand", "core.fsmonitor", "alias.status", "CORE.PAGER", "safe.directory\n", ""):
+        answer = await api.put(path, json=setting(key, "/bin/sh"))
+        assert answer.status_code == 422, key
+        assert "/bin/sh" not in answer.text
+        assert "safe.directory" in answer.json()["errors"][0]["detail"]
+    for key in ("safe.directory", "Safe.Directory", "user.name"):
+        assert (await api.put(path, json=setting(key, "/srv/wiki"))).status_code == 200, key
+
+
 async def test_values_are_given_to_this_very_command_and_shown_to_nobody(
     api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:
