@@ -1,7 +1,6 @@
 """The files that ``scopegate audit verify`` reads: checkpoints, exported leaves, and proofs. All are taken for what
 somebody may have made up."""
 
-import json
 from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.errors import CannotStart
+from app.domain import json_depth
 from app.domain.merkle import HASH_BYTES
 from app.features.sealed_log.exported import RangeProof
 from app.features.sealed_log.kept import Kept
@@ -70,9 +70,9 @@ def _leaf_hashes(file: str) -> Iterator[bytes]:
     next(lines, None)
     for line in lines:
         try:
-            text = json.loads(line)
+            text = json_depth.loads(line)
             data = b64decode(text, validate=True)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError):
             raise CannotStart(f"{file}: a line after the first has no hashes in base64") from None
         if len(data) % HASH_BYTES:
             raise CannotStart(f"{file}: a line has parts of hashes")
@@ -90,8 +90,8 @@ def _signed(note: bytes, file: str, keys: Keys) -> Kept:
 
 def _object(line: bytes, file: str) -> dict[str, Any]:
     try:
-        said = json.loads(line, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
+        said = json_depth.loads(line, object_pairs_hook=_once)
+    except ValueError:
         said = None
     if not isinstance(said, dict):
         raise CannotStart(f"{file} is no proof: its first line is no JSON object")

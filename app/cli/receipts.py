@@ -4,7 +4,6 @@ It needs the receipt and the public keys, and neither settings nor a database: a
 it on a machine of theirs.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import httpx2
 from pydantic import ValidationError
 
 from app.cli.errors import CannotStart
+from app.domain import json_depth
 from app.features.tokens.receipt_schemas import Receipt
 from app.features.tokens.receipts import TYPE
 from app.kit.signing import SignatureFault, verify
@@ -84,8 +84,8 @@ def _fetch(url: str) -> str:
 
 def _keys(text: str) -> list[Mapping[str, Any]]:
     try:
-        keys = json.loads(text)["keys"]
-    except (ValueError, TypeError, LookupError, RecursionError):
+        keys = json_depth.loads(text)["keys"]
+    except (ValueError, TypeError, LookupError):
         keys = None
     if not isinstance(keys, list) or not all(isinstance(key, dict) for key in keys):
         raise CannotStart(f"the keys are no JSON Web Key Set, as {KEYS_PATH} of the service answers")
@@ -98,8 +98,8 @@ def _receipt(text: str) -> tuple[str, dict[str, Any]]:
         return text, {}
     try:
         # What is said twice is read in two ways.
-        answer = json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
+        answer = json_depth.loads(text, object_pairs_hook=_once)
+    except ValueError:
         raise CannotStart("the receipt is neither a signed text nor the API's answer") from None
     signed = answer.get("signed")
     if not isinstance(signed, str):

@@ -5,7 +5,6 @@ roots. Nobody can make up what leads to a given root; so whatever does is what w
 with that.
 """
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from enum import StrEnum
 from itertools import combinations
 from typing import Any
 
+from app.domain import json_depth
 from app.domain.merkle import HASH_BYTES, Frontier, leaf_hash
 
 Place = tuple[int, int, int]
@@ -66,8 +66,8 @@ class Entry:
 def fields_of(leaf: bytes) -> dict[str, Any]:
     """What a leaf says. Raises ``LeafFault``."""
     try:
-        said = json.loads(leaf)
-    except (ValueError, RecursionError):
+        said = json_depth.loads(leaf)
+    except ValueError:
         raise LeafFault("it is no JSON") from None
     if not isinstance(said, dict):
         raise LeafFault("it is no JSON object")

@@ -12,11 +12,15 @@ from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-
 from math import isfinite
 from typing import Any, Literal, NoReturn, TypeAlias
 
+from app.domain.json_depth import is_too_deep
+
 JsonValue: TypeAlias = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth", "size"]
 
+MAX_DEPTH = 64
+"""Open objects and arrays, unless a caller says otherwise."""
 MAX_INTEGER_DIGITS = 400
 MAX_VALUES = 250_000
 """In one text: each becomes an object of its own, and nothing else runs until all of them have."""
@@ -96,13 +100,15 @@ _compact = _encoder(sort_keys=False)
 _sorted = _encoder(sort_keys=True)
 
 
-def loads(data: bytes, *, max_depth: int = 64, any_text: bool = False) -> JsonValue:
+def loads(data: bytes, *, max_depth: int = MAX_DEPTH, any_text: bool = False) -> JsonValue:
     """Parse UTF-8 bytes. ``max_depth`` counts open objects and arrays. Raises ``StrictJsonError`` and nothing else.
 
     ``any_text``: strings may hold NUL and halves of surrogate pairs, for what is passed on and not evaluated.
     """
     if has_too_many_values(data):
         raise StrictJsonError("size", TOO_MANY_VALUES)
+    if is_too_deep(data, max_depth):
+        raise StrictJsonError("depth", f"The nesting is deeper than {max_depth}.")
     try:
         text = data.decode("utf-8").strip(" \t\r\n")
     except UnicodeDecodeError:
@@ -114,16 +120,13 @@ def loads(data: bytes, *, max_depth: int = 64, any_text: bool = False) -> JsonVa
         value, end = _scan(text, 0)
     except StrictJsonError:
         raise
-    except RecursionError:
-        raise StrictJsonError("depth", f"The nesting is deeper than {max_depth}.") from None
     except (ValueError, StopIteration):
         raise StrictJsonError("syntax", "The text is not JSON.") from None
     if end != len(text):
         raise StrictJsonError("syntax", "There is something after the JSON value.")
     # Raw control characters and surrogates do not get here, so only an escape can make a bad string.
-    escapes = not any_text and b"\\u" in data
-    if escapes or data.count(b"[") + data.count(b"{") > max_depth:
-        _check(value, max_depth, escapes)
+    if not any_text and b"\\u" in data:
+        _check_strings(value)
     return value
 
 
@@ -144,29 +147,19 @@ def _values(bare: bytes) -> int:
     return bare.count(b",") + bare.count(b"[") + bare.count(b"{") + 1
 
 
-def _check(root: JsonValue, max_depth: int, strings: bool) -> None:
-    """Walk without recursion: depth, and (after an escape) each string and key."""
-    level: list[JsonValue] = [root]
-    depth = 0
-    while level:
-        below: list[JsonValue] = []
-        nested = False
-        for value in level:
-            if isinstance(value, dict):
-                nested = True
-                below.extend(value.values())
-                if strings:
-                    for key in value:
-                        _check_string(key)
-            elif isinstance(value, list):
-                nested = True
-                below.extend(value)
-            elif strings and isinstance(value, str):
-                _check_string(value)
-        depth += nested
-        if depth > max_depth:
-            raise StrictJsonError("depth", f"The nesting is deeper than {max_depth}.")
-        level = below
+def _check_strings(root: JsonValue) -> None:
+    """Look at each string and key, after an escape."""
+    waiting = [root]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+            for key in value:
+                _check_string(key)
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, str):
+            _check_string(value)
 
 
 def _check_string(text: str) -> None:

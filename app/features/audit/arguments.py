@@ -34,7 +34,7 @@ def arguments_place(call_id: UUID) -> bytes:
 
 def open_arguments(sealer: Sealer, call_id: UUID, sealed: Sealed) -> Any:
     """The arguments of a call. Raises ``UnsealingFault``."""
-    return strict_json.loads(sealer.unseal(sealed, arguments_place(call_id)), max_depth=1_000)
+    return strict_json.loads(sealer.unseal(sealed, arguments_place(call_id)))
 
 
 async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -> tuple[bool, Any]:

@@ -36,7 +36,7 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
     try:
         written = strict_json.dumps(value)
         strict_json.loads(written)
-    except (strict_json.StrictJsonError, ValueError, RecursionError):
+    except ValueError:
         raise ValueError("not JSON that a call could carry") from None
     if len(written) > MOST_BYTES:
         raise ValueError(f"more than {MOST_BYTES} bytes")

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from app.domain.definitions import definition_digest
 from app.kit import strict_json
-from app.kit.strict_json import JsonObject, StrictJsonError
+from app.kit.strict_json import JsonObject
 
 LONGEST_NAME = 256
 LARGEST_DEFINITION = 256 * 1024
@@ -78,7 +78,7 @@ def _check_text(item: Mapping[str, Any], secrets: Sequence[bytes]) -> None:
     try:
         text = strict_json.dumps(cast("JsonObject", dict(item)))
         strict_json.loads(text, max_depth=DEEPEST_SCHEMA)
-    except (StrictJsonError, ValueError, RecursionError):
+    except ValueError:
         raise OddTool("it holds something that is not plain JSON (NUL, lone surrogates, too deep)") from None
     if len(text) > LARGEST_DEFINITION:
         raise OddTool(f"it is larger than {LARGEST_DEFINITION // 1024} KiB")

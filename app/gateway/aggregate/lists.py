@@ -219,7 +219,7 @@ def _is_acceptable(item: Any, kind: Kind) -> bool:
     """Whether strict clients can read it: they would take a list with one bad item for no list at all."""
     try:
         kind.model.model_validate(item, by_name=False)
-    except (ValidationError, RecursionError):
+    except ValidationError:
         return False
     return kind.named != "uri" or is_uri(item["uri"])
 

@@ -176,7 +176,7 @@ def dump(message: Any) -> bytes:
     """JSON to a client. Raises ``Refused`` for what only a lax parser takes (NaN, lone surrogates)."""
     try:
         return strict_json.dumps(message)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
 
 

@@ -152,6 +152,8 @@ async def test_what_is_wrong_with_a_text_is_told_by_line_and_column_and_the_text
         ({"name": ""}, "Name: "),
         ({"test_arguments": "[1]", "do": "add_test"}, "This is not an object"),
         ({"tests": "[" * 5_000}, "nested too deeply"),
+        ({"tests": "[" * 65 + "]" * 65}, "nested too deeply"),
+        ({"tests": "[" * 64}, "line 1, column 65"),
     ):
         page = await admin.post(path, data=put(form, **({"do": "save"} | changed)))
         assert page.status_code == 422, changed

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.console.forms import Form, validated
 from app.domain.errors import FieldError, Invalid
+from app.domain.json_depth import is_too_deep
 from app.features.policies.case_schemas import PolicyTest, PolicyTestResult
 from app.features.policies.judging import Rules
 from app.features.policies.published import Mode, PublishedPolicy
@@ -171,10 +172,10 @@ def _json(text: str, pointer: str, kind: type, wanted: str) -> Any:
 
 def _place(text: str) -> str:
     """Where JSON breaks, in words."""
+    if is_too_deep(text.encode("utf-8", "replace"), strict_json.MAX_DEPTH):
+        return "it is nested too deeply"
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
         return f"it cannot be read at line {error.lineno}, column {error.colno}"
-    except RecursionError:
-        return "it is nested too deeply"
     return "it names something twice, or has a number that calls cannot carry"
