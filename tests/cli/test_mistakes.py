@@ -1,8 +1,9 @@
 """A mistake of the database's or of the operator's is one line and exit code 2 of every command, and no traceback."""
 
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -27,7 +28,7 @@ SECRET = "s3cret-of-the-tests"
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_port: int) -> None:
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_port: int) -> Iterator[None]:
     for name in os.environ:
         if name.startswith("SCOPEGATE_") and not name.startswith("SCOPEGATE_TEST_"):
             monkeypatch.delenv(name)
@@ -35,6 +36,11 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_port: in
         monkeypatch.setenv(name, key)
     monkeypatch.setenv("SCOPEGATE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("SCOPEGATE_PORT", str(free_port))
+    # What serves ends by signals, and ignores them from then on.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def line_of(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
@@ -168,5 +174,5 @@ def test_a_data_directory_that_cannot_be_made_is_one_line_of_every_command(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SCOPEGATE_DATA_DIR", str(tmp_path / "file" / "data"))
-    for command in (*COMMANDS, "dev"):
+    for command in (*COMMANDS, "serve", "dev"):
         assert str(tmp_path / "file") in line_of(command, monkeypatch, capsys), command
