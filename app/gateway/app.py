@@ -31,12 +31,13 @@ from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
     Refused,
+    looped,
     reason_of,
     unavailable,
     wrong_http_method,
 )
 from app.kit.faults import log_fault
-from app.kit.outbound import OutboundClient
+from app.kit.outbound import VIA, OutboundClient
 from app.kit.own_addresses import OwnAddresses
 from app.kit.service_address import ENCODED_SLASH, ServiceAddress, has_encoded_slash
 
@@ -66,6 +67,7 @@ class Gateway:
     ) -> None:
         self._public_url = public_url.rstrip("/")
         self._alarms = Alarms()
+        self._loops = outbound.loops
         self._admissions = ports.admissions
         self._proxies = tuple(trusted_proxies)
         address = ServiceAddress(public_url, allowed_origins)
@@ -146,6 +148,8 @@ class Gateway:
     async def _dispatch(self, exchange: Exchange, encoded_slash: bool) -> None:
         if encoded_slash:
             raise Refused(400, INVALID_REQUEST, ENCODED_SLASH)
+        if VIA in exchange.duplicated or self._loops.leads_back(exchange.headers.get(VIA)):
+            raise looped()
         self._door.check_origin(exchange)
         view = await self._door.authenticate(exchange)
         usage = self._limits.enter(exchange, view)

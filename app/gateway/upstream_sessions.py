@@ -37,6 +37,7 @@ class UpstreamSessions:
 
     def __init__(self, outbound: OutboundClient, times: Timeouts) -> None:
         self._outbound = outbound
+        self.loops = outbound.loops
         self._times = times
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()

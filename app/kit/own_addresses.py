@@ -12,10 +12,9 @@ class OwnAddresses:
 
     def __init__(self, urls: Iterable[str], ports: Iterable[int] = ()) -> None:
         own = [urlsplit(url) for url in urls]
-        names = [(_name(parts.hostname or ""), port_of(parts)) for parts in own]
-        # On loopback other services have the same name, and other ports.
-        self._names = frozenset(name for name, _ in names if name and not is_loopback(name))
-        self._ports = frozenset([*ports, *(port for name, port in names if is_loopback(name))])
+        self._places = frozenset((_name(parts.hostname or ""), port_of(parts)) for parts in own)
+        # This machine has several names.
+        self._ports = frozenset([*ports, *(port for name, port in self._places if is_loopback(name))])
 
     def holds(self, url: str) -> bool:
         """Whether a URL leads here. What is no URL leads nowhere."""
@@ -24,7 +23,7 @@ class OwnAddresses:
             name, port = _name(parts.hostname or ""), port_of(parts)
         except ValueError:
             return False
-        return name in self._names or (port in self._ports and is_loopback(name))
+        return (name, port) in self._places or (port in self._ports and is_loopback(name))
 
 
 def is_loopback(host: str) -> bool:

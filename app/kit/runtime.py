@@ -17,6 +17,7 @@ from app.kit.horizon import LogHorizon
 from app.kit.live import Live
 from app.kit.notes import NoteSigner
 from app.kit.outbound import OutboundClient
+from app.kit.own_addresses import OwnAddresses
 from app.kit.rate_limits import SignInAttempts
 from app.kit.readiness import Readiness
 from app.kit.signing import Signer
@@ -54,6 +55,8 @@ class Runtime:
     live: Live
     """Streams that tell of changes as they happen."""
     readiness: Readiness
+    own_addresses: OwnAddresses = field(default_factory=lambda: OwnAddresses(()))
+    """Where this service is reached itself."""
     clock: Clock = field(default=utc_now)
     horizon: LogHorizon = field(default_factory=LogHorizon)
     trouble: Trouble = field(default_factory=Trouble)

@@ -21,7 +21,8 @@ from app.kit.crypto import Peppers, Sealer
 from app.kit.database import make_engine, make_sessions
 from app.kit.live import Live
 from app.kit.migrations import SchemaCheck
-from app.kit.outbound import AddressPolicy, Limits, OutboundClient
+from app.kit.outbound import AddressPolicy, Limits, LoopGuard, OutboundClient
+from app.kit.own_addresses import OwnAddresses
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.readiness import Readiness
 from app.kit.runtime import Runtime
@@ -90,9 +91,11 @@ async def _runtime(
         database_url(settings), pool_size=settings.database_pool_size, name="scopegate-api", check=check
     )
     stack.push_async_callback(engine.dispose)
+    sealer = Sealer(settings.keys("encryption_key"))
     outbound = await stack.enter_async_context(
         OutboundClient(
             AddressPolicy(allowed_networks=settings.upstream_allowed_networks),
+            loops=LoopGuard(sealer.derived_keys("loop guard")),
             limits=Limits(
                 connections_per_origin=settings.limit_connections,
                 connections_per_caller=settings.limit_connections_per_identity,
@@ -108,7 +111,6 @@ async def _runtime(
     watching = asyncio.create_task(watch.run(), name="providers")
     stack.push_async_callback(cancelled, watching)
     break_glass = local_administrator(settings, sessions, peppers, stack)
-    sealer = Sealer(settings.keys("encryption_key"))
     readiness = Readiness(database_url(settings), sealer.ids)
     stack.callback(readiness.close)
     workers = settings.workers
@@ -127,6 +129,10 @@ async def _runtime(
         authenticate_machine=LimitedAuthenticator(machines, attempts, requests),
         attempts=attempts,
         public_url=settings.base_url,
+        own_addresses=OwnAddresses(
+            (settings.base_url, *settings.allowed_origins, f"http://{settings.host}:{settings.port}"),
+            (settings.port,),
+        ),
         commands=settings.stdio_allowed_commands,
         supervisor=SupervisorAddress.from_environment(),
         max_token_ttl=settings.max_token_ttl,

@@ -45,6 +45,7 @@ GOOD = [
     "http://127.0.0.1/",
     "http://[::1]:9/",
     "https://gate.example.com.evil.example/",
+    "https://gate.example.com:444/",
 ]
 BAD = [
     "http://id.example.com/",
@@ -57,9 +58,9 @@ BAD = [
     "https://user@id.example.com/",
     "https://gate.example.com/console/approvals/apr_1",
     "https://GATE.example.com./",
-    "https://gate.example.com:444/",
+    "https://gate.example.com:443/",
     "https://gate.internal/",
-    "https://other.example.com/",
+    "https://other.example.com:8443/",
     "https://gate.example.com\\@id.example.com/",
     "https://id.example.com\\.gate.example.com/",
     "https://gate.ex\tample.com/",

@@ -9,6 +9,8 @@ from app.domain.errors import FieldError, Invalid
 from app.features.servers.models import Server
 from app.kit import strict_json
 from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
+from app.kit.own_addresses import OwnAddresses
+from app.kit.runtime import Runtime
 from app.kit.stdio import AllowedCommands, command_place
 
 _OF = {"http": ("url",), "stdio": ("command", "args", "env_names")}
@@ -20,6 +22,13 @@ class PlaceRules:
 
     addresses: AddressPolicy
     commands: AllowedCommands
+    own: OwnAddresses
+    """The gateway's own, which no server has."""
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> "PlaceRules":
+        """As this worker has them."""
+        return cls(runtime.outbound.policy, runtime.commands, runtime.own_addresses)
 
 
 def place_of_server(server: Server) -> str:
@@ -50,7 +59,7 @@ def check_place(rules: PlaceRules, transport: str, fields: dict[str, Any]) -> No
     if transport == "stdio":
         _check_command(rules.commands, fields)
     else:
-        _check_url(rules.addresses, fields["url"])
+        _check_url(rules, fields["url"])
 
 
 def _check_command(allowed: AllowedCommands, fields: dict[str, Any]) -> None:
@@ -66,11 +75,14 @@ def _check_command(allowed: AllowedCommands, fields: dict[str, Any]) -> None:
         )
 
 
-def _check_url(policy: AddressPolicy, url: str | None) -> None:
+def _check_url(rules: PlaceRules, url: str | None) -> None:
     if url is None:
         raise Invalid.field("/url", "required", "A server with the transport http needs a url.")
+    if rules.own.holds(url):
+        detail = "This is the gateway's own address. Give the URL of the server behind it."
+        raise Invalid(detail, code="forbidden_url", errors=[FieldError("/url", "forbidden_url", detail)])
     try:
-        policy.check_url(url)
+        rules.addresses.check_url(url)
     except ForbiddenUrl as error:
         detail = (
             f"{error.reason[:1].upper()}{error.reason[1:]}. Private addresses need "

@@ -47,7 +47,7 @@ async def create_server(
     response: Response,
 ) -> ServerView:
     """Register a server. Nothing is sent to it; `POST /servers/{id}/sync` reads its tools."""
-    rules = PlaceRules(runtime.outbound.policy, runtime.commands)
+    rules = PlaceRules.of(runtime)
     row = await service.create(session, rules, body, caller, request.state.request_id)
     response.headers["Location"] = f"{router.prefix}/{format_id(SERVER, row.id)}"
     return await _shown(session, row, response)
@@ -89,7 +89,7 @@ async def update_server(
     """Change a server (merge patch). The slug and the transport never change."""
     row = await service.require_locked(session, server_id)
     if_match.check(row.revision)
-    rules = PlaceRules(runtime.outbound.policy, runtime.commands)
+    rules = PlaceRules.of(runtime)
     await service.update(session, rules, row, body, caller, request.state.request_id)
     return await _shown(session, row, response)
 

@@ -32,6 +32,7 @@ _WHY = {
     "unreachable": "it cannot be reached",
     "timeout": "it did not answer in time",
     "redirect": "it answers with a redirect, which is not followed; register the final URL",
+    "loop": "it is this gateway itself, or leads back to it; register the URL of the server behind it",
     "session_lost": "it forgot its session in between",
     "rubbish": "what it answers is not MCP",
     "too_large": "it answers with more than is accepted",

@@ -32,9 +32,10 @@ from app.gateway.wire.refusals import (
     CredentialRefused,
     Refused,
     bad_upstream,
+    leads_back,
 )
 from app.kit.mcp_upstream import McpUpstreamError, ModernConnection, Notification, Result
-from app.kit.outbound import NotForwarded, UpstreamError
+from app.kit.outbound import VIA, NotForwarded, UpstreamError
 from app.kit.sse import encode_event
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
@@ -143,11 +144,15 @@ class AggregateCall:
             self._params(connection, same_rounds, approved=passed.approved),
             before_send=passed.flight.may_start,
             before_next=passed.flight.may_go_on,
-            extra_headers=self._parameters(passed, connection),
+            extra_headers=(*self._parameters(passed, connection), self._via(passed)),
             declares=self._declared() if same_rounds else None,
         )
         result = await self._read(stream, answer, watch)
         return self._translated(result, passed, same_rounds)
+
+    def _via(self, passed: Passed) -> tuple[bytes, bytes]:
+        loops = self._upstreams.loops
+        return loops.header(None if passed.approved else self._exchange.headers.get(VIA))
 
     def _parameters(self, passed: Passed, connection: Connection) -> Headers:
         if self._route.tool is None or not isinstance(connection, ModernConnection):
@@ -242,6 +247,8 @@ def upstream_refused(error: McpUpstreamError) -> Exception:
         )
     if error.kind == "too_large":
         return bad_upstream("The answer of the server behind the gateway is too large.")
+    if error.kind == "loop":
+        return leads_back()
     if error.status == 401:
         return CredentialRefused()
     if error.status == 429:

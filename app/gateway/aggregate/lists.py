@@ -26,7 +26,7 @@ from app.gateway.wire.http import result_body
 from app.gateway.wire.members import kept_item
 from app.gateway.wire.refusals import Refused
 from app.kit.mcp_upstream import McpUpstreamError
-from app.kit.outbound import NotForwarded
+from app.kit.outbound import VIA, NotForwarded
 
 UNREACHABLE_KEY = "io.scopegate/unreachable"
 LIST_SECONDS = 10.0
@@ -189,7 +189,8 @@ class AggregateList:
                 before_next=part.flight.may_go_on,
                 caller=part.view.token.identity.id.int,
             ) as connection:
-                found = await follow(connection, part.flight, method, self.kind.key, place)
+                via = self.upstreams.loops.header(self.caller.exchange.headers.get(VIA))
+                found = await follow(connection, part.flight, method, self.kind.key, place, (via,))
         except McpUpstreamError as error:
             if error.kind == "session_lost":
                 raise NotForwarded from None

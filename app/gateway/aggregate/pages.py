@@ -15,6 +15,7 @@ from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.upstream_sessions import Connection
 from app.gateway.wire.answers import dump
 from app.gateway.wire.envelope import Message
+from app.gateway.wire.parameter_headers import Headers
 from app.gateway.wire.refusals import invalid_params
 from app.kit import strict_json
 from app.kit.mcp_upstream import McpUpstreamError
@@ -84,7 +85,9 @@ def _parts(opened: bytes) -> tuple[str, str | None, int]:
     return slug, own, taken
 
 
-async def follow(connection: Connection, flight: Flight, method: str, key: str, place: Place) -> Part:
+async def follow(
+    connection: Connection, flight: Flight, method: str, key: str, place: Place, headers: Headers = ()
+) -> Part:
     """A server's own pages from a place on, until there are enough.
 
     What cannot be confirmed to be allowed still ends the page here; its cursor goes on under the next admission.
@@ -96,7 +99,7 @@ async def follow(connection: Connection, flight: Flight, method: str, key: str, 
     for _ in range(MAX_PAGES):
         params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
         try:
-            page = await _page(connection, method, params, before_send)
+            page = await _page(connection, method, params, before_send, headers)
         except NotForwarded:
             if cursor == place.cursor:
                 raise
@@ -122,10 +125,14 @@ async def follow(connection: Connection, flight: Flight, method: str, key: str, 
 
 
 async def _page(
-    connection: Connection, method: str, params: dict[str, Any], before_send: Any
+    connection: Connection, method: str, params: dict[str, Any], before_send: Any, headers: Headers
 ) -> dict[str, Any]:
     try:
-        return dict(await connection.request(method, params, before_send=before_send, max_bytes=MAX_BYTES))
+        return dict(
+            await connection.request(
+                method, params, before_send=before_send, extra_headers=headers, max_bytes=MAX_BYTES
+            )
+        )
     except McpUpstreamError as error:
         if error.code == METHOD_NOT_FOUND and not params:
             return {}  # A server without this part.

@@ -63,7 +63,7 @@ from app.gateway.wire.refusals import (
 )
 from app.kit import strict_json
 from app.kit.clock import boot_time
-from app.kit.outbound import NotForwarded, OutboundResponse, Timeouts
+from app.kit.outbound import VIA, NotForwarded, OutboundResponse, Timeouts
 
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 
@@ -334,7 +334,7 @@ class MirrorCall:
 
     def _replier(self, passed: Passed, session: bytes | None) -> AnswerUpstream:
         """Answers those requests of the server that its client is not asked, in the session that they came in."""
-        headers = [(b"content-type", b"application/json"), (b"accept", _BOTH)]
+        headers = [_JSON, (b"accept", _BOTH), self.mirror.outbound.loops.header()]
         if self.message.version is not None:
             headers.append((VERSION, self.message.version.encode()))
         if session is not None:
@@ -374,6 +374,7 @@ class MirrorCall:
             for name in _PASSED
             if name in theirs and _may_pass(name, theirs[name], approved)
         ]
+        headers.append(self.mirror.outbound.loops.header(None if approved else theirs.get(VIA)))
         if self.session is not None:
             headers.append((SESSION, self.session))
         if self.message.modern:

@@ -11,8 +11,9 @@ from app.gateway.ports import UpstreamTarget
 from app.gateway.wire.envelope import OURS
 from app.gateway.wire.http import Exchange, HeaderList
 from app.gateway.wire.members import check_answer, check_sent
-from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream
+from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, leads_back
 from app.kit import strict_json
+from app.kit.mcp_upstream.exchange import LOOP_DETECTED
 from app.kit.outbound import OutboundResponse
 from app.kit.stdio import REFUSAL
 from app.kit.strict_json import folded
@@ -191,16 +192,26 @@ async def answer_json(exchange: Exchange, response: OutboundResponse, answer: An
     return outcome
 
 
+def _refused_by(status: int, ours: bool) -> Refused | None:
+    """The answer where the status says it all. ``ours``: the supervisor of commands says it."""
+    if status == 401:
+        return CredentialRefused()
+    if status == LOOP_DETECTED:
+        return leads_back()
+    if status in {403, 407}:
+        return bad_upstream("The server behind the gateway does not accept the gateway's credential.")
+    if not 400 <= status < 500 and not ours:
+        return bad_upstream(f"The server behind the gateway answered with HTTP status {status}.")
+    return None
+
+
 async def refuse_status(response: OutboundResponse, secrets: Sequence[bytes]) -> Refused:
     """What to answer when the upstream's status is no success. 4xx keeps its status, as what the supervisor of
     commands says does; the rest is 502."""
-    status, ours = response.status, response.header(REFUSAL) is not None
-    if status == 401:
-        return CredentialRefused()
-    if not (400 <= status < 500 or ours) or status in {403, 407}:
-        if status in {403, 407}:
-            return bad_upstream("The server behind the gateway does not accept the gateway's credential.")
-        return bad_upstream(f"The server behind the gateway answered with HTTP status {status}.")
+    status = response.status
+    refused = _refused_by(status, response.header(REFUSAL) is not None)
+    if refused is not None:
+        return refused
     raw = await response.read()
     for secret in secrets:
         raw = raw.replace(secret, REDACTED)

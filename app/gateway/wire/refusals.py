@@ -126,6 +126,21 @@ def bad_upstream(message: str) -> Refused:
     return Refused(502, INTERNAL_ERROR, message)
 
 
+def looped() -> Refused:
+    """The answer to a request that this gateway sent itself."""
+    return Refused(
+        508, INVALID_REQUEST, "This request came back to the gateway that sent it. It is not served."
+    )
+
+
+def leads_back() -> Refused:
+    """The server behind the gateway is the gateway."""
+    return bad_upstream(
+        "The server behind the gateway is the gateway itself, or leads back to it. Its administrator has to correct "
+        "the URL of the server."
+    )
+
+
 def wrong_http_method(modern: bool) -> Refused:
     """GET in the modern era, and the rest (405)."""
     if modern:

@@ -11,6 +11,7 @@ McpUpstreamErrorKind = Literal[
     "busy",  # every connection that the limits allow is in use
     "unavailable",  # it has not answered lately, and is left alone for a moment
     "redirect",
+    "loop",  # the request came back to the gateway that sent it
     "http",  # an HTTP error status without a JSON-RPC error in it; see ``status``
     "session_lost",  # 404 to a request with a session id: not taken by the upstream
     "rpc",  # a JSON-RPC error; see ``code``, ``data``, ``status``

@@ -9,6 +9,7 @@ from typing import Literal
 from app.kit import strict_json
 from app.kit.mcp_upstream.errors import McpUpstreamError, McpUpstreamErrorKind
 from app.kit.outbound import (
+    VIA,
     ForbiddenUrl,
     OutboundClient,
     OutboundResponse,
@@ -29,6 +30,8 @@ ACCEPT: Headers = (
 
 MOST_JSON = 16 * 1024 * 1024
 """Bytes of an answer in one piece: it is read at once, and so everybody else waits for that."""
+LOOP_DETECTED = 508
+"""What a gateway answers a request that it sent itself (RFC 5842, 7.2)."""
 _ERROR_BODY_BYTES = 64 * 1024
 _SERVER_REQUESTS = 100
 # How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
@@ -98,11 +101,12 @@ class Endpoint:
     ) -> OutboundResponse:
         """The head of the answer. Raises ``McpUpstreamError`` and ``NotForwarded``."""
         body = b"" if message is None else strict_json.dumps(message)
+        via = () if any(name == VIA for name, _ in headers) else (self.client.loops.header(),)
         try:
             return await self.client.request(
                 method,
                 self.target,
-                (*self.headers, *headers),
+                (*self.headers, *headers, *via),
                 body,
                 timeouts=timeouts or self.timeouts,
                 before_send=before_send,
@@ -203,6 +207,8 @@ async def failure(response: OutboundResponse) -> McpUpstreamError:
     status = response.status
     if status < 300:
         return McpUpstreamError("rubbish", f"a request was answered with HTTP {status}", status=status)
+    if status == LOOP_DETECTED:
+        return McpUpstreamError("loop", "the request came back to where it began", status=status)
     if status < 400:
         return McpUpstreamError("redirect", f"the upstream redirects (HTTP {status})", status=status)
     try:

@@ -10,12 +10,15 @@ from app.kit.outbound.errors import (
 )
 from app.kit.outbound.guard import AddressPolicy, Origin, Target, origin_of
 from app.kit.outbound.limits import Limits, Timeouts
+from app.kit.outbound.loops import VIA, LoopGuard
 from app.kit.outbound.response import OutboundResponse
 
 __all__ = [
+    "VIA",
     "AddressPolicy",
     "ForbiddenUrl",
     "Limits",
+    "LoopGuard",
     "NotForwarded",
     "Origin",
     "OutboundClient",

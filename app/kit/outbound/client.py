@@ -11,6 +11,7 @@ from app.kit.outbound.connection import Connection
 from app.kit.outbound.errors import NotForwarded, UpstreamError
 from app.kit.outbound.guard import AddressPolicy, Origin, Target
 from app.kit.outbound.limits import DEFAULT_LIMITS, DEFAULT_TIMEOUTS, Limits, Timeouts
+from app.kit.outbound.loops import LoopGuard
 from app.kit.outbound.pool import Pool
 from app.kit.outbound.response import OutboundResponse
 
@@ -46,8 +47,10 @@ class OutboundClient:
         *,
         limits: Limits = DEFAULT_LIMITS,
         ssl_context: ssl.SSLContext | None = None,
+        loops: LoopGuard | None = None,
     ) -> None:
         self.policy = policy
+        self.loops = loops or LoopGuard()
         self.limits = limits
         self.breaker = Breaker()
         self._tls = ssl_context

@@ -115,7 +115,7 @@ async def _set_status(
     request_id: str | None,
 ) -> None:
     row = await locked(session, submission, server_id)
-    rules = PlaceRules(runtime.outbound.policy, runtime.commands)
+    rules = PlaceRules.of(runtime)
     await service.update(
         session, rules, row, ServerPatch(status=status), submission.viewer.caller, request_id
     )

@@ -185,7 +185,7 @@ def _labels(text: str) -> dict[str, str]:
 
 
 def _rules(runtime: Runtime) -> PlaceRules:
-    return PlaceRules(runtime.outbound.policy, runtime.commands)
+    return PlaceRules.of(runtime)
 
 
 _FIELDS = (
