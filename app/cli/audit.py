@@ -16,6 +16,7 @@ from app.cli.audit_files import EventProofFile, export_lines, kept_checkpoint, p
 from app.cli.errors import CannotStart
 from app.domain.errors import DomainError
 from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
+from app.features.audit import epochs
 from app.features.audit.client_ids import KEY_PURPOSE
 from app.features.sealed_log.exported import PROOF, RangeProof, verify_lines, verify_range
 from app.features.sealed_log.kept import Kept
@@ -117,6 +118,12 @@ def newest_checkpoint(settings: Settings) -> str:
 def verifier_keys(settings: Settings) -> list[str]:
     """The keys that checkpoints are checked with, newest first."""
     return [str(key) for key in _signer(settings).verifier_keys()]
+
+
+def accept_restore(settings: Settings) -> tuple[int, int]:
+    """Confirm a restore of the database; the epoch that begins, and how many events are sealed. Raises ``CannotStart``,
+    ``DatabaseFault``."""
+    return _run(settings, epochs.accept_restore)
 
 
 def prove(settings: Settings, event: str) -> str:

@@ -104,3 +104,16 @@ def prove(event: Annotated[str, typer.Argument(help="The id of the event.")]) ->
 
     with usable_database(load_settings()) as settings:
         typer.echo(run(settings, event))
+
+
+@audit.command()
+def accept_restore() -> None:
+    """Confirm that the database was restored to an older state: workers that noticed take calls again."""
+    from app.cli.audit import accept_restore as run
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        epoch, size = run(settings)
+    typer.echo(f"The restore is confirmed: epoch {epoch} of the audit log begins after {size} sealed events.")
+    typer.echo("Workers take calls again within seconds. Repeat what was revoked after the backup.", err=True)

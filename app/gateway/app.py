@@ -128,8 +128,8 @@ class Gateway:
             await self._dispatch(exchange, has_encoded_slash(scope))
         except Refused as refused:
             await exchange.answer_error(refused)
-        except StoreUnavailable:
-            await exchange.answer_error(unavailable())
+        except StoreUnavailable as fault:
+            await exchange.answer_error(unavailable(str(fault)))
         except Cut:
             await exchange.answer_error(Refused(200, INTERNAL_ERROR, _CUT))
         except ClientLeft:

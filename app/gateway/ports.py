@@ -18,7 +18,7 @@ from app.kit.outbound import Target
 
 
 class StoreUnavailable(Exception):
-    """The database cannot serve: answer 503 with ``Retry-After``, allow nothing."""
+    """The database cannot serve: answer 503 with ``Retry-After``, allow nothing. The text, if any, says why."""
 
 
 class CredentialUnavailable(Exception):

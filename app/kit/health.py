@@ -45,6 +45,8 @@ async def readyz(runtime: CurrentRuntime) -> JSONResponse:
     if not found["recording"]:
         reasons.append("the log has no epoch for this timeline of the database yet")
     troubles = [words for lane in (runtime.trouble, runtime.settling) if (words := lane.words()) is not None]
+    if runtime.rewinds.reason is not None:
+        troubles.append(runtime.rewinds.reason)
     # The lanes may say the same, and the look too.
     reasons = list(dict.fromkeys((*reasons, *troubles)))
     answer = {

@@ -34,7 +34,8 @@ _TRIES = 60
 _PAUSE_S = 1.0
 _IN_THE_WAY = {"55P03", "40P01"}
 _APPEND_ONLY = (
-    "audit_events", "audit_arguments", "audit_checkpoints", "audit_clients", "audit_tiles", "log_epochs",
+    "accepted_restores", "audit_arguments", "audit_checkpoints", "audit_clients", "audit_events", "audit_tiles",
+    "log_epochs",
 )  # fmt: skip
 
 # Others may have tables in this schema too, an extension for one: these are not ours to grant.

@@ -20,6 +20,7 @@ from app.kit.outbound import OutboundClient
 from app.kit.own_addresses import OwnAddresses
 from app.kit.rate_limits import SignInAttempts
 from app.kit.readiness import Readiness
+from app.kit.rewinds import RewindGuard
 from app.kit.signing import Signer
 from app.kit.stdio import AllowedCommands, SupervisorAddress
 from app.kit.trouble import Trouble
@@ -67,6 +68,8 @@ class Runtime:
     """The command lines that servers may be."""
     supervisor: SupervisorAddress | None = None
     """Where commands run, if they do."""
+    rewinds: RewindGuard = field(default_factory=RewindGuard)
+    """What the worker knows of the database's progress."""
     warnings: Callable[[], Sequence[str]] = tuple
     """What whoever runs this worker should know, for ``/readyz``."""
 

@@ -25,6 +25,7 @@ from app.kit.outbound import AddressPolicy, Limits, LoopGuard, OutboundClient
 from app.kit.own_addresses import OwnAddresses
 from app.kit.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.kit.readiness import Readiness
+from app.kit.rewinds import RewindGuard
 from app.kit.runtime import Runtime
 from app.kit.signing import Signer
 from app.kit.stdio import SupervisorAddress
@@ -142,6 +143,7 @@ async def _runtime(
         permits_by_default=settings.policy_default == "permit",
         live=Live(sessions),
         readiness=readiness,
+        rewinds=RewindGuard(settings.data_dir / "database-progress.json"),
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
     return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)

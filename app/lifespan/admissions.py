@@ -27,6 +27,7 @@ from app.gateway.ports import (
     Withheld,
 )
 from app.kit.crypto import Sealed, Sealer
+from app.kit.rewinds import RewindGuard
 from app.kit.strict_json import JsonValue, canonical
 
 MAX_KNOWN = 5_000
@@ -52,8 +53,11 @@ class AdmissionPort:
         uses: Uses,
         digest_key: bytes,
         sealer: Sealer,
+        rewinds: RewindGuard | None = None,
     ) -> None:
         self._writer = writer
+        self._rewinds = RewindGuard() if rewinds is None else rewinds
+        self._rewinds.listeners.append(clients.forget)
         self._sealer = sealer
         self._lane = lane
         self._clients = clients
@@ -63,6 +67,8 @@ class AdmissionPort:
         self._digests = hmac.new(digest_key, digestmod="sha256")
 
     async def admit(self, call: Call) -> Admitted | Stale | Withheld:
+        if self._rewinds.reason is not None:
+            raise StoreUnavailable(self._rewinds.reason)
         decision = call.decision
         if decision.attainable and (decision.asks or decision.quotas):
             return await self._settle(call)

@@ -1,16 +1,17 @@
 """How a worker reaches its database: by which address, and what the gateway keeps beside the API's own pool."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
 from app.features.audit.epochs import ensure_epoch
-from app.kit.connecting import GuardedConnection, OutOfReach, Primary
+from app.kit.connecting import GuardedConnection, Primary
 from app.kit.database import plain_url
 from app.kit.migrations import SchemaCheck
+from app.kit.rewinds import RewindGuard, WentBack
 from app.settings import Settings
 
 Connect: TypeAlias = Callable[[], Awaitable[GuardedConnection]]
@@ -52,10 +53,12 @@ def direct_url(settings: Settings) -> str:
 class Connector:
     """Opens the connections of a worker that record, cut and listen."""
 
-    def __init__(self, url: str, worker_id: UUID, check: SchemaCheck | None = None) -> None:
+    def __init__(
+        self, url: str, worker_id: UUID, check: SchemaCheck | None = None, rewinds: RewindGuard | None = None
+    ) -> None:
         self._primary = Primary(url, check)
         self._worker = worker_id.hex[-12:]
-        self._newest = 0
+        self._rewinds = RewindGuard() if rewinds is None else rewinds
 
     def named(self, lane: str) -> Connect:
         """Opens those of one lane, which has one at a time."""
@@ -66,31 +69,36 @@ class Connector:
         return connect
 
     async def _open(self, name: str) -> GuardedConnection:
+        self._rewinds.pause()
         connection = await self._primary.connect(
             _OPENING_S, _CONNECTION_SETTINGS | {"application_name": name}
         )
         try:
             await connection.execute(_END_PREDECESSORS, name)
             # A promoted standby and a restored database need an epoch of their own before anything is recorded.
-            self._follow(await ensure_epoch(connection))
+            await ensure_epoch(connection)
+            await self._rewinds.look(connection)
         except BaseException:
             connection.terminate()
             raise
         return connection
 
-    def _follow(self, epoch: int) -> None:
-        """Go on in an epoch. The primary of before does not know what its successor took away."""
-        if epoch < self._newest:
-            raise OutOfReach("the database is older than what this worker has seen")
-        self._newest = epoch
 
-
-async def reading_pool(url: str, stack: AsyncExitStack, check: SchemaCheck) -> "asyncpg.Pool[asyncpg.Record]":
+async def reading_pool(
+    url: str, stack: AsyncExitStack, check: SchemaCheck, rewinds: RewindGuard
+) -> "asyncpg.Pool[asyncpg.Record]":
     """Connections to read the access snapshot on."""
     primary = Primary(url, check)
 
     async def connect(*_arguments: Any, **_options: Any) -> GuardedConnection:
         connection = await primary.connect(_OPENING_S, _CONNECTION_SETTINGS)
+        try:
+            # Nothing is read by it where the database went backwards.
+            with suppress(WentBack):
+                await rewinds.look(connection)
+        except BaseException:
+            connection.terminate()
+            raise
         # It commits nothing, and a pool takes back no connection that somebody listens to.
         connection.remove_log_listener(connection.hear)
         return connection

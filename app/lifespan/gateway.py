@@ -44,17 +44,18 @@ async def serving_gateway(
 ) -> tuple[Gateway, AccessSnapshot]:
     """The gateway with all that it runs on, until ``stack`` is closed; and what it reads of access."""
     url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
-    connector, sessions = Connector(url, worker_id, check), runtime.sessions
-    snapshot = await _snapshot(await reading_pool(url, stack, check), runtime, clock)
+    rewinds = runtime.rewinds
+    connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
+    snapshot = await _snapshot(await reading_pool(url, stack, check, rewinds), runtime, clock)
     writer = AdmissionWriter(
-        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble
+        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble, rewinds
     )
     ttl = settings.approval_ttl.total_seconds()
     settlements = connector.named("settlements")
     lane = SecondLane(settlements, clock, worker_id, peppers.current_id, ttl, runtime.settling)
     neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
     heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
-    table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard)
+    table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard, rewinds)
     uses, refusals = uses_of(sessions, clock), Refusals(writer.write_later)
     clients = Clients(peppers.derive(KEY_PURPOSE))
     runtime.attempts.tell = RefusedSignIns(refusals, clients).count
@@ -66,7 +67,9 @@ async def serving_gateway(
     await run_in_background(stack, (writer, lane), table, refusals, uses, others)
     ports = Ports(
         snapshots,
-        AdmissionPort(writer, lane, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer),
+        AdmissionPort(
+            writer, lane, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer, rewinds
+        ),
         InFlightPort(table, snapshots),
         EndedSessionsPort(sessions),
         syncs,
@@ -92,6 +95,7 @@ async def _snapshot(
         runtime.client_tokens,
         clock,
         Rules(runtime.time_zone, runtime.permits_by_default),
+        runtime.rewinds,
     )
     await snapshot.prepare()
     return snapshot

@@ -75,7 +75,7 @@ class SnapshotPort:
                 only = self._looked_at(token, about) if fresh else None
                 fleet, around = await self._snapshot.fleet(fresh=fresh, only=only)
         except (SnapshotUnavailable, TimeoutError) as error:
-            raise StoreUnavailable from error
+            raise StoreUnavailable(*error.args) from error
         except LookupsExhausted as error:
             raise TooManyLookups from error
         return View(token, around, fleet.by_slug, credential, fleet.directory)

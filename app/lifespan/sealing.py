@@ -21,8 +21,8 @@ def trail_signer(settings: Settings) -> NoteSigner:
 
 def sealing_trail(settings: Settings, runtime: Runtime, stack: AsyncExitStack, check: SchemaCheck) -> Runtime:
     """Seal until ``stack`` is closed; the runtime, with what stands in the way among its warnings."""
-    connect = Connector(direct_url(settings), new_id(), check).named("sealing")
-    sealing = Sealing(connect, runtime.sessions, trail_signer(settings))
+    connect = Connector(direct_url(settings), new_id(), check, runtime.rewinds).named("sealing")
+    sealing = Sealing(connect, runtime.sessions, trail_signer(settings), runtime.rewinds)
     task = asyncio.create_task(sealing.run(), name="sealing of the trail")
     stack.push_async_callback(cancelled, task)
     others = runtime.warnings

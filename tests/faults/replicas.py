@@ -99,6 +99,15 @@ class Server:
         target.run("createdb", *of_target, "--template=template0", DATABASE)
         target.run("pg_restore", *of_target, "-d", DATABASE, "--exit-on-error", str(dump))
 
+    def save(self) -> None:
+        """Keep the state of the data directory; the server does not run."""
+        self.run("cp", "-a", str(self._data), str(self._place / "saved"))
+
+    def put_back(self) -> None:
+        """Bring the saved state back; the server does not run."""
+        shutil.rmtree(self._data)
+        (self._place / "saved").rename(self._data)
+
     def set(self, name: str, value: str) -> None:
         """Change a setting in the running server."""
         statements = f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()"
@@ -108,7 +117,7 @@ class Server:
     def run(self, program: str, *arguments: str) -> str:
         """Run one of PostgreSQL's programs as its user; what it says."""
         done = subprocess.run(
-            [programs(None, self._user) / program, *arguments],
+            [program if program == "cp" else programs(None, self._user) / program, *arguments],
             user=self._user.uid, group=self._user.gid, extra_groups=None if self._user.uid is None else [],
             cwd=self._place, env={"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,

@@ -24,6 +24,8 @@ from tests.api import KEY
 from tests.faults.harness import Gateway, Organisation, administration, fetch, gateways, organise
 from tests.faults.load import Load, load
 from tests.faults.replicas import Replicas, replicas
+from tests.faults.rig.probes import scopegate
+from tests.faults.test_readiness import Probe
 from tests.faults.upstream import Upstream, upstream
 
 pytestmark = pytest.mark.timeout(300)
@@ -214,8 +216,10 @@ async def _verified(two: Replicas) -> Verdict:
 
 
 @pytest.mark.slow
-async def test_what_an_asynchronous_standby_had_not_received_is_lost_with_the_primary(two: Replicas) -> None:
-    """Nobody can do better without waiting for it; the pages on scaling say so with what is found here."""
+async def test_what_an_asynchronous_standby_had_not_received_is_lost_with_the_primary_and_noticed(
+    two: Replicas,
+) -> None:
+    """No one can do better without waiting for it; the pages on scaling say so with what is found here."""
     async with scene(two, 2) as there:
         answer = await there.apis[0].get("/readyz")
         assert answer.json()["replication"] == "none or asynchronous"
@@ -228,7 +232,18 @@ async def test_what_an_asynchronous_standby_had_not_received_is_lost_with_the_pr
         await asyncio.to_thread(two.standby.thaw)
         await asyncio.to_thread(two.fail_over)
         promoted_at = monotonic()
-        # The token that was revoked works again, on every gateway.
+        for gateway in there.gateways:
+            async with httpx2.AsyncClient(base_url=gateway.url) as client:
+                said = await Probe(client).until_reason("the database went backwards", RESUME_WITHIN_S)
+            assert said.status_code == 503
+        assert not any(
+            call.ran for port in there.ports for call in there.loads[0].calls(port, since=promoted_at)
+        )
+        confirmed = await asyncio.to_thread(
+            scopegate, "audit", "accept-restore", DATABASE_URL=two.standby.url
+        )
+        assert confirmed.returncode == 0, confirmed.stderr
+        # The token that was revoked works again, on every gateway, as the command says.
         await there.all_run(promoted_at, there.loads[0])
     recorded = {row["id"] for row in await fetch(two.standby.url, _RECORDED)}
     assert there.server.received.keys() - recorded

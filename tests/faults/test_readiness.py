@@ -47,6 +47,15 @@ class Probe:
         assert monotonic() - asked < ANSWER_WITHIN_S
         return answer
 
+    async def until_reason(self, reason: str, within: float) -> httpx2.Response:
+        """The first answer that names a reason, within so many seconds."""
+        async with asyncio.timeout(within):
+            while True:
+                answer = await self.ask()
+                if any(each.startswith(reason) for each in answer.json().get("reasons", ())):
+                    return answer
+                await asyncio.sleep(_AGAIN_S)
+
     async def until(self, status: int, within: float) -> httpx2.Response:
         """The first answer of this status, within so many seconds."""
         async with asyncio.timeout(within):

@@ -20,6 +20,7 @@ WRITES = {
         "INSERT INTO audit_checkpoints (tree_size, epoch, last_xact, last_seq, root_hash, note) "
         "VALUES (1, 1, 1, 1, '', '')"
     ),
+    "accepted_restores": "INSERT INTO accepted_restores (id, epoch) VALUES (gen_random_uuid(), 1)",
     "audit_clients": "INSERT INTO audit_clients (id, ip) VALUES (gen_random_uuid(), '192.0.2.7')",
     "audit_tiles": "INSERT INTO audit_tiles VALUES (0, 0, decode(repeat('00', 8192), 'hex'))",
 }
@@ -28,7 +29,12 @@ MONTHS = (
     "WHERE inhparent = 'audit_events'::regclass ORDER BY 1"
 )
 RIGHTS = ["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"]
-COLUMN = {"audit_checkpoints": "note", "audit_clients": "ip", "audit_tiles": "hashes"}
+COLUMN = {
+    "accepted_restores": "epoch",
+    "audit_checkpoints": "note",
+    "audit_clients": "ip",
+    "audit_tiles": "hashes",
+}
 ERASABLE = "audit_clients"
 """Its owner deletes rows, when their events are gone or a person is to be forgotten."""
 

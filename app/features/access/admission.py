@@ -29,6 +29,7 @@ from app.features.access.rows import (
 from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS, GuardedConnection
 from app.kit.ids import new_id
+from app.kit.rewinds import RewindGuard
 from app.kit.trouble import Trouble
 
 DEADLINE_S = 1.5
@@ -81,8 +82,10 @@ class AdmissionWriter:
         worker_id: UUID,
         digest_key_id: str,
         trouble: Trouble | None = None,
+        rewinds: RewindGuard | None = None,
     ) -> None:
         self._trouble = Trouble() if trouble is None else trouble
+        self._rewinds = RewindGuard() if rewinds is None else rewinds
         self._connect = connect
         self._clock = clock
         self._worker_id = worker_id
@@ -274,6 +277,9 @@ class AdmissionWriter:
         [record] = await statement.fetch(*values)
         # failpoint: after_admission
         self._connection.check_replicated()
+        if record["fell"]:
+            self._rewinds.fell()
+        self._rewinds.wrote(record["epoch"], record["xact"])
         return record
 
     async def _refused(self, batch: _Batch, error: asyncpg.PostgresError) -> None:

@@ -51,6 +51,10 @@ class Clients:
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
 
+    def forget(self) -> None:
+        """Write every row again: the database was restored."""
+        self._seen.clear()
+
     def _known(self, parts: tuple[str | None, ...]) -> UUID | None:
         """The id of one whose row is there: what no event has named for long may have been forgotten since."""
         found = self._seen.get(parts)

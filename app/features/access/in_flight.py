@@ -23,6 +23,7 @@ from app.features.access.grounds import Grounds
 from app.features.access.watch_line import Answer, WatchLine
 from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS
+from app.kit.rewinds import RewindGuard
 from app.kit.slices import in_slices
 from app.kit.trouble import OutageLog
 from app.kit.versions import CHANNEL
@@ -41,7 +42,8 @@ PAIRS_AT_ONCE = 5_000
 _CLOCK_S = 0.02
 
 _MOVED = """
-SELECT array_agg(g.place::int) AS places, extract(epoch FROM clock_timestamp())::float8 AS at
+SELECT array_agg(g.place::int) AS places, bool_or(coalesce(v.version, 0) < g.version) AS fell,
+    extract(epoch FROM clock_timestamp())::float8 AS at
 FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS g(id, version, place)
 LEFT JOIN access_versions v ON v.id = g.id WHERE coalesce(v.version, 0) <> g.version
 """
@@ -61,10 +63,13 @@ class InFlightTable:
         worker_id: UUID,
         on_narrowed: Callable[[set[UUID] | None], None],
         listeners: Mapping[str, Callable[[str | None], None]] | None = None,
+        rewinds: RewindGuard | None = None,
     ) -> None:
         """``listeners``: who else hears on this connection, by channel; ``None`` says that something may be missed."""
         self._wake = asyncio.Event()
         self._line = WatchLine(connect, {CHANNEL: self._heard, **(listeners or {})}, self._wake.set)
+        self._rewinds = RewindGuard() if rewinds is None else rewinds
+        self._rewinds.listeners.append(lambda: self._cut(list(self._watched)))
         self._clock = clock
         self._worker_id = worker_id
         self._on_narrowed = on_narrowed
@@ -142,6 +147,9 @@ class InFlightTable:
 
     async def _check(self) -> float:
         """Compare once, and have decided again what moved; as of when that is known."""
+        if self._rewinds.reason is not None:
+            # A new connection is held against what is known, and finds out whether a restore was confirmed.
+            self._line.drop()
         self._looks += 1
         look = self._looks
         await in_slices(self._grounds.catch_up())
@@ -151,6 +159,8 @@ class InFlightTable:
             part = pairs[begin : begin + PAIRS_AT_ONCE]
             answer = await self._line.ask(_MOVED, [id for id, _ in part], [version for _, version in part])
             self._clock.learn(answer.row["at"], answer.sent, answer.received)
+            if answer.row["fell"]:
+                self._rewinds.fell()
             answers.append(answer)
             await in_slices(self._judge([part[place - 1] for place in answer.row["places"] or ()]))
         first = answers[0]

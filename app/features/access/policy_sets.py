@@ -65,6 +65,10 @@ class PolicySets:
         self._kept = read.version, evaluator
         return evaluator
 
+    def forget(self) -> None:
+        """Read the set again, whatever its version."""
+        self._kept = None
+
     def warnings(self) -> list[str]:
         """What whoever runs this worker should know of the set that was made last."""
         broken = [

@@ -184,7 +184,7 @@ epoch AS MATERIALIZED (
     SELECT at, extract(epoch FROM at)::float8 AS seconds, scopegate_epoch() AS number FROM clock_timestamp() AS at
 ),
 moved AS MATERIALIZED (
-    SELECT array_agg(ground.place::int) AS places
+    SELECT array_agg(ground.place::int) AS places, bool_or(coalesce(v.version, 0) < ground.version) AS fell
     FROM unnest({_unnest(4, ("uuid", "bigint"))}) WITH ORDINALITY AS ground(id, version, place)
     LEFT JOIN access_versions v ON v.id = ground.id
     WHERE coalesce(v.version, 0) <> ground.version
@@ -202,11 +202,12 @@ written AS (
     SELECT epoch.at, epoch.number, $1::uuid, NULL, told.call_id, told.duration_ms,
            {", ".join(_told(name) for name in Values._fields)}
     FROM epoch, unnest({_unnest(6, ("uuid", "uuid", "text", "int"))}) AS told(id, call_id, outcome, duration_ms)
-    RETURNING id
+    RETURNING id, xact
 ){kept if arguments else ""}
 SELECT count(*) AS written,
        CASE WHEN count(*) < $3 THEN array_agg(id) END AS ids,
-       (SELECT seconds FROM epoch) AS at,
+       (SELECT seconds FROM epoch) AS at, (SELECT number FROM epoch) AS epoch, max(xact) AS xact,
+       (SELECT fell FROM moved) AS fell,
        (SELECT setting FROM durable) AS durable
 FROM written
 """  # noqa: S608

@@ -40,6 +40,7 @@ from app.kit.clock import boot_time
 from app.kit.connecting import DRIVER_FAULTS
 from app.kit.crypto import Peppers, Sealer
 from app.kit.deadlines import in_time
+from app.kit.rewinds import RewindGuard, WentBack
 from app.kit.stdio import Launch
 
 Result = TypeVar("Result")
@@ -113,12 +114,15 @@ class AccessSnapshot:
         client_tokens: ClientTokens,
         clock: DatabaseClock,
         rules: Rules | None = None,
+        rewinds: RewindGuard | None = None,
     ) -> None:
         self._pool = pool
         self._sessions = sessions
         self._peppers = peppers
         self._sealer = sealer
         self._client_tokens = client_tokens
+        self._rewinds = RewindGuard() if rewinds is None else rewinds
+        self._rewinds.listeners.append(self._reset)
         self.policies = PolicySets(rules or Rules())
         self._tokens: OrderedDict[UUID, TokenEntry] = OrderedDict()
         self._token_reads = FreshBatches(self._read_tokens)
@@ -318,12 +322,15 @@ class AccessSnapshot:
             self._cold_waiting -= 1
 
     async def _read_tokens(self, ids: Collection[UUID]) -> Mapping[UUID, TokenEntry]:
+        before = {id: self._tokens.get(id) for id in ids}
         found = await self._reading(lambda connection: read_tokens(connection, ids))
         for id in ids:
-            entry = found.get(id)
+            entry, known = found.get(id), before[id]
             if entry is None:
                 self._tokens.pop(id, None)
                 continue
+            if known is not None and _is_older(entry.token, known.token):
+                self._fell()
             self._tokens[id] = entry
             self._tokens.move_to_end(id)
             if len(self._tokens) > CAPACITY:
@@ -349,7 +356,24 @@ class AccessSnapshot:
         self, connection: Any, known: Fleet | None, only: Collection[UUID] | None = None
     ) -> _Read:
         fleet = await read_fleet(connection, known, only)
+        if known is not None and (fleet.version, fleet.policy_version) < (
+            known.version,
+            known.policy_version,
+        ):
+            self._fell()
         return fleet, await self.policies.read(connection, fleet.policy_version)
+
+    def _fell(self) -> None:
+        try:
+            self._rewinds.fell()
+        except WentBack as fault:
+            raise SnapshotUnavailable(str(fault)) from None
+
+    def _reset(self) -> None:
+        """Forget all that was read of a database that was restored since."""
+        self.forget(None)
+        self._fleet = None
+        self.policies.forget()
 
     async def _made(self, found: _Read) -> tuple[Fleet, Surroundings]:
         """What was read, as decisions take it: the very same surroundings while nothing in them has changed."""
@@ -369,6 +393,8 @@ class AccessSnapshot:
                 try:
                     async with consistent(connection):
                         result = await read(pace)
+                        if self._rewinds.reason is not None:
+                            raise SnapshotUnavailable(self._rewinds.reason)
                         if not self.clock.known:
                             at = await connection.fetchval(_NOW)
                             self.clock.learn(at, started, boot_time())
@@ -377,6 +403,12 @@ class AccessSnapshot:
                     pace.end()
         except DRIVER_FAULTS as error:
             raise SnapshotUnavailable from error
+
+
+def _is_older(token: Token, known: Token) -> bool:
+    """Whether a version is lower than one that was read before."""
+    whose, before = token.identity, known.identity
+    return token.version < known.version or (whose.id == before.id and whose.version < before.version)
 
 
 @asynccontextmanager

@@ -5,8 +5,14 @@ records anything. ``scopegate_epoch()`` is NULL until then, and no event can be 
 it is the newest one: a database that comes back to where it was before opens the next one too.
 """
 
+import json
+from uuid import UUID
+
 from asyncpg import Connection, Record
 
+from app.kit.ids import new_id
+
+ACCEPT = "audit.accept_restore"
 _LOCK = 0x5C09E0E90C
 _OPEN = """
 INSERT INTO log_epochs (epoch, system_identifier, timeline, last_checkpoint)
@@ -38,3 +44,28 @@ async def ensure_epoch(connection: "Connection[Record]") -> int:
             await connection.execute(_OPEN)
         opened: int = await connection.fetchval("SELECT scopegate_epoch()")
     return opened
+
+
+_ACCEPT = "INSERT INTO accepted_restores (id, epoch) VALUES ($1, $2)"
+_RECORD = """
+INSERT INTO audit_events (id, action, actor_type, actor_id, object_type, outcome, changes)
+VALUES ($1, $2, 'system', $3, 'audit_log', 'success', $4::jsonb)
+"""
+_SYSTEM = UUID(int=0)
+
+
+async def accept_restore(connection: "Connection[Record]") -> tuple[int, int]:
+    """Confirm that the database was restored to an older state, for the workers that noticed; on record.
+
+    The next epoch is opened: what was recorded after that state, and is lost, stays before all that follows. Returns
+    the epoch, and how many events are sealed.
+    """
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(_OPEN)
+        epoch: int = await connection.fetchval("SELECT scopegate_epoch()")
+        size: int = await connection.fetchval("SELECT coalesce(max(tree_size), 0) FROM audit_checkpoints")
+        await connection.execute(_ACCEPT, new_id(), epoch)
+        changes = json.dumps({"epoch": epoch, "tree_size": size})
+        await connection.execute(_RECORD, new_id(), ACCEPT, _SYSTEM, changes)
+    return epoch, size

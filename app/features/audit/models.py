@@ -21,8 +21,8 @@ from app.features.audit.changes import Changes
 from app.kit.tables import metadata
 
 __all__ = [
-    "AuditArguments", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "LogEpoch", "ObjectVersion",
-    "WorkerLease", "metadata",
+    "AcceptedRestore", "AuditArguments", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "LogEpoch",
+    "ObjectVersion", "WorkerLease", "metadata",
 ]  # fmt: skip
 
 
@@ -168,6 +168,19 @@ class LogEpoch(SQLModel, table=True):
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
     last_checkpoint: str | None = None
+
+
+class AcceptedRestore(SQLModel, table=True):
+    """A restore of the database to an older state that an administrator has confirmed; ``id`` orders them by time."""
+
+    __tablename__ = "accepted_restores"
+
+    id: UUID = Field(primary_key=True)
+    epoch: int
+    """The epoch of the log that begins with it."""
+    accepted_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
 
 
 class WorkerLease(SQLModel, table=True):

@@ -33,6 +33,7 @@ from app.features.sealed_log.tiles import (
 from app.kit.database import OUT_OF_REACH
 from app.kit.faults import log_fault
 from app.kit.notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoint
+from app.kit.rewinds import RewindGuard, WentBack
 
 SEAL_EVERY_S = 4.0
 MOST_LEAVES = 4_096
@@ -109,6 +110,11 @@ class SealedLog:
     def size(self) -> int:
         """How many events are sealed."""
         return self._edge.size
+
+    @property
+    def root(self) -> bytes:
+        """The root over them."""
+        return self._edge.root()
 
     async def behind(self) -> float:
         """Seconds for which the next event waits that could be sealed."""
@@ -191,11 +197,13 @@ class Sealing:
         connect: Callable[[], Awaitable["Connection[Record]"]],
         sessions: async_sessionmaker[AsyncSession],
         signer: NoteSigner,
+        rewinds: RewindGuard | None = None,
     ) -> None:
         """``connect`` opens sessions of the database itself, ``sessions`` may go through a pooler."""
         self._connect = connect
         self._sessions = sessions
         self._signer = signer
+        self._rewinds = RewindGuard() if rewinds is None else rewinds
         self._connection: Connection[Record] | None = None
         self._sealed: SealedLog | None = None
         self._behind = 0.0
@@ -231,7 +239,7 @@ class Sealing:
         except LogFault as fault:
             self._drop()
             self._stopped(str(fault))
-        except (Overtaken, *_AWAY):
+        except (Overtaken, WentBack, *_AWAY):
             # Others say that the database is away; what is not sealed stays so.
             self._drop()
         except Exception as error:  # noqa: BLE001
@@ -240,6 +248,11 @@ class Sealing:
             log_fault(_log, "sealing the audit trail", error, logging.WARNING)
 
     async def _turn(self) -> None:
+        if self._rewinds.reason is not None:
+            # Nothing is signed of a database that went backwards.
+            self._drop()
+            return
+        await asyncio.to_thread(self._rewinds.keep)
         if self._sealed is None:
             if not await self._look() or time.monotonic() < self._not_before:
                 return
@@ -254,16 +267,20 @@ class Sealing:
             async with asyncio.timeout(_ROUND_S):
                 more = await self._sealed.seal()
             self._seen = self._sealed.size
+            if self._seen:
+                self._rewinds.sealed(self._seen, self._sealed.root, self._rewinds.known)
         self._behind = 0.0
 
     async def _look(self) -> bool:
         """See how far behind the sealing is, without a session of one's own; whether nobody seals."""
+        known = self._rewinds.known
         async with self._sessions() as session:
             raw = await connection_of(session)
             last = await latest_checkpoint(raw)
             self._behind = await waiting(raw, BEGINNING if last is None else last.place)
             free = bool(await session.scalar(_FREE, {"lock": _LOCK}))
         size = 0 if last is None else last.size
+        self._rewinds.sealed(size, b"" if last is None else last.root, known)
         if size > self._seen:
             # Whoever has sealed more meanwhile has looked at the log itself.
             self._seen, self._fault = size, ""

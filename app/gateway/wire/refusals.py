@@ -36,12 +36,14 @@ class Refused(Exception):
         self.headers = headers
 
 
-def unavailable() -> Refused:
+def unavailable(why: str = "") -> Refused:
     """The store cannot serve: nothing is allowed, coming back soon is right."""
     return Refused(
         503,
         INTERNAL_ERROR,
-        "The gateway cannot record calls at the moment. Try again shortly.",
+        "The gateway cannot record calls at the moment. Try again shortly."
+        if not why
+        else f"The gateway takes no calls: {why}.",
         headers=RETRY_SOON,
     )
 

@@ -188,16 +188,23 @@ BREAKS: dict[str, tuple[Break, ...]] = {
             "              ELSE {_NO_END} END)\nORDER BY epoch, xact, seq\nLIMIT $6\n",
         ),
     ),
+    "rewind_unnoticed": (
+        Break(
+            "app/kit/rewinds.py",
+            "        reason = _ADVICE.format(what=what)\n",
+            "        return\n        reason = _ADVICE.format(what=what)\n",
+        ),
+    ),
     "origin_table_writable": (
         Break(
             "app/kit/migrations.py",
-            '"audit_checkpoints", "audit_clients", "audit_tiles"',
-            '"audit_checkpoints", "audit_tiles"',
+            '"audit_clients", "audit_events", "audit_tiles"',
+            '"audit_events", "audit_tiles"',
         ),
         Break(
             "app/kit/migrations.py",
-            '        f"REVOKE UPDATE, DELETE ON {logs} FROM {quoted}",\n',
-            '        f"REVOKE UPDATE, DELETE ON {logs} FROM {quoted}",\n'
+            '        f"REVOKE INSERT ON audit_events FROM {to}",\n',
+            '        f"REVOKE INSERT ON audit_events FROM {to}",\n'
             '        "DROP TRIGGER IF EXISTS audit_clients_append_only ON audit_clients",\n',
         ),
     ),

@@ -127,6 +127,30 @@ class Cluster:
         """Stop it in the fast way, which ends sessions, and start it again."""
         self.bring_up()
 
+    def save(self, name: str) -> None:
+        """Keep the state of the cluster, which does not run, under a name."""
+        for place in self._places():
+            saved = self._place / name / place.parent.name
+            saved.mkdir(parents=True)
+            subprocess.run(["cp", "-a", f"{place}/.", saved], check=True)
+
+    def put_back(self, name: str) -> None:
+        """Bring a state back in place of that of the cluster, which does not run."""
+        for place in self._places():
+            for path in place.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            saved = self._place / name / place.parent.name
+            subprocess.run(["cp", "-a", f"{saved}/.", place], check=True)
+            shutil.rmtree(saved)
+
+    def _places(self) -> list[Path]:
+        cluster, wal = self._data / "postgres" / "cluster", self._wal / "pg_wal"
+        return [cluster, wal] if wal.exists() else [cluster]
+
+    def stop(self) -> None:
+        """Stop it in the fast way."""
+        self._postgres.stop()
+
     def freeze(self) -> None:
         """SIGSTOP every process of it."""
         for pid in self.processes():

@@ -14,6 +14,7 @@ from tests.faults.rig.neighbours import NEIGHBOURS, beside
 from tests.faults.rig.processes import RigGateway
 from tests.faults.rig.proxies import THROTTLED_S, DatabaseWay, UpstreamWay
 from tests.faults.rig.revoking import revoke
+from tests.faults.rig.rewinding import database_rewinds
 from tests.faults.rig.site import Site
 from tests.faults.rig.soak import soak
 from tests.faults.rig.steadiness import SOAK
@@ -252,6 +253,7 @@ KINDS: dict[str, Strike] = {
     "database-throttle": database_throttled,
     "database-swallow": database_swallows,
     "database-read-only": database_read_only,
+    "database-rewind": database_rewinds,
     "data-disk-full": disk_full(wal=False),
     "wal-disk-full": disk_full(wal=True),
     **{f"upstream-{fault}": upstream_way(fault) for fault in Fault},

@@ -62,6 +62,7 @@ MUTANTS = {
     "never_unknown": _load("I1", gateway_kill=2),
     "signed_anew": _load("I8", calm=4),
     "late_commits_unsealed": _probe("I8", probes.sealed_late),
+    "rewind_unnoticed": _load("I1 I3", database_rewind=1),
     "origin_table_writable": _probe("I8", log_probes.origin_rewritten),
     "epoch_reused": _probe("I8", log_probes.moved_and_back),
 }

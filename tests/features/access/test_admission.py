@@ -15,6 +15,7 @@ from app.features.access.clockwork import DatabaseClock
 from app.features.access.rows import Row, Values, cells_of, clients_of
 from app.kit.connecting import GuardedConnection
 from app.kit.ids import new_id
+from app.kit.rewinds import RewindGuard
 from tests.features.access.world import Connection, call_row, decision, make_world, writer_on
 
 MOVE = "UPDATE access_versions SET version = version + 1 WHERE id = $1"
@@ -55,6 +56,23 @@ async def test_nothing_is_written_once_what_it_rests_on_has_moved(
     async with writer_on(database_url) as writer:
         assert not await writer.write(row)
     assert await rows_of(connection, row.id) == []
+
+
+async def test_a_version_that_fell_lets_nothing_run(database_url: str, connection: Connection) -> None:
+    """The database is older than what the call was decided on."""
+    world, rewinds = await make_world(connection), RewindGuard()
+    await connection.execute(MOVE, world.token)
+    rests_on_newer = call_row(world, await decision(connection, world, "get_time"))
+    async with writer_on(database_url, rewinds) as writer:
+        assert await writer.write(call_row(world, await decision(connection, world, "get_time")))
+        assert rewinds.known.xact > 0
+        await connection.execute(
+            "UPDATE access_versions SET version = version - 1 WHERE id = $1", world.token
+        )
+        with pytest.raises(AdmissionUnavailable):
+            await writer.write(rests_on_newer)
+    assert "older version" in (rewinds.reason or "")
+    assert await rows_of(connection, rests_on_newer.id) == []
 
 
 async def test_a_deny_that_became_stale_is_not_written_either(

@@ -20,6 +20,7 @@ from app.features.audit.epochs import ensure_epoch
 from app.kit.connecting import GuardedConnection, Primary
 from app.kit.crypto import Peppers
 from app.kit.ids import new_id
+from app.kit.rewinds import RewindGuard
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 KEY = b"a pepper of thirty-two bytes or more"
@@ -110,7 +111,7 @@ def call_row(world: World, decided: Decision, **columns: Any) -> Row:
 
 
 @asynccontextmanager
-async def writer_on(url: str) -> AsyncIterator[AdmissionWriter]:
+async def writer_on(url: str, rewinds: RewindGuard | None = None) -> AsyncIterator[AdmissionWriter]:
     """An admission writer that serves its queue."""
 
     async def connect() -> GuardedConnection:
@@ -118,7 +119,7 @@ async def writer_on(url: str) -> AsyncIterator[AdmissionWriter]:
         await ensure_epoch(connection)
         return connection
 
-    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key")
+    writer = AdmissionWriter(connect, DatabaseClock(), new_id(), "key", rewinds=rewinds)
     serving = asyncio.create_task(writer.run())
     yield writer
     writer.close()
