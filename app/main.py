@@ -56,6 +56,7 @@ from app.features.webhooks import routes as webhooks
 from app.kit import error_pages, health, problems, reference_page
 from app.kit.openapi import document
 from app.kit.request_limits import RequestLimits
+from app.kit.rewinds import RewindGuard
 from app.kit.service_address import ServiceAddress
 from app.lifespan import make_lifespan
 from app.settings import Settings
@@ -85,14 +86,14 @@ class Scopegate:
         await self.api(scope, receive, send)
 
 
-def create_api(settings: Settings) -> FastAPI:
+def create_api(settings: Settings, rewinds: RewindGuard | None = None) -> FastAPI:
     """The REST API alone."""
     api = FastAPI(
         title="Scopegate",
         version=package.__version__,
         summary="Scoped, revocable, audited access to MCP servers for each person and agent.",
         routes=[*_routes()],
-        lifespan=make_lifespan(settings),
+        lifespan=make_lifespan(settings, RewindGuard() if rewinds is None else rewinds),
         docs_url=None,
         redoc_url=None,
         # To an address made of the Host header, by plain http behind a proxy: nobody's bearer is sent there.
@@ -162,9 +163,10 @@ def _routes() -> tuple[BaseRoute, ...]:
     return tuple(everything.routes)
 
 
-def create_app(settings: Settings) -> Scopegate:
-    """The whole service of one worker."""
-    return Scopegate(create_api(settings), ServiceAddress(settings.base_url, settings.allowed_origins))
+def create_app(settings: Settings, rewinds: RewindGuard | None = None) -> Scopegate:
+    """The whole service of one worker. ``rewinds`` is what is known of the database's progress, if anything is."""
+    address = ServiceAddress(settings.base_url, settings.allowed_origins)
+    return Scopegate(create_api(settings, rewinds), address)
 
 
 def _openapi(api: FastAPI) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from app.cli.listening import bound_socket, cannot_listen
 from app.cli.signals import Stopped, signals_held, signals_stop
 from app.cli.supervisor import commands_running
 from app.kit.guarded_http import GuardedHttp
+from app.kit.rewinds import PROGRESS_FILE, RewindGuard
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
 from app.supervisor.processes import hide_from_equals
@@ -42,7 +43,7 @@ def application() -> Scopegate:
     if settings.stdio_allowed_commands:
         # As an ordinary user, commands run as the same one.
         hide_from_equals()
-    served = create_app(joined_database(settings))
+    served = create_app(joined_database(settings), RewindGuard(settings.data_dir / PROGRESS_FILE))
     _collect_seldom()
     return served
 

@@ -23,6 +23,8 @@ from asyncpg import Connection, Record
 
 from app.kit.connecting import OutOfReach
 
+PROGRESS_FILE = "database-progress.json"
+"""In the data directory of whoever serves."""
 _LOOK = """
 SELECT (SELECT to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US') || system_identifier
         FROM log_epochs ORDER BY epoch LIMIT 1) AS log,

@@ -42,14 +42,16 @@ from app.settings import Settings
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def make_lifespan(settings: Settings) -> Lifespan:
+def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
     """The lifespan of the API application; it leaves ``runtime`` and ``gateway`` on ``app.state``."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             reach, check = Reach(), SchemaCheck()
-            runtime, app.state.break_glass, app.state.console = await _runtime(settings, stack, reach, check)
+            runtime, app.state.break_glass, app.state.console = await _runtime(
+                settings, stack, reach, check, rewinds
+            )
             runtime, app.state.signals = receiving_signals(runtime, stack)
             app.state.transmitters = app.state.signals.transmitters
             app.state.gateway, app.state.access = await serving_gateway(
@@ -86,7 +88,7 @@ def _warning_of(policies: PolicySets, runtime: Runtime) -> Runtime:
 
 
 async def _runtime(
-    settings: Settings, stack: AsyncExitStack, reach: Reach, check: SchemaCheck
+    settings: Settings, stack: AsyncExitStack, reach: Reach, check: SchemaCheck, rewinds: RewindGuard
 ) -> tuple[Runtime, BreakGlass, Console]:
     engine = make_engine(
         database_url(settings), pool_size=settings.database_pool_size, name="scopegate-api", check=check
@@ -143,7 +145,7 @@ async def _runtime(
         permits_by_default=settings.policy_default == "permit",
         live=Live(sessions),
         readiness=readiness,
-        rewinds=RewindGuard(settings.data_dir / "database-progress.json"),
+        rewinds=rewinds,
         warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
     )
     return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)
