@@ -200,8 +200,19 @@ class Organisation:
                 "expires_at": in_days(60), "reason": f"I look after the books. {ODD}",
             }  # fmt: skip
             answer = await bob.post("/api/v1/approvals", json=body)
+            other = await bob.post(
+                "/api/v1/approvals", json=body | {"tools": {"kind": "names", "names": ["write_note"]}}
+            )
         assert answer.status_code == 201, answer.text
         self.ids["access_request"] = answer.json()["id"]
+        self.ids["approved_request"] = other.json()["id"]
+        await self.service.post(f"/approvals/{other.json()['id']}/approve", {}, 200)
+        nothing = {
+            "principal": {"type": "identity", "id": self.ids["odd"]},
+            "servers": {"kind": "ids", "ids": [self.ids["billing"]]},
+            "tools": {"kind": "names", "names": ["read_notes", ODD]},
+        }
+        await self.make("grant_of_nothing", "/grants", nothing)
 
     async def _endings(self) -> None:
         await self.service.post(f"/identities/{self.ids['away']}/suspend", {"reason": "On leave."}, 200)

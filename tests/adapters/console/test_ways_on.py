@@ -1,14 +1,23 @@
 """Whatever an address asks for is answered by a page, and from every refusal there is a way on to one."""
 
+import re
+from html import unescape
+
 import httpx2
 import pytest
 
 from tests.adapters.console.conftest import NewBrowser
-from tests.adapters.console.people import admin, links_of
+from tests.adapters.console.people import admin, links_of, signed_in_as
+from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.servers import fields_of
+from tests.features.explaining.test_explaining import REFUNDS, billing, published
+from tests.features.principals import grant, group, person
+from tests.features.tokens.world import in_days
 
 __all__ = ["admin"]
 ID = "01jdpnwz00e008000000000000"
+LINKS = re.compile(r'href="(/console(?:/(?!audit/export)[^"]*)?)"')
+MAX_PAGES = 150
 
 
 @pytest.mark.parametrize(
@@ -121,3 +130,36 @@ async def test_a_page_that_listens_to_what_is_not_there_is_told_so(admin: httpx2
     answer = await admin.get(path)
     assert (answer.status_code, "event: ended" in answer.text) == (200, True)
     assert '"code":"not_found"' in answer.text
+
+
+@pytest.mark.parametrize("role", ["auditors", "approvers", "issuers", "provisioners"])
+async def test_no_link_leads_a_role_to_what_it_may_not_see(
+    api: httpx2.AsyncClient, new_browser: NewBrowser, provider: SigningProvider, role: str
+) -> None:
+    ada, (server, _) = await person(api), await billing(api)
+    team = await group(api, ada)
+    given = await grant(api, team)
+    await published(api, "Large refunds", REFUNDS)
+    body = {"identity_id": ada["id"], "name": "laptop", "scope": {"kind": "grants"}, "expires_at": in_days(1)}
+    token = (await api.post("/api/v1/tokens", json=body)).json()["token"]
+    browser = await signed_in_as(new_browser, provider, role, role)
+    begun = [
+        "/console", "/console/my-access", f"/console/identities/{ada['id']}", f"/console/groups/{team['id']}",
+        f"/console/grants/{given['id']}", f"/console/tokens/{token['id']}", f"/console/servers/{server['id']}",
+        f"/console/explain?token_id={token['id']}&server=billing&tool=lost",
+    ]  # fmt: skip
+    # From where each address is linked; whether a role may see the pages that this begins at is not asked.
+    waiting = dict.fromkeys(begun, "")
+    seen, refused = set[str](), []
+    while waiting and len(seen) < MAX_PAGES:
+        address, source = waiting.popitem()
+        seen.add(address)
+        page = await browser.get(address)
+        if page.status_code == 403 and source:
+            refused.append((source, address))
+        if page.status_code == 200:
+            links = (
+                unescape(href).partition("#")[0] for href in LINKS.findall(page.text.partition("<main")[2])
+            )
+            waiting |= {link: address for link in links if link not in seen}
+    assert refused == []

@@ -9,7 +9,7 @@ from app.adapters.console.forms import AsShown, Problems, attempted, first_page,
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.people import IDENTITIES, PAGE_SIZE, called
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.domain.errors import NotFound
+from app.domain.errors import Forbidden, NotFound
 from app.features.access.current import CurrentSnapshot
 from app.features.access.snapshot import AccessSnapshot
 from app.features.audit import routes as audit
@@ -22,6 +22,7 @@ from app.features.groups.schemas import GroupQuery
 from app.features.identities import routes as identities
 from app.features.identities import service
 from app.features.identities.schemas import IdentityQuery, IdentityView
+from app.features.identities.standing import check_may_change, check_not_self
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
 from app.features.tokens import receipt_routes as receipts
@@ -186,8 +187,19 @@ async def _show(room: _Room, it: IdentityView, problems: Problems | None = None)
         room.request, "identities/one.html", viewer=room.viewer, status=problems.status, problems=problems, it=it,
         who=called(it), called=called, tab=tab, receipt=receipt and receipt.id, scheduled=scheduled,
         tabs=[(key, words) for key, (words, needed, _) in _TABS.items() if room.viewer.caller.may(needed)],
-        done=_DONE.get(room.request.query_params.get("done", "")), **await read(room, it),
+        done=_DONE.get(room.request.query_params.get("done", "")),
+        may_end=await _may_end(session, room.viewer, it), **await read(room, it),
     )  # fmt: skip
+
+
+async def _may_end(session: Session, viewer: Viewer, it: IdentityView) -> bool:
+    """Whether suspending and offboarding are for this viewer. That the last owner stays is said when it is tried."""
+    try:
+        await check_not_self(session, viewer.caller, it.id)
+        await check_may_change(session, viewer.caller, it.id)
+    except Forbidden:
+        return False
+    return True
 
 
 async def _show_suspend(

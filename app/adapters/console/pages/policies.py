@@ -39,8 +39,10 @@ def done_of(request: Request) -> str | None:
     return _DONE.get(request.query_params.get("done", ""))
 
 
-def audited_since(runtime: Runtime) -> str:
-    """From when on links into the trail look."""
+def audited_since(viewer: Viewer, runtime: Runtime) -> str:
+    """From when on links into the audit log look; empty for a viewer who may not read it."""
+    if not viewer.may("audit.read"):
+        return ""
     return (runtime.clock() - _LOOK_BACK).strftime("%Y-%m-%dT00:00:00Z")
 
 
@@ -58,7 +60,7 @@ async def list_page(request: Request, viewer: CanRead, session: Session, runtime
         asked=asked,
         filtered=any(asked.values()),
         done=done_of(request),
-        since=audited_since(runtime),
+        since=audited_since(viewer, runtime),
         link=link,
         more=next_page(request, found.next_cursor),
         first=first_page(request),
@@ -72,7 +74,7 @@ async def show_page(
     """One policy: its editor for those who may write it, its text for the others."""
     policy = await read_policy(policy_id, viewer, session, runtime)
     looked = Looked(warnings=located(policy.text, policy.warnings or []))
-    more: dict[str, Any] = {"done": done_of(request), "since": audited_since(runtime)}
+    more: dict[str, Any] = {"done": done_of(request), "since": audited_since(viewer, runtime)}
     if policy.status != "ended" and viewer.may("policies.write"):
         return await show_editor(request, Draft.of(policy), policy, viewer, session, looked=looked, **more)
     return page(
@@ -111,7 +113,7 @@ async def published_page(
         it=policy,
         diff=diff,
         link=link,
-        since=audited_since(runtime),
+        since=audited_since(viewer, runtime),
     )
 
 
@@ -131,7 +133,7 @@ async def versions_page(
         it=policy,
         found=found.items,
         link=link,
-        since=audited_since(runtime),
+        since=audited_since(viewer, runtime),
         more=next_page(request, found.next_cursor),
         first=first_page(request),
     )
