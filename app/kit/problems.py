@@ -82,7 +82,7 @@ class Problem(BaseModel):
     )
 
 
-ErrorForm: TypeAlias = Callable[[int, str, Mapping[str, str]], Response]
+ErrorForm: TypeAlias = Callable[[Request, int, str, Mapping[str, str]], Response]
 """How a foreign protocol tells an error: its status, what is wrong, and headers."""
 
 
@@ -101,7 +101,7 @@ def problem(
     """
     form: ErrorForm | None = getattr(request.state, "error_form", None)
     if form is not None:
-        return form(status, detail, headers or {})
+        return form(request, status, detail, headers or {})
     request_id = getattr(request.state, "request_id", "")
     body = {
         "type": DOCS + code,

@@ -1,6 +1,6 @@
 """Rendering pages, their headers, and every error as a page that says what to do next."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cache
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,14 @@ def error_page(request: Request, error: DomainError, name: str = "error.html", *
     return _error_page(request, status, title, error.code, error.detail, name, headers=headers, **values)
 
 
+def tell_error(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
+    """An error from outside of every page's route, as all others here are told."""
+    return page(
+        request, "error.html", status=status, headers=dict(headers), title="The request was not taken", detail=detail,
+        code="", request_id=request.state.request_id, back=HOME, kept=[], action=HOME,
+    )  # fmt: skip
+
+
 def _error_page(
     request: Request, status: int, title: str, code: str, detail: str, name: str = "error.html", **values: Any
 ) -> HTMLResponse:
@@ -220,6 +228,8 @@ def path_of_page(request: Request) -> str:
     path = request.url.path
     if request.method == "GET":
         return path
+    if "route" not in request.scope:
+        return HOME
     pattern = request.scope["route"].path
     while pattern and pattern not in _READ_AT:
         path, pattern = path.rpartition("/")[0], pattern.rpartition("/")[0]

@@ -59,7 +59,7 @@ class ScimRoute(TransactionalRoute):
         return handled
 
 
-def tell_error(status: int, detail: str, headers: Mapping[str, str]) -> Response:
+def tell_error(_request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
     """An error from outside of the route, as all others here are told."""
     return answer(Error(status=status, detail=detail), dict(headers))
 

@@ -163,3 +163,17 @@ async def test_no_link_leads_a_role_to_what_it_may_not_see(
             )
             waiting |= {link: address for link in links if link not in seen}
     assert refused == []
+
+
+async def test_what_no_page_takes_is_answered_by_a_page_too(admin: httpx2.AsyncClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for answer, status in (
+        (await admin.post("/console/nothing", data={"x": "y"}), 405),
+        (await admin.post("/console/policies/new", content=b"x" * (1 << 20 | 1), headers=form), 413),
+        (await admin.get("/console/..%2f"), 400),
+        (await admin.get("/console", headers={"Host": "elsewhere.example"}), 400),
+    ):
+        assert answer.status_code == status
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "content-security-policy" in answer.headers
+        assert answer.headers["x-request-id"] in answer.text
