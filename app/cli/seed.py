@@ -1,5 +1,6 @@
 """What ``scopegate dev`` registers, through the REST API alone. Each step looks before it makes."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from app.cli.api import Api, ApiFault, Json
@@ -71,8 +72,10 @@ def _server(api: Api, slug: str, description: str, url: str) -> str:
         server = api.post("/servers", body)
     elif server["url"] != url:
         server = api.patch(f"/servers/{server['id']}", {"url": url})
-    api.post(f"/servers/{server['id']}/sync")
-    server = api.get(f"/servers/{server['id']}")
+    server = api.post(f"/servers/{server['id']}/sync")
+    while server["sync"]["state"] == "running":
+        time.sleep(0.2)
+        server = api.get(f"/servers/{server['id']}")
     if server["sync"]["state"] == "error":
         raise CannotStart(f"the demo server {slug} could not be read: {server['sync']['error']}")
     return str(server["id"])

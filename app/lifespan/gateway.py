@@ -35,7 +35,7 @@ from app.lifespan.ports import (
     SnapshotPort,
 )
 from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
-from app.lifespan.syncs import PeriodicSyncs, SyncRequestsPort
+from app.lifespan.syncs import LostSyncs, PeriodicSyncs, SyncRequestsPort
 from app.settings import Settings
 
 
@@ -63,7 +63,7 @@ async def serving_gateway(
     commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
     snapshots = SnapshotPort(snapshot, commands)
     deleted = DeletedServers(runtime.supervisor, worker_id, runtime.outbound, sessions)
-    others = (syncs, commands, deleted, neighbours, approvals)
+    others = (syncs, LostSyncs(runtime), commands, deleted, neighbours, approvals)
     await run_in_background(stack, (writer, lane), table, refusals, uses, others)
     ports = Ports(
         snapshots,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from random import SystemRandom
 from uuid import UUID
 
-from app.features.servers.repository import claim_due
+from app.features.servers.repository import claim_due, give_up_lost_syncs
 from app.features.tools.sync import sync_server
 from app.kit.runtime import Runtime
 from app.lifespan.ports import AWAY
@@ -82,6 +82,29 @@ class PeriodicSyncs:
         # No connection is held while servers are asked.
         await asyncio.gather(*(_sync(self._runtime, server_id) for server_id in due))
         return len(due)
+
+
+class LostSyncs:
+    """Shows syncs as failed whose worker has stopped: whichever worker of whichever replica comes first."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def run(self) -> None:
+        """Look now and then until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S * _spread.uniform(0.5, 1.0))
+            await self.give_up()
+
+    async def give_up(self) -> None:
+        """Look once."""
+        try:
+            async with self._runtime.sessions() as session:
+                await give_up_lost_syncs(session, "The sync was interrupted: sync again.")
+                await session.commit()
+        except AWAY:
+            # Others say that the database is away.
+            return
 
 
 async def _sync(runtime: Runtime, server_id: UUID) -> None:

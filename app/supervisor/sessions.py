@@ -202,7 +202,9 @@ class Sessions:
             of["server"] += session.launch.server_id == launch.server_id
             of["identity"] += session.identity_id == holder.identity_id
             of["token"] += session.token_id == holder.token_id
-        if of["token"] >= limits.of_token() or of["identity"] >= limits.of_identity():
+        # A sync asks in all versions at the same time, and takes no caller's share.
+        of_caller = holder.worker_id != NOBODY
+        if of_caller and (of["token"] >= limits.of_token() or of["identity"] >= limits.of_identity()):
             whose = "This token" if of["token"] >= limits.of_token() else "This identity"
             if not self._give_way(holder):
                 raise too_many(whose)

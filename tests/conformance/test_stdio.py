@@ -42,7 +42,7 @@ async def test_a_command_passes_all_that_a_pipe_can_carry(
         ) as service:
             body = {"slug": "fixture", "transport": "stdio", "command": COMMAND[0], "args": [*COMMAND[1:]]}
             server = await service.post("/servers", body)
-            synced = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+            synced = await service.sync(server["id"])
             assert synced["sync"]["state"] == "ok", synced
             token.append((await service.issue())["secret"])
             url = f"{service.url.replace('127.0.0.1', 'localhost')}/mcp/fixture"

@@ -55,7 +55,7 @@ class Running:
             service = Service(gateway.url, api)
             body = {"slug": "plain", "transport": "stdio", "command": PYTHON, "args": [PLAIN]}
             server = await service.post("/servers", body)
-            synced = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+            synced = await service.sync(server["id"])
             assert synced["sync"]["state"] == "ok", synced
             issued = await service.issue()
             caller = Caller(service, "plain", issued["token"]["id"], issued["secret"])

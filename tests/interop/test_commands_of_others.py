@@ -35,7 +35,7 @@ async def client_of(
             async with whole_service(database_url, owner.bearer, stdio_allowed_commands=allowed) as service:
                 body = {"slug": "other", "transport": "stdio", "command": command[0], "args": [*command[1:]]}
                 server = await service.post("/servers", body)
-                synced = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+                synced = await service.sync(server["id"])
                 assert synced["sync"]["state"] == "ok", synced
                 secret = (await service.issue())["secret"]
                 async with (

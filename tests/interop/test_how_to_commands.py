@@ -89,7 +89,7 @@ async def served(
                     given = {"kind": "env", "variables": variables(place / "data" / server["id"])}
                     path = f"/api/v1/servers/{server['id']}/credential"
                     assert (await service.api.put(path, json=given)).status_code == 200
-                synced = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+                synced = await service.sync(server["id"])
                 assert synced["sync"]["state"] == "ok", synced
                 _, secret, _ = await issue(service, ["read", "write", "destructive", "unknown"])
                 yield Served(service, server["id"], secret)

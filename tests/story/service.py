@@ -89,9 +89,20 @@ class Service:
     async def register(self, slug: str, url: str) -> str:
         """Register a server and sync it; the value is its id."""
         server = await self.post("/servers", {"slug": slug, "name": slug, "url": url})
-        synced = await self.post(f"/servers/{server['id']}/sync", {}, 200)
+        synced = await self.sync(server["id"])
         assert synced["sync"]["state"] == "ok", synced
         return str(server["id"])
+
+    async def sync(self, server_id: str) -> dict[str, Any]:
+        """Read a server's tools; the server when that has ended."""
+        path = f"/api/v1/servers/{server_id}"
+        answer = await self.api.post(f"{path}/sync", json={})
+        assert answer.status_code in {200, 202}, answer.text
+        while answer.json()["sync"]["state"] == "running":
+            await asyncio.sleep(0.05)
+            answer = await self.api.get(path)
+        server: dict[str, Any] = answer.json()
+        return server
 
     async def publish(self, text: str) -> None:
         """Have a policy decide from now on."""

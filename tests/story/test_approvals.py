@@ -239,7 +239,7 @@ async def test_a_call_of_a_command_is_approved_as_any_other(
         async with whole_service(database_url, owner.bearer, stdio_allowed_commands=ALLOWED) as service:
             command = {"slug": "plain", "transport": "stdio", "command": PYTHON, "args": [PLAIN]}
             server = await service.post("/servers", command)
-            synced = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+            synced = await service.sync(server["id"])
             assert synced["sync"]["state"] == "ok", synced
             await service.publish(POLICY.format(slug="plain", tool="pid"))
             token = (await service.issue())["secret"]

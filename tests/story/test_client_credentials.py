@@ -118,7 +118,7 @@ async def test_a_real_provider_arms_syncs_and_calls(
                 provider.issuer, **client, auth_method="client_secret_basic", resource=OTHER_API
             )
             await put(service, f"/api/v1/servers/{server['id']}/credential", body)
-            synced = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+            synced = await service.sync(server["id"])
             assert synced["sync"]["state"] == "ok", synced
             _, secret, _ = await issue(service, ["read"])
             for path in ("/mcp/notes", "/mcp"):
@@ -146,7 +146,7 @@ async def test_each_caller_is_armed_anew_at_once_and_nothing_of_it_is_kept_reada
             server = await service.post("/servers", {"slug": "notes", "url": f"{url}/mcp"})
             path = f"/api/v1/servers/{server['id']}/credential"
             await put(service, path, credential(issuer))
-            await service.post(f"/servers/{server['id']}/sync", {}, 200)
+            await service.sync(server["id"])
             token_id, secret, _ = await issue(service, ["read", "write"])
             identity = (await service.api.get(f"/api/v1/tokens/{token_id}")).json()["identity_id"]
 
@@ -170,7 +170,7 @@ async def test_each_caller_is_armed_anew_at_once_and_nothing_of_it_is_kept_reada
             await put(service, path, credential(issuer, "gone"))
             refused = await called(service, secret, "read_note", name="hello")
             assert refused.status_code == 502
-            failed = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+            failed = await service.sync(server["id"])
     assert failed["sync"]["state"] == "error"
     assert "HTTP status 401" in failed["sync"]["error"]
     assert failed["tool_count"] == 3
@@ -199,12 +199,11 @@ async def test_a_token_that_the_upstream_refuses_is_not_used_again(
         ):
             server = await service.post("/servers", {"slug": "notes", "url": f"{url}/mcp"})
             await put(service, f"/api/v1/servers/{server['id']}/credential", credential(issuer))
-            sync = f"/servers/{server['id']}/sync"
-            assert (await service.post(sync, {}, 200))["sync"]["state"] == "ok"
+            assert (await service.sync(server["id"]))["sync"]["state"] == "ok"
             _, secret, _ = await issue(service, ["read"])
             revoked.update(endpoint.issued)
             if by == "sync":
-                assert (await service.post(sync, {}, 200))["sync"]["state"] == "error"
+                assert (await service.sync(server["id"]))["sync"]["state"] == "error"
             else:
                 assert (await called(service, secret, "read_note", name="hello")).status_code == 502
             # What was refused is not repeated; what comes next has a new token.

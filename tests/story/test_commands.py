@@ -59,7 +59,7 @@ async def plain(
             path = f"/api/v1/servers/{server['id']}"
             credential = {"kind": "env", "variables": {"API_KEY": VALUE}}
             assert (await service.api.put(f"{path}/credential", json=credential)).status_code == 200
-            synced = await service.post(f"/servers/{server['id']}/sync", {}, 200)
+            synced = await service.sync(server["id"])
             assert synced["sync"]["state"] == "ok", synced
             assert synced["sync"]["protocol_versions"][0] == "2026-07-28"
             yield Plain(service, world, server["id"])
@@ -219,7 +219,7 @@ async def test_the_data_of_a_deleted_server_is_removed_and_of_an_unknown_one_is_
             for slug in ("deleted", "disabled"):
                 body = {"slug": slug, "transport": "stdio", "command": PYTHON, "args": [PLAIN]}
                 ids.append((await service.post("/servers", body))["id"])
-                await service.post(f"/servers/{ids[-1]}/sync", {}, 200)
+                await service.sync(ids[-1])
             # As of a service with another database, or of a server that is newer than a restored backup.
             async with await world.worker().legacy() as session:
                 unknown = json.loads(await call(session, "who"))["data"]

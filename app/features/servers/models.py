@@ -48,6 +48,8 @@ class Server(ObjectRow, table=True):
     sync_state: str = Field(default="never", sa_column_kwargs={"server_default": "never"})
     sync_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     sync_error: str | None = None
+    sync_started_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """When the sync began that was asked for and has not ended; null: there is none."""
     sync_due_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     """When it is read again without being asked to; whoever claims that moves it. Null: some time after ``sync_at``."""
     sync_failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})

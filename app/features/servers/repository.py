@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Interval, Select, bindparam, column, func, or_, select, table, text
+from sqlalchemy import Interval, Select, bindparam, case, column, func, or_, select, table, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -15,6 +16,8 @@ from app.kit.pagination import Sorts, caseless
 from app.kit.searching import has_text
 
 SLUG_REST = timedelta(days=90)
+LONGEST_SYNC = timedelta(minutes=3)
+"""More than the time limit of a sync, after which it cannot be running."""
 
 # Tools are a higher feature, which this one may not import; their number is all that is wanted here.
 _TOOLS = table("tools", column("server_id"), column("state"))
@@ -27,13 +30,16 @@ SORTS: Sorts = {
 """What a list can be sorted by, with an index for each."""
 
 
+_SYNC_STATE = case((col(Server.sync_started_at).is_not(None), "running"), else_=col(Server.sync_state))
+
+
 def select_servers(wanted: ServerQuery) -> Select[Server]:
     """The servers that a filter leaves."""
     statement = select(Server)
     for field, values in (
         (col(Server.status), wanted.status),
         (col(Server.transport), wanted.transport),
-        (col(Server.sync_state), wanted.sync_state),
+        (_SYNC_STATE, wanted.sync_state),
         (col(Server.slug), wanted.slug),
         (col(Server.owner_group_id), wanted.owner_group_id),
     ):
@@ -53,6 +59,36 @@ async def find(session: AsyncSession, server_id: UUID, *, ended: bool = False) -
     if not ended:
         query = query.where(col(Server.ended_at).is_(None))
     return (await session.scalars(query)).one_or_none()
+
+
+async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime) -> None:
+    """Say that a sync which was asked for is running."""
+    await session.execute(
+        update(Server)
+        .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
+        .values(sync_started_at=started_at, revision=col(Server.revision) + 1)
+    )
+
+
+async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
+    """Say that a sync which was running failed, unless another has begun since."""
+    await session.execute(
+        update(Server)
+        .where(col(Server.id) == server_id, col(Server.sync_started_at) == started_at)
+        .values(_ended_without_result(reason))
+    )
+
+
+async def give_up_lost_syncs(session: AsyncSession, reason: str) -> int:
+    """Say that syncs failed which have run for longer than any can, as their worker has stopped; how many."""
+    longest_ago = func.clock_timestamp() - LONGEST_SYNC
+    lost = update(Server).where(col(Server.sync_started_at) < longest_ago).returning(col(Server.id))
+    return len((await session.scalars(lost.values(_ended_without_result(reason)))).all())
+
+
+def _ended_without_result(reason: str) -> dict[str, Any]:
+    failed = {"sync_state": "error", "sync_error": reason, "sync_started_at": None}
+    return {**failed, "revision": col(Server.revision) + 1}
 
 
 async def ended_among(session: AsyncSession, server_ids: Sequence[UUID]) -> list[UUID]:

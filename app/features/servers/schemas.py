@@ -81,7 +81,11 @@ Requestable = TypeAliasType(
     ],
 )
 SyncState = TypeAliasType(
-    "SyncState", Annotated[Literal["never", "ok", "error"], Field(description="How the last sync went.")]
+    "SyncState",
+    Annotated[
+        Literal["never", "running", "ok", "error"],
+        Field(description="How the last sync went; `running`: one that was asked for has not ended."),
+    ],
 )
 Digest = Annotated[
     str,
@@ -113,7 +117,7 @@ class SyncView(Strict):
     model_config = ConfigDict(extra="forbid", title="ServerSync")
 
     state: SyncState
-    at: datetime | None = Field(description="When the last attempt began.")
+    at: datetime | None = Field(description="When the last attempt that has ended began.")
     error: str | None = Field(
         examples=["connection refused"],
         description="Why it failed; with state `ok`, which tools were left out for being malformed.",
@@ -166,7 +170,7 @@ class ServerView(Strict):
     def from_row(cls, row: Server, tool_count: int, credential: ServerCredential | None) -> "ServerView":
         """The answer for a row; ``credential`` is the one that belongs to no identity."""
         sync = SyncView(
-            state=row.sync_state,  # type: ignore[arg-type]  # the column holds these values alone
+            state="running" if row.sync_started_at is not None else row.sync_state,  # type: ignore[arg-type]
             at=row.sync_at,
             error=row.sync_error,
             protocol_versions=row.protocol_versions,

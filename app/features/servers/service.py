@@ -72,7 +72,7 @@ async def update(
         place = {name: wanted.get(name, getattr(row, name)) for name in sorted(_PLACE)}
         check_place(rules, row.transport, place)
         await _check_bound(session, row, place_of_fields(row.transport, place))
-        row.sync_state = "never"
+        row.sync_state, row.sync_started_at = "never", None
     if "owner_group_id" in changed:
         await _check_owner(session, wanted["owner_group_id"])
     before = {name: getattr(row, name) for name in changed}

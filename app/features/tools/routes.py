@@ -7,10 +7,10 @@ from fastapi import APIRouter, Query, Request, Response
 from app.features.servers import service as server_service
 from app.features.servers.schemas import IncludeEnded, ServerView
 from app.features.tools import repository, service
+from app.features.tools.asked_syncs import CurrentSyncs
 from app.features.tools.history import approved_content
 from app.features.tools.models import Tool
 from app.features.tools.schemas import ToolApprove, ToolChanges, ToolCreate, ToolPatch, ToolQuery, ToolView
-from app.features.tools.sync import sync_server
 from app.kit.authorization import Caller, Permission, authorize, requires
 from app.kit.database import Session, TransactionalRoute, commit
 from app.kit.etags import IfMatch, set_etag
@@ -32,23 +32,35 @@ _TOOLS = "/api/v1/tools"
     "/api/v1/servers/{server_id}/sync",
     tags=["servers"],
     operation_id="sync_server",
-    responses=problem_responses(409),
+    responses=problem_responses(409)
+    | {
+        202: {
+            "model": ServerView,
+            "description": "It goes on: `sync.state` is `running` until it ends. Read the server to see.",
+            "headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
+        }
+    },
 )
 async def sync_one_server(
     server_id: ServerId,
     caller: Annotated[Caller, requires(Permission.SERVERS_WRITE)],
     session: Session,
     runtime: CurrentRuntime,
+    syncs: CurrentSyncs,
     request: Request,
     if_match: IfMatch,
     response: Response,
 ) -> ServerView:
     """Read the server's tools. One that fails answers 200 too: `sync.state` is `error` with the reason, and
-    everything else stays as it was."""
-    if_match.check((await server_service.require(session, server_id)).revision)
+    everything else stays as it was. One that takes longer than 2 seconds answers 202 and goes on."""
+    row = await server_service.require(session, server_id)
+    if_match.check(row.revision)
     # The connection goes back to the pool: the server may take most of a minute.
     await commit(session)
-    row = await sync_server(runtime, server_id, caller, request_id=request.state.request_id)
+    if not await syncs.sync(runtime, server_id, caller, request.state.request_id):
+        response.status_code = 202
+        response.headers["Retry-After"] = "1"
+    await session.refresh(row)
     set_etag(response, row.revision)
     return (await server_service.show(session, [row]))[0]
 

@@ -35,7 +35,9 @@ SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
+class Start:
+    """What a sync knows of its server when it begins."""
+
     at: datetime
     place: tuple[str | None, ...]
     url: str | Target
@@ -52,7 +54,32 @@ async def sync_server(
     changes. Raises ``NotFound``, ``Conflict`` (``server_changed``: it moved meanwhile) and ``Unavailable``.
     Call it with no transaction open: talking to a server may take most of a minute.
     """
-    start = await _begin(runtime, server_id)
+    return await _run(runtime, server_id, await _begin(runtime, server_id, shown=False), caller, request_id)
+
+
+async def begin_sync(runtime: Runtime, server_id: UUID) -> Start:
+    """Show that a sync is running, for ``finish_sync``. Raises ``NotFound``."""
+    return await _begin(runtime, server_id, shown=True)
+
+
+async def finish_sync(
+    runtime: Runtime, server_id: UUID, start: Start, caller: Caller, request_id: str | None
+) -> Server:
+    """Go on with a sync that has begun, as ``sync_server`` does, and leave it running in no case."""
+    try:
+        return await _run(runtime, server_id, start, caller, request_id)
+    except Exception:
+        async with runtime.sessions() as session:
+            await servers.give_sync_up(
+                session, server_id, start.at, "The sync ended with an error: sync again."
+            )
+            await session.commit()
+        raise
+
+
+async def _run(
+    runtime: Runtime, server_id: UUID, start: Start, caller: Caller | None, request_id: str | None
+) -> Server:
     found: Discovered | DiscoveryFailed
     try:
         found = start.fault or await _discover(runtime, start)
@@ -64,34 +91,38 @@ async def sync_server(
     return server
 
 
-async def _begin(runtime: Runtime, server_id: UUID) -> _Start:
+async def _begin(runtime: Runtime, server_id: UUID, *, shown: bool) -> Start:
     async with runtime.sessions() as session:
         server = await servers.find(session, server_id)
         if server is None:
             raise NotFound("There is no such server.")
         at = await servers.database_time(session)
         credential, fault = await _credential(session, runtime.sealer, server)
+        start = Start(at, _place(server), server.url or "", credential, fault)
         if server.transport == "stdio" and fault is None:
-            return _started(runtime, server, at, credential)
-        return _Start(at, _place(server), server.url or "", credential, fault)
+            start = _started(runtime, server, at, credential)
+        if shown:
+            await servers.mark_sync(session, server_id, at)
+            await session.commit()
+        return start
 
 
-def _started(runtime: Runtime, server: Server, at: datetime, credential: Opened) -> _Start:
+def _started(runtime: Runtime, server: Server, at: datetime, credential: Opened) -> Start:
     """A command is read by way of the supervisor that runs it."""
     launch, supervisor = launch_of(server, credential), runtime.supervisor
     if launch is None or supervisor is None:
         reason = "It is a command, and this host runs none: SCOPEGATE_STDIO_ALLOWED_COMMANDS names those that may run."
-        return _Start(at, _place(server), "", credential, DiscoveryFailed("forbidden", reason))
+        return Start(at, _place(server), "", credential, DiscoveryFailed("forbidden", reason))
     headers = supervisor.headers(launch, syncing(server.id))
     credential = replace(credential, headers=headers)
-    return _Start(at, _place(server), supervisor.target(server.id), credential)
+    return Start(at, _place(server), supervisor.target(server.id), credential)
 
 
 def _place(server: Server) -> tuple[str | None, ...]:
     return server.url, server.command, *(server.args or ()), None, *(server.env_names or ())
 
 
-async def _discover(runtime: Runtime, start: _Start) -> Discovered:
+async def _discover(runtime: Runtime, start: Start) -> Discovered:
     if isinstance(start.url, str):
         headers = await _headers(runtime, start)
         try:
@@ -116,7 +147,7 @@ async def _credential(
         return Opened(), DiscoveryFailed("credential", reason)
 
 
-async def _headers(runtime: Runtime, start: _Start) -> Headers:
+async def _headers(runtime: Runtime, start: Start) -> Headers:
     if start.credential.client is None:
         return start.credential.headers
     try:
@@ -128,7 +159,7 @@ async def _headers(runtime: Runtime, start: _Start) -> Headers:
 async def _apply(
     session: AsyncSession,
     server_id: UUID,
-    start: _Start,
+    start: Start,
     found: Discovered | DiscoveryFailed,
     caller: Caller,
     request_id: str | None,
@@ -136,6 +167,8 @@ async def _apply(
     server = await servers.lock(session, server_id)
     if server is None:
         raise NotFound("There is no such server.")
+    if server.sync_started_at is not None and server.sync_started_at <= start.at:
+        server.sync_started_at = None
     if server.sync_at is not None and server.sync_at > start.at:
         return server
     if _place(server) != start.place:

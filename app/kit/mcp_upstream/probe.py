@@ -1,5 +1,6 @@
 """Find out what an upstream speaks."""
 
+import asyncio
 from dataclasses import dataclass
 
 from mcp_types import SERVER_INFO_META_KEY
@@ -30,7 +31,7 @@ class UpstreamInfo:
 async def probe(
     client: OutboundClient, url: str | Target, headers: Headers, *, timeouts: Timeouts = DEFAULT_TIMEOUTS
 ) -> UpstreamInfo:
-    """Ask in both eras: one ``server/discover``, and an ``initialize`` for each older version.
+    """Ask in both eras at the same time: one ``server/discover``, and an ``initialize`` for each older version.
 
     Raises ``McpUpstreamError`` when it speaks neither (the legacy era's reason), or does not answer.
     """
@@ -38,12 +39,18 @@ async def probe(
         target = url if isinstance(url, Target) else client.policy.check_target(url)
     except ForbiddenUrl as error:
         raise McpUpstreamError("forbidden", error.reason, may_have_been_sent=False) from None
-    modern = await _modern(client, target, headers, timeouts)
-    try:
-        legacy = await _legacy(client, target, headers, timeouts)
-    except McpUpstreamError as error:
-        if modern is None or error.kind in _HOPELESS:
-            raise
+    # A command is started for each question, so one after the other would take several times as long.
+    modern, legacy = await asyncio.gather(
+        _modern(client, target, headers, timeouts),
+        _legacy(client, target, headers, timeouts),
+        return_exceptions=True,
+    )
+    if isinstance(modern, BaseException):
+        raise modern
+    if isinstance(legacy, BaseException):
+        hopeless = not isinstance(legacy, McpUpstreamError) or legacy.kind in _HOPELESS
+        if modern is None or hopeless:
+            raise legacy
         return modern
     if modern is None:
         return legacy
@@ -84,18 +91,21 @@ async def _modern(
 async def _legacy(
     client: OutboundClient, target: Target, headers: Headers, timeouts: Timeouts
 ) -> UpstreamInfo:
-    async with await LegacySession.open(client, target, headers, timeouts=timeouts) as newest:
-        pass
+    async def ask(version: str) -> LegacySession:
+        async with await LegacySession.open(
+            client, target, headers, version=version, timeouts=timeouts
+        ) as session:
+            return session
+
+    versions = tuple(reversed(HANDSHAKE_PROTOCOL_VERSIONS))
+    newest, *older = await asyncio.gather(*map(ask, versions), return_exceptions=True)
+    if isinstance(newest, BaseException):
+        raise newest
     spoken = [newest.protocol_version]
-    older = HANDSHAKE_PROTOCOL_VERSIONS[: HANDSHAKE_PROTOCOL_VERSIONS.index(newest.protocol_version)]
-    for version in reversed(older):
-        try:
-            session = await LegacySession.open(client, target, headers, version=version, timeouts=timeouts)
-        except McpUpstreamError as error:
-            if error.kind in _HOPELESS:
-                raise
-            continue
-        async with session:
-            if session.protocol_version == version:
-                spoken.append(version)
+    for version, answer in zip(versions[1:], older, strict=True):
+        if isinstance(answer, BaseException):
+            if not isinstance(answer, McpUpstreamError) or answer.kind in _HOPELESS:
+                raise answer
+        elif answer.protocol_version == version and version not in spoken:
+            spoken.append(version)
     return UpstreamInfo(tuple(spoken), newest.server_info, newest.capabilities, newest.instructions)

@@ -1,5 +1,6 @@
 """Pages of servers: from nothing to a fleet whose tools are read; each change is as the API makes it."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -9,9 +10,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.pages.server_forms import slug_of
+from app.features.tools.asked_syncs import AskedSyncs
+from app.main import Scopegate
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.servers import EVIL, admin, app, auditor, fields_of, follow, press
 from tests.features.principals import grant, group, person
+from tests.features.tools.test_asked_syncs import held_server
 from tests.features.tools.upstreams import answer as answering
 from tests.features.tools.upstreams import mcp_server, serving, tool
 
@@ -69,6 +73,26 @@ async def test_a_server_that_cannot_be_read_is_registered_and_its_page_says_why(
         assert answer.headers["location"] == base
     listed = await admin.get(ROOT, params={"sync_state": "error"})
     assert "last sync failed" in listed.text
+
+
+async def test_a_page_shows_a_sync_that_is_running_and_its_result_without_a_script(
+    admin: httpx2.AsyncClient, api: httpx2.AsyncClient, app: Scopegate
+) -> None:
+    app.api.state.asked_syncs = AskedSyncs(answer_s=0)
+    async with held_server() as (url, asked, let):
+        base, _ = await registered(api, "slow", url=url)
+        page = await follow(admin, await press(admin, base, f"{base}/sync"))
+        await asked.wait()
+        assert "its tools are being read" in page.text
+        assert page.headers["refresh"] == "2"
+        assert "refresh" not in (await admin.get(f"{base}?tab=credentials")).headers, (
+            "a form keeps what is typed"
+        )
+        let.set()
+        async with asyncio.timeout(30):
+            while "refresh" in (page := await admin.get(base)).headers:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    assert "last sync failed" in page.text
 
 
 async def test_a_form_that_is_refused_keeps_what_was_typed_but_secrets_and_changes_nothing(

@@ -15,7 +15,7 @@ from app.domain.errors import Malformed
 from app.features.audit.names import names_of
 from app.features.servers import routes as servers
 from app.features.servers.credentials import delete_credential, put_credential
-from app.features.tools.sync import sync_server
+from app.features.tools.asked_syncs import CurrentSyncs
 from app.kit.database import Session, commit
 from app.kit.ids import IDENTITY, IdentityId, ServerId, parse_id
 from app.kit.runtime import CurrentRuntime
@@ -25,7 +25,12 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @router.post(f"{LIST}/{{server_id}}/credentials", operation_id="page_set_credential")
 async def set_one(
-    server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
+    server_id: ServerId,
+    submission: Change,
+    session: Session,
+    runtime: CurrentRuntime,
+    syncs: CurrentSyncs,
+    request: Request,
 ) -> Response:
     """Store what was typed; it is never shown again, not even in a form that was refused."""
     caller, form = submission.viewer.caller, submission.form
@@ -52,7 +57,7 @@ async def set_one(
     if not form.flag("sync"):
         return redirect(f"{path_of(server_id)}?tab=credentials&done=credential_set")
     await commit(session)
-    await sync_server(runtime, server_id, caller, request_id=request.state.request_id)
+    await syncs.sync(runtime, server_id, caller, request.state.request_id)
     return redirect(f"{path_of(server_id)}?done=credential_set")
 
 

@@ -16,7 +16,7 @@ from app.features.servers import routes as servers
 from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import ServerPatch, ServerStatus
-from app.features.tools.sync import sync_server
+from app.features.tools.asked_syncs import CurrentSyncs
 from app.kit.authorization import Permission
 from app.kit.database import Session, commit
 from app.kit.ids import ServerId
@@ -38,14 +38,20 @@ async def locked(session: Session, submission: Submission, server_id: UUID) -> S
 
 @router.post(f"{LIST}/{{server_id}}/sync", operation_id="page_sync_server")
 async def sync(
-    server_id: ServerId, submission: Change, session: Session, runtime: CurrentRuntime, request: Request
+    server_id: ServerId,
+    submission: Change,
+    session: Session,
+    runtime: CurrentRuntime,
+    syncs: CurrentSyncs,
+    request: Request,
 ) -> Response:
-    """Read its tools. How it went stands on its page."""
-    await service.require(session, server_id)
+    """Read its tools. Its page shows progress and result."""
+    row = await service.require(session, server_id)
     # As at the API, the connection goes back: the server may take most of a minute.
     await commit(session)
-    row = await sync_server(runtime, server_id, submission.viewer.caller, request_id=request.state.request_id)
-    return redirect(path_of(server_id) + ("?done=synced" if row.sync_state == "ok" else ""))
+    ended = await syncs.sync(runtime, server_id, submission.viewer.caller, request.state.request_id)
+    await session.refresh(row)
+    return redirect(path_of(server_id) + ("?done=synced" if ended and row.sync_state == "ok" else ""))
 
 
 @router.get(f"{LIST}/{{server_id}}/disable", operation_id="page_confirm_disable_server")

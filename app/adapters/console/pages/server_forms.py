@@ -22,7 +22,7 @@ from app.features.servers.credentials import put_credential
 from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import ServerCreate, ServerPatch
-from app.features.tools.sync import sync_server
+from app.features.tools.asked_syncs import CurrentSyncs
 from app.kit.database import Session, commit
 from app.kit.ids import ServerId
 from app.kit.runtime import CurrentRuntime, Runtime
@@ -41,7 +41,7 @@ async def new(request: Request, viewer: Writer, session: Session, runtime: Curre
 
 @router.post(f"{LIST}/new/register", operation_id="page_register_server")
 async def register(
-    submission: Change, session: Session, runtime: CurrentRuntime, request: Request
+    submission: Change, session: Session, runtime: CurrentRuntime, syncs: CurrentSyncs, request: Request
 ) -> Response:
     """Register it and read its tools at once. A sync that fails leaves the server, and its page says why."""
     async with attempted(session) as attempt:
@@ -50,7 +50,7 @@ async def register(
         typed = _typed(submission.form)
         return await _form(request, session, runtime, submission.viewer, typed, problems=attempt.problems)
     await commit(session)
-    await sync_server(runtime, row.id, submission.viewer.caller, request_id=request.state.request_id)
+    await syncs.sync(runtime, row.id, submission.viewer.caller, request.state.request_id)
     return redirect(f"{path_of(row.id)}?done=registered")
 
 

@@ -35,6 +35,8 @@ def health(server: ServerView) -> tuple[str, str]:
     """How a server is, as a state and in words."""
     if server.status == "disabled":
         return "disabled", "disabled"
+    if server.sync.state == "running":
+        return "running", "its tools are being read"
     if server.sync.state == "never":
         return "never", "never synced"
     if server.sync.state == "error":

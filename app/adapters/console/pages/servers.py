@@ -26,6 +26,7 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 _TABS = {"": "Overview", "tools": "Tools", "access": "Who has access", "credentials": "Credentials"}
 _PREVIEW = 10
+_REFRESH_S = "2"
 _DONE = {
     "registered": "The server is registered.",
     "saved": "The changes are saved.",
@@ -71,7 +72,11 @@ async def show_one(
 ) -> Response:
     """One server, seen from one side at a time."""
     shown = await server_values(request, session, runtime, viewer, server_id, tab if tab in _TABS else "")
-    return page(request, "servers/detail.html", viewer=viewer, done=_DONE.get(done), **shown)
+    answer = page(request, "servers/detail.html", viewer=viewer, done=_DONE.get(done), **shown)
+    if shown["server"].sync.state == "running" and shown["tab"] == "":
+        # The tabs with forms keep what is typed. As a header, since it needs no script.
+        answer.headers["Refresh"] = _REFRESH_S
+    return answer
 
 
 async def server_values(

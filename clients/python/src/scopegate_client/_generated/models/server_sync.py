@@ -14,10 +14,10 @@ class ServerSync:
     """How reading the server's tools went, the last time it was tried."""
 
     state: SyncState
-    """How the last sync went."""
+    """How the last sync went; `running`: one that was asked for has not ended."""
 
     at: datetime.datetime | None
-    """When the last attempt began."""
+    """When the last attempt that has ended began."""
 
     error: None | str
     """Why it failed; with state `ok`, which tools were left out for being malformed."""

@@ -1,6 +1,6 @@
 from typing import Literal, cast
 
-SyncState = Literal["error", "never", "ok"]
+SyncState = Literal["error", "never", "ok", "running"]
 
 
 def check_sync_state(value: str) -> SyncState:

@@ -443,7 +443,7 @@ class ServersResource(Resource):
         """Read the server's tools.
 
         One that fails answers 200 too: `sync.state` is `error` with the reason, and
-        everything else stays as it was.
+        everything else stays as it was. One that takes longer than 2 seconds answers 202 and goes on.
 
         Needs the permission `servers.write`.
 
@@ -861,7 +861,7 @@ class AsyncServersResource(AsyncResource):
         """Read the server's tools.
 
         One that fails answers 200 too: `sync.state` is `error` with the reason, and
-        everything else stays as it was.
+        everything else stays as it was. One that takes longer than 2 seconds answers 202 and goes on.
 
         Needs the permission `servers.write`.
 

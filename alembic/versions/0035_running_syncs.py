@@ -1,0 +1,14 @@
+"""When a sync that was asked for began, so that it can go on after its request was answered.
+
+Revision ID: 0035
+Revises: 0035
+"""
+
+from alembic import op
+
+revision = "0035"
+down_revision = "0035"
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql("ALTER TABLE servers ADD COLUMN sync_started_at timestamptz")
