@@ -53,7 +53,7 @@ class Answer:
         """The next block of the stream, comments too."""
         async with asyncio.timeout(PATIENCE_S):
             while not self._events:
-                self._events += self._parser.feed(await self._chunks.get())
+                self._events += [event for event in self._parser.feed(await self._chunks.get()) if event]
         return self._events.pop(0)
 
     async def event(self) -> SseEvent:

@@ -7,11 +7,13 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from app.gateway.pipeline import Flight
-from app.gateway.wire.answers import Answer, dump, parse
+from app.gateway.wire.answers import Answer, dump, parsed
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.kit import strict_json
+from app.kit.off_loop import is_large, off_loop
 from app.kit.outbound import OutboundResponse, UpstreamError
+from app.kit.slices import let_others_go_on
 from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
 
 WATCH_AFTER = 0.05
@@ -19,8 +21,6 @@ WATCH_AFTER = 0.05
 FIRST_COMMENT, NEXT_COMMENT = 5.0, 15.0
 DRAIN_SECONDS = 0.5
 MAX_SERVER_REQUESTS = 100
-EVENTS_AT_A_TIME = 64
-"""A flood of small events must not keep the loop from everybody else."""
 MAX_UNHEARD = 16 * 1024 * 1024
 
 CARRIED_NOTIFICATIONS = frozenset({"notifications/progress", "notifications/message"})
@@ -131,20 +131,17 @@ class Relay:
         parser = SseParser()
         try:
             async for chunk in chunks:
-                try:
-                    events = parser.feed(chunk)
-                except SseLimitError:
-                    raise bad_upstream(
-                        "The server behind the gateway sent an event that is too large."
-                    ) from None
                 self._bound(len(chunk))
-                for number, event in enumerate(events, 1):
+                for event in parser.feed(chunk):
+                    if event is None:
+                        await let_others_go_on()
+                        continue
                     outcome = await self._pass(event)
                     if outcome is not None:
                         await _drain(chunks)
                         return outcome
-                    if number % EVENTS_AT_A_TIME == 0:
-                        await asyncio.sleep(0)
+        except SseLimitError:
+            raise bad_upstream("The server behind the gateway sent an event that is too large.") from None
         except UpstreamError as error:
             if error.kind != "closed" or not self._watch.resumable:
                 raise
@@ -175,14 +172,14 @@ class Relay:
         if not event.data:
             await self._exchange.stream(self._event(event, event.data), headers=self._answer.headers)
             return None
-        message = parse(event.data)
+        message = await parsed(event.data)
         if not isinstance(message, dict):
             raise bad_upstream("The server behind the gateway sent an event that is not one message.")
         method = message.get("method")
         if method is None:
             if not self._answers:
                 return None
-            body, outcome = self._answer.finish(event.data, message)
+            body, outcome = await self._answer.finished(event.data, message)
             await self._exchange.stream(self._event(event, body), last=True, headers=self._answer.headers)
             return outcome
         if not isinstance(method, str):
@@ -196,9 +193,11 @@ class Relay:
             passes = await self._passage.takes_notification(message)
         if passes is not False:
             raw = event.data if passes else dump(message)
-            await self._exchange.stream(
-                self._event(event, self._answer.sent(raw, message)), headers=self._answer.headers
-            )
+            if is_large(raw):
+                body = await off_loop(self._answer.sent, raw, message)
+            else:
+                body = self._answer.sent(raw, message)
+            await self._exchange.stream(self._event(event, body), headers=self._answer.headers)
         return None
 
     async def _refuse_request(self, message: dict[str, Any]) -> None:

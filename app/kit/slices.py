@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Generator
 from time import monotonic
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 Result = TypeVar("Result")
 SLICE_S = 0.002
@@ -59,3 +60,20 @@ class Turns:
                 self._left -= 1
         if self._waiting:
             self._let_next_be_due()
+
+
+_AT_ONCE = 4
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+
+async def let_others_go_on() -> None:
+    """Wait one's turn among all that call this: a few of them go on in each turn of the event loop.
+
+    For what reads streams without end. Each that only lets the loop turn would hold it once in every turn, and many
+    of them together for long.
+    """
+    loop = asyncio.get_running_loop()
+    turns = _turns.get(loop)
+    if turns is None:
+        turns = _turns[loop] = Turns(_AT_ONCE)
+    await turns.take()

@@ -5,16 +5,23 @@ exactly the bytes that were fed, so a proxy can look at each event and pass it o
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _ID_LINE = re.compile(rb"(?<![^\r\n])id(?::[^\r\n]*)?(?=[\r\n])")
 _RETRY_DIGITS = 9
 _BOM = b"\xef\xbb\xbf"
+LINES_AT_A_TIME = 32
+"""A flood of short lines must not keep the event loop from everybody else."""
+MAX_SILENT_BYTES = 1024 * 1024
+"""Of blocks without data (comments, bare ids), beside so many in a second:"""
+SILENT_BYTES_A_SECOND = 1024
 
 
 class SseLimitError(ValueError):
-    """A line or an event is longer than the caps allow."""
+    """A line or an event is longer than the caps allow, or there are too many that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +57,27 @@ class SseParser:
         self._event = ""
         self._id: str | None = None
         self._retry: int | None = None
+        self._silent = 0
+        self._begun = monotonic()
 
     @property
     def pending(self) -> bytes:
         """Bytes of the block that has not ended yet. At the end of a stream they are no event (and are dropped)."""
         return bytes(self._raw)
 
-    def feed(self, chunk: bytes) -> list[SseEvent]:
-        """The events that end in this chunk. Raises ``SseLimitError``; the parser is of no use after that."""
-        events: list[SseEvent] = []
+    def feed(self, chunk: bytes) -> Iterator[SseEvent | None]:
+        """The events that end in this chunk, and ``None`` every few lines: let others go on then.
+
+        Read it to its end before the next chunk. Raises ``SseLimitError``; the parser is of no use after that.
+        """
         self._raw += chunk
         if self._at_start and not self._skip_bom():
-            return events
+            return
+        lines = 0
         while True:
+            lines += 1
+            if lines % LINES_AT_A_TIME == 0:
+                yield None
             if self._after_cr and self._scanned < len(self._raw):
                 # The line end was CR and may have been the first half of CRLF, cut between two chunks.
                 self._after_cr = False
@@ -73,7 +88,7 @@ class SseParser:
             if found is None:
                 self._scanned = len(self._raw)
                 self._check(len(self._raw))
-                return events
+                return
             self._check(found.start())
             line = bytes(self._raw[self._line_start : found.start()])
             end = found.end()
@@ -82,7 +97,7 @@ class SseParser:
             if line:
                 self._field(line)
             else:
-                events.append(self._dispatch(end))
+                yield self._dispatch(end)
 
     def _skip_bom(self) -> bool:
         head = bytes(self._raw[:3])
@@ -98,6 +113,13 @@ class SseParser:
             raise SseLimitError("a line of the event stream is too long")
         if end > self._max_event:
             raise SseLimitError("an event of the stream is too long")
+
+    def _count_silent(self, size: int) -> None:
+        self._silent += size
+        if self._silent > MAX_SILENT_BYTES:
+            over = self._silent - MAX_SILENT_BYTES
+            if over > SILENT_BYTES_A_SECOND * (monotonic() - self._begun):
+                raise SseLimitError("the stream has too many blocks that say nothing")
 
     def _field(self, line: bytes) -> None:
         name, colon, value = line.partition(b":")
@@ -120,6 +142,8 @@ class SseParser:
             id=self._id,
             retry=self._retry,
         )
+        if not event.data:
+            self._count_silent(end)
         del self._raw[:end]
         self._line_start = self._scanned = 0
         self._data, self._event, self._id, self._retry = [], "", None, None

@@ -26,6 +26,8 @@ MAX_VALUES = 250_000
 """In one text: each becomes an object of its own, and nothing else runs until all of them have."""
 TOO_MANY_VALUES = f"There are more than {MAX_VALUES:,} values."
 
+_IN_A_PIECE, _FEW = 256, 16
+"""So many values, and so many in one of these, are written at once by ``dumps_in_pieces``."""
 _ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 _PARAMS_KEYS = frozenset(
     "_meta argument arguments capabilities clientInfo cursor inputResponses level name notifications "
@@ -132,18 +134,19 @@ def loads(data: bytes, *, max_depth: int = MAX_DEPTH, any_text: bool = False) ->
 
 def has_too_many_values(data: bytes) -> bool:
     """Whether JSON has more than ``MAX_VALUES`` values, seen without reading it: long texts are none of them many."""
-    if len(data) < 2 * MAX_VALUES or _values(data) <= MAX_VALUES:
+    if len(data) < 2 * MAX_VALUES or count_values(data) <= MAX_VALUES:
         return False
     # Texts count once each, whatever is written in them.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     # A value has a name at most.
     if plain.count(b'"') > 4 * MAX_VALUES:
         return True
-    return _values(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
+    return count_values(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
 
 
-def _values(bare: bytes) -> int:
-    """How many values there are at most, texts aside: each follows a comma or stands first in what holds it."""
+def count_values(bare: bytes) -> int:
+    """How many values there are at most, more where texts hold commas or brackets: each follows a comma or stands first
+    in what holds it."""
     return bare.count(b",") + bare.count(b"[") + bare.count(b"{") + 1
 
 
@@ -175,6 +178,55 @@ def _check_string(text: str) -> None:
 def dumps(value: JsonValue) -> bytes:
     """Compact UTF-8. ``ValueError`` on NaN, Infinity and lone surrogates, none of which ``loads`` returns."""
     return _compact(value).encode("utf-8")
+
+
+def dumps_in_pieces(value: JsonValue) -> bytes:
+    """The same bytes, made of many short ones: another thread gets its turn in between."""
+    pieces: list[str] = []
+    _write(value, pieces)
+    return "".join(pieces).encode("utf-8")
+
+
+def _write(value: JsonValue, pieces: list[str]) -> None:
+    if not isinstance(value, dict | list) or not value:
+        pieces.append(_compact(value))
+        return
+    pieces.append("{" if isinstance(value, dict) else "[")
+    names = value if isinstance(value, dict) else range(len(value))
+    plain: dict[Any, JsonValue] = {}
+    for name in names:
+        child = value[name]  # type: ignore[index]
+        if _is_plain(child):
+            plain[name] = child
+            if len(plain) == _IN_A_PIECE:
+                _write_plain(plain, value, pieces)
+                plain = {}
+            continue
+        if plain:
+            _write_plain(plain, value, pieces)
+            plain = {}
+        if isinstance(value, dict):
+            pieces.append(f"{_compact(name)}:")
+        _write(child, pieces)
+        pieces.append(",")
+    if plain:
+        _write_plain(plain, value, pieces)
+    # The comma after the last.
+    pieces[-1] = pieces[-1][:-1]
+    pieces.append("}" if isinstance(value, dict) else "]")
+
+
+def _is_plain(value: JsonValue) -> bool:
+    """Whether it is written in a moment."""
+    if not isinstance(value, dict | list):
+        return True
+    children = value.values() if isinstance(value, dict) else value
+    return len(value) <= _FEW and not any(isinstance(child, dict | list) for child in children)
+
+
+def _write_plain(plain: dict[Any, JsonValue], holder: JsonValue, pieces: list[str]) -> None:
+    text = _compact(plain if isinstance(holder, dict) else list(plain.values()))
+    pieces.append(f"{text[1:-1]},")
 
 
 def canonical(value: JsonValue) -> bytes:

@@ -33,8 +33,13 @@ class SyncRequestsPort:
         self._waiting: dict[UUID, None] = {}
         self._begun: dict[UUID, float] = {}
         self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     def request_sync(self, server_id: UUID) -> None:
+        # From a thread, too: a large list is looked at in one.
+        self._loop.call_soon_threadsafe(self._take, server_id)
+
+    def _take(self, server_id: UUID) -> None:
         recently = time.monotonic() - self._begun.get(server_id, -_EVERY_S) < _EVERY_S
         if not recently and len(self._waiting) < _WAITING:
             self._waiting[server_id] = None

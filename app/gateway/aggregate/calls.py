@@ -35,6 +35,7 @@ from app.gateway.wire.refusals import (
     leads_back,
 )
 from app.kit.mcp_upstream import McpUpstreamError, ModernConnection, Notification, Result
+from app.kit.off_loop import SOON_BYTES, off_loop
 from app.kit.outbound import VIA, NotForwarded, UpstreamError
 from app.kit.sse import encode_event
 
@@ -94,6 +95,7 @@ class AggregateCall:
         self._route = route
         self._before = before
         self._reopened = False
+        self._is_large = False
 
     def check(self, view: View, server: Server, _target: UpstreamTarget) -> None:
         """Refuse, before admission, headers that say something else and a state that is not of this place."""
@@ -119,7 +121,11 @@ class AggregateCall:
                 return await self._answer_error(error, answer)
             raise upstream_refused(error) from None
         message = {"jsonrpc": "2.0", "id": self._message.id, "result": result}
-        body, outcome = answer.finish(dump(message), message)
+
+        def finish() -> tuple[bytes, str]:
+            return answer.finish(dump(message), message)
+
+        body, outcome = await off_loop(finish) if self._is_large else finish()
         await self._exchange.answer(200, body)
         return outcome
 
@@ -148,6 +154,8 @@ class AggregateCall:
             declares=self._declared() if same_rounds else None,
         )
         result = await self._read(stream, answer, watch)
+        if self._is_large:
+            return await off_loop(self._translated, result, passed, same_rounds)
         return self._translated(result, passed, same_rounds)
 
     def _via(self, passed: Passed) -> tuple[bytes, bytes]:
@@ -173,6 +181,7 @@ class AggregateCall:
         async with aclosing(stream):
             async for item in stream:
                 if not isinstance(item, Notification):
+                    self._is_large = item.size > SOON_BYTES
                     return dict(item.result)
                 if self._caller.hears(item.message):
                     watch.streaming = True

@@ -26,6 +26,7 @@ from app.gateway.wire.http import result_body
 from app.gateway.wire.members import kept_item
 from app.gateway.wire.refusals import Refused
 from app.kit.mcp_upstream import McpUpstreamError
+from app.kit.off_loop import SOON_BYTES, off_loop
 from app.kit.outbound import VIA, NotForwarded
 
 UNREACHABLE_KEY = "io.scopegate/unreachable"
@@ -115,7 +116,9 @@ class AggregateList:
         if message.modern:
             result["resultType"] = "complete"
             make_private(result)
-        await exchange.answer(200, result_body(message.id, result))
+        large = page.size > SOON_BYTES
+        body = await off_loop(result_body, message.id, result) if large else result_body(message.id, result)
+        await exchange.answer(200, body)
         return "success"
 
     async def _page(self, passed: Passed) -> _Page:
@@ -195,13 +198,20 @@ class AggregateList:
             if error.kind == "session_lost":
                 raise NotForwarded from None
             raise upstream_refused(error) from None
+        if found.size > SOON_BYTES:
+            await off_loop(self._show, found, part)
+        else:
+            self._show(found, part)
+        return found
+
+    def _show(self, found: Part, part: Passed) -> None:
+        """Leave of what was found what may be shown, as it is here."""
         if self.kind.part is None:
             result = {"tools": found.items}
             filter_tools(result, part.on, part.names, self.sync_requests)
             found.items = result["tools"]
         self._name(found, part.on.slug)
         found.items = _without(found.items, secrets_of(part.to))
-        return found
 
     def _name(self, found: Part, slug: str) -> None:
         """Give what was found its names of here, each once, and leave out what would spoil the list for a client."""

@@ -13,7 +13,6 @@ from mcp_types.jsonrpc import METHOD_NOT_FOUND
 from app.gateway.pipeline import Flight
 from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.upstream_sessions import Connection
-from app.gateway.wire.answers import dump
 from app.gateway.wire.envelope import Message
 from app.gateway.wire.parameter_headers import Headers
 from app.gateway.wire.refusals import invalid_params
@@ -99,7 +98,7 @@ async def follow(
     for _ in range(MAX_PAGES):
         params: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
         try:
-            page = await _page(connection, method, params, before_send, headers)
+            page, size = await _page(connection, method, params, before_send, headers)
         except NotForwarded:
             if cursor == place.cursor:
                 raise
@@ -108,7 +107,7 @@ async def follow(
         if not isinstance(listed, list):
             raise McpUpstreamError("rubbish", "a list is no list")
         found.items += listed
-        found.size += len(dump(listed))
+        found.size += size
         if found.size > MAX_BYTES:
             raise McpUpstreamError("too_large", "the list is too large")
         cursor, taken = _next(page, seen), taken + max(1, len(listed))
@@ -126,17 +125,17 @@ async def follow(
 
 async def _page(
     connection: Connection, method: str, params: dict[str, Any], before_send: Any, headers: Headers
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], int]:
+    """With the bytes that it took."""
     try:
-        return dict(
-            await connection.request(
-                method, params, before_send=before_send, extra_headers=headers, max_bytes=MAX_BYTES
-            )
+        got = await connection.answer(
+            method, params, before_send=before_send, extra_headers=headers, max_bytes=MAX_BYTES
         )
     except McpUpstreamError as error:
         if error.code == METHOD_NOT_FOUND and not params:
-            return {}  # A server without this part.
+            return {}, 0  # A server without this part.
         raise
+    return dict(got.result), got.size
 
 
 def _next(page: dict[str, Any], seen: set[str | None]) -> str | None:

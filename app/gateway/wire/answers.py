@@ -14,6 +14,7 @@ from app.gateway.wire.members import check_answer, check_sent
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, leads_back
 from app.kit import strict_json
 from app.kit.mcp_upstream.exchange import LOOP_DETECTED
+from app.kit.off_loop import is_large, is_on_loop, off_loop
 from app.kit.outbound import OutboundResponse
 from app.kit.stdio import REFUSAL
 from app.kit.strict_json import folded
@@ -61,6 +62,10 @@ class Answer:
             raw = dump(message)
         outcome = "error" if result.get("isError") is True else "success"
         return self.redact(raw, message), outcome
+
+    async def finished(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
+        """The same; what is large does not hold the event loop meanwhile."""
+        return await off_loop(self.finish, raw, message) if is_large(raw) else self.finish(raw, message)
 
     def sent(self, raw: bytes, message: dict[str, Any]) -> bytes:
         """The bytes for the client of a notification or request of the server. Raises ``Refused``."""
@@ -173,10 +178,15 @@ def parse(raw: bytes) -> Any:
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
 
 
+async def parsed(raw: bytes) -> Any:
+    """The same as ``parse``; what is large does not hold the event loop meanwhile."""
+    return await off_loop(parse, raw) if is_large(raw) else parse(raw)
+
+
 def dump(message: Any) -> bytes:
     """JSON to a client. Raises ``Refused`` for what only a lax parser takes (NaN, lone surrogates)."""
     try:
-        return strict_json.dumps(message)
+        return strict_json.dumps(message) if is_on_loop() else strict_json.dumps_in_pieces(message)
     except ValueError:
         raise bad_upstream("The server behind the gateway sent something that is not JSON.") from None
 
@@ -184,10 +194,10 @@ def dump(message: Any) -> bytes:
 async def answer_json(exchange: Exchange, response: OutboundResponse, answer: Answer) -> str:
     """Pass a JSON answer on; returns the outcome. Raises ``Refused``, ``UpstreamError``."""
     raw = await response.read()
-    message = parse(raw)
+    message = await parsed(raw)
     if not isinstance(message, dict) or "method" in message:
         raise bad_upstream("The server behind the gateway sent something that is not one answer.")
-    body, outcome = answer.finish(raw, message)
+    body, outcome = await answer.finished(raw, message)
     await exchange.answer(200, body, answer.headers)
     return outcome
 

@@ -15,6 +15,7 @@ from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.refusals import Refused
 from app.kit import strict_json
 from app.kit.ids import new_id
+from app.kit.off_loop import is_on_loop
 from app.kit.sse import encode_event
 
 Scope = MutableMapping[str, Any]
@@ -238,7 +239,8 @@ def error_body(id: str | int | None, code: int, message: str, data: Any = None) 
 
 def result_body(id: str | int | None, result: dict[str, Any]) -> bytes:
     """A JSON-RPC result response."""
-    return strict_json.dumps({"jsonrpc": "2.0", "id": id, "result": result})
+    write = strict_json.dumps if is_on_loop() else strict_json.dumps_in_pieces
+    return write({"jsonrpc": "2.0", "id": id, "result": result})
 
 
 def parse_address(text: str) -> Address | None:

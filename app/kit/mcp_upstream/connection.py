@@ -95,13 +95,28 @@ class Connection:
         max_bytes: int | None = None,
     ) -> JsonObject:
         """The result; notifications on the way are dropped. Raises as ``stream`` does."""
+        answer = await self.answer(
+            method, params, before_send=before_send, extra_headers=extra_headers, max_bytes=max_bytes
+        )
+        return answer.result
+
+    async def answer(
+        self,
+        method: str,
+        params: JsonObject | None = None,
+        *,
+        before_send: BeforeSend | None = None,
+        extra_headers: Headers = (),
+        max_bytes: int | None = None,
+    ) -> Result:
+        """The same, with how large it was."""
         stream = self.stream(
             method, params, before_send=before_send, extra_headers=extra_headers, max_bytes=max_bytes
         )
         async with aclosing(stream):
             async for item in stream:
                 if isinstance(item, Result):
-                    return item.result
+                    return item
         raise McpUpstreamError("unreachable", "the upstream's stream ended without an answer")
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from app.kit import strict_json
 from app.kit.mcp_upstream.errors import McpUpstreamError, McpUpstreamErrorKind
+from app.kit.off_loop import is_large, off_loop
 from app.kit.outbound import (
     VIA,
     ForbiddenUrl,
@@ -17,6 +18,7 @@ from app.kit.outbound import (
     Timeouts,
     UpstreamError,
 )
+from app.kit.slices import let_others_go_on
 from app.kit.sse import SseEvent, SseLimitError, SseParser
 from app.kit.strict_json import JsonObject, JsonValue
 
@@ -29,7 +31,7 @@ ACCEPT: Headers = (
 )
 
 MOST_JSON = 16 * 1024 * 1024
-"""Bytes of an answer in one piece: it is read at once, and so everybody else waits for that."""
+"""Bytes of an answer in one piece."""
 LOOP_DETECTED = 508
 """What a gateway answers a request that it sent itself (RFC 5842, 7.2)."""
 _ERROR_BODY_BYTES = 64 * 1024
@@ -39,8 +41,6 @@ _END_GRACE = 0.05
 FIRST_RETRY_S = 1.0
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
 MAX_EVENT_ID = 4096
-# A flood of small events must not keep the loop from everybody else.
-_EVENTS_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Result:
     """The ``result`` of the answer, always the last item of a stream."""
 
     result: JsonObject
+    size: int
+    """The bytes of the message that it came in."""
 
 
 Item = Notification | Result
@@ -157,7 +159,8 @@ async def items(
             raise await failure(response)
         media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
         if media_type == b"application/json":
-            yield _answer(_parse(await response.read(min(max_bytes, MOST_JSON))), request_id)
+            raw = await response.read(min(max_bytes, MOST_JSON))
+            yield _answer(await _parsed(raw), request_id, len(raw))
         elif media_type == b"text/event-stream":
             found = _event_items(response, request_id, max_bytes, on_server_request, resume)
             async with aclosing(found):
@@ -187,7 +190,7 @@ async def notifications(
     try:
         await check_stream(response)
         async with aclosing(_messages(response, None)) as messages:
-            async for message in messages:
+            async for message, _ in messages:
                 if "method" not in message:
                     return  # A stream that was asked for with a request ends with an answer to it.
                 if "id" not in message:
@@ -234,15 +237,16 @@ async def _event_items(
     while True:
         try:
             async with asyncio.timeout(None if result is None else _END_GRACE):
-                message = await anext(messages, None)
+                found = await anext(messages, None)
         except TimeoutError:
-            message = None
-        if message is None:
+            found = None
+        if found is None:
             break
+        message, size = found
         if "method" not in message:
             if result is not None:
                 raise McpUpstreamError("rubbish", "the upstream answered twice")
-            result = _answer(message, request_id)
+            result = _answer(message, request_id, size)
         elif "id" not in message:
             if result is None:
                 yield Notification(message)
@@ -258,15 +262,15 @@ async def _event_items(
 
 async def _resumed(
     response: OutboundResponse, max_bytes: int, resume: Resume | None
-) -> AsyncGenerator[JsonObject, None]:
+) -> AsyncGenerator[tuple[JsonObject, int], None]:
     """The messages of a stream and, as long as it can be resumed, of those that take its place."""
     mark = Mark()
     with ExitStack() as opened:
         while True:
             try:
                 async with aclosing(_messages(response, max_bytes, mark)) as messages:
-                    async for message in messages:
-                        yield message
+                    async for found in messages:
+                        yield found
             except UpstreamError as error:
                 if error.kind != "closed" or resume is None or mark.event_id is None:
                     raise
@@ -278,7 +282,8 @@ async def _resumed(
 
 async def _messages(
     response: OutboundResponse, max_bytes: int | None, mark: Mark | None = None
-) -> AsyncGenerator[JsonObject, None]:
+) -> AsyncGenerator[tuple[JsonObject, int], None]:
+    """Each with the bytes that it took."""
     parser = SseParser()
     size = 0
     async for chunk in response.iter_chunks():
@@ -286,16 +291,20 @@ async def _messages(
         if max_bytes is not None and size > max_bytes:
             raise McpUpstreamError("too_large", "the event stream is too large")
         try:
-            events = parser.feed(chunk)
+            for event in parser.feed(chunk):
+                if event is None:
+                    await let_others_go_on()
+                    continue
+                if mark is not None:
+                    mark.see(event)
+                if event.data and event.event == "message":
+                    yield await _parsed(event.data), len(event.data)
         except SseLimitError as error:
             raise McpUpstreamError("too_large", str(error)) from None
-        for number, event in enumerate(events, 1):
-            if mark is not None:
-                mark.see(event)
-            if event.data and event.event == "message":
-                yield _parse(event.data)
-            if number % _EVENTS_AT_A_TIME == 0:
-                await asyncio.sleep(0)
+
+
+async def _parsed(data: bytes) -> JsonObject:
+    return await off_loop(_parse, data) if is_large(data) else _parse(data)
 
 
 def _parse(data: bytes) -> JsonObject:
@@ -308,7 +317,7 @@ def _parse(data: bytes) -> JsonObject:
     return message
 
 
-def _answer(message: JsonObject, request_id: int) -> Result:
+def _answer(message: JsonObject, request_id: int, size: int) -> Result:
     """The result of a JSON-RPC answer (2.0, section 5) to exactly this request."""
     error = message.get("error")
     answered = message.get("id")
@@ -319,7 +328,7 @@ def _answer(message: JsonObject, request_id: int) -> Result:
         if "result" in message or not isinstance(error, dict) or type(error.get("code")) is not int:
             raise McpUpstreamError("rubbish", "the answer is not JSON-RPC 2.0")
         raise _rpc_error(error, 200)
-    return Result(as_object(message.get("result"), "the result"))
+    return Result(as_object(message.get("result"), "the result"), size)
 
 
 def _rpc_error(error: JsonObject, status: int) -> McpUpstreamError:

@@ -12,7 +12,7 @@ from app.gateway.aggregate import pages as paging
 from app.gateway.aggregate.pages import MAX_BYTES, Place, follow
 from app.gateway.pipeline import Flight
 from app.gateway.upstream_sessions import Connection
-from app.kit.mcp_upstream import McpUpstreamError
+from app.kit.mcp_upstream import McpUpstreamError, Result
 from tests.gateway.messages import MODERN, initialize, post, post_modern, request
 from tests.gateway.upstreams import Seen, scripted, send_json
 from tests.gateway.world import CREDENTIAL, World, running
@@ -32,9 +32,9 @@ class Endless:
     def __init__(self) -> None:
         self.pages = 0
 
-    async def request(self, _method: str, _params: dict[str, Any], **_options: Any) -> dict[str, Any]:
+    async def answer(self, _method: str, _params: dict[str, Any], **_options: Any) -> Result:
         self.pages += 1
-        return {"tools": [{"name": "x" * 1_000_000}], "nextCursor": str(self.pages)}
+        return Result({"tools": [{"name": "x" * 1_000_000}], "nextCursor": str(self.pages)}, 1_000_000)
 
 
 async def test_a_list_that_never_ends_is_given_up_before_it_fills_the_memory() -> None:

@@ -1,0 +1,101 @@
+"""Large answers, and floods of what says nothing, are one caller's affair: the calls of others go on meanwhile."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app.kit import strict_json
+from app.kit.off_loop import LARGE_VALUES, is_large, off_loop
+from app.kit.sse import MAX_SILENT_BYTES
+from tests.gateway.messages import MODERN, call, post_modern, request
+from tests.gateway.upstreams import event, scripted, send_events, send_json
+from tests.gateway.world import World, running
+
+LARGE = [{"a": number} for number in range(2 * LARGE_VALUES)]
+TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("small", "json", "events", "flood")]
+PROMPTS = [{"name": f"p{number}", "arguments": [{"name": "a"}]} for number in range(900)]
+
+
+async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+    name = message["params"].get("name", message["method"])
+    result: dict[str, Any] = {"resultType": "complete"}
+    if name == "prompts/list":
+        result["prompts"] = PROMPTS
+    else:
+        result |= {"content": [], "structuredContent": {"values": [] if name == "small" else LARGE}}
+    answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+    if name == "events":
+        await send_events(send, event(answer))
+    elif name == "flood":
+        await send_events(send, b":\n\n" * (MAX_SILENT_BYTES // 2), event(answer))
+    else:
+        await send_json(send, 200, answer)
+
+
+@asynccontextmanager
+async def served() -> AsyncIterator[World]:
+    async with asyncio.timeout(60), running() as world, scripted(script) as (url, _):
+        world.store.register("calc", url, (MODERN,), TOOLS)
+        yield world
+
+
+@asynccontextmanager
+async def worker_is_busy() -> AsyncIterator[None]:
+    """While work off the loop waits for other such work."""
+    free = threading.Event()
+    busy = asyncio.create_task(off_loop(free.wait, 50))
+    try:
+        yield
+    finally:
+        free.set()
+        await busy
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/mcp/calc", call("json")),
+        ("/mcp/calc", call("events")),
+        ("/mcp/calc", request("prompts/list")),
+        ("/mcp", call("calc__json")),
+        ("/mcp", call("calc__events")),
+        ("/mcp", request("prompts/list")),
+    ],
+)
+async def test_a_large_answer_is_read_and_written_beside_the_event_loop(
+    path: str, message: dict[str, Any]
+) -> None:
+    small = call("small" if path == "/mcp/calc" else "calc__small")
+    async with served() as world:
+        token = world.store.issue(world.store.grant(None, prompts=True))
+        async with world.client(token) as client:
+            async with worker_is_busy():
+                large = asyncio.create_task(post_modern(client, path, message))
+                for _ in range(20):
+                    assert (await post_modern(client, path, small)).status_code == 200
+                assert not large.done()
+            answer = await large
+    assert answer.status_code == 200, answer.text
+    assert is_large(answer.content)
+    body = answer.content.partition(b"data: ")[2] if b"data: " in answer.content[:60] else answer.content
+    result: Any = strict_json.loads(body.strip())
+    if message["method"] == "prompts/list":
+        assert len(result["result"]["prompts"]) == len(PROMPTS)
+    else:
+        assert result["result"]["structuredContent"] == {"values": LARGE}
+
+
+@pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "flood"), ("/mcp", "calc__flood")])
+async def test_a_flood_of_comments_ends_its_own_call_and_no_other(path: str, name: str) -> None:
+    async with served() as world, world.client(world.store.issue(world.store.grant())) as client:
+        flooded = asyncio.create_task(post_modern(client, path, call(name)))
+        while not flooded.done():
+            small = call("small" if path == "/mcp/calc" else "calc__small")
+            assert (await post_modern(client, path, small)).status_code == 200
+        answer = await flooded
+    assert b"too large" in answer.content
+    assert b'"result"' not in answer.content
