@@ -89,6 +89,17 @@ async def test_a_large_answer_is_read_and_written_beside_the_event_loop(
         assert result["result"]["structuredContent"] == {"values": LARGE}
 
 
+@pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "small"), ("/mcp", "calc__small")])
+async def test_a_large_request_is_read_beside_the_event_loop(path: str, name: str) -> None:
+    async with served() as world, world.client(world.store.issue(world.store.grant())) as client:
+        async with worker_is_busy():
+            large = asyncio.create_task(post_modern(client, path, call(name, {"values": LARGE})))
+            for _ in range(20):
+                assert (await post_modern(client, path, call(name))).status_code == 200
+            assert not large.done()
+        assert (await large).status_code == 200
+
+
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "flood"), ("/mcp", "calc__flood")])
 async def test_a_flood_of_comments_ends_its_own_call_and_no_other(path: str, name: str) -> None:
     async with served() as world, world.client(world.store.issue(world.store.grant())) as client:

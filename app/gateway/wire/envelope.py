@@ -24,6 +24,7 @@ from app.gateway.wire.refusals import (
     UnknownVersion,
 )
 from app.kit import strict_json
+from app.kit.off_loop import is_large, off_loop
 from app.kit.strict_json import folded
 
 VERSION = b"mcp-protocol-version"
@@ -93,7 +94,7 @@ async def read_message(exchange: Exchange, limit: int, *, responses: bool = Fals
     _check_contents(exchange.headers, limit)
     raw = await exchange.read_body(limit)
     try:
-        body = strict_json.loads(raw)
+        body = await off_loop(strict_json.loads, raw) if is_large(raw) else strict_json.loads(raw)
     except strict_json.StrictJsonError as error:
         raise Refused(400, PARSE_ERROR, f"Parse error: {error.message}") from None
     if not isinstance(body, dict):
