@@ -1,13 +1,13 @@
 """When a sync that was asked for began, so that it can go on after its request was answered.
 
 Revision ID: 0035
-Revises: 0035
+Revises: 0034
 """
 
 from alembic import op
 
 revision = "0035"
-down_revision = "0035"
+down_revision = "0034"
 
 
 def upgrade() -> None:
