@@ -192,6 +192,9 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     async with sessions() as session:
         request.state.session = session
         yield session
+        if request.state.session is not session:
+            # It was given back, and the request was repeated, or its error is answered in another form.
+            return
         if request.method not in _SAFE:
             await session.execute(_WAIT_FOR_WHAT_IS_SEEN)
         await commit(session)
@@ -219,6 +222,7 @@ async def give_back(request: Request) -> None:
     """
     session: AsyncSession | None = getattr(request.state, "session", None)
     if session is not None:
+        request.state.session = None
         await undo(session)
 
 

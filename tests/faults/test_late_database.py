@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from app.kit.ids import SERVICE_ACCOUNT, format_id
 from app.kit.migrations import upgrade
-from tests.faults.harness import Gateway
+from tests.faults.harness import Gateway, owners_account
 from tests.faults.replicas import Server
 
 SERVING_WITHIN_S, BACK_WITHIN_S = 60.0, 30.0
@@ -91,8 +92,18 @@ async def test_an_outage_is_two_lines_of_a_worker(stopped: Server, tmp_path: Pat
     await gateway.start()
     try:
         async with httpx2.AsyncClient(base_url=gateway.url, timeout=30) as client:
+            account = await owners_account(stopped.url)
             await asyncio.to_thread(stopped.shut_down)
             await ready(client, "the database cannot be reached", BACK_WITHIN_S)
+            secret = (format_id(SERVICE_ACCOUNT, account.id), account.secret)
+            signed_in = await client.post(
+                "/oauth/token", data={"grant_type": "client_credentials"}, auth=secret
+            )
+            assert signed_in.json()["error"] == "temporarily_unavailable"
+            headers = {"Authorization": f"Bearer {account.bearer}"}
+            for path in ("/api/v1/groups", "/scim/v2/Groups"):
+                answer = await client.post(path, headers=headers, json={"displayName": "engineers"})
+                assert (path, answer.status_code) == (path, 503)
             await asyncio.to_thread(stopped.start)
             await ready(client, None, BACK_WITHIN_S)
             await until_back(gateway, 1)

@@ -82,6 +82,8 @@ class InFlightTable:
         self._looks_at = 0.0
         self._heard_at = -inf
         self._blind: asyncio.TimerHandle | None = None
+        # Whether the log has said so: in an outage, each call that comes is ended, and one line is enough.
+        self._is_blind = False
         self._lease_at = 0.0
         self._closing = False
         self._outage = OutageLog()
@@ -221,13 +223,15 @@ class InFlightTable:
 
     def _sees(self, at: float) -> None:
         """What was compared at that time holds; without another, all ends in ten seconds."""
+        self._is_blind = False
         if self._blind is not None:
             self._blind.cancel()
         wait = at + BLIND_AFTER_S - boot_time()
         self._blind = asyncio.get_running_loop().call_later(wait, self._end_blindly)
 
     def _end_blindly(self) -> None:
-        if self._watched:
+        if self._watched and not self._is_blind:
+            self._is_blind = True
             _log.warning("This worker cannot see who was revoked, and ends all that it has in flight.")
         self._cut(list(self._watched))
         self._blind = asyncio.get_running_loop().call_later(CHECK_EVERY_S, self._end_blindly)
