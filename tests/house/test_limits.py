@@ -35,6 +35,7 @@ from app.features.webhooks import deliver, queue, secrets
 from app.gateway.aggregate import lists, news
 from app.gateway.aggregate import pages as list_pages
 from app.gateway.aggregate.links import MAX_LINKS
+from app.gateway.wire import answers
 from app.kit import guarded_http, idempotency, live, pagination, selectors, strict_json
 from app.kit.database import MOST_WAITING
 from app.kit.jose.token import MOST_CHARACTERS
@@ -53,6 +54,7 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Ids, or names, in one selector": (selectors.MOST_ITEMS, selectors.MOST_LABELS),
     "Tokens above one": (issue.DEEPEST,),
     "How far ahead an offboarding": (schedule.FURTHEST.days,),
+    "Objects and arrays that JSON has open": (strict_json.MAX_DEPTH, answers.MAX_DEPTH),
     "Request line and headers": (guarded_http.HEAD_BYTES // KIB, guarded_http.MAX_HEADERS),
     "Requests that are sent before the answer": (guarded_http.MAX_PIPELINED,),
     "Connections ": (guarded_http.MAX_CONNECTIONS,),
