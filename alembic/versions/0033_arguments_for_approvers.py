@@ -1,6 +1,6 @@
 """New servers keep the arguments of calls that wait for an approval, so that approvers see what they approve.
 
-Servers that there are stay as they are: nobody has decided that their arguments may be kept.
+Existing servers keep their setting: no administrator has decided that their arguments may be kept.
 
 Revision ID: 0033
 Revises: 0032

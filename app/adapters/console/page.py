@@ -142,7 +142,7 @@ def error_page(request: Request, error: DomainError, name: str = "error.html", *
 
 
 def tell_error(request: Request, status: int, detail: str, headers: Mapping[str, str]) -> Response:
-    """An error from outside of every page's route, as all others here are told."""
+    """The page of an error that occurs outside the route of a page."""
     return page(
         request, "error.html", status=status, headers=dict(headers), title="The request was not taken", detail=detail,
         code="", request_id=request.state.request_id, back=HOME, kept=[], action=HOME,

@@ -24,7 +24,7 @@ def meaning_of_explanation(found: Explanation) -> Meaning:
         steps.append("issue a new token with a scope that reaches it, since a token cannot be widened")
     if found.lacking:
         own = found.question.token.identity.id in found.lacking
-        whose = "the identity or its groups" if own else "whoever the token was derived from"
+        whose = "the identity or its groups" if own else "the identity of a token that it was derived from"
         says.append(f"No live grant of {whose} reaches it.")
     remedy = ", then ".join(steps)
     return _with_rest(found, says, f"{remedy[0].upper()}{remedy[1:]}.")

@@ -65,7 +65,7 @@ async def test_members_are_found_added_and_removed(
     removed = await admin.post(f"{path}/members/remove", data=hidden | {"identity_id": ada["id"]})
     assert removed.status_code == 303
     assert await members(api, team) == [bea["id"]]
-    # One click took somebody out, and one puts them back.
+    # One click removed a member, and one adds the member again.
     shown = await admin.get(removed.headers["location"])
     assert f"{ada['user_name']} is no longer a member" in shown.text
     assert (await admin.post(f"{path}/members", data=fields_of(shown, f"{path}/members"))).status_code == 303

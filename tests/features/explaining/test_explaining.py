@@ -127,27 +127,27 @@ async def test_what_is_missing_is_said_in_full_with_a_remedy_that_works(api: htt
     listed = {"kind": "listed", "entries": []}
     token = await token_of(api, ada, scope=listed)
     question = {"token_id": token["id"], "server": "billing", "tool": "refund"}
-    told = await explained(api, **question)
-    assert told["reason_code"] == "outside_scope"
-    assert told["summary"] == (
+    found = await explained(api, **question)
+    assert found["reason_code"] == "outside_scope"
+    assert found["summary"] == (
         "The scope of the token does not reach it. No live grant of the identity or its groups reaches it."
     )
-    assert told["remedy"] == (
+    assert found["remedy"] == (
         "Make a grant that gives it, then issue a new token with a scope that reaches it, since a token cannot be "
         "widened."
     )
-    await made(api, "grants", told["missing_grants"][0])
-    told = await explained(api, **question)
-    assert told["summary"] == "A grant reaches it, but the scope of the token does not reach it."
-    assert told["remedy"].startswith("Issue a new token with a scope that reaches it")
+    await made(api, "grants", found["missing_grants"][0])
+    found = await explained(api, **question)
+    assert found["summary"] == "A grant reaches it, but the scope of the token does not reach it."
+    assert found["remedy"].startswith("Issue a new token with a scope that reaches it")
     works = {"token_id": (await token_of(api, ada))["id"], "server": "billing", "tool": "refund"}
-    told = await explained(api, **works)
-    assert (told["decision"], told["remedy"]) == ("allow", None)
+    found = await explained(api, **works)
+    assert (found["decision"], found["remedy"]) == ("allow", None)
     # Where a new token would be refused all the same, that comes first.
     await published(api, "Nothing", "forbid (principal, action, resource);")
-    told = await explained(api, **question)
-    assert "Once that is done, it is still denied: a policy forbids it." in told["summary"]
-    assert told["remedy"].startswith("First: The explanation names the policy")
+    found = await explained(api, **question)
+    assert "Once that is done, it is still denied: a policy forbids it." in found["summary"]
+    assert found["remedy"].startswith("First: The explanation names the policy")
     unknown = await explained(api, token_id=token["id"], server="nowhere", tool="refund")
     assert unknown["summary"] == "There is no such server."
 

@@ -90,7 +90,7 @@ async def test_quarantined_tools_and_ended_servers_are_not_counted(api: httpx2.A
     held = await api.patch(f"/api/v1/tools/{first['id']}", json={"state": "quarantined"})
     assert held.status_code == 200, held.text
     given = await grant(api, here.ada, servers=PROD, tools=named("refund", "read_note"))
-    # It is there, so nobody mistyped it.
+    # The tool exists, so its name is not misspelled.
     assert (counted(given), warned(given)) == ((2, 1), [])
     assert (await api.delete(f"/api/v1/servers/{here.notes['id']}")).status_code == 204
     shown = (await api.get(f"/api/v1/grants/{given['id']}")).json()

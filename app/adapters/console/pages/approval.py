@@ -162,7 +162,7 @@ async def _show(
 async def _own_tokens(
     session: AsyncSession, runtime: Runtime, viewer: Viewer, view: ApprovalView
 ) -> list[TokenView]:
-    """The live tokens of whoever got the access that reach all of the grants, and so this too."""
+    """The live tokens of the receiver whose scope is all of the grants, and so reach this access too."""
     if view.access is None or view.access.given is None:
         return []
     query = TokenQuery(identity_id=[view.identity.id], status=[TokenStatus.ACTIVE], limit=MAXIMUM_LIMIT)
