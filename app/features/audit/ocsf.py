@@ -127,7 +127,7 @@ def ocsf_of(event: AuditEventView) -> dict[str, Any]:
     if "count" in fields:
         said["count"] = fields["count"]
     program = fields.get("client", {})
-    if "version" in program and "name" not in program:
+    if "version" in program:
         unmapped["client"] = {"version": program["version"]}
     said |= _decision(fields) | _source(fields) | _OF_CLASS[uid](fields, unmapped)
     said["observables"] = _observables(said)
@@ -183,10 +183,7 @@ def _caller(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _actor(fields: dict[str, Any]) -> dict[str, Any]:
     program = fields.get("client", {})
-    if "name" not in program:
-        return {"user": _caller(fields)}
-    application = {name: program[name] for name in ("name", "version") if name in program}
-    return {"user": _caller(fields), "application": application}
+    return {"user": _caller(fields)} | ({"app_name": program["name"]} if "name" in program else {})
 
 
 def _decision(fields: dict[str, Any]) -> dict[str, Any]:
