@@ -21,6 +21,7 @@ from app.features.audit.client_ids import KEY_PURPOSE
 from app.features.sealed_log.exported import PROOF, RangeProof, verify_lines, verify_range
 from app.features.sealed_log.kept import Kept
 from app.features.sealed_log.leaf_export import leaves_between
+from app.features.sealed_log.naming import names_of, rename_log
 from app.features.sealed_log.proving import prove_event, prove_range
 from app.features.sealed_log.spanning import NoSuchPart, by_positions, by_time
 from app.features.sealed_log.tiles import LogFault, latest_checkpoint
@@ -116,8 +117,18 @@ def newest_checkpoint(settings: Settings) -> str:
 
 
 def verifier_keys(settings: Settings) -> list[str]:
-    """The keys that checkpoints are checked with, newest first."""
-    return [str(key) for key in _signer(settings).verifier_keys()]
+    """The keys that checkpoints are checked with, newest first, by each name that the log has had. Raises
+    ``CannotStart``, ``DatabaseFault``."""
+    signer = _signer(settings)
+    names = _run(settings, names_of) or [signer.name]
+    return list(dict.fromkeys(str(key) for name in names for key in signer.verifier_keys(name)))
+
+
+def rename(settings: Settings) -> tuple[str | None, str]:
+    """Call the log after the public URL; the name that it had (None: this one already), and the one that it has.
+    Raises ``CannotStart``, ``DatabaseFault``."""
+    name = log_name(settings.base_url)
+    return _run(settings, lambda connection: rename_log(connection, name)), name
 
 
 def accept_restore(settings: Settings) -> tuple[int, int]:

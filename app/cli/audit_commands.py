@@ -117,3 +117,20 @@ def accept_restore() -> None:
         epoch, size = run(settings)
     typer.echo(f"The restore is confirmed: epoch {epoch} of the audit log begins after {size} sealed events.")
     typer.echo("Workers take calls again within seconds. Repeat what was revoked after the backup.", err=True)
+
+
+@audit.command()
+def rename() -> None:
+    """Call the audit log after the public URL, once that has changed for all replicas."""
+    from app.cli.audit import rename as run
+    from app.cli.database import usable_database
+    from app.settings import load_settings
+
+    with usable_database(load_settings()) as settings:
+        before, name = run(settings)
+    was = (
+        ""
+        if not before
+        else f" It was called {before}: keep its keys under that name too (scopegate audit keys)."
+    )
+    typer.echo(f"The audit log is called {name}.{was}")

@@ -13,6 +13,7 @@ from app.cli.errors import CannotStart
 from app.cli.keys import ENCRYPTION, standing
 from app.cli.listening import bound_socket
 from app.domain.errors import Unavailable
+from app.features.sealed_log.naming import OtherName, check_name
 from app.features.sealed_log.sealing import BEHIND_S, sealing_standing
 from app.features.sealed_log.tiles import LogFault
 from app.kit.connecting import DRIVER_FAULTS
@@ -115,6 +116,8 @@ def _keys(settings: Settings) -> bool:
 def _trail(settings: Settings) -> bool:
     try:
         size, behind = asyncio.run(_sealed(settings))
+    except OtherName as fault:
+        return _say(False, "trail", str(fault))
     except LogFault as fault:
         return _say(
             False, "trail", f"it cannot be sealed any more: {fault}; scopegate audit verify says where"
@@ -126,7 +129,9 @@ def _trail(settings: Settings) -> bool:
 async def _sealed(settings: Settings) -> tuple[int, float]:
     connection = await _connected(settings)
     try:
-        return await sealing_standing(connection, trail_signer(settings))
+        signer = trail_signer(settings)
+        await check_name(connection, signer.name)
+        return await sealing_standing(connection, signer)
     finally:
         await connection.close()
 

@@ -35,7 +35,7 @@ _PAUSE_S = 1.0
 _IN_THE_WAY = {"55P03", "40P01"}
 _APPEND_ONLY = (
     "accepted_restores", "audit_arguments", "audit_checkpoints", "audit_clients", "audit_events", "audit_tiles",
-    "log_epochs",
+    "log_epochs", "log_names",
 )  # fmt: skip
 
 # Others may have tables in this schema too, an extension for one: these are not ours to grant.

@@ -60,6 +60,8 @@ class Gateway:
             "SCOPEGATE_DATABASE_URL": database_url,
             "SCOPEGATE_DATA_DIR": str(place),
             "SCOPEGATE_PORT": str(self.port),
+            # One for all, or they would not agree on the name of the log.
+            "SCOPEGATE_PUBLIC_URL": "http://127.0.0.1",
             "SCOPEGATE_TOKEN_PEPPER": KEY,
             "SCOPEGATE_ENCRYPTION_KEY": KEY,
             "SCOPEGATE_SIGNING_KEY": KEY,

@@ -22,6 +22,7 @@ WRITES = {
     ),
     "accepted_restores": "INSERT INTO accepted_restores (id, epoch) VALUES (gen_random_uuid(), 1)",
     "audit_clients": "INSERT INTO audit_clients (id, ip) VALUES (gen_random_uuid(), '192.0.2.7')",
+    "log_names": "INSERT INTO log_names (id, name) VALUES (gen_random_uuid(), 'a')",
     "audit_tiles": "INSERT INTO audit_tiles VALUES (0, 0, decode(repeat('00', 8192), 'hex'))",
 }
 MONTHS = (
@@ -34,6 +35,7 @@ COLUMN = {
     "audit_checkpoints": "note",
     "audit_clients": "ip",
     "audit_tiles": "hashes",
+    "log_names": "name",
 }
 ERASABLE = "audit_clients"
 """Its owner deletes rows, when their events are gone or a person is to be forgotten."""

@@ -1,13 +1,14 @@
 """Tables of the sealed log: what was signed of the trail, and the hashes that it rests on. Append-only."""
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, LargeBinary, SmallInteger, text
 from sqlmodel import Field, SQLModel
 
 from app.kit.tables import metadata
 
-__all__ = ["AuditCheckpoint", "AuditTile", "metadata"]
+__all__ = ["AuditCheckpoint", "AuditTile", "LogName", "metadata"]
 
 
 class AuditCheckpoint(SQLModel, table=True):
@@ -23,6 +24,18 @@ class AuditCheckpoint(SQLModel, table=True):
     root_hash: bytes = Field(sa_type=LargeBinary)
     note: str
     created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+
+
+class LogName(SQLModel, table=True):
+    """A name of the sealed log; the one with the largest id is its name."""
+
+    __tablename__ = "log_names"
+
+    id: UUID = Field(primary_key=True)
+    name: str
+    named_at: datetime = Field(
         default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
     )
 

@@ -8,6 +8,7 @@ from sqlmodel import col
 
 from app.domain.merkle import leaf_hash
 from app.features.sealed_log.models import AuditCheckpoint
+from app.features.sealed_log.naming import names_of
 from app.features.sealed_log.proof_schemas import (
     AuditCheckpointView,
     AuditConsistencyProof,
@@ -40,11 +41,14 @@ TreeSize = Annotated[
 
 
 @router.get("/keys", operation_id="list_audit_event_keys")
-async def list_audit_event_keys(runtime: CurrentRuntime) -> AuditLogKeys:
-    """The public keys that signatures of checkpoints are checked with; they are no secret."""
-    keys = runtime.trail_signer.verifier_keys()
+async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> AuditLogKeys:
+    """The public keys that signatures of checkpoints are checked with, by each name that the log has had; they are no
+    secret."""
+    await session.connection()
+    names = await names_of(await connection_of(session)) or [runtime.trail_signer.name]
+    keys = [key for name in dict.fromkeys(names) for key in runtime.trail_signer.verifier_keys(name)]
     items = [AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
-    return AuditLogKeys(origin=runtime.trail_signer.name, items=items)
+    return AuditLogKeys(origin=names[0], items=items)
 
 
 @router.get("/checkpoints", operation_id="list_audit_event_checkpoints")

@@ -22,8 +22,11 @@ from app.domain.merkle import leaf_hash
 from app.features.audit.queries import Position
 from app.features.sealed_log.edge import Edge, Tile
 from app.features.sealed_log.leaves import leaf_of, read_stretch
+from app.features.sealed_log.naming import OtherName, check_name, keep_name
 from app.features.sealed_log.tiles import (
     BEGINNING,
+    MOST_LEAVES,
+    PREVIOUS,
     LogFault,
     Sealed,
     SealedTree,
@@ -36,8 +39,6 @@ from app.kit.notes import Checkpoint, Note, NoteFault, NoteSigner, open_checkpoi
 from app.kit.rewinds import RewindGuard, WentBack
 
 SEAL_EVERY_S = 4.0
-MOST_LEAVES = 4_096
-"""Leaves that a checkpoint adds at most: to find where an event is sealed, so many have to be looked through."""
 BEHIND_S = 30.0
 """Seconds that an event may wait before that is worth a warning."""
 CHECK_AGAIN_S = 60.0
@@ -140,9 +141,12 @@ class SealedLog:
 
     async def _write(self, before: int, tiles: list[Tile]) -> None:
         size, root = self._edge.size, self._edge.root()
-        note = self._signer.sign(str(Checkpoint(self._signer.name, size, root)))
+        # That there is one before it stands in the text: a checkpoint that is removed is missed.
+        text = f"{Checkpoint(self._signer.name, size, root)}{PREVIOUS}{before}\n"
+        note = self._signer.sign(text)
         async with self._connection.transaction():
             await self._connection.execute("SELECT pg_advisory_xact_lock($1)", _WRITING)
+            await keep_name(self._connection, self._signer.name)
             # A statement of its own: it sees what whoever had the lock has committed.
             last = await self._connection.fetchval("SELECT max(tree_size) FROM audit_checkpoints")
             if last != (before or None):
@@ -209,12 +213,13 @@ class Sealing:
         self._behind = 0.0
         self._fault = ""
         self._told = ""
+        self._other_name = ""
         self._not_before = 0.0
         self._seen = 0
 
     def warnings(self) -> list[str]:
         """What the operator should know, for ``/readyz``."""
-        found = []
+        found = [self._other_name] if self._other_name else []
         if self._fault:
             found.append(
                 f"the audit trail is not sealed any more: {self._fault}; scopegate audit verify says where"
@@ -239,6 +244,9 @@ class Sealing:
         except LogFault as fault:
             self._drop()
             self._stopped(str(fault))
+        except OtherName as fault:
+            self._drop()
+            self._disagree(str(fault))
         except (Overtaken, WentBack, *_AWAY):
             # Others say that the database is away; what is not sealed stays so.
             self._drop()
@@ -276,6 +284,8 @@ class Sealing:
         known = self._rewinds.known
         async with self._sessions() as session:
             raw = await connection_of(session)
+            await check_name(raw, self._signer.name)
+            self._other_name = ""
             last = await latest_checkpoint(raw)
             self._behind = await waiting(raw, BEGINNING if last is None else last.place)
             free = bool(await session.scalar(_FREE, {"lock": _LOCK}))
@@ -300,6 +310,11 @@ class Sealing:
         if fault != self._told:
             self._told = fault
             _log.critical("the audit trail is not sealed any more: %s", fault)
+
+    def _disagree(self, what: str) -> None:
+        if what != self._other_name:
+            self._other_name = what
+            _log.error("%s", what)
 
     def _drop(self) -> None:
         self._sealed = None

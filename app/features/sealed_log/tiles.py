@@ -20,6 +20,10 @@ from app.features.sealed_log.leaves import leaf_of, read_back
 BEGINNING: Position = (0, 0, 0)
 """Before every event: where a log ends that has none."""
 
+MOST_LEAVES = 4_096
+"""Leaves that a checkpoint adds at most: to find where an event is sealed, so many have to be looked through."""
+PREVIOUS = "previous "
+"""Before the size of the checkpoint before, on the fourth line of a checkpoint."""
 _WIDEST = 65_536
 """Leaves that are looked through for an event: many times as many as the sealer leaves between two checkpoints."""
 _CHECKPOINTS = (
@@ -49,6 +53,15 @@ class Sealed(NamedTuple):
     root: bytes
     note: str
     created_at: datetime
+
+
+def previous_size(note: str) -> int | None:
+    """The size of the checkpoint before, as the text of one says; None for one of older code."""
+    for line in note.partition("\n\n")[0].split("\n")[3:]:
+        size = line.removeprefix(PREVIOUS)
+        if size != line and size.isdecimal():
+            return int(size)
+    return None
 
 
 async def connection_of(session: AsyncSession) -> "Connection[Record]":

@@ -25,6 +25,9 @@ _WORDS = {
 SIGNATURE = "signature"
 """A note that is not signed by one of the keys, or that says something else than is stored beside it."""
 
+CHECKPOINT = "checkpoint"
+"""A checkpoint that was signed is not there any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:

@@ -12,19 +12,21 @@ from asyncpg import Connection, Record
 from app.domain.log_check import Entry, Follower, Head, Kind, Step
 from app.domain.merkle import Frontier, cover
 from app.features.sealed_log.drops import Drops
-from app.features.sealed_log.edge import TILE, Edge
+from app.features.sealed_log.edge import TILE, TILE_BITS, Edge
 from app.features.sealed_log.kept import Kept, hold_against
 from app.features.sealed_log.origins import check_origins
 from app.features.sealed_log.strays import strays
 from app.features.sealed_log.tiles import (
     BEGINNING,
+    MOST_LEAVES,
     LogFault,
     Sealed,
     SealedTree,
     checkpoint_below,
     latest_checkpoint,
+    previous_size,
 )
-from app.features.sealed_log.verdict import SIGNATURE, Fault, Mark, Verdict, positions
+from app.features.sealed_log.verdict import CHECKPOINT, SIGNATURE, Fault, Mark, Verdict, positions
 from app.features.sealed_log.walking import Entries, KeptHashes, checkpoints
 from app.kit.notes import NoteFault, VerifierKey, open_checkpoint
 
@@ -40,6 +42,8 @@ _AT_THE_START = """
 LOCK TABLE audit_events IN ACCESS SHARE MODE;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off
 """
+
+_LAST_TILES = "SELECT level, max(number) AS number FROM audit_tiles GROUP BY level"
 
 Keys = Callable[[str], Sequence[VerifierKey]]
 """The keys of a log by the name that it has in a checkpoint."""
@@ -75,6 +79,8 @@ class Walk:
         self._drops = Drops()
         self._verdict = Verdict(0 if span.start is None else span.start.size, span.end.size)
         self._unsigned: list[Sealed] = []
+        self._since = [0 if span.start is None else span.start.size]
+        """The sizes of the last checkpoint that is signed, and of those after it."""
         self._why = ""
         self._reached: dict[Kept, bool] = {}
 
@@ -85,11 +91,14 @@ class Walk:
         async for sealed in checkpoints(self._connection, after.size, self._span.end.size):
             self._verdict.checkpoints += 1
             if self._is_signed(sealed):
+                self._check_previous(sealed)
                 await self._glide_to(sealed)
                 await self._step_to(sealed, after)
                 after = _mark(sealed)
+                self._since = []
             else:
                 await self._glide_along(sealed)
+            self._since.append(sealed.size)
         # Those beyond the newest that is signed: what they say of the log is nothing to go by.
         async for sealed in checkpoints(self._connection, self._latest.size, newest):
             self._is_signed(sealed)
@@ -97,6 +106,7 @@ class Walk:
         if self._span.start is None:
             found, latest = await strays(self._connection, self._latest.size), _mark(self._latest)
             self._verdict.add_findings(found, latest, latest)
+            await check_end(self._connection, self._verdict, newest)
         await self._drops.excuse(self._verdict, self._connection, self._latest, self._span.start is None)
         await hold_against(self._connection, self._verdict, self._kept, self._latest, self._reached)
         return self._verdict
@@ -120,6 +130,20 @@ class Walk:
         follower = Follower(frontier)
         follower.is_lost = True
         return follower
+
+    def _check_previous(self, sealed: Sealed) -> None:
+        """Whether the checkpoint before is the one that a checkpoint was signed after."""
+        before, said = self._since[-1], previous_size(sealed.note)
+        if said is None and sealed.size - before > MOST_LEAVES:
+            what = f"more than the {MOST_LEAVES} events that one adds at most"
+        elif said is not None and said not in self._since:
+            what = f"the later one was signed after one of {said}"
+        else:
+            return
+        words = f"a checkpoint is missing between those of {before} and of {sealed.size} events: {what}"
+        self._verdict.add(
+            Fault(CHECKPOINT, before, sealed.size, words, after=Mark(before), before=_mark(sealed))
+        )
 
     def _is_signed(self, sealed: Sealed) -> bool:
         """Whether a checkpoint is signed and says what is stored beside it; what is not signed proves nothing."""
@@ -232,6 +256,7 @@ async def verify_log(
         newest = await latest_checkpoint(connection)
         if newest is None:
             verdict = Verdict(notes=["nothing is sealed yet"])
+            await check_end(connection, verdict, 0)
             await hold_against(connection, verdict, kept, None, {})
             await check_origins(connection, verdict, client_keys)
             return verdict
@@ -243,6 +268,21 @@ async def verify_log(
         if find_span is None:
             await check_origins(connection, verdict, client_keys)
         return verdict
+
+
+async def check_end(connection: "Connection[Record]", verdict: Verdict, size: int) -> None:
+    """Say where tiles go on behind the last checkpoint, of ``size`` events: they are written together with one."""
+    reach = max(
+        [
+            number + 1 << TILE_BITS * (level + 1)
+            for level, number in await connection.fetch(_LAST_TILES)
+            if (number + 1) << TILE_BITS * (level + 1) > size
+        ],
+        default=0,
+    )
+    if reach:
+        words = f"{positions(size, reach)} were sealed, as kept hashes say, and the checkpoints over them were cut off"
+        verdict.add(Fault(Kind.CUT_OFF, size, reach, words, after=Mark(size)))
 
 
 async def _newest_signed(connection: "Connection[Record]", keys: Keys, newest: Sealed) -> Sealed:

@@ -1,6 +1,7 @@
 """One worker seals at a time, another takes over when it is gone, and what keeps it from sealing is said."""
 
 import asyncio
+import json
 import logging
 import math
 from collections.abc import AsyncIterator
@@ -11,7 +12,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.sealed_log import sealing
+from app.features.sealed_log.naming import rename_log
 from app.features.sealed_log.sealing import Sealing
+from app.features.sealed_log.verifying import verify_log
 from app.kit.database import make_engine, make_sessions
 from app.kit.notes import NoteSigner
 from tests.features.sealed_log.sealed import KEY, SIGNER, check, size, write
@@ -175,6 +178,38 @@ async def test_a_worker_with_a_wrong_key_leaves_the_sealing_to_others(
     await wrong.turn()
     assert wrong.warnings() == []
     await check(connection)
+
+
+async def test_a_replica_that_would_give_the_log_another_name_says_so_and_does_not_seal(
+    connection: "Connection", worker: Workers
+) -> None:
+    other = NoteSigner([KEY], "127.0.0.1:8081/audit")
+    await write(connection)
+    await turns_until(connection, 1, worker("one"))
+    await gone(connection, "one")
+    await write(connection)
+    stranger = worker("other", other)
+    for _ in range(2):
+        await stranger.turn()
+    assert await size(connection) == 1
+    [said] = stranger.warnings()
+    assert said.startswith(f"the audit log is called {SIGNER.name}, ")
+    assert "127.0.0.1:8081/audit" in said
+    assert "scopegate audit rename" in said
+    agreeing = worker("two")
+    await turns_until(connection, 2, stranger, agreeing)
+    assert await rename_log(connection, other.name) == SIGNER.name
+    assert await rename_log(connection, other.name) is None
+    # The renaming is an event itself.
+    await turns_until(connection, 3, agreeing, stranger)
+    assert (stranger.warnings(), len(agreeing.warnings())) == ([], 1)
+    notes = await connection.fetch("SELECT note FROM audit_checkpoints ORDER BY tree_size")
+    origins = [row["note"].partition("\n")[0] for row in notes]
+    assert origins[:2] == [SIGNER.name] * 2
+    assert origins[-1] == other.name
+    assert (await verify_log(connection, SIGNER.verifier_keys, ())).is_well
+    renamed = await connection.fetchval("SELECT changes FROM audit_events WHERE action = 'audit.rename_log'")
+    assert json.loads(renamed) == {"name": {"from": SIGNER.name, "to": other.name}}
 
 
 async def test_every_worker_says_when_the_sealing_is_behind(

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
-from app.features.sealed_log.sealing import MOST_LEAVES, Overtaken, SealedLog, check_signed
-from app.features.sealed_log.tiles import LogFault, SealedTree, latest_checkpoint, position_of
+from app.features.sealed_log.naming import rename_log
+from app.features.sealed_log.sealing import Overtaken, SealedLog, check_signed
+from app.features.sealed_log.tiles import MOST_LEAVES, LogFault, SealedTree, latest_checkpoint, position_of
 from app.features.sealed_log.verifying import verify_log
 from app.kit.notes import NoteSigner, open_checkpoint
 from tests.features.sealed_log.sealed import KEY, SIGNER, check, insert, leaves, seal, size, write
@@ -184,7 +185,7 @@ async def test_sealing_goes_on_with_another_key_and_under_another_name(connectio
     await write(connection)
     await seal(connection, 1)
     moved = NoteSigner([KEY[::-1], KEY], "new.example.com/audit")
-    await write(connection)
+    await rename_log(connection, moved.name)
     await seal(connection, 2, moved)
     await check(connection)
     last = await latest_checkpoint(connection)

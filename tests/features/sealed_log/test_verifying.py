@@ -409,3 +409,25 @@ async def test_a_changed_tile_of_a_higher_level_is_found(connection: "Connection
             "UPDATE audit_tiles SET hashes = set_byte(hashes, 160, 255 - get_byte(hashes, 160)) WHERE level = 1"
         )
     assert named(await verify(connection)) == [("hashes", 0, 65_536, None)]
+
+
+async def test_a_checkpoint_that_was_removed_is_missed_by_the_next_one(connection: "Connection") -> None:
+    await sealed_log(connection)
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_checkpoints WHERE tree_size = 250")
+    verdict = await verify(connection)
+    assert named(verdict) == [("checkpoint", 100, 290, None)]
+    assert "a checkpoint is missing between those of 100 and of 290 events" in verdict.faults[0].words
+
+
+async def test_tiles_above_a_tail_that_was_cut_off_are_found(connection: "Connection") -> None:
+    await sealed_log(connection)
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_checkpoints WHERE tree_size > 100")
+        await connection.execute(
+            "DELETE FROM audit_events WHERE id IN (SELECT id FROM audit_events ORDER BY epoch, xact, seq OFFSET 100)"
+        )
+    assert named(await verify(connection)) == [("cut_off", 100, 256, None)]
+    async with tampering(connection):
+        await connection.execute("DELETE FROM audit_checkpoints")
+    assert ("cut_off", 0, 256, None) in named(await verify(connection))
