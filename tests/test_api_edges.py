@@ -10,6 +10,7 @@ from starlette.requests import Request
 from app.kit.outbound import UpstreamError
 from app.kit.problems import MOST_ERRORS
 from app.kit.query_parameters import check_repeats
+from app.kit.request_ids import made_id
 from app.main import Scopegate
 
 
@@ -84,8 +85,11 @@ def test_looking_for_repeats_costs_no_more_than_reading_the_query() -> None:
 async def test_a_good_request_id_is_echoed_and_a_bad_one_replaced(anonymous: httpx2.AsyncClient) -> None:
     kept = await anonymous.get("/livez", headers={"X-Request-ID": "portal-42"})
     assert kept.headers["X-Request-ID"] == "portal-42"
-    made = await anonymous.get("/livez", headers={"X-Request-ID": "x" * 500})
-    assert made.headers["X-Request-ID"].startswith("req_")
+    ours = made_id()
+    for asked in ("x" * 500, ours, ours.upper(), "req_1"):
+        made = await anonymous.get("/livez", headers={"X-Request-ID": asked})
+        assert made.headers["X-Request-ID"].startswith("req_")
+        assert made.headers["X-Request-ID"] != asked
 
 
 @pytest.mark.parametrize("path", ["/api/v1/servers/", "/oauth/token/", "/livez/"])

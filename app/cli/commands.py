@@ -14,6 +14,7 @@ import typer
 from app import __version__
 from app.cli.audit_commands import audit
 from app.cli.errors import CANNOT_START, CannotStart
+from app.kit.log_lines import keep_lines
 
 app = typer.Typer(
     name="scopegate",
@@ -26,6 +27,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line and exit."""
+    keep_lines()
     try:
         app()
     except CannotStart as fault:

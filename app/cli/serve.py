@@ -17,6 +17,7 @@ from app.cli.listening import bound_socket, cannot_listen
 from app.cli.signals import Stopped, signals_held, signals_stop
 from app.cli.supervisor import commands_running
 from app.kit.guarded_http import GuardedHttp
+from app.kit.log_lines import keep_lines
 from app.kit.rewinds import PROGRESS_FILE, RewindGuard
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
@@ -39,6 +40,7 @@ def application() -> Scopegate:
     if multiprocessing.parent_process() is not None:
         # Left alone, a worker would go on serving on a port that nobody can stop or start again.
         end_with_parent()
+    keep_lines()
     settings = load_settings()
     if settings.stdio_allowed_commands:
         # As an ordinary user, commands run as the same one.

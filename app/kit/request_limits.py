@@ -1,21 +1,19 @@
 """Before any handler of the API: a request id, a body limit, and a problem document for what nobody expected."""
 
 import logging
-import re
 from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.kit.ids import new_id
 from app.kit.problems import ErrorForm, problem
+from app.kit.request_ids import made_id, taken_id
 from app.kit.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, has_encoded_slash
 
 BODY_LIMIT = 1 << 20
 PROBES = frozenset({"/livez", "/readyz"})
 """Asked by the address of a container, whatever the service is called."""
-_ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _log = logging.getLogger(__name__)
 UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
 """The answer to an error that no handler expects: its status, title, code and detail."""
@@ -71,8 +69,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         self._headers = dict(scope["headers"])
-        asked = self._headers.get(b"x-request-id", b"")
-        self.request_id = asked.decode() if _ACCEPTABLE_ID.fullmatch(asked) else f"req_{new_id().hex}"
+        self.request_id = taken_id(self._headers.get(b"x-request-id")) or made_id()
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._received = 0
         self.started = False

@@ -16,7 +16,10 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
+from app.domain.names import checked_name, comparable_name
+
 LARGEST_INTEGER = 2**53 - 1
+LONGEST_NAME = 200
 
 
 class Strict(BaseModel):
@@ -77,10 +80,21 @@ def _utc(value: datetime) -> datetime:
     return time
 
 
+def _user_name(value: str) -> str:
+    name = checked_name(value)
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"in its comparable form (NFKC) it has more than {LONGEST_NAME} characters")
+    return name
+
+
 CleanText = AfterValidator(_clean)
 CleanSecret = AfterValidator(_clean_secret)
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), CleanText]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME), CleanText]
+UserName = Annotated[Name, AfterValidator(_user_name)]
+"""Of people and agents. It is stored as it is compared."""
 ShortText = Annotated[str, StringConstraints(max_length=500), CleanText]
+WantedUserName = Annotated[ShortText, AfterValidator(comparable_name)]
+"""A user name that is looked for."""
 LongText = Annotated[str, StringConstraints(max_length=10_000), CleanText]
 # Named with TypeAliasType, here and in the features, is what the contract shows as a schema of its own.
 Source = TypeAliasType(

@@ -48,7 +48,16 @@ async def test_every_answer_names_its_request_and_the_record_knows_it_by_that() 
                 assert answer.headers[NAME].startswith("req_")
 
 
-@pytest.mark.parametrize(("asked", "kept"), [("trip-1:a.b_C", True), ("a b", False), ("x" * 129, False)])
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [
+        ("trip-1:a.b_C", True),
+        ("a b", False),
+        ("x" * 129, False),
+        ("req_01936d5e7c0070008000000000000000", False),
+        ("REQ_1", False),
+    ],
+)
 async def test_a_client_may_name_its_request(asked: str, kept: bool) -> None:
     async with running() as world:
         async with world.client(world.store.issue(), **{NAME: asked}) as client:

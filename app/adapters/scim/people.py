@@ -15,7 +15,7 @@ from app.features.identities.provision import LinkedBy, Said
 from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provisioning_schemas import ScimSettings
 from app.kit.ids import GROUP, IDENTITY, format_id
-from app.kit.schemas import Name
+from app.kit.schemas import Name, UserName
 from app.kit.selectors import LabelValue
 
 LONGEST_TEXT = 1_000
@@ -24,6 +24,7 @@ MOST_VALUES = 20
 _NOT_PROFILE = frozenset({"schemas", "id", "externalId", "meta", "userName", "active", "groups"})
 _LINKED_BY: dict[str, LinkedBy | None] = {"userName": "user_name", "externalId": "external_id", "none": None}
 _name: TypeAdapter[str] = TypeAdapter(Name)
+_comparable: TypeAdapter[str] = TypeAdapter(UserName)
 _external_id: TypeAdapter[str] = TypeAdapter(ExternalId)
 _email: TypeAdapter[str] = TypeAdapter(Email)
 _attribute: TypeAdapter[str] = TypeAdapter(LabelValue)
@@ -49,7 +50,7 @@ def said_of(user: Any, settings: ScimSettings) -> Said:
         profile["active"] = None
     shown = user.display_name or (user.name.formatted if user.name else None)
     return Said(
-        user_name=_fitting(_name, "userName", user.user_name),
+        user_name=_user_name(user.user_name),
         external_id=_fitting(_external_id, "externalId", user.external_id) if user.external_id else None,
         display_name=_fitting(_name, "displayName", shown) if shown else None,
         email=_address(user.emails or []),
@@ -92,6 +93,12 @@ def _membership(group: InGroup) -> Any:
     kind: Any = DirectoryUser.Groups  # type: ignore[attr-defined]
     id = format_id(GROUP, group.id)
     return kind(value=id, ref=Reference(f"Groups/{id}"), display=group.name, type="direct")
+
+
+def _user_name(value: str | None) -> str:
+    """As it was sent, once it is fit to be compared: a directory looks for what it wrote."""
+    _fitting(_comparable, "userName", value)
+    return value or ""
 
 
 def _fitting(kind: TypeAdapter[str], name: str, value: str | None) -> str:

@@ -16,12 +16,13 @@ from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.kit.authorization import Role
-from app.kit.schemas import Name
+from app.kit.schemas import LONGEST_NAME, Name, UserName
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 # The 255 characters that OpenID Connect allows a `sub`; what PostgreSQL cannot take must not get that far.
 _LINK = TypeAdapter[str](ExternalId)
 _NAME = TypeAdapter[str](Name)
+_USER_NAME = TypeAdapter[str](UserName)
 _EMAIL = TypeAdapter[str](Email)
 
 
@@ -94,10 +95,10 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
 
 def names_of(claims: Mapping[str, Any], link: str) -> Iterator[str]:
     """User names to try, the best first."""
-    for value in (claims.get("preferred_username"), claims.get("email")):
-        if _fits(_NAME, value):
+    for value in (claims.get("preferred_username"), claims.get("email"), link[:LONGEST_NAME]):
+        if _fits(_USER_NAME, value):
             yield str(value)
-    yield link
+    yield "person"
 
 
 def display_name_of(claims: Mapping[str, Any]) -> str | None:

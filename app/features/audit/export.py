@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.domain.names import escape_bidi
 from app.features.audit.ocsf import ocsf_lines
 from app.features.audit.queries import Position
 from app.features.audit.reading import BEGINNING, read_on
@@ -100,8 +101,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, list):
-        return " ".join(value)
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+        return escape_bidi(" ".join(value))
+    text = escape_bidi(json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value))
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
 

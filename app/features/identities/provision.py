@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, NotFound
+from app.domain.names import comparable_name
 from app.features.audit.record import record
 from app.features.identities.history import keep_identity
 from app.features.identities.models import Identity, IdentityLink, ScimUser
@@ -42,6 +43,7 @@ class Said:
     """
 
     user_name: str
+    """As the directory writes it, and is shown it again. The identity has its comparable form."""
     external_id: str | None = None
     display_name: str | None = None
     email: str | None = None
@@ -102,7 +104,7 @@ async def add_person(session: AsyncSession, directory: Directory, said: Said) ->
         raise link_taken()
     identity = Identity(
         kind="person",
-        user_name=said.user_name,
+        user_name=comparable_name(said.user_name),
         external_id=said.external_id,
         display_name=said.display_name,
         email=said.email,
@@ -238,7 +240,7 @@ def _wanted(identity: Identity, said: Said) -> dict[str, Any]:
     """What the directory makes of an identity; attributes of names that it does not map stay."""
     kept = {name: value for name, value in identity.attributes.items() if name not in said.mapped}
     return {
-        "user_name": said.user_name,
+        "user_name": comparable_name(said.user_name),
         "external_id": said.external_id,
         "display_name": said.display_name,
         "email": said.email,

@@ -10,7 +10,17 @@ from typing_extensions import TypeAliasType
 from app.features.identities.models import Identity, IdentityLink
 from app.kit.ids import IdentityId, IdentityProviderId
 from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, Name, Patch, ShortText, Source, Strict, absent
+from app.kit.schemas import (
+    CleanText,
+    Name,
+    Patch,
+    ShortText,
+    Source,
+    Strict,
+    UserName,
+    WantedUserName,
+    absent,
+)
 from app.kit.selectors import MOST_LABELS, LabelKey, LabelValue
 
 IdentityKind = TypeAliasType(
@@ -100,8 +110,9 @@ class IdentityCreate(Strict):
         },
     )
     kind: IdentityKind
-    user_name: Name = Field(
-        description="Unique among the identities that are not offboarded, whatever its case."
+    user_name: UserName = Field(
+        description="Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without "
+        "outer blanks and zero-width characters; bidirectional controls are refused."
     )
     display_name: Name | None = None
     email: Email | None = None
@@ -120,7 +131,7 @@ class IdentityUpdate(Patch):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"display_name": "Ada L.", "email": None}]}
     )
-    user_name: Name = absent()
+    user_name: UserName = absent()
     display_name: Name | None = None
     email: Email | None = None
     owner_id: IdentityId = absent("Hands an agent to another active person.")
@@ -155,7 +166,7 @@ class IdentityQuery(ListQuery):
     source: list[Source] = Field(default_factory=list)
     owner_id: list[IdentityId] = Field(default_factory=list)
     external_id: list[ShortText] = Field(default_factory=list)
-    user_name: list[ShortText] = Field(default_factory=list)
+    user_name: list[WantedUserName] = Field(default_factory=list)
     q: ShortText | None = Field(default=None, description="Text in user name, display name or email.")
     sort: IdentityOrder = Field(default="-created_at", description="What the list is sorted by.")
 

@@ -18,7 +18,7 @@ from app.kit.etags import IfMatch, set_etag
 from app.kit.ids import IdentityId
 from app.kit.problems import COMMON_PROBLEMS, problem_responses
 from app.kit.runtime import CurrentRuntime
-from app.kit.schemas import ShortText
+from app.kit.schemas import ShortText, WantedUserName
 
 router = APIRouter(
     prefix="/api/v1/identities",
@@ -63,7 +63,7 @@ async def offboard_identity_by_name(
     response: Response,
     *,
     external_id: Annotated[ShortText | None, Query(description="Its `external_id`.")] = None,
-    user_name: Annotated[ShortText | None, Query(description="Its `user_name`.")] = None,
+    user_name: Annotated[WantedUserName | None, Query(description="Its `user_name`.")] = None,
     dry_run: DryRun = False,
 ) -> OffboardAnswer:
     """The same as by id, for whoever knows only `external_id` or `user_name`."""

@@ -1,7 +1,6 @@
 """One HTTP exchange as the gateway sees it: the request's parts, its body within limits, and ways to answer."""
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from app.gateway.wire.refusals import Refused
 from app.kit import strict_json
 from app.kit.ids import new_id
 from app.kit.off_loop import is_on_loop
+from app.kit.request_ids import MADE_ID, made_id, taken_id
 from app.kit.sse import encode_event
 
 Scope = MutableMapping[str, Any]
@@ -26,9 +26,6 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 BODY_SECONDS = 15.0
 """How long a client may take to send its body before it is told off with 408."""
 
-MADE_ID = "req_"
-"""Before the hexadecimal id of the request's first row, where its client gave the request no id."""
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _CACHED_BYTES = 256
 """What a client sends is kept in no cache when it is longer."""
 _NONE: frozenset[bytes] = frozenset()
@@ -95,10 +92,7 @@ class Exchange:
             hops = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
             self.address = behind_proxies(self.address, b",".join(hops), proxies)
             self.client = _client(self.address, agent)
-        asked = self.headers.get(b"x-request-id")
-        self._request_id: str | None = None
-        if asked is not None and _REQUEST_ID.fullmatch(asked):
-            self._request_id = asked.decode("ascii")
+        self._request_id: str | None = taken_id(self.headers.get(b"x-request-id"))
         self.id: str | int | None = None
         self.started = False
         self.recorded = False
@@ -114,7 +108,7 @@ class Exchange:
     def request_id(self) -> str:
         """What the request is called in the ``X-Request-ID`` of its answer: as its client said, else as we say."""
         if self._request_id is None:
-            self._request_id = f"{MADE_ID}{new_id().hex}"
+            self._request_id = made_id()
         return self._request_id
 
     def name_call(self) -> tuple[UUID, str | None]:

@@ -102,17 +102,23 @@ class ProviderKeys(Generic[Issuer]):
                 _log.error("fetching the keys of a provider failed: %s", type(unexpected).__name__)
 
     def warnings(self) -> list[str]:
-        """One line for each provider that cannot be asked, or has nothing to check tokens with."""
-        found = []
-        for issuer, known in self._issuers.items():
-            if known.fault is not None:
-                serve = "the keys fetched before serve" if self._has_trusted(known) else self._lost
-                found.append(
-                    f"the {self._whose} {issuer} cannot be asked for its keys: {known.fault}; {serve}"
-                )
-            elif known.fetched_at is not None and not known.keys:
-                found.append(f"the {self._whose} {issuer} publishes no key that can be used")
-        return found
+        """How many providers cannot be asked, or have nothing to check tokens with.
+
+        Without names, since anyone may read them: the log has those.
+        """
+        down = [known for known in self._issuers.values() if known.fault is not None]
+        lost = [known for known in down if not self._has_trusted(known)]
+        empty = [
+            known
+            for known in self._issuers.values()
+            if known.fault is None and known.fetched_at is not None and not known.keys
+        ]
+        counted = (
+            (len(down) - len(lost), "that cannot be asked for keys; the keys fetched before serve"),
+            (len(lost), f"that cannot be asked for keys; {self._lost}"),
+            (len(empty), "without a key that can be used"),
+        )
+        return [f"{self._whose}: {count} {what}; the log names it" for count, what in counted if count]
 
     async def aclose(self) -> None:
         """End what is being fetched."""
@@ -154,8 +160,12 @@ class ProviderKeys(Generic[Issuer]):
         try:
             known.keys = await self._fetch(issuer)
         except ProviderFault as fault:
+            if known.fault != fault.reason:
+                _log.warning("the %s %s cannot be asked for its keys: %s", self._whose, issuer, fault.reason)
             known.fault = fault.reason
         else:
+            if not known.keys:
+                _log.warning("the %s %s publishes no key that can be used", self._whose, issuer)
             known.fault, known.fetched_at = None, self._clock()
         finally:
             known.fetching = None

@@ -33,7 +33,8 @@ What a caller may do follows from its roles. Each operation names the permission
 - **Limits**: `RateLimit` says what is left of this minute; after a 429 come back when `Retry-After` says.
 - **Trying first**: `dry_run=true` makes the same checks and changes nothing.
 - **Errors** are problem documents (RFC 9457). Go by `code`, which never changes; `type` is the page that explains it.
-- **Request ids**: `X-Request-ID` is echoed, or made, and stands in the audit trail.
+- **Request ids**: `X-Request-ID` is echoed, or made, and stands in the audit trail. One that begins with `req_`, as
+  ours do, is replaced.
 """
 LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 SERVERS = [{"url": "/", "description": "The service that this document came from."}]

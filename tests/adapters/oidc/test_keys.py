@@ -150,7 +150,7 @@ async def test_without_keys_it_is_our_fault_and_not_the_callers(world: World) ->
 async def test_a_provider_without_a_key_that_can_be_used_opens_nothing(world: World) -> None:
     world.published = ()
     assert await world.find() is None
-    assert world.keys.warnings() == [f"the OpenID provider {ISSUER} publishes no key that can be used"]
+    assert world.keys.warnings() == ["OpenID provider: 1 without a key that can be used; the log names it"]
 
 
 async def test_keys_of_one_provider_check_no_tokens_of_another(world: World) -> None:
@@ -161,12 +161,16 @@ async def test_keys_of_one_provider_check_no_tokens_of_another(world: World) -> 
     assert world.asked == [ISSUER, OTHER]
 
 
-async def test_warnings_name_the_provider_and_go_when_it_is_back(world: World) -> None:
+async def test_warnings_count_providers_the_log_names_them_and_both_end_when_they_are_back(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     assert world.keys.warnings() == []
     world.fault = "the upstream cannot be reached"
     await world.keys.keep_fresh([ISSUER])
-    begin = f"the OpenID provider {ISSUER} cannot be asked for its keys: the upstream cannot be reached; "
-    assert world.keys.warnings() == [begin + "nobody signs in by it"]
+    begin = "OpenID provider: 1 that cannot be asked for keys; "
+    assert world.keys.warnings() == [f"{begin}nobody signs in by it; the log names it"]
+    named = f"the OpenID provider {ISSUER} cannot be asked for its keys: the upstream cannot be reached"
+    assert caplog.messages == [named]
 
     world.fault = None
     world.now += module.RETRY_S
@@ -176,7 +180,7 @@ async def test_warnings_name_the_provider_and_go_when_it_is_back(world: World) -
     world.fault = "the upstream cannot be reached"
     world.now += module.REFRESH_S
     await world.keys.keep_fresh([ISSUER])
-    assert world.keys.warnings() == [begin + "the keys fetched before serve"]
+    assert world.keys.warnings() == [f"{begin}the keys fetched before serve; the log names it"]
     asked = len(world.asked)
     world.now += module.UNKNOWN_KEY_GAP_S - 1
     await world.keys.keep_fresh([ISSUER])
@@ -192,8 +196,9 @@ async def test_a_provider_that_is_no_longer_active_is_forgotten_with_its_warning
     world.fault = "the upstream cannot be reached"
     await world.keys.keep_fresh([ISSUER, OTHER])
     await world.keys.keep_fresh([OTHER])
-    assert [line for line in world.keys.warnings() if ISSUER in line] == []
-    assert len(world.keys.warnings()) == 1
+    assert world.keys.warnings() == [
+        "OpenID provider: 1 that cannot be asked for keys; nobody signs in by it; the log names it"
+    ]
 
 
 async def test_a_provider_that_breaks_us_keeps_no_other_from_being_asked(

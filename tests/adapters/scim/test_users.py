@@ -124,6 +124,18 @@ async def test_a_user_is_an_identity_with_what_policies_read(
             assert "hunter2" not in "".join(row[0] for row in rows), table
 
 
+async def test_names_that_look_the_same_are_one_users_who_is_shown_it_as_it_was_written(
+    scim: httpx2.AsyncClient, api: httpx2.AsyncClient
+) -> None:
+    shown = await create(scim, user("\uff21da "))
+    assert shown["userName"] == "\uff21da "
+    identity = await api.get(f"/api/v1/identities/{shown['id']}")
+    assert identity.json()["user_name"] == "Ada"
+    refused(await scim.post("Users", json=user("ada\u200b")), 409, "uniqueness")
+    for name in ("eve\u202e", "e\u2067ve"):
+        refused(await scim.post("Users", json=user(name)), 400, "invalidValue")
+
+
 async def test_ending_and_coming_back(
     scim: httpx2.AsyncClient, api: httpx2.AsyncClient, sessions: Sessions
 ) -> None:

@@ -156,7 +156,7 @@ async def test_a_table_has_a_column_for_each_field_and_no_formula(
         session.add(client)
         await session.commit()
     policies = [new_id(), new_id()]
-    hostile = ["+1", "-1", "@x", "\t=1", " =1", "\uff1d1", "plain", "<b>"]
+    hostile = ["+1", "-1", "@x", "\t=1", " =1", "\uff1d1", "plain", "<b>", "pay \u202e001"]
     await commit(
         sessions,
         event(
@@ -186,6 +186,7 @@ async def test_a_table_has_a_column_for_each_field_and_no_formula(
         "'\uff1d1",
         "plain",
         "<b>",
+        "pay \\u202e001",
     ]
 
 

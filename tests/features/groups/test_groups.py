@@ -92,7 +92,7 @@ async def test_an_owner_group_must_exist_and_be_another(api: httpx2.AsyncClient)
     assert (await api.patch(path, json={"owner_group_id": None})).json()["owner_group_id"] is None
 
 
-@pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": "a\x00"}, {"name": "x", "members": []}, []])
+@pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": "x", "members": []}, []])
 async def test_bad_groups_are_refused(api: httpx2.AsyncClient, body: object) -> None:
     assert (await api.post(PATH, json=body)).status_code == 422
 

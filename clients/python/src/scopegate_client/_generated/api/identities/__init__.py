@@ -97,7 +97,8 @@ class IdentitiesResource(Resource):
 
         Args:
             kind: An `agent` has a person who answers for it.
-            user_name: Unique among the identities that are not offboarded, whatever its case.
+            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+                outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.
             owner_id: The active person who is responsible: required for an agent, none for a person.
@@ -185,7 +186,8 @@ class IdentitiesResource(Resource):
 
         Args:
             identity_id: The id of an identity.
-            user_name: Unique among the identities that are not offboarded, whatever its case.
+            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+                outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.
             owner_id: Hands an agent to another active person.
@@ -420,7 +422,8 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             kind: An `agent` has a person who answers for it.
-            user_name: Unique among the identities that are not offboarded, whatever its case.
+            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+                outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.
             owner_id: The active person who is responsible: required for an agent, none for a person.
@@ -508,7 +511,8 @@ class AsyncIdentitiesResource(AsyncResource):
 
         Args:
             identity_id: The id of an identity.
-            user_name: Unique among the identities that are not offboarded, whatever its case.
+            user_name: Unique among the identities that are not offboarded, whatever its case. Stored in NFKC, without
+                outer blanks and zero-width characters; bidirectional controls are refused.
             display_name: What people call it.
             email: Its email address.
             owner_id: Hands an agent to another active person.
