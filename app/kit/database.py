@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Annotated, Any
 
 from asyncpg.exceptions import InternalClientError, PostgresError
-from fastapi import Depends, Request, Response
+from fastapi import Depends, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError
@@ -19,6 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.domain.errors import Unavailable
 from app.kit.connecting import GuardedConnection, Primary, each_host
+from app.kit.etags import demanding
 from app.kit.json_bodies import read_json
 from app.kit.media_types import check_media_type
 from app.kit.query_parameters import check_repeats, repeatable_names
@@ -33,6 +34,8 @@ _CHECK = "23514"
 _CANNOT_CONNECT_NOW = "57P03"
 _TRUSTED_S = 1.0
 _USED = "used_at"
+# Without parameters; those of the pages have a route that takes what is left.
+_FIXED_PATHS: set[str] = set()
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 # A repeat of a change that holds already writes nothing, and so would be answered without a wait for the standby; but
 # what it saw may be the very commit that never got there. Any record of the log after it is waited for in its place.
@@ -236,12 +239,21 @@ class TransactionalRoute(APIRoute):
     and a request that is answered is committed.
     """
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **values: Any) -> None:
+        super().__init__(path, demanding(endpoint), **values)
+        if "{" not in path:
+            _FIXED_PATHS.add(path)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         reads_json = self.body_field is not None
+        is_api = self.path.startswith("/api/")
         repeatable = repeatable_names(self.dependant.query_params)
 
         async def repeat(request: Request) -> Response:
+            if is_api and request.path_params and request.url.path in _FIXED_PATHS:
+                # Its last word is no id: the path has no such method.
+                raise HTTPException(405)
             if reads_json:
                 check_media_type(request)
             check_repeats(request, repeatable)

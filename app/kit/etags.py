@@ -1,7 +1,10 @@
 """Entity tags of single objects (RFC 9110 section 8.8.3): the revision, quoted, always strong."""
 
+import inspect
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
@@ -27,6 +30,16 @@ class Precondition:
     """
 
     asked: str | None
+    is_missing: bool = False
+    """It is needed, and was not sent."""
+
+    def demand(self) -> None:
+        """Raise ``PreconditionRequired`` if it is needed and missing."""
+        if self.is_missing:
+            raise PreconditionRequired(
+                "This change needs If-Match: read the object, and send its ETag, so that you overwrite only what you "
+                "saw."
+            )
 
     @classmethod
     def of(cls, request: Request) -> "Precondition":
@@ -39,6 +52,7 @@ class Precondition:
 
         Call it with the row locked, or two writers that hold the same tag could both pass.
         """
+        self.demand()
         if self.asked is None or self.asked == "*":
             return
         strong = {tag for weak, tag in _TAG.findall(self.asked) if not weak}
@@ -85,11 +99,26 @@ async def _required(
         ),
     ] = None,
 ) -> Precondition:
-    if if_match is None:
-        raise PreconditionRequired(
-            "This change needs If-Match: read the object, and send its ETag, so that you overwrite only what you saw."
-        )
-    return Precondition.of(request)
+    return Precondition(None, is_missing=True) if if_match is None else Precondition.of(request)
 
 
 RequiredIfMatch = Annotated[Precondition, Depends(_required)]
+
+
+def demanding(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """The endpoint, which answers 428 where a needed ``If-Match`` is missing, after types were checked."""
+    names = [
+        name
+        for name, parameter in inspect.signature(endpoint).parameters.items()
+        if parameter.annotation is RequiredIfMatch
+    ]
+    if not names:
+        return endpoint
+
+    @wraps(endpoint)
+    async def answer(**arguments: Any) -> Any:
+        for name in names:
+            arguments[name].demand()
+        return await endpoint(**arguments)
+
+    return answer

@@ -1,6 +1,7 @@
 """Types that request and answer models share."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -107,3 +108,15 @@ Source = TypeAliasType(
     ],
 )
 Time = Annotated[AwareDatetime, BeforeValidator(_no_numbers), AfterValidator(_utc)]
+
+
+def rule(*, given: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
+    """A JSON schema for the contract: some fields are there and not null, others are null or left out.
+
+    It states what a model's validator enforces. Put rules under ``allOf``.
+    """
+    found: dict[str, Any] = {
+        "properties": {name: {"not": {"type": "null"}} for name in given}
+        | {name: {"type": "null"} for name in without}
+    }
+    return found | {"required": list(given)} if given else found

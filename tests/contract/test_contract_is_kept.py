@@ -10,9 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from app.kit.passwords import hash_password
+from tests.provider.openid import ADMINS, API, AUDIENCE, openid_provider
 from tests.story.service import whole_service
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 PASSWORD = "correct horse battery staple"
 PHASES = "examples,coverage,fuzzing,stateful"
 
@@ -35,6 +36,23 @@ async def service(database_url: str) -> AsyncIterator[httpx2.AsyncClient]:
         yield running.api
 
 
+@pytest.fixture
+async def signed_in(database_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the running service, as an owner who signed in at a real OpenID provider."""
+    with openid_provider(token_seconds=7_200) as provider:
+        settings = {
+            "oidc_issuer": provider.issuer,
+            "oidc_audience": (AUDIENCE,),
+            "oidc_role_map": {ADMINS: "owner"},
+        }
+        unlimited = {"limit_requests": 0, "limit_failed_sign_ins": 0}
+        bearer = await provider.access_token("alice", API)
+        async with whole_service(database_url, bearer, **settings, **unlimited) as running:
+            me = (await running.api.get("/api/v1/me")).json()
+            assert (me["type"], me["role"]) == ("administrator", "owner"), me
+            yield running.api
+
+
 async def run_schemathesis(tmp_path: Path, url: str, *options: str) -> tuple[int | None, str]:
     """Its exit status, and what it found."""
     # Its files (examples that failed, reports) are the test's own.
@@ -43,7 +61,18 @@ async def run_schemathesis(tmp_path: Path, url: str, *options: str) -> tuple[int
         *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
         "run",
         f"{url}/openapi.json",
-        *("--seed", "1", "--warnings", "off", "--no-color", "--generation-database", "none", *options),
+        *(
+            "--seed",
+            "1",
+            "--warnings",
+            "off",
+            "--no-color",
+            "--generation-database",
+            "none",
+            "--request-timeout",
+            "60",
+            *options,
+        ),
         cwd=tmp_path,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -62,6 +91,18 @@ async def test_an_owner_gets_only_what_the_contract_promises(
     )
     assert status == 0, output
     assert (await service.get("/api/v1/me")).status_code == 200, "the caller ended itself"
+
+
+async def test_an_owner_by_openid_gets_only_what_the_contract_promises(
+    signed_in: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    bearer = f"Authorization: {signed_in.headers['Authorization']}"
+    url = str(signed_in.base_url).rstrip("/")
+    status, output = await run_schemathesis(
+        tmp_path, url, "-H", bearer, "--phases", PHASES, "--max-examples", "5"
+    )
+    assert status == 0, output
+    assert (await signed_in.get("/api/v1/me")).status_code == 200, "the caller ended itself"
 
 
 async def test_a_stranger_gets_only_what_the_contract_promises(

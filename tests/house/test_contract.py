@@ -171,3 +171,34 @@ def test_everything_that_is_shared_is_used(contract: Json) -> None:
             name for name in contract["components"][kind] if f"'#/components/{kind}/{name}'" not in text
         ]
         assert unused == [], kind
+
+
+def test_no_path_can_be_read_as_another(contract: Json) -> None:
+    """A fixed word never fits the parameter that another path has in its place: ids have patterns, numbers a type."""
+    fits: dict[tuple[str, str], Any] = {}
+    for path, item in contract["paths"].items():
+        for operation in item.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    schema = parameter["schema"] | {"components": contract["components"]}
+                    fits[path, f"{{{parameter['name']}}}"] = jsonschema_rs.Draft202012Validator(schema)
+
+    def takes(path: str, part: str, word: str) -> bool:
+        if not part.startswith("{"):
+            return part == word
+        types = fits[path, part]
+        number = int(word) if word.isdigit() else word
+        return bool(types.is_valid(word) or types.is_valid(number))
+
+    paths = list(contract["paths"])
+    for number, one in enumerate(paths):
+        for other in paths[number + 1 :]:
+            pairs = list(zip(one.split("/"), other.split("/"), strict=False))
+            if one.count("/") != other.count("/"):
+                continue
+            both = [mine.startswith("{") and theirs.startswith("{") for mine, theirs in pairs]
+            alike = all(
+                is_open or takes(one, mine, theirs) or takes(other, theirs, mine)
+                for is_open, (mine, theirs) in zip(both, pairs, strict=True)
+            )
+            assert not alike, f"{one} and {other}"

@@ -117,14 +117,14 @@ class OpenIdProvider:
 
 
 @contextlib.contextmanager
-def openid_provider(port: int = 0) -> Iterator[OpenIdProvider]:
+def openid_provider(port: int = 0, *, token_seconds: int = 300) -> Iterator[OpenIdProvider]:
     """Run a provider with keys of its own; ``port`` is that of one which has stopped, to bring it back, or one that
     nobody gets by chance while it is away."""
     install(_HERE, "the OpenID provider")
     with subprocess.Popen(
         ["node", "provider.mjs"],
         cwd=_HERE,
-        env=os.environ | {"PROVIDER_PORT": str(port)},
+        env=os.environ | {"PROVIDER_PORT": str(port), "PROVIDER_TOKEN_SECONDS": str(token_seconds)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

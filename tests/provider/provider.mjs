@@ -12,7 +12,7 @@ import Provider from 'oidc-provider';
 const API = 'https://scopegate.test';
 const AUDIENCE = 'scopegate';
 const OTHER_API = 'https://wiki.test';
-const TOKEN_SECONDS = 300;
+const TOKEN_SECONDS = Number(process.env.PROVIDER_TOKEN_SECONDS ?? '300');
 const DAY = 86_400;
 const people = new Map([
   ['alice', { groups: ['staff', 'scopegate-admins'], name: 'Alice Liddell' }],

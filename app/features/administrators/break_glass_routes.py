@@ -73,7 +73,6 @@ class BreakGlassToken(Strict):
 @router.post(
     "",
     operation_id="create_break_glass_token",
-    openapi_extra={"security": []},
     responses=problem_responses(400, 401, 404, 422, 429, 503),
 )
 async def create_break_glass_token(

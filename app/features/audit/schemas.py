@@ -91,7 +91,8 @@ def _any_of(*kinds: str) -> tuple[BeforeValidator, WithJsonSchema]:
             raise ValueError("expected an id that starts with " + ", ".join(f"{one}_" for one in prefixes))
         return parse_id(prefix, str(value))
 
-    return BeforeValidator(read), WithJsonSchema({"type": "string"})
+    pattern = f"^({'|'.join(dict.fromkeys(prefixes))})_[0-7][0-9a-hjkmnp-tv-z]{{25}}$"
+    return BeforeValidator(read), WithJsonSchema({"type": "string", "pattern": pattern})
 
 
 ActorId = Annotated[UUID, *_any_of(*_ACTORS)]

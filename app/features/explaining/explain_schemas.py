@@ -19,7 +19,7 @@ from app.features.grants.schemas import GrantCreate, IdentityPrincipal
 from app.features.policies.evaluator import Considered
 from app.features.policies.schemas import PolicyMode
 from app.kit.ids import EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId
-from app.kit.schemas import CleanText, ShortText, Strict, Time
+from app.kit.schemas import CleanText, ShortText, Strict, Time, rule
 from app.kit.selectors import ServersByIdsModel, ToolName, ToolsByNamesModel
 
 _IDENTITY, _TOKEN = "idn_01jdpnwz00e008000000000000", "tok_01jdpnwz00e008000000000000"
@@ -90,7 +90,18 @@ class ExplainRequest(Strict):
                     "tool": "refund",
                     "arguments": {"amount": 250},
                 }
-            ]
+            ],
+            "allOf": [
+                {
+                    "oneOf": [
+                        rule(given=["identity_id", "server"], without=["token_id", "event_id"]),
+                        rule(given=["token_id", "server"], without=["identity_id", "event_id"]),
+                        rule(given=["event_id"]) | {"maxProperties": 1},
+                    ]
+                },
+                {"anyOf": [rule(without=["tool"]), rule(without=["part"])]},
+                {"anyOf": [rule(without=["arguments"]), rule(given=["tool"])]},
+            ],
         },
     )
     identity_id: IdentityId | None = Field(

@@ -12,7 +12,7 @@ from app.features.audit.schemas import AuditDecision
 from app.features.explaining.simulate import ChangedCall, Judged, Tally
 from app.features.policies.schemas import PolicyMode, PolicyText
 from app.kit.ids import EventId, IdentityId, PolicyId, ServerId, TokenId
-from app.kit.schemas import Strict, Time
+from app.kit.schemas import Strict, Time, rule
 
 LONGEST = timedelta(days=31)
 MOST_CHANGES = 50
@@ -24,7 +24,21 @@ _TEXT = 'forbid (principal, action == Action::"call_tool", resource == Tool::"gi
 class SimulatedChange(Strict):
     """One change to what is published. With `policy_id` alone, its draft as it is."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"policy_id": _POLICY}]})
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"policy_id": _POLICY}],
+            "allOf": [
+                {"anyOf": [rule(given=["policy_id"]), rule(given=["text"])]},
+                {
+                    "anyOf": [
+                        {"properties": {"remove": {"const": False}}},
+                        rule(given=["policy_id"], without=["text", "mode"]),
+                    ]
+                },
+            ],
+        },
+    )
     policy_id: PolicyId | None = Field(
         default=None, description="The policy; absent: a new one, of the `text`."
     )
@@ -47,7 +61,13 @@ class SimulateRequest(Strict):
     """What would be published, and which calls to replay."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"changes": [{"text": _TEXT}], "days": 14}]}
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"changes": [{"text": _TEXT}], "days": 14}],
+            "allOf": [
+                {"oneOf": [rule(given=["days"], without=["since"]), rule(given=["since"], without=["days"])]}
+            ],
+        },
     )
     changes: list[SimulatedChange] = Field(
         min_length=1, max_length=MOST_CHANGES, description="The changes, all at once."

@@ -61,7 +61,11 @@ def _with_openid(scopes: list[str]) -> list[str]:
 
 # RFC 6749 section 3.3: what a scope is made of.
 Scope = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]{1,200}$")]
-Scopes = Annotated[list[Scope], Field(min_length=1, max_length=20), AfterValidator(_with_openid)]
+Scopes = Annotated[
+    list[Scope],
+    Field(min_length=1, max_length=20, json_schema_extra={"contains": {"const": "openid"}}),
+    AfterValidator(_with_openid),
+]
 Issuer = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
 Audience = Annotated[str, StringConstraints(min_length=1, max_length=500), CleanText]
 Audiences = Annotated[list[Audience], Field(min_length=1, max_length=20)]

@@ -14,7 +14,7 @@ from app.features.servers.schemas import Slug
 from app.features.tools.schemas import JsonSchema
 from app.kit import strict_json
 from app.kit.ids import GroupId, IdentityId, PolicyId
-from app.kit.schemas import Name, ShortText, Strict, Time
+from app.kit.schemas import Name, ShortText, Strict, Time, rule
 from app.kit.selectors import Labels, ToolName
 
 MOST_BYTES = 16_384
@@ -72,6 +72,15 @@ IpAddress = Annotated[
 class PolicyTestOwner(Strict):
     """Who answers for an agent: an identity as it is, by its id, or one that there need not be."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"groups": ["grp_01jdpnwz00e008000000000000"], "attributes": {"department": "finance"}}
+            ],
+            "allOf": [{"anyOf": [rule(without=["id"]), rule(given=["id"]) | {"maxProperties": 1}]}],
+        },
+    )
     id: IdentityId | None = Field(
         default=None, description="An identity as it is; then nothing else is said of it."
     )
@@ -106,9 +115,26 @@ class PolicyTestClient(Strict):
     version: ShortText | None = Field(default=None, description="Its version.", examples=["1.0"])
 
 
+# Without an action it is a call.
+_ACTION_IS_A_CALL: dict[str, Any] = {"properties": {"action": {"const": "call_tool"}}}
+
+
 class PolicyTestRequest(Strict):
     """One request, as policies see it. Of a server or tool that exists, what is not said here is as it is."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "allOf": [
+                {
+                    "oneOf": [
+                        {"allOf": [rule(given=["tool"]), _ACTION_IS_A_CALL]},
+                        {"allOf": [rule(given=["action"], without=["tool"]), {"not": _ACTION_IS_A_CALL}]},
+                    ]
+                }
+            ]
+        },
+    )
     identity: PolicyTestIdentity = Field(
         default_factory=PolicyTestIdentity, description="Who asks; by default a person in no group."
     )

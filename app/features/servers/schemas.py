@@ -11,7 +11,7 @@ from app.features.servers.credential_schemas import CredentialMark, Url, Variabl
 from app.features.servers.models import Server, ServerCredential
 from app.kit.ids import GroupId, ServerId
 from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent, rule
 from app.kit.selectors import MOST_LABELS, LabelKey, Labels, LabelValue
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
@@ -227,7 +227,25 @@ class ServerCreate(Strict):
                     "url": "https://mcp.example.com/git",
                     "labels": {"env": "prod"},
                 }
-            ]
+            ],
+            "allOf": [
+                {
+                    "oneOf": [
+                        {
+                            "allOf": [
+                                {"properties": {"transport": {"const": "http"}}},
+                                rule(given=["url"], without=["command", "args", "env_names"]),
+                            ]
+                        },
+                        {
+                            "allOf": [
+                                {"properties": {"transport": {"const": "stdio"}}},
+                                rule(given=["transport", "command"], without=["url"]),
+                            ]
+                        },
+                    ]
+                }
+            ],
         },
     )
 

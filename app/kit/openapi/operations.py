@@ -33,8 +33,7 @@ def finish(found: dict[str, Any], api: FastAPI) -> None:
             route = routes[path, method]
             permission = _permission(route.dependant)
             _describe(operation, route, permission)
-            if permission is not None:
-                operation["security"] = texts.CALLER_SCHEMES
+            operation["security"] = [] if permission is None else texts.CALLER_SCHEMES
             body = operation.get("requestBody", {}).get("content", {})
             if method == "patch" and JSON in body:
                 body[MERGE_PATCH] = body[JSON]
