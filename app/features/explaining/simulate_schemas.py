@@ -46,7 +46,7 @@ class SimulatedChange(Strict):
     mode: PolicyMode | None = Field(
         default=None, description="How it would be published; absent: as the draft says."
     )
-    remove: bool = Field(default=False, description="Nothing of it would be published.")
+    remove: bool = Field(default=False, strict=True, description="Nothing of it would be published.")
 
     @model_validator(mode="after")
     def _one_change(self) -> Self:
@@ -73,13 +73,14 @@ class SimulateRequest(Strict):
         min_length=1, max_length=MOST_CHANGES, description="The changes, all at once."
     )
     days: int | None = Field(
-        default=None, ge=1, le=LONGEST.days, description="Replay the calls of so many days."
+        default=None, strict=True, ge=1, le=LONGEST.days, description="Replay the calls of so many days."
     )
     since: Time | None = Field(
         default=None, description="Replay the calls since this time, at most 31 days ago; in place of `days`."
     )
     limit: int = Field(
         default=100,
+        strict=True,
         ge=0,
         le=MOST_SHOWN,
         description="How many of the calls that change are listed, newest first.",

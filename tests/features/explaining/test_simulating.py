@@ -184,6 +184,10 @@ async def test_a_change_that_could_not_be_published_is_refused_where_it_stands(
         ({"changes": [{"text": NOT_FROM_BOTS}]}, ""),
         ({"changes": [{"remove": True}], "days": 1}, "/changes/0"),
         ({"changes": [{"text": NOT_FROM_BOTS}], "days": 32}, "/days"),
+        ({"changes": [{"text": NOT_FROM_BOTS}], "days": True}, "/days"),
+        ({"changes": [{"text": NOT_FROM_BOTS}], "days": "7"}, "/days"),
+        ({"changes": [{"text": NOT_FROM_BOTS}], "days": 7, "limit": False}, "/limit"),
+        ({"changes": [{"policy_id": policy["id"], "remove": "yes"}], "days": 7}, "/changes/0/remove"),
     ]
     for body, pointer in cases:
         answer = await api.post(f"{V1}/policies/simulate", json=body)

@@ -141,7 +141,8 @@ def _replay(draft: Draft, policy: PolicyView | None, form: Form) -> SimulateRequ
     change: dict[str, Any] = {"text": draft.text, "mode": "enforce"}
     if policy is not None:
         change["policy_id"] = policy.id
-    asked = {"changes": [change], "days": form.text("days") or SPANS[1], "limit": _SHOWN}
+    days = form.text("days") or str(SPANS[1])
+    asked = {"changes": [change], "days": int(days) if days.isdecimal() else days, "limit": _SHOWN}
     return validated(SimulateRequest, asked)
 
 
