@@ -36,6 +36,7 @@ from app.features.groups import routes as groups
 from app.features.identities import own_routes as own_agents
 from app.features.identities import routes as identities
 from app.features.identity_providers import routes as identity_providers
+from app.features.invitations import routes as invitations
 from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
 from app.features.policies import template_routes as policy_templates
@@ -120,6 +121,7 @@ def _routes() -> tuple[BaseRoute, ...]:
         tools,
         identities,
         own_agents,
+        invitations,
         groups,
         group_endings,
         grants,

@@ -23,6 +23,7 @@ CLIENT_SECRET = "sgc"
 API_BEARER = "sgb"
 BREAK_GLASS = "sge"
 BROWSER_SESSION = "sgs"
+INVITATION = "sgi"
 
 TOKEN_NEEDED = (
     "This needs a valid Scopegate token. Send it as 'Authorization: Bearer sgt_...'; if yours has expired or was "
@@ -31,7 +32,7 @@ TOKEN_NEEDED = (
 """What a client of the gateway is answered without a live token. Fits in a quoted string of a header."""
 
 _SHAPE = re.compile(
-    rf"(sg[tcbes])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
+    rf"(sg[tcbesi])_([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})([0-9A-Za-z]{{{CHECKSUM_LENGTH}}})"
 )
 
 

@@ -30,6 +30,7 @@ WEBHOOK = "whk"
 DELIVERY = "dlv"
 AUDIT_SINK = "sink"
 SCHEDULED_OFFBOARDING = "off"
+INVITATION = "inv"
 EVENT = "evt"
 KEY = "key"
 
@@ -103,5 +104,6 @@ AuditSinkId = Annotated[UUID, *_typed(AUDIT_SINK, "an audit sink")]
 ScheduledOffboardingId = Annotated[
     UUID, *_typed(SCHEDULED_OFFBOARDING, "an offboarding that is set for later")
 ]
+InvitationId = Annotated[UUID, *_typed(INVITATION, "an invitation")]
 EventId = Annotated[UUID, *_typed(EVENT, "an audit event")]
 KeyId = Annotated[UUID, *_typed(KEY, "a credential")]

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from scopegate_client import Client
+from scopegate_client import Client, Secret
 from scopegate_client.errors import Conflict, InvalidArgument, NotFound, PreconditionFailed, ValidationFailed
+from scopegate_client.models import InvitedPerson
 
 from tests.clients.drives import drives
 from tests.clients.names import name
@@ -140,3 +141,24 @@ def test_null_clears_a_field_and_leaving_it_out_does_not(client: Client) -> None
     ada = client.identities.update(agent_owner.id, email="ada@example.com")
     assert client.identities.update(ada.id, display_name="Ada L.").email == "ada@example.com"
     assert client.identities.update(ada.id, email=None).email is None
+
+
+@drives("create_invitation", "list_invitations", "get_invitation", "confirm_invitation", "revoke_invitation")
+def test_a_person_is_invited_and_the_invitation_revoked(client: Client) -> None:
+    provider = client.identity_providers.create(
+        name="SSO", issuer=f"https://{name('sso')}.example.com", audiences=["https://scopegate.example.com"]
+    )
+    made = client.invitations.create(
+        provider_id=provider.id, person=InvitedPerson(user_name=name("nora")), email="nora@example.com"
+    )
+    assert isinstance(made.url, Secret)
+    assert "/invitations/sgi_" in made.url.reveal()
+    invitation = made.invitation
+    assert client.invitations.get(invitation.id) == invitation
+    assert [found.id for found in client.invitations.list(identity_id=invitation.identity_id)] == [
+        invitation.id
+    ]
+    with pytest.raises(Conflict) as early:
+        client.invitations.confirm(invitation.id)
+    assert early.value.code == "invitation_not_claimed"
+    assert client.invitations.revoke(invitation.id, if_match=invitation.revision).status == "revoked"

@@ -345,6 +345,23 @@ def test_an_identity_is_suspended_and_reinstated_by_its_user_name(sgctl: Sgctl, 
     assert "\u202e" not in shown
 
 
+def test_a_person_is_invited_by_a_link_that_is_printed_once(sgctl: Sgctl, owner: Client) -> None:
+    provider = owner.identity_providers.create(
+        name="SSO", issuer=f"https://{name('sso')}.example.com", audiences=["scopegate"]
+    )
+    words = ("invitation", "create", name("nora"), "--new", "--provider", provider.id)
+    assert sgctl(*words)[0] == 2
+    code, out, err = sgctl(*words, "--email", "nora@example.com")
+    assert code == 0, err
+    assert "/invitations/sgi_" in out
+    [made] = [found for found in owner.invitations.list() if found.provider_id == provider.id]
+    assert made.id in sgctl("invitation", "list", "--status", "pending", "-n", "0")[1]
+    assert "sgi_" not in sgctl("invitation", "show", made.id)[1]
+    assert sgctl("invitation", "confirm", made.id)[0] == 6
+    assert sgctl("invitation", "revoke", made.id)[0] == 0
+    assert owner.invitations.get(made.id).status == "revoked"
+
+
 def test_the_audit_is_searched_and_followed_without_a_gap(sgctl: Sgctl, owner: Client) -> None:
     user_name = name("ada")
     ada = owner.identities.create(kind="person", user_name=user_name)

@@ -28,6 +28,7 @@ OPEN = {
     "/docs/logo-mini.svg",
     "/docs/redoc.js",
     "/docs/start.js",
+    "/invitations/{secret}",
     "/livez",
     "/login",
     "/login/callback",

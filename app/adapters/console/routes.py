@@ -20,6 +20,7 @@ from app.adapters.console.pages import (
     home,
     identities,
     identity,
+    invitations,
     issuing,
     issuing_end,
     looks,
@@ -57,6 +58,7 @@ for _room in (
     explain,
     identities,
     identity,
+    invitations,
     offboarding,
     receipts,
     # Before the page of one group, as above.

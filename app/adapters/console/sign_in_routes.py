@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from app.adapters.console.attempts import LIFETIME, Resumed, known_browser, new_browser, safe_target
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import LARGEST, read_form
-from app.adapters.console.menu import HOME
-from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, sign_in_path
+from app.adapters.console.menu import HOME, MY_ACCESS
+from app.adapters.console.page import SIGN_OUT, PageRoute, error_page, page, redirect, sign_in_path
 from app.adapters.console.signed_in import Submission, submitted
 from app.domain.errors import (
     DomainError,
@@ -27,6 +27,8 @@ from app.features.administrators.claims import NamesNobody, workload_account
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers import repository as providers
 from app.features.identity_providers.provider import Provider
+from app.features.invitations.accept import accept_invitation, open_invitation
+from app.features.invitations.schemas import PAGE as INVITED
 from app.kit.authorization import Caller, Permission
 from app.kit.database import Session, TransactionalRoute
 from app.kit.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
@@ -71,6 +73,24 @@ async def start_sign_in(
     return response
 
 
+@router.get(INVITED + "/{secret}", operation_id="open_invitation")
+async def open_invited(
+    request: Request, secret: str, console: CurrentConsole, runtime: CurrentRuntime, session: Session
+) -> Response:
+    """Remember the invitation in this browser, out of its address, and sign in at the provider that it names."""
+    console.check_safe()
+    _count(request, console)
+    found = await open_invitation(session, runtime.peppers, secret)
+    if found is None or found.status not in {"pending", "claimed"}:
+        raise NotFound(
+            "There is no such invitation, or it is over: ask the administrator who sent it for another one."
+        )
+    provider = format_id(IDENTITY_PROVIDER, found.row.provider_id)
+    response = redirect(sign_in_path(MY_ACCESS, provider=provider))
+    console.cookies.set_invitation(response, secret, LIFETIME)
+    return response
+
+
 @router.get(CALLBACK, operation_id="finish_browser_sign_in")
 @router.get(f"{CALLBACK}/{{provider}}", operation_id="finish_browser_sign_in_at")
 async def finish_sign_in(
@@ -90,7 +110,7 @@ async def finish_sign_in(
         raise Malformed("Your provider did not sign you in: begin again, or ask whoever looks after it.")
     signed_in = await _redeemed(request, console, runtime, resumed, code, iss)
     try:
-        caller = await _admitted(request, runtime, signed_in)
+        caller = await _admitted(request, console, runtime, signed_in)
     except Forbidden as refusal:
         return await _offer_another(request, console, runtime, resumed, signed_in, refusal)
     cookie = await browser_sessions.open_session(
@@ -101,6 +121,8 @@ async def finish_sign_in(
         await browser_sessions.end_replaced(session, runtime.peppers, replaced, request.state.request_id)
     response = RedirectResponse(resumed.target, 303)
     console.cookies.set_session(response, cookie, console.lifetimes.most)
+    if console.cookies.invitation(request) is not None:
+        console.cookies.end_invitation(response)
     return response
 
 
@@ -219,13 +241,17 @@ async def _provider(runtime: Runtime, resumed: Resumed) -> tuple[Provider, float
     raise Malformed("Nobody signs in by this provider any more: begin again.")
 
 
-async def _admitted(request: Request, runtime: Runtime, signed_in: SignedIn) -> Caller:
+async def _admitted(
+    request: Request, console: CurrentConsole, runtime: Runtime, signed_in: SignedIn
+) -> Caller:
     """The person. Raises ``Forbidden`` for whoever is not let in; the page never says which reason it was."""
     request_id = request.state.request_id
     try:
         if workload_account(signed_in.provider, signed_in.claims) is not None:
             # A program's claims: it has no browser, and whoever has one is not the program.
             raise _not_let_in()
+        opened = console.cookies.invitation(request)
+        await accept_invitation(runtime.sessions, runtime.peppers, signed_in, opened, request_id)
         caller = await sign_in(runtime.sessions, signed_in.provider, signed_in.claims, request_id)
     except NamesNobody as nobody:
         _log.warning("request %s: a sign-in with a browser names nobody: %s", request_id, nobody.reason)

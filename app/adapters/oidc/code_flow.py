@@ -146,7 +146,7 @@ class CodeFlow:
             found = await self._for_the_api(provider, access_token)
             check_belongs(token, access_token, token.claims["sub"] if found is None else found.get("sub"))
             claims = token.claims if found is None else dict(found)
-        return SignedIn(provider, claims, str(token.claims["sub"]), text_of(token, "sid"), text)
+        return SignedIn(provider, claims, str(token.claims["sub"]), text_of(token, "sid"), text, token.claims)
 
     async def _read_logout(self, text: str) -> SignedOut:
         token = read_token(text)

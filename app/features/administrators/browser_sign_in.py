@@ -21,13 +21,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a provider said at a sign-in. ``claims`` say who it is and what they may; the rest is of its ID token."""
+    """What a provider said at a sign-in. ``claims`` say who it is and what they may; the rest is of its ID token, whose
+    own claims are ``id_claims``."""
 
     provider: Provider
     claims: Mapping[str, Any] = field(repr=False)
     subject: str
     provider_session: str | None
     id_token: str = field(repr=False)
+    id_claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

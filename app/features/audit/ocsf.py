@@ -49,7 +49,8 @@ _OF_GROUPS = {"add_member": 3, "remove_member": 4, "end": 5, "create": 6, "updat
 _OF_ENTITIES = {
     "create": 1, "issue": 1, "request": 1, "pickup_create": 1, "read": 2, "check": 2, "simulate": 2, "pick_up": 2,
     "pickup_refused": 2, "update": 3, "set": 3, "sync": 3, "rotate": 3, "approve": 3, "approve_instructions": 3,
-    "deny": 3, "rollback": 3, "delete": 4, "end": 4, "revoke": 4, "cancel": 4, "drop": 4, "pickup_cancel": 4,
+    "deny": 3, "rollback": 3, "claim": 3, "confirm": 3,
+    "delete": 4, "end": 4, "revoke": 4, "cancel": 4, "drop": 4, "pickup_cancel": 4,
     "publish": 8, "unpublish": 9,
 }  # fmt: skip
 # Unknown, user, admin, system, service.

@@ -65,6 +65,7 @@ PREFIXES = {
     "identity_provider": ids.IDENTITY_PROVIDER,
     "policy": ids.POLICY,
     "server": ids.SERVER,
+    "invitation": ids.INVITATION,
     "service_account": ids.SERVICE_ACCOUNT,
     "token": ids.TOKEN,
     "tool": ids.TOOL,

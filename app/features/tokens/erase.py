@@ -17,6 +17,7 @@ from app.features.identities.models import Identity
 from app.features.identities.repository import links_of
 from app.features.identities.service import PERSONAL_FIELDS
 from app.features.identities.standing import check_may_change
+from app.features.invitations.repository import erase_invitations
 from app.features.tokens import erase_queries as queries
 from app.features.webhooks.messages import WebhookEvent, identity_message
 from app.features.webhooks.outbox import tell
@@ -60,6 +61,7 @@ async def erase_identity(
     await queries.erase_tokens(session, identity.id)
     await queries.erase_approvals(session, identity.id)
     await queries.erase_receipts(session, identity.id)
+    await erase_invitations(session, identity.id)
     await queries.erase_scim_user(session, identity.id, shown_id)
     await queries.remove_credentials(session, identity.id)
     await erase_answers(session, shown_id)

@@ -15,6 +15,7 @@ from app.features.identities.models import Identity, OffboardingReceipt
 from app.features.identities.read_by_policies import check_may_transfer
 from app.features.identities.repository import end_browser_sessions
 from app.features.identities.standing import check_may_end, roles_behind
+from app.features.invitations.repository import end_invitations
 from app.features.tokens import offboard_queries as queries
 from app.features.tokens.affected import Affected, find_people, gather
 from app.features.tokens.models import ScheduledOffboarding
@@ -204,6 +205,7 @@ async def _end_rights(session: AsyncSession, affected: Affected) -> None:
     await queries.end_memberships(session, affected.memberships)
     # Tokens of agents that are handed over live on; what the leaver could have picked up of them does not.
     await end_pickups_of(session, affected.identity.id)
+    await end_invitations(session, affected.identity.id)
     await close_versions(session, [*affected.grants, *affected.memberships])
 
 

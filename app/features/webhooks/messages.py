@@ -17,6 +17,7 @@ from app.kit.ids import (
     GRANT,
     GROUP,
     IDENTITY,
+    INVITATION,
     PICKUP,
     SERVER,
     TOKEN,
@@ -43,6 +44,8 @@ class WebhookEvent(StrEnum):
     IDENTITY_OFFBOARDED = "identity.offboarded"
     IDENTITY_ERASED = "identity.erased"
     ADMINISTRATOR_OFFBOARDED = "administrator.offboarded"
+    INVITATION_CLAIMED = "invitation.claimed"
+    INVITATION_CONFIRMED = "invitation.confirmed"
     TOKEN_ISSUED = "token.issued"
     TOKEN_UPDATED = "token.updated"
     TOKEN_ROTATED = "token.rotated"
@@ -62,6 +65,7 @@ PREFIXES = {
     "grant_id": GRANT,
     "group_id": GROUP,
     "identity_id": IDENTITY,
+    "invitation_id": INVITATION,
     "parent_id": TOKEN,
     "pickup_id": PICKUP,
     "receipt_id": EVENT,
@@ -131,6 +135,12 @@ def administrator_message(identity_id: UUID, receipt_id: UUID) -> Message:
     """That a directory offboarded an identity with the role owner or admin, which no administrator decided."""
     ids = {"identity_id": identity_id, "event_id": receipt_id, "receipt_id": receipt_id}
     return Message(WebhookEvent.ADMINISTRATOR_OFFBOARDED.value, ids)
+
+
+def invitation_message(type: WebhookEvent, invitation_id: UUID, identity_id: UUID, event_id: UUID) -> Message:
+    """That an account has signed in by an invitation, or was linked to the identity."""
+    ids = {"invitation_id": invitation_id, "identity_id": identity_id, "event_id": event_id}
+    return Message(type.value, ids)
 
 
 def token_message(

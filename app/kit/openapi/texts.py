@@ -45,6 +45,7 @@ _TAGS = {
     "identities": "People, and the agents that they answer for. Offboarding ends all that one and its agents can do.",
     "scheduled-offboardings": "Offboardings that are set for later: when, why, and what became of them.",
     "offboarding-receipts": "What each offboarding ended, signed, to be kept as proof; and the keys to check it with.",
+    "invitations": "How people whom no directory provisions come to sign in: by a link and their own account, once.",
     "groups": "Sets of identities that grants can be made to.",
     "grants": "Durable rights: who may use which tools of which servers, from when, until when.",
     "approvals": "Calls that wait for a person, and access that people ask for: what, by whom, and who may say yes.",

@@ -222,3 +222,7 @@ class Organisation:
         body = {"reason": "Leaves us.", "effective_at": in_days(20)}
         planned = await self.service.post(f"/identities/{leaving['id']}/offboard", body, 200)
         self.ids["scheduled"] = planned["scheduled"]["id"]
+        provider = (await self.read("/identity-providers"))["items"][0]["id"]
+        invited = {"identity_id": self.ids["bob"], "provider_id": provider, "email": "bob@example.com"}
+        made = await self.service.post("/invitations", invited)
+        self.ids["invitation"] = made["invitation"]["id"]

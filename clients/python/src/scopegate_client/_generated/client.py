@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         AsyncIdentityProvidersResource,
         IdentityProvidersResource,
     )
+    from .api.invitations import AsyncInvitationsResource, InvitationsResource
     from .api.me import AsyncMeResource, MeResource
     from .api.oauth import AsyncOauthResource, OauthResource
     from .api.offboarding_receipts import (
@@ -82,6 +83,13 @@ class Resources:
         from .api.offboarding_receipts import OffboardingReceiptsResource
 
         return OffboardingReceiptsResource(self._driver)
+
+    @cached_property
+    def invitations(self) -> InvitationsResource:
+        """How people whom no directory provisions come to sign in: by a link and their own account, once."""
+        from .api.invitations import InvitationsResource
+
+        return InvitationsResource(self._driver)
 
     @cached_property
     def groups(self) -> GroupsResource:
@@ -235,6 +243,13 @@ class AsyncResources:
         from .api.offboarding_receipts import AsyncOffboardingReceiptsResource
 
         return AsyncOffboardingReceiptsResource(self._driver)
+
+    @cached_property
+    def invitations(self) -> AsyncInvitationsResource:
+        """How people whom no directory provisions come to sign in: by a link and their own account, once."""
+        from .api.invitations import AsyncInvitationsResource
+
+        return AsyncInvitationsResource(self._driver)
 
     @cached_property
     def groups(self) -> AsyncGroupsResource:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scopegate_client.cli import audit, connect, fleet, people, sign_in, tokens
+from scopegate_client.cli import audit, connect, fleet, invitations, people, sign_in, tokens
 from scopegate_client.cli.command import command, tell
 from scopegate_client.cli.failing import ExitCode, Failed, usage
 from scopegate_client.cli.groups import group, without_changing_options
@@ -30,6 +30,7 @@ command(app, "whoami")(sign_in.whoami)
 command(app, "offboard")(people.offboard)
 app.add_typer(tokens.app, name="token")
 app.add_typer(people.app, name="identity")
+app.add_typer(invitations.app, name="invitation")
 app.add_typer(fleet.servers, name="server")
 app.add_typer(fleet.grants, name="grant")
 app.add_typer(audit.app, name="audit")

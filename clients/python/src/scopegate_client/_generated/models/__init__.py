@@ -147,7 +147,14 @@ if TYPE_CHECKING:
     from .identity_update import IdentityUpdate
     from .instructions_approve import InstructionsApprove
     from .instructions_state import InstructionsState
+    from .invitation import Invitation
+    from .invitation_claim import InvitationClaim
+    from .invitation_create import InvitationCreate
+    from .invitation_page import InvitationPage
+    from .invitation_status import InvitationStatus
+    from .invited_person import InvitedPerson
     from .issued_credential import IssuedCredential
+    from .issued_invitation import IssuedInvitation
     from .issued_token import IssuedToken
     from .issued_webhook_secret import IssuedWebhookSecret
     from .json_schema import JsonSchema
@@ -487,7 +494,14 @@ __all__ = (
     "IdentityUpdate",
     "InstructionsApprove",
     "InstructionsState",
+    "Invitation",
+    "InvitationClaim",
+    "InvitationCreate",
+    "InvitationPage",
+    "InvitationStatus",
+    "InvitedPerson",
     "IssuedCredential",
+    "IssuedInvitation",
     "IssuedToken",
     "IssuedWebhookSecret",
     "JsonSchema",
@@ -828,7 +842,14 @@ _MODULES = {
     "IdentityUpdate": ".identity_update",
     "InstructionsApprove": ".instructions_approve",
     "InstructionsState": ".instructions_state",
+    "Invitation": ".invitation",
+    "InvitationClaim": ".invitation_claim",
+    "InvitationCreate": ".invitation_create",
+    "InvitationPage": ".invitation_page",
+    "InvitationStatus": ".invitation_status",
+    "InvitedPerson": ".invited_person",
     "IssuedCredential": ".issued_credential",
+    "IssuedInvitation": ".issued_invitation",
     "IssuedToken": ".issued_token",
     "IssuedWebhookSecret": ".issued_webhook_secret",
     "JsonSchema": ".json_schema",

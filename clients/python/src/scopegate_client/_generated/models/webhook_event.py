@@ -17,6 +17,8 @@ WebhookEvent = Literal[
     "identity.reinstated",
     "identity.suspended",
     "identity.updated",
+    "invitation.claimed",
+    "invitation.confirmed",
     "token.expiring",
     "token.issued",
     "token.picked_up",

@@ -1,0 +1,160 @@
+"""What an invitation makes of a sign-in with a browser by an account that no identity is linked to.
+
+An email address never links by itself. The link of an invitation, opened in the browser that signs in, proves that the
+person got it; that the account is theirs, the provider proves: by the subject, or by a verified address. With both, the
+account is linked at once. With one of them, an administrator confirms it. With neither, nothing happens.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.domain.errors import Forbidden
+from app.domain.token_format import INVITATION, parse_credential
+from app.features.administrators.browser_sign_in import SignedIn
+from app.features.administrators.claims import email_of, read_holder
+from app.features.administrators.repository import find_known
+from app.features.audit.record import record
+from app.features.identity_providers.repository import hold_link_claim
+from app.features.invitations.models import Invitation
+from app.features.invitations.repository import (
+    InvitationReading,
+    find_invitation,
+    find_invited,
+    is_claimed_by,
+)
+from app.features.invitations.service import KIND, link_account, lock_with_identity
+from app.features.webhooks.messages import WebhookEvent, invitation_message
+from app.features.webhooks.outbox import tell
+from app.kit.authorization import Caller
+from app.kit.crypto import Peppers
+from app.kit.database import commit
+from app.kit.ids import IDENTITY, format_id
+
+_NO_DIGEST = bytes(32)
+_SYSTEM = Caller("system", UUID(int=0), frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Who signs in: ``email`` and whether it is verified are of the same token."""
+
+    link: str
+    email: str | None
+    verified: bool
+
+    def fits(self, row: Invitation) -> bool:
+        """Whether an invitation is for this account."""
+        if row.subject is not None:
+            return row.subject == self.link
+        return self.email is not None and row.email is not None and self.email.lower() == row.email.lower()
+
+    def is_proven(self, row: Invitation) -> bool:
+        """Whether the provider says so, by more than an address that anyone can type."""
+        return row.subject is not None or self.verified
+
+
+async def open_invitation(session: AsyncSession, peppers: Peppers, secret: str) -> InvitationReading | None:
+    """The invitation of a link, whatever its status. None for a secret that is not one of ours."""
+    credential = parse_credential(secret, INVITATION)
+    if credential is None:
+        return None
+    found = await find_invitation(session, credential.id)
+    stored = ("", _NO_DIGEST) if found is None else (found.row.pepper_key_id, found.row.digest)
+    return found if peppers.matches(*stored, credential.digest_input) else None
+
+
+async def accept_invitation(
+    sessions: async_sessionmaker[AsyncSession],
+    peppers: Peppers,
+    signed_in: SignedIn,
+    opened: str | None,
+    request_id: str | None,
+) -> None:
+    """Link the account of a sign-in to the identity that it was invited as, or have it wait for an administrator.
+
+    ``opened`` is the secret of the link that this browser has opened. Accounts that are linked or that come in by a
+    group stay as they are. Raises ``Forbidden``, in words for the person, when they have to wait or the link is not for
+    them.
+    """
+    provider, holder = signed_in.provider, read_holder(signed_in.provider, signed_in.claims)
+    account = _account_of(signed_in, holder.link)
+    async with sessions() as session:
+        known = await find_known(session, provider.id, holder.link)
+        if known is None or known.identity_id is not None:
+            return
+        link = None if opened is None else await open_invitation(session, peppers, opened)
+        if link is not None and link.row.provider_id != provider.id:
+            link = None
+        if holder.may_join and link is None:
+            return
+        if await is_claimed_by(session, provider.id, holder.link):
+            raise _waits()
+        if link is None:
+            found = await find_invited(
+                session, provider.id, holder.link, account.email if account.verified else None
+            )
+        else:
+            found = link
+        if found is None:
+            return
+        claimed = await _use(session, signed_in, account, found.row.id, request_id, has_link=link is not None)
+        await commit(session)
+    if claimed:
+        raise _waits()
+
+
+async def _use(
+    session: AsyncSession,
+    signed_in: SignedIn,
+    account: _Account,
+    id: UUID,
+    request_id: str | None,
+    *,
+    has_link: bool,
+) -> bool:
+    """Use an invitation up; whether an administrator has to confirm it."""
+    identity, found = await lock_with_identity(session, id)
+    row = found.row
+    if found.status != "pending" or identity.status != "active":
+        raise Forbidden("This invitation is over: ask the administrator who sent it for another one.")
+    if not account.fits(row):
+        raise Forbidden("This invitation is for another account of your provider: sign in with that one.")
+    if await hold_link_claim(session, row.provider_id) != signed_in.provider.link_claim:
+        # It was changed since the token was read: this is the value of another claim.
+        raise Forbidden("Your provider was set up anew just now: sign in again.")
+    if has_link and account.is_proven(row):
+        person = Caller("identity", identity.id, frozenset(), identity.id)
+        await link_account(session, person, identity, row, account.link, request_id)
+        return False
+    row.status = "claimed"
+    row.claimed_link, row.claimed_email = account.link, account.email
+    row.claimed_email_verified = account.verified
+    row.claimed_at = func.clock_timestamp()  # type: ignore[assignment]
+    row.revision += 1
+    await session.flush()
+    changes: dict[str, Any] = {"identity_id": format_id(IDENTITY, identity.id), "link_opened": has_link}
+    event_id = await record(
+        session, _SYSTEM, "invitation.claim", KIND, row.id, changes=changes, request_id=request_id
+    )
+    await tell(session, invitation_message(WebhookEvent.INVITATION_CLAIMED, row.id, identity.id, event_id))
+    return True
+
+
+def _account_of(signed_in: SignedIn, link: str) -> _Account:
+    """What the ID token says of the address, or the access token where that one says nothing."""
+    for claims in (signed_in.id_claims, signed_in.claims):
+        email = email_of(claims)
+        if email is not None:
+            return _Account(link, email, claims.get("email_verified") is True)
+    return _Account(link, None, verified=False)
+
+
+def _waits() -> Forbidden:
+    return Forbidden(
+        "Your provider knows you. An administrator has to confirm that you are the person who was invited: sign in "
+        "again once they have."
+    )

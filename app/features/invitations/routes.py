@@ -1,0 +1,133 @@
+"""``/invitations``: how people whom no directory provisions come to sign in."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.features.invitations import service
+from app.features.invitations.models import Invitation
+from app.features.invitations.repository import InvitationReading, find_invitations, select_invitations
+from app.features.invitations.schemas import (
+    PAGE,
+    InvitationCreate,
+    InvitationQuery,
+    InvitationView,
+    IssuedInvitation,
+)
+from app.kit.authorization import Caller, Permission, requires
+from app.kit.database import Session, TransactionalRoute
+from app.kit.etags import TAGGED, IfMatch, set_etag
+from app.kit.idempotency import once
+from app.kit.ids import INVITATION, InvitationId, format_id
+from app.kit.pagination import Cursors, Page, read_page
+from app.kit.problems import COMMON_PROBLEMS, problem_responses
+from app.kit.runtime import CurrentRuntime
+
+router = APIRouter(
+    prefix="/api/v1/invitations",
+    tags=["invitations"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+)
+CanWrite = Annotated[Caller, requires(Permission.IDENTITIES_WRITE)]
+
+
+def _answer(response: Response, found: InvitationReading) -> InvitationView:
+    set_etag(response, found.row.revision)
+    return InvitationView.from_row(found.row, found.status)
+
+
+@router.get(
+    "",
+    dependencies=[requires(Permission.IDENTITIES_READ)],
+    operation_id="list_invitations",
+    summary="List invitations, newest first",
+)
+async def list_invitations(
+    query: Annotated[InvitationQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> Page[InvitationView]:
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_invitations", query.filters())
+    rows, following = await read_page(session, select_invitations(query), Invitation, cursors, query)
+    found = await find_invitations(session, [row.id for row in rows])
+    items = [InvitationView.from_row(row, found[row.id].status) for row in rows]
+    return Page(items=items, next_cursor=following)
+
+
+@router.post(
+    "",
+    status_code=201,
+    operation_id="create_invitation",
+    responses=problem_responses(409) | {201: TAGGED},
+    summary="Invite a person to sign in",
+)
+@once
+async def create_invitation(
+    body: InvitationCreate,
+    caller: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    request: Request,
+    response: Response,
+) -> IssuedInvitation:
+    """The link is in this answer and never again. It is used once; an open invitation of the same person at the same
+    provider is revoked."""
+    made = await service.create_invitation(
+        session, runtime.peppers, caller, body, runtime.clock, request.state.request_id
+    )
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Location"] = f"{router.prefix}/{format_id(INVITATION, made.reading.row.id)}"
+    url = f"{runtime.public_url}{PAGE}/{made.secret}"
+    return IssuedInvitation(invitation=_answer(response, made.reading), url=url)
+
+
+@router.get(
+    "/{invitation_id}",
+    dependencies=[requires(Permission.IDENTITIES_READ)],
+    operation_id="get_invitation",
+    summary="Read one invitation",
+)
+async def get_invitation(invitation_id: InvitationId, session: Session, response: Response) -> InvitationView:
+    return _answer(response, await service.require_invitation(session, invitation_id))
+
+
+@router.post(
+    "/{invitation_id}/confirm",
+    operation_id="confirm_invitation",
+    responses=problem_responses(409, 412),
+    summary="Confirm the account that has claimed an invitation",
+)
+async def confirm_invitation(
+    invitation_id: InvitationId,
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+) -> InvitationView:
+    """The account that `claim` shows is linked to the identity, and signs in as it from then on. Needs the permission
+    `grants.write` too. A repeat changes nothing."""
+    request_id = request.state.request_id
+    return _answer(
+        response, await service.confirm_invitation(session, caller, invitation_id, if_match, request_id)
+    )
+
+
+@router.delete(
+    "/{invitation_id}",
+    operation_id="revoke_invitation",
+    responses=problem_responses(409, 412),
+    summary="Revoke an invitation",
+)
+async def revoke_invitation(
+    invitation_id: InvitationId,
+    caller: CanWrite,
+    session: Session,
+    request: Request,
+    if_match: IfMatch,
+    response: Response,
+) -> InvitationView:
+    """Its link opens nothing any more. A repeat changes nothing; one that was confirmed cannot be revoked."""
+    request_id = request.state.request_id
+    return _answer(
+        response, await service.revoke_invitation(session, caller, invitation_id, if_match, request_id)
+    )

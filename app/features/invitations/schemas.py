@@ -1,0 +1,136 @@
+"""Request and answer models of invitations."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from app.features.identities.schemas import Email, ExternalId, IdentityAttributes
+from app.features.invitations.models import Invitation
+from app.kit.idempotency import Revealed
+from app.kit.ids import IdentityId, IdentityProviderId, InvitationId
+from app.kit.pagination import ListQuery
+from app.kit.schemas import Name, Strict, Time
+
+PAGE = "/invitations"
+"""Where a link leads, below the public URL."""
+
+InvitationStatus = TypeAliasType(
+    "InvitationStatus",
+    Annotated[
+        Literal["pending", "claimed", "confirmed", "expired", "revoked"],
+        Field(
+            description="`claimed`: an account has signed in, and waits for an administrator to confirm that it is the "
+            "person. `confirmed`: the account is linked to the identity."
+        ),
+    ],
+)
+
+
+class InvitationClaim(Strict):
+    """The account that has signed in by an invitation, as its provider describes it."""
+
+    subject: str = Field(description="Its value of the provider's `link_claim`.", examples=["8f0c2a7e"])
+    email: str | None = Field(description="Its email address, if the provider names one.")
+    email_verified: bool = Field(description="Whether the provider says that the address is verified.")
+    claimed_at: datetime = Field(description="When it signed in.")
+
+
+class InvitationView(Strict):
+    """How a person who cannot sign in yet comes to: by one account of one provider, once."""
+
+    id: InvitationId
+    identity_id: IdentityId = Field(description="The identity that the account is linked to.")
+    provider_id: IdentityProviderId = Field(description="Where the person signs in.")
+    email: str | None = Field(description="The address of the account that the invitation is for.")
+    subject: str | None = Field(description="The value of the provider's `link_claim` that it is for.")
+    status: InvitationStatus
+    expires_at: datetime = Field(description="Until when it can be claimed and confirmed.")
+    claim: InvitationClaim | None = Field(description="The account that has signed in by it.")
+    confirmed_at: datetime | None = Field(description="When the account was linked.")
+    created_at: datetime
+    updated_at: datetime
+    revision: int
+
+    @classmethod
+    def from_row(cls, row: Invitation, status: str) -> "InvitationView":
+        """The invitation as the API shows it, with the status that it has by now."""
+        claim = None
+        if row.claimed_link is not None and row.claimed_at is not None:
+            claim = InvitationClaim(
+                subject=row.claimed_link,
+                email=row.claimed_email,
+                email_verified=bool(row.claimed_email_verified),
+                claimed_at=row.claimed_at,
+            )
+        fields = {name: getattr(row, name) for name in cls.model_fields if name not in {"claim", "status"}}
+        return cls.model_validate({**fields, "status": status, "claim": claim})
+
+
+class InvitedPerson(Strict):
+    """The person that an invitation makes."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"user_name": "nora", "display_name": "Nora"}]}
+    )
+    user_name: Name = Field(description="As of any identity.")
+    display_name: Name | None = Field(default=None, description="What people call them.")
+    email: Email | None = Field(
+        default=None, description="By default the address that the invitation is for."
+    )
+    external_id: ExternalId | None = Field(default=None, description="What an HR system calls them.")
+    attributes: IdentityAttributes = Field(default_factory=dict)
+
+
+class InvitationCreate(Strict):
+    """An invitation of a person that is there, or of a new one, for an email address or a subject."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "person": {"user_name": "nora", "display_name": "Nora"},
+                    "provider_id": "idp_01jdpnwz00e008000000000000",
+                    "email": "nora@example.com",
+                }
+            ]
+        },
+    )
+    identity_id: IdentityId | None = Field(
+        default=None,
+        description="A person that is there; needs the permission `grants.write`. Or name `person`.",
+    )
+    person: InvitedPerson | None = Field(default=None, description="A new person. Or name `identity_id`.")
+    provider_id: IdentityProviderId = Field(description="Where the person signs in.")
+    email: Email | None = Field(default=None, description="The address of their account. Or name `subject`.")
+    subject: ExternalId | None = Field(
+        default=None,
+        description="The value of the provider's `link_claim` of their account. Or name `email`.",
+    )
+    expires_at: Time | None = Field(
+        default=None, description="At most 30 days ahead; in seven days by default."
+    )
+
+
+class IssuedInvitation(Revealed):
+    """A new invitation with its link, for this once."""
+
+    invitation: InvitationView
+    url: str | None = Field(
+        description="The link to send to the person. Shown once; null when a repeat of the request is answered.",
+        json_schema_extra={"format": "password"},
+    )
+
+    def without_secret(self) -> Self:
+        """What a repeat of the request gets."""
+        return self.model_copy(update={"url": None, "secret_available": False})
+
+
+class InvitationQuery(ListQuery):
+    """Filters of the list of invitations; each may be repeated, and then any of its values matches."""
+
+    status: list[InvitationStatus] = Field(default_factory=list)
+    identity_id: list[IdentityId] = Field(default_factory=list)
+    provider_id: list[IdentityProviderId] = Field(default_factory=list)
