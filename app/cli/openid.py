@@ -25,11 +25,15 @@ SCOPES = ("openid", "profile", "email", "groups")
 ROLES = {"scopegate-owners": "owner", "scopegate-admins": "admin", "scopegate-auditors": "auditor"}
 """Roles by the group of the provider that gives them."""
 
+PEOPLE = "staff"
+"""The group whose members become people without a role."""
+
 _PEOPLE = {
     "ada": ("Ada Byron", ["scopegate-owners"]),
     "grace": ("Grace Murray", ["scopegate-admins"]),
     "otto": ("Otto Neurath", ["scopegate-auditors"]),
-    "nora": ("Nora Barnacle", ["staff"]),
+    "nora": ("Nora Barnacle", [PEOPLE]),
+    "max": ("Max Brod", ["visitors"]),
 }
 _PROGRAM = Path(__file__).with_name("serve_canaille.py")
 _ENVIRONMENT = "openid"
@@ -64,6 +68,7 @@ class OpenIdProvider:
             "SCOPEGATE_OIDC_CLIENT_ID": CLIENT_ID,
             "SCOPEGATE_OIDC_SCOPES": ",".join(SCOPES),
             "SCOPEGATE_OIDC_ROLE_MAP": json.dumps(ROLES),
+            "SCOPEGATE_OIDC_PEOPLE": PEOPLE,
             # Canaille says no more of its access tokens.
             "SCOPEGATE_OIDC_TOKEN_TYPES": "JWT",
         }

@@ -63,7 +63,7 @@ def _bearer(known: DevFile) -> str:
   BEARER=$(curl -s {known.url}/oauth/token -d grant_type=client_credentials \\
     -u "$(dev_json '["client_id"]'):$(dev_json '["client_secret"]')\""""
     return f"""Sign in to the API as ada at the OpenID provider, {known.sign_in.issuer}
-(she is an owner; grace is an admin, otto an auditor, and nora has no role):
+(she is an owner; grace is an admin, otto an auditor, nora signs in without a role, max not at all):
   BEARER=$(curl -s {known.sign_in.issuer}/oauth/token -d grant_type=password -d client_id={CLIENT_ID} \\
     -d "scope={" ".join(SCOPES)}" -d username=ada -d "password=$(dev_json '["oidc"]["passwords"]["ada"]')\""""
 

@@ -153,7 +153,7 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         log = (tmp_path / "first.log").read_text()
         assert not re.search(r"sg[tcb]_", log), "a secret was printed"
         passwords = first["oidc"]["passwords"]
-        assert set(passwords) == {"ada", "grace", "otto", "nora"}
+        assert set(passwords) == {"ada", "grace", "otto", "nora", "max"}
         assert [name for name, password in passwords.items() if password in log] == []
 
         named = f"http://localhost:{port}"
@@ -178,12 +178,14 @@ def test_it_serves_the_story_and_the_tutorial_stops_and_goes_on(
         assert "tool.call get_current_time allow granted" in trail
         assert "tool.call git_log deny no_grant denied" in trail
 
-        owner, auditor, nobody = follow("how-to/sign-in-with-oidc.md", port, data_dir.parent).splitlines()[:3]
+        followed = follow("how-to/sign-in-with-oidc.md", port, data_dir.parent)
+        owner, auditor, member, stranger = followed.splitlines()[:4]
         assert (json.loads(owner)["type"], json.loads(owner)["role"]) == ("administrator", "owner")
         assert json.loads(auditor)["role"] == "auditor"
-        assert json.loads(nobody)["status"] == 403
+        assert (json.loads(member)["type"], json.loads(member)["roles"]) == ("identity", [])
+        assert json.loads(stranger)["status"] == 403
         inside, outside = "Nothing waits for a decision", "does not let you in"
-        for people, told in ((["ada"], inside), (["nora"], outside), (["nora", "ada"], inside)):
+        for people, told in ((["ada"], inside), (["max"], outside), (["max", "ada"], inside)):
             page = page_of(first, *people)
             assert page is None or told in page
 

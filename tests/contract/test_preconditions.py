@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from app.kit.ids import IDENTITY, parse_id
 from tests.contract.things import Things
+from tests.features.tokens.world import World
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "openapi" / "openapi.json").read_text())
 # What changes no one object that a caller could have read before.
@@ -61,6 +63,9 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     credentials = credential.rpartition("/")[0]
     approved, denied = await things.asked(), await things.asked()
     provider, policy = await things.new_path("identity-providers"), await things.new_path("policies")
+    await World(things.api, things.sessions).link(
+        parse_id(IDENTITY, (await things.api.get(token)).json()["identity_id"])
+    )
     pickup = (await things.api.post(f"{token}/pickups", json={})).headers["Location"]
     digest = (await things.api.get(tool)).json()["definition_digest"]
     signals = await things.signals()
@@ -68,6 +73,7 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
     delivery = await things.delivery(hook)
     sink = await things.sink()
     scheduled = await things.scheduled(await things.new_path("identities"))
+    claimed, invitation = await things.claimed(), await things.new_path("invitations")
     says = {"digest": await things.let_say(server, "Ask first.")}
     by_name = f"/api/v1/identities/offboard?user_name={shown['user_name']}"
     return {
@@ -114,6 +120,8 @@ async def calls(things: Things) -> dict[str, tuple[str, str, Any, str]]:
         "verify_signal_stream": ("POST", f"{signals}/verify", None, signals),
         "approve_approval": ("POST", f"{approved}/approve", {}, approved),
         "deny_approval": ("POST", f"{denied}/deny", {}, denied),
+        "confirm_invitation": ("POST", f"{claimed}/confirm", None, claimed),
+        "revoke_invitation": ("DELETE", invitation, None, invitation),
         "cancel_scheduled_offboarding": ("DELETE", scheduled, None, scheduled),
         "update_webhook": ("PATCH", hook, {"name": "x"}, hook),
         "rotate_webhook": ("POST", f"{hook}/rotate", {}, hook),

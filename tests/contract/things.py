@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.domain.definitions import text_digest
 from app.features.approvals.models import Approval
 from app.features.audit_sinks.models import AuditSink
+from app.features.invitations.models import Invitation
 from app.features.servers.models import Server
 from app.features.webhooks.models import WebhookDelivery
 from app.kit.ids import format_id, parse_id
@@ -84,11 +85,25 @@ class Things:
         assert answer.status_code == 200, answer.text
         return f"/api/v1/scheduled-offboardings/{answer.json()['scheduled']['id']}"
 
+    async def claimed(self) -> str:
+        """The path of an invitation that an account has claimed."""
+        path = await self.new_path("invitations")
+        async with self.sessions() as session:
+            row = await session.get_one(Invitation, parse_id("inv", path.rpartition("/")[2]))
+            row.status, row.claimed_link, row.claimed_at = "claimed", uuid4().hex, datetime.now(UTC)
+            await session.commit()
+        return path
+
     async def order(self, kind: str) -> tuple[str, Json | None]:
         """The path and the body that make one object of a kind."""
         if kind == "credentials":
             return f"/api/v1/service-accounts/{await self.id('service-accounts')}/credentials", None
-        return f"/api/v1/{kind}", await self._body(kind, f"n-{uuid4().hex[:12]}")
+        name = f"n-{uuid4().hex[:12]}"
+        if kind == "invitations":
+            provider = await self.id("identity-providers")
+            invited = {"person": {"user_name": name}, "provider_id": provider, "email": "nora@example.com"}
+            return f"/api/v1/{kind}", invited
+        return f"/api/v1/{kind}", await self._body(kind, name)
 
     async def _body(self, kind: str, name: str) -> Json:
         body: Json = {"name": name}

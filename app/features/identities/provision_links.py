@@ -97,6 +97,30 @@ async def own_link(
     return (await session.scalars(query)).one_or_none()
 
 
+async def can_sign_in(session: AsyncSession, identity_id: UUID) -> bool:
+    """Whether an active provider knows an identity by a link that it signs in by."""
+    known, active = aliased(IdentityProvider), aliased(IdentityProvider)
+    query = (
+        select(col(IdentityLink.id))
+        .join(known, col(known.id) == col(IdentityLink.provider_id))
+        .join(
+            active,
+            or_(
+                col(active.id) == col(known.id),
+                (col(active.issuer) == col(known.issuer))
+                & col(active.settings)["link_claim"].is_not_distinct_from(col(known.settings)["link_claim"]),
+            ),
+        )
+        .where(
+            col(IdentityLink.identity_id) == identity_id,
+            col(IdentityLink.kind) == OIDC,
+            col(active.status) == "active",
+            col(active.ended_at).is_(None),
+        )
+    )
+    return (await session.execute(query.limit(1))).first() is not None
+
+
 def link_taken() -> Conflict:
     """Somebody else signs in by what would be the link of this person."""
     return Conflict(

@@ -5,7 +5,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.domain.errors import Conflict
 from app.features.audit.record import record
+from app.features.identities.provision_links import can_sign_in
 from app.features.tokens import repository
 from app.features.tokens.models import Token, TokenPickup
 from app.features.tokens.pickup_queries import PickupReading, find_pickups
@@ -23,7 +25,16 @@ async def offer_pickup(
     ttl: timedelta,
     request_id: str | None,
 ) -> PickupReading:
-    """Make a link for a token that is held and has none that waits."""
+    """Make a link for a token that is held and has none that waits.
+
+    Raises ``Conflict`` for a recipient who could not sign in to take the secret.
+    """
+    if not await can_sign_in(session, recipient_id):
+        raise Conflict(
+            "The person who would take the secret cannot sign in: no account of an active provider is linked to the "
+            "identity. Invite the person, set a link, or have the secret revealed to you.",
+            code="recipient_cannot_sign_in",
+        )
     until = await repository.database_now(session) + ttl
     row = TokenPickup(token_id=token.id, recipient_id=recipient_id, overlap_s=overlap_s, expires_at=until)
     session.add(row)

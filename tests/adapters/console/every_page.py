@@ -106,6 +106,7 @@ CASES = (
     Case("identity-activity", "/console/identities/{bob}?tab=activity"),
     Case("identity-edit", "/console/identities/{odd}/edit"),
     Case("agent-edit", "/console/identities/{agent}/edit?q=a"),
+    Case("identity-links", "/console/identities/{bob}/links"),
     Case("identity-suspend", "/console/identities/{bob}/suspend"),
     Case("identity-offboard", "/console/identities/{bob}/offboard?q=a"),
     Case("identity-offboard-heir", "/console/identities/{bob}/offboard?transfer_agents_to={odd}"),

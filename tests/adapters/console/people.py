@@ -31,3 +31,8 @@ async def signed_in_as(
 async def admin(new_browser: NewBrowser, provider: SigningProvider) -> httpx2.AsyncClient:
     """The browser of an administrator."""
     return await signed_in_as(new_browser, provider, "admins", "root")
+
+
+async def provider_id(api: httpx2.AsyncClient) -> str:
+    """The provider that people sign in at."""
+    return str((await api.get("/api/v1/identity-providers")).json()["items"][0]["id"])

@@ -215,3 +215,25 @@ async def test_an_administrator_invites_and_revokes_on_pages(
     await admin.follow("Invite")
     await admin.send("/invitations/new", by="subject", value="ada")
     assert "sgi_" in admin.words
+
+
+async def test_an_administrator_sets_and_removes_a_link_on_a_page(
+    new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient
+) -> None:
+    ada = await person(api, display_name="Ada Lovelace")
+    admin = await signed_in_as(new_browser, provider, "admins")
+    await admin.open(f"/console/identities/{ada['id']}")
+    assert "the person cannot sign in" in admin.words
+    await admin.follow("Edit links")
+    await admin.send("/links", value="")
+    assert admin.page.status_code == 422
+    await admin.send("/links", value="ada")
+    assert "The changes are saved" in admin.words
+    browser = new_browser()
+    assert (await sign_in(browser, provider, sub="ada")).status_code == 303
+    assert "Ada Lovelace" in await name_at_home(browser)
+    await admin.follow("Edit links")
+    await admin.send("/links")
+    assert "the person cannot sign in" in admin.words
+    # The browser that was signed in by it is out.
+    assert (await browser.get("/console/my-access")).status_code == 303

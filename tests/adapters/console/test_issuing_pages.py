@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
+from tests.adapters.console.people import provider_id
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.explaining.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, fresh, grant, person
@@ -129,7 +130,8 @@ async def test_a_secret_is_shown_once_and_a_reload_issues_nothing_again(
 async def test_what_was_chosen_survives_searching_going_back_and_another_page(
     admin: Person, api: httpx2.AsyncClient, fleet: Fleet
 ) -> None:
-    ana = await person(api)
+    links = [{"provider_id": await provider_id(api), "kind": "oidc", "value": "ana"}]
+    ana = await person(api, links=links)
     await grant(api, ana, servers=fleet.only("notes", "books"))
     await begun(admin, ana)
     await choose(admin, fleet.ids["notes"], "all")
@@ -336,3 +338,15 @@ async def test_a_summary_that_another_tab_made_untrue_issues_nothing(
     token = await newest_token(api)
     assert token is not None
     assert (token["identity_id"], token["name"]) == (bo["id"], "another")
+
+
+async def test_a_pick_up_link_is_not_offered_for_a_person_who_cannot_sign_in(
+    admin: Person, api: httpx2.AsyncClient, fleet: Fleet
+) -> None:
+    ana = await person(api, display_name="Ana")
+    await grant(api, ana, servers=fleet.only("notes"))
+    await begun(admin, ana)
+    await choose(admin, fleet.ids["notes"], "all")
+    await admin.follow("Continue")
+    assert "By a pick-up link" not in admin.words
+    assert admin.link("Invite Ana") == f"/console/invitations/new?identity_id={ana['id']}"

@@ -12,6 +12,7 @@ from app.kit.ids import TOKEN, parse_id
 from app.main import Scopegate
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
+from tests.adapters.console.people import provider_id
 from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.test_issuing_pages import EVIL, somebody
 from tests.features.explaining.test_effective_access import Fleet
@@ -248,7 +249,8 @@ async def test_a_token_is_revoked_with_what_was_attenuated_from_it(
 async def test_a_secret_is_delivered_by_a_link_that_can_be_taken_back(
     admin: Person, api: httpx2.AsyncClient
 ) -> None:
-    token = await issued(api, await person(api, display_name="Ana"))
+    links = [{"provider_id": await provider_id(api), "kind": "oidc", "value": "ana"}]
+    token = await issued(api, await person(api, display_name="Ana", links=links))
     await admin.open(path_of(token, "/pickup"))
     await admin.send("/pickup", overlap_s="0")
     assert "/console/pickups/pku_" in admin.page.text

@@ -127,6 +127,7 @@ async def test_an_agent_that_is_handed_over_gives_its_new_owner_no_secret_by_its
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert "token.rotate" not in await world.actions(parse_id(TOKEN, token))
     # Somebody who issues tokens can give her one, and she sees to it from then on; and what is issued now is hers.
+    await world.link(mallory.id)
     link = (await world.api.post(f"/api/v1/tokens/{token}/pickups", json={})).json()
     assert (await now_hers.post(f"/api/v1/me/pickups/{link['id']}/take")).status_code == 200
     later = (await made_token(world, order))["id"]

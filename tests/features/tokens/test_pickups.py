@@ -32,6 +32,7 @@ def links(token: Mapping[str, Any], pickup: Mapping[str, Any] | None = None) -> 
 
 async def offered(world: World, holder: Identity, **fields: Any) -> tuple[Json, Json]:
     """A token whose secret waits behind a link, and the link."""
+    await world.link(holder.owner_id or holder.id)
     order = world.order(holder, delivery="pickup", **fields)
     answer = await world.api.post(TOKENS, json=order)
     assert answer.status_code == 201, answer.text
@@ -217,6 +218,7 @@ async def test_nothing_waits_after_an_offboarding_even_of_agents_that_go_on(
             assert answer.status_code in {404, 409}
     assert await world.sql("SELECT 1 FROM token_secrets") == []
     # The heir asks for one of their own.
+    await world.link(heir.id)
     anew = (await world.api.post(links(made[1][0]), json={})).json()
     assert anew["recipient_id"] == format_id(IDENTITY, heir.id)
     assert (await signed_in(a_person(heir)).post(mine(anew, "/take"))).status_code == 200
@@ -256,6 +258,7 @@ async def test_a_new_link_for_a_token_takes_the_place_of_one_that_waits_and_over
 ) -> None:
     ada = await world.person()
     client = signed_in(a_person(ada))
+    await world.link(ada.id)
     first = (await world.api.post(TOKENS, json=world.order(ada))).json()
     token = first["token"]
     lost = (await world.api.post(links(token), json={})).json()
@@ -332,7 +335,9 @@ async def test_a_bad_overlap_is_named(world: World, body: Json) -> None:
 
 
 async def test_a_repeated_order_makes_one_token_and_one_link(world: World) -> None:
-    order = world.order(await world.person(), delivery="pickup")
+    ada = await world.person()
+    await world.link(ada.id)
+    order = world.order(ada, delivery="pickup")
     key = {"Idempotency-Key": "retry-1"}
     first, again = [await world.api.post(TOKENS, json=order, headers=key) for _ in range(2)]
     assert again.json() == first.json()
@@ -355,3 +360,22 @@ async def test_a_person_finds_what_waits_for_them_and_nothing_else(world: World,
     for person, waiting in ((ada, [own[0]["token_id"]]), (eve, [eves["token_id"]])):
         found = (await signed_in(a_person(person)).get("/api/v1/me/pickups")).json()["items"]
         assert [one["token_id"] for one in found] == waiting
+
+
+async def test_a_link_for_a_person_who_cannot_sign_in_is_refused_in_words(world: World) -> None:
+    ada = await world.person()
+    agent = await world.agent(ada)
+    for holder in (ada, agent):
+        answer = await world.api.post(TOKENS, json=world.order(holder, delivery="pickup"))
+        assert (answer.status_code, answer.json()["code"]) == (409, "recipient_cannot_sign_in")
+        assert "Invite the person" in answer.json()["detail"]
+        token = await world.issue(holder)
+        answer = await world.api.post(links(token), json={})
+        assert (answer.status_code, answer.json()["code"]) == (409, "recipient_cannot_sign_in")
+    assert len((await world.api.get(TOKENS)).json()["items"]) == 2
+    await world.link(ada.id)
+    await offered(world, agent)
+    # A provider that no one signs in at lets no one in.
+    await world.sql("UPDATE identity_providers SET status = 'disabled'")
+    answer = await world.api.post(TOKENS, json=world.order(ada, delivery="pickup"))
+    assert answer.json()["code"] == "recipient_cannot_sign_in"

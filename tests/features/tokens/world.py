@@ -11,7 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import SQLModel
 
-from app.features.identities.models import Identity
+from app.features.identities.models import Identity, IdentityLink
+from app.features.identities.provision_links import can_sign_in
+from app.features.identity_providers.models import IdentityProvider
 from app.features.servers.models import Server
 from app.kit.ids import IDENTITY, SERVER, format_id
 from app.kit.versions import move_versions
@@ -43,6 +45,23 @@ class World:
         row = Identity(kind="person", user_name=fields.pop("user_name", f"p-{uuid4().hex}"), **fields)
         await self.add(row)
         return row
+
+    async def link(self, person_id: UUID) -> None:
+        """Let a person sign in at a provider, if they cannot yet."""
+        settings = {
+            "audiences": ["scopegate"], "algorithms": ["RS256"], "token_types": ["at+jwt"], "role_claim": "groups",
+            "role_map": {}, "link_claim": "sub", "workloads": [],
+        }  # fmt: skip
+        async with self.sessions() as session:
+            if await can_sign_in(session, person_id):
+                return
+            provider = IdentityProvider(name="A", issuer=f"https://{uuid4().hex}.example", settings=settings)
+            session.add(provider)
+            await session.flush()
+            session.add(
+                IdentityLink(identity_id=person_id, provider_id=provider.id, kind="oidc", value=person_id.hex)
+            )
+            await session.commit()
 
     async def agent(self, owner: Identity, **fields: Any) -> Identity:
         """An active agent of this person."""

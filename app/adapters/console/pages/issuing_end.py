@@ -21,6 +21,7 @@ from app.features.audit.names import names_of
 from app.features.explaining.issuing import Prospect, grants_for, issue_draft, prospect_of
 from app.features.explaining.offers import OfferedTool
 from app.features.explaining.scenes import Scenes
+from app.features.identities.provision_links import can_sign_in
 from app.features.identities.service import find_identity
 from app.features.tokens.connect import connect_settings
 from app.features.tokens.drafts import DraftContent, read_draft, save_draft
@@ -213,6 +214,7 @@ async def _show_limits(
         soonest=now.date(), latest=now + longest, days=longest.days,
         who=identity.display_name or identity.user_name,
         recipient=(await names_of(session, [recipient])).get(recipient, "its owner"),
+        recipient_id=recipient, can_pick_up=await can_sign_in(session, recipient),
         pickup_hours=int(runtime.pickup_ttl.total_seconds() // 3600),
     )  # fmt: skip
 
