@@ -2,14 +2,14 @@
 
 Expands only: earlier code neither reads nor writes the table.
 
-Revision ID: 0034
-Revises: 0033
+Revision ID: 0036
+Revises: 0035
 """
 
 from alembic import op
 
-revision = "0034"
-down_revision = "0033"
+revision = "0036"
+down_revision = "0035"
 
 STATEMENTS = (
     """
