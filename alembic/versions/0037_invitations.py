@@ -2,14 +2,14 @@
 
 Expands only: earlier code neither reads nor writes the table.
 
-Revision ID: 0036
-Revises: 0035
+Revision ID: 0037
+Revises: 0036
 """
 
 from alembic import op
 
-revision = "0036"
-down_revision = "0035"
+revision = "0037"
+down_revision = "0036"
 
 STATEMENTS = (
     """
