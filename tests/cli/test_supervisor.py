@@ -60,6 +60,7 @@ def test_the_supervisor_is_given_nothing_of_our_environment_but_what_it_needs(
     assert set(given) - {"PATH", "TMPDIR", "LANG", "TZ"} == {
         VARIABLE,
         "SCOPEGATE_STDIO_ALLOWED_COMMANDS",
+        "SCOPEGATE_STDIO_DATA_DIR",
         "SCOPEGATE_STDIO_PROCESSES",
     }
     assert given["SCOPEGATE_STDIO_ALLOWED_COMMANDS"] == '[["/bin/true", "a b"]]'

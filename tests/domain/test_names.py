@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from app.domain.names import checked_name, comparable_name, escape_bidi, escape_line
-from app.kit.log_lines import LineRecord
+from app.kit.log_lines import LineRecord, Trace
 
 SAME = [
     "ada",
@@ -54,3 +54,9 @@ def test_what_reorders_text_is_written_out() -> None:
 def test_a_log_line_is_one_line_whatever_it_names() -> None:
     record = LineRecord("x", logging.WARNING, "x.py", 1, "the provider %s\u202e", ("a\nb",), None)
     assert logging.Formatter("%(message)s").format(record) == "the provider a\\u000ab\\u202e"
+
+
+def test_where_a_fault_was_keeps_its_lines() -> None:
+    named = ("a\nb", Trace("\n  File x.py\n"))
+    record = LineRecord("x", logging.ERROR, "x.py", 1, "%s failed%s", named, None)
+    assert record.getMessage() == "a\\u000ab failed\n  File x.py\n"

@@ -42,8 +42,10 @@ TreeSize = Annotated[
 
 @router.get("/keys", operation_id="list_audit_event_keys")
 async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> AuditLogKeys:
-    """The public keys that signatures of checkpoints are checked with, by each name that the log has had; they are no
-    secret."""
+    """The public keys that signatures of checkpoints are checked with.
+
+    There is one for each name that the log has had. They are no secret.
+    """
     await session.connection()
     names = await names_of(await connection_of(session)) or [runtime.trail_signer.name]
     keys = [key for name in dict.fromkeys(names) for key in runtime.trail_signer.verifier_keys(name)]

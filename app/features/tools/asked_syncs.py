@@ -55,7 +55,7 @@ class AskedSyncs:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-def _syncs_of(request: Request) -> AskedSyncs:
+async def _syncs_of(request: Request) -> AskedSyncs:
     syncs: AskedSyncs = request.app.state.asked_syncs
     return syncs
 

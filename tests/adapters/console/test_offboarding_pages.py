@@ -154,7 +154,7 @@ async def test_an_offboarding_for_later_ends_nothing_and_is_taken_back(
 async def test_a_name_that_nobody_can_type_is_confirmed_by_the_id(
     admin: httpx2.AsyncClient, api: httpx2.AsyncClient
 ) -> None:
-    odd = await person(api, user_name=f"{fresh('odd')}\u202ex")
+    odd = await person(api, user_name=f"{fresh('odd')}\ue000x")
     path = f"{ROOT}/{odd['id']}/offboard"
     page = await admin.get(path)
     assert f"Type {odd['id']} to confirm" in page.text

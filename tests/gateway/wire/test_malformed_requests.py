@@ -252,7 +252,7 @@ async def test_what_is_forwarded_is_what_was_decided_on(bench: Bench) -> None:
     assert body == call("add", arguments)
     assert bench.world.store.admitted("tool.call")[0].arguments == arguments
     assert set(headers) <= {b"host", b"content-type", b"content-length", b"accept", b"authorization", b"connection",
-                            b"accept-encoding", b"user-agent"}  # fmt: skip
+                            b"accept-encoding", b"user-agent", b"scopegate-via"}  # fmt: skip
 
 
 async def test_those_client_capabilities_are_declared_upstream_that_are_carried(bench: Bench) -> None:

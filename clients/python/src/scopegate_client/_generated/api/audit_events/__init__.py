@@ -307,7 +307,9 @@ class AuditEventsResource(Resource):
     def list_keys(
         self,
     ) -> AuditLogKeys:
-        """The public keys that signatures of checkpoints are checked with, by each name that the log has had; they are no secret.
+        """The public keys that signatures of checkpoints are checked with.
+
+        There is one for each name that the log has had. They are no secret.
 
         Needs the permission `audit.read`.
 
@@ -670,7 +672,9 @@ class AsyncAuditEventsResource(AsyncResource):
     async def list_keys(
         self,
     ) -> AuditLogKeys:
-        """The public keys that signatures of checkpoints are checked with, by each name that the log has had; they are no secret.
+        """The public keys that signatures of checkpoints are checked with.
+
+        There is one for each name that the log has had. They are no secret.
 
         Needs the permission `audit.read`.
 
