@@ -20,6 +20,7 @@ import pytest
 from app.kit.embedded_postgres import EmbeddedPostgres
 from tests import debian_postgres
 from tests.faults.harness import SERVE, Gateway
+from tests.ports import free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "deploy.md"
 SECONDS = 100
@@ -105,6 +106,7 @@ def configured(server: Server, place: Path) -> dict[str, str]:
     programs = Path(sys.executable).parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOPEGATE_")}
     environment |= {"PATH": f"{programs}:{environment['PATH']}", "SCOPEGATE_DATA_DIR": str(place)}
+    environment["SCOPEGATE_PORT"] = str(free_port())
     keys = re.findall(r"`(SCOPEGATE_[A-Z]+_(?:PEPPER|KEY))` (?:stands|seals|signs)", PAGE.read_text())
     assert len(keys) == 3
     for key in keys:
@@ -134,6 +136,8 @@ async def test_the_commands_of_the_how_to_deploy_with_two_roles_that_may_log_in(
     assert "note  database" not in said["scopegate doctor"]
     account = dict(line.split() for line in said["scopegate bootstrap"].splitlines())
 
+    # It has a port of its own.
+    del environment["SCOPEGATE_PORT"]
     service = Gateway(environment["SCOPEGATE_DATABASE_URL"], tmp_path, SERVE, **environment)
     try:
         await service.start()

@@ -159,7 +159,7 @@ class PolicyTestRequest(Strict):
         default_factory=PolicyTestClient, description="The program that asks; by default one without a name."
     )
     token_depth: int = Field(
-        default=0, ge=0, le=DEEPEST_TOKEN, description="How many times the token was attenuated."
+        default=0, strict=True, ge=0, le=DEEPEST_TOKEN, description="How many times the token was attenuated."
     )
 
     @model_validator(mode="after")
