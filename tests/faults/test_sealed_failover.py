@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from app.domain.merkle import root_of
+from app.features.audit.epochs import accept_restore
 from app.features.sealed_log.sealing import Sealing
 from app.features.sealed_log.tiles import latest_checkpoint
 from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
 from app.kit.migrations import upgrade
+from app.kit.rewinds import RewindGuard, WentBack
 from app.lifespan.database import Connector
 from tests.faults.replicas import Replicas, replicas
 from tests.features.sealed_log.sealed import SIGNER, check, leaves, size, write
@@ -30,10 +32,11 @@ def both() -> Iterator[Replicas]:
 
 
 @asynccontextmanager
-async def sealing(url: str) -> AsyncIterator[Sealing]:
+async def sealing(url: str, rewinds: RewindGuard | None = None) -> AsyncIterator[Sealing]:
     """A worker's share, which finds the primary by itself."""
     engine = make_engine(url)
-    worker = Sealing(Connector(url, new_id()).named("sealing"), make_sessions(engine), SIGNER)
+    connector = Connector(url, new_id(), rewinds=rewinds)
+    worker = Sealing(connector.named("sealing"), make_sessions(engine), SIGNER, rewinds=rewinds)
     yield worker
     worker._drop()
     await engine.dispose()
@@ -43,6 +46,16 @@ async def turns_until(connection: "Connection", events: int, worker: Sealing) ->
     async with asyncio.timeout(30):
         while await size(connection) < events:
             await worker.turn()
+
+
+async def looked(url: str, rewinds: RewindGuard) -> None:
+    """Wait until a new connection of the worker finds the restore confirmed."""
+    connect = Connector(url, new_id(), rewinds=rewinds).named("watch")
+    async with asyncio.timeout(30):
+        while rewinds.reason is not None:
+            with suppress(WentBack):
+                (await connect()).terminate()
+            await asyncio.sleep(0.05)
 
 
 async def test_sealing_goes_on_over_a_promoted_standby_as_one_tree(both: Replicas) -> None:
@@ -69,9 +82,12 @@ async def test_sealing_goes_on_over_a_promoted_standby_as_one_tree(both: Replica
         await new.close()
 
 
-async def test_a_restore_goes_on_from_where_it_was_and_fits_no_later_checkpoint(both: Replicas) -> None:
+async def test_a_confirmed_restore_goes_on_from_where_it_was_and_fits_no_later_checkpoint(
+    both: Replicas,
+) -> None:
     await upgrade(both.primary.url)
-    async with sealing(both.url) as worker:
+    rewinds = RewindGuard()
+    async with sealing(both.url, rewinds) as worker:
         old = await asyncpg.connect(both.primary.url)
         await write(old, 300)
         await turns_until(old, 300, worker)
@@ -93,9 +109,16 @@ async def test_a_restore_goes_on_from_where_it_was_and_fits_no_later_checkpoint(
         old.terminate()
         await asyncio.to_thread(both.standby.promote)
         new = await asyncpg.connect(both.standby.url)
-        await turns_until(new, 301, worker)
+        async with asyncio.timeout(30):
+            while rewinds.reason is None:
+                await worker.turn()
+        assert await size(new) == 300
+        await accept_restore(new)
+        await looked(both.url, rewinds)
+        # With the event of the confirmation.
+        await turns_until(new, 302, worker)
         await write(new, 100)
-        await turns_until(new, 401, worker)
+        await turns_until(new, 402, worker)
         await check(new)
         assert root_of((await leaves(new))[: kept.size]) != kept.root
         await new.close()
