@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -12,8 +13,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     SecretStr,
     StringConstraints,
+    WithJsonSchema,
 )
 from typing_extensions import TypeAliasType
 
@@ -21,6 +24,22 @@ from app.domain.names import checked_name, comparable_name
 
 LARGEST_INTEGER = 2**53 - 1
 LONGEST_NAME = 200
+
+
+def _text(value: object) -> object:
+    # To Python, numbers and booleans are addresses too.
+    if isinstance(value, int):
+        raise ValueError("an address is a string")
+    return value
+
+
+IpAddress = Annotated[
+    IPv4Address | IPv6Address,
+    BeforeValidator(_text),
+    PlainSerializer(str, return_type=str),
+    # The same whether it is sent or shown, or the contract would have two of each model that holds one.
+    WithJsonSchema({"type": "string", "examples": ["192.0.2.7"]}),
+]
 
 
 class Strict(BaseModel):

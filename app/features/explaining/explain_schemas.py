@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, IPvAnyAddress, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain.considered import ConsideredLink
@@ -19,7 +19,7 @@ from app.features.grants.schemas import GrantCreate, IdentityPrincipal
 from app.features.policies.evaluator import Considered
 from app.features.policies.schemas import PolicyMode
 from app.kit.ids import EventId, GrantId, GroupId, IdentityId, PolicyId, ServerId, TokenId
-from app.kit.schemas import CleanText, ShortText, Strict, Time, rule
+from app.kit.schemas import CleanText, IpAddress, ShortText, Strict, Time, rule
 from app.kit.selectors import ServersByIdsModel, ToolName, ToolsByNamesModel
 
 _IDENTITY, _TOKEN = "idn_01jdpnwz00e008000000000000", "tok_01jdpnwz00e008000000000000"
@@ -124,7 +124,7 @@ class ExplainRequest(Strict):
         default=None, description="The arguments of the call. Without, policies that read them stand aside."
     )
     at: Time | None = Field(default=None, description="The moment to ask about; now when absent.")
-    ip: IPvAnyAddress | None = Field(
+    ip: IpAddress | None = Field(
         default=None, description="The address that the call comes from.", examples=["203.0.113.7"]
     )
     client: AskingClient | None = Field(default=None, description="The program that it comes from.")

@@ -1,10 +1,9 @@
 """Test cases that are stored beside a policy, and what came of running them."""
 
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
@@ -14,7 +13,7 @@ from app.features.servers.schemas import Slug
 from app.features.tools.schemas import JsonSchema
 from app.kit import strict_json
 from app.kit.ids import GroupId, IdentityId, PolicyId
-from app.kit.schemas import Name, ShortText, Strict, Time, rule
+from app.kit.schemas import IpAddress, Name, ShortText, Strict, Time, rule
 from app.kit.selectors import Labels, ToolName
 
 MOST_BYTES = 16_384
@@ -61,12 +60,6 @@ def _of_our_days(time: datetime) -> datetime:
 
 
 PolicyTestSchema = Annotated[JsonSchema, AfterValidator(_storable)]
-IpAddress = Annotated[
-    IPv4Address | IPv6Address,
-    PlainSerializer(str, return_type=str),
-    # The same whether it is sent or shown, or the contract would have two of each model that holds one.
-    WithJsonSchema({"type": "string", "examples": ["192.0.2.7"]}),
-]
 
 
 class PolicyTestOwner(Strict):
