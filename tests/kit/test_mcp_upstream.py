@@ -338,6 +338,23 @@ async def test_a_stream_that_stays_open_behind_its_answer_is_cut(client: Outboun
         await cut.wait()
 
 
+async def test_a_stream_that_ended_with_its_answer_is_not_resumed(
+    client: OutboundClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def resume(*_: object) -> None:
+        raise AssertionError("the answer is there")
+
+    def script(message: dict[str, Any]) -> Reply:
+        if "id" not in message:
+            return 202, {}, b""
+        status, headers, events = as_events(result(message, INITIALIZED))
+        return status, headers, b"id: e-1\ndata: \n\nid: e-2\n" + events
+
+    monkeypatch.setattr(LegacySession, "_resume", resume)
+    async with scripted(script) as url, await LegacySession.open(client, url, BEARER) as session:
+        assert await session.request("x") == INITIALIZED
+
+
 async def test_who_is_not_there_or_may_not_be_asked(client: OutboundClient) -> None:
     async with scripted(lambda message: as_json({})) as url:
         pass

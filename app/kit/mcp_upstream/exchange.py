@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -263,21 +263,24 @@ async def _event_items(
 async def _resumed(
     response: OutboundResponse, max_bytes: int, resume: Resume | None
 ) -> AsyncGenerator[tuple[JsonObject, int], None]:
-    """The messages of a stream and, as long as it can be resumed, of those that take its place."""
-    mark = Mark()
-    with ExitStack() as opened:
+    """The messages of a stream and, as long as it is resumed before its answer, of those that take its place."""
+    mark, answered = Mark(), False
+    try:
         while True:
             try:
                 async with aclosing(_messages(response, max_bytes, mark)) as messages:
                     async for found in messages:
+                        answered = answered or "method" not in found[0]
                         yield found
             except UpstreamError as error:
                 if error.kind != "closed" or resume is None or mark.event_id is None:
                     raise
-            if resume is None or mark.event_id is None:
+            if answered or resume is None or mark.event_id is None:
                 return
+            response.close()
             response = await resume(mark)
-            opened.callback(response.close)
+    finally:
+        response.close()
 
 
 async def _messages(
