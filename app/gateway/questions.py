@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from app.gateway.wire.members import INPUT
+from app.gateway.wire.members import ELICITATIONS, INPUT, PARAMS
 from app.gateway.wire.methods import INPUT_REQUESTS, Asks
 from app.gateway.wire.refusals import bad_upstream
 from app.kit.own_addresses import OwnAddresses, is_loopback
@@ -27,7 +27,9 @@ class QuestionRules:
     own: OwnAddresses
 
     def allow(self, method: object, params: Any, asks: Asks) -> bool:
-        """Whether a client of these abilities may be asked this."""
+        """Whether a client of these abilities may be asked this. Raises ``Refused`` for members in another case."""
+        if isinstance(params, dict):
+            PARAMS.check(params)
         if method == "ping":
             return True
         if method == "roots/list":
@@ -60,9 +62,14 @@ class QuestionRules:
 
     def check_error(self, data: Any, asks: Asks) -> None:
         """Check what an error leads the user to (-32042 of MCP 2025-11-25). Raises ``Refused``."""
-        elicitations = data.get("elicitations") if isinstance(data, dict) else None
+        elicitations = None
+        if isinstance(data, dict):
+            ELICITATIONS.check(data)
+            elicitations = data.get("elicitations")
         if not isinstance(elicitations, list) or not all(
-            isinstance(each, dict) and self.allow("elicitation/create", {**each, "mode": "url"}, asks)
+            isinstance(each, dict)
+            and each.get("mode", "url") == "url"
+            and self.allow("elicitation/create", {**each, "mode": "url"}, asks)
             for each in elicitations
         ):
             raise bad_upstream("The server behind the gateway leads the user where no user is led.")

@@ -45,8 +45,8 @@ def rewrite_of(
     tasks: Callable[[Passed], TasksHere],
     questions: QuestionRules,
     asks: Asks,
-) -> Rewrite | None:
-    """What to do with the result of a request; ``None`` when it passes as it is."""
+) -> Rewrite:
+    """What to do with the result of a request."""
     method = message.method
     if method == "tools/list":
         return _rewriting(
@@ -57,20 +57,29 @@ def rewrite_of(
     if method in _LISTS:
         return _rewriting(message, lambda result: _keep_items(result, _LISTS[method]))
     if not message.modern and method not in _OF_TASKS:
-        return None
+        return refuse_questions
 
     def rewrite(result: dict[str, Any]) -> bool:
-        if result.get("resultType") == "input_required":
+        if not message.modern:
+            refuse_questions(result)
+        elif result.get("resultType") == "input_required":
             return pass_questions(result, message, passed, sealer, questions, asks)
+        dropped = "inputRequests" in result and questions.check(result["inputRequests"], asks)
         if method == "resources/read":
             make_private(result)
             return True
         if not tells_of_task(message, result):
-            return False
-        dropped = questions.check(result.get("inputRequests", {}), asks)
+            return dropped
         return tasks(passed).show_in_result(message, result) or dropped
 
     return rewrite
+
+
+def refuse_questions(result: dict[str, Any]) -> bool:
+    """Pass a result as it is in which nothing is asked: in no era before 2026-07-28. Raises ``Refused``."""
+    if "inputRequests" in result or result.get("resultType") == "input_required":
+        raise bad_upstream("The server behind the gateway asked for input where it may not.")
+    return False
 
 
 def _rewriting(message: Message, change: Callable[[dict[str, Any]], None]) -> Rewrite:

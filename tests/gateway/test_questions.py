@@ -153,6 +153,63 @@ async def test_a_modern_client_is_asked_nothing_that_it_did_not_declare(path: st
 
 
 @PATHS
+async def test_a_question_that_spells_a_member_in_another_case_is_502(path: str, name: str) -> None:
+    good, own = leading("https://id.example.com/")["params"], "http://127.0.0.1:8080/console"
+    params: dict[str, Any] = {}
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        questions = {"q": {"method": "elicitation/create", "params": params}}
+        result = {"resultType": "input_required", "inputRequests": questions}
+        await send_json(send, 200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    async with behind(script, MODERN) as (_, _, client):
+        for params in (
+            {**good, "URL": own},
+            {**FORM["params"], "Mode": "url", "url": own},
+            {**FORM["params"], "mode": "form", "\u017fode": "url", "Url": own},
+        ):
+            got = await asked(client, path, name, {"elicitation": {"form": {}, "url": {}}})
+            assert (got.status_code, own in got.text) == (502, False), params
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("version", [MODERN, LEGACY])
+@PATHS
+async def test_a_result_that_is_complete_or_of_an_era_without_questions_asks_nothing(
+    path: str, name: str, version: str, streams: bool
+) -> None:
+    questions = {"q": leading("http://127.0.0.1:8080/console")}
+    kinds: list[dict[str, Any]] = [{}, {"resultType": "complete"}, {"resultType": "input_required"}]
+    kind = kinds[0]
+
+    async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
+        if message.get("method") == "tools/call":
+            result: dict[str, Any] = {"content": [], "inputRequests": questions, **kind}
+        else:
+            info = {"name": "x", "version": "1"}
+            result = {"protocolVersion": version, "capabilities": {}, "serverInfo": info}
+        answer = {"jsonrpc": "2.0", "id": message.get("id"), "result": result}
+        if streams:
+            await send_events(send, event(answer))
+        else:
+            await send_json(send, 200, answer)
+
+    declared: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
+    async with behind(script, version) as (world, _, client):
+        for kind in kinds:
+            if version == MODERN:
+                got = await asked(client, path, name, declared)
+            else:
+                opening = initialize()
+                opening["params"]["capabilities"] = declared
+                session = (await post(client, path, opening)).headers.get("mcp-session-id")
+                got = await post(client, path, call(name), **({"mcp_session_id": session} if session else {}))
+            assert got.status_code in {200, 502}
+            assert "console" not in got.text, kind
+        assert len([row for row in world.store.calls if row.tool]) == 3
+
+
+@PATHS
 async def test_an_error_that_leads_the_user_is_held_to_the_same(path: str, name: str) -> None:
     error: dict[str, Any] = {"code": -32042, "message": "Sign in."}
     status = 200
@@ -166,11 +223,21 @@ async def test_an_error_that_leads_the_user_is_held_to_the_same(path: str, name:
         error["data"] = {"elicitations": [good]}
         assert (await asked(client, path, name, leads)).json()["error"]["code"] == -32042
         assert (await asked(client, path, name, {"elicitation": {}})).json()["error"]["code"] == -32603
-        bads: list[Any] = [[{**good, "url": "http://127.0.0.1:8080/console"}], [good, 5], {}, None]
+        bads: list[Any] = [
+            [{**good, "url": "http://127.0.0.1:8080/console"}],
+            [{**good, "Url": "http://127.0.0.1:8080/console"}],
+            [{**good, "mode": "form"}],
+            [good, 5],
+            {},
+            None,
+        ]
         for bad in bads:
             error["data"] = {"elicitations": bad}
             got = await asked(client, path, name, leads)
             assert (got.json()["error"]["code"], "console" in got.text) == (-32603, False)
+        error["data"] = {"elicitations": [good], "Elicitations": bads[0]}
+        got = await asked(client, path, name, leads)
+        assert (got.json()["error"]["code"], "console" in got.text) == (-32603, False)
         status, error["data"] = 400, {"elicitations": [{**good, "url": "http://127.0.0.1:8080/console"}]}
         assert "console" not in (await asked(client, path, name, leads)).text
 

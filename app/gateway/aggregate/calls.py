@@ -215,6 +215,8 @@ class AggregateCall:
             if self._route.tool is None:
                 raise bad_upstream("The server asked for input from the user, which is not carried here.")
             refuse_input(result)
+        # No client may be asked by a result that is complete.
+        result.pop("inputRequests", None)
         if self._route.rename is not None:
             self._route.rename(result, passed.on.slug)
         if not self._message.modern:

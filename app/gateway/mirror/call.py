@@ -24,7 +24,7 @@ from app.gateway.pipeline import (
 )
 from app.gateway.ports import StoreUnavailable, UpstreamTarget, View
 from app.gateway.relay import AnswerUpstream, Relay, Watch
-from app.gateway.rewrites import open_state, rewrite_of
+from app.gateway.rewrites import open_state, refuse_questions, rewrite_of
 from app.gateway.sessions import MAX_SEALED
 from app.gateway.tasks import RELATED, Place, TasksHere
 from app.gateway.wire.answers import Answer, Rewrite, answer_json, refuse_status, secrets_of
@@ -249,7 +249,7 @@ class MirrorCall:
                 secrets = secrets_of(target)
                 if response.status != 200:
                     raise await refuse_status(response, secrets)
-                rewrite = None
+                rewrite: Rewrite = refuse_questions
                 if message.modern or message.method != "tools/call" or "task" in message.params:
                     rewrite = self._rewrite(message, passed)
                 answer = Answer(message.id, secrets, rewrite, self._check_error)
@@ -268,7 +268,7 @@ class MirrorCall:
             wanted["taskIds"] = task_ids
         return strict_json.dumps({**self.message.body, "params": {**params, "notifications": wanted}})
 
-    def _rewrite(self, message: Message, passed: Passed) -> Rewrite | None:
+    def _rewrite(self, message: Message, passed: Passed) -> Rewrite:
         mirror = self.mirror
         rules, asks = mirror.questions, self.asks
         return rewrite_of(message, passed, mirror.sealer, mirror.sync_requests, self._tasks, rules, asks)

@@ -59,6 +59,8 @@ RESULT = Members(
 TASK = Members(f"_meta ttl ttlMs pollInterval pollIntervalMs {_TASK}")
 INPUT = Members("method params")
 """Of a question within a result."""
+ELICITATIONS = Members("elicitations")
+"""Of the data of an error that leads the user to an address."""
 PARAMS = Members(
     "_meta requestId reason progressToken progress total message level logger data uri elicitationId notifications "
     "mode url requestedSchema task messages modelPreferences systemPrompt includeContext temperature maxTokens "

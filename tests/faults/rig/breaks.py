@@ -87,14 +87,14 @@ BREAKS: dict[str, tuple[Break, ...]] = {
         Break(
             _MIRROR,
             "                secrets = secrets_of(target)\n                if response.status != 200:\n"
-            "                    raise await refuse_status(response, secrets)\n                rewrite = None\n",
+            "                    raise await refuse_status(response, secrets)\n",
             '                place = response.header(b"location")\n                if place is not None:\n'
             "                    base = target.url[: target.url.index('/', 8)]\n"
             "                    response = await self.mirror.outbound.request(\n"
             '                        "POST", base + place.decode(), self._headers(target), body, timeouts=times\n'
             "                    )\n                secrets = secrets_of(target)\n"
             "                if response.status != 200:\n"
-            "                    raise await refuse_status(response, secrets)\n                rewrite = None\n",
+            "                    raise await refuse_status(response, secrets)\n",
         ),
     ),
     "sent_twice": (
