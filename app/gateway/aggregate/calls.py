@@ -52,6 +52,8 @@ class Caller:
 
     log_level: str | None = None
     """The least level of log messages that the client asked for, in the request or for its session."""
+    asks: Asks = Asks.NOTHING
+    """What the client said that it can be asked for, in the request or for its session."""
 
     def hears(self, notification: dict[str, Any]) -> bool:
         """Whether a notification that came with the answer is for the caller."""
@@ -80,7 +82,6 @@ class AggregateCall:
         upstreams: UpstreamSessions,
         sealer: SessionSealer,
         questions: QuestionRules,
-        asks: Asks,
         caller: Caller,
         route: Route,
         before: Round = FIRST_ROUND,
@@ -88,7 +89,6 @@ class AggregateCall:
         self._upstreams = upstreams
         self._sealer = sealer
         self._questions = questions
-        self._asks = asks
         self._caller = caller
         self._exchange = caller.exchange
         self._message = caller.message
@@ -210,7 +210,7 @@ class AggregateCall:
         """The result in the caller's era, with the names of here."""
         if result.get("resultType") == "input_required":
             if same_rounds:
-                pass_questions(result, self._message, passed, self._sealer, self._questions, self._asks)
+                pass_questions(result, self._message, passed, self._sealer, self._questions, self._caller.asks)
                 return result
             if self._route.tool is None:
                 raise bad_upstream("The server asked for input from the user, which is not carried here.")
@@ -230,7 +230,7 @@ class AggregateCall:
     async def _answer_error(self, error: McpUpstreamError, answer: Answer) -> str:
         code = error.code if error.code is not None else -32603
         if code == URL_ELICITATION_REQUIRED:
-            self._questions.check_error(error.data, self._asks)
+            self._questions.check_error(error.data, self._caller.asks)
         if self._message.modern and code == RESOURCE_NOT_FOUND:
             code = INVALID_PARAMS
         message: dict[str, Any] = {

@@ -102,16 +102,18 @@ class Aggregate:
             await self._hear(exchange, view)
             return
         message = await read_message(exchange, self.body_limit)
-        session_id = None
+        session_id, asks = None, Asks.NOTHING
         if not message.modern and message.method != "initialize":
-            session_id = self.sessions.of(exchange, view)
+            session_id, asks = self.sessions.of(exchange, view)
         if message.id is None:
             if session_id is not None and message.method == "notifications/cancelled":
                 # Of a client's notifications this alone has an effect.
                 self.sessions.cancel(view.token.id, session_id, message.params.get("requestId"))
             await exchange.answer(202)
             return
-        await self._answer(view, Caller(exchange, message, session_id, level_of(message)))
+        if message.modern:
+            asks = asks_of(message.params["_meta"][CAPABILITIES_KEY])
+        await self._answer(view, Caller(exchange, message, session_id, level_of(message), asks))
 
     async def _answer(self, view: View, caller: Caller) -> None:
         message, session_id = caller.message, caller.session_id
@@ -218,11 +220,10 @@ class Aggregate:
         )
         if session_id is not None:
             caller = replace(caller, log_level=(await self.notebook.of(session_id)).log_level)
-        asks = self._asks(caller, view)
-        call = AggregateCall(self.upstreams, self.sealer, self.questions, asks, caller, route, before)
+        call = AggregateCall(self.upstreams, self.sealer, self.questions, caller, route, before)
         if message.method in SUBSCRIBING:
             call = AggregateSubscription(
-                self.upstreams, self.sealer, self.questions, asks, caller, route, self.notebook
+                self.upstreams, self.sealer, self.questions, caller, route, self.notebook
             )
 
         async def forward(passed: Passed) -> str:
@@ -235,12 +236,6 @@ class Aggregate:
             await self._run(view, caller, ask, forward, call.check)
         except Denied as denied:
             await self._answer_denied(caller, route, denied, asked)
-
-    def _asks(self, caller: Caller, view: View) -> Asks:
-        """What the client said that it can be asked for."""
-        if caller.message.modern:
-            return asks_of(caller.message.params["_meta"][CAPABILITIES_KEY])
-        return self.sessions.asks(caller.exchange, view)
 
     async def _run(
         self, view: View, caller: Caller, ask: Ask, forward: Forward, check: Check | None = None
@@ -273,8 +268,8 @@ class Aggregate:
         version, modern = read_version(exchange)
         if modern:
             raise wrong_http_method(modern)
-        session_id = self.sessions.of(exchange, view)
-        leads = Asks.URL in self.sessions.asks(exchange, view)
+        session_id, asks = self.sessions.of(exchange, view)
+        leads = Asks.URL in asks
         message = Message({}, "GET", {}, None, modern=False, version=version)
         stream = self._stream(Caller(exchange, message, session_id))
 
@@ -297,7 +292,8 @@ class Aggregate:
     async def _end_session(self, exchange: Exchange, view: View) -> None:
         if read_version(exchange)[1]:
             raise Refused(405, -32600, "There are no sessions to delete.", headers=((b"allow", b"POST"),))
-        await self.sessions.end(self.sessions.of(exchange, view), view.token.id)
+        session_id, _ = self.sessions.of(exchange, view)
+        await self.sessions.end(session_id, view.token.id)
         await exchange.answer(204)
 
     async def _answer_denied(self, caller: Caller, route: Route, denied: Denied, asked: Asked | None) -> None:
@@ -309,7 +305,7 @@ class Aggregate:
                 route.tool is not None or reaches(view, route.slug, at, exchange.address, route.part)
             ):
                 raise nothing_there(caller.message)
-        leads = Asks.URL in self.sessions.asks(exchange, view)
+        leads = Asks.URL in caller.asks
         await self.approvals.answer(exchange, caller.message, denied, asked, leads=leads)
 
 

@@ -51,20 +51,18 @@ class AggregateSessions:
         self._notebook.begin(UUID(bytes=session_id))
         return self._sealer.seal_session(token_id, FLEET, session_id, asks)
 
-    def of(self, exchange: Exchange, view: View) -> UUID:
-        """The session that a request is in. Raises ``Refused`` for none, and for one of another token."""
+    def of(self, exchange: Exchange, view: View) -> tuple[UUID, Asks]:
+        """The session that a request is in, and what its client said that it can be asked for.
+
+        Raises ``Refused`` for none, and for one of another token.
+        """
         sealed = exchange.headers.get(SESSION)
         if sealed is None:
             raise Refused(400, INVALID_REQUEST, "The Mcp-Session-Id header is missing. Initialize first.")
         opened = self._sealer.open_session(view.token.id, FLEET, sealed)
         if opened is None or len(opened[0]) != 16:
             raise no_such_session()
-        return UUID(bytes=opened[0])
-
-    def asks(self, exchange: Exchange, view: View) -> Asks:
-        """What the session's client said that it can be asked for."""
-        opened = self._sealer.open_session(view.token.id, FLEET, exchange.headers.get(SESSION, b""))
-        return Asks.NOTHING if opened is None else opened[1]
+        return UUID(bytes=opened[0]), opened[1]
 
     async def check(self, session_id: UUID) -> None:
         """Raise ``Refused`` when its client has ended it."""

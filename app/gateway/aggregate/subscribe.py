@@ -18,7 +18,6 @@ from app.gateway.relay import Watch
 from app.gateway.sessions import SessionSealer
 from app.gateway.upstream_sessions import Connection, UpstreamSessions
 from app.gateway.wire.answers import Answer
-from app.gateway.wire.methods import Asks
 from app.gateway.wire.refusals import invalid_params
 from app.kit.mcp_upstream import LegacySession, McpUpstreamError
 
@@ -33,12 +32,11 @@ class AggregateSubscription(AggregateCall):
         upstreams: UpstreamSessions,
         sealer: SessionSealer,
         questions: QuestionRules,
-        asks: Asks,
         caller: Caller,
         route: Route,
         notebook: Notebook,
     ) -> None:
-        super().__init__(upstreams, sealer, questions, asks, caller, route)
+        super().__init__(upstreams, sealer, questions, caller, route)
         self._notebook = notebook
 
     def check(self, view: View, server: Server, target: UpstreamTarget) -> None:
