@@ -192,11 +192,12 @@ class Relay:
         else:
             passes = await self._passage.takes_notification(message)
         if passes is not False:
-            raw = event.data if passes else dump(message)
-            if is_large(raw):
-                body = await off_loop(self._answer.sent, raw, message)
-            else:
-                body = self._answer.sent(raw, message)
+            data = event.data
+
+            def write() -> bytes:
+                return self._answer.sent(data if passes else dump(message), message)
+
+            body = await off_loop(write) if is_large(data) else write()
             await self._exchange.stream(self._event(event, body), headers=self._answer.headers)
         return None
 

@@ -8,15 +8,19 @@ from typing import Any
 
 import pytest
 
+from app.gateway.wire import answers
 from app.kit import strict_json
-from app.kit.off_loop import LARGE_VALUES, is_large, off_loop
+from app.kit.off_loop import LARGE_VALUES, is_large, is_on_loop, off_loop
 from app.kit.sse import MAX_SILENT_BYTES
 from tests.gateway.messages import MODERN, call, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import World, running
 
 LARGE = [{"a": number} for number in range(2 * LARGE_VALUES)]
-TOOLS = [{"name": name, "inputSchema": {"type": "object"}} for name in ("small", "json", "events", "flood")]
+TOOLS = [
+    {"name": name, "inputSchema": {"type": "object"}}
+    for name in ("small", "json", "events", "notes", "flood")
+]
 PROMPTS = [{"name": f"p{number}", "arguments": [{"name": "a"}]} for number in range(900)]
 
 
@@ -28,7 +32,10 @@ async def script(message: dict[str, Any], receive: Any, send: Any) -> None:
     else:
         result |= {"content": [], "structuredContent": {"values": [] if name == "small" else LARGE}}
     answer = {"jsonrpc": "2.0", "id": message["id"], "result": result}
-    if name == "events":
+    if name == "notes":
+        note = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"_meta": {"values": LARGE}}}
+        await send_events(send, event(note), event({**answer, "result": {**result, "structuredContent": {}}}))
+    elif name == "events":
         await send_events(send, event(answer))
     elif name == "flood":
         await send_events(send, b":\n\n" * (MAX_SILENT_BYTES // 2), event(answer))
@@ -87,6 +94,30 @@ async def test_a_large_answer_is_read_and_written_beside_the_event_loop(
         assert len(result["result"]["prompts"]) == len(PROMPTS)
     else:
         assert result["result"]["structuredContent"] == {"values": LARGE}
+
+
+@pytest.mark.parametrize("tool", ["json", "events", "notes"])
+@pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "{}"), ("/mcp", "calc__{}")])
+async def test_no_step_of_the_work_on_a_large_message_holds_the_event_loop(
+    path: str, name: str, tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: dict[str, set[bool]] = {}
+
+    def watched(step: str, work: Any) -> Any:
+        def watching(*arguments: Any, **options: Any) -> Any:
+            if any(str(LARGE[-1]["a"]) in str(argument) for argument in arguments):
+                steps.setdefault(step, set()).add(is_on_loop())
+            return work(*arguments, **options)
+
+        return watching
+
+    for module, names in ((answers, "check_answer check_sent take_ours"), (strict_json, "loads dumps")):
+        for step in names.split():
+            monkeypatch.setattr(module, step, watched(step, getattr(module, step)))
+    async with served() as world, world.client(world.store.issue(world.store.grant())) as client:
+        assert (await post_modern(client, path, call(name.format(tool)))).status_code == 200
+    assert {"loads", "take_ours", "check_sent" if tool == "notes" else "check_answer"} <= steps.keys()
+    assert all(held == {False} for held in steps.values()), steps
 
 
 @pytest.mark.parametrize(("path", "name"), [("/mcp/calc", "small"), ("/mcp", "calc__small")])

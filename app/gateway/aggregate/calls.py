@@ -35,7 +35,7 @@ from app.gateway.wire.refusals import (
     leads_back,
 )
 from app.kit.mcp_upstream import McpUpstreamError, ModernConnection, Notification, Result
-from app.kit.off_loop import SOON_BYTES, off_loop
+from app.kit.off_loop import off_loop
 from app.kit.outbound import VIA, NotForwarded, UpstreamError
 from app.kit.sse import encode_event
 
@@ -95,6 +95,8 @@ class AggregateCall:
         self._route = route
         self._before = before
         self._reopened = False
+        self._same_rounds = False
+        """Its server asks for input as its client is asked."""
         self._is_large = False
 
     def check(self, view: View, server: Server, _target: UpstreamTarget) -> None:
@@ -120,9 +122,10 @@ class AggregateCall:
             if error.kind == "rpc":
                 return await self._answer_error(error, answer)
             raise upstream_refused(error) from None
-        message = {"jsonrpc": "2.0", "id": self._message.id, "result": result}
 
         def finish() -> tuple[bytes, str]:
+            translated = self._translated(result, passed)
+            message = {"jsonrpc": "2.0", "id": self._message.id, "result": translated}
             return answer.finish(dump(message), message)
 
         body, outcome = await off_loop(finish) if self._is_large else finish()
@@ -144,19 +147,16 @@ class AggregateCall:
     async def _ask(
         self, connection: Connection, passed: Passed, answer: Answer, watch: Watch
     ) -> dict[str, Any]:
-        same_rounds = self._message.modern and isinstance(connection, ModernConnection)
+        self._same_rounds = self._message.modern and isinstance(connection, ModernConnection)
         stream = connection.stream(
             self._message.method,
-            self._params(connection, same_rounds, approved=passed.approved),
+            self._params(connection, approved=passed.approved),
             before_send=passed.flight.may_start,
             before_next=passed.flight.may_go_on,
             extra_headers=(*self._parameters(passed, connection), self._via(passed)),
-            declares=self._declared() if same_rounds else None,
+            declares=self._declared() if self._same_rounds else None,
         )
-        result = await self._read(stream, answer, watch)
-        if self._is_large:
-            return await off_loop(self._translated, result, passed, same_rounds)
-        return self._translated(result, passed, same_rounds)
+        return await self._read(stream, answer, watch)
 
     def _via(self, passed: Passed) -> tuple[bytes, bytes]:
         loops = self._upstreams.loops
@@ -181,20 +181,20 @@ class AggregateCall:
         async with aclosing(stream):
             async for item in stream:
                 if not isinstance(item, Notification):
-                    self._is_large = item.size > SOON_BYTES
+                    self._is_large = item.is_large
                     return dict(item.result)
                 if self._caller.hears(item.message):
                     watch.streaming = True
-                    await self._exchange.stream(encode_event(answer.sent(dump(item.message), item.message)))
+                    await self._exchange.stream(encode_event(await _sent(item, answer)))
         raise bad_upstream("The server behind the gateway ended the stream without an answer.")
 
-    def _params(self, connection: Connection, same_rounds: bool, *, approved: bool) -> dict[str, Any]:
+    def _params(self, connection: Connection, *, approved: bool) -> dict[str, Any]:
         """The evaluated parameters under the server's own names, without the caller's envelope."""
         params = dict(self._route.params)
         params.pop("requestState", None)
-        if not same_rounds:
+        if not self._same_rounds:
             params.pop("inputResponses", None)
-        if self._before.state is not None and same_rounds:
+        if self._before.state is not None and self._same_rounds:
             params["requestState"] = self._before.state
         meta = params.pop("_meta", None)
         kept: dict[str, Any] = {}
@@ -206,11 +206,13 @@ class AggregateCall:
             kept[LOG_LEVEL_META_KEY] = self._caller.log_level
         return {**params, "_meta": kept} if kept else params
 
-    def _translated(self, result: dict[str, Any], passed: Passed, same_rounds: bool) -> dict[str, Any]:
+    def _translated(self, result: dict[str, Any], passed: Passed) -> dict[str, Any]:
         """The result in the caller's era, with the names of here."""
         if result.get("resultType") == "input_required":
-            if same_rounds:
-                pass_questions(result, self._message, passed, self._sealer, self._questions, self._caller.asks)
+            if self._same_rounds:
+                pass_questions(
+                    result, self._message, passed, self._sealer, self._questions, self._caller.asks
+                )
                 return result
             if self._route.tool is None:
                 raise bad_upstream("The server asked for input from the user, which is not carried here.")
@@ -245,6 +247,16 @@ class AggregateCall:
         body = answer.redact(dump(message), message)
         await self._exchange.answer(status, body)
         return "error"
+
+
+async def _sent(notification: Notification, answer: Answer) -> bytes:
+    """The bytes of a notification for the client. Raises ``Refused``."""
+    message = notification.message
+
+    def write() -> bytes:
+        return answer.sent(dump(message), message)
+
+    return await off_loop(write) if notification.is_large else write()
 
 
 def upstream_refused(error: McpUpstreamError) -> Exception:

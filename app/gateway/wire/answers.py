@@ -42,6 +42,13 @@ class Answer:
     """Checks what an error leads the user to."""
     headers: HeaderList = ()
 
+    def read(self, raw: bytes) -> tuple[bytes, str]:
+        """The same as ``finish``, of JSON that is not parsed yet."""
+        message = parse(raw)
+        if not isinstance(message, dict) or "method" in message:
+            raise bad_upstream("The server behind the gateway sent something that is not one answer.")
+        return self.finish(raw, message)
+
     def finish(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
         """The bytes for the client and the outcome. Raises ``Refused`` when this is no answer to the request."""
         changed = check_answer(message) | take_ours(raw, message)
@@ -64,7 +71,7 @@ class Answer:
         return self.redact(raw, message), outcome
 
     async def finished(self, raw: bytes, message: dict[str, Any]) -> tuple[bytes, str]:
-        """The same; what is large does not hold the event loop meanwhile."""
+        """The same as ``finish``; what is large does not hold the event loop meanwhile."""
         return await off_loop(self.finish, raw, message) if is_large(raw) else self.finish(raw, message)
 
     def sent(self, raw: bytes, message: dict[str, Any]) -> bytes:
@@ -194,10 +201,7 @@ def dump(message: Any) -> bytes:
 async def answer_json(exchange: Exchange, response: OutboundResponse, answer: Answer) -> str:
     """Pass a JSON answer on; returns the outcome. Raises ``Refused``, ``UpstreamError``."""
     raw = await response.read()
-    message = await parsed(raw)
-    if not isinstance(message, dict) or "method" in message:
-        raise bad_upstream("The server behind the gateway sent something that is not one answer.")
-    body, outcome = await answer.finished(raw, message)
+    body, outcome = await off_loop(answer.read, raw) if is_large(raw) else answer.read(raw)
     await exchange.answer(200, body, answer.headers)
     return outcome
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.kit import strict_json
 from app.kit.mcp_upstream.errors import McpUpstreamError, McpUpstreamErrorKind
@@ -48,6 +48,8 @@ class Notification:
     """A notification that came before the result; ``message`` is the whole JSON-RPC object."""
 
     message: JsonObject
+    is_large: bool
+    """Whether work on it should not hold the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,19 @@ class Result:
     result: JsonObject
     size: int
     """The bytes of the message that it came in."""
+    is_large: bool
+    """Whether work on it should not hold the event loop."""
 
 
 Item = Notification | Result
+
+
+class _Read(NamedTuple):
+    """A message, the bytes that it took, and whether work on it should not hold the event loop."""
+
+    message: JsonObject
+    size: int
+    is_large: bool
 
 
 @dataclass(slots=True)
@@ -159,8 +171,7 @@ async def items(
             raise await failure(response)
         media_type = (response.header(b"content-type") or b"").partition(b";")[0].strip().lower()
         if media_type == b"application/json":
-            raw = await response.read(min(max_bytes, MOST_JSON))
-            yield _answer(await _parsed(raw), request_id, len(raw))
+            yield _answer(await _parsed(await response.read(min(max_bytes, MOST_JSON))), request_id)
         elif media_type == b"text/event-stream":
             found = _event_items(response, request_id, max_bytes, on_server_request, resume)
             async with aclosing(found):
@@ -190,7 +201,7 @@ async def notifications(
     try:
         await check_stream(response)
         async with aclosing(_messages(response, None)) as messages:
-            async for message, _ in messages:
+            async for message, *_ in messages:
                 if "method" not in message:
                     return  # A stream that was asked for with a request ends with an answer to it.
                 if "id" not in message:
@@ -242,14 +253,14 @@ async def _event_items(
             found = None
         if found is None:
             break
-        message, size = found
+        message = found.message
         if "method" not in message:
             if result is not None:
                 raise McpUpstreamError("rubbish", "the upstream answered twice")
-            result = _answer(message, request_id, size)
+            result = _answer(found, request_id)
         elif "id" not in message:
             if result is None:
-                yield Notification(message)
+                yield Notification(message, found.is_large)
         else:
             asked += 1
             if on_server_request is None or asked > _SERVER_REQUESTS:
@@ -262,7 +273,7 @@ async def _event_items(
 
 async def _resumed(
     response: OutboundResponse, max_bytes: int, resume: Resume | None
-) -> AsyncGenerator[tuple[JsonObject, int], None]:
+) -> AsyncGenerator[_Read, None]:
     """The messages of a stream and, as long as it is resumed before its answer, of those that take its place."""
     mark, answered = Mark(), False
     try:
@@ -270,7 +281,7 @@ async def _resumed(
             try:
                 async with aclosing(_messages(response, max_bytes, mark)) as messages:
                     async for found in messages:
-                        answered = answered or "method" not in found[0]
+                        answered = answered or "method" not in found.message
                         yield found
             except UpstreamError as error:
                 if error.kind != "closed" or resume is None or mark.event_id is None:
@@ -285,8 +296,7 @@ async def _resumed(
 
 async def _messages(
     response: OutboundResponse, max_bytes: int | None, mark: Mark | None = None
-) -> AsyncGenerator[tuple[JsonObject, int], None]:
-    """Each with the bytes that it took."""
+) -> AsyncGenerator[_Read, None]:
     parser = SseParser()
     size = 0
     async for chunk in response.iter_chunks():
@@ -301,13 +311,14 @@ async def _messages(
                 if mark is not None:
                     mark.see(event)
                 if event.data and event.event == "message":
-                    yield await _parsed(event.data), len(event.data)
+                    yield await _parsed(event.data)
         except SseLimitError as error:
             raise McpUpstreamError("too_large", str(error)) from None
 
 
-async def _parsed(data: bytes) -> JsonObject:
-    return await off_loop(_parse, data) if is_large(data) else _parse(data)
+async def _parsed(data: bytes) -> _Read:
+    large = is_large(data)
+    return _Read(await off_loop(_parse, data) if large else _parse(data), len(data), large)
 
 
 def _parse(data: bytes) -> JsonObject:
@@ -320,8 +331,9 @@ def _parse(data: bytes) -> JsonObject:
     return message
 
 
-def _answer(message: JsonObject, request_id: int, size: int) -> Result:
+def _answer(read: _Read, request_id: int) -> Result:
     """The result of a JSON-RPC answer (2.0, section 5) to exactly this request."""
+    message, size, large = read
     error = message.get("error")
     answered = message.get("id")
     # JSON-RPC lets an error about an unreadable request have a null id.
@@ -331,7 +343,7 @@ def _answer(message: JsonObject, request_id: int, size: int) -> Result:
         if "result" in message or not isinstance(error, dict) or type(error.get("code")) is not int:
             raise McpUpstreamError("rubbish", "the answer is not JSON-RPC 2.0")
         raise _rpc_error(error, 200)
-    return Result(as_object(message.get("result"), "the result"), size)
+    return Result(as_object(message.get("result"), "the result"), size, large)
 
 
 def _rpc_error(error: JsonObject, status: int) -> McpUpstreamError:

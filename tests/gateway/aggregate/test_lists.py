@@ -34,7 +34,7 @@ class Endless:
 
     async def answer(self, _method: str, _params: dict[str, Any], **_options: Any) -> Result:
         self.pages += 1
-        return Result({"tools": [{"name": "x" * 1_000_000}], "nextCursor": str(self.pages)}, 1_000_000)
+        return Result({"tools": [{"name": "x" * 1_000_000}], "nextCursor": str(self.pages)}, 1_000_000, True)
 
 
 async def test_a_list_that_never_ends_is_given_up_before_it_fills_the_memory() -> None:
