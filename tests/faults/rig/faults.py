@@ -21,7 +21,7 @@ from tests.faults.rig.steadiness import SOAK
 
 Strike = Callable[[Site, int], Awaitable[None]]
 _DATABASE_AWAY_S = 4.0
-_LONG_S = 14.0
+_LONG_S, _HELD_S = 14.0, 60.0
 _BETWEEN_S = 1.0
 _SLOT = "rig"
 
@@ -55,7 +55,7 @@ async def gateways_cut_off(here: Site, times: int) -> None:
     """One gateway cannot reach the database while others revoke: it ends what it has in flight."""
     for _ in range(times):
         gateway = here.random.choice(here.office.serving())
-        await revoke(here, during=_cut_off(here, gateway), lasting_s=_LONG_S)
+        await revoke(here, during=_cut_off(here, gateway), lasting_s=_LONG_S, held_s=_HELD_S)
         await here.resumed()
 
 

@@ -24,19 +24,21 @@ async def revoke(
     path: Path | None = None,
     during: AbstractAsyncContextManager[None] | None = None,
     lasting_s: float = 0.0,
+    held_s: float = 0.0,
     crowd_at: RigGateway | None = None,
 ) -> None:
     """Take a right by the next path in turn, and give it back.
 
-    ``during`` is a fault that begins once the streams run, and lasts so long after the answer. At the gateway
-    ``crowd_at`` many calls come at once when it begins.
+    ``during`` is a fault that begins once the streams run, and lasts so long after the answer; while a stream goes on
+    that should have ended, up to ``held_s`` longer, so that no slow machine explains it. At the gateway ``crowd_at``
+    many calls come at once when it begins.
     """
     if path is None:
         path = PATHS[here.turn % len(PATHS)]
         here.turn += 1
     cell = await _free(here, path)
     try:
-        await _taken(here, path, cell, during or nullcontext(), lasting_s, crowd_at)
+        await _taken(here, path, cell, during or nullcontext(), lasting_s, held_s, crowd_at)
     finally:
         cell.lock.release()
 
@@ -56,6 +58,7 @@ async def _taken(
     cell: Cell,
     during: AbstractAsyncContextManager[None],
     lasting_s: float,
+    held_s: float,
     crowd_at: RigGateway | None,
 ) -> None:
     assert cell.full is not None
@@ -79,6 +82,8 @@ async def _taken(
             *(here.callers.call(gateway.port, token, probe, after=taken.id) for gateway in gateways)
         )
         await asyncio.sleep(lasting_s)
+        if begun and held_s:
+            await asyncio.wait(begun, timeout=held_s)
     await probing
     await asyncio.gather(*crowd)
     if begun:
