@@ -87,9 +87,7 @@ async def test_no_replica_serves_an_older_database_before_a_restore_is_confirmed
             for port in ports:
                 assert 200 in await statuses(port, here, RESUMED_WITHIN_S, until=200)
             assert b"Repeat what was revoked" in done.stderr
-    [event] = await fetch(
-        postgres.url, "SELECT epoch, actor_type FROM audit_events WHERE action = 'audit.accept_restore'"
-    )
+    [event] = await fetch(postgres.url, _CONFIRMED)
     assert tuple(event) == (2, "system")
     verified = await asyncio.to_thread(verify, postgres.url)
     assert verified.returncode == 0, verified.stdout
