@@ -6,6 +6,8 @@ it is the newest one: a database that comes back to where it was before opens th
 """
 
 import json
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 from asyncpg import Connection, Record
@@ -49,9 +51,17 @@ async def ensure_epoch(connection: "Connection[Record]") -> int:
 _ACCEPT = "INSERT INTO accepted_restores (id, epoch) VALUES ($1, $2)"
 _RECORD = """
 INSERT INTO audit_events (id, action, actor_type, actor_id, object_type, outcome, changes)
-VALUES ($1, $2, 'system', $3, 'audit_log', 'success', $4::jsonb)
+VALUES ($1, $2, 'system', $3, $4, 'success', $5::jsonb)
 """
 _SYSTEM = UUID(int=0)
+
+
+async def record_by_system(
+    connection: "Connection[Record]", action: str, object_type: str, changes: Mapping[str, Any]
+) -> None:
+    """Record what a command did to the log itself. A database that was just moved has no epoch: one is opened."""
+    await ensure_epoch(connection)
+    await connection.execute(_RECORD, new_id(), action, _SYSTEM, object_type, json.dumps(changes))
 
 
 async def accept_restore(connection: "Connection[Record]") -> tuple[int, int]:
@@ -66,6 +76,5 @@ async def accept_restore(connection: "Connection[Record]") -> tuple[int, int]:
         epoch: int = await connection.fetchval("SELECT scopegate_epoch()")
         size: int = await connection.fetchval("SELECT coalesce(max(tree_size), 0) FROM audit_checkpoints")
         await connection.execute(_ACCEPT, new_id(), epoch)
-        changes = json.dumps({"epoch": epoch, "tree_size": size})
-        await connection.execute(_RECORD, new_id(), ACCEPT, _SYSTEM, changes)
+        await record_by_system(connection, ACCEPT, "audit_log", {"epoch": epoch, "tree_size": size})
     return epoch, size

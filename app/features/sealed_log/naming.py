@@ -1,21 +1,14 @@
 """The name of the log, which stands in each checkpoint: kept in the database, whatever the address of a replica."""
 
-import json
-from uuid import UUID
-
 from asyncpg import Connection, Record
 
+from app.features.audit.epochs import record_by_system
 from app.kit.ids import new_id
 
 RENAME = "audit.rename_log"
 _NAMES = "SELECT name FROM log_names ORDER BY id DESC"
 _ADD = "INSERT INTO log_names (id, name) VALUES ($1, $2)"
-_RECORD = """
-INSERT INTO audit_events (id, action, actor_type, actor_id, object_type, outcome, changes)
-VALUES ($1, $2, 'system', $3, 'audit_log', 'success', $4::jsonb)
-"""
 _LOCK = 0x5C09E0A3E
-_SYSTEM = UUID(int=0)
 
 
 class OtherName(Exception):
@@ -59,6 +52,5 @@ async def rename_log(connection: "Connection[Record]", own: str) -> str | None:
             return None
         await connection.execute(_ADD, new_id(), own)
         before = names[0] if names else ""
-        changes = json.dumps({"name": {"from": before or None, "to": own}})
-        await connection.execute(_RECORD, new_id(), RENAME, _SYSTEM, changes)
+        await record_by_system(connection, RENAME, "audit_log", {"name": {"from": before or None, "to": own}})
         return before

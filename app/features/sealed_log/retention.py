@@ -1,15 +1,13 @@
 """The end of a month of the trail: not before all of it is sealed, and never without a record of it in the trail."""
 
 import json
-from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.features.audit.epochs import ensure_epoch
+from app.features.audit.epochs import record_by_system
 from app.features.sealed_log.edge import TILE
 from app.features.sealed_log.leaves import LEAF_COLUMNS, leaf_of
 from app.features.sealed_log.tiles import LogFault, latest_checkpoint, position_of
-from app.kit.ids import new_id
 
 DROP = "audit.drop"
 _OUTERMOST = (
@@ -23,11 +21,6 @@ SELECT EXISTS (
 )
 """
 _COUNT = "SELECT count(*) FROM {}"
-_RECORD = """
-INSERT INTO audit_events (id, action, actor_type, actor_id, object_type, outcome, changes)
-VALUES ($1, $2, 'system', $3, 'audit_month', 'success', $4::jsonb)
-"""
-_SYSTEM = UUID(int=0)
 
 
 async def record_drop(connection: "Connection[Record]", partition: str) -> str | None:
@@ -49,13 +42,9 @@ async def record_drop(connection: "Connection[Record]", partition: str) -> str |
     if last is not None and last >= size - size % TILE:
         return f"the tree has no full tile yet over its last events; that takes {TILE} events"
     rows = await connection.fetchval(_COUNT.format(partition))
-    changes = json.dumps(
-        {"partition": partition, "rows": rows, "lowest_position": first, "highest_position": last}
-    )
-    if await connection.fetchval(_ON_RECORD, DROP, changes):
-        return None
-    await ensure_epoch(connection)
-    await connection.execute(_RECORD, new_id(), DROP, _SYSTEM, changes)
+    changes = {"partition": partition, "rows": rows, "lowest_position": first, "highest_position": last}
+    if not await connection.fetchval(_ON_RECORD, DROP, json.dumps(changes)):
+        await record_by_system(connection, DROP, "audit_month", changes)
     return None
 
 

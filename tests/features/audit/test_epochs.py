@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 
 from app.features.audit.epochs import ensure_epoch
+from app.features.sealed_log.naming import rename_log
 from app.kit.ids import new_id
 from app.lifespan.database import Connector
 from tests.features.sealed_log.sealed import check, insert, seal, size, write
@@ -42,6 +43,17 @@ async def test_nothing_is_recorded_before_the_next_epoch_is_open(database_url: s
         await write(connection)
         await opened.close()
         assert await connection.fetchval("SELECT max(epoch) FROM audit_events") == 3
+    finally:
+        await connection.close()
+
+
+async def test_the_log_of_a_database_that_was_just_moved_can_be_renamed(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(ELSEWHERE)
+        assert await rename_log(connection, "new.example.com/audit") == ""
+        epoch = "SELECT epoch FROM audit_events WHERE action = 'audit.rename_log'"
+        assert await connection.fetchval(epoch) == 3
     finally:
         await connection.close()
 
