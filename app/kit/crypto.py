@@ -68,7 +68,7 @@ class Peppers:
 
     def derive(self, purpose: str) -> bytes:
         """A key for one purpose derived from the current pepper."""
-        return self.derive_all(purpose)[0]
+        return derive_key(self._keys[self.current_id], purpose)
 
     def derive_all(self, purpose: str) -> list[bytes]:
         """The keys for one purpose derived from every pepper, the current one first."""
