@@ -8,6 +8,7 @@ All of it rides on what a worker reads anyway, and on one look at each connectio
 """
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -38,6 +39,7 @@ FROM (SELECT) AS one LEFT JOIN (
 ) AS newest ON true
 """
 _LOOK_EVERY_S = 1.0
+_MAX_SIZE = 2**63 - 1
 # So long after a confirmation there may be calls that were decided before it.
 _GRACE_S = 15.0
 _ADVICE = (
@@ -95,6 +97,7 @@ class RewindGuard:
         self._log = ""
         self._known = Progress()
         self._kept = _State()
+        self._is_unkept_logged = False
         self._has_looked = self._is_final = False
         self._looked_at = self._accepted_at = -_GRACE_S
         if file is not None:
@@ -113,6 +116,9 @@ class RewindGuard:
     def sealed(self, size: int, root: bytes, known: Progress) -> None:
         """Know the newest checkpoint, or find that it is older than the one that was ``known`` before it was read.
         Raises ``WentBack``."""
+        if known.accepted != self._known.accepted:
+            # A restore was confirmed in between: what was known before it counts no more.
+            return
         if size < known.size:
             self._went_back(f"{size} events are sealed, and {known.size} were")
         elif size == known.size and root.hex() != known.root:
@@ -164,22 +170,27 @@ class RewindGuard:
         self._known = found if is_confirmed or not known.epoch else max(found, self._known)
 
     def keep(self) -> None:
-        """Write what is known to the file, with what others have written. It blocks."""
+        """Write what is known to the file, with what others have written. It blocks.
+
+        Where the file cannot be written, as on a full disk, the next call tries again.
+        """
         state = _State(self._log, self._reason_kept(), self._known)
         if self._file is None or state == self._kept or not state.log:
             return
-        merged = state
-        with suppress(OSError, ValueError):
-            merged = _merged(state, _read(self._file))
         try:
-            _write(self._file, merged)
+            _update(self._file, state)
+        except BlockingIOError:
+            # Another worker writes at this moment.
+            return
         except OSError as error:
-            _log.warning(
-                "What this worker knows of the database cannot be kept in %s (%s): after a restart it does not notice "
-                "that the database went backwards.", self._file, error.strerror,
-            )  # fmt: skip
-            self._file = None
-        self._kept = state
+            if not self._is_unkept_logged:
+                self._is_unkept_logged = True
+                _log.warning(
+                    "What this worker knows of the database cannot be kept in %s (%s): after a restart it does not "
+                    "notice that the database went backwards.", self._file, error.strerror,
+                )  # fmt: skip
+            return
+        self._kept, self._is_unkept_logged = state, False
 
     def _load(self, file: Path) -> None:
         try:
@@ -237,11 +248,29 @@ def _read(file: Path) -> _State:
         key: type(value) for key, value in shape.items()
     }:
         raise ValueError("it is not what this service writes")
-    return _State(said.pop("log"), said.pop("reason"), Progress(**said))
+    state = _State(said.pop("log"), said.pop("reason"), Progress(**said))
+    # Both are asked of the database.
+    bytes.fromhex(state.known.root)
+    if not 0 <= state.known.size <= _MAX_SIZE:
+        raise ValueError("no log has as many events")
+    return state
+
+
+def _update(file: Path, state: _State) -> None:
+    """Write what one worker knows together with what others wrote. Raises ``OSError``, of which ``BlockingIOError``
+    while another worker does this: neither may write over what the other has found out."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError, ValueError):
+            state = _merged(state, _read(file))
+        _write(file, state)
+    finally:
+        os.close(lock)
 
 
 def _write(file: Path, state: _State) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as out:

@@ -10,12 +10,14 @@ import asyncpg
 import pytest
 
 from app.features.audit.epochs import accept_restore
+from app.features.sealed_log.sealing import Sealing
 from app.kit import rewinds
 from app.kit.connecting import GuardedConnection
+from app.kit.database import make_engine, make_sessions
 from app.kit.ids import new_id
 from app.kit.rewinds import RewindGuard, WentBack
 from app.lifespan.database import Connector
-from tests.features.sealed_log.sealed import seal, write
+from tests.features.sealed_log.sealed import SIGNER, seal, write
 from tests.features.sealed_log.test_verifying import tampering
 
 if TYPE_CHECKING:
@@ -127,6 +129,81 @@ async def test_a_checkpoint_that_was_read_before_a_newer_one_was_known_is_no_ala
     assert (guard.reason, guard.known.size) == (None, 10)
 
 
+async def test_what_was_known_before_a_restore_was_confirmed_is_no_alarm_after_it(
+    owner: "Connection", database_url: str
+) -> None:
+    for _ in range(2):
+        await sealed(owner, 5)
+    guard = RewindGuard()
+    assert await look(database_url, guard) is None
+    # The sealing remembers this, and then waits for a connection of its own.
+    before = guard.known
+    await cut_off(owner, 5)
+    await accept_restore(owner)
+    assert await look(database_url, guard) is None
+    guard.sealed(5, bytes.fromhex(guard.known.root), before)
+    assert guard.reason is None
+
+
+async def test_a_file_that_cannot_be_written_is_tried_again_and_reported_once(
+    owner: "Connection", database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "data" / "progress.json"
+    file.parent.write_text("in the way")
+    await sealed(owner, 5)
+    guard = RewindGuard(file)
+    assert await look(database_url, guard) is None
+    for _ in range(2):
+        await asyncio.to_thread(guard.keep)
+    [said] = [record.getMessage() for record in caplog.records if "cannot be kept" in record.getMessage()]
+    assert f"{file} (File exists)" in said
+    file.parent.unlink()
+    await asyncio.to_thread(guard.keep)
+    assert RewindGuard(file).known == guard.known
+
+
+async def test_the_reason_to_take_no_calls_is_kept_once_the_file_can_be_written(
+    owner: "Connection", database_url: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "data" / "progress.json"
+    file.parent.write_text("in the way")
+    await sealed(owner, 5)
+    guard = RewindGuard(file)
+    assert await look(database_url, guard) is None
+    with pytest.raises(WentBack):
+        guard.fell()
+    assert guard._keeping is not None
+    await guard._keeping
+    file.parent.unlink()
+    engine = make_engine(database_url)
+    await Sealing(lambda: opened(database_url, guard), make_sessions(engine), SIGNER, guard).turn()
+    await engine.dispose()
+    assert RewindGuard(file).reason == guard.reason
+
+
+async def test_what_one_worker_finds_out_is_not_lost_while_another_writes_the_file(
+    owner: "Connection", database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "progress.json"
+    await sealed(owner, 5)
+    finds, writes = RewindGuard(file), RewindGuard(file)
+    for guard in (finds, writes):
+        assert await look(database_url, guard) is None
+    write = rewinds._write
+
+    def interrupted(file: Path, state: rewinds._State) -> None:
+        # It has read the file already, in which there is no reason yet.
+        monkeypatch.setattr(rewinds, "_write", write)
+        finds.reason, finds._is_final = "a right has an older version", True
+        finds.keep()
+        write(file, state)
+
+    monkeypatch.setattr(rewinds, "_write", interrupted)
+    await asyncio.to_thread(writes.keep)
+    await asyncio.to_thread(finds.keep)
+    assert RewindGuard(file).reason == finds.reason
+
+
 async def test_what_was_known_is_known_after_a_restart_of_every_worker(
     owner: "Connection", database_url: str, tmp_path: Path
 ) -> None:
@@ -166,6 +243,8 @@ async def test_a_file_of_another_database_or_one_that_is_damaged_says_nothing(
         "{",
         "[]",
         json.dumps(said | {"size": "x"}),
+        json.dumps(said | {"size": 2**63}),
+        json.dumps(said | {"root": "no digits"}),
     ):
         file.write_text(text)
         assert await look(database_url, RewindGuard(file)) is None

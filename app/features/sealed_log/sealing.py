@@ -256,11 +256,11 @@ class Sealing:
             log_fault(_log, "sealing the audit trail", error, logging.WARNING)
 
     async def _turn(self) -> None:
+        await asyncio.to_thread(self._rewinds.keep)
         if self._rewinds.reason is not None:
             # Nothing is signed of a database that went backwards.
             self._drop()
             return
-        await asyncio.to_thread(self._rewinds.keep)
         if self._sealed is None:
             if not await self._look() or time.monotonic() < self._not_before:
                 return
