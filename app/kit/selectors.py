@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints, ValidationError, WrapValidator
+from pydantic import ConfigDict, Field, StrictBool, StringConstraints, ValidationError, WrapValidator
 from pydantic_core import InitErrorDetails
 from typing_extensions import TypeAliasType
 
@@ -139,8 +139,8 @@ class ScopeEntryModel(Strict):
 
     servers: ServerSelectorModel
     tools: ToolSelectorModel
-    resources: bool | None = Field(default=None, description="Reaches the servers' resources.")
-    prompts: bool | None = Field(default=None, description="Reaches the servers' prompts.")
+    resources: StrictBool | None = Field(default=None, description="Reaches the servers' resources.")
+    prompts: StrictBool | None = Field(default=None, description="Reaches the servers' prompts.")
 
 
 class GrantsScopeModel(Strict):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from app.kit.authorization import CanReadSelf, Permission, permission_of, requires
 from app.main import create_api
@@ -138,3 +138,39 @@ def test_no_request_is_handed_to_a_thread(api: FastAPI) -> None:
         call for call in called if not (inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call))
     }
     assert not handed
+
+
+def lax(schema: Any, where: str) -> Iterator[str]:
+    """Where a core schema takes a text or a boolean for a number, or either for a boolean."""
+    if isinstance(schema, dict):
+        # A field may be named "type" too.
+        if schema.get("type") in ("int", "float", "bool") and not schema.get("strict"):
+            yield where
+        for name, inner in schema.items():
+            yield from lax(inner, f"{where}/{name}")
+    elif isinstance(schema, list | tuple):
+        for inner in schema:
+            yield from lax(inner, where)
+
+
+def lax_bodies(api: FastAPI) -> list[str]:
+    return [
+        found
+        for route in routes(api)
+        for body in getattr(getattr(route, "dependant", None), "body_params", ())
+        for found in lax(TypeAdapter(body.field_info.annotation).core_schema, str(route.path))
+    ]
+
+
+def test_a_body_takes_nothing_but_numbers_and_booleans_for_such(api: FastAPI) -> None:
+    assert lax_bodies(api) == []
+
+
+def test_a_body_that_takes_texts_for_numbers_is_found(api: FastAPI) -> None:
+    class Days(BaseModel):
+        days: int
+
+    @api.post("/api/v1/lax", dependencies=[requires(Permission.SERVERS_READ)])
+    async def post_lax(body: list[Days]) -> None: ...
+
+    assert [found.partition("/schema")[0] for found in lax_bodies(api)] == ["/api/v1/lax/items_schema"]

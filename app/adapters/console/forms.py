@@ -80,6 +80,11 @@ def read_form(request: Request, body: bytes, largest: int) -> Form:
     return Form(pairs)
 
 
+def whole_number(text: str) -> int | str:
+    """What was typed as a number, for a model that takes nothing else; the text where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+
+
 class Problems:
     """What is wrong with a form: ``status`` to answer with, words for the whole, and words for each field.
 

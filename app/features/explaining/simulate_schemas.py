@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from app.domain.policy import Effect
 from app.features.audit.schemas import AuditDecision
@@ -46,7 +46,7 @@ class SimulatedChange(Strict):
     mode: PolicyMode | None = Field(
         default=None, description="How it would be published; absent: as the draft says."
     )
-    remove: bool = Field(default=False, strict=True, description="Nothing of it would be published.")
+    remove: StrictBool = Field(default=False, description="Nothing of it would be published.")
 
     @model_validator(mode="after")
     def _one_change(self) -> Self:
@@ -72,15 +72,14 @@ class SimulateRequest(Strict):
     changes: list[SimulatedChange] = Field(
         min_length=1, max_length=MOST_CHANGES, description="The changes, all at once."
     )
-    days: int | None = Field(
-        default=None, strict=True, ge=1, le=LONGEST.days, description="Replay the calls of so many days."
+    days: StrictInt | None = Field(
+        default=None, ge=1, le=LONGEST.days, description="Replay the calls of so many days."
     )
     since: Time | None = Field(
         default=None, description="Replay the calls since this time, at most 31 days ago; in place of `days`."
     )
-    limit: int = Field(
+    limit: StrictInt = Field(
         default=100,
-        strict=True,
         ge=0,
         le=MOST_SHOWN,
         description="How many of the calls that change are listed, newest first.",

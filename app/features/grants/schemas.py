@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, WrapValidator
 from typing_extensions import TypeAliasType
 
 from app.features.grants.models import Grant
@@ -74,10 +74,10 @@ class GrantCreate(Strict):
     principal: Principal
     servers: ServerSelectorModel
     tools: ToolSelectorModel
-    resources: bool | None = Field(
+    resources: StrictBool | None = Field(
         default=None, description="Reaches the servers' resources; by default true when the tools are all."
     )
-    prompts: bool | None = Field(
+    prompts: StrictBool | None = Field(
         default=None, description="Reaches the servers' prompts; by default true when the tools are all."
     )
     not_before: Time | None = None
@@ -94,8 +94,8 @@ class GrantUpdate(Patch):
     )
     servers: ServerSelectorModel = absent()
     tools: ToolSelectorModel = absent()
-    resources: bool = absent()
-    prompts: bool = absent()
+    resources: StrictBool = absent()
+    prompts: StrictBool = absent()
     not_before: Time | None = None
     expires_at: Time | None = None
     reason: LongText | None = None

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, model_validator
 from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
@@ -151,8 +151,8 @@ class PolicyTestRequest(Strict):
     client: PolicyTestClient = Field(
         default_factory=PolicyTestClient, description="The program that asks; by default one without a name."
     )
-    token_depth: int = Field(
-        default=0, strict=True, ge=0, le=DEEPEST_TOKEN, description="How many times the token was attenuated."
+    token_depth: StrictInt = Field(
+        default=0, ge=0, le=DEEPEST_TOKEN, description="How many times the token was attenuated."
     )
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.features.audit.models import ObjectVersion
@@ -85,7 +85,7 @@ class PolicyRollback(Strict):
     """Which of the earlier versions decides again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 2}]})
-    version: int = Field(ge=1, le=2**31 - 1, description="A version that was published before.")
+    version: StrictInt = Field(ge=1, le=2**31 - 1, description="A version that was published before.")
 
 
 class PolicyWarning(Strict):

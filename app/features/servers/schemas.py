@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StrictBool, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.domain.definitions import text_digest
@@ -72,9 +72,8 @@ KeepArguments = TypeAliasType(
 Requestable = TypeAliasType(
     "Requestable",
     Annotated[
-        bool,
+        StrictBool,
         Field(
-            strict=True,
             description="Whether everybody who can sign in sees the server and its tools by their names, and may ask "
             "for access to it. The members of its `owner_group_id` then decide such requests.",
         ),

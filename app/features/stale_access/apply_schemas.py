@@ -49,7 +49,7 @@ class StaleApply(Strict):
             ]
         },
     )
-    unused_for_days: Days
+    unused_for_days: Annotated[Days, Field(strict=True)]
     items: list[AppliedProposal] = Field(min_length=1, max_length=MOST_APPLIED)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 from typing_extensions import TypeAliasType
 
 from app.kit.ids import PICKUP, IdentityId, PickupId, TokenId, format_id
@@ -87,11 +87,10 @@ class PickupCreate(Strict):
     model_config = ConfigDict(
         extra="forbid", title="TokenPickupCreate", json_schema_extra={"examples": [{"overlap_s": 3600}]}
     )
-    overlap_s: int = Field(
+    overlap_s: StrictInt = Field(
         default=0,
         ge=0,
         le=LONGEST_OVERLAP_S,
-        strict=True,
         description="How many seconds the secrets so far still work once the new one is taken; until then they all do.",
     )
 

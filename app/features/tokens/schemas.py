@@ -5,7 +5,7 @@ from enum import StrEnum
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt
 from typing_extensions import TypeAliasType
 
 from app.features.tokens.connect import Connect
@@ -125,11 +125,10 @@ class TokenRotate(Strict):
     """How long the secrets so far still work beside the new one."""
 
     model_config = _example({"overlap_s": 3600})
-    overlap_s: int = Field(
+    overlap_s: StrictInt = Field(
         default=0,
         ge=0,
         le=LONGEST_OVERLAP_S,
-        strict=True,
         description="How many seconds the secrets so far still work.",
     )
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, field_validator
+from pydantic import ConfigDict, Field, StrictInt, StringConstraints, field_validator
 from typing_extensions import TypeAliasType
 
 from app.features.webhooks.messages import WebhookEvent
@@ -201,11 +201,10 @@ class WebhookRotate(Strict):
     """How long messages are signed with the secrets so far, too."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap_s": 86400}]})
-    overlap_s: int = Field(
+    overlap_s: StrictInt = Field(
         default=0,
         ge=0,
         le=LONGEST_OVERLAP_S,
-        strict=True,
         description="For how many seconds messages are signed with the secrets so far beside the new one.",
     )
 

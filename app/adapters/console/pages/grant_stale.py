@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import Form, first_page, next_page, read_query, validated
+from app.adapters.console.forms import Form, first_page, next_page, read_query, validated, whole_number
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import MOST_IDS, NOTE_WORDS, ids_of, link, words_of_right
 from app.adapters.console.pages.grants import HOME, UNUSED_DAYS, preview_of, read_grant
@@ -133,7 +133,7 @@ def _chosen(form: Form) -> StaleApply:
     return validated(
         StaleApply,
         {
-            "unused_for_days": form.text("unused_for_days") or UNUSED_DAYS,
+            "unused_for_days": whole_number(form.text("unused_for_days") or str(UNUSED_DAYS)),
             "items": [{"grant_id": id, "proposal_digest": digest} for id, _, digest in items],
         },
     )

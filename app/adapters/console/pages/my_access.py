@@ -1,7 +1,7 @@
 """What a person without any role has here: their tokens and their agents', what they reach, and what waits for them."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -15,6 +15,7 @@ from app.adapters.console.forms import (
     next_page,
     read_query,
     validated,
+    whole_number,
 )
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page, redirect
@@ -117,7 +118,7 @@ async def rotate(
     """Show the new secret, in this answer alone."""
     viewer, form = submission.viewer, submission.form
     async with attempted(session) as attempt:
-        wanted = validated(TokenRotate, {"overlap_s": _whole(form.text("overlap_s"))})
+        wanted = validated(TokenRotate, {"overlap_s": whole_number(form.text("overlap_s"))})
         await hold_to_renew(session, person_of(viewer.caller), token_id)
         overlap, request_id = timedelta(seconds=wanted.overlap_s), request.state.request_id
         seen = AsShown.by(form)
@@ -210,7 +211,3 @@ async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> d
     """The links that wait for the viewer, newest first, by token."""
     found = await list_own_pickups(PickupQuery(limit=MAXIMUM_LIMIT), viewer.caller, session, runtime)
     return {link.token_id: link for link in found.items}
-
-
-def _whole(text: str) -> Any:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.adapters.console.forms import Form, Problems, validated
+from app.adapters.console.forms import Form, Problems, validated, whole_number
 from app.adapters.console.page import page
 from app.adapters.console.pages.policy_draft import Draft
 from app.adapters.console.pages.principals import find_principals, find_servers
@@ -151,7 +151,7 @@ def _value(blank: Blank, form: Form) -> Any:
             return [line.strip() for line in form.raw(name).splitlines() if line.strip()] or None
         case "number":
             text = form.text(name)
-            return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text or None
+            return whole_number(text) if text else None
     return form.text(name) or None
 
 
