@@ -10,7 +10,7 @@ from random import SystemRandom
 from uuid import UUID
 
 from app.features.servers.repository import claim_due, give_up_lost_syncs
-from app.features.tools.sync import sync_server
+from app.features.tools.sync import INTERRUPTED, sync_server
 from app.kit.runtime import Runtime
 from app.lifespan.ports import AWAY
 
@@ -90,7 +90,7 @@ class PeriodicSyncs:
 
 
 class LostSyncs:
-    """Shows syncs as failed whose worker has stopped: whichever worker of whichever replica comes first."""
+    """Shows syncs as interrupted whose worker was killed: the first worker of any replica that looks."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -105,7 +105,7 @@ class LostSyncs:
         """Look once."""
         try:
             async with self._runtime.sessions() as session:
-                await give_up_lost_syncs(session, "The sync was interrupted: sync again.")
+                await give_up_lost_syncs(session, INTERRUPTED)
                 await session.commit()
         except AWAY:
             # Others say that the database is away.

@@ -80,7 +80,7 @@ async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datet
 
 
 async def give_up_lost_syncs(session: AsyncSession, reason: str) -> int:
-    """Say that syncs failed which have run for longer than any can, as their worker has stopped; how many."""
+    """Say that syncs failed which have run for longer than any can, as their worker was killed; how many."""
     longest_ago = func.clock_timestamp() - LONGEST_SYNC
     lost = update(Server).where(col(Server.sync_started_at) < longest_ago).returning(col(Server.id))
     return len((await session.scalars(lost.values(_ended_without_result(reason)))).all())

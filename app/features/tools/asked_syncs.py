@@ -24,6 +24,7 @@ class AskedSyncs:
 
     def __init__(self, answer_s: float = ANSWER_S) -> None:
         self._answer_s = answer_s
+        self._beginning = 0
         self._running: set[asyncio.Task[Server]] = set()
 
     async def sync(self, runtime: Runtime, server_id: UUID, caller: Caller, request_id: str | None) -> bool:
@@ -31,11 +32,17 @@ class AskedSyncs:
 
         Raises as ``sync_server`` does, and ``Unavailable`` when too many run.
         """
-        if len(self._running) >= MAX_RUNNING:
+        if self._beginning + len(self._running) >= MAX_RUNNING:
             raise Unavailable("Many servers are being read now. Try again in a moment.", retry_after_s=5)
-        start = await begin_sync(runtime, server_id)
-        task = asyncio.create_task(finish_sync(runtime, server_id, start, caller, request_id), name="sync")
-        self._running.add(task)
+        self._beginning += 1
+        try:
+            start = await begin_sync(runtime, server_id)
+            task = asyncio.create_task(
+                finish_sync(runtime, server_id, start, caller, request_id), name="sync"
+            )
+            self._running.add(task)
+        finally:
+            self._beginning -= 1
         task.add_done_callback(self._ended)
         await asyncio.wait({task}, timeout=self._answer_s)
         if task.done():
@@ -49,7 +56,7 @@ class AskedSyncs:
             _log.warning("sync of a server failed: %s", type(error).__name__)
 
     async def aclose(self) -> None:
-        """Stop. What was running is shown as failed some minutes later, by whichever worker looks first."""
+        """Stop. What was running is shown as interrupted."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

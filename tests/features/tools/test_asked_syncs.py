@@ -1,4 +1,4 @@
-"""A sync that somebody asked for goes on when its request has been answered, and ends in every case."""
+"""A sync that a caller asked for goes on when its request has been answered, and ends in every case."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,10 +7,16 @@ from typing import Any
 
 import httpx2
 import pytest
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.tools.asked_syncs import AskedSyncs
+from app.domain.errors import NotFound, Unavailable
+from app.features.tools import asked_syncs
+from app.features.tools.asked_syncs import MAX_RUNNING, AskedSyncs
+from app.features.tools.sync import INTERRUPTED, begin_sync
+from app.kit.authorization import Caller
+from app.kit.ids import SERVER, new_id, parse_id
 from app.lifespan.syncs import LostSyncs
 from app.main import Scopegate
 from tests.features.tools.test_sync import register
@@ -84,27 +90,62 @@ async def test_a_quick_sync_answers_200(api: httpx2.AsyncClient) -> None:
     assert (synced.status_code, synced.json()["sync"]["state"]) == (200, "ok")
 
 
-async def test_a_sync_whose_worker_stopped_is_an_error_after_a_while_and_can_be_asked_for_again(
-    api: httpx2.AsyncClient, app: Scopegate, sessions: Sessions, answered_at_once: AskedSyncs
+async def test_a_sync_whose_worker_stops_is_an_error_at_once_and_can_be_asked_for_again(
+    api: httpx2.AsyncClient, app: Scopegate, answered_at_once: AskedSyncs
 ) -> None:
     async with held_server() as (url, asked, let):
         path = await register(api, url)
         assert (await api.post(f"{path}/sync")).status_code == 202
         await asked.wait()
         await answered_at_once.aclose()
-        lost = LostSyncs(app.api.state.runtime)
-        await lost.give_up()
-        assert (await api.get(path)).json()["sync"]["state"] == "running", "it may still end"
-        async with sessions() as session:
-            passed = "UPDATE servers SET sync_started_at = sync_started_at - interval '4 minutes'"
-            await session.execute(text(passed))
-            await session.commit()
-        await lost.give_up()
         shown = (await api.get(path)).json()["sync"]
-        assert (shown["state"], shown["error"]) == ("error", "The sync was interrupted: sync again.")
+        assert (shown["state"], shown["error"]) == ("error", INTERRUPTED)
         let.set()
         app.api.state.asked_syncs = AskedSyncs(answer_s=60)
         assert "401" in (await api.post(f"{path}/sync")).json()["sync"]["error"]
+
+
+async def test_a_sync_whose_worker_was_killed_is_an_error_after_a_while(
+    api: httpx2.AsyncClient, app: Scopegate, sessions: Sessions
+) -> None:
+    path, runtime = await register(api, "https://mcp.example.com/mcp"), app.api.state.runtime
+    await begin_sync(runtime, parse_id(SERVER, path.rpartition("/")[2]))
+    lost = LostSyncs(runtime)
+    await lost.give_up()
+    assert (await api.get(path)).json()["sync"]["state"] == "running", "it may still end"
+    async with sessions() as session:
+        passed = "UPDATE servers SET sync_started_at = sync_started_at - interval '4 minutes'"
+        await session.execute(text(passed))
+        await session.commit()
+    await lost.give_up()
+    shown = (await api.get(path)).json()["sync"]
+    assert (shown["state"], shown["error"]) == ("error", INTERRUPTED)
+
+
+async def test_syncs_that_begin_count_among_those_that_run(
+    app: Scopegate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let = asyncio.Event()
+
+    async def begin_later(*_: object) -> None:
+        await let.wait()
+        raise NotFound("It was deleted.")
+
+    monkeypatch.setattr(asked_syncs, "begin_sync", begin_later)
+    syncs, caller = AskedSyncs(), Caller("system", new_id(), frozenset())
+
+    async def ask() -> bool:
+        return await syncs.sync(app.api.state.runtime, new_id(), caller, None)
+
+    begun = [asyncio.create_task(ask()) for _ in range(MAX_RUNNING)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await ask()
+    let.set()
+    ended = await asyncio.gather(*begun, return_exceptions=True)
+    assert {type(error) for error in ended} == {NotFound}
+    with pytest.raises(NotFound):
+        await ask()
 
 
 @pytest.mark.usefixtures("answered_at_once")
@@ -121,7 +162,7 @@ async def test_a_server_that_is_moved_during_a_sync_is_not_shown_as_running(api:
 async def test_a_server_is_asked_in_all_versions_at_the_same_time(
     api: httpx2.AsyncClient,
 ) -> None:
-    waiting, all_asked, many = [0], asyncio.Event(), 5
+    waiting, all_asked, many = [0], asyncio.Event(), 1 + len(HANDSHAKE_PROTOCOL_VERSIONS)
     refuse = answer(401, b"{}")
 
     async def gather_first(scope: Any, receive: Any, send: Any) -> None:
@@ -134,3 +175,4 @@ async def test_a_server_is_asked_in_all_versions_at_the_same_time(
     async with serving(gather_first) as origin, asyncio.timeout(20):
         await api.post(f"{await register(api, f'{origin}/mcp')}/sync")
         await all_asked.wait()
+    assert waiting[0] >= many
