@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from typing import Any, Self
 from uuid import UUID
 
@@ -37,7 +37,9 @@ MAX_COUNTED = 10_000
 """Servers and tools are counted up to this, so that a large fleet does not slow down a change."""
 _MAX_WARNED = 100
 _MAX_SUGGESTED_FOR = 3
+"""Unknown names of one answer for which a name like it is looked for."""
 _MAX_COMPARED = 500
+_MIN_ALIKE = 0.7
 
 
 class Reaches(Strict):
@@ -106,9 +108,11 @@ async def find_reach(
     row = (await session.execute(select(_count_servers(servers), _count_tools(tools), *each))).one()
     reaches = Reaches(servers=row[0], tools=row[1])
     warnings: list[SelectorWarning] = []
+    suggest = _MAX_SUGGESTED_FOR
     for index, one in enumerate(wanted):
-        found = row[2 + 4 * index : 6 + 4 * index]
-        warnings += await _warnings(session, one, *found)
+        said = await _warnings(session, one, *row[2 + 4 * index : 6 + 4 * index], suggest=suggest)
+        suggest -= sum(warning.code == "unknown_tool" for warning in said)
+        warnings += said
     return Finding(reaches, warnings)
 
 
@@ -186,15 +190,16 @@ async def _warnings(
     has_tool: bool,
     is_granted: bool,
     names: Collection[str] | None,
+    *,
+    suggest: int,
 ) -> list[SelectorWarning]:
     if not has_server:
         detail = "No server matches this selector."
         return [SelectorWarning.of(f"{one.pointer}/servers", "no_server", detail)]
     if one.tools["kind"] == "names" and one.tools["names"]:
-        unknown = [
-            (index, name) for index, name in enumerate(one.tools["names"]) if name not in (names or ())
-        ]
-        found = await _unknown_names(session, one, unknown[:_MAX_WARNED])
+        known = frozenset(names or ())
+        unknown = [(index, name) for index, name in enumerate(one.tools["names"]) if name not in known]
+        found = await _unknown_names(session, one, unknown[:_MAX_WARNED], suggest)
         if found:
             return found
     if not has_tool:
@@ -207,20 +212,33 @@ async def _warnings(
 
 
 async def _unknown_names(
-    session: AsyncSession, one: Selected, unknown: Sequence[tuple[int, str]]
+    session: AsyncSession, one: Selected, unknown: Sequence[tuple[int, str]], suggest: int
 ) -> list[SelectorWarning]:
-    if not unknown:
-        return []
-    there = _tools(_selects_server(one.servers), col(Tool.state) != ToolState.REMOVED)
-    known = there.with_only_columns(col(Tool.name)).distinct().limit(_MAX_COMPARED)
-    names = list(await session.scalars(known))
+    names: list[str] = []
+    if unknown and suggest > 0:
+        there = _tools(_selects_server(one.servers), col(Tool.state) != ToolState.REMOVED)
+        known = there.with_only_columns(col(Tool.name)).distinct().limit(_MAX_COMPARED)
+        names = list(await session.scalars(known))
     warnings = []
     for place, (index, name) in enumerate(unknown):
-        # Comparing takes time for each pair of names.
-        near = get_close_matches(name, names, n=1) if place < _MAX_SUGGESTED_FOR else []
+        near = _nearest(name, names) if place < suggest else None
         detail = f"No tool of these servers is named {name}."
-        if near:
-            detail += f" Did you mean {near[0]}?"
+        if near is not None:
+            detail += f" Did you mean {near}?"
         pointer = f"{one.pointer}/tools/names/{index}"
         warnings.append(SelectorWarning.of(pointer, "unknown_tool", detail))
     return warnings
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """The name that has most characters in common with ``name``, if it is alike.
+
+    In which order they come is not compared: for names that a hostile server has made up, that takes seconds.
+    """
+    matcher = SequenceMatcher(b=name, autojunk=False)
+    best, nearest = _MIN_ALIKE, None
+    for one in names:
+        matcher.set_seq1(one)
+        if matcher.real_quick_ratio() > best and (alike := matcher.quick_ratio()) > best:
+            best, nearest = alike, one
+    return nearest

@@ -1,5 +1,7 @@
 """Grants and tokens answer with how much they reach, and with a warning for each entry that matches nothing."""
 
+from difflib import SequenceMatcher
+
 import httpx2
 import pytest
 
@@ -95,6 +97,26 @@ async def test_quarantined_tools_and_ended_servers_are_not_counted(api: httpx2.A
     assert (await api.delete(f"/api/v1/servers/{here.notes['id']}")).status_code == 204
     shown = (await api.get(f"/api/v1/grants/{given['id']}")).json()
     assert (counted(shown), warned(shown)) == ((1, 0), [("/tools/names/1", "unknown_tool")])
+
+
+async def test_names_are_suggested_for_a_few_entries_without_comparing_their_order(
+    api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("takes seconds for names that a server made up")
+
+    monkeypatch.setattr(SequenceMatcher, "find_longest_match", refuse)
+    here = await place(api)
+    await grant(api, here.ada)
+    entry = {"servers": PROD, "tools": named("red_note", "colour")}
+    issued = await token(api, here.ada, entry, entry, entry)
+    assert warned(issued) == [
+        (f"/scope/entries/{number}/tools/names/{index}", "unknown_tool")
+        for number in range(3)
+        for index in range(2)
+    ]
+    suggested = [one["detail"].partition(" Did you mean ")[2] for one in issued["warnings"]]
+    assert suggested == ["read_note?", "", "read_note?", "", "", ""]
 
 
 async def test_with_very_many_grants_a_token_is_not_counted(
