@@ -26,7 +26,7 @@ from app.gateway.wire.refusals import bad_upstream
 from app.kit import strict_json
 from app.kit.ids import new_id
 from app.kit.outbound import OutboundClient, OutboundError, Timeouts
-from app.kit.stdio import Holder, Launch, SupervisorAddress, is_git_setting
+from app.kit.stdio import Holder, Launch, SupervisorAddress, secret_values
 
 _log = logging.getLogger(__name__)
 BEAT_EVERY_S = 1.0
@@ -107,7 +107,7 @@ class Commands:
             address.target(server.id),
             address.headers(launch, Holder(token.id, token.identity.id, self._worker_id)),
             found.protocol_versions,
-            secrets=tuple(value.encode() for name, value in launch.variables if not is_git_setting(name)),
+            secrets=secret_values(launch.variables),
         )
         before = self._held.get(pair)
         if before is not None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.kit.stdio import AllowedCommands, Holder, Launch, is_variable_name, read_commands
+from app.kit.stdio import AllowedCommands, Holder, Launch, is_variable_name, read_commands, secret_values
 from app.kit.stdio.wire import NOBODY
 
 
@@ -51,8 +51,12 @@ def test_an_ordinary_variable_may_be_given() -> None:
     )
 
 
-def test_settings_of_git_may_be_given() -> None:
-    assert all(map(is_variable_name, ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_12"]))
+def test_settings_of_git_may_be_given_and_are_no_secrets() -> None:
+    settings = ["GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_12"]
+    assert all(map(is_variable_name, settings))
+    assert secret_values([("GIT_TOKEN", "s3cret"), *((name, "/srv/wiki") for name in settings)]) == (
+        b"s3cret",
+    )
 
 
 def test_what_is_said_to_the_supervisor_is_read_as_it_was_meant_and_shows_no_value() -> None:

@@ -4,6 +4,8 @@ Two syncs of one server may talk to it at once; applying is one at a time (the s
 one that began earlier gives way, so that an older look never overwrites a newer one.
 """
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -27,11 +29,13 @@ from app.kit.crypto import Sealer, UnsealingFault
 from app.kit.database import commit
 from app.kit.outbound import Target
 from app.kit.runtime import Runtime
-from app.kit.stdio import syncing
+from app.kit.stdio import secret_values, syncing
 from app.kit.versions import move_versions
 
 # Who acts when nobody asked: a background task that saw a changed definition.
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
+INTERRUPTED = "The sync was interrupted: sync again."
+_GIVE_UP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,14 @@ async def finish_sync(
     """Go on with a sync that has begun, as ``sync_server`` does, and leave it running in no case."""
     try:
         return await _run(runtime, server_id, start, caller, request_id)
-    except Exception:
-        async with runtime.sessions() as session:
-            await servers.give_sync_up(
-                session, server_id, start.at, "The sync ended with an error: sync again."
-            )
-            await session.commit()
+    except (Exception, asyncio.CancelledError) as error:
+        cancelled = isinstance(error, asyncio.CancelledError)
+        reason = INTERRUPTED if cancelled else "The sync ended with an error: sync again."
+        # Where the database does not take this either, some worker shows it as interrupted minutes later.
+        with suppress(Exception):
+            async with asyncio.timeout(_GIVE_UP_S), runtime.sessions() as session:
+                await servers.give_sync_up(session, server_id, start.at, reason)
+                await session.commit()
         raise
 
 
@@ -131,9 +137,12 @@ async def _discover(runtime: Runtime, start: Start) -> Discovered:
             if failed.status == 401 and start.credential.client is not None:
                 runtime.client_tokens.refused(start.credential.client.id, *headers)
             raise
-    values = [value.encode() for _, value in start.credential.variables]
     return await discover(
-        runtime.outbound, start.url, start.credential.headers, patience=OF_COMMANDS, secrets=values
+        runtime.outbound,
+        start.url,
+        start.credential.headers,
+        patience=OF_COMMANDS,
+        secrets=secret_values(start.credential.variables),
     )
 
 

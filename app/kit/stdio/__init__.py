@@ -3,10 +3,10 @@
 from app.kit.stdio.commands import (
     GIT_KEYS,
     AllowedCommands,
-    is_git_setting,
     is_variable_name,
     is_variable_value,
     read_commands,
+    secret_values,
 )
 from app.kit.stdio.wire import (
     NOBODY,
@@ -27,9 +27,9 @@ __all__ = [
     "Launch",
     "SupervisorAddress",
     "command_place",
-    "is_git_setting",
     "is_variable_name",
     "is_variable_value",
     "read_commands",
+    "secret_values",
     "syncing",
 ]

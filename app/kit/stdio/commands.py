@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FREE = "*"
@@ -64,16 +64,16 @@ def read_commands(text: str) -> AllowedCommands:
 def is_variable_name(name: str) -> bool:
     """Whether a command may be given a variable of this name."""
     upper = name.upper()
-    if is_git_setting(name):
+    if _GIT_SETTING.fullmatch(name):
         return True
     return bool(_NAME.fullmatch(name)) and upper not in _OURS and not upper.startswith(_OURS_BEGIN)
-
-
-def is_git_setting(name: str) -> bool:
-    """Whether a variable gives Git a setting: no secret, and limited to ``GIT_KEYS``."""
-    return _GIT_SETTING.fullmatch(name) is not None
 
 
 def is_variable_value(name: str, value: str) -> bool:
     """Whether a variable of an allowed name may have this value."""
     return not name.startswith("GIT_CONFIG_KEY_") or value.lower() in GIT_KEYS
+
+
+def secret_values(variables: Iterable[tuple[str, str]]) -> tuple[bytes, ...]:
+    """The values that may not come back in what a command answers. Settings of Git are no secrets."""
+    return tuple(value.encode() for name, value in variables if not _GIT_SETTING.fullmatch(name))
