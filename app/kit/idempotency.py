@@ -9,7 +9,6 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial, wraps
 from typing import Annotated, Any, ParamSpec, Self, cast
@@ -27,9 +26,8 @@ from starlette.responses import JSONResponse
 from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
 from app.kit.authorization import Caller
 from app.kit.database import plain_url
-from app.kit.json_bodies import MAX_DEPTH
+from app.kit.json_bodies import ReadRequest
 from app.kit.schemas import Strict
-from app.kit.strict_json import StrictJsonError, loads
 
 LIFETIME = timedelta(hours=24)
 REPLAYED = "Idempotency-Replayed"
@@ -171,10 +169,11 @@ async def _hold(session: AsyncSession, place: dict[str, Any]) -> None:
 
 async def _digest(request: Request) -> bytes:
     """What makes two requests the same: the query, and the body however its JSON is spelled."""
-    body = await request.body()
-    # Not JSON is a body that the route does not read, or none.
-    with suppress(StrictJsonError):
-        body = json.dumps(loads(body, max_depth=MAX_DEPTH), sort_keys=True).encode()
+    if isinstance(request, ReadRequest):
+        body = json.dumps(request.value, sort_keys=True).encode()
+    else:
+        # The route reads no JSON.
+        body = await request.body()
     return hashlib.sha256(request.url.query.encode() + b"\0" + body).digest()
 
 

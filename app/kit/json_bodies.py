@@ -5,22 +5,23 @@ from typing import Any
 from fastapi import Request
 
 from app.domain.errors import FieldError, Malformed
+from app.kit.off_loop import is_large, off_loop
 from app.kit.strict_json import JsonValue, StrictJsonError, loads
 
 MAX_DEPTH = 128
 """Open objects and arrays. A tool's schema may have 64 of them within its body."""
 
 
-class _ReadRequest(Request):
-    """A request whose JSON body has been read."""
+class ReadRequest(Request):
+    """A request whose JSON body has been read: ``value``."""
 
     def __init__(self, request: Request, body: bytes, value: JsonValue) -> None:
         super().__init__(request.scope, request.receive)
         self._body = body
-        self._value = value
+        self.value = value
 
     async def json(self) -> Any:
-        return self._value
+        return self.value
 
 
 async def read_json(request: Request) -> Request:
@@ -29,11 +30,14 @@ async def read_json(request: Request) -> Request:
     if not body:
         return request
     try:
-        value = loads(body, max_depth=MAX_DEPTH)
+        large = is_large(body)
+        value = (
+            await off_loop(loads, body, max_depth=MAX_DEPTH) if large else loads(body, max_depth=MAX_DEPTH)
+        )
     except StrictJsonError as error:
         raise Malformed(
             f"The body cannot be read: {error.message} Send JSON that has one meaning (RFC 7493), in UTF-8.",
             code="invalid_json",
             errors=[FieldError("", error.code, error.message)],
         ) from None
-    return _ReadRequest(request, body, value)
+    return ReadRequest(request, body, value)
