@@ -36,7 +36,7 @@ from app.gateway.aggregate import lists, news
 from app.gateway.aggregate import pages as list_pages
 from app.gateway.aggregate.links import MAX_LINKS
 from app.gateway.wire import answers
-from app.kit import guarded_http, idempotency, live, pagination, selectors, strict_json
+from app.kit import guarded_http, idempotency, json_bodies, live, pagination, selectors, strict_json
 from app.kit.database import MOST_WAITING
 from app.kit.jose.token import MOST_CHARACTERS
 from app.lifespan.grant_uses import MOST_NOTED
@@ -54,7 +54,11 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Ids, or names, in one selector": (selectors.MOST_ITEMS, selectors.MOST_LABELS),
     "Tokens above one": (issue.DEEPEST,),
     "How far ahead an offboarding": (schedule.FURTHEST.days,),
-    "Objects and arrays that JSON has open": (strict_json.MAX_DEPTH, answers.MAX_DEPTH),
+    "Objects and arrays that JSON has open": (
+        strict_json.MAX_DEPTH,
+        json_bodies.MAX_DEPTH,
+        answers.MAX_DEPTH,
+    ),
     "Request line and headers": (guarded_http.HEAD_BYTES // KIB, guarded_http.MAX_HEADERS),
     "Requests that are sent before the answer": (guarded_http.MAX_PIPELINED,),
     "Connections ": (guarded_http.MAX_CONNECTIONS,),
