@@ -76,5 +76,6 @@ def test_the_library_and_a_clear_word_where_the_extra_is_not_installed() -> None
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert "pip install 'scopegate-client[cli]'" in ended.stderr
+    assert ".whl[cli]'" in ended.stderr
+    assert "scopegate-client" not in ended.stderr, "it is on no package index"
     assert "Traceback" not in ended.stderr

@@ -1,4 +1,4 @@
-"""`sgctl`, the command line. What it needs beside the library comes with ``pip install 'scopegate-client[cli]'``."""
+"""`sgctl`, the command line. What it needs in addition to the library comes with the extra ``cli``."""
 
 import sys
 from collections.abc import Sequence
@@ -11,6 +11,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in {"typer", "rich", "platformdirs", "tomlkit"}:
             raise
-        sys.stderr.write(f"sgctl: {missing.name} is not installed: pip install 'scopegate-client[cli]'\n")
+        # Not by its name: the package is on no index.
+        sys.stderr.write(
+            f"sgctl: {missing.name} is not installed. Install the client's wheel with its extra: "
+            "pip install 'scopegate_client-<version>-py3-none-any.whl[cli]'\n"
+        )
         return 1
     return run(sys.argv[1:] if arguments is None else arguments)
