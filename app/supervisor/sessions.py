@@ -13,6 +13,7 @@ from uuid import UUID
 from app.kit.stdio.commands import AllowedCommands
 from app.kit.stdio.wire import NOBODY, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
+from app.supervisor.data_directories import NoPlace
 from app.supervisor.isolation import Isolation
 from app.supervisor.limits import Limits
 from app.supervisor.processes import kill_orphans, kill_user
@@ -258,7 +259,7 @@ class Sessions:
                     self.end_soon(session, "its server was deleted")
             ending = [task for ended, task in self._ending.items() if ended.launch.server_id == server_id]
             await asyncio.gather(*ending, return_exceptions=True)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NoPlace):
                 data, uid = self._isolation.data.retire(server_id)
                 if uid is not None:
                     kill_user(uid)
