@@ -13,7 +13,7 @@ from app.kit.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, h
 
 BODY_LIMIT = 1 << 20
 PROBES = frozenset({"/livez", "/readyz"})
-"""Asked by the address of a container, whatever the service is called."""
+"""Asked by the address of a container, under any name."""
 _log = logging.getLogger(__name__)
 UNEXPECTED = (500, "Internal error", "internal_error", "Something unexpected failed; report the request id.")
 """The answer to an error that no handler expects: its status, title, code and detail."""

@@ -16,7 +16,7 @@ from uuid import UUID
 from app.kit.ids import SERVER, format_id, parse_id
 
 FREE_USERS = range(60706, 61184)
-"""Systemd's list of user ids calls these unused; Debian's policy gives them to nobody unasked."""
+"""Systemd's list of user ids calls these unused; Debian's policy gives them out only on request."""
 _CLAIMS = Path("/run/scopegate-stdio")
 _RETIRED = ".retired"
 

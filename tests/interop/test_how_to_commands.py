@@ -40,7 +40,7 @@ def programs() -> Iterator[Path]:
 
 @pytest.fixture
 def files() -> Iterator[Path]:
-    """What the servers serve, which belongs to whoever runs the tests."""
+    """What the servers serve, which belongs to the user that runs the tests."""
     with passable_directory() as place:
         (place / "wiki").mkdir()
         subprocess.run(["git", "init", "-q", str(place / "wiki")], check=True)

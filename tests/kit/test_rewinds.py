@@ -1,4 +1,4 @@
-"""A database that went backwards is noticed by whoever knew it further, on real databases."""
+"""A database that went backwards is noticed by a worker that knew it further, on real databases."""
 
 import asyncio
 import json

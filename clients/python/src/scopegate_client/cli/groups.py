@@ -6,8 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-# Only these are suggested. Whoever follows a suggestion without reading it must change nothing: `identity create`
-# is close to `identity reinstate`.
+# Only these are suggested, so that following a suggestion without reading it changes nothing: `identity create` is
+# close to `identity reinstate`.
 _READING = frozenset({"list", "show", "search", "tail", "whoami", "claude-code", "cursor", "vscode", "codex"})
 _CHANGING_OPTIONS = frozenset({"--yes", "--reveal", "--replace", "--write"})
 
