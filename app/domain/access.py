@@ -152,6 +152,7 @@ def decide(question: Question, around: Surroundings, at: float) -> Decision:
             return _deny(question, around, at, "tool_unknown")
     used: list[Grant] = []
     for link in token.chain():
+        # mutation: scope_checked
         if not _scope_reaches(link.scope, server, tool, question.part):
             return _deny(question, around, at, "outside_scope")
         grant = _live_grant(link.identity, server, tool, question.part, at)

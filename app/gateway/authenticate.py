@@ -44,6 +44,7 @@ class Door:
 
     async def authenticate(self, exchange: Exchange) -> View:
         """The view of the caller's live token. Raises ``Refused`` (400, 401, 429), ``StoreUnavailable``."""
+        # mutation: bearer_read
         raw = exchange.headers.get(b"authorization", b"")
         known = self._parsed.get(raw)
         credential = self._credential(exchange) if known is None or exchange.duplicated else known

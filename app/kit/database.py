@@ -207,6 +207,7 @@ async def commit(session: AsyncSession) -> None:
     """Notify what was narrowed, then commit."""
     await notify_narrowed(session)
     # failpoint: before_commit
+    # mutation: request_committed
     await session.commit()
     # failpoint: after_commit
 

@@ -33,6 +33,7 @@ _WAITS_FOR_TABLES_S = 1.0
 _TRIES = 60
 _PAUSE_S = 1.0
 _IN_THE_WAY = {"55P03", "40P01"}
+# mutation: append_only_tables
 _APPEND_ONLY = (
     "accepted_restores", "audit_arguments", "audit_checkpoints", "audit_clients", "audit_events", "audit_tiles",
     "log_epochs", "log_names",
@@ -214,6 +215,7 @@ def _grant(connection: Connection, role: str | None) -> None:
         # Rows go through the parent, whose rights count then; nothing needs the partition itself.
         *(f"REVOKE ALL ON {partition} FROM {to}" for partition in connection.scalars(_PARTITIONS).all()),
     ):
+        # mutation: right_granted
         connection.exec_driver_sql(statement)
 
 

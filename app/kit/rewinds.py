@@ -216,6 +216,7 @@ class RewindGuard:
     def _went_back(self, what: str, *, is_final: bool = True) -> None:
         reason = _ADVICE.format(what=what)
         is_new = self.reason is None
+        # mutation: rewind_noted
         self.reason = reason
         self._is_final = self._is_final or is_final
         if is_new:
@@ -223,6 +224,7 @@ class RewindGuard:
             # At once, for a worker that is started now.
             self._keeping = asyncio.get_running_loop().run_in_executor(None, self.keep)
         self._looked_at = time.monotonic()
+        # mutation: rewind_refused
         raise WentBack(reason)
 
 

@@ -63,6 +63,7 @@ async def notify_narrowed(session: AsyncSession) -> None:
     payload = json.dumps([id.hex for id in ids], separators=(",", ":"))
     if len(payload) > _PAYLOAD_LIMIT:
         payload = "reload"
+    # mutation: narrowing_told
     await session.execute(
         text("SELECT pg_notify(:channel, :payload)"), {"channel": CHANNEL, "payload": payload}
     )

@@ -76,6 +76,7 @@ class AdmissionPort:
         row = self._row(call, client_id)
         row.client = client_row
         try:
+            # mutation: row_written
             sent = await self._writer.write(row)
         except AdmissionUnavailable as error:
             raise StoreUnavailable from error
@@ -84,6 +85,7 @@ class AdmissionPort:
         if client_row is not None:
             self._clients.written(client_row)
         self._uses.note(call, runs=decision.allowed)
+        # mutation: admitted
         return Admitted(sent)
 
     async def _settle(self, call: Call) -> Admitted | Stale | Withheld:
@@ -98,6 +100,7 @@ class AdmissionPort:
             self._clients.written(demand.client)
         self._uses.note(call, runs=settlement.admitted)
         if settlement.admitted:
+            # mutation: consuming_admitted
             return Admitted(settlement.sent_at)
         return _withheld(call.decision, settlement)
 

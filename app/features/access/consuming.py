@@ -24,6 +24,7 @@ from app.kit.database import plain_url
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # Every transaction locks approvals first, then quotas, each in one order, so that none waits for another in a ring.
+# mutation: approvals_locked
 _LOCK_APPROVALS = """
 SELECT id, binding, state, extract(epoch FROM expires_at)::float8 AS expires_at, consumed_by, decision_reason
 FROM approvals

@@ -30,7 +30,9 @@ from app.kit.versions import CHANNEL
 
 _log = logging.getLogger(__name__)
 
+# mutation: check_interval
 CHECK_EVERY_S = 0.5
+# mutation: blind_limit
 BLIND_AFTER_S = 10.0
 LEASE_EVERY_S = 5.0
 CUT_WITHIN_S = 1.8
@@ -164,6 +166,7 @@ class InFlightTable:
             if answer.row["fell"]:
                 self._rewinds.fell()
             answers.append(answer)
+            # mutation: moved_judged
             await in_slices(self._judge([part[place - 1] for place in answer.row["places"] or ()]))
         first = answers[0]
         await in_slices(self._judge_ends(first.row["at"]))
@@ -241,6 +244,7 @@ class InFlightTable:
             watched = self._watched.get(call_id)
             self.leave(call_id)
             if watched is not None:
+                # mutation: call_cut
                 watched.cut()
 
     def _cut_these(self, late: Sequence[Watched]) -> None:
@@ -251,5 +255,6 @@ class InFlightTable:
         if payload is not None and payload.startswith("["):
             ids = {UUID(hex=text) for text in json.loads(payload)}
         self._heard_at = boot_time()
+        # mutation: narrowing_heard
         self._on_narrowed(ids)
         self._wake.set()

@@ -70,6 +70,7 @@ class Fleet:
 @asynccontextmanager
 async def consistent(connection: Any) -> AsyncIterator[None]:
     """A read-only snapshot that every statement inside shares."""
+    # mutation: read_isolation
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         yield
 
@@ -109,6 +110,7 @@ async def read_token(connection: Any, token_id: UUID) -> TokenEntry | None:
 
 async def read_tokens(connection: Any, ids: Collection[UUID]) -> dict[UUID, TokenEntry]:
     """Read those of these tokens that exist. Runs inside ``consistent``."""
+    # mutation: tokens_read
     chains = await connection.fetch(_CHAINS, ids)
     # failpoint: between_reads
     # Of tokens that do not exist all is asked too: the time tells nobody which ids exist.

@@ -178,6 +178,7 @@ kept AS (
         FROM epoch, unnest({_unnest(written + 6, ("uuid", "text", "bytea"))}) AS of(call_id, key_id, sealed)
     ) AS sealed ON sealed.call_id = written.id
 )"""  # noqa: S608
+    # mutation: admission_statement
     return f"""
 WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS setting),
 epoch AS MATERIALIZED (

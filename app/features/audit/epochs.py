@@ -36,6 +36,7 @@ WHERE NOT EXISTS (
 
 async def ensure_epoch(connection: "Connection[Record]") -> int:
     """The epoch of this system and timeline; the next is opened, with the last signed checkpoint, if there is none."""
+    # mutation: epoch_read
     epoch: int | None = await connection.fetchval(_CURRENT)
     if epoch is not None:
         return epoch

@@ -81,6 +81,7 @@ def _folded(event: Any) -> tuple[Select[Any], ColumnElement[str | None], ColumnE
     A call without an outcome runs while its worker's lease is fresh, and is unknown afterwards.
     """
     last = _last_result(event)
+    # mutation: outcome_missing
     running = case(
         (col(_lease.renewed_at) > func.clock_timestamp() - _interval(LEASE_FRESH), "in_flight"),
         else_="unknown",

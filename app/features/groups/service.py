@@ -119,6 +119,7 @@ async def remove_member(
     if_match.check(member.id.hex)
     await session.delete(member)
     await keep_version(session, "membership", member.id, None)
+    # mutation: member_removed
     await move_versions(session, [identity_id], narrows=True)
     await _record_member(session, caller, "group.remove_member", group, identity_id, request_id)
 

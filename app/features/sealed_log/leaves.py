@@ -59,6 +59,7 @@ LEAF_COLUMNS = _columns()
 _NO_END = 2**63 - 1
 # The bound is a value and not a condition of its own, so that the index ends there: nothing beyond it is looked at.
 # Only the newest epoch has transactions that are still open.
+# mutation: leaves_read
 _READ = f"""
 SELECT xact, seq, {LEAF_COLUMNS}
 FROM audit_events

@@ -94,6 +94,7 @@ class SealedLog:
         Raises ``LogFault`` unless its tiles and events still make the tree that the last checkpoint was signed for: no
         other tree may ever be signed as its continuation.
         """
+        # mutation: sealing_resumed
         last = await latest_checkpoint(connection)
         if last is None:
             if await connection.fetchval("SELECT EXISTS (SELECT FROM audit_tiles)"):

@@ -236,6 +236,7 @@ class MirrorCall:
     async def _exchanged(self, passed: Passed, body: bytes, times: Timeouts) -> str:
         target, message = passed.to, self.message
         with Watch(self.exchange, passed.flight, message.modern) as watch:
+            # mutation: call_sent
             response = await self.mirror.outbound.request(
                 "POST",
                 target.url,

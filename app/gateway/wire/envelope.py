@@ -67,6 +67,7 @@ class Message:
 
     def serialised(self) -> bytes:
         """The bytes to forward, made of the very object that is decided on."""
+        # mutation: body_written
         return strict_json.dumps(self.body)
 
 
@@ -92,6 +93,7 @@ async def read_message(exchange: Exchange, limit: int, *, responses: bool = Fals
     ``responses``: legacy clients may answer requests of the server here.
     """
     _check_contents(exchange.headers, limit)
+    # mutation: body_read
     raw = await exchange.read_body(limit)
     try:
         body = await off_loop(strict_json.loads, raw) if is_large(raw) else strict_json.loads(raw)

@@ -38,6 +38,7 @@ class Refused(Exception):
 
 def unavailable(why: str = "") -> Refused:
     """The store cannot serve: nothing is allowed, coming back soon is right."""
+    # mutation: store_unavailable
     return Refused(
         503,
         INTERNAL_ERROR,

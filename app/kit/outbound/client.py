@@ -110,6 +110,7 @@ class OutboundClient:
                 response = await head
             except asyncio.CancelledError:
                 if head.cancelled():
+                    # mutation: upstream_cut
                     connection.abort()
                 elif head.exception() is None:
                     # The head arrived in the moment of the cancellation; the connection may be somebody else's by now.

@@ -1,252 +1,216 @@
-"""How builds are broken on purpose: what each has in place of what. A refactoring moves these along."""
+"""How builds are broken on purpose: what each mutant does to statements marked ``# mutation: name``."""
 
-from tests.faults.rig.compiled_in import Break, Unfit
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from math import inf
+from typing import Any
+from urllib.parse import urljoin
 
-_IN_FLIGHT = "app/features/access/in_flight.py"
-_ROWS = "app/features/access/rows.py"
-_READING = "app/features/access/reading.py"
-_MIRROR = "app/gateway/mirror/call.py"
-_ENVELOPE = "app/gateway/wire/envelope.py"
-_OUTBOUND = "app/kit/outbound/client.py"
+from tests.faults.rig.compiled_in import Break, Skip, Text, Through, Unfit, Value
 
-BREAKS: dict[str, tuple[Break, ...]] = {
-    "cached_check": (
-        # What is remembered to be allowed is, as in gateways with a cached check: nothing makes it fresh. A refusal
-        # is decided anew, or nobody would ever be allowed what is new.
-        Break(
-            _ROWS,
-            "row.grounds IS NULL OR NOT row.grounds",
-            "row.grounds IS NULL OR row.valid_from IS NOT NULL OR NOT row.grounds",
-        ),
-        Break(_IN_FLIGHT, "        self._on_narrowed(ids)\n", ""),
-        Break(_IN_FLIGHT, "        for pair in moved:\n", "        for pair in moved[:0]:\n"),
-    ),
-    "audit_after_forward": (
-        Break(
-            "app/gateway/pipeline.py",
-            "if await self._admit(exchange, call, view, flight) and await self._carry(passed, forward):",
-            "flight.admitted_at = boot_time()\n                    if await self._carry(passed, forward) "
-            "and await self._admit(exchange, call, view, flight):",
-        ),
-    ),
-    "admitted_at_resume": (
-        # The time is taken when whoever waited for the admission goes on: after a freeze, that is long after it held.
-        Break(
-            "app/lifespan/admissions.py",
-            "            return Admitted(settlement.sent_at)\n",
-            "            return Admitted(__import__('time').clock_gettime(7))\n",
-        ),
-        Break(
-            "app/lifespan/admissions.py",
-            "        return Admitted(sent)\n",
-            "        return Admitted(__import__('time').clock_gettime(7))\n",
-        ),
-    ),
-    "asynchronous_commit": (
-        Break(
-            _ROWS,
-            "set_config('synchronous_commit', 'on', true)",
-            "set_config('synchronous_commit', 'off', true)",
-        ),
-    ),
-    "fail_open": (
-        Break(
-            "app/lifespan/admissions.py",
-            "            sent = await self._writer.write(row)\n"
-            "        except AdmissionUnavailable as error:\n"
-            "            raise StoreUnavailable from error\n",
-            "            sent = await self._writer.write(row)\n"
-            "        except AdmissionUnavailable:\n"
-            "            sent = float('inf')\n",
-        ),
-    ),
-    "error_500": (
-        Break(
-            "app/gateway/wire/refusals.py",
-            '        503,\n        INTERNAL_ERROR,\n        "The gateway cannot record calls',
-            '        500,\n        INTERNAL_ERROR,\n        "The gateway cannot record calls',
-        ),
-    ),
-    "scope_at_issue": (
-        Break(
-            "app/domain/access.py",
-            "        if not _scope_reaches(link.scope, server, tool, question.part):\n",
-            "        if False:\n",
-        ),
-    ),
-    "raw_body": (
-        Break(
-            _ENVELOPE,
-            "    reason: str | None = None\n",
-            "    reason: str | None = None\n    raw: bytes = b''\n",
-        ),
-        Break(_ENVELOPE, "    return message\n", "    message.raw = raw\n    return message\n"),
-        Break(_ENVELOPE, "strict_json.dumps(self.body)\n", "self.raw or strict_json.dumps(self.body)\n"),
-    ),
-    "redirects_followed": (
-        Break(
-            _MIRROR,
-            "                secrets = secrets_of(target)\n                if response.status != 200:\n"
-            "                    raise await refuse_status(response, secrets)\n",
-            '                place = response.header(b"location")\n                if place is not None:\n'
-            "                    base = target.url[: target.url.index('/', 8)]\n"
-            "                    response = await self.mirror.outbound.request(\n"
-            '                        "POST", base + place.decode(), self._headers(target), body, timeouts=times\n'
-            "                    )\n                secrets = secrets_of(target)\n"
-            "                if response.status != 200:\n"
-            "                    raise await refuse_status(response, secrets)\n",
-        ),
-    ),
-    "sent_twice": (
-        # What is not answered soon is sent again, on another connection.
-        Break(
-            _OUTBOUND,
-            "                response = await head\n            except asyncio.CancelledError:\n",
-            "                await asyncio.wait({head}, timeout=0.08)\n"
-            "                if not head.done():\n"
-            "                    connection = await pool.acquire(timeouts.connect, caller)\n"
-            "                    head = connection.start(wire, timeouts)\n"
-            "                response = await head\n            except asyncio.CancelledError:\n",
-        ),
-    ),
-    "no_cut": (Break(_IN_FLIGHT, "                watched.cut()\n", "                pass\n"),),
-    "half_a_cut": (
-        # The client is cut, and the upstream goes on for nobody. Kept, since what nobody has any more is closed.
-        Break(
-            _OUTBOUND,
-            "                if head.cancelled():\n                    connection.abort()\n",
-            "                if head.cancelled():\n"
-            "                    globals().setdefault('kept', []).append(connection)\n",
-        ),
-    ),
-    "notifications_alone": (
-        # What is not told is not looked at: neither who was revoked, nor whether that can be seen.
-        Break(_IN_FLIGHT, "CHECK_EVERY_S = 0.5\n", "CHECK_EVERY_S = 86400.0\n"),
-        Break(_IN_FLIGHT, "BLIND_AFTER_S = 10.0\n", "BLIND_AFTER_S = 86400.0\n"),
-    ),
-    "never_blind": (Break(_IN_FLIGHT, "BLIND_AFTER_S = 10.0\n", "BLIND_AFTER_S = 86400.0\n"),),
-    "answered_before_commit": (
-        Break(
-            "app/kit/database.py",
-            "    async with sessions() as session:\n        request.state.session = session\n        yield session\n",
-            "    session = sessions()\n    if True:\n        request.state.session = session\n        yield session\n",
-        ),
-        Break(
-            "app/kit/database.py",
-            "        await commit(session)\n\n\nasync def commit(",
-            "        import asyncio\n\n        async def later() -> None:\n"
-            '            await asyncio.sleep(0.2 if session.info.get("narrowed_ids") else 0)\n'
-            "            await commit(session)\n            await session.close()\n\n"
-            "        late = asyncio.create_task(later())\n"
-            '        if not session.info.get("narrowed_ids"):\n            await late\n\n\nasync def commit(',
-        ),
-    ),
-    "leaving_unmoved": (
-        Break(
-            "app/features/groups/service.py",
-            "    await move_versions(session, [identity_id], narrows=True)\n"
-            '    await _record_member(session, caller, "group.remove_member"',
-            '    await _record_member(session, caller, "group.remove_member"',
-        ),
-    ),
-    "read_apart": (
-        # The contents first, and the version later: what is taken between the two stays under the version after it.
-        Break(_READING, 'isolation="repeatable_read"', 'isolation="read_committed"'),
-        Break(
-            _READING,
-            "    chains = await connection.fetch(_CHAINS, ids)\n    # failpoint: between_reads\n",
-            "    chains = [dict(row) for row in await connection.fetch(_CHAINS, ids)]\n"
-            "    for _ in range(20 if chains else 0):\n"
-            '        await connection.fetch("SELECT pg_sleep(0.05)")\n'
-            '        told = "SELECT version FROM access_versions WHERE id = $1"\n'
-            '        before = [row["version"] for row in chains]\n'
-            "        for row in chains:\n"
-            '            [[row["version"]]] = await connection.fetch(told, row["id"])\n'
-            '        if before != [row["version"] for row in chains]:\n'
-            "            break\n",
-        ),
-    ),
-    "approval_unlocked": (
-        Break("app/features/access/consuming.py", "ORDER BY id FOR UPDATE\n", "ORDER BY id\n"),
-    ),
-    "secret_in_a_log": (
-        Break(
-            "app/gateway/authenticate.py",
-            '        raw = exchange.headers.get(b"authorization", b"")\n',
-            '        raw = exchange.headers.get(b"authorization", b"")\n'
-            "        __import__('sys').stderr.write(f'{raw.decode(\"latin-1\")}\\n')\n",
-        ),
-    ),
-    "never_unknown": (
-        Break("app/features/audit/queries.py", '        else_="unknown",\n', '        else_="in_flight",\n'),
-    ),
-    "late_commits_unsealed": (
-        Break(
-            "app/features/sealed_log/leaves.py",
-            "              ELSE pg_snapshot_xmin(pg_current_snapshot())::text::bigint END)\n"
-            "ORDER BY epoch, xact, seq\nLIMIT $6\n",
-            "              ELSE {_NO_END} END)\nORDER BY epoch, xact, seq\nLIMIT $6\n",
-        ),
-    ),
-    "rewind_unnoticed": (
-        Break(
-            "app/kit/rewinds.py",
-            "        reason = _ADVICE.format(what=what)\n",
-            "        return\n        reason = _ADVICE.format(what=what)\n",
-        ),
-    ),
-    "origin_table_writable": (
-        Break(
-            "app/kit/migrations.py",
-            '"audit_clients", "audit_events", "audit_tiles"',
-            '"audit_events", "audit_tiles"',
-        ),
-        Break(
-            "app/kit/migrations.py",
-            '        f"REVOKE INSERT ON audit_events FROM {to}",\n',
-            '        f"REVOKE INSERT ON audit_events FROM {to}",\n'
-            '        "DROP TRIGGER IF EXISTS audit_clients_append_only ON audit_clients",\n',
-        ),
-    ),
-    "epoch_reused": (
-        # The function as it was: any epoch of this system and timeline will do.
-        Break(
-            "app/features/audit/epochs.py",
-            "    epoch: int | None = await connection.fetchval(_CURRENT)\n    if epoch is not None:\n",
-            "    async with connection.transaction():\n"
-            '        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)\n'
-            "        await connection.execute(\n"
-            '            "CREATE OR REPLACE FUNCTION scopegate_epoch() RETURNS integer LANGUAGE sql STABLE AS $$ "\n'
-            '            "SELECT min(epoch) FROM log_epochs "\n'
-            '            "WHERE system_identifier = (SELECT system_identifier FROM pg_control_system()) $$"\n'
-            "        )\n"
-            '    epoch: int | None = await connection.fetchval("SELECT scopegate_epoch()")\n'
-            "    if epoch is not None:\n",
-        ),
-    ),
-    "signed_anew": (
-        # Whoever takes over leaves an event out, and signs a whole new tree: with itself, all of it agrees.
-        Break(
-            "app/features/sealed_log/sealing.py",
-            "        last = await latest_checkpoint(connection)\n        if last is None:\n            if await",
-            "        last = await latest_checkpoint(connection)\n        if last is not None:\n"
-            "            async with connection.transaction():\n"
-            '                await connection.execute("SET LOCAL session_replication_role = replica")\n'
-            '                for table in ("audit_checkpoints", "audit_tiles"):\n'
-            '                    await connection.execute(f"DELETE FROM {table}")\n'
-            "                await connection.execute(\n"
-            '                    "DELETE FROM audit_events WHERE id = (SELECT id FROM audit_events "\n'
-            "                    \"WHERE action NOT LIKE 'tool%' ORDER BY epoch, xact, seq LIMIT 1)\"\n"
-            "                )\n"
-            "            last = None\n"
-            "        if last is None:\n            if await",
-        ),
-    ),
+_kept: list[Any] = []
+"""Without a reference, Python closes a connection and cancels a task."""
+_NEVER_S = 86_400.0
+
+
+async def _write_late(write: Any, row: Any) -> float:
+    """Forward the call before its row is written."""
+
+    async def later() -> None:
+        await asyncio.sleep(0.2)
+        await write(row)
+
+    _kept.append(asyncio.create_task(later()))
+    return _boot_time()
+
+
+async def _allow_unwritten(write: Any, row: Any) -> Any:
+    try:
+        return await write(row)
+    except Exception:  # noqa: BLE001
+        return inf
+
+
+def _admit_now(admitted: Any, _sent: float) -> Any:
+    """Take the time when the caller resumes. After a freeze, the admission has expired by then."""
+    return admitted(_boot_time())
+
+
+def _boot_time() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _refuse_500(refused: Any, _status: int, *values: Any, **more: Any) -> Any:
+    return refused(500, *values, **more)
+
+
+_raw = ContextVar("_raw", default=b"null")
+
+
+async def _keep_raw(read_body: Any, limit: int) -> bytes:
+    raw: bytes = await read_body(limit)
+    _raw.set(raw)
+    return raw
+
+
+def _write_raw(dumps: Any, body: Any) -> Any:
+    return _raw.get() if json.loads(_raw.get()) == body else dumps(body)
+
+
+async def _follow_redirect(request: Any, method: str, url: str, *values: Any, **more: Any) -> Any:
+    response = await request(method, url, *values, **more)
+    place = response.header(b"location")
+    if place is None:
+        return response
+    return await request(method, urljoin(url, place.decode()), *values, **more)
+
+
+async def _send_twice(request: Any, *values: Any, **more: Any) -> Any:
+    """Send a request that is not answered soon again, on another connection."""
+    first = asyncio.create_task(request(*values, **more))
+    _kept.append(first)
+    await asyncio.wait({first}, timeout=0.08)
+    return await (first if first.done() else request(*values, **more))
+
+
+def _keep_connection(abort: Any) -> None:
+    """Cut the client and leave the request to the upstream running."""
+    _kept.append(abort.__self__)
+
+
+async def _note_narrowing(execute: Any, *values: Any) -> Any:
+    execute.__self__.info["commits_late"] = True
+    return await execute(*values)
+
+
+async def _commit_late(commit: Any) -> Any:
+    """Answer a request that narrows access before its commit."""
+    session = commit.__self__
+    if not session.info.pop("commits_late", False):
+        return await commit()
+    close = session.close
+
+    async def stay_open() -> None:
+        session.close = close
+
+    async def later() -> None:
+        await asyncio.sleep(0.2)
+        await commit()
+        await close()
+
+    session.close = stay_open
+    _kept.append(asyncio.create_task(later()))
+    return None
+
+
+async def _read_versions_late(fetch: Any, statement: str, ids: Any) -> Any:
+    """Read contents before versions: a right that is revoked between the two reads keeps the later version."""
+    rows = [dict(row) for row in await fetch(statement, ids)]
+    before = [row["version"] for row in rows]
+    for _ in range(20 if rows else 0):
+        await fetch("SELECT pg_sleep(0.05)")
+        for row in rows:
+            [[row["version"]]] = await fetch("SELECT version FROM access_versions WHERE id = $1", row["id"])
+        if before != [row["version"] for row in rows]:
+            break
+    return rows
+
+
+def _print_bearer(get: Any, *values: Any) -> Any:
+    raw = get(*values)
+    sys.stderr.write(f"{raw.decode('latin-1')}\n")
+    return raw
+
+
+def _grant_and_drop_trigger(execute: Any, statement: str) -> None:
+    execute(statement)
+    execute("DROP TRIGGER IF EXISTS audit_clients_append_only ON audit_clients")
+
+
+async def _reuse_epoch(fetchval: Any, _statement: str) -> Any:
+    """Restore the first form of the function, which accepts any epoch of this system and timeline."""
+    connection = fetchval.__self__
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock(50)")
+        await connection.execute(
+            "CREATE OR REPLACE FUNCTION scopegate_epoch() RETURNS integer LANGUAGE sql STABLE AS $$ "
+            "SELECT min(epoch) FROM log_epochs "
+            "WHERE system_identifier = (SELECT system_identifier FROM pg_control_system()) $$"
+        )
+    return await fetchval("SELECT scopegate_epoch()")
+
+
+async def _sign_anew(latest_checkpoint: Any, connection: Any) -> None:
+    """Leave an event out and sign a whole new tree, which is consistent with itself."""
+    if await latest_checkpoint(connection) is None:
+        return
+    async with connection.transaction():
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        for table in ("audit_checkpoints", "audit_tiles"):
+            await connection.execute(f"DELETE FROM {table}")
+        await connection.execute(
+            "DELETE FROM audit_events WHERE id = (SELECT id FROM audit_events "
+            "WHERE action NOT LIKE 'tool%' ORDER BY epoch, xact, seq LIMIT 1)"
+        )
+
+
+BREAKS: dict[str, dict[str, Break]] = {
+    "cached_check": {
+        # An allowed decision stays in the cache for good. A denied one is decided again, so that new access works.
+        "admission_statement": Text("IS NULL OR NOT", "IS NULL OR row.valid_from IS NOT NULL OR NOT"),
+        "narrowing_heard": Skip(),
+        "moved_judged": Skip(),
+    },
+    "audit_after_forward": {"row_written": Through(_write_late)},
+    "admitted_at_resume": {
+        "consuming_admitted": Through(_admit_now),
+        "admitted": Through(_admit_now),
+    },
+    "asynchronous_commit": {
+        "admission_statement": Text("'synchronous_commit', 'on'", "'synchronous_commit', 'off'"),
+    },
+    "fail_open": {"row_written": Through(_allow_unwritten)},
+    "error_500": {"store_unavailable": Through(_refuse_500)},
+    "scope_at_issue": {"scope_checked": Value(value=False)},
+    "raw_body": {"body_read": Through(_keep_raw), "body_written": Through(_write_raw)},
+    "redirects_followed": {"call_sent": Through(_follow_redirect)},
+    "sent_twice": {"call_sent": Through(_send_twice)},
+    "no_cut": {"call_cut": Skip()},
+    "half_a_cut": {"upstream_cut": Through(_keep_connection)},
+    # Without a notification, the worker notices neither a revocation nor that it cannot see the database.
+    "notifications_alone": {"check_interval": Value(_NEVER_S), "blind_limit": Value(_NEVER_S)},
+    "never_blind": {"blind_limit": Value(_NEVER_S)},
+    "answered_before_commit": {
+        "narrowing_told": Through(_note_narrowing),
+        "request_committed": Through(_commit_late),
+    },
+    "leaving_unmoved": {"member_removed": Skip()},
+    "read_apart": {
+        "read_isolation": Text("repeatable_read", "read_committed"),
+        "tokens_read": Through(_read_versions_late),
+    },
+    "approval_unlocked": {"approvals_locked": Text("FOR UPDATE", "")},
+    "secret_in_a_log": {"bearer_read": Through(_print_bearer)},
+    "never_unknown": {"outcome_missing": Text("unknown", "in_flight")},
+    "late_commits_unsealed": {
+        "leaves_read": Text("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", str(2**63 - 1)),
+    },
+    "rewind_unnoticed": {"rewind_noted": Skip(), "rewind_refused": Skip()},
+    "origin_table_writable": {
+        "append_only_tables": Text("audit_clients", "audit_tiles"),
+        "right_granted": Through(_grant_and_drop_trigger),
+    },
+    "epoch_reused": {"epoch_read": Through(_reuse_epoch)},
+    "signed_anew": {"sealing_resumed": Through(_sign_anew)},
 }
 
 
-def breaks_of(mutant: str) -> tuple[Break, ...]:
+def breaks_of(mutant: str) -> Mapping[str, Break]:
     """How the mutant of this name is broken; not at all when the name is empty. Raises ``Unfit``."""
     if mutant and mutant not in BREAKS:
         raise Unfit(f"there is no mutant {mutant}")
-    return BREAKS.get(mutant, ())
+    return BREAKS.get(mutant, {})

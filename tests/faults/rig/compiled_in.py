@@ -1,25 +1,30 @@
 """Builds for the rig: the service as it stands in ``app``, changed while it is imported and never on disk.
 
-A line ``# failpoint: name`` is a comment to everybody else; here it becomes a call, at its indentation and on its
-line, that does what was asked for under that name. A build that is broken on purpose has some of its source replaced.
+Two kinds of comments, each on a line of its own, mean something here and nothing to the service. ``# failpoint: name``
+becomes a call on its line that does what was asked for under that name. ``# mutation: name`` marks the statement that
+follows it: a build that is broken on purpose has another statement there. Both are found by name in all of ``app``.
 """
 
+import ast
+import inspect
 import os
 import re
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any, TypeAlias
 
 ROOT = Path(__file__).resolve().parents[3]
 PACKAGE = "app"
-_COMMENT = re.compile(r"^(?P<indent> *)# failpoint: (?P<name>[a-z_]+)$", re.MULTILINE)
+_FAILPOINT = re.compile(r"^(?P<indent> *)# failpoint: (?P<name>[a-z_]+)$", re.MULTILINE)
+_MARK = re.compile(r"^(?P<indent> *)# mutation: (?P<name>[a-z_]+)$", re.MULTILINE)
 _ACTION = re.compile(
     r"(?P<name>[a-z_]+)=(?:(?P<what>kill|stop)(?::(?P<time>[1-9][0-9]*))?|stall:(?P<seconds>[0-9.]+))"
 )
@@ -32,18 +37,81 @@ class Unfit(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
-    """One replacement in the source. ``path`` is relative to the repository; ``old`` stands in it exactly once."""
+class Skip:
+    """The marked statement does nothing."""
 
-    path: str
+    def apply(self, tree: ast.Module, statement: ast.stmt) -> None:
+        """Raises ``Unfit`` for a statement that binds a name, and for those of which others are part."""
+        if not isinstance(statement, ast.Expr | ast.Raise | ast.Assign | ast.AugAssign):
+            raise Unfit("it is not simple")
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(node, ast.Name | ast.Tuple | ast.List) for node in targets):
+            raise Unfit("it binds a name")
+        for node in ast.walk(tree):
+            for _, block in ast.iter_fields(node):
+                if isinstance(block, list) and statement in block:
+                    block[block.index(statement)] = ast.copy_location(ast.Pass(), statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What is tested, assigned or returned is this constant."""
+
+    value: bool | float | str
+
+    def apply(self, _tree: ast.Module, statement: ast.stmt) -> None:
+        """Raises ``Unfit`` for a statement that has no value, or this one already."""
+        part = "test" if isinstance(statement, ast.If | ast.While) else "value"
+        old = getattr(statement, part, None)
+        if isinstance(statement, ast.Expr) or not isinstance(old, ast.expr):
+            raise Unfit("it does not test, assign or return")
+        if isinstance(old, ast.Constant) and old.value == self.value:
+            raise Unfit("it has this value")
+        setattr(statement, part, ast.copy_location(ast.Constant(self.value), old))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """``old``, which stands exactly once in the string constants of the marked statement, is ``new``."""
+
     old: str
     new: str
 
-    def applied(self, text: str) -> str:
-        """The text broken. Raises ``Unfit``."""
-        if text.count(self.old) != 1:
-            raise Unfit(f"{self.path} has this {text.count(self.old)} times: {self.old!r}")
-        return text.replace(self.old, self.new)
+    def apply(self, _tree: ast.Module, statement: ast.stmt) -> None:
+        """Raises ``Unfit`` unless ``old`` stands there once."""
+        found = 0
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found += node.value.count(self.old)
+                node.value = node.value.replace(self.old, self.new)
+        if found != 1:
+            raise Unfit(f"it has the text {found} times")
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """The statement's call ``f(x)`` is ``function(f, x)``. ``function`` is ``async`` where the call is awaited."""
+
+    function: Callable[..., Any]
+
+    def apply(self, _tree: ast.Module, statement: ast.stmt) -> None:
+        """Raises ``Unfit`` unless the statement's value is a call, awaited as the function must be."""
+        call = getattr(statement, "value", None)
+        is_awaited = isinstance(call, ast.Await)
+        if isinstance(call, ast.Await):
+            call = call.value
+        if not isinstance(call, ast.Call):
+            raise Unfit("its value is no call")
+        if is_awaited != inspect.iscoroutinefunction(self.function):
+            raise Unfit("either the call is awaited or the function is async, not both")
+        call.args.insert(0, call.func)
+        place = f"__import__('sys').modules[{self.function.__module__!r}].{self.function.__name__}"
+        call.func = ast.parse(place, mode="eval").body
+        for node in ast.walk(call.func):
+            ast.copy_location(node, call)
+
+
+Break: TypeAlias = Skip | Value | Text | Through
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +144,17 @@ def stop_soon(name: str, after: int) -> None:
 
 def failpoints() -> frozenset[str]:
     """The names of all failpoints in ``app``."""
-    found = set()
-    for path in (ROOT / PACKAGE).rglob("*.py"):
-        found |= {match["name"] for match in _COMMENT.finditer(path.read_text(encoding="utf-8"))}
-    return frozenset(found)
+    return frozenset(_counted(_FAILPOINT))
+
+
+def marks() -> Counter[str]:
+    """How often there is a mark of each name in ``app``; once, or no mutant can use it."""
+    return _counted(_MARK)
+
+
+def _counted(comment: re.Pattern[str]) -> Counter[str]:
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / PACKAGE).rglob("*.py"))
+    return Counter(match["name"] for text in texts for match in comment.finditer(text))
 
 
 def parsed(text: str) -> dict[str, Action]:
@@ -111,28 +186,59 @@ def compiled(text: str, names: Iterable[str]) -> str:
             return match[0]
         return f'{match["indent"]}from {__name__} import reach; reach("{match["name"]}")'
 
-    return _COMMENT.sub(call, text)
+    return _FAILPOINT.sub(call, text)
 
 
-def install(actions: Mapping[str, Action], breaks: Sequence[Break]) -> None:
-    """Have ``app`` imported with these failpoints and breaks from now on. Raises ``Unfit``."""
+def broken(text: str, breaks: Mapping[str, Break]) -> ast.Module:
+    """The source as a tree, with these breaks at its marks. Raises ``Unfit`` where one does not fit its statement."""
+    tree, lines = ast.parse(text), text.splitlines()
+    # Found before anything is replaced.
+    marked = [
+        (_marked(tree, lines, text.count("\n", 0, match.start()) + 1, match), breaks[match["name"]])
+        for match in _MARK.finditer(text)
+        if match["name"] in breaks
+    ]
+    for statement, one in marked:
+        try:
+            one.apply(tree, statement)
+        except Unfit as error:
+            raise Unfit(f"line {statement.lineno} cannot be broken: {error}, for {one}") from None
+    return ast.fix_missing_locations(tree)
+
+
+def _marked(tree: ast.Module, lines: Sequence[str], line: int, mark: re.Match[str]) -> ast.stmt:
+    """The statement that follows a mark directly, but for other comments."""
+    statements = (node for node in ast.walk(tree) if isinstance(node, ast.stmt) and node.lineno > line)
+    # Of statements that begin at the same place the outer one is walked first.
+    found = min(statements, key=lambda node: (node.lineno, node.col_offset), default=None)
+    if (
+        found is None
+        or found.col_offset != len(mark["indent"])
+        or any(between.strip() and between.strip()[0] != "#" for between in lines[line : found.lineno - 1])
+    ):
+        raise Unfit(f"no statement follows the mark {mark['name']}")
+    return found
+
+
+def install(actions: Mapping[str, Action], breaks: Mapping[str, Break]) -> None:
+    """Have ``app`` imported with these failpoints, and these breaks by their marks, from now on. Raises ``Unfit``."""
     if any(name == PACKAGE or name.startswith(f"{PACKAGE}.") for name in sys.modules):
         raise Unfit(f"{PACKAGE} is imported already")
     unknown = actions.keys() - failpoints()
     if unknown:
         raise Unfit(f"there are no such failpoints: {', '.join(sorted(unknown))}")
+    there = marks()
+    unfit = sorted(name for name in breaks if there[name] != 1)
+    if unfit:
+        raise Unfit(f"there is not one mark for each of these: {', '.join(unfit)}")
     _actions.update(actions)
-    broken: dict[Path, str] = {}
-    for one in breaks:
-        path = ROOT / one.path
-        broken[path] = one.applied(broken.get(path) or path.read_text(encoding="utf-8"))
-    sys.meta_path.insert(0, _Finder(broken, actions))
+    sys.meta_path.insert(0, _Finder(actions, breaks))
 
 
 class _Finder(MetaPathFinder):
-    def __init__(self, broken: Mapping[Path, str], names: Iterable[str]) -> None:
-        self._broken = broken
+    def __init__(self, names: Iterable[str], breaks: Mapping[str, Break]) -> None:
         self._names = frozenset(names)
+        self._breaks = breaks
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -142,19 +248,18 @@ class _Finder(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None:
             return spec
-        origin = Path(spec.origin)
-        source = origin.read_text(encoding="utf-8")
-        changed = compiled(self._broken.get(origin, source), self._names)
-        if changed != source:
-            spec.loader = _Changed(fullname, spec.origin, changed)
+        source = Path(spec.origin).read_text(encoding="utf-8")
+        changed = compiled(source, self._names)
+        if changed != source or any(mark["name"] in self._breaks for mark in _MARK.finditer(source)):
+            spec.loader = _Changed(fullname, spec.origin, broken(changed, self._breaks))
         return spec
 
 
 class _Changed(SourceFileLoader):
-    def __init__(self, fullname: str, path: str, source: str) -> None:
+    def __init__(self, fullname: str, path: str, tree: ast.Module) -> None:
         super().__init__(fullname, path)
-        self._source = source
+        self._tree = tree
 
     def get_code(self, fullname: str) -> CodeType:
         # Neither read from a file of byte code, which is the real build's, nor written to one.
-        return compile(self._source, self.path, "exec", dont_inherit=True)
+        return compile(self._tree, self.path, "exec", dont_inherit=True)

@@ -1,4 +1,4 @@
-"""Failpoints are comments until the rig compiles them in, and every mutant still fits the source."""
+"""Failpoints and marks are comments until the rig compiles them in."""
 
 import ast
 import os
@@ -9,13 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig.breaks import BREAKS
-from tests.faults.rig.compiled_in import ROOT, Action, Unfit, compiled, failpoints, parsed
+from tests.faults.rig.compiled_in import (
+    ROOT,
+    Action,
+    Break,
+    Skip,
+    Text,
+    Through,
+    Unfit,
+    Value,
+    broken,
+    compiled,
+    failpoints,
+    parsed,
+)
 from tests.faults.rig.provoking import POINTS
 
 _MODULE = """
 async def commit():
     # failpoint: before_commit
+    # mutation: printed
     print("committed", flush=True)
     # failpoint: after_commit
 """
@@ -24,10 +37,14 @@ _BUILD = """
 import sys
 from pathlib import Path
 from tests.faults.rig import compiled_in
-from tests.faults.rig.compiled_in import Break, install, parsed
+from tests.faults.rig.compiled_in import Skip, Text, Through, install, parsed
+
+def twice(call, text, **more):
+    call(text, **more)
+    call(text, **more)
 
 compiled_in.ROOT, compiled_in.PACKAGE = Path.cwd(), "made"
-install(parsed(sys.argv[1]), [Break("made/module.py", *sys.argv[2:])] if sys.argv[2:] else [])
+install(parsed(sys.argv[1]), eval(sys.argv[2]) if sys.argv[2:] else {})
 
 import asyncio
 from made import module
@@ -99,22 +116,36 @@ def test_a_point_kills_the_process_there_and_at_no_other_time(package: Path) -> 
 
 
 def test_a_change_is_made_to_what_is_imported_and_leaves_nothing_behind(package: Path) -> None:
-    broken = build(package, "", '"committed"', '"forgot"')
-    assert broken.stdout.splitlines() == ["forgot", "forgot", "done"], broken.stderr
+    forgets = '{"printed": Text("committed", "forgot")}'
+    changed = build(package, "", forgets)
+    assert changed.stdout.splitlines() == ["forgot", "forgot", "done"], changed.stderr
     # The byte code of the real build is neither taken in place of what was changed nor written over by it.
     assert list(package.glob("__pycache__/module.*")) == []
     assert "committed" in build(package, "").stdout
     assert len(list(package.glob("__pycache__/module.*"))) == 1
-    assert "forgot" in build(package, "", '"committed"', '"forgot"').stdout
+    assert "forgot" in build(package, "", forgets).stdout
     assert "committed" in build(package, "").stdout
+    assert build(package, "", '{"printed": Skip()}').stdout.splitlines() == ["done"]
+    assert build(package, "", '{"printed": Through(twice)}').stdout.count("committed") == 4
+    assert (
+        build(package, "before_commit=kill:2", '{"printed": Through(twice)}').stdout.count("committed") == 2
+    )
 
 
 def test_what_does_not_fit_ends_the_start(package: Path) -> None:
-    for arguments in (["nowhere=kill"], ["", "absent", "present"], ["", "commit", "twice and more"]):
-        refused = build(package, *arguments)
-        assert refused.returncode == 1
-        assert "Unfit" in refused.stderr
-        assert "done" not in refused.stdout
+    refused = [["nowhere=kill"], ["", '{"nowhere": Skip()}'], ["", '{"printed": Text("absent", "present")}']]
+    for arguments in refused:
+        refuse(package, *arguments)
+    # A mark that is in the package twice says nothing of where it is.
+    (package / "other.py").write_text(_MODULE)
+    refuse(package, "", '{"printed": Skip()}')
+
+
+def refuse(package: Path, *arguments: str) -> None:
+    refused = build(package, *arguments)
+    assert refused.returncode == 1
+    assert "Unfit" in refused.stderr
+    assert "done" not in refused.stdout
 
 
 def test_a_build_that_there_is_not_does_not_start() -> None:
@@ -144,10 +175,66 @@ def test_what_happens_is_said_in_a_few_words() -> None:
             parsed(text)
 
 
-@pytest.mark.parametrize("name", sorted(BREAKS))
-def test_every_mutant_fits_the_source_as_it_is_now(name: str) -> None:
-    texts: dict[str, str] = {}
-    for one in BREAKS[name]:
-        text = texts.get(one.path) or (ROOT / one.path).read_text(encoding="utf-8")
-        texts[one.path] = one.applied(text)
-        ast.parse(texts[one.path])
+def through(_call: object) -> None: ...
+
+
+async def through_awaited(_call: object) -> None: ...
+
+
+_HERE = "__import__('sys').modules['tests.faults.rig.test_compiled_in']"
+
+
+@pytest.mark.parametrize(
+    ("statement", "one", "expected"),
+    [
+        ("call(x)", Skip(), "pass"),
+        ("raise Fault(x)", Skip(), "pass"),
+        ("self.x = [y for y in x]", Skip(), "pass"),
+        ("x = y", Skip(), None),
+        ("x, z = y", Skip(), None),
+        ("if x:\n        y()", Skip(), None),
+        ("return x", Skip(), None),
+        ("x: float = 10.0", Value(5.0), "x: float = 5.0"),
+        ("return x", Value(value=True), "return True"),
+        ("if x(y):\n        z()", Value(value=False), "if False:\n        z()"),
+        ("x = 5.0", Value(5.0), None),
+        ("x()", Value(5.0), None),
+        ("return", Value(5.0), None),
+        ("x = 'a b'", Text("b", "c"), "x = 'a c'"),
+        ("f(x, f'a b {y} d', e='e')", Text("a b", "c"), "f(x, f'c {y} d', e='e')"),
+        ("x = 'a b b'", Text("b", "c"), None),
+        ("x = 'a'", Text("b", "c"), None),
+        ("x = a", Text("a", "c"), None),
+        ("x = f(g(y), z=1)", Through(through), f"x = {_HERE}.through(f, g(y), z=1)"),
+        ("return await f(y)", Through(through_awaited), f"return await {_HERE}.through_awaited(f, y)"),
+        ("return await f(y)", Through(through), None),
+        ("return f(y)", Through(through_awaited), None),
+        ("x = y", Through(through), None),
+        ("if f(x):\n        y()", Through(through), None),
+    ],
+)
+def test_a_marked_statement_is_broken_or_refused(statement: str, one: Break, expected: str | None) -> None:
+    text = f"async def f():\n    g()\n    # mutation: here\n    # Why.\n    {statement}\n    h()\n"
+    assert ast.dump(broken(text, {"elsewhere": one})) == ast.dump(ast.parse(text))
+    if expected is None:
+        with pytest.raises(Unfit, match="line 5"):
+            broken(text, {"here": one})
+        return
+    tree = broken(text, {"here": one})
+    assert ast.unparse(tree) == f"async def f():\n    g()\n    {expected}\n    h()"
+    compile(tree, "made.py", "exec")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x()\n# mutation: here\n",
+        "if x:\n    y()\n# mutation: here\nelse:\n    z()\n",
+        "if x:\n    y()\n    # mutation: here\nz()\n",
+        "x(\n    # mutation: here\n    y,\n)\nz()\n",
+        "# mutation: here\n@x\ndef y():\n    pass\n",
+    ],
+)
+def test_a_mark_that_no_statement_follows_is_refused(text: str) -> None:
+    with pytest.raises(Unfit, match="no statement follows the mark here"):
+        broken(text, {"here": Skip()})
