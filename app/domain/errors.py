@@ -38,7 +38,7 @@ class DomainError(Exception):
 class Malformed(DomainError):
     """The request cannot be read as asked (bad cursor, bad parameter)."""
 
-    code = "malformed"
+    code = "malformed_request"
 
 
 class Invalid(DomainError):

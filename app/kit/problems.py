@@ -33,7 +33,7 @@ STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
 )
 # What comes without a domain error: its code, title and words, unless it brings better ones.
 _HTTP = {
-    400: ("malformed", "Bad request", "The body cannot be read: send JSON in UTF-8."),
+    400: ("malformed_request", "Bad request", "The body cannot be read: send JSON in UTF-8."),
     404: ("not_found", "Not found", "There is nothing at this path: see /docs for what there is."),
     405: ("method_not_allowed", "Method not allowed", "This path does not take the method: see Allow."),
     413: ("body_too_large", "Body too large", None),

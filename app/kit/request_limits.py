@@ -40,7 +40,7 @@ class RequestLimits:
             if scope["path"] == path or scope["path"].startswith(path + "/"):
                 scope["state"]["error_form"] = form
         if has_encoded_slash(scope):
-            await exchange.refuse(code="malformed", detail=ENCODED_SLASH)
+            await exchange.refuse(code="malformed_request", detail=ENCODED_SLASH)
             return
         if scope["path"] not in PROBES and not self._is_ours(scope):
             await exchange.refuse(code="unknown_host", detail=WRONG_HOST)

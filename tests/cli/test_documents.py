@@ -120,7 +120,7 @@ def test_every_problem_code_has_a_page() -> None:
     transport = {
         "internal_error",
         "invalid_json",
-        "malformed",
+        "malformed_request",
         "method_not_allowed",
         "unsupported_media_type",
     }

@@ -15,7 +15,7 @@ SURFACES = {
     "/api/v1/me": 401,
     "/openapi.json": 200,
     "/docs": 200,
-    "/docs/errors/malformed": 200,
+    "/docs/errors/malformed_request": 200,
     "/.well-known/jwks.json": 200,
     "/scim/v2/Users": 401,
     "/console": 303,

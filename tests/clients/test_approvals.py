@@ -50,7 +50,7 @@ def test_calls_that_wait_are_approved_and_denied(client: Client, live: Live) -> 
     assert client.approvals.deny(second).state == "denied"
     with pytest.raises(Conflict) as refused:
         client.approvals.approve(second)
-    assert refused.value.code == "approval_decided"
+    assert refused.value.code == "approval_already_decided"
     assert client.approvals.list(identity_id=ada.id, state="pending").first() is None
 
 

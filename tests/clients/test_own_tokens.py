@@ -41,7 +41,7 @@ def test_a_secret_is_picked_up_by_whom_it_is_for(client: Client, person: Client)
     assert taken.secret.reveal().startswith("sgt_")
     with pytest.raises(Conflict) as spent:
         person.me.take_own_pickup(pickup.id)
-    assert spent.value.code == "pickup_spent"
+    assert spent.value.code == "pickup_already_used"
 
 
 @drives("list_own_tokens", "rotate_own_token", "revoke_own_token", "list_own_access")

@@ -65,7 +65,7 @@ def bearer_text(request: Request) -> str:
     """The text of the one bearer credential. Raises ``Unauthenticated``, and ``Malformed`` for two headers."""
     values = request.headers.getlist("authorization")
     if len(values) > 1:
-        raise Malformed("Send one Authorization header.", code="several_credentials")
+        raise Malformed("Send one Authorization header.", code="multiple_credentials")
     scheme, _, text = (values[0] if values else "").partition(" ")
     if scheme.lower() != "bearer" or not text.isascii():
         raise refused()

@@ -172,7 +172,7 @@ def check_pending(row: Approval, state: str) -> None:
             else "When the call is repeated, it asks for another one."
         )
         raise Conflict(f"This approval has expired. {again}", code="approval_expired")
-    raise Conflict(f"This approval is {state} already, and stays so.", code="approval_decided")
+    raise Conflict(f"This approval is {state} already, and stays so.", code="approval_already_decided")
 
 
 async def _tell(

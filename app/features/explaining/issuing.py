@@ -125,7 +125,9 @@ async def issue_draft(
     ``Forbidden`` where grants are needed and the caller makes none; and what making grants and issuing raise.
     """
     if draft.token_id is not None:
-        raise Conflict("This token was issued already; its secret was shown once.", code="draft_issued")
+        raise Conflict(
+            "This token was issued already; its secret was shown once.", code="draft_already_issued"
+        )
     body = content.token()
     prospect = await prospect_of(session, scenes, content)
     if prospect.mark != confirmed:

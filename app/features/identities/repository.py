@@ -78,7 +78,7 @@ async def persons_behind(session: AsyncSession, id: UUID | None) -> set[UUID]:
     return set() if found is None else {one for one in found if one is not None}
 
 
-async def name_is_resting(session: AsyncSession, user_name: str, since: datetime) -> bool:
+async def is_user_name_reserved(session: AsyncSession, user_name: str, since: datetime) -> bool:
     """Whether a user name made by hand was given up by an offboarding after ``since``."""
     statement = select(
         select(col(Identity.id))

@@ -17,10 +17,10 @@ from app.features.identities.read_by_policies import check_may_set_attributes, c
 from app.features.identities.repository import (
     agents_of,
     end_browser_sessions,
+    is_user_name_reserved,
     links_of,
     lock_identity,
     lock_row,
-    name_is_resting,
     take_turns,
 )
 from app.features.identities.schemas import (
@@ -37,7 +37,7 @@ from app.kit.clock import Clock
 from app.kit.ids import IDENTITY, format_id, new_id
 from app.kit.versions import move_versions
 
-NAME_REST = timedelta(days=90)
+USER_NAME_RESERVATION = timedelta(days=90)
 """How long a user name made by hand stays taken after its holder was offboarded."""
 
 # What may not stand in the audit log, which nobody can erase.
@@ -84,7 +84,7 @@ async def create_identity(
     identity = Identity(**{name: value for name, value in body if name != "links"}, id=id or new_id())
     session.add(identity)
     await _flush_unique(session, identity)
-    await _check_name_rests(session, identity.user_name, clock)
+    await _check_user_name_not_reserved(session, identity.user_name, clock)
     linked = await set_links(session, identity, body.links)
     await move_versions(session, [identity.id], narrows=False)
     await keep_identity(session, identity)
@@ -151,7 +151,7 @@ async def update_identity(
     identity.revision += 1
     await _flush_unique(session, identity)
     if "user_name" in moved and identity.provider_id is None:
-        await _check_name_rests(session, identity.user_name, clock)
+        await _check_user_name_not_reserved(session, identity.user_name, clock)
     # A policy may read any attribute, so a change of one can take a right away. Those of a person are read where
     # their agents call.
     await move_versions(session, [identity.id], narrows=True)
@@ -289,13 +289,13 @@ async def _flush_unique(session: AsyncSession, identity: Identity) -> None:
     await session.refresh(identity)
 
 
-async def _check_name_rests(session: AsyncSession, user_name: str, clock: Clock) -> None:
+async def _check_user_name_not_reserved(session: AsyncSession, user_name: str, clock: Clock) -> None:
     """Asked after the flush: an offboarding that the flush waited for is visible only then."""
-    if await name_is_resting(session, user_name, clock() - NAME_REST):
+    if await is_user_name_reserved(session, user_name, clock() - USER_NAME_RESERVATION):
         raise Conflict(
             "This user name belonged to an identity that was offboarded in the last 90 days; "
             "reinstate that one or choose another name.",
-            code="user_name_resting",
+            code="user_name_reserved",
         )
 
 

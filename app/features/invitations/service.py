@@ -136,7 +136,7 @@ async def revoke_invitation(
     if found.status == "confirmed":
         raise Conflict(
             "This invitation is confirmed: remove the link of the identity instead.",
-            code="invitation_confirmed",
+            code="invitation_already_confirmed",
         )
     if found.status not in {"pending", "claimed"}:
         return found

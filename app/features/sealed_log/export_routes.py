@@ -42,9 +42,10 @@ async def export_audit_events(
 ) -> Response:
     """Everything that matches and is on record now, in the order of commits. Outcomes are items of their own.
 
-    However much it is. `leaves` are what was sealed, to be held against checkpoints; 503 `log_damaged` where the trail
-    is not what was sealed. In `csv`, a cell that a spreadsheet could take for a formula begins with an apostrophe. An
-    answer that is not whole has no proper end: its last chunk is missing, and clients say that the connection broke.
+    There is no limit on the size. `leaves` are the sealed rows, to compare with checkpoints; the answer is 503
+    `audit_log_corrupted` when the log differs from what was sealed. In `csv`, a cell that a spreadsheet could take for
+    a formula begins with an apostrophe. An incomplete export has no proper end: its last chunk is missing, and clients
+    report a broken connection.
     """
     check_since(query)
     if query.format == "leaves":

@@ -91,7 +91,7 @@ async def leaves_between(connection: "Connection[Record]", first: int | None, en
 
 
 async def exported_leaves(connection: "Connection[Record]", first: int | None, end: int | None) -> LeafExport:
-    """``leaves_between`` for the API: raises ``Unavailable`` (``log_damaged``) in the place of ``LogFault``."""
+    """``leaves_between`` for the API: raises ``Unavailable`` (``audit_log_corrupted``) in the place of ``LogFault``."""
     try:
         return await leaves_between(connection, first, end)
     except LogFault as fault:

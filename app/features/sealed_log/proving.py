@@ -25,7 +25,7 @@ class EventProof:
 
 
 async def prove_event(connection: "Connection[Record]", id: UUID) -> EventProof:
-    """Raises ``NotFound`` (``not_sealed_yet`` too) and ``Unavailable`` (``log_damaged``)."""
+    """Raises ``NotFound`` (``not_sealed_yet`` too) and ``Unavailable`` (``audit_log_corrupted``)."""
     row = await connection.fetchrow(_EVENT, id)
     if row is None:
         raise NotFound("There is no such audit event.")
@@ -52,7 +52,7 @@ async def prove_consistency(
 ) -> tuple[Sealed, list[bytes]]:
     """That the log of the checkpoint of ``size`` events begins with that of ``old_size``.
 
-    Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``log_damaged``).
+    Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
@@ -68,7 +68,7 @@ async def prove_range(
 ) -> tuple[Sealed, list[bytes]]:
     """What makes the root of the checkpoint of ``size`` events of the leaves ``first`` to ``end``.
 
-    Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``log_damaged``).
+    Raises ``NotFound``, ``Invalid``, ``Unavailable`` (``audit_log_corrupted``).
     """
     checkpoint = await checkpoint_named(connection, size)
     try:
@@ -94,5 +94,5 @@ def damaged(fault: LogFault) -> Unavailable:
     return Unavailable(
         f"The sealed log does not hold what was sealed: {fault}. scopegate audit verify says what is wrong.",
         retry_after_s=60,
-        code="log_damaged",
+        code="audit_log_corrupted",
     )

@@ -41,7 +41,7 @@ def require_configured(provider: IdentityProvider) -> Configured:
     if found is None:
         raise NotFound(
             "This provider has no signals: set its signals settings first, with an issuer.",
-            code="signals_not_set",
+            code="signals_not_configured",
         )
     return found
 

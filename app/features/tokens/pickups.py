@@ -74,7 +74,7 @@ async def cancel_pickup(
     if found.state == "picked_up":
         raise Conflict(
             "This link was used, and the secret is with its recipient: rotate or revoke the token instead.",
-            code="pickup_spent",
+            code="pickup_already_used",
         )
     if found.row.state != "waiting":
         return found

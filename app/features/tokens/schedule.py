@@ -154,7 +154,7 @@ async def cancel_scheduled(
     if row.status == "done":
         raise Conflict(
             "This offboarding has happened; reinstate the identity if it should not have.",
-            code="offboarding_done",
+            code="offboarding_already_done",
         )
     if row.status == "cancelled":
         return row

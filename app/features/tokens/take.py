@@ -82,11 +82,13 @@ async def take_pickup(
         raise Conflict(
             f"This link was used on {found.row.picked_up_at:%Y-%m-%d at %H:%M:%S} UTC. If that was not you, tell your "
             "administrator at once; if it was and the secret is lost, ask for another link.",
-            code="pickup_spent",
+            code="pickup_already_used",
         )
     if_match.check(found.row.revision)
     if found.state != "waiting":
-        raise Conflict(f"This link is {found.state}: ask your administrator for another.", code="pickup_over")
+        raise Conflict(
+            f"This link is {found.state}: ask your administrator for another.", code="pickup_ended"
+        )
     token = (await living_token(session, token_id)).row
     until = await repository.database_now(session) + timedelta(seconds=found.row.overlap_s)
     secret = await add_secret(session, peppers, token, until)

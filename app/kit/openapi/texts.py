@@ -138,7 +138,11 @@ HEADERS = {name: {"description": text, "schema": schema} for name, (text, schema
 
 # The name of the shared answer, and what it says when, of each status that is answered with a problem.
 _PROBLEMS = {
-    400: ("BadRequest", "malformed", "The request cannot be read: its JSON, its cursor, or a header."),
+    400: (
+        "BadRequest",
+        "malformed_request",
+        "The request cannot be read: its JSON, its cursor, or a header.",
+    ),
     401: ("Unauthenticated", "unauthenticated", "The credential is missing, unknown, expired or revoked."),
     403: ("Forbidden", "forbidden", "The caller lacks the permission that the detail names."),
     404: (

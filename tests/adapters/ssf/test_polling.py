@@ -306,7 +306,7 @@ async def test_a_stream_is_made_once_brought_to_what_is_set_and_ended(world: Wor
     without = await world.made("/api/v1/identity-providers", {"name": "x", "issuer": "https://x.example.com",
                                                                "audiences": ["scopegate"]})  # fmt: skip
     unset = await world.api.get(f"/api/v1/identity-providers/{without['id']}/signals")
-    assert (unset.status_code, unset.json()["code"]) == (404, "signals_not_set")
+    assert (unset.status_code, unset.json()["code"]) == (404, "signals_not_configured")
     missing = await world.manage("POST", "/stream", {})
     assert (missing.status_code, missing.json()["code"]) == (409, "signal_credential_missing")
     stale = await world.manage("PUT", "/credential", {"access_token": "x"}, **{"If-Match": '"9"'})

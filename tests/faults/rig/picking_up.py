@@ -22,7 +22,7 @@ _EVERY_S = 1.0
 _AT_ONCE = 2
 _KEPT = 300
 _AUDIENCE = "scopegate"
-_SPENT = "pickup_spent"
+_SPENT = "pickup_already_used"
 # Over the API a provider is one over TLS, and this one is on loopback.
 _ISSUER = "UPDATE identity_providers SET issuer = $2 WHERE id = $1"
 

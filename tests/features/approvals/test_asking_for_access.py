@@ -173,7 +173,7 @@ async def test_only_whoever_asked_withdraws_and_only_while_it_waits(desk: Desk) 
     assert await desk.refused(a_person(desk.ada), call, "withdraw") == (403, "forbidden")
     assert (await answer_to(desk, a_person(desk.ada), seen, "withdraw")).json()["state"] == "cancelled"
     again = await answer_to(desk, a_person(desk.ada), seen, "withdraw")
-    assert (again.status_code, again.json()["code"]) == (409, "approval_decided")
+    assert (again.status_code, again.json()["code"]) == (409, "approval_already_decided")
     events = await desk.world.sql("SELECT changes FROM audit_events WHERE action = 'approval.cancel'")
     assert [row[0] for row in events] == [{"because": "withdrawn"}]
-    assert (await answer_to(desk, a_person(desk.grace), seen)).json()["code"] == "approval_decided"
+    assert (await answer_to(desk, a_person(desk.grace), seen)).json()["code"] == "approval_already_decided"

@@ -70,7 +70,7 @@ async def test_of_two_who_decide_at_once_one_does_and_the_other_is_told(desk: De
         )
         assert sorted(answer.status_code for answer in answers) == [200, 409]
         (lost,) = [answer.json() for answer in answers if answer.status_code == 409]
-        assert lost["code"] == "approval_decided"
+        assert lost["code"] == "approval_already_decided"
         (won,) = [answer.json() for answer in answers if answer.status_code == 200]
         assert await desk.state(asked) == won["state"]
         assert len(await desk.world.actions(asked.id)) == 1
@@ -189,7 +189,10 @@ async def test_what_is_decided_expired_or_another_revision_stays_as_it_is(desk: 
     grace = a_person(desk.grace)
     past = datetime.now(UTC) - timedelta(seconds=1)
     for state in ("approved", "denied", "cancelled", "consumed"):
-        assert await desk.refused(grace, await desk.asked(state=state), verb) == (409, "approval_decided")
+        assert await desk.refused(grace, await desk.asked(state=state), verb) == (
+            409,
+            "approval_already_decided",
+        )
     late = await desk.asked(expires_at=past)
     assert await desk.refused(grace, late, verb) == (409, "approval_expired")
     unused = await desk.asked(state="approved", expires_at=past)

@@ -80,7 +80,7 @@ async def test_a_denial_gives_nothing_and_another_request_may_follow(desk: Desk)
     denied = await answer_to(desk, a_person(desk.grace), seen, "deny", reason="Ask in spring.")
     assert (denied.json()["state"], denied.json()["access"]["given"]) == ("denied", None)
     assert await grants(desk) == []
-    assert await refusal(desk, a_person(desk.grace), seen) == (409, "approval_decided")
+    assert await refusal(desk, a_person(desk.grace), seen) == (409, "approval_already_decided")
     await asked_for(desk)
 
 
@@ -247,7 +247,7 @@ async def test_an_offboarding_ends_what_waits_and_leaves_what_was_decided(desk: 
     assert states[parse_id("apr", given["id"])] == "approved"
     for seen in waiting:
         assert states[parse_id("apr", seen["id"])] == "cancelled"
-        assert await refusal(desk, a_person(desk.grace), seen) == (409, "approval_decided")
+        assert await refusal(desk, a_person(desk.grace), seen) == (409, "approval_already_decided")
     # The agent's is its own, and stopped with its owner.
     assert [grant["principal"]["id"] for grant in await grants(desk)] == [shown(desk.agent.id)]
     erased = await desk.world.api.post(

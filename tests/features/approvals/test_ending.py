@@ -38,7 +38,7 @@ async def test_revoking_a_token_ends_the_approvals_of_it_and_of_what_came_from_i
     assert revoked.status_code == 200, revoked.text
     assert await states(desk, own) == await states(desk, below) == ENDED
     assert await desk.state(other) == "pending"
-    assert await desk.refused(a_person(desk.grace), own[0]) == (409, "approval_decided")
+    assert await desk.refused(a_person(desk.grace), own[0]) == (409, "approval_already_decided")
     events = await desk.world.sql(
         "SELECT object_id, changes FROM audit_events WHERE action = 'approval.cancel' ORDER BY object_id"
     )

@@ -223,10 +223,10 @@ async def test_the_user_name_of_an_offboarded_identity_rests_for_90_days(
     await offboard(sessions, made, days_ago=89)
     body = {"kind": "person", "user_name": made["user_name"].upper()}
     answer = await api.post(PATH, json=body)
-    assert (answer.status_code, answer.json()["code"]) == (409, "user_name_resting")
+    assert (answer.status_code, answer.json()["code"]) == (409, "user_name_reserved")
     other = await person(api)
     answer = await api.patch(f"{PATH}/{other['id']}", json={"user_name": made["user_name"]})
-    assert answer.json()["code"] == "user_name_resting"
+    assert answer.json()["code"] == "user_name_reserved"
     await offboard(sessions, made, days_ago=91)
     assert (await api.post(PATH, json=body)).status_code == 201
 

@@ -141,10 +141,16 @@ async def test_a_damaged_log_proves_nothing(api: httpx2.AsyncClient, connection:
     id: UUID = await connection.fetchval("SELECT id FROM audit_events ORDER BY epoch, xact, seq LIMIT 1")
     await connection.execute("SET session_replication_role = replica")
     await connection.execute("UPDATE audit_events SET tool = 'another' WHERE id = $1", id)
-    assert await refused(api, f"/{format_id(EVENT, id)}/proof") == (503, "log_damaged")
+    assert await refused(api, f"/{format_id(EVENT, id)}/proof") == (503, "audit_log_corrupted")
     await connection.execute("DELETE FROM audit_events WHERE id <> $1", id)
-    assert await refused(api, f"/checkpoints/{total}/consistency", **{"from": 3}) == (503, "log_damaged")
-    assert await refused(api, f"/checkpoints/{total}/range", **{"from": 3, "to": 5}) == (503, "log_damaged")
+    assert await refused(api, f"/checkpoints/{total}/consistency", **{"from": 3}) == (
+        503,
+        "audit_log_corrupted",
+    )
+    assert await refused(api, f"/checkpoints/{total}/range", **{"from": 3, "to": 5}) == (
+        503,
+        "audit_log_corrupted",
+    )
 
 
 async def test_proofs_are_for_whoever_may_read_the_trail(
@@ -198,4 +204,4 @@ async def test_leaves_are_exported_as_they_were_sealed_or_not_at_all(
     await connection.execute(
         "UPDATE audit_events SET tool = 'another' WHERE seq = (SELECT max(seq) FROM audit_events)"
     )
-    assert await refused(api, "/export", format="leaves") == (503, "log_damaged")
+    assert await refused(api, "/export", format="leaves") == (503, "audit_log_corrupted")

@@ -272,7 +272,7 @@ async def test_a_name_is_free_once_nobody_is_remembered_by_it(world: World) -> N
     person = await world.person(user_name=name)
     await offboard(world, person)
     body = {"kind": "person", "user_name": name}
-    assert (await world.api.post(PATH, json=body)).json()["code"] == "user_name_resting"
+    assert (await world.api.post(PATH, json=body)).json()["code"] == "user_name_reserved"
     assert (await erase(world, person)).status_code == 200
     assert (await world.api.post(PATH, json=body)).status_code == 201
 

@@ -97,7 +97,7 @@ async def test_of_all_who_try_at_once_one_gets_it(world: World, signed_in: Signe
     answers = await asyncio.gather(*(client.post(mine(pickup, "/take")) for _ in range(8)))
     codes = sorted((answer.status_code, answer.json().get("code", "")) for answer in answers)
     assert [code for code in codes if code[0] == 200] == [(200, "")]
-    assert {code for code in codes if code[0] != 200} <= {(409, "pickup_spent"), (503, "unavailable")}
+    assert {code for code in codes if code[0] != 200} <= {(409, "pickup_already_used"), (503, "unavailable")}
     assert len(await world.sql("SELECT 1 FROM token_secrets")) == 1
     assert (await world.read(token))["revision"] == 2
 
@@ -152,7 +152,7 @@ async def test_a_spent_link_says_when_and_tells_the_administrators_once_an_hour(
     token, pickup = await offered(world, ada)
     assert (await client.post(mine(pickup, "/take"))).status_code == 200
     again = await client.post(mine(pickup, "/take"))
-    assert (again.status_code, again.json()["code"]) == (409, "pickup_spent")
+    assert (again.status_code, again.json()["code"]) == (409, "pickup_already_used")
     for said in ("was used on 20", "tell your administrator"):
         assert said in again.json()["detail"]
     refusals = "SELECT outcome FROM audit_events WHERE action = 'token.pickup_refused'"
@@ -187,17 +187,17 @@ async def test_what_is_over_is_taken_by_nobody(world: World, signed_in: SignedIn
     token, pickup = await offered(world, ada)
     await world.sql("UPDATE token_pickups SET expires_at = now() - interval '1 second'")
     assert await state(world, token, pickup) == "expired"
-    assert await refused(client, pickup) == (409, "pickup_over")
+    assert await refused(client, pickup) == (409, "pickup_ended")
     token, pickup = await offered(world, ada)
     # Narrowed since, the token ends before its link would.
     await world.sql("UPDATE tokens SET expires_at = now() - interval '1 second'")
     assert (await client.get(mine(pickup))).json()["pickup"]["state"] == "expired"
-    assert await refused(client, pickup) == (409, "pickup_over")
+    assert await refused(client, pickup) == (409, "pickup_ended")
     token, pickup = await offered(world, ada)
     revoked = await world.api.post(f"{TOKENS}/{token['id']}/revoke", json={"reason": "lost"})
     assert revoked.status_code == 200
     assert await state(world, token, pickup) == "cancelled"
-    assert await refused(client, pickup) == (409, "pickup_over")
+    assert await refused(client, pickup) == (409, "pickup_ended")
     assert await world.sql("SELECT 1 FROM token_secrets") == []
 
 
@@ -269,7 +269,7 @@ async def test_a_new_link_for_a_token_takes_the_place_of_one_that_waits_and_over
     assert answer.headers["Location"] == links(token, pickup)
     assert answer.headers["ETag"] == '"1"'
     assert await state(world, token, lost) == "cancelled"
-    assert await refused(client, lost) == (409, "pickup_over")
+    assert await refused(client, lost) == (409, "pickup_ended")
     # Until it is used nothing changes for the secret that is there.
     assert (await world.read(token))["overlap_until"] is None
     taken = (await client.post(mine(pickup, "/take"))).json()
@@ -288,7 +288,7 @@ async def test_rotating_ends_a_link_that_waits(world: World, signed_in: SignedIn
     ada = await world.person()
     token, pickup = await offered(world, ada)
     assert (await world.api.post(f"{TOKENS}/{token['id']}/rotate", json={})).status_code == 200
-    assert await refused(signed_in(a_person(ada)), pickup) == (409, "pickup_over")
+    assert await refused(signed_in(a_person(ada)), pickup) == (409, "pickup_ended")
 
 
 async def test_a_link_is_taken_back_unless_it_was_used(world: World, signed_in: SignedIn) -> None:
@@ -297,13 +297,13 @@ async def test_a_link_is_taken_back_unless_it_was_used(world: World, signed_in: 
     for _ in range(2):
         answer = await world.api.delete(links(token, pickup))
         assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
-    assert await refused(signed_in(a_person(ada)), pickup) == (409, "pickup_over")
+    assert await refused(signed_in(a_person(ada)), pickup) == (409, "pickup_ended")
     actions = await world.actions(parse_id(TOKEN, token["id"]))
     assert actions == ["token.issue", "token.pickup_create", "token.pickup_cancel"]
     used = (await world.api.post(links(token), json={})).json()
     assert (await signed_in(a_person(ada)).post(mine(used, "/take"))).status_code == 200
     answer = await world.api.delete(links(token, used))
-    assert (answer.status_code, answer.json()["code"]) == (409, "pickup_spent")
+    assert (answer.status_code, answer.json()["code"]) == (409, "pickup_already_used")
 
 
 async def test_links_are_made_by_who_may_issue_for_tokens_that_live(world: World, api_as: ApiAs) -> None:

@@ -184,7 +184,7 @@ async def test_one_that_is_cancelled_does_not_happen_and_one_that_happened_is_no
     after = (await world.api.get(f"{SCHEDULED}/{again['id']}")).json()
     assert (after["status"], after["receipt_id"]) == ("done", receipt)
     refused = await world.api.delete(f"{SCHEDULED}/{again['id']}")
-    assert (refused.status_code, refused.json()["code"]) == (409, "offboarding_done")
+    assert (refused.status_code, refused.json()["code"]) == (409, "offboarding_already_done")
     assert (await world.api.get(f"{SCHEDULED}/{format_id('off', new_id())}")).status_code == 404
     # One of a suspended identity waits on.
     waits = await set_for_later(world, second)
