@@ -19,7 +19,8 @@ def comparable_name(text: str) -> str:
         for char in unicodedata.normalize("NFKC", text)
         if unicodedata.category(char) != "Cf" and ord(char) not in _SHAPELESS | _SELECTORS
     )
-    return shaped.strip()
+    # Again: a letter and its accent compose once nothing is left between them.
+    return unicodedata.normalize("NFKC", shaped).strip()
 
 
 def checked_name(text: str) -> str:

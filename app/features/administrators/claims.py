@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from app.domain.errors import Unauthenticated
+from app.domain.names import comparable_name
 from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
@@ -94,10 +95,10 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
 
 
 def names_of(claims: Mapping[str, Any], link: str) -> Iterator[str]:
-    """User names to try, the best first."""
+    """User names to try, the best first, as they are stored."""
     for value in (claims.get("preferred_username"), claims.get("email"), link[:LONGEST_NAME]):
         if _fits(_USER_NAME, value):
-            yield str(value)
+            yield comparable_name(str(value))
     yield "person"
 
 

@@ -143,6 +143,16 @@ async def test_members_of_a_providers_people_come_in_without_a_role(
     assert (await sign_in(sessions, none, claims("eve", "staff"), None)).kind == "stranger"
 
 
+async def test_a_name_that_begins_with_nothing_to_see_is_taken_without_that(
+    sessions: Sessions, api: httpx2.AsyncClient
+) -> None:
+    provider = await stored_provider(sessions, people=frozenset({"staff"}))
+    said = claims("nora", "staff", preferred_username="\u200b" * 190 + "Nora")
+    caller = await sign_in(sessions, provider, said, None)
+    made = (await api.get(f"{PATH}/{format_id(IDENTITY, caller.id)}")).json()
+    assert made["user_name"] == "Nora"
+
+
 async def test_people_of_a_provider_are_set_and_changed_as_its_other_settings(
     api: httpx2.AsyncClient,
 ) -> None:
