@@ -36,6 +36,16 @@ def test_a_form_that_changes_something_carries_the_token_of_its_session(path: Pa
     assert all("form_token" in form for form in posts), posts
 
 
+@pytest.mark.parametrize("path", ALL, ids=lambda path: str(path.relative_to(TEMPLATES)))
+def test_a_title_shows_what_people_named_as_its_heading_does(path: Path) -> None:
+    title = re.search(r"\{% block title %\}(.*?)\{% endblock %\}", path.read_text())
+    said = [] if title is None else re.findall(r"\{\{(.*?)\}\}", title[1])
+    names = [one for one in said if re.search(r"\bwho\b|\.name\b|\bnames\b", one)]
+    assert all(
+        one.rstrip().endswith("|visible|striptags") or "|visible|striptags if" in one for one in names
+    ), said
+
+
 def test_the_script_stays_small_and_makes_no_markup() -> None:
     script = SCRIPT.read_text()
     assert script.count("\n") <= 300
