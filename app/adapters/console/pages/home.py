@@ -21,6 +21,8 @@ from app.features.grants import routes as grants
 from app.features.grants.schemas import GrantQuery
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
+from app.features.invitations import routes as invitations
+from app.features.invitations.schemas import InvitationQuery, InvitationView
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens import routes as tokens
@@ -79,8 +81,12 @@ async def show_home(
     if begin != HOME:
         return redirect(begin)
     steps = await _first_steps(viewer, session, runtime)
+    claimed = await _claimed(viewer, session, runtime)
     if not steps[-1].is_done:
-        return page(request, "home/first.html", viewer=viewer, steps=steps)
+        return page(
+            request, "home/first.html", viewer=viewer, steps=steps, claimed=claimed, few=_FEW,
+            names=await names_of(session, [one.identity_id for one in claimed]),
+        )  # fmt: skip
     stats = await _calls(viewer, session, runtime)
     waiting = await _waiting(viewer, session, runtime)
     ending = await _ending(session, runtime)
@@ -89,11 +95,16 @@ async def show_home(
         since = runtime.clock() - timedelta(days=ENDS_IN_DAYS)
         ended = await administrators_ended_by_directory(session, since, _FEW)
     names = await names_of(
-        session, {*(token.identity_id for token in ending.items), *(id for _, id, _ in ended)}
+        session,
+        {
+            *(token.identity_id for token in ending.items),
+            *(id for _, id, _ in ended),
+            *(one.identity_id for one in claimed),
+        },
     )
     return page(
-        request, "home/home.html", viewer=viewer, ended=ended, names=names, waiting=waiting.items[:_FEW],
-        ending=ending.items[:_FEW],
+        request, "home/home.html", viewer=viewer, ended=ended, claimed=claimed, names=names, few=_FEW,
+        waiting=waiting.items[:_FEW], ending=ending.items[:_FEW],
         more_waiting=len(waiting.items) > _FEW, more_ending=len(ending.items) > _FEW, days=ENDS_IN_DAYS,
         numbers=await _numbers(viewer, session, runtime, stats, waiting), chart=_denied(stats),
     )  # fmt: skip
@@ -142,6 +153,14 @@ def _denied(stats: AuditStatsView | None) -> Chart | None:
         return f"/console/audit?action=tool.call&decision=deny&since={_text(since)}&until={_text(until)}"
 
     return None if stats is None else chart_of(stats, address, refused_alone=True)
+
+
+async def _claimed(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Sequence[InvitationView]:
+    """Invitations that this viewer can confirm, and one more than are shown."""
+    if not (viewer.may(Permission.IDENTITIES_WRITE) and viewer.may(Permission.GRANTS_WRITE)):
+        return []
+    query = InvitationQuery(status=["claimed"], limit=_FEW + 1)
+    return (await invitations.list_invitations(query, session, runtime)).items
 
 
 async def _waiting(viewer: Viewer, session: AsyncSession, runtime: Runtime) -> Page[ApprovalView]:
