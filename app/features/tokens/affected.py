@@ -34,7 +34,7 @@ class Affected:
     heir: UUID | None
     agents: list[Identity]
     lost_heir: UUID | None = None
-    """Who should have had the agents, and is not active any more."""
+    """Who should have had the agents, and is not active any more or may not have them."""
     grants: list[UUID] = field(default_factory=list)
     tokens: list[UUID] = field(default_factory=list)
     holders: dict[UUID, UUID] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.errors import Conflict, Invalid, NotFound
+from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.approvals.cancel import cancel_approvals
 from app.features.audit.record import close_versions, record
 from app.features.identities.history import keep_identity
@@ -75,11 +75,11 @@ async def offboard_identity(
 ) -> Offboarded:
     """End an identity now. Under ``dry_run`` the same checks and the same answer, and nothing is locked or changed.
 
-    What was set for later is done with it. ``via`` says who asked; for what came due, an heir who is gone by then is
-    no reason not to. ``on_word_of`` is whose role decides, where it is not the caller's. A directory ends whom it
-    keeps, whatever their role, and administrators are notified. Raises ``NotFound``, ``PreconditionFailed``,
-    ``Forbidden``, ``Conflict`` for the last active owner, and ``Invalid`` when the agents cannot go to whom they
-    should.
+    What was set for later is done with it. ``via`` says who asked; for what came due, an heir who may not have the
+    agents by then is no reason not to. ``on_word_of`` is whose role decides, where it is not the caller's. A directory
+    ends whom it keeps, whatever their role, and administrators are notified. Raises ``NotFound``,
+    ``PreconditionFailed``, ``Forbidden``, ``Conflict`` for the last active owner, and ``Invalid`` when the agents
+    cannot go to whom they should.
     """
     due = via == "schedule"
     affected = await find_people(
@@ -95,7 +95,13 @@ async def offboard_identity(
     if not by_directory:
         await check_may_end(session, on_word_of or caller, identity)
         if affected.heir is not None and affected.agents:
-            await check_may_transfer(session, on_word_of or caller)
+            try:
+                await check_may_transfer(session, on_word_of or caller)
+            except Forbidden:
+                if not due:
+                    raise
+                # The leaver ends all the same.
+                affected.heir, affected.lost_heir = None, affected.heir
     roles = await roles_behind(session, identity.id) if by_directory else frozenset()
     await gather(session, affected, lock=not dry_run)
     # Said before the agents change, since it names those that are still active.

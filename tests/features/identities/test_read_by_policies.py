@@ -1,12 +1,14 @@
 """What published policies read of an identity is written by those who may grant, and by a directory of its own."""
 
+import asyncio
+
 import httpx2
 import pytest
 
 from app.features.policies.models import Policy
 from tests.api import ApiAs
 from tests.features.principals import Sessions, agent, fresh, person
-from tests.features.tokens.world import in_days
+from tests.features.tokens.world import World, in_days
 
 PATH = "/api/v1/identities"
 READS = 'forbid (principal, action, resource) unless { principal.hasTag("team") && principal.getTag("team") == "red" };'
@@ -100,3 +102,25 @@ async def test_handing_agents_over_needs_it_where_a_policy_reads_their_owner(
     )
     # Without an agent to hand over there is nothing to grant.
     assert not refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=leaves))
+
+
+async def test_a_leaver_ends_when_the_time_has_come_though_a_policy_keeps_the_agents_from_being_handed_over(
+    sessions: Sessions, api: httpx2.AsyncClient, api_as: ApiAs
+) -> None:
+    hr, world = await api_as("provisioner"), World(api, sessions)
+    ada, eve = await person(hr), await person(hr)
+    bot = await agent(hr, ada)
+    later = {"reason": "left", "transfer_agents_to": eve["id"], "effective_at": in_days(3)}
+    planned = (await hr.post(f"{PATH}/{ada['id']}/offboard", json=later)).json()["scheduled"]["id"]
+    await publish(sessions, 'forbid (principal, action, resource) unless { principal.owner.hasTag("team") };')
+    await world.sql("UPDATE scheduled_offboardings SET effective_at = now() - interval '1 hour' RETURNING id")
+    scheduled = f"/api/v1/scheduled-offboardings/{planned}"
+    async with asyncio.timeout(20):
+        while (await api.get(scheduled)).json()["status"] == "pending":
+            pass
+    assert (await api.get(scheduled)).json()["status"] == "done"
+    assert (await api.get(f"{PATH}/{ada['id']}")).json()["status"] == "offboarded"
+    left = (await api.get(f"{PATH}/{bot['id']}")).json()
+    assert (left["owner_id"], left["status"]) == (ada["id"], "suspended")
+    [receipt] = (await api.get("/api/v1/offboarding-receipts")).json()["items"]
+    assert receipt["receipt"]["agents"]["heir_not_active"] == eve["id"]
