@@ -37,15 +37,16 @@ async def set_links(
         raise Invalid.field(
             "/links", "not_for_an_agent", "Only a person has links: an agent does not sign in."
         )
-    for key in removed:
-        await session.delete(current[key])
     if any(kind == OIDC for _, kind, _ in removed):
-        if not any(kind == OIDC for _, kind, _ in asked):
+        # Asked before anything is removed: it counts owners by their links.
+        if not await _signs_in(session, wanted):
             await check_owner_stays(
                 session, lambda owner: owner.kind == "administrator" and owner.identity_id == identity.id
             )
         # A session lasts no longer than the link that it was opened by, also when the link is set again.
         await end_browser_sessions(session, identity.id)
+    for key in removed:
+        await session.delete(current[key])
     await session.flush()
     for provider_id, kind, value in sorted(added, key=lambda key: asked[key]):
         if await providers.find(session, provider_id) is None:
@@ -80,6 +81,15 @@ async def add_link(
         if "uq_identity_links_value" in str(error.orig):
             raise _taken() from None
         raise
+
+
+async def _signs_in(session: AsyncSession, links: Sequence[IdentityLinkInput]) -> bool:
+    """Whether one of these is a link to sign in by at a provider that is active."""
+    for link in links:
+        provider = await providers.find(session, link.provider_id) if link.kind == OIDC else None
+        if provider is not None and provider.status == "active":
+            return True
+    return False
 
 
 def _taken() -> Conflict:

@@ -33,7 +33,10 @@ SELECT 'administrator', administrators.id, person.id, person.id FROM administrat
 JOIN role_assignments ON role_assignments.administrator_id = administrators.id AND role_assignments.role = 'owner'
 JOIN identities person ON person.id = administrators.identity_id
 WHERE administrators.status = 'active' AND person.status = 'active' AND EXISTS (
-    SELECT 1 FROM identity_links WHERE identity_links.identity_id = person.id AND identity_links.kind = 'oidc'
+    SELECT 1 FROM identity_links link JOIN identity_providers known ON known.id = link.provider_id
+    JOIN identity_providers entry ON entry.id = known.id OR entry.issuer = known.issuer
+        AND entry.settings -> 'link_claim' IS NOT DISTINCT FROM known.settings -> 'link_claim'
+    WHERE link.identity_id = person.id AND link.kind = 'oidc' AND entry.status = 'active' AND entry.ended_at IS NULL
 )
 UNION ALL
 SELECT 'service_account', account.id, holder.id, coalesce(answering.id, holder.id) FROM service_accounts account

@@ -8,11 +8,12 @@ import httpx2
 import pytest
 
 from app.features.administrators.models import Administrator, RoleAssignment
-from app.features.identities.models import Identity, IdentityLink
+from app.features.identities.models import Identity
 from app.kit.crypto import Peppers
-from app.kit.ids import ADMINISTRATOR, IDENTITY, KEY, SERVICE_ACCOUNT, format_id
+from app.kit.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, KEY, SERVICE_ACCOUNT, format_id
 from app.main import Scopegate
 from tests.api import Account, ApiAs, client_of, make_account
+from tests.features.administrators.people import stored_provider
 from tests.features.administrators.test_break_glass import HASH, PASSWORD, started
 from tests.features.principals import Sessions, person
 from tests.features.tokens.world import World, in_days
@@ -40,12 +41,12 @@ async def administrator(sessions: Sessions, role: str) -> tuple[Identity, UUID]:
     """A person who has signed in with a role, and the id of the administrator."""
     world = World(None, sessions)  # type: ignore[arg-type]
     who = await world.person()
+    await world.link(who.id)
     row = Administrator(identity_id=who.id)
     async with sessions() as session:
         session.add(row)
         await session.flush()
         session.add(RoleAssignment(administrator_id=row.id, role=role))
-        session.add(IdentityLink(identity_id=who.id, kind="oidc", value=who.id.hex))
         await session.commit()
         return who, row.id
 
@@ -154,6 +155,9 @@ async def test_the_last_active_owner_stays_whichever_way_they_would_end(
     signed_in, administrator_id = await administrator(sessions, "owner")
     world = World(None, sessions)  # type: ignore[arg-type]
     await world.sql("UPDATE identities SET status = 'suspended' WHERE id = :id", id=suspended.owner_id)
+    off = (await stored_provider(sessions)).id
+    await world.sql("UPDATE identity_providers SET status = 'disabled' WHERE id = :id", id=off)
+    away = {"provider_id": format_id(IDENTITY_PROVIDER, off), "kind": "oidc", "value": "ada"}
     account = f"/api/v1/service-accounts/{format_id(SERVICE_ACCOUNT, last.id)}"
     disable = f"/api/v1/administrators/{format_id(ADMINISTRATOR, administrator_id)}/disable"
     async with client_of(guarded) as door:
@@ -172,11 +176,20 @@ async def test_the_last_active_owner_stays_whichever_way_they_would_end(
         ):
             assert code(answer) == (409, "last_owner"), answer.request.url
         assert (await api.post(disable.replace("disable", "enable"))).status_code == 200
+        # Who signs in by a provider that is switched off or over is no way in.
+        for gone in ("status = 'disabled'", "ended_at = now()"):
+            await world.sql(f"UPDATE identity_providers SET {gone} WHERE id <> :off", off=off)
+            assert code(await api.post(f"{path_of(last.owner_id)}/suspend")) == (409, "last_owner"), gone
+            await world.sql(
+                "UPDATE identity_providers SET status = 'active', ended_at = NULL WHERE id <> :off", off=off
+            )
         assert (await api.post(f"{path_of(last.owner_id)}/suspend")).status_code == 200
         for answer in (
             await api.post(disable),
             await api.post(f"{path_of(signed_in.id)}/suspend"),
             await api.delete(path_of(signed_in.id)),
+            await api.patch(path_of(signed_in.id), json={"links": []}),
+            await api.patch(path_of(signed_in.id), json={"links": [away]}),
         ):
             assert code(answer) == (409, "last_owner"), answer.request.url
         # What is not active is not what keeps the deployment open.
