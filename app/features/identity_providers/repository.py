@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, Uuid, column, delete, func, or_, select, table
+from sqlalchemy import Select, Uuid, column, delete, func, or_, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -21,6 +21,11 @@ _ACCOUNTS = table("service_accounts", column("id", Uuid), column("role"), column
 # So are people, whose links are what a provider's link claim is for.
 _LINKS = table("identity_links", column("provider_id", Uuid), column("kind"))
 _BROWSER_SESSIONS = table("browser_sessions", column("provider_id", Uuid))
+_INVITATIONS = table(
+    "invitations",
+    *(column(name) for name in ("status", "subject", "revision", "updated_at")),
+    column("provider_id", Uuid),
+)
 _ENVIRONMENT_LOCK = 0x5C09E1DB
 
 
@@ -148,6 +153,20 @@ async def lock_environments(
 async def end_browser_sessions(session: AsyncSession, provider_id: UUID) -> None:
     """Sign everybody out who signed in by a locked provider, so that none is signed in again when it is back."""
     await session.execute(delete(_BROWSER_SESSIONS).where(_BROWSER_SESSIONS.c.provider_id == provider_id))
+
+
+async def revoke_invitations(session: AsyncSession, provider_id: UUID) -> None:
+    """Revoke the open invitations that hold a value of a locked provider's link claim."""
+    held = or_(_INVITATIONS.c.status == "claimed", _INVITATIONS.c.subject.is_not(None))
+    await session.execute(
+        update(_INVITATIONS)
+        .where(
+            _INVITATIONS.c.provider_id == provider_id,
+            _INVITATIONS.c.status.in_(("pending", "claimed")),
+            held,
+        )
+        .values(status="revoked", revision=_INVITATIONS.c.revision + 1, updated_at=func.now())
+    )
 
 
 async def account_roles(session: AsyncSession, account_ids: Sequence[UUID]) -> dict[UUID, Role]:

@@ -187,6 +187,8 @@ async def _change(
     await session.flush()
     if changed.get("status") == "disabled":
         await repository.end_browser_sessions(session, row.id)
+    if "link_claim" in changed:
+        await repository.revoke_invitations(session, row.id)
     await keep_version(session, _KIND, row.id, _content(row))
     changes = {name: {"from": before.get(name), "to": changed[name]} for name in sorted(changed)}
     await _record(session, caller, "identity_provider.update", row, changes, request_id)

@@ -2,7 +2,8 @@
 
 An email address never links by itself. The link of an invitation, opened in the browser that signs in, proves that the
 person got it; that the account is theirs, the provider proves: by the subject, or by a verified address. With both, the
-account is linked at once. With one of them, an administrator confirms it. With neither, nothing happens.
+account is linked at once. With one of them, an administrator confirms it. With neither, nothing happens. An identity
+that holds the role owner or admin by now is linked by no one but those who may act on it.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from app.features.administrators.browser_sign_in import SignedIn
 from app.features.administrators.claims import email_of, read_holder
 from app.features.administrators.repository import find_known
 from app.features.audit.record import record
+from app.features.identities.standing import roles_behind
 from app.features.identity_providers.repository import hold_link_claim
 from app.features.invitations.models import Invitation
 from app.features.invitations.repository import (
@@ -29,7 +31,7 @@ from app.features.invitations.repository import (
 from app.features.invitations.service import KIND, link_account, lock_with_identity
 from app.features.webhooks.messages import WebhookEvent, invitation_message
 from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
+from app.kit.authorization import MANAGING_ROLES, Caller
 from app.kit.crypto import Peppers
 from app.kit.database import commit
 from app.kit.ids import IDENTITY, format_id
@@ -50,7 +52,10 @@ class _Account:
         """Whether an invitation is for this account."""
         if row.subject is not None:
             return row.subject == self.link
-        return self.email is not None and row.email is not None and self.email.lower() == row.email.lower()
+        if self.email is None or row.email is None:
+            return False
+        # The case of ASCII alone: to Python, the Kelvin sign is a k too, and another person's address.
+        return self.email.encode().lower() == row.email.encode().lower()
 
     def is_proven(self, row: Invitation) -> bool:
         """Whether the provider says so, by more than an address that anyone can type."""
@@ -126,7 +131,8 @@ async def _use(
     if await hold_link_claim(session, row.provider_id) != signed_in.provider.link_claim:
         # It was changed since the token was read: this is the value of another claim.
         raise Forbidden("Your provider was set up anew just now: sign in again.")
-    if has_link and account.is_proven(row):
+    is_managing = not MANAGING_ROLES.isdisjoint(await roles_behind(session, identity.id))
+    if has_link and account.is_proven(row) and not is_managing:
         person = Caller("identity", identity.id, frozenset(), identity.id)
         await link_account(session, person, identity, row, account.link, request_id)
         return False

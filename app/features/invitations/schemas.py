@@ -11,7 +11,7 @@ from app.features.invitations.models import Invitation
 from app.kit.idempotency import Revealed
 from app.kit.ids import IdentityId, IdentityProviderId, InvitationId
 from app.kit.pagination import ListQuery
-from app.kit.schemas import Name, Strict, Time
+from app.kit.schemas import Name, Strict, Time, UserName
 
 PAGE = "/invitations"
 """Where a link leads, below the public URL."""
@@ -74,7 +74,7 @@ class InvitedPerson(Strict):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"user_name": "nora", "display_name": "Nora"}]}
     )
-    user_name: Name = Field(description="As of any identity.")
+    user_name: UserName = Field(description="As of any identity.")
     display_name: Name | None = Field(default=None, description="What people call them.")
     email: Email | None = Field(
         default=None, description="By default the address that the invitation is for."

@@ -67,6 +67,12 @@ async def create_invitation(
     provider = await providers.find(session, body.provider_id)
     if provider is None or provider.issuer is None or provider.status != "active":
         raise Invalid.field("/provider_id", "not_found", "There is no such active provider.")
+    if provider.settings.get("client_id") is None:
+        raise Invalid.field(
+            "/provider_id",
+            "no_client_id",
+            "No one signs in at this provider with a browser: set its client_id first.",
+        )
     identity = await _person(session, caller, body, clock, request_id)
     await end_invitations(session, identity.id, body.provider_id)
     id = new_id()

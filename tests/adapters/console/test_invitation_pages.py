@@ -102,6 +102,9 @@ async def test_an_address_that_is_not_verified_waits_for_an_administrator(
     # An administrator sees who came, and confirms.
     admin = await signed_in_as(new_browser, provider, "admins")
     await admin.open("/console")
+    assert "Invitations to confirm" in admin.words
+    auditor = await signed_in_as(new_browser, provider, "auditors")
+    assert "Invitations to confirm" not in (await auditor.open("/console")).words
     await admin.open("/console/invitations?status=claimed")
     await admin.follow("Review")
     assert (sub in admin.words, "not verified" in admin.words) == (True, True)
@@ -148,10 +151,32 @@ async def test_the_link_is_of_no_use_to_another_account_or_to_a_guess(
         assert (answer.status_code, "for another account" in answer.text) == (403, True)
     assert await status_of(api, made) == "pending"
     assert (await come_by(browser, provider, made, sub="otto")).status_code == 303
+    # To Python the Kelvin sign is a k in lower case, and to mail servers it is not.
+    kim = await invite(api, sessions, email="kim@example.com")
+    claims = {"sub": "eve", "email": "\u212aim@example.com", "email_verified": True}
+    assert "for another account" in (await come_by(new_browser(), provider, kim, **claims)).text
     # Who is linked already stays who they are.
     second = await invite(api, sessions, subject="otto")
     assert (await come_by(new_browser(), provider, second, sub="otto")).status_code == 303
     assert await status_of(api, second) == "pending"
+
+
+async def test_an_identity_that_has_become_an_administrators_is_linked_by_no_link_alone(
+    new_browser: NewBrowser, provider: SigningProvider, api: httpx2.AsyncClient, sessions: Sessions
+) -> None:
+    """Who was invited while anyone's account would do, and now answers for an owner's."""
+    made = await invite(api, sessions, subject="otto")
+    account = {"name": "keys", "owner_id": made["invitation"]["identity_id"], "role": "owner"}
+    assert (await api.post("/api/v1/service-accounts", json=account)).status_code == 201
+    answer = await come_by(new_browser(), provider, made, sub="otto")
+    assert (answer.status_code, "has to confirm" in answer.text) == (403, True)
+    place = f"{PATH}/{made['invitation']['id']}"
+    admin = await signed_in_as(new_browser, provider, "admins")
+    await admin.open(f"/console/invitations/{made['invitation']['id']}")
+    await admin.send("/confirm")
+    assert (admin.page.status_code, await status_of(api, made)) == (403, "claimed")
+    assert (await api.post(f"{place}/confirm")).json()["status"] == "confirmed"
+    assert (await sign_in(new_browser(), provider, sub="otto")).status_code == 303
 
 
 async def test_guesses_from_one_address_are_limited(new_browser: NewBrowser, app: Any) -> None:
