@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from app.domain.definitions import definition_digest
 from app.kit import strict_json
+from app.kit.off_loop import is_on_loop
 from app.kit.strict_json import JsonObject
 
 LONGEST_NAME = 256
@@ -13,6 +14,7 @@ LARGEST_DEFINITION = 256 * 1024
 DEEPEST_SCHEMA = 64
 # A shorter secret is found in ordinary text by accident.
 SHORTEST_SECRET = 8
+_NOT_PLAIN = "it holds something that is not plain JSON (NUL, lone surrogates, too deep)"
 
 
 class OddTool(ValueError):
@@ -75,13 +77,17 @@ def _object(item: Mapping[str, Any], member: str) -> dict[str, Any] | None:
 
 def _check_text(item: Mapping[str, Any], secrets: Sequence[bytes]) -> None:
     """The definition as text must be JSON with one meaning, of sane size, and hold no secret of ours."""
+    write = strict_json.dumps if is_on_loop() else strict_json.dumps_in_pieces
     try:
-        text = strict_json.dumps(cast("JsonObject", dict(item)))
-        strict_json.loads(text, max_depth=DEEPEST_SCHEMA)
+        text = write(cast("JsonObject", dict(item)))
     except ValueError:
-        raise OddTool("it holds something that is not plain JSON (NUL, lone surrogates, too deep)") from None
+        raise OddTool(_NOT_PLAIN) from None
     if len(text) > LARGEST_DEFINITION:
         raise OddTool(f"it is larger than {LARGEST_DEFINITION // 1024} KiB")
+    try:
+        strict_json.loads(text, max_depth=DEEPEST_SCHEMA)
+    except ValueError:
+        raise OddTool(_NOT_PLAIN) from None
     for secret in secrets:
         if len(secret) >= SHORTEST_SECRET and strict_json.dumps(secret.decode("latin-1"))[1:-1] in text:
             raise OddTool("it holds the upstream credential")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.features.servers.instructions import readable
 from app.features.tools.definitions import Definition, OddTool, read_definition
 from app.kit.mcp_upstream import McpUpstreamError, list_tools, open_connection, probe
+from app.kit.off_loop import off_loop
 from app.kit.outbound import OutboundClient, Target, Timeouts
 from app.kit.strict_json import JsonObject
 
@@ -42,6 +43,8 @@ _ABLE: JsonObject = {"roots": {"listChanged": True}, "sampling": {}, "elicitatio
 """All that clients may be able to do: some servers show a tool to those alone who can answer what it asks."""
 
 
+_TOOLS_AT_ONCE = 50
+"""Tools that one piece of work in the thread for large JSON reads and digests: a hostile server may send megabytes."""
 _OF_SUPERVISOR = frozenset({429, 503, 504})
 """With these it says in its own words why a command does not run; no program gives an answer one of them."""
 
@@ -92,21 +95,28 @@ async def discover(
         secrets = [part for _, value in headers for part in (value, value.removeprefix(b"Bearer "))]
     definitions: dict[str, Definition] = {}
     left_out: Counter[str] = Counter()
-    for item in items:
-        # Others are served by this loop too, and a hostile server may send megabytes.
-        await asyncio.sleep(0)
-        try:
-            definition = read_definition(item, secrets)
-        except OddTool as odd:
-            left_out[odd.reason] += 1
-            continue
-        definitions[definition.name] = definition
+    for start in range(0, len(items), _TOOLS_AT_ONCE):
+        for read in await off_loop(_read, items[start : start + _TOOLS_AT_ONCE], secrets):
+            if isinstance(read, OddTool):
+                left_out[read.reason] += 1
+            else:
+                definitions[read.name] = read
     return Discovered(
         tuple(definitions.values()),
         dict(left_out),
         info.protocol_versions,
         readable(info.instructions, secrets),
     )
+
+
+def _read(items: Sequence[JsonObject], secrets: Sequence[bytes]) -> list[Definition | OddTool]:
+    read: list[Definition | OddTool] = []
+    for item in items:
+        try:
+            read.append(read_definition(item, secrets))
+        except OddTool as odd:
+            read.append(odd)
+    return read
 
 
 async def list_now(

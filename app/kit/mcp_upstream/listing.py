@@ -6,7 +6,7 @@ from app.kit.mcp_upstream.errors import McpUpstreamError
 from app.kit.mcp_upstream.exchange import as_object
 from app.kit.mcp_upstream.legacy import LegacySession
 from app.kit.mcp_upstream.modern import ModernConnection
-from app.kit.strict_json import JsonObject, JsonValue, dumps
+from app.kit.strict_json import JsonObject, JsonValue
 
 
 async def list_tools(
@@ -27,17 +27,18 @@ async def list_tools(
     params: JsonObject = {}
     for _ in range(max_pages):
         try:
-            page = await connection.request("tools/list", params)
+            answer = await connection.answer("tools/list", params)
         except McpUpstreamError as error:
             if error.code == METHOD_NOT_FOUND and not cursors:
                 return []
             raise
+        page = answer.result
+        size += answer.size
         for tool in _tools(page):
             name = _name(tool)
             if name in tools:
                 raise McpUpstreamError("rubbish", "two tools have the same name")
             tools[name] = tool
-            size += len(dumps(tool))
             if len(tools) > max_tools or size > max_bytes:
                 raise McpUpstreamError("too_large", "the upstream has too many tools")
         cursor = page.get("nextCursor")

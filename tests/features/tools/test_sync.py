@@ -1,6 +1,7 @@
 """Syncing real servers: what is found, what is noticed, what is refused."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,11 +19,14 @@ from mcp_types import (
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.domain.definitions import text_digest
+from app.domain.definitions import definition_digest, text_digest
 from app.features.servers.credentials import Opened
 from app.features.servers.instructions import LONGEST
+from app.features.tools import definitions
+from app.features.tools.discovery import _TOOLS_AT_ONCE
 from app.features.tools.sync import Start, _discover, sync_server
 from app.kit.ids import parse_id
+from app.kit.off_loop import is_on_loop
 from app.main import Scopegate
 from tests.features.tools.upstreams import Upstream, answer, mcp_server, raw_listing, serving, tool
 from tests.open_transactions import none_open
@@ -571,3 +575,20 @@ async def test_tools_of_a_command_may_name_what_git_was_told_but_no_secret(app: 
         target = runtime.outbound.policy.check_target(upstream.url)
         found = await _discover(runtime, Start(datetime.now(UTC), (), target, Opened(variables=given)))
     assert [definition.name for definition in found.definitions] == ["look"]
+
+
+async def test_definitions_are_read_and_digested_outside_the_event_loop(
+    api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_loop: list[bool] = []
+
+    def digest(item: Mapping[str, object]) -> bytes:
+        on_loop.append(is_on_loop())
+        return definition_digest(item)
+
+    monkeypatch.setattr(definitions, "definition_digest", digest)
+    names = {f"tool_{number}" for number in range(2 * _TOOLS_AT_ONCE + 1)}
+    async with mcp_server(*map(tool, names)) as upstream:
+        path = await register(api, upstream.url)
+        assert (await sync(api, path))["sync"]["state"] == "ok"
+    assert on_loop == [False] * len(names)
