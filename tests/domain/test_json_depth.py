@@ -47,9 +47,12 @@ def test_the_bound_is_ours_and_not_that_of_the_interpreter(opening: str, closing
             json_depth.loads((opening * deeper).encode())
 
 
-@given(st.text(alphabet='[]{}"\\,:1', max_size=400) | st.binary(max_size=40))
+@given(st.text(alphabet='[]{}"\\,:1', max_size=400) | st.binary(max_size=40) | VALUES.map(json.dumps))
 def test_any_text_is_json_or_a_value_error(text: str | bytes) -> None:
     try:
-        json_depth.loads(text)
+        expected = repr(json.loads(text if isinstance(text, str) else text.decode()))
     except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011
+            json_depth.loads(text)
         return
+    assert repr(json_depth.loads(text)) == expected
