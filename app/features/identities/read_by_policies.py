@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 import cedarpy
 from cedarpy import pst
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Forbidden
+from app.features.identities.repository import persons_behind
 from app.kit.authorization import Caller, Permission
 
 _PUBLISHED = text("SELECT published_text FROM policies WHERE status = 'published' AND ended_at IS NULL")
@@ -43,10 +45,16 @@ async def check_may_set_attributes(session: AsyncSession, caller: Caller, names:
             )
 
 
-async def check_may_transfer(session: AsyncSession, caller: Caller) -> None:
-    """Raise ``Forbidden`` when a published policy reads the owner of agents, unless the caller may grant."""
+async def check_may_transfer(session: AsyncSession, caller: Caller, new_owner: UUID) -> None:
+    """Raise ``Forbidden``, unless the caller may grant, when the agents would come to the caller, or when a published
+    policy reads the owner of agents."""
     if caller.may(Permission.GRANTS_WRITE):
         return
+    if new_owner in await persons_behind(session, caller.identity_id):
+        raise Forbidden(
+            "You would answer for these agents yourself, and see and end their tokens. That needs the permission "
+            f"{Permission.GRANTS_WRITE.value}, which {caller.lacking}."
+        )
     if any(reads.owner for reads in await _published(session)):
         raise Forbidden(
             "A published policy reads who answers for an agent, so handing agents over needs the permission "

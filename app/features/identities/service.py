@@ -324,7 +324,7 @@ async def _check_may_write(
     names = {name for name in {*before, *after} if before.get(name) != after.get(name)}
     await check_may_set_attributes(session, caller, names)
     if "owner_id" in moved:
-        await check_may_transfer(session, caller)
+        await check_may_transfer(session, caller, moved["owner_id"][1])
     if links is not None:
         # Who signs in as an identity has all that it was granted.
         authorize(caller, Permission.GRANTS_WRITE)

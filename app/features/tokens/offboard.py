@@ -96,7 +96,7 @@ async def offboard_identity(
         await check_may_end(session, on_word_of or caller, identity)
         if affected.heir is not None and affected.agents:
             try:
-                await check_may_transfer(session, on_word_of or caller)
+                await check_may_transfer(session, on_word_of or caller, affected.heir)
             except Forbidden:
                 if not due:
                     raise

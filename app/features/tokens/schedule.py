@@ -88,7 +88,7 @@ async def _set_for_later(
         return await first_receipt(session, identity, pending)
     await _check_may_schedule(session, caller, identity_id)
     if affected.heir is not None:
-        await check_may_transfer(session, caller)
+        await check_may_transfer(session, caller, affected.heir)
     if dry_run:
         await gather(session, affected, lock=False)
         things, transferred = affected.things(), affected.transferred()

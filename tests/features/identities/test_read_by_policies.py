@@ -6,7 +6,10 @@ import httpx2
 import pytest
 
 from app.features.policies.models import Policy
-from tests.api import ApiAs
+from app.kit.crypto import Peppers
+from app.kit.ids import IDENTITY, format_id
+from app.main import Scopegate
+from tests.api import ApiAs, client_of, make_account
 from tests.features.principals import Sessions, agent, fresh, person
 from tests.features.tokens.world import World, in_days
 
@@ -102,6 +105,35 @@ async def test_handing_agents_over_needs_it_where_a_policy_reads_their_owner(
     )
     # Without an agent to hand over there is nothing to grant.
     assert not refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=leaves))
+
+
+async def test_nobody_hands_agents_to_themselves_without_the_permission_to_grant(
+    app: Scopegate, sessions: Sessions, peppers: Peppers, api: httpx2.AsyncClient
+) -> None:
+    """Also where no policy reads an owner: who answers for an agent sees and ends its tokens."""
+    theirs, robot = [await make_account(sessions, peppers, "provisioner") for _ in range(2)]
+    admin = await make_account(sessions, peppers, "admin")
+    me = format_id(IDENTITY, theirs.owner_id)
+    await World(api, sessions).sql(
+        "UPDATE identities SET kind = 'agent', owner_id = :owner WHERE id = :id",
+        owner=theirs.owner_id, id=robot.owner_id,
+    )  # fmt: skip
+    ada, eve = await person(api), await person(api)
+    bot = await agent(api, ada)
+    leaves = {"reason": "left", "transfer_agents_to": me}
+    for bearer in (theirs.bearer, robot.bearer):
+        async with client_of(app, bearer) as hr:
+            assert refused(await hr.patch(f"{PATH}/{bot['id']}", json={"owner_id": me}))
+            for body in (leaves, {**leaves, "effective_at": in_days(3)}):
+                assert refused(await hr.post(f"{PATH}/{ada['id']}/offboard", json=body))
+    assert (await api.get(f"{PATH}/{bot['id']}")).json()["owner_id"] == ada["id"]
+    async with client_of(app, theirs.bearer) as hr:
+        # To somebody else, and a new one that has nothing yet.
+        assert not refused(await hr.patch(f"{PATH}/{bot['id']}", json={"owner_id": eve["id"]}))
+        assert (await agent(hr, {"id": me}))["owner_id"] == me
+    async with client_of(app, admin.bearer) as granting:
+        own = {"owner_id": format_id(IDENTITY, admin.owner_id)}
+        assert not refused(await granting.patch(f"{PATH}/{bot['id']}", json=own))
 
 
 async def test_a_leaver_ends_when_the_time_has_come_though_a_policy_keeps_the_agents_from_being_handed_over(
