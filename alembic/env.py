@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that ``app.kit.migrations`` hands over."""
+"""Alembic's entry: runs on the connection that ``app.db.migrations`` hands over."""
 
 from alembic import context
 

@@ -14,55 +14,55 @@ from app.adapters.console.page import tell_error
 from app.adapters.oauth import routes as oauth
 from app.adapters.scim import routes as scim
 from app.adapters.ssf import push_routes as signal_pushes
+from app.db.rewinds import RewindGuard
+from app.features.access import explain_routes as explaining
+from app.features.access import matrix_routes as access_matrix
+from app.features.access import reach_routes as access
+from app.features.access import unused_routes as stale_access
 from app.features.administrators import break_glass_routes as break_glass
-from app.features.administrators import me
 from app.features.administrators import routes as administrators
-from app.features.approvals import requestable_routes as requestable
+from app.features.approvals import approve_routes as approving
 from app.features.approvals import routes as approvals
+from app.features.audit import export_routes as audit_export
 from app.features.audit import follow_routes as audit_following
+from app.features.audit import proof_routes as audit_proofs
 from app.features.audit import routes as audit
 from app.features.audit import stats_routes as audit_stats
 from app.features.audit_sinks import routes as audit_sinks
-from app.features.explaining import access_routes as access
-from app.features.explaining import connection_routes as connections
-from app.features.explaining import explain_routes as explaining
-from app.features.explaining import matrix_routes as access_matrix
-from app.features.explaining import preview_routes as grant_previews
-from app.features.explaining import simulate_routes as simulating
-from app.features.grants import approval_routes as approving
-from app.features.grants import group_routes as group_endings
+from app.features.grants import preview_routes as grant_previews
 from app.features.grants import routes as grants
+from app.features.groups import end_routes as group_endings
 from app.features.groups import routes as groups
-from app.features.identities import own_routes as own_agents
+from app.features.identities import erase_routes as erasing
+from app.features.identities import offboard_routes as offboarding
+from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
+from app.features.identities import schedule_routes as scheduled_offboardings
 from app.features.identity_providers import routes as identity_providers
+from app.features.identity_providers.signals import routes as signals
 from app.features.invitations import routes as invitations
+from app.features.me import agent_routes as own_agents
+from app.features.me import requestable_routes as requestable
+from app.features.me import routes as me
+from app.features.me import token_routes as own_tokens
 from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
+from app.features.policies import simulate_routes as simulating
 from app.features.policies import template_routes as policy_templates
-from app.features.sealed_log import export_routes as audit_export
-from app.features.sealed_log import proof_routes as audit_proofs
 from app.features.servers import routes as servers
 from app.features.service_accounts import routes as service_accounts
-from app.features.signals import routes as signals
-from app.features.stale_access import routes as stale_access
-from app.features.stale_access import tool_grants
-from app.features.tokens import erase_routes as erasing
-from app.features.tokens import offboard_routes as offboarding
-from app.features.tokens import own_routes as own_tokens
+from app.features.tokens import check_routes as connections
 from app.features.tokens import pickup_routes as pickups
-from app.features.tokens import receipt_routes as receipts
 from app.features.tokens import routes as tokens
-from app.features.tokens import schedule_routes as scheduled_offboardings
+from app.features.tools import grant_routes as tool_grants
 from app.features.tools import routes as tools
 from app.features.webhooks import routes as webhooks
-from app.kit import error_pages, health, problems, reference_page
-from app.kit.openapi import document
-from app.kit.request_limits import RequestLimits
-from app.kit.rewinds import RewindGuard
-from app.kit.service_address import ServiceAddress
-from app.lifespan import make_lifespan
+from app.http import error_pages, health, problems, reference_page
+from app.http.openapi import document
+from app.http.request_limits import RequestLimits
+from app.http.service_address import ServiceAddress
 from app.settings import Settings
+from app.worker import make_lifespan
 
 
 class Scopegate:

@@ -19,6 +19,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.crypto.keys import MINIMUM_KEY_BYTES
+from app.crypto.passwords import is_password_hash
+from app.db.engine import plain_url
 from app.domain.objects import Network
 from app.features.identity_providers.provider import DEFAULT_ALGORITHMS, DEFAULT_SCOPES
 from app.features.identity_providers.schemas import (
@@ -33,13 +36,10 @@ from app.features.identity_providers.schemas import (
     Scopes,
     TokenTypes,
 )
-from app.kit.crypto import MINIMUM_KEY_BYTES
-from app.kit.database import plain_url
-from app.kit.outbound import ForbiddenUrl, origin_of
-from app.kit.passwords import is_password_hash
-from app.kit.schemas import ShortText
-from app.kit.service_address import origin_of_url
-from app.kit.stdio import AllowedCommands, read_commands
+from app.http.schemas import ShortText
+from app.http.service_address import origin_of_url
+from app.outbound.http import ForbiddenUrl, origin_of
+from app.outbound.stdio import AllowedCommands, read_commands
 
 PREFIX = "SCOPEGATE_"
 _SECRETS = (

@@ -9,10 +9,10 @@ from time import monotonic
 
 import asyncpg
 
-from app.features.access.admission import AdmissionWriter, outcome_of
-from app.features.access.rows import Row
+from app.admission.rows import Row
+from app.admission.writer import AdmissionWriter, outcome_of
 from tests import database
-from tests.features.access.world import call_row, decision, make_world, writer_on
+from tests.admission.world import call_row, decision, make_world, writer_on
 
 CALLERS = (1, 16, 64, 256)
 _SECONDS = 4.0

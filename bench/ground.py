@@ -16,11 +16,11 @@ from typing import Any
 import asyncpg
 import httpx2
 
+from app.crypto.keys import Peppers
+from app.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
+from app.db.engine import make_engine, make_sessions
+from app.db.migrations import upgrade
 from app.features.service_accounts.bootstrap import bootstrap
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from app.kit.migrations import upgrade
 from bench import policies
 from bench.processes import CannotMeasure, Cores, Running, child, parent_of, python
 from bench.seed import SLUG, Seeded, seed

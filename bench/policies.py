@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 
 from app.domain.access import POLICY_SET_ID
-from app.kit.ids import GROUP, format_id, new_id
+from app.lib.ids import GROUP, format_id, new_id
 from bench.messages import TOOL
 
 READING = (

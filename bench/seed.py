@@ -13,10 +13,10 @@ from uuid import UUID
 
 import asyncpg
 
+from app.crypto.keys import Peppers
 from app.domain.definitions import definition_digest
 from app.domain.token_format import SCOPED_TOKEN, SECRET_BYTES, format_credential, parse_credential
-from app.kit.crypto import Peppers
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 from bench.messages import LEGACY, MODERN, TOOLS
 
 SLUG = "bench"

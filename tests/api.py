@@ -14,15 +14,15 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
+from app.db.versions import move_versions
 from app.domain.token_format import CLIENT_SECRET, format_credential
-from app.features.identities.models import Identity
 from app.features.service_accounts.authenticate import digest_of, issue_bearer
-from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
-from app.kit.authorization import Role
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import new_id
-from app.kit.versions import move_versions
+from app.http.authorization import Role
+from app.lib.ids import new_id
+from app.models.identities import Identity
+from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
 from app.settings import Settings
 from tests.contract.conformance import Contract
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from app.kit.embedded_postgres import EmbeddedPostgres
+from app.db.embedded_postgres import EmbeddedPostgres
 from tests.reusing import NotAsMade, ReusedDatabase
 
 _SHARED_DIR = "SG_TEST_SHARED_DIR"
@@ -145,7 +145,7 @@ def _template(server: str) -> str:
             name = f"template_{uuid.uuid4().hex}"
             _execute(server, f'CREATE DATABASE "{name}" TEMPLATE template0')
             # Late: a test that needs no database must not need the migrations either.
-            from app.kit.migrations import upgrade
+            from app.db.migrations import upgrade
 
             _run(upgrade(_with_database(server, name)))
             _run(_made_months_ago(_with_database(server, name)))
@@ -155,7 +155,7 @@ def _template(server: str) -> str:
 
 async def _made_months_ago(url: str) -> None:
     """Make the month before, too: what a test makes some days old has a place on the first of a month."""
-    from app.kit.partitions import maintain_partitions
+    from app.db.partitions import maintain_partitions
 
     today = datetime.now(UTC)
     await maintain_partitions(url, keep=timedelta(days=400), now=today.replace(day=1) - timedelta(days=1))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
-from app.kit.sse import SseEvent, SseParser
+from app.lib.sse import SseEvent, SseParser
 from tests.api import BASE_URL
 
 PATIENCE_S = 20.0

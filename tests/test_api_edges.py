@@ -7,11 +7,11 @@ import httpx2
 import pytest
 from starlette.requests import Request
 
-from app.kit.outbound import UpstreamError
-from app.kit.problems import MOST_ERRORS
-from app.kit.query_parameters import check_repeats
-from app.kit.request_ids import made_id
+from app.http.problems import MOST_ERRORS
+from app.http.query_parameters import check_repeats
+from app.http.request_ids import made_id
 from app.main import Scopegate
+from app.outbound.http import UpstreamError
 
 
 async def test_a_body_over_the_limit_is_refused_declared_or_not(api: httpx2.AsyncClient) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.kit.authorization import Role
+from app.http.authorization import Role
 from app.settings import Settings, SettingsError, load_settings, with_local_keys
 
 

@@ -14,25 +14,25 @@ import asyncpg
 
 from app.cli.audit_files import EventProofFile, export_lines, kept_checkpoint, proof_in
 from app.cli.errors import CannotStart
+from app.crypto.client_ids import KEY_PURPOSE
+from app.crypto.keys import Peppers
+from app.crypto.signed_notes import NoteFault, NoteSigner, VerifierKey, log_name
+from app.db.connection import DRIVER_FAULTS
+from app.db.engine import plain_url
+from app.db.migrations import database_fault
 from app.domain.errors import DomainError
 from app.domain.merkle import ProofFault, leaf_hash, verify_inclusion
 from app.features.audit import epochs
-from app.features.audit.client_ids import KEY_PURPOSE
-from app.features.sealed_log.exported import PROOF, RangeProof, verify_lines, verify_range
-from app.features.sealed_log.kept import Kept
-from app.features.sealed_log.leaf_export import leaves_between
-from app.features.sealed_log.naming import names_of, rename_log
-from app.features.sealed_log.proving import prove_event, prove_range
-from app.features.sealed_log.spanning import NoSuchPart, by_positions, by_time
-from app.features.sealed_log.tiles import LogFault, latest_checkpoint
-from app.features.sealed_log.verdict import Fault, Verdict, positions
-from app.features.sealed_log.verifying import FindSpan, verify_log
-from app.kit.connecting import DRIVER_FAULTS
-from app.kit.crypto import Peppers
-from app.kit.database import plain_url
-from app.kit.ids import EVENT, parse_id
-from app.kit.migrations import database_fault
-from app.kit.notes import NoteFault, NoteSigner, VerifierKey, log_name
+from app.features.audit.sealing.exported import PROOF, RangeProof, verify_lines, verify_range
+from app.features.audit.sealing.kept import Kept
+from app.features.audit.sealing.leaf_export import leaves_between
+from app.features.audit.sealing.naming import names_of, rename_log
+from app.features.audit.sealing.proving import prove_event, prove_range
+from app.features.audit.sealing.spanning import NoSuchPart, by_positions, by_time
+from app.features.audit.sealing.tiles import LogFault, latest_checkpoint
+from app.features.audit.sealing.verdict import Fault, Verdict, positions
+from app.features.audit.sealing.verifying import FindSpan, verify_log
+from app.lib.ids import EVENT, parse_id
 from app.settings import Settings
 
 AT_FAULT = 1

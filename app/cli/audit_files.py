@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from app.cli.errors import CannotStart
-from app.domain import json_depth
+from app.crypto.signed_notes import LARGEST_NOTE, NoteFault, open_checkpoint
 from app.domain.merkle import HASH_BYTES
-from app.features.sealed_log.exported import RangeProof
-from app.features.sealed_log.kept import Kept
-from app.features.sealed_log.verifying import Keys
-from app.kit.notes import LARGEST_NOTE, NoteFault, open_checkpoint
+from app.features.audit.sealing.exported import RangeProof
+from app.features.audit.sealing.kept import Kept
+from app.features.audit.sealing.verifying import Keys
+from app.lib import json_depth
 
 LARGEST_LINE = 16 * 1024 * 1024
 _MOST_HASHES = 128

@@ -14,7 +14,7 @@ import typer
 from app import __version__
 from app.cli.audit_commands import audit
 from app.cli.errors import CANNOT_START, CannotStart
-from app.kit.log_lines import keep_lines
+from app.lib.log_lines import keep_lines
 
 app = typer.Typer(
     name="scopegate",
@@ -43,10 +43,10 @@ def _words_and_code(fault: Exception) -> tuple[str, int] | None:
     """The line and the exit code for a mistake of the operator or the database; ``None`` for one of ours."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from app.db.connection import DRIVER_FAULTS
+    from app.db.embedded_postgres import EmbeddedPostgresError
+    from app.db.migrations import DatabaseFault, database_fault
     from app.domain.errors import Conflict, Unavailable
-    from app.kit.connecting import DRIVER_FAULTS
-    from app.kit.embedded_postgres import EmbeddedPostgresError
-    from app.kit.migrations import DatabaseFault, database_fault
     from app.settings import SettingsError
 
     if isinstance(fault, Conflict):
@@ -128,7 +128,7 @@ def bootstrap() -> None:
 def hash_password() -> None:
     """Read the break-glass administrator's password, and print the hash to configure."""
     from app.cli.passwords import read_password
-    from app.kit.passwords import hash_password as hashed
+    from app.crypto.passwords import hash_password as hashed
 
     typer.echo(hashed(read_password()))
 

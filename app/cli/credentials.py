@@ -7,14 +7,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
 from app.domain.errors import Conflict
 from app.features.service_accounts.bootstrap import bootstrap
-from app.features.service_accounts.models import ServiceAccount
 from app.features.service_accounts.service import add_credential
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import SERVICE_ACCOUNT, format_id
+from app.models.service_accounts import ServiceAccount
 from app.settings import Settings
 
 Credential = tuple[str, str]

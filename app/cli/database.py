@@ -8,8 +8,8 @@ import asyncpg
 import typer
 from pydantic import SecretStr
 
-from app.kit.embedded_postgres import EmbeddedPostgres
-from app.kit.migrations import DatabaseAway, Upgraded, check_compatible, role_of, upgrade_sync
+from app.db.embedded_postgres import EmbeddedPostgres
+from app.db.migrations import DatabaseAway, Upgraded, check_compatible, role_of, upgrade_sync
 from app.settings import Settings, with_local_keys
 
 _NAME = "scopegate"

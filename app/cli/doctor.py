@@ -12,17 +12,17 @@ from app.cli.database import usable_database
 from app.cli.errors import CannotStart
 from app.cli.keys import ENCRYPTION, standing
 from app.cli.listening import bound_socket
+from app.db.connection import DRIVER_FAULTS
+from app.db.embedded_postgres import EmbeddedPostgresError
+from app.db.engine import SESSION_SETTINGS, plain_url
+from app.db.horizon import HELD_BACK_S, HOLDER
+from app.db.migrations import DatabaseFault, check_not_newer, database_fault
 from app.domain.errors import Unavailable
-from app.features.sealed_log.naming import OtherName, check_name
-from app.features.sealed_log.sealing import BEHIND_S, sealing_standing
-from app.features.sealed_log.tiles import LogFault
-from app.kit.connecting import DRIVER_FAULTS
-from app.kit.database import SESSION_SETTINGS, plain_url
-from app.kit.embedded_postgres import EmbeddedPostgresError
-from app.kit.horizon import HELD_BACK_S, HOLDER
-from app.kit.migrations import DatabaseFault, check_not_newer, database_fault
-from app.lifespan.sealing import trail_signer
+from app.features.audit.sealing.naming import OtherName, check_name
+from app.features.audit.sealing.sealer import BEHIND_S, sealing_standing
+from app.features.audit.sealing.tiles import LogFault
 from app.settings import Settings
+from app.worker.sealing import trail_signer
 
 
 def doctor(settings: Settings) -> bool:

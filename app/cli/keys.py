@@ -10,14 +10,14 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.crypto.keys import Peppers, Sealer, key_ring
+from app.crypto.signed_notes import NoteSigner, log_name
+from app.db.engine import make_engine, make_sessions
 from app.features.audit.reseal import reseal_arguments
 from app.features.audit_sinks.credentials import reseal_credentials
+from app.features.identity_providers.signals.reseal import reseal_access
 from app.features.servers.reseal import Resealed, reseal
-from app.features.signals.reseal import reseal_access
 from app.features.webhooks.secrets import reseal_secrets
-from app.kit.crypto import Peppers, Sealer, key_ring
-from app.kit.database import make_engine, make_sessions
-from app.kit.notes import NoteSigner, log_name
 from app.settings import Settings
 
 Result = TypeVar("Result")

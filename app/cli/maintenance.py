@@ -5,20 +5,20 @@ from datetime import UTC, datetime
 
 import asyncpg
 
+from app.access.grant_uses import forget_uses
+from app.admission.clients import forget_clients
+from app.admission.consuming import forget_quotas
+from app.admission.ended_sessions import forget_ended_sessions
 from app.cli.errors import CannotStart
-from app.features.access.clients import forget_clients
-from app.features.access.consuming import forget_quotas
-from app.features.access.ended_sessions import forget_ended_sessions
+from app.db.call_arguments import forget_arguments
+from app.db.connection import DRIVER_FAULTS
+from app.db.migrations import database_fault
+from app.db.partitions import Maintained, maintain_partitions
 from app.features.administrators.break_glass import forget_sessions
-from app.features.audit.arguments import forget_arguments
 from app.features.audit.rollup import forget_hours
+from app.features.audit.sealing.retention import record_drop
 from app.features.audit_sinks.retention import note_missed
-from app.features.grants.uses import forget_uses
-from app.features.sealed_log.retention import record_drop
-from app.kit.connecting import DRIVER_FAULTS
-from app.kit.idempotency import forget_answers
-from app.kit.migrations import database_fault
-from app.kit.partitions import Maintained, maintain_partitions
+from app.http.idempotency import forget_answers
 from app.settings import Settings
 
 

@@ -5,7 +5,7 @@ import sys
 from getpass import getpass
 
 from app.cli.errors import CannotStart
-from app.kit.passwords import LONGEST, SHORTEST
+from app.crypto.passwords import LONGEST, SHORTEST
 
 
 def read_password() -> str:

@@ -14,10 +14,10 @@ import httpx2
 from pydantic import ValidationError
 
 from app.cli.errors import CannotStart
-from app.domain import json_depth
-from app.features.tokens.receipt_schemas import Receipt
-from app.features.tokens.receipts import TYPE
-from app.kit.signing import SignatureFault, verify
+from app.crypto.signing import SignatureFault, verify
+from app.features.identities.receipt_schemas import Receipt
+from app.features.identities.receipts import TYPE
+from app.lib import json_depth
 
 KEYS_PATH = "/.well-known/jwks.json"
 NOT_GENUINE = 1

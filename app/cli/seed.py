@@ -7,7 +7,7 @@ from app.cli.api import Api, ApiFault, Json
 from app.cli.errors import CannotStart
 from app.cli.fleet import SERVERS, Fleet
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.kit.ids import format_id
+from app.lib.ids import format_id
 
 PERSON = "maria"
 AGENT = "deploy-agent"

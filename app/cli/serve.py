@@ -16,9 +16,9 @@ from app.cli.errors import CannotStart
 from app.cli.listening import bound_socket, cannot_listen
 from app.cli.signals import Stopped, signals_held, signals_stop
 from app.cli.supervisor import commands_running
-from app.kit.guarded_http import GuardedHttp
-from app.kit.log_lines import keep_lines
-from app.kit.rewinds import PROGRESS_FILE, RewindGuard
+from app.db.rewinds import PROGRESS_FILE, RewindGuard
+from app.http.server_protocol import GuardedHttp
+from app.lib.log_lines import keep_lines
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
 from app.supervisor.processes import hide_from_equals

@@ -13,7 +13,7 @@ from pathlib import Path
 from app.cli.children import Child
 from app.cli.errors import CannotStart
 from app.cli.signals import signals_held
-from app.kit.stdio import SupervisorAddress
+from app.outbound.stdio import SupervisorAddress
 from app.settings import Settings
 from app.supervisor.processes import hide_from_equals
 

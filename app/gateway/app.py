@@ -5,6 +5,7 @@ import logging
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
+from app.admission.store import Client, Ports, StoreUnavailable, View
 from app.domain.objects import Network
 from app.gateway.aggregate.endpoint import Aggregate
 from app.gateway.aggregate.notes import Notebook
@@ -16,7 +17,6 @@ from app.gateway.mirror.endpoint import Mirror
 from app.gateway.mirror.mirrored import Mirrored
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import ClientLeft, Cut, Pipeline
-from app.gateway.ports import Client, Ports, StoreUnavailable, View
 from app.gateway.questions import QuestionRules
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
@@ -36,10 +36,10 @@ from app.gateway.wire.refusals import (
     unavailable,
     wrong_http_method,
 )
-from app.kit.faults import log_fault
-from app.kit.outbound import VIA, OutboundClient
-from app.kit.own_addresses import OwnAddresses
-from app.kit.service_address import ENCODED_SLASH, ServiceAddress, has_encoded_slash
+from app.http.service_address import ENCODED_SLASH, ServiceAddress, has_encoded_slash
+from app.lib.fault_log import log_fault
+from app.outbound.http import VIA, OutboundClient
+from app.outbound.own_addresses import OwnAddresses
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from mcp_types import URL_ELICITATION_REQUIRED
 
+from app.admission.store import ApprovalNews, ApprovalState, NeededApproval, View
 from app.gateway.denials import asked_text, denial_meta, denial_text, denied_request, denied_result, event_of
 from app.gateway.pipeline import ApprovalNeeded, ClientLeft, Denied, Flight
-from app.gateway.ports import ApprovalNews, ApprovalState, NeededApproval, View
 from app.gateway.relay import Watch
 from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.wire.completions import Completions
@@ -23,8 +23,8 @@ from app.gateway.wire.envelope import CAPABILITIES_KEY, Message
 from app.gateway.wire.http import Exchange, result_body
 from app.gateway.wire.methods import INPUT_METHODS, Asks, asks_of
 from app.gateway.wire.refusals import Refused
-from app.kit import strict_json
-from app.kit.ids import APPROVAL, format_id
+from app.lib import strict_json
+from app.lib.ids import APPROVAL, format_id
 
 WAIT_SECONDS = 25.0
 """For a decision: common clients and proxies give up an answer of which nothing comes after 30."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from app.admission.store import View
 from app.domain.access import (
     Decision,
     Question,
@@ -17,8 +18,7 @@ from app.domain.access import (
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect
 from app.domain.visibility import visible_parts, visible_tools
-from app.gateway.ports import View
-from app.kit.slices import in_slices
+from app.lib.slices import in_slices
 
 MAX_KNOWN = 10_000
 """Decisions that are kept for calls to come."""

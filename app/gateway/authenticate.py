@@ -3,13 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
+from app.admission.store import Admissions, Snapshots, TooManyLookups, View
 from app.domain.access import liveness
 from app.domain.token_format import SCOPED_TOKEN, TOKEN_NEEDED, Credential, parse_credential
 from app.gateway.patience import patiently
-from app.gateway.ports import Admissions, Snapshots, TooManyLookups, View
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
-from app.kit.service_address import WRONG_HOST, ServiceAddress
+from app.http.service_address import WRONG_HOST, ServiceAddress
 
 # These last for ever, so there is no newer state to look for.
 _FINAL = frozenset({"token_revoked", "identity_offboarded"})

@@ -5,10 +5,10 @@ from typing import Any
 
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
+from app.admission.store import SyncRequests
 from app.domain.definitions import PINNED_MEMBERS, definition_digest, text_digest
 from app.domain.objects import Part, Server, Tool
 from app.domain.visibility import EVERY_TOOL
-from app.gateway.ports import SyncRequests
 from app.gateway.wire.members import keep_list
 from app.gateway.wire.methods import carried_extensions, flags_of
 

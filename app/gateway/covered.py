@@ -12,7 +12,7 @@ from mcp_types import LOG_LEVEL_META_KEY
 from app.gateway.rewrites import Round
 from app.gateway.wire.envelope import CAPABILITIES_KEY, CLIENT_INFO_KEY, VERSION_KEY, Message
 from app.gateway.wire.methods import client_capabilities, flags_of
-from app.kit.mcp_upstream.connection import client_info
+from app.outbound.mcp.connection import client_info
 
 _MEMBERS = {
     "tools/call": frozenset({"name", "arguments", "_meta", "task"}),

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from app.admission.store import ApprovalState, NeededApproval
 from app.gateway.pipeline import ApprovalNeeded, Denied
-from app.gateway.ports import ApprovalState, NeededApproval
 from app.gateway.wire.refusals import Refused, invalid_params
-from app.kit.ids import APPROVAL, EVENT, format_id
+from app.lib.ids import APPROVAL, EVENT, format_id
 
 EVENT_KEY = "io.scopegate/event"
 APPROVALS_KEY = "io.scopegate/approvals"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import ceil, inf
 from time import monotonic
 
+from app.admission.store import Admissions, View
 from app.domain.objects import Token
-from app.gateway.ports import Admissions, View
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from app.admission.store import Admissions, View
 from app.gateway.limits import Allowance
-from app.gateway.ports import Admissions, View
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import INVALID_REQUEST, RETRY_SOON, Refused
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 from time import monotonic
 from typing import TypeVar
 
-from app.gateway.ports import StoreUnavailable
+from app.admission.store import StoreUnavailable
 from app.gateway.wire.http import Exchange
 
 Found = TypeVar("Found")

@@ -13,13 +13,7 @@ from time import monotonic
 from typing import cast
 from uuid import UUID
 
-from app.domain.access import Decision, Question, decide, liveness
-from app.domain.objects import Address, Part, Server, Token
-from app.domain.policy import CallerProgram, Effect
-from app.gateway.asking import NO_NAMES, Ask, KnownDecisions
-from app.gateway.authenticate import Door
-from app.gateway.patience import OutOfPatience, patiently
-from app.gateway.ports import (
+from app.admission.store import (
     Admissions,
     Admitted,
     Call,
@@ -33,6 +27,13 @@ from app.gateway.ports import (
     View,
     Withheld,
 )
+from app.crypto.keys import UnsealingFault
+from app.domain.access import Decision, Question, decide, liveness
+from app.domain.objects import Address, Part, Server, Token
+from app.domain.policy import CallerProgram, Effect
+from app.gateway.asking import NO_NAMES, Ask, KnownDecisions
+from app.gateway.authenticate import Door
+from app.gateway.patience import OutOfPatience, patiently
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import (
     INTERNAL_ERROR,
@@ -42,9 +43,8 @@ from app.gateway.wire.refusals import (
     bad_upstream,
     no_such_session,
 )
-from app.kit.clock import boot_time
-from app.kit.crypto import UnsealingFault
-from app.kit.outbound import ForbiddenUrl, NotForwarded, UpstreamError
+from app.lib.clock import boot_time
+from app.outbound.http import ForbiddenUrl, NotForwarded, UpstreamError
 
 MAX_ROUNDS = 4
 """The first decision and three more on fresh views."""

@@ -10,11 +10,11 @@ from app.gateway.pipeline import Flight
 from app.gateway.wire.answers import Answer, dump, parsed
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
-from app.kit import strict_json
-from app.kit.off_loop import is_large, off_loop
-from app.kit.outbound import OutboundResponse, UpstreamError
-from app.kit.slices import let_others_go_on
-from app.kit.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
+from app.lib import strict_json
+from app.lib.off_loop import is_large, off_loop
+from app.lib.slices import let_others_go_on
+from app.lib.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
+from app.outbound.http import OutboundResponse, UpstreamError
 
 WATCH_AFTER = 0.05
 """Seconds before the client is watched: most calls are over by then and need no second task."""

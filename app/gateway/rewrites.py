@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from app.admission.store import SyncRequests, View
 from app.gateway.catalogue import (
     carried_capabilities,
     filter_tools,
@@ -17,7 +18,6 @@ from app.gateway.catalogue import (
     shows_instructions,
 )
 from app.gateway.pipeline import Passed
-from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import QuestionRules
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import TasksHere, tells_of_task
@@ -26,7 +26,7 @@ from app.gateway.wire.envelope import NEWEST_FIRST, Message
 from app.gateway.wire.members import keep_introduction, keep_list, kept_item
 from app.gateway.wire.methods import INPUT_METHODS, Asks
 from app.gateway.wire.refusals import bad_upstream, invalid_params
-from app.kit import strict_json
+from app.lib import strict_json
 
 MAX_STATE = 1024 * 1024
 _LISTS = {

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from app.gateway.sessions import SessionSealer
 from app.gateway.wire.refusals import bad_upstream
-from app.kit import strict_json
+from app.lib import strict_json
 
 MAX_KEPT = 10_000
 LONGEST_ID = 256

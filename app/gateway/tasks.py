@@ -14,7 +14,7 @@ from app.gateway.sessions import SessionSealer
 from app.gateway.wire.envelope import Message
 from app.gateway.wire.methods import TASKS_EXTENSION
 from app.gateway.wire.refusals import MISSING_CAPABILITY, Refused, bad_upstream, invalid_params
-from app.kit import strict_json
+from app.lib import strict_json
 
 RELATED = "io.modelcontextprotocol/related-task"
 """In ``_meta``, up to 2025-11-25: which task a message belongs to."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
-from app.kit.outbound import Timeouts
+from app.outbound.http import Timeouts
 
 _OPENING_S = 30.0
 _CALL = Timeouts(first_byte=300.0, idle=300.0, total=3600.0)

@@ -1,8 +1,8 @@
 """A version of the protocol that nobody speaks: a denied call, on both endpoints."""
 
+from app.admission.store import View
 from app.gateway.asking import Ask
 from app.gateway.pipeline import Denied, Passed, Pipeline
-from app.gateway.ports import View
 from app.gateway.wire.http import Exchange
 
 

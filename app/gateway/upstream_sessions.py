@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from uuid import UUID
 
+from app.admission.store import UpstreamTarget
 from app.gateway.catalogue import handshake_versions
-from app.gateway.ports import UpstreamTarget
-from app.kit.mcp_upstream import LegacySession, McpUpstreamError, ModernConnection, open_connection
-from app.kit.outbound import OutboundClient, Timeouts
+from app.outbound.http import OutboundClient, Timeouts
+from app.outbound.mcp import LegacySession, McpUpstreamError, ModernConnection, open_connection
 
 Connection = LegacySession | ModernConnection
 Key = tuple[UUID, UUID]

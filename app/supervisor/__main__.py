@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from app.kit.stdio.commands import read_commands
-from app.kit.stdio.wire import SupervisorAddress
+from app.outbound.stdio.commands import read_commands
+from app.outbound.stdio.wire import SupervisorAddress
 from app.supervisor.data_directories import FREE_USERS, DataDirectories
 from app.supervisor.limits import Limits
 from app.supervisor.serve import supervise

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from app.kit import strict_json
+from app.lib import strict_json
 from app.supervisor.limits import Limits
 from app.supervisor.outlet import Outlet
 from app.supervisor.refusals import ENDED, INTERNAL_ERROR, METHOD_NOT_FOUND, too_many

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-from app.kit.ids import SERVER, format_id, parse_id
+from app.lib.ids import SERVER, format_id, parse_id
 
 FREE_USERS = range(60706, 61184)
 """Systemd's list of user ids calls these unused; Debian's policy gives them out only on request."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from app.kit.stdio.wire import Launch
+from app.outbound.stdio.wire import Launch
 from app.supervisor.data_directories import DataDirectories, NoPlace
 from app.supervisor.limits import Limits
 from app.supervisor.processes import die_with, gain_nothing

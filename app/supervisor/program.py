@@ -12,8 +12,8 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Any, Protocol
 
-from app.kit.ids import SERVER, format_id
-from app.kit.stdio.wire import Launch
+from app.lib.ids import SERVER, format_id
+from app.outbound.stdio.wire import Launch
 from app.supervisor.data_directories import NoPlace
 from app.supervisor.isolation import Isolation, Place, Removal, first_in_child
 from app.supervisor.limits import Limits

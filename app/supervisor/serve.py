@@ -10,8 +10,8 @@ from types import FrameType
 
 import uvicorn
 
-from app.kit.stdio.commands import AllowedCommands
-from app.kit.stdio.wire import SupervisorAddress
+from app.outbound.stdio.commands import AllowedCommands
+from app.outbound.stdio.wire import SupervisorAddress
 from app.supervisor.app import SupervisorApp
 from app.supervisor.data_directories import DataDirectories
 from app.supervisor.isolation import Isolation

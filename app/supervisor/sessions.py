@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
 
-from app.kit.stdio.commands import AllowedCommands
-from app.kit.stdio.wire import NOBODY, Holder, Launch
+from app.outbound.stdio.commands import AllowedCommands
+from app.outbound.stdio.wire import NOBODY, Holder, Launch
 from app.supervisor.bridge import Bridge, Flood
 from app.supervisor.data_directories import NoPlace
 from app.supervisor.isolation import Isolation

@@ -12,13 +12,13 @@ from time import perf_counter
 
 import asyncpg
 
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
 from app.features.administrators.browser_sessions import Lifetimes, open_session
 from app.features.administrators.browser_sign_in import SignedIn
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers.repository import browser_providers
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import GROUP, IDENTITY, SERVER, TOKEN, format_id
+from app.features.identity_providers.queries import browser_providers
+from app.lib.ids import GROUP, IDENTITY, SERVER, TOKEN, format_id
 from bench.ground import Ground, laid
 from bench.more import trail
 from bench.processes import CannotMeasure, Cores

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import uvloop
 
-from app.kit.ids import TOKEN, format_id
+from app.lib.ids import TOKEN, format_id
 from bench.ground import Ground
 from bench.load import Connection, WrongAnswer
 from bench.messages import MODERN, TOOL, Requests, http_head, make_listen, make_requests

@@ -7,6 +7,10 @@ from statistics import median
 from time import process_time, time
 from uuid import UUID
 
+from app.access.policy.compiled import compile_policy
+from app.access.policy.evaluator import Evaluator
+from app.access.policy.published import PublishedPolicy
+from app.admission.store import View
 from app.domain.access import Surroundings
 from app.domain.arguments import argument_types
 from app.domain.directory import directory_of
@@ -15,12 +19,8 @@ from app.domain.policy import CallerProgram, GrantedIsAllowed, PolicyEvaluator
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
-from app.features.policies.compiled import compile_policy
-from app.features.policies.evaluator import Evaluator
-from app.features.policies.published import PublishedPolicy
 from app.gateway.asking import Ask, KnownDecisions
-from app.gateway.ports import View
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 from bench.messages import TOOL, TOOLS
 from bench.seed import SLUG
 

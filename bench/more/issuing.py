@@ -10,7 +10,7 @@ from uuid import UUID
 import uvloop
 
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.kit.ids import IDENTITY, SERVER, format_id
+from app.lib.ids import IDENTITY, SERVER, format_id
 from bench import load
 from bench.ground import Ground
 from bench.messages import TOOL, http_head

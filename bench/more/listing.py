@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 from urllib.parse import urlencode
 
-from app.kit.ids import IDENTITY, SERVER, TOKEN, format_id
+from app.lib.ids import IDENTITY, SERVER, TOKEN, format_id
 from bench.ground import laid
 from bench.more import trail
 from bench.processes import CannotMeasure, Cores

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.kit.ids import SERVER, format_id
+from app.lib.ids import SERVER, format_id
 from bench.messages import TOOL
 from bench.scale.turns import Operation, Step
 from bench.scale.worlds import World

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 
-from app.kit.ids import GRANT, GROUP, SERVER, format_id
+from app.lib.ids import GRANT, GROUP, SERVER, format_id
 from bench.messages import TOOL
 from bench.processes import CannotMeasure
 from bench.scale.turns import Operation, Step

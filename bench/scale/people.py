@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.crypto.keys import Peppers
 from app.domain.token_format import ID_LENGTH, SECRET_BYTES, SECRET_LENGTH, encode_base62
-from app.kit.crypto import Peppers
 from bench.messages import TOOLS
 from bench.scale.fleet import Fleet
 from bench.scale.rows import FALSE, NULL, Copied, document, hyphened, lines, moment, octets, uuid7, uuid7s

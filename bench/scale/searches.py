@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from app.features.audit.schemas import AuditQuery
-from app.kit.pagination import Cursors
+from app.http.pagination import Cursors
 from bench.scale.lists import LIMIT, SOMEBODY, Value, called_server, found, listed
 from bench.scale.turns import Operation, Step
 from bench.scale.worlds import World

@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from app.kit.crypto import Peppers
-from app.kit.ids import format_id
+from app.crypto.keys import Peppers
+from app.lib.ids import format_id
 from bench.ground import Ground, laid
 from bench.processes import CannotMeasure, Cores, Running
 from bench.scale.loading import Loaded, seeding, until_sealed

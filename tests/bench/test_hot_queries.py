@@ -14,10 +14,10 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
 from app.features.audit.rollup import HourCounts
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import GROUP, SERVER, TOKEN, format_id
+from app.lib.ids import GROUP, SERVER, TOKEN, format_id
 from app.main import create_app
 from app.settings import Settings
 from bench.messages import LEGACY, MODERN

@@ -8,8 +8,8 @@ import asyncpg
 import httpx2
 import pytest
 
-from app.kit.crypto import Peppers
-from app.kit.ids import SERVER, TOKEN, format_id
+from app.crypto.keys import Peppers
+from app.lib.ids import SERVER, TOKEN, format_id
 from bench.processes import divide_cores
 from bench.scale import everything
 from bench.scale.loading import load

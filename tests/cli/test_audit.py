@@ -14,12 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.cli.commands import main
-from app.features.audit.client_ids import KEY_PURPOSE
-from app.kit.crypto import Peppers
-from app.kit.ids import EVENT, format_id
-from app.kit.notes import COSIGNATURE, Note, NoteSigner, VerifierKey, log_name
-from tests.features.sealed_log.sealed import insert, seal, size, unsalted_client, write
-from tests.features.sealed_log.test_verifying import tampering
+from app.crypto.client_ids import KEY_PURPOSE
+from app.crypto.keys import Peppers
+from app.crypto.signed_notes import COSIGNATURE, Note, NoteSigner, VerifierKey, log_name
+from app.lib.ids import EVENT, format_id
+from tests.features.audit.sealing.sealed import insert, seal, size, unsalted_client, write
+from tests.features.audit.sealing.test_verifying import tampering
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -17,7 +17,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from app.kit.embedded_postgres import EmbeddedPostgres
+from app.db.embedded_postgres import EmbeddedPostgres
 from tests import debian_postgres
 from tests.faults.harness import SERVE, Gateway
 from tests.ports import free_port

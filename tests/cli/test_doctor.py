@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from app.cli import doctor
-from app.kit.database import SESSION_SETTINGS
+from app.db.engine import SESSION_SETTINGS
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
+from app.access.meanings import MEANINGS
 from app.adapters.console import menu
 from app.cli.commands import app
+from app.db.webhook_events import WebhookEvent
 from app.domain import errors
-from app.features.explaining.meanings import MEANINGS
-from app.features.webhooks.messages import WebhookEvent
-from app.kit.authorization import ROLE_PERMISSIONS, Permission, Role
-from app.kit.problems import Problem
+from app.http.authorization import ROLE_PERMISSIONS, Permission, Role
+from app.http.problems import Problem
 from app.settings import _SECRETS, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def test_the_defaults_in_the_reference_are_those_of_the_code(monkeypatch: pytest
 
 def test_every_problem_code_has_a_page() -> None:
     # What a check of a connection found is a code too, and no error.
-    found = ROOT / "app" / "features" / "explaining" / "connection.py"
+    found = ROOT / "app" / "features" / "tokens" / "connection_check.py"
     source = "\n".join(path.read_text() for path in (ROOT / "app").rglob("*.py") if path != found)
     raised = set(re.findall(r'\bcode="([a-z_]+)"', source))
     own = {kind.code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "code")}
@@ -145,7 +145,8 @@ def test_every_recorded_action_is_in_the_reference_and_no_other() -> None:
     table = reference("audit-events").partition("## Actions")[2].partition("\n## ")[0]
     documented = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", table))
     kinds = "|".join({action.partition(".")[0] for action in documented})
-    places = [ROOT / "app" / room for room in ("features", "gateway", "lifespan", "adapters")]
+    rooms = ("features", "access", "admission", "gateway", "worker", "adapters", "db")
+    places = [ROOT / "app" / room for room in rooms]
     source = "\n".join(path.read_text() for place in places for path in place.rglob("*.py"))
     # Permissions, what webhooks are told, the item of sinks that is no event, and templates have such names, too.
     others = {*WebhookEvent, *Permission, "audit.checkpoint"}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from app.kit.passwords import matches_hash
+from app.crypto.passwords import matches_hash
 
 COMMAND = [sys.executable, "-m", "app.cli", "hash-password"]
 PASSWORD = "correct horse battery"

@@ -11,21 +11,21 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from app.access.credentials import credential_place, open_credential
 from app.cli.commands import main
+from app.crypto.keys import Peppers, Sealed, Sealer, UnsealingFault, key_id
+from app.crypto.signed_notes import Checkpoint, NoteSigner, log_name
+from app.db.call_arguments import arguments_place, kept_arguments
 from app.features.audit import reseal as resealing_arguments
-from app.features.audit.arguments import arguments_place, kept_arguments
-from app.features.audit.models import AuditArguments, AuditEvent
-from app.features.identities.models import Identity, OffboardingReceipt
-from app.features.sealed_log.models import AuditCheckpoint
 from app.features.servers import reseal as resealing
-from app.features.servers.credentials import credential_place, open_credential
-from app.features.servers.models import Server, ServerCredential
 from app.features.servers.reseal import reseal
-from app.features.webhooks.models import Webhook
 from app.features.webhooks.secrets import add_secret
-from app.kit.crypto import Peppers, Sealed, Sealer, UnsealingFault, key_id
-from app.kit.ids import new_id
-from app.kit.notes import Checkpoint, NoteSigner, log_name
+from app.lib.ids import new_id
+from app.models.audit import AuditArguments, AuditEvent
+from app.models.identities import Identity, OffboardingReceipt
+from app.models.sealed_log import AuditCheckpoint
+from app.models.servers import Server, ServerCredential
+from app.models.webhooks import Webhook
 from tests.api import KEY, make_account
 
 OLD, NEW = "old-key-of-more-than-thirty-two-characters", "new-key-of-more-than-thirty-two-characters"

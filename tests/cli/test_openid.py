@@ -9,7 +9,7 @@ import pytest
 from app.cli import dev
 from app.cli.environments import free_port
 from app.cli.openid import OpenIdProvider
-from app.kit.authorization import Role
+from app.http.authorization import Role
 from app.settings import load_settings
 
 URL = "http://127.0.0.1:8080"

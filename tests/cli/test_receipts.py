@@ -14,9 +14,9 @@ import pytest
 
 from app.cli.errors import CannotStart
 from app.cli.receipts import verify_receipt
-from app.features.tokens.receipts import TYPE
-from app.kit.ids import EVENT, IDENTITY, TOKEN, format_id, new_id
-from app.kit.signing import Signer
+from app.crypto.signing import Signer
+from app.features.identities.receipts import TYPE
+from app.lib.ids import EVENT, IDENTITY, TOKEN, format_id, new_id
 
 SIGNER = Signer([b"n" * 40, b"o" * 40], "https://gate.example.com")
 PERSON, HEIR = format_id(IDENTITY, new_id()), format_id(IDENTITY, new_id())

@@ -8,8 +8,8 @@ import pytest
 from app.cli import supervisor
 from app.cli.errors import CannotStart
 from app.cli.supervisor import commands_running
-from app.kit.stdio import AllowedCommands
-from app.kit.stdio.wire import VARIABLE
+from app.outbound.stdio import AllowedCommands
+from app.outbound.stdio.wire import VARIABLE
 from app.settings import Settings
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from scopegate_client import AsyncClient, Client
 
-from app.kit.passwords import hash_password
+from app.crypto.passwords import hash_password
 from tests import database
 from tests.clients.blocking import Blocking
 from tests.clients.drives import ATTRIBUTE

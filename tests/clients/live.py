@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
+from app.lib.ids import SERVICE_ACCOUNT, format_id
 from tests.adapters.console.provider import SigningProvider, signing_provider
 from tests.adapters.oidc.tokens import AUDIENCE
 from tests.api import KEY, Account, make_account

@@ -8,9 +8,9 @@ from scopegate_client import Client
 from scopegate_client.errors import NotFound, Unauthenticated
 from scopegate_client.models import Workload, WorkloadClaims
 
+from app.db.engine import make_engine, make_sessions
 from app.features.administrators.sign_in import sign_in
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import IDENTITY_PROVIDER, format_id
+from app.lib.ids import IDENTITY_PROVIDER, format_id
 from tests.clients.conftest import PASSWORD
 from tests.clients.drives import drives
 from tests.clients.live import Live

@@ -9,9 +9,9 @@ from scopegate_client import Client
 from scopegate_client.errors import Conflict, PermissionDenied
 from scopegate_client.models import AccessNarrowing, AllTools
 
-from app.features.approvals.models import Approval
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import APPROVAL, IDENTITY, format_id, new_id, parse_id
+from app.db.engine import make_engine, make_sessions
+from app.lib.ids import APPROVAL, IDENTITY, format_id, new_id, parse_id
+from app.models.approvals import Approval
 from tests.clients.drives import drives
 from tests.clients.live import Live
 from tests.clients.names import name

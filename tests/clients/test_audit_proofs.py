@@ -8,8 +8,8 @@ import pytest
 from scopegate_client import Client
 from scopegate_client.errors import NotFound
 
+from app.crypto.signed_notes import VerifierKey, open_checkpoint
 from app.domain.merkle import leaf_hash, verify_consistency, verify_inclusion
-from app.kit.notes import VerifierKey, open_checkpoint
 from tests.clients.drives import drives
 from tests.clients.names import name
 

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from app.kit.passwords import hash_password
+from app.crypto.passwords import hash_password
 from tests.provider.openid import ADMINS, API, AUDIENCE, openid_provider
 from tests.story.service import whole_service
 

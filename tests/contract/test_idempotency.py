@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.kit.idempotency import forget_answers
+from app.http.idempotency import forget_answers
 from tests.api import ApiAs
 from tests.contract.test_preconditions import DOCUMENT
 from tests.contract.things import Things

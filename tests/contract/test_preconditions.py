@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.kit.ids import IDENTITY, parse_id
+from app.lib.ids import IDENTITY, parse_id
 from tests.contract.things import Things
 from tests.features.tokens.world import World
 

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.kit.crypto import Peppers
-from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.crypto.keys import Peppers
+from app.lib.ids import SERVICE_ACCOUNT, format_id
 from app.main import Scopegate, create_app
 from app.settings import Settings
 from tests.api import BASE_URL, KEY, client_of, make_account

@@ -10,12 +10,12 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.definitions import text_digest
-from app.features.approvals.models import Approval
-from app.features.audit_sinks.models import AuditSink
-from app.features.invitations.models import Invitation
-from app.features.servers.models import Server
-from app.features.webhooks.models import WebhookDelivery
-from app.kit.ids import format_id, parse_id
+from app.lib.ids import format_id, parse_id
+from app.models.approvals import Approval
+from app.models.audit_sinks import AuditSink
+from app.models.invitations import Invitation
+from app.models.servers import Server
+from app.models.webhooks import WebhookDelivery
 from tests.features.tokens.world import in_days
 
 Json = dict[str, Any]

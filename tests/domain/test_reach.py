@@ -18,7 +18,7 @@ from app.domain.scopes import (
     ServerSelector,
     ToolsByNames,
 )
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 from tests.domain.worlds import at_once
 
 NOW = 1_000.0

@@ -22,7 +22,7 @@ from app.domain.scopes import (
     scope_within,
 )
 from app.domain.stale import Kept, Note, givers, narrowed, notes_on, reach_of, right_of
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 from tests.domain.worlds import (
     SERVER_IDS,
     TOOL_NAMES,

@@ -21,8 +21,8 @@ import asyncpg
 import httpx2
 
 import app
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
 from tests.api import KEY, Account, make_account
 from tests.faults.upstream import ECHO, SLOW
 from tests.faults.wire import Way

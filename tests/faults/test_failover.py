@@ -15,11 +15,11 @@ import asyncpg
 import httpx2
 import pytest
 
-from app.features.sealed_log.verdict import Verdict
-from app.features.sealed_log.verifying import verify_log
-from app.kit.ids import EVENT, format_id
-from app.kit.migrations import upgrade_sync
-from app.kit.notes import NoteSigner
+from app.crypto.signed_notes import NoteSigner
+from app.db.migrations import upgrade_sync
+from app.features.audit.sealing.verdict import Verdict
+from app.features.audit.sealing.verifying import verify_log
+from app.lib.ids import EVENT, format_id
 from tests.api import KEY
 from tests.faults.harness import Gateway, Organisation, administration, fetch, gateways, organise
 from tests.faults.load import Load, load

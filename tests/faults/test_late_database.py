@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.kit.ids import SERVICE_ACCOUNT, format_id
-from app.kit.migrations import upgrade
+from app.db.migrations import upgrade
+from app.lib.ids import SERVICE_ACCOUNT, format_id
 from tests.faults.harness import Gateway, owners_account
 from tests.faults.replicas import Server
 

@@ -8,16 +8,16 @@ from typing import Any, cast
 
 import pytest
 
-from app.features.access.admission import AdmissionUnavailable, AdmissionWriter, outcome_of
-from app.features.access.clockwork import DatabaseClock
-from app.features.access.demands import Demand
-from app.features.access.in_flight import InFlightTable
-from app.features.access.refusals import Refusals
-from app.features.access.rows import Values
-from app.features.access.second_lane import SecondLane
-from app.kit.ids import new_id
-from app.lifespan.background import run_in_background
-from app.lifespan.ports import TokenUses
+from app.access.database_clock import DatabaseClock
+from app.admission.consuming_writer import SecondLane
+from app.admission.demands import Demand
+from app.admission.in_flight import InFlightTable
+from app.admission.refusals import Refusals
+from app.admission.rows import Values
+from app.admission.writer import AdmissionUnavailable, AdmissionWriter, outcome_of
+from app.lib.ids import new_id
+from app.worker.background import run_in_background
+from app.worker.ports import TokenUses
 
 SENT = "what a client sent"
 

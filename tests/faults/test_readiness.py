@@ -10,7 +10,7 @@ from time import monotonic
 import httpx2
 import pytest
 
-from app.kit.migrations import upgrade_sync
+from app.db.migrations import upgrade_sync
 from tests.faults.harness import gateways
 from tests.faults.replicas import Server
 

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from app.features.sealed_log.kept import Kept
-from app.features.sealed_log.tiles import latest_checkpoint
-from app.features.sealed_log.verifying import verify_log
-from app.kit.ids import new_id
-from app.kit.migrations import upgrade
-from app.kit.notes import Checkpoint, Note
-from app.lifespan.database import Connector
+from app.crypto.signed_notes import Checkpoint, Note
+from app.db.migrations import upgrade
+from app.features.audit.sealing.kept import Kept
+from app.features.audit.sealing.tiles import latest_checkpoint
+from app.features.audit.sealing.verifying import verify_log
+from app.lib.ids import new_id
+from app.worker.database import Connector
 from tests.faults.replicas import Server, two_systems
-from tests.features.sealed_log.sealed import SIGNER, check, seal, size, write
+from tests.features.audit.sealing.sealed import SIGNER, check, seal, size, write
 
 pytestmark = pytest.mark.slow
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from app.db.engine import make_engine, make_sessions
+from app.db.migrations import upgrade
+from app.db.rewinds import RewindGuard, WentBack
 from app.domain.merkle import root_of
 from app.features.audit.epochs import accept_restore
-from app.features.sealed_log.sealing import Sealing
-from app.features.sealed_log.tiles import latest_checkpoint
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import new_id
-from app.kit.migrations import upgrade
-from app.kit.rewinds import RewindGuard, WentBack
-from app.lifespan.database import Connector
+from app.features.audit.sealing.sealer import Sealing
+from app.features.audit.sealing.tiles import latest_checkpoint
+from app.lib.ids import new_id
+from app.worker.database import Connector
 from tests.faults.replicas import Replicas, replicas
-from tests.features.sealed_log.sealed import SIGNER, check, leaves, size, write
+from tests.features.audit.sealing.sealed import SIGNER, check, leaves, size, write
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

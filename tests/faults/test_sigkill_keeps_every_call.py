@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from app.kit.ids import EVENT, format_id
+from app.lib.ids import EVENT, format_id
 from tests.faults.harness import Gateway, administration, count_calls, fetch, gateways, organise
 from tests.faults.load import Load, load
 from tests.faults.upstream import Upstream, upstream

@@ -12,10 +12,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
 from app.domain.security_events import EventType
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, parse_id
+from app.lib.ids import IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, parse_id
 from tests.adapters.ssf.transmitter import Transmitter, transmitter
 from tests.api import KEY, make_account
 from tests.faults.conftest import Pair

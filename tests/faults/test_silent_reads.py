@@ -10,17 +10,17 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.access.clockwork import DatabaseClock
-from app.features.access.reading import Fleet, consistent, read_fleet
-from app.features.access.snapshot import AccessSnapshot, SnapshotUnavailable
-from app.gateway.ports import StoreUnavailable
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import new_id
-from app.lifespan.ports import EndedSessionsPort
-from app.lifespan.sessions import SessionNotesPort
+from app.access.database_clock import DatabaseClock
+from app.access.reading import Fleet, consistent, read_fleet
+from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.admission.store import StoreUnavailable
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
+from app.lib.ids import new_id
+from app.worker.ports import EndedSessionsPort
+from app.worker.sessions import SessionNotesPort
+from tests.admission.world import KEY, World, make_world
 from tests.faults.database_proxy import Fault, database_proxy
-from tests.features.access.world import KEY, World, make_world
 
 ANSWER_WITHIN_S = 2.0
 Sessions = async_sessionmaker[AsyncSession]
@@ -59,7 +59,7 @@ async def test_where_a_call_goes(
 ) -> None:
     world, fleet = await world_of(database_url)
     async with silent(database_url, fault) as sessions:
-        monkeypatch.setattr("app.kit.database.monotonic", lambda: monotonic() + idle_s)
+        monkeypatch.setattr("app.http.transaction.monotonic", lambda: monotonic() + idle_s)
         snapshot = AccessSnapshot(UNUSED, sessions, Peppers([KEY]), UNUSED, UNUSED, DatabaseClock())
         asked_at = monotonic()
         with pytest.raises(SnapshotUnavailable):

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.kit.ids import IDENTITY, parse_id
+from app.lib.ids import IDENTITY, parse_id
 from tests.faults.conftest import Pair
 from tests.faults.harness import Organisation, administration, fetch, organise
 from tests.faults.upstream import ECHO, SLOW

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.kit.guarded_http import MAX_HEADERS
+from app.http.server_protocol import MAX_HEADERS
 from tests import database
 from tests.faults.harness import Gateway, administration, gateways
 from tests.faults.wire import BROKEN, Answer, Connection

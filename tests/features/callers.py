@@ -8,10 +8,10 @@ import httpx2
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.identities.models import Identity
-from app.kit.authorization import Caller, Role
-from app.kit.ids import new_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import new_id
 from app.main import Scopegate
+from app.models.identities import Identity
 from tests.api import client_of
 
 SignedIn = Callable[[Caller], httpx2.AsyncClient]

@@ -7,8 +7,8 @@ import httpx2
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.servers.models import Server
-from app.kit.ids import SERVER, format_id, parse_id
+from app.lib.ids import SERVER, format_id, parse_id
+from app.models.servers import Server
 
 Sessions = async_sessionmaker[AsyncSession]
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.ports import Call
+from app.admission.store import Call
 from tests.gateway.messages import LEGACY, MODERN, call, post, post_modern, request
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
 from tests.gateway.world import World, running

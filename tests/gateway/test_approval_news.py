@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.approvals.models import Approval
-from app.features.identities.models import Identity
-from app.lifespan import approvals
-from app.lifespan.approvals import ApprovalNewsPort
+from app.models.approvals import Approval
+from app.models.identities import Identity
+from app.worker import approvals
+from app.worker.approvals import ApprovalNewsPort
 
 Sessions = async_sessionmaker[AsyncSession]
 TOKEN = uuid4()

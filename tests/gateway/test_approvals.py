@@ -11,11 +11,11 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from app.admission.store import ApprovalState, Call, NeededApproval, Withheld
 from app.domain.policy import ApprovalDemand, Effect, PolicyInput, PolicyVerdict
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.gateway import approvals, relay
-from app.gateway.ports import ApprovalState, Call, NeededApproval, Withheld
-from app.kit.ids import APPROVAL, EVENT, format_id
+from app.lib.ids import APPROVAL, EVENT, format_id
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern, request
 from tests.gateway.mirror.test_input_rounds import QUESTIONS
 from tests.gateway.upstreams import Seen, scripted, send_events, send_json

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.admission.store import ApprovalState, Call, NeededApproval, View, Withheld
 from app.domain.access import Decision, Surroundings
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Part, Server, Token, Tool, ToolState
@@ -25,8 +26,7 @@ from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
 from app.gateway.asking import Ask
 from app.gateway.pipeline import Flight
-from app.gateway.ports import ApprovalState, Call, NeededApproval, View, Withheld
-from app.kit.slices import SLICE_S
+from app.lib.slices import SLICE_S
 from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running

@@ -8,13 +8,13 @@ from uuid import uuid4
 
 import pytest
 
+from app.admission.store import Client, TooManyLookups
 from app.domain.objects import IdentityStatus
 from app.domain.token_format import API_BEARER, SCOPED_TOKEN, TOKEN_NEEDED, format_credential
 from app.gateway.authenticate import Door
-from app.gateway.ports import Client, TooManyLookups
 from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.http import Exchange, behind_proxies, client_at, parse_address
-from app.kit.service_address import ServiceAddress
+from app.http.service_address import ServiceAddress
 from tests.gateway.messages import LEGACY, call, initialize, post
 from tests.gateway.world import Store, World, running
 

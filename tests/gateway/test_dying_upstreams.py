@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from app.gateway.times import CallTimes
-from app.kit.outbound import Timeouts
+from app.outbound.http import Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, modern
 from tests.gateway.world import World, running
 

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.gateway.wire.members import BLOCK, PARAMS, PROMPT, RESOURCE, RESULT, TASK
-from app.kit.strict_json import folded
+from app.lib.strict_json import folded
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import World, running

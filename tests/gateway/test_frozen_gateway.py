@@ -7,7 +7,7 @@ import pytest
 from app.gateway import pipeline
 from app.gateway.mirror import call as mirror_call
 from app.gateway.pipeline import ADMISSION_SECONDS, CONFIRMED_SECONDS, Flight
-from app.kit.clock import boot_time
+from app.lib.clock import boot_time
 from tests.gateway import world as ports
 from tests.gateway.aggregate.test_lists import everything, fleet, listed, pages_of, prompts
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 
-from app.kit import strict_json
+from app.lib import strict_json
 from tests.gateway.fuzzing import Post, posts
 from tests.gateway.messages import LEGACY, MODERN, initialize
 from tests.gateway.upstreams import Seen, scripted, send_json

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.kit.crypto import UnsealingFault
+from app.crypto.keys import UnsealingFault
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import Script, Seen, event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running

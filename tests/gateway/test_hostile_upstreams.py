@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.ports import UpstreamTarget
+from app.admission.store import UpstreamTarget
 from app.gateway.wire.answers import Answer, secrets_of
 from app.gateway.wire.envelope import NEWEST_FIRST
 from app.gateway.wire.refusals import UNSUPPORTED_VERSION

@@ -11,6 +11,10 @@ from uuid import uuid4
 
 import pytest
 
+from app.access.policy.compiled import compile_policy
+from app.access.policy.evaluator import Evaluator
+from app.access.policy.published import PublishedPolicy
+from app.admission.store import View
 from app.domain.access import Surroundings
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
@@ -18,11 +22,7 @@ from app.domain.policy import Effect, GrantedIsAllowed, PolicyInput, PolicyVerdi
 from app.domain.risk import Risk
 from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
-from app.features.policies.compiled import compile_policy
-from app.features.policies.evaluator import Evaluator
-from app.features.policies.published import PublishedPolicy
 from app.gateway.asking import MAX_KNOWN, Ask, KnownDecisions
-from app.gateway.ports import View
 
 ASK = Ask("tool.call", "tools/call", "files", None, "read", {"path": "/"})
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.kit.outbound import LoopGuard
+from app.outbound.http import LoopGuard
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, post, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import World, running

@@ -10,15 +10,15 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app.features.access.clockwork import DatabaseClock
-from app.features.access.in_flight import InFlightTable
-from app.gateway.ports import Notes, StoreUnavailable
+from app.access.database_clock import DatabaseClock
+from app.admission.in_flight import InFlightTable
+from app.admission.store import Notes, StoreUnavailable
+from app.db.engine import make_engine, make_sessions
 from app.gateway.wire.refusals import Refused, invalid_params
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import new_id
-from app.lifespan.ports import EndedSessionsPort, TokenUses
-from app.lifespan.sessions import CHANNEL, NeighboursPort, SessionNotesPort
-from tests.features.access.world import make_world
+from app.lib.ids import new_id
+from app.worker.ports import EndedSessionsPort, TokenUses
+from app.worker.sessions import CHANNEL, NeighboursPort, SessionNotesPort
+from tests.admission.world import make_world
 from tests.gateway.aggregate.test_cancel import TOOLS, Slow, cancelled, outcome_of
 from tests.gateway.aggregate.test_streams import Subscribing, Told, updated
 from tests.gateway.messages import LEGACY, call, initialize, post, request

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
+from app.admission.store import Call
 from app.gateway import patience
 from app.gateway.patience import STORE_SECONDS, OutOfPatience, patiently
-from app.gateway.ports import Call
 from app.gateway.wire.http import Exchange
 from tests.gateway.messages import LEGACY, MODERN, call, post
 from tests.gateway.upstreams import scripted, send_json

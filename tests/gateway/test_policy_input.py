@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.domain.policy import Act, PolicyInput, PolicyVerdict
-from app.kit import strict_json
+from app.lib import strict_json
 from tests.gateway.messages import LEGACY, MODERN, call, modern, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import Policies, running

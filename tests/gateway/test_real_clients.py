@@ -10,9 +10,9 @@ from mcp import Client, MCPError, UrlElicitationRequiredError
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
+from app.admission.store import ApprovalState, NeededApproval, Withheld
 from app.domain.policy import ApprovalDemand, Effect
-from app.gateway.ports import ApprovalState, NeededApproval, Withheld
-from app.kit.ids import APPROVAL, format_id
+from app.lib.ids import APPROVAL, format_id
 from tests.gateway.upstreams import reference
 from tests.gateway.world import CREDENTIAL, World, running
 

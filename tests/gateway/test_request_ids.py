@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.features.access.refusals import Refusal, Refusals
-from app.features.access.rows import Row, Values
-from app.gateway.ports import Call
+from app.admission.refusals import Refusal, Refusals
+from app.admission.rows import Row, Values
+from app.admission.store import Call
 from tests.gateway.messages import call, initialize, post, post_modern, request
 from tests.gateway.upstreams import reference
 from tests.gateway.world import running

@@ -13,8 +13,8 @@ import pytest
 from app.gateway.relay import Relay
 from app.gateway.times import CallTimes
 from app.gateway.wire.answers import Answer
-from app.kit.guarded_http import GuardedHttp, SocketTimes
-from app.kit.outbound import Limits, Timeouts
+from app.http.server_protocol import GuardedHttp, SocketTimes
+from app.outbound.http import Limits, Timeouts
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_json
 from tests.gateway.world import running

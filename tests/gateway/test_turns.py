@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from app.admission.store import View
 from app.domain.access import Surroundings
 from app.domain.directory import directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token
@@ -15,10 +16,9 @@ from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
 from app.domain.visibility import reached_parts
 from app.gateway.aggregate.fleet import sight_of
-from app.gateway.ports import View
-from app.kit import slices
-from app.kit.ids import new_id
-from app.kit.slices import in_slices
+from app.lib import slices
+from app.lib.ids import new_id
+from app.lib.slices import in_slices
 
 _MANY = 50
 Result = TypeVar("Result")

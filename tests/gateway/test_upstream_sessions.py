@@ -4,10 +4,10 @@ from uuid import uuid4
 
 import pytest
 
+from app.admission.store import UpstreamTarget
 from app.gateway import upstream_sessions
-from app.gateway.ports import UpstreamTarget
 from app.gateway.upstream_sessions import UpstreamSessions
-from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
+from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.gateway.upstreams import reference
 from tests.gateway.world import LOOPBACK
 

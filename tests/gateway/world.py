@@ -19,16 +19,7 @@ from uuid import UUID, uuid4
 import httpx2
 import uvicorn
 
-from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Surroundings
-from app.domain.definitions import definition_digest, text_digest
-from app.domain.directory import directory_of
-from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
-from app.domain.policy import ApprovalDemand, Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
-from app.domain.risk import Risk
-from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
-from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
-from app.gateway import Gateway
-from app.gateway.ports import (
+from app.admission.store import (
     Admitted,
     Call,
     Client,
@@ -41,10 +32,19 @@ from app.gateway.ports import (
     View,
     Withheld,
 )
-from app.kit.clock import boot_time
-from app.kit.guarded_http import GuardedHttp
-from app.kit.mcp_upstream import list_tools, open_connection, probe
-from app.kit.outbound import AddressPolicy, OutboundClient
+from app.domain.access import FLEET_ID, POLICY_SET_ID, Decision, Surroundings
+from app.domain.definitions import definition_digest, text_digest
+from app.domain.directory import directory_of
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
+from app.domain.policy import ApprovalDemand, Effect, GrantedIsAllowed, PolicyInput, PolicyVerdict
+from app.domain.risk import Risk
+from app.domain.scopes import AllServers, AllTools, GrantsScope, ServersByIds, ToolsByNames
+from app.domain.token_format import SCOPED_TOKEN, Credential, format_credential, parse_credential
+from app.gateway import Gateway
+from app.http.server_protocol import GuardedHttp
+from app.lib.clock import boot_time
+from app.outbound.http import AddressPolicy, OutboundClient
+from app.outbound.mcp import list_tools, open_connection, probe
 
 CREDENTIAL = b"upstream-secret-0123456789"
 LOOPBACK = ip_network("127.0.0.0/8")

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from app.kit.problems import MEDIA_TYPE
+from app.http.problems import MEDIA_TYPE
 from app.main import create_api
 from app.settings import Settings
 

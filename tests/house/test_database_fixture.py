@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests import database
-from tests.features.access.world import call_row, decision, make_world, writer_on
+from tests.admission.world import call_row, decision, make_world, writer_on
 
 
 @pytest.mark.parametrize("turn", [1, 2])

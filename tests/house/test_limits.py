@@ -6,40 +6,36 @@ from pathlib import Path
 
 import pytest
 
+from app.access import matrix
+from app.access.grant_uses import LONGEST_WINDOW
+from app.access.policy import schema
 from app.adapters.ssf import polling
+from app.admission import demands
+from app.crypto.jose.token import MOST_CHARACTERS
+from app.db.engine import MOST_WAITING
 from app.domain.security_events import MOST_ALIASES
-from app.features.access import demands
+from app.features.access import unused_apply_schemas, unused_pages
 from app.features.administrators import break_glass
 from app.features.approvals import ask
 from app.features.audit import export, following
 from app.features.audit.schemas import WIDEST_RANGE
 from app.features.audit_sinks import batches
 from app.features.audit_sinks import deliver as giving
-from app.features.audit_sinks import models as sinks
 from app.features.audit_sinks import service as sink_service
-from app.features.explaining import (
-    connection_routes,
-    connection_schemas,
-    connection_servers,
-    matrix,
-    simulate,
-    simulate_schemas,
-)
-from app.features.grants.uses import LONGEST_WINDOW
-from app.features.policies import case_schemas, surroundings, testing
+from app.features.identities import schedule
+from app.features.identity_providers.signals.people import MOST_PEOPLE
+from app.features.policies import case_schemas, simulate, simulate_schemas, testing
 from app.features.policies import schemas as policies
-from app.features.signals.people import MOST_PEOPLE
-from app.features.stale_access import apply_schemas, pages
-from app.features.tokens import drafts, issue, schedule
+from app.features.tokens import check_routes, check_schemas, check_servers, drafts, issue
 from app.features.webhooks import deliver, queue, secrets
 from app.gateway.aggregate import lists, news
 from app.gateway.aggregate import pages as list_pages
 from app.gateway.aggregate.links import MAX_LINKS
 from app.gateway.wire import answers
-from app.kit import guarded_http, idempotency, json_bodies, live, pagination, selectors, strict_json
-from app.kit.database import MOST_WAITING
-from app.kit.jose.token import MOST_CHARACTERS
-from app.lifespan.grant_uses import MOST_NOTED
+from app.http import idempotency, json_bodies, live, pagination, selectors, server_protocol
+from app.lib import strict_json
+from app.models import audit_sinks as sinks
+from app.worker.grant_uses import MOST_NOTED
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/limits.md").read_text()
 ROWS = re.findall(r"^\| ([^|]+) \| ([^|]*) \|", PAGE, re.MULTILINE)
@@ -59,9 +55,9 @@ LIMITS: dict[str, tuple[int, ...]] = {
         json_bodies.MAX_DEPTH,
         answers.MAX_DEPTH,
     ),
-    "Request line and headers": (guarded_http.HEAD_BYTES // KIB, guarded_http.MAX_HEADERS),
-    "Requests that are sent before the answer": (guarded_http.MAX_PIPELINED,),
-    "Connections ": (guarded_http.MAX_CONNECTIONS,),
+    "Request line and headers": (server_protocol.HEAD_BYTES // KIB, server_protocol.MAX_HEADERS),
+    "Requests that are sent before the answer": (server_protocol.MAX_PIPELINED,),
+    "Connections ": (server_protocol.MAX_CONNECTIONS,),
     "Waiting for a connection of the API": (MOST_WAITING,),
     "Approvals that wait": (demands.PENDING_PER_TOKEN,),
     "The same of its identity": (demands.PENDING_PER_IDENTITY,),
@@ -79,22 +75,22 @@ LIMITS: dict[str, tuple[int, ...]] = {
     "Subscriptions of a session": (news.MAX_URIS, news.MAX_URI),
     "Servers from which one stream": (MAX_LINKS,),
     "Days that it looks back": (LONGEST_WINDOW.days,),
-    "Grants that are looked at for one page": (pages.GRANTS_A_PAGE, pages.TOKENS_A_PAGE),
-    "Grants that are narrowed or ended": (apply_schemas.MOST_APPLIED,),
+    "Grants that are looked at for one page": (unused_pages.GRANTS_A_PAGE, unused_pages.TOKENS_A_PAGE),
+    "Grants that are narrowed or ended": (unused_apply_schemas.MOST_APPLIED,),
     "Different uses that a worker notes": (MOST_NOTED, 2 * MOST_NOTED),
     "Identities; servers that one request names": (matrix.MOST_IDENTITIES, matrix.MOST_SERVERS),
     "Tools that it decides about": (matrix.MOST_DECISIONS,),
     "Text of a policy": (policies.LONGEST_TEXT,),
     "Tests of a policy": (policies.MOST_TESTS, case_schemas.MOST_BYTES // KIB),
     "Tests that run": (testing.MOST_RUN,),
-    "Tools that the check of a text": (surroundings.MOST_TOOLS,),
+    "Tools that the check of a text": (schema.MOST_TOOLS,),
     "How far it looks back; changes": (simulate_schemas.LONGEST.days, simulate_schemas.MOST_CHANGES),
     "Calls that it decides": (simulate.MOST_CALLS, int(simulate.LONGEST_S)),
     "Calls that its answer lists": (simulate_schemas.MOST_SHOWN,),
-    "Checks that one caller asks for": (connection_routes.CHECKS_A_MINUTE,),
-    "Checks under way": (connection_routes.CHECKS_AT_ONCE,),
-    "Servers that one check asks": (connection_schemas.MOST_SERVERS,),
-    "Servers that a worker asks": (connection_servers.AT_ONCE,),
+    "Checks that one caller asks for": (check_routes.CHECKS_A_MINUTE,),
+    "Checks under way": (check_routes.CHECKS_AT_ONCE,),
+    "Servers that one check asks": (check_schemas.MOST_SERVERS,),
+    "Servers that a worker asks": (check_servers.AT_ONCE,),
     "Live streams of one caller": (live.MOST_STREAMS_OF_CALLER, live.MOST_STREAMS),
     "A stream without news": (int(live.QUIET_S),),
     "A stream whose right cannot be asked": (int(live.PATIENCE_S),),

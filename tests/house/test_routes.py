@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from app.kit.authorization import CanReadSelf, Permission, permission_of, requires
+from app.http.authorization import CanReadSelf, Permission, permission_of, requires
 from app.main import create_api
 from app.settings import Settings
 

@@ -12,8 +12,8 @@ from mcp import Client
 from mcp_types import CreateMessageResult, TextContent
 
 from app.cli.environments import LOCKS
-from app.kit.stdio import AllowedCommands
-from app.kit.stdio.wire import VARIABLE
+from app.outbound.stdio import AllowedCommands
+from app.outbound.stdio.wire import VARIABLE
 from app.supervisor.data_directories import FREE_USERS
 from tests.api import Account
 from tests.interop.others import EVERYTHING, installed, node

@@ -14,8 +14,8 @@ import pytest
 from mcp import Client
 
 from app.cli.environments import LOCKS
-from app.kit.stdio import AllowedCommands, read_commands
-from app.kit.stdio.wire import VARIABLE
+from app.outbound.stdio import AllowedCommands, read_commands
+from app.outbound.stdio.wire import VARIABLE
 from app.supervisor.data_directories import FREE_USERS
 from tests.api import Account
 from tests.interop.others import HERE, installed_for_all, node

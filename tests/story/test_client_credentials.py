@@ -14,7 +14,7 @@ from mcp import Client
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.kit import client_tokens
+from app.outbound import client_tokens
 from tests.api import Account
 from tests.gateway.messages import call, post_modern
 from tests.provider.openid import OTHER_API, OpenIdProvider

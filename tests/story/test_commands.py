@@ -12,7 +12,7 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import ElicitResult
 
-from app.kit.stdio.wire import VARIABLE
+from app.outbound.stdio.wire import VARIABLE
 from tests.api import Account
 from tests.story.service import Service, whole_service
 from tests.story.test_main_job import events, issue
@@ -211,7 +211,7 @@ async def test_a_program_that_dies_at_work_is_an_error_of_the_call_and_the_next_
 async def test_the_data_of_a_deleted_server_is_removed_and_of_an_unknown_one_is_not(
     database_url: str, owner: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.lifespan.commands.FORGET_EVERY_S", 0.05)
+    monkeypatch.setattr("app.worker.commands.FORGET_EVERY_S", 0.05)
     async with supervising(tmp_path) as world:
         monkeypatch.setenv(VARIABLE, world.address.written()[VARIABLE])
         async with whole_service(database_url, owner.bearer, stdio_allowed_commands=ALLOWED) as service:

@@ -12,8 +12,8 @@ import pytest
 from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
-from app.kit.jose import keys as provider_keys
-from app.lifespan import sign_in as watch
+from app.crypto.jose import keys as provider_keys
+from app.worker import sign_in as watch
 from tests.api import Account
 from tests.ports import free_port
 from tests.provider.openid import ADMINS, AUDIENCE, OTHER_API, OpenIdProvider, openid_provider

@@ -12,8 +12,8 @@ import pytest
 from mcp import Client, MCPError
 
 from tests.api import Account
+from tests.features.access.aging import age
 from tests.features.principals import Sessions
-from tests.features.stale_access.aging import age
 from tests.story.service import Service, listener, notes_server, serving, whole_service
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "narrow-stale-access.md"

@@ -13,9 +13,9 @@ import pytest
 from mcp import Client
 from sqlalchemy import text
 
+from app.crypto.keys import Peppers
 from app.features.tokens import expiring
-from app.kit.crypto import Peppers
-from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.lib.ids import SERVICE_ACCOUNT, format_id
 from tests.api import Account, make_account
 from tests.features.principals import Sessions
 from tests.features.tokens.world import in_days

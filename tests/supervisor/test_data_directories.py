@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.kit.ids import SERVER, format_id
+from app.lib.ids import SERVER, format_id
 from app.supervisor.data_directories import FREE_USERS, DataDirectories, NoPlace
 from tests.supervisor.world import World, alive, call, supervising, until
 

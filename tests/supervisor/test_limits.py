@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.kit.mcp_upstream import McpUpstreamError
-from app.kit.stdio import AllowedCommands, Launch
+from app.outbound.mcp import McpUpstreamError
+from app.outbound.stdio import AllowedCommands, Launch
 from app.supervisor.bridge import Bridge
 from app.supervisor.limits import Limits
 from app.supervisor.refusals import Refused

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from app.kit import strict_json
-from app.kit.mcp_upstream import McpUpstreamError, Notification, Result
-from app.kit.stdio import Launch
+from app.lib import strict_json
+from app.outbound.mcp import McpUpstreamError, Notification, Result
+from app.outbound.stdio import Launch
 from tests.supervisor.world import LEGACY, MODERN, World, alive, call, until
 
 INITIALIZE: dict[str, Any] = {

@@ -17,10 +17,10 @@ from uuid import UUID, uuid4
 import uvicorn
 
 from app.cli.children import Child
-from app.kit import strict_json
-from app.kit.mcp_upstream import LegacySession, ModernConnection
-from app.kit.outbound import AddressPolicy, OutboundClient, OutboundResponse, Timeouts
-from app.kit.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
+from app.lib import strict_json
+from app.outbound.http import AddressPolicy, OutboundClient, OutboundResponse, Timeouts
+from app.outbound.mcp import LegacySession, ModernConnection
+from app.outbound.stdio import AllowedCommands, Holder, Launch, SupervisorAddress
 from app.supervisor.app import SupervisorApp
 from app.supervisor.data_directories import DataDirectories
 from app.supervisor.isolation import Isolation

@@ -9,15 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.console.attempts import Attempts
 from app.adapters.console.cookies import Cookies
+from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
 from app.features.administrators.browser_sessions import Lifetimes, read_session
 from app.features.administrators.browser_sign_in import BrowserFlow
 from app.features.service_accounts.authenticate import refused
-from app.kit.authorization import Authenticator, Caller
-from app.kit.crypto import Peppers
-from app.kit.live import goes_on
-from app.kit.rate_limits import Quota
-from app.kit.service_address import ServiceAddress
+from app.http.authorization import Authenticator, Caller
+from app.http.live import goes_on
+from app.http.rate_limits import Quota
+from app.http.service_address import ServiceAddress
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORTS = {"http": 80, "https": 443}
@@ -82,7 +82,7 @@ CurrentConsole = Annotated[Console, Depends(get_console)]
 
 
 class SessionReader:
-    """Implements ``kit.authorization.Authenticator`` for the session's cookie alone: no header opens a page."""
+    """Implements ``http.authorization.Authenticator`` for the session's cookie alone: no header opens a page."""
 
     def __init__(self, peppers: Peppers, cookies: Cookies, lifetimes: Lifetimes) -> None:
         self._peppers = peppers

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from app.adapters.console.page import path_of_page
 from app.adapters.console.places import in_words
 from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
-from app.kit.database import Session
-from app.kit.etags import Precondition
-from app.kit.problems import STATUS
+from app.http.etags import Precondition
+from app.http.problems import STATUS
+from app.http.transaction import Session
 
 LARGEST = 64 * 1024
 """The bytes that a form has at most, where nothing else is said."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.kit.authorization import Caller, Permission
+from app.http.authorization import Caller, Permission
 
 HOME = "/console"
 MY_ACCESS = "/console/my-access"

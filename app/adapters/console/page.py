@@ -25,11 +25,11 @@ from app.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from app.kit.database import TransactionalRoute
-from app.kit.ids import format_id
-from app.kit.live import MEDIA_TYPE, live_event
-from app.kit.problems import STATUS
-from app.kit.request_limits import UNEXPECTED, log_unexpected
+from app.http.live import MEDIA_TYPE, live_event
+from app.http.problems import STATUS
+from app.http.request_limits import UNEXPECTED, log_unexpected
+from app.http.transaction import TransactionalRoute
+from app.lib.ids import format_id
 
 if TYPE_CHECKING:
     from app.adapters.console.signed_in import Viewer

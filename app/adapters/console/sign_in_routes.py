@@ -25,15 +25,15 @@ from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sign_in import SignedIn
 from app.features.administrators.claims import NamesNobody, workload_account
 from app.features.administrators.sign_in import sign_in
-from app.features.identity_providers import repository as providers
+from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
 from app.features.invitations.accept import accept_invitation, open_invitation
 from app.features.invitations.schemas import PAGE as INVITED
-from app.kit.authorization import Caller, Permission
-from app.kit.database import Session, TransactionalRoute
-from app.kit.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
-from app.kit.rate_limits import client_address, source_of
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Caller, Permission
+from app.http.rate_limits import client_address, source_of
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
 
 CALLBACK = "/login/callback"
 SIGNED_OUT = "/signed-out"

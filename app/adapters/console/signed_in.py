@@ -9,12 +9,12 @@ from fastapi import Depends, Request
 
 from app.adapters.console.console import Console
 from app.adapters.console.forms import LARGEST, Form, read_form
+from app.crypto.keys import derive_key
 from app.domain.errors import Forbidden, Malformed, Unauthenticated
 from app.features.audit.names import names_of
 from app.features.service_accounts.authenticate import refused
-from app.kit.authorization import Caller, Permission, authorize
-from app.kit.crypto import derive_key
-from app.kit.database import Session
+from app.http.authorization import Caller, Permission, authorize
+from app.http.transaction import Session
 
 TOKEN = "form_token"
 

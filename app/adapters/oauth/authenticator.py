@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Peppers
 from app.domain.errors import Malformed
 from app.features.service_accounts.authenticate import authenticate_bearer, authenticate_secret, refused
-from app.kit.authorization import BearerReader, Caller
-from app.kit.crypto import Peppers
+from app.http.authorization import BearerReader, Caller
 
 _OURS = "sg"
 
 
 class ApiAuthenticator:
-    """Implements ``kit.authorization.Authenticator`` for bearers in the ``Authorization`` header alone.
+    """Implements ``http.authorization.Authenticator`` for bearers in the ``Authorization`` header alone.
 
     A credential in a query string, cookie or body is never looked at. A bearer's form says who reads it: ``ours``
     are the classes of our own credentials that open the API, by prefix; whatever else begins with ``sg``, a scoped
@@ -39,7 +39,7 @@ class ApiAuthenticator:
 
 
 class ServiceAccountBearers:
-    """Implements ``kit.authorization.BearerReader`` for the ``sgb_`` bearers of service accounts."""
+    """Implements ``http.authorization.BearerReader`` for the ``sgb_`` bearers of service accounts."""
 
     def __init__(self, peppers: Peppers) -> None:
         self._peppers = peppers
@@ -50,7 +50,7 @@ class ServiceAccountBearers:
 
 
 class ClientSecrets:
-    """Implements ``kit.authorization.BearerReader`` for the ``sgc_`` secrets of service accounts, on surfaces whose
+    """Implements ``http.authorization.BearerReader`` for the ``sgc_`` secrets of service accounts, on surfaces whose
     callers can keep one bearer and no more."""
 
     def __init__(self, peppers: Peppers) -> None:

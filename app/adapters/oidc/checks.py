@@ -6,9 +6,9 @@ from typing import Any
 from joserfc.errors import JoseError
 from joserfc.jwt import JWTClaimsRegistry
 
+from app.crypto.jose.signatures import header_text
+from app.crypto.jose.token import Refused, Unverified
 from app.features.identity_providers.provider import Provider
-from app.kit.jose.signatures import header_text
-from app.kit.jose.token import Refused, Unverified
 
 SKEW_S = 60
 _LONGEST_SUBJECT = 1024

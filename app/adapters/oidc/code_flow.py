@@ -19,12 +19,12 @@ from app.adapters.oidc.id_token import (
     text_of,
 )
 from app.adapters.oidc.verifier import FindProvider, Verifier
+from app.crypto.jose.keys import ProviderFault, ProviderKeys
+from app.crypto.jose.token import Refused, read_token
 from app.domain.errors import Malformed, Unavailable
 from app.features.administrators.browser_sign_in import Attempt, SignedIn, SignedOut
 from app.features.identity_providers.provider import Provider
-from app.kit.jose.keys import ProviderFault, ProviderKeys
-from app.kit.jose.token import Refused, read_token
-from app.kit.reasons import Reasons
+from app.lib.refusal_log import Reasons
 
 KNOWN_FOR_S = 300.0
 _AGAIN_AFTER_S = 5.0

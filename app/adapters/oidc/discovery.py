@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from app.kit.jose.keys import Key, ProviderFault
-from app.kit.jose.published import TIMEOUTS, in_time, is_safe, read_object, usable_keys
-from app.kit.outbound import Origin, OutboundClient, origin_of
-from app.kit.strict_json import JsonObject
+from app.crypto.jose.keys import Key, ProviderFault
+from app.lib.strict_json import JsonObject
+from app.outbound.http import Origin, OutboundClient, origin_of
+from app.outbound.jwks import TIMEOUTS, in_time, is_safe, read_object, usable_keys
 
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 _FORM = b"application/x-www-form-urlencoded"

@@ -11,11 +11,11 @@ import hmac
 from datetime import UTC, datetime
 
 from app.adapters.oidc.checks import check_standing
+from app.crypto.jose.keys import ProviderKeys
+from app.crypto.jose.signatures import algorithm_of, check_signature, key_id_of
+from app.crypto.jose.token import Refused, Unverified
 from app.features.administrators.browser_sign_in import SignedOut
 from app.features.identity_providers.provider import Provider
-from app.kit.jose.keys import ProviderKeys
-from app.kit.jose.signatures import algorithm_of, check_signature, key_id_of
-from app.kit.jose.token import Refused, Unverified
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})

@@ -7,15 +7,15 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.oidc.checks import check_claims, check_header
+from app.crypto.jose.keys import ProviderKeys
+from app.crypto.jose.signatures import algorithm_of, check_signature, key_id_of
+from app.crypto.jose.token import Refused, read_token
 from app.features.administrators.claims import NamesNobody
-from app.features.identity_providers import repository
+from app.features.identity_providers import queries
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
-from app.kit.authorization import Caller
-from app.kit.jose.keys import ProviderKeys
-from app.kit.jose.signatures import algorithm_of, check_signature, key_id_of
-from app.kit.jose.token import Refused, read_token
-from app.kit.reasons import Reasons
+from app.http.authorization import Caller
+from app.lib.refusal_log import Reasons
 
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
 """The active provider with exactly this issuer, and the time by the database's clock."""
@@ -62,7 +62,7 @@ class Verifier:
 
 
 class AccessTokens:
-    """Implements ``kit.authorization.BearerReader`` for the access tokens of the registered providers."""
+    """Implements ``http.authorization.BearerReader`` for the access tokens of the registered providers."""
 
     def __init__(
         self, sessions: async_sessionmaker[AsyncSession], keys: ProviderKeys[str], sign_in: SignIn
@@ -92,9 +92,9 @@ def finder(sessions: async_sessionmaker[AsyncSession]) -> FindProvider:
 
     async def find_provider(issuer: str) -> tuple[Provider, float] | None:
         async with sessions() as session:
-            provider = await repository.find_provider(session, issuer)
+            provider = await queries.find_provider(session, issuer)
             if provider is None:
                 return None
-            return provider, (await repository.database_now(session)).timestamp()
+            return provider, (await queries.database_now(session)).timestamp()
 
     return find_provider

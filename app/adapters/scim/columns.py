@@ -35,10 +35,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import BIT, JSONB, aggregate_order_by
 
-from app.features.groups.models import Group, GroupMember
-from app.features.identities.models import Identity, ScimUser
-from app.kit.ids import GROUP, IDENTITY
-from app.kit.tables import metadata
+from app.lib.ids import GROUP, IDENTITY
+from app.models.base import metadata
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity, ScimUser
 
 Kind = Literal["text", "id", "bool", "time"]
 

@@ -7,7 +7,7 @@ from scim2_server.responses import SCIM_MEDIA_TYPE
 
 from app.domain import errors
 from app.domain.errors import DomainError
-from app.kit.problems import STATUS
+from app.http.problems import STATUS
 
 # What collides by a name that is taken; other conflicts have no keyword.
 _UNIQUE = frozenset({"user_name_taken", "external_id_taken", "name_taken"})

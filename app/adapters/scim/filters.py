@@ -42,7 +42,7 @@ from sqlalchemy import (
 from sqlalchemy import select as sql_select
 
 from app.adapters.scim.columns import Complex, Many, Source, Value
-from app.kit.ids import parse_id
+from app.lib.ids import parse_id
 
 MOST_TERMS = 200
 """Of one filter: comparisons and presence tests."""

@@ -31,7 +31,7 @@ from app.adapters.scim import columns, groups
 from app.adapters.scim.filters import value_condition
 from app.adapters.scim.models import Group
 from app.adapters.scim.work import Work
-from app.features.groups import models
+from app.models import groups as models
 
 _MEMBERS = AttrPath("members")
 _OP = PatchOperation.Op

@@ -20,13 +20,14 @@ from sqlalchemy import ARRAY, Row, Uuid, any_, func, literal, select
 from app.adapters.scim.columns import MEMBERS, USERS, shown_name
 from app.adapters.scim.models import Group, GroupMember
 from app.adapters.scim.work import Work
-from app.features.grants.end_group import end_group
-from app.features.groups import models, provision
+from app.features.groups import provision
+from app.features.groups.end import end_group
 from app.features.groups.provision_queries import find_provided
 from app.features.groups.schemas import ExternalId
-from app.kit.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
-from app.kit.schemas import Name
-from app.kit.slices import in_slices
+from app.http.schemas import Name
+from app.lib.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
+from app.lib.slices import in_slices
+from app.models import groups as models
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _EXTERNAL_ID: TypeAdapter[str] = TypeAdapter(ExternalId)

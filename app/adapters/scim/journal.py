@@ -9,8 +9,8 @@ from scim2_server.routing import Target, match
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit.record import record
-from app.kit.authorization import Caller
-from app.kit.ids import GROUP, IDENTITY, parse_id
+from app.http.authorization import Caller
+from app.lib.ids import GROUP, IDENTITY, parse_id
 
 ACTION = "scim.request"
 _KINDS = {"users": ("identity", IDENTITY), "groups": ("group", GROUP)}

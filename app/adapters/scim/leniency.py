@@ -17,7 +17,7 @@ from scim2_models import (
 )
 
 from app.adapters.scim.models import MOST_OPERATIONS
-from app.kit.strict_json import JsonValue, StrictJsonError, dumps, loads
+from app.lib.strict_json import JsonValue, StrictJsonError, dumps, loads
 
 _BOOLEANS = {"true": True, "false": False}
 _TRUTHS = frozenset({"active", "primary"})

@@ -30,7 +30,7 @@ from scim2_models import (
 
 from app.adapters.scim.announced import Announced
 from app.features.identity_providers.scim_schema import DirectoryUser, EnterpriseUser, User
-from app.kit.request_limits import BODY_LIMIT
+from app.http.request_limits import BODY_LIMIT
 
 __all__ = ["MOST_RESULTS", "DirectoryUser", "EnterpriseUser", "Group", "GroupMember", "User", "make_provider"]
 

@@ -10,13 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from scim2_models import Context, InvalidValueException, Meta, Path, Reference, Resource
 
 from app.adapters.scim.models import DirectoryUser
-from app.features.identities.models import Identity, ScimUser
 from app.features.identities.provision import LinkedBy, Said
 from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provisioning_schemas import ScimSettings
-from app.kit.ids import GROUP, IDENTITY, format_id
-from app.kit.schemas import Name, UserName
-from app.kit.selectors import LabelValue
+from app.http.schemas import Name, UserName
+from app.http.selectors import LabelValue
+from app.lib.ids import GROUP, IDENTITY, format_id
+from app.models.identities import Identity, ScimUser
 
 LONGEST_TEXT = 1_000
 MOST_VALUES = 20

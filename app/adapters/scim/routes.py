@@ -21,12 +21,13 @@ from app.adapters.scim.journal import Asked, note
 from app.adapters.scim.leniency import tolerate
 from app.adapters.scim.service import Service, make_service
 from app.adapters.scim.work import Work
+from app.db.engine import OUT_OF_REACH, commit, out_of_reach
 from app.domain.errors import DomainError
 from app.features.identity_providers.provisioning import Surface, provider_served
 from app.features.identity_providers.provisioning_schemas import ScimSettings
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import OUT_OF_REACH, Session, TransactionalRoute, commit, out_of_reach
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Caller, Permission, requires
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
 
 PREFIX = "/scim/v2"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]

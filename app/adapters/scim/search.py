@@ -13,8 +13,8 @@ from app.adapters.scim import columns, groups, users
 from app.adapters.scim.models import DirectoryUser, Group
 from app.adapters.scim.paging import Place, find_page, shortened
 from app.adapters.scim.work import Work
-from app.features.groups import models
-from app.features.identities.models import Identity, ScimUser
+from app.models import groups as models
+from app.models.identities import Identity, ScimUser
 
 MOST_MEMBERS = 50_000
 """Of the groups of one page together; a page is shorter where they have more."""

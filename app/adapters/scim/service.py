@@ -28,7 +28,7 @@ from app.adapters.scim.filters import check_length
 from app.adapters.scim.large_groups import LargeGroups
 from app.adapters.scim.models import DirectoryUser, User, make_provider
 from app.domain.errors import DomainError, Unavailable
-from app.kit.authorization import Caller, Permission
+from app.http.authorization import Caller, Permission
 
 _LONGEST_TAGS = 1_000
 _READS = frozenset({Operation.query, Operation.search, Operation.search_with_body})

@@ -10,8 +10,8 @@ from sqlmodel import col
 
 from app.adapters.scim.people import InGroup, said_of, shown_user, version_of
 from app.adapters.scim.work import Work
-from app.features.groups.models import Group, GroupMember
-from app.features.identities.models import Identity, ScimUser
+from app.features.identities.offboard import offboard_identity
+from app.features.identities.offboard_schemas import Offboard
 from app.features.identities.provision import (
     Directory,
     Person,
@@ -21,11 +21,11 @@ from app.features.identities.provision import (
     forget_person,
 )
 from app.features.identities.service import reinstate_identity
-from app.features.tokens.offboard import offboard_identity
-from app.features.tokens.offboard_schemas import Offboard
-from app.kit.authorization import Permission, authorize
-from app.kit.etags import Precondition
-from app.kit.ids import EVENT, IDENTITY, format_id, parse_id
+from app.http.authorization import Permission, authorize
+from app.http.etags import Precondition
+from app.lib.ids import EVENT, IDENTITY, format_id, parse_id
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity, ScimUser
 
 REASON = "deprovisioned by SCIM"
 

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.signing import Signer
 from app.features.identity_providers.provisioning_schemas import ScimSettings
-from app.kit.authorization import Caller
-from app.kit.clock import Clock
-from app.kit.signing import Signer
+from app.http.authorization import Caller
+from app.lib.clock import Clock
 
 
 @dataclass(slots=True)

@@ -4,6 +4,9 @@ What costs us least comes first, so that a token that can never pass has nobody 
 believed, remembered or told before its signature was checked.
 """
 
+from app.crypto.jose.keys import ProviderKeys
+from app.crypto.jose.signatures import algorithm_of, check_signature, key_id_of
+from app.crypto.jose.token import Refused, Unverified, read_token
 from app.domain.security_events import (
     SecurityEvent,
     Unreadable,
@@ -13,13 +16,10 @@ from app.domain.security_events import (
     read_subject,
     read_time,
 )
-from app.features.signals.errors import Unacceptable
-from app.features.signals.ports import Transmitter
-from app.features.signals.streams import Configured
-from app.kit.jose.keys import ProviderKeys
-from app.kit.jose.signatures import algorithm_of, check_signature, key_id_of
-from app.kit.jose.token import Refused, Unverified, read_token
-from app.kit.strict_json import JsonObject
+from app.features.identity_providers.signals.errors import Unacceptable
+from app.features.identity_providers.signals.ports import Transmitter
+from app.features.identity_providers.signals.streams import Configured
+from app.lib.strict_json import JsonObject
 
 SKEW_S = 60
 MEDIA_TYPE = "secevent+jwt"

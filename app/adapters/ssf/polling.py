@@ -16,21 +16,27 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.adapters.ssf.receiver import Receiver
+from app.crypto.keys import Sealer, UnsealingFault
+from app.crypto.signing import Signer
+from app.db.engine import ATTEMPTS, OUT_OF_REACH, commit, sqlstate
 from app.domain.errors import Unavailable
-from app.features.identity_providers import repository as providers
-from app.features.signals import repository
-from app.features.signals.effects import Acting
-from app.features.signals.errors import Unacceptable
-from app.features.signals.ports import Access, TransmitterFault
-from app.features.signals.receive import receive
-from app.features.signals.streams import Configured, access_of, all_configured, configured, stream_at
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Sealer, UnsealingFault
-from app.kit.database import ATTEMPTS, OUT_OF_REACH, commit, sqlstate
-from app.kit.faults import log_fault
-from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
-from app.kit.signing import Signer
-from app.kit.strict_json import JsonObject
+from app.features.identity_providers import queries as providers
+from app.features.identity_providers.signals import queries
+from app.features.identity_providers.signals.effects import Acting
+from app.features.identity_providers.signals.errors import Unacceptable
+from app.features.identity_providers.signals.ports import Access, TransmitterFault
+from app.features.identity_providers.signals.receive import receive
+from app.features.identity_providers.signals.streams import (
+    Configured,
+    access_of,
+    all_configured,
+    configured,
+    stream_at,
+)
+from app.http.authorization import Caller, Role
+from app.lib.fault_log import log_fault
+from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.lib.strict_json import JsonObject
 
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
 POLL_EVERY = timedelta(seconds=5)
@@ -124,7 +130,7 @@ class Polling:
         """Begin to ask those that are due, as far as there is room."""
         while len(self._polling) < _AT_ONCE:
             async with self._sessions() as session:
-                provider_id = await repository.claim_poll(session, _LEASE)
+                provider_id = await queries.claim_poll(session, _LEASE)
                 await session.commit()
             if provider_id is None:
                 return
@@ -153,9 +159,9 @@ class Polling:
         with suppress(*_AWAY):
             async with self._sessions() as session:
                 if error is None:
-                    await repository.note_polled(session, provider_id, POLL_EVERY)
+                    await queries.note_polled(session, provider_id, POLL_EVERY)
                 else:
-                    await repository.note_failed(session, provider_id, error, POLL_EVERY, most)
+                    await queries.note_failed(session, provider_id, error, POLL_EVERY, most)
                 await session.commit()
 
     async def _poll(self, provider_id: UUID) -> None:
@@ -210,8 +216,8 @@ class Polling:
             found, stream = await self._found(session, provider_id), None
             if found is not None and found.delivery == "poll":
                 stream = await stream_at(session, provider_id, found.issuer)
-            now = (await repository.database_now(session)).timestamp()
-            await repository.hold_poll(session, provider_id, _LEASE)
+            now = (await queries.database_now(session)).timestamp()
+            await queries.hold_poll(session, provider_id, _LEASE)
             await session.commit()
         if found is None or stream is None or stream.poll_url is None:
             raise Failed("refused")

@@ -10,19 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.ssf.event_token import MEDIA_TYPE
 from app.adapters.ssf.receiver import CurrentReceiver, Receiver
+from app.crypto.jose.token import MOST_CHARACTERS
+from app.db.engine import OUT_OF_REACH, out_of_reach
 from app.domain.errors import DomainError, Forbidden, TooManyRequests, Unauthenticated, Unavailable
-from app.features.identity_providers.models import IdentityProvider
 from app.features.identity_providers.provisioning import Surface, provider_served
-from app.features.signals import repository
-from app.features.signals.effects import Acting
-from app.features.signals.errors import Unacceptable
-from app.features.signals.manage import PUSH_PATH
-from app.features.signals.receive import receive
-from app.features.signals.streams import Configured, configured
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import OUT_OF_REACH, Session, TransactionalRoute, out_of_reach
-from app.kit.jose.token import MOST_CHARACTERS
-from app.kit.runtime import CurrentRuntime
+from app.features.identity_providers.signals import queries
+from app.features.identity_providers.signals.effects import Acting
+from app.features.identity_providers.signals.errors import Unacceptable
+from app.features.identity_providers.signals.manage import PUSH_PATH
+from app.features.identity_providers.signals.receive import receive
+from app.features.identity_providers.signals.streams import Configured, configured
+from app.http.authorization import Caller, Permission, requires
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.models.identity_providers import IdentityProvider
 
 _TAKEN = f"application/{MEDIA_TYPE}"
 _SAID = "signal_provider"
@@ -99,7 +100,7 @@ async def take_event(
     """Take an event. The answer is 202 once all that follows from it is committed, and for a repeat as well."""
     provider, found = await _served(session, caller)
     setattr(request.state, _SAID, provider.id)
-    now = (await repository.database_now(session)).timestamp()
+    now = (await queries.database_now(session)).timestamp()
     # No connection to the database is held while the body comes, and the transmitter is asked for its keys.
     await session.commit()
     text = await _token_of(request)

@@ -8,10 +8,10 @@ from fastapi import Depends, Request
 from app.adapters.ssf.event_token import check_event_token
 from app.adapters.ssf.refusals import RefusedEvents
 from app.adapters.ssf.transmitters import Transmitters
+from app.crypto.jose.keys import ProviderKeys
 from app.domain.security_events import SecurityEvent
-from app.features.signals.ports import Transmitter
-from app.features.signals.streams import Configured
-from app.kit.jose.keys import ProviderKeys
+from app.features.identity_providers.signals.ports import Transmitter
+from app.features.identity_providers.signals.streams import Configured
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.signals.errors import ErrorCode
-from app.features.signals.receive import refuse
-from app.kit.authorization import Caller
-from app.kit.database import commit
+from app.db.engine import commit
+from app.features.identity_providers.signals.errors import ErrorCode
+from app.features.identity_providers.signals.receive import refuse
+from app.http.authorization import Caller
 
 WINDOW_S = 60.0
 _Kind = tuple[Caller, UUID | None, ErrorCode]

@@ -6,12 +6,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
+from app.crypto.jose.keys import Key, ProviderFault
 from app.domain.security_events import STREAM_STATUSES
-from app.features.signals.ports import Access, MadeStream, Transmitter, TransmitterFault, WantedStream
-from app.kit.jose.keys import Key, ProviderFault
-from app.kit.jose.published import TIMEOUTS, in_time, is_safe, read_object, usable_keys
-from app.kit.outbound import OutboundClient, Timeouts
-from app.kit.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
+from app.features.identity_providers.signals.ports import (
+    Access,
+    MadeStream,
+    Transmitter,
+    TransmitterFault,
+    WantedStream,
+)
+from app.lib.strict_json import JsonObject, JsonValue, StrictJsonError, dumps, loads
+from app.outbound.http import OutboundClient, Timeouts
+from app.outbound.jwks import TIMEOUTS, in_time, is_safe, read_object, usable_keys
 
 WELL_KNOWN = "/.well-known/ssf-configuration"
 PUSH, POLL = "urn:ietf:rfc:8935", "urn:ietf:rfc:8936"

@@ -15,24 +15,19 @@ from sqlmodel import col
 
 from app.domain.errors import Conflict
 from app.features.administrators.claims import Holder, display_name_of, email_of, names_of
-from app.features.administrators.models import Administrator, RoleAssignment
-from app.features.administrators.repository import (
-    OIDC,
-    assignments_of,
-    find_known,
-    lock_administrator,
-)
+from app.features.administrators.queries import OIDC, assignments_of, find_known, lock_administrator
 from app.features.audit.record import keep_version, record
-from app.features.identities.models import IdentityLink
-from app.features.identities.repository import lock_first_sign_in, lock_identity
+from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identity_providers.provider import Provider
-from app.features.identity_providers.repository import hold_link_claim
+from app.features.identity_providers.queries import hold_link_claim
 from app.features.service_accounts.authenticate import refused
-from app.kit.authorization import Caller, Role
-from app.kit.clock import utc_now
-from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.http.authorization import Caller, Role
+from app.lib.clock import utc_now
+from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.models.administrators import Administrator, RoleAssignment
+from app.models.identities import IdentityLink
 
 ADMINISTRATOR_KIND = "administrator"
 # What leaves room for the suffix that sets a taken name apart.

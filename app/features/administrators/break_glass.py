@@ -22,19 +22,19 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from app.crypto.keys import Peppers, key_id
+from app.crypto.passwords import matches_hash
+from app.db.engine import plain_url
 from app.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from app.domain.token_format import BREAK_GLASS, SECRET_BYTES, format_credential, parse_credential
-from app.features.administrators.models import BreakGlassSession
 from app.features.administrators.throttle import WINDOW_S, Throttle
-from app.features.audit.models import AuditClient
 from app.features.audit.record import record
 from app.features.service_accounts.authenticate import digest_of, refused
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Peppers, key_id
-from app.kit.database import plain_url
-from app.kit.ids import new_id
-from app.kit.live import goes_on
-from app.kit.passwords import matches_hash
+from app.http.authorization import Caller, Role
+from app.http.live import goes_on
+from app.lib.ids import new_id
+from app.models.administrators import BreakGlassSession
+from app.models.audit import AuditClient
 
 LIFETIME = timedelta(minutes=15)
 KIND = "break_glass"
@@ -109,7 +109,7 @@ class BreakGlass:
         return await self._open(reason, origin, self._password_key)
 
     async def read_bearer(self, request: Request, session: AsyncSession, bearer: str) -> Caller:
-        """Implements ``kit.authorization.BearerReader``. What is asked for is on record before it is done, once."""
+        """Implements ``http.authorization.BearerReader``. What is asked for is on record before it is done, once."""
         credential = parse_credential(bearer, BREAK_GLASS)
         if credential is None or self._password_key is None:
             raise refused()

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import ConfigDict, Field, SecretStr, StringConstraints
 
+from app.crypto.passwords import LONGEST
 from app.features.administrators.break_glass import LIFETIME, BreakGlass, origin_of
-from app.kit.database import TransactionalRoute
-from app.kit.passwords import LONGEST
-from app.kit.problems import problem_responses
-from app.kit.schemas import CleanSecret, CleanText, Strict
+from app.http.problems import problem_responses
+from app.http.schemas import CleanSecret, CleanText, Strict
+from app.http.transaction import TransactionalRoute
 
 # A password and a reason, however their JSON is escaped.
 LARGEST_BODY = 32 * 1024

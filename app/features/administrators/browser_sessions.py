@@ -15,20 +15,20 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.crypto.keys import Peppers, derive_key
 from app.domain.token_format import BROWSER_SESSION, SECRET_BYTES, format_credential, parse_credential
 from app.features.administrators.admit import caller_of
 from app.features.administrators.browser_sign_in import SignedIn, SignedOut
 from app.features.administrators.claims import Holder, read_holder, role_values
-from app.features.administrators.models import BrowserSession
-from app.features.administrators.repository import assignments_of, find_known, lock_administrator
+from app.features.administrators.queries import assignments_of, find_known, lock_administrator
 from app.features.audit.record import record
-from app.features.identities.repository import lock_identity
-from app.features.identity_providers import repository as providers
+from app.features.identities.queries import lock_identity
+from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import digest_of, refused
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Peppers, derive_key
-from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.models.administrators import BrowserSession
 
 KIND = "browser_session"
 _SEEN_EVERY = timedelta(minutes=1)

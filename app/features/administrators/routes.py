@@ -5,16 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.administrators import service
-from app.features.administrators.models import Administrator
-from app.features.administrators.repository import SORTS, assignments_of, select_administrators
+from app.features.administrators.queries import SORTS, assignments_of, select_administrators
 from app.features.administrators.schemas import AdministratorQuery, AdministratorView
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.ids import AdministratorId
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import AdministratorId
+from app.models.administrators import Administrator
 
 router = APIRouter(
     prefix="/api/v1/administrators",

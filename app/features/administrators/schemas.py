@@ -7,11 +7,11 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.features.administrators.models import Administrator, RoleAssignment
-from app.kit.authorization import Role
-from app.kit.ids import AdministratorId, IdentityId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import ShortText, Strict
+from app.http.authorization import Role
+from app.http.pagination import ListQuery
+from app.http.schemas import ShortText, Strict
+from app.lib.ids import AdministratorId, IdentityId
+from app.models.administrators import Administrator, RoleAssignment
 
 AdministratorStatusName = TypeAliasType(
     "AdministratorStatusName",

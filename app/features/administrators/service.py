@@ -6,13 +6,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, NotFound
 from app.features.administrators.admit import ADMINISTRATOR_KIND
-from app.features.administrators.models import Administrator
-from app.features.administrators.repository import lock_administrator
+from app.features.administrators.queries import lock_administrator
 from app.features.audit.record import record
-from app.features.identities.models import Identity
-from app.features.identities.repository import end_browser_sessions, lock_identity
+from app.features.identities.queries import end_browser_sessions, lock_identity
 from app.features.identities.standing import check_may_change, check_not_self, check_owner_stays
-from app.kit.authorization import Caller
+from app.http.authorization import Caller
+from app.models.administrators import Administrator
+from app.models.identities import Identity
 
 
 async def load(session: AsyncSession, id: UUID) -> Administrator:

@@ -11,14 +11,14 @@ from uuid import uuid5
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.db.engine import commit
 from app.features.administrators.admit import bring_up_to_date, caller_of
 from app.features.administrators.claims import Holder, read_holder, workload_account
-from app.features.administrators.repository import Known, find_known
+from app.features.administrators.queries import Known, find_known
 from app.features.administrators.workloads import sign_workload_in
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
-from app.kit.authorization import Caller
-from app.kit.database import commit
+from app.http.authorization import Caller
 
 
 async def sign_in(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from math import ceil
 
-from app.kit.rate_limits import source_of
+from app.http.rate_limits import source_of
 
 WINDOW_S = 60.0
 

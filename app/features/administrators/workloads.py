@@ -12,14 +12,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.administrators.models import WorkloadSignIn
-from app.features.administrators.repository import is_active_provider
+from app.db.engine import commit
+from app.features.administrators.queries import is_active_provider
 from app.features.audit.record import record
 from app.features.identity_providers.provider import Provider
-from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, find_live_account, refused
-from app.kit.authorization import Caller
-from app.kit.database import commit
-from app.kit.ids import IDENTITY_PROVIDER, format_id
+from app.features.service_accounts.authenticate import find_live_account, refused
+from app.http.authorization import Caller
+from app.lib.ids import IDENTITY_PROVIDER, format_id
+from app.models.administrators import WorkloadSignIn
+from app.models.service_accounts import SERVICE_ACCOUNT_KIND
 
 # Such tokens live for minutes or hours; one that lives for longer is recorded once a day.
 _REMEMBERED = timedelta(days=1)

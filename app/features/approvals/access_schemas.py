@@ -7,10 +7,10 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.domain.risk import Risk
-from app.kit.ids import GrantId, IdentityId, ServerId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, ShortText, Strict, Time
-from app.kit.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskModel, ToolSelectorModel
+from app.http.pagination import ListQuery
+from app.http.schemas import CleanText, ShortText, Strict, Time
+from app.http.selectors import AllToolsModel, ToolsByNamesModel, ToolsByRiskModel, ToolSelectorModel
+from app.lib.ids import GrantId, IdentityId, ServerId
 
 MOST_SERVERS = 50
 """In one answer, since each comes with its tools."""

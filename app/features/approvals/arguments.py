@@ -4,13 +4,13 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Sealer
+from app.db.call_arguments import kept_arguments
 from app.domain.errors import Forbidden
 from app.features.approvals.facts import facts_of
-from app.features.approvals.models import Approval
-from app.features.audit.arguments import kept_arguments
 from app.features.audit.record import record
-from app.kit.authorization import Caller, Permission
-from app.kit.crypto import Sealer
+from app.http.authorization import Caller, Permission
+from app.models.approvals import Approval
 
 
 async def may_read_arguments(session: AsyncSession, caller: Caller, row: Approval) -> bool:

@@ -13,23 +13,23 @@ from sqlalchemy import func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.outbox import tell
+from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid
 from app.features.approvals.access_schemas import AccessRequest
 from app.features.approvals.cancel import cancel_approvals
 from app.features.approvals.decide import HISTORY_KIND, check_pending, content_of, require_approval
-from app.features.approvals.models import Approval
-from app.features.approvals.repository import lock_approval
+from app.features.approvals.queries import lock_approval
 from app.features.approvals.requestable import risks_of, select_requestable
 from app.features.audit.record import keep_version, record
-from app.features.identities.models import Identity
-from app.features.identities.repository import lock_row, take_turns
-from app.features.servers.models import Server
-from app.features.webhooks.messages import WebhookEvent, approval_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
-from app.kit.etags import Precondition
-from app.kit.ids import APPROVAL, IDENTITY, SERVER, format_id, new_id, parse_id
-from app.kit.selectors import ToolsByNamesModel, store_tool_selector
+from app.features.identities.queries import lock_row, take_turns
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.http.selectors import ToolsByNamesModel, store_tool_selector
+from app.lib.ids import APPROVAL, IDENTITY, SERVER, format_id, new_id, parse_id
+from app.models.approvals import Approval
+from app.models.identities import Identity
+from app.models.servers import Server
 
 _PEOPLE = frozenset({"administrator", "identity"})
 DECIDABLE = timedelta(days=7)

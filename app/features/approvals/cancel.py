@@ -6,9 +6,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.approvals.news import notify_decided
+from app.db.approval_channel import notify_decided
 from app.features.audit.record import record_each
-from app.kit.authorization import Caller
+from app.http.authorization import Caller
 
 # Locked in id order; whoever ends many has locked them before, and the rest waits its turn here.
 _CANCEL = text("""

@@ -11,17 +11,17 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.approval_channel import notify_decided
+from app.db.outbox import tell
+from app.db.webhook_events import WebhookEvent, approval_message
 from app.domain.errors import Conflict, Forbidden, NotFound
 from app.features.approvals.facts import facts_of
-from app.features.approvals.models import Approval
-from app.features.approvals.news import notify_decided
-from app.features.approvals.repository import find_approval, lock_approval, lock_membership, member_of
+from app.features.approvals.queries import find_approval, lock_approval, lock_membership, member_of
 from app.features.audit.record import keep_version, record
-from app.features.webhooks.messages import WebhookEvent, approval_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller, Permission
-from app.kit.etags import Precondition
-from app.kit.ids import GRANT, format_id
+from app.http.authorization import Caller, Permission
+from app.http.etags import Precondition
+from app.lib.ids import GRANT, format_id
+from app.models.approvals import Approval
 
 HISTORY_KIND = "approval"
 _VOID = {

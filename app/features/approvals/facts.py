@@ -12,8 +12,8 @@ import cedarpy
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.approvals.repository import STATE_SQL, member_of
-from app.kit.authorization import Caller
+from app.features.approvals.queries import STATE_SQL, member_of
+from app.http.authorization import Caller
 
 # Whose call it is: the identities of the token and of all that it was attenuated from, and whoever answers for one of
 # these, or did since the first of these tokens was made. An agent that is handed over to ask is still of whoever had

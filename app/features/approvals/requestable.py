@@ -10,9 +10,9 @@ from sqlmodel import col
 from app.domain.errors import NotFound
 from app.domain.risk import Risk
 from app.features.approvals.access_schemas import RequestableServer, RequestableTool
-from app.features.servers.models import Server
-from app.features.tools.models import Tool
-from app.kit.selectors import ToolSelectorModel, tool_selector_to_domain
+from app.http.selectors import ToolSelectorModel, tool_selector_to_domain
+from app.models.servers import Server
+from app.models.tools import Tool
 
 _ACTIVE = "active"
 

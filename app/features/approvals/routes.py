@@ -14,8 +14,7 @@ from app.features.approvals.arguments import read_arguments
 from app.features.approvals.ask import ask_for_access, withdraw_request
 from app.features.approvals.decide import deny_approval as deny_approval_
 from app.features.approvals.decide import require_approval
-from app.features.approvals.models import Approval
-from app.features.approvals.repository import select_approvals
+from app.features.approvals.queries import select_approvals
 from app.features.approvals.schemas import (
     ApprovalArguments,
     ApprovalDecision,
@@ -23,14 +22,15 @@ from app.features.approvals.schemas import (
     ApprovalView,
 )
 from app.features.approvals.views import show_approval, show_approvals
-from app.kit.authorization import CanReadSelf, CanWriteSelf
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import APPROVAL, ApprovalId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import CanReadSelf, CanWriteSelf
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import APPROVAL, ApprovalId, format_id
+from app.models.approvals import Approval
 
 router = APIRouter(
     prefix="/api/v1/approvals",

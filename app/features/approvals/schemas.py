@@ -10,18 +10,9 @@ from app.domain.risk import Risk
 from app.features.approvals.access_schemas import AccessNarrowing, ApprovalAccess
 from app.features.audit.schemas import Actor, KeptArguments
 from app.features.identities.schemas import IdentityKind
-from app.kit.ids import (
-    ApprovalId,
-    EventId,
-    GroupId,
-    IdentityId,
-    PolicyId,
-    ServerId,
-    TokenId,
-    ToolId,
-)
-from app.kit.pagination import ListQuery
-from app.kit.schemas import ShortText, Strict
+from app.http.pagination import ListQuery
+from app.http.schemas import ShortText, Strict
+from app.lib.ids import ApprovalId, EventId, GroupId, IdentityId, PolicyId, ServerId, TokenId, ToolId
 
 ApprovalKind = TypeAliasType(
     "ApprovalKind",

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.approvals.access_schemas import AccessGiven, ApprovalAccess
 from app.features.approvals.facts import facts_of, policies_that_asked
-from app.features.approvals.models import Approval
 from app.features.approvals.schemas import (
     ApprovalGroup,
     ApprovalIdentity,
@@ -22,9 +21,10 @@ from app.features.approvals.schemas import (
 )
 from app.features.audit.names import names_of
 from app.features.audit.schemas import Actor, show_id
-from app.kit.authorization import Caller, Permission
-from app.kit.ids import APPROVAL, format_id
-from app.kit.selectors import show_tool_selector
+from app.http.authorization import Caller, Permission
+from app.http.selectors import show_tool_selector
+from app.lib.ids import APPROVAL, format_id
+from app.models.approvals import Approval
 
 Policies = dict[tuple[UUID, int], tuple[str | None, str | None]]
 

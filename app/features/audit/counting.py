@@ -8,9 +8,9 @@ from sqlalchemy import ARRAY, Uuid, and_, any_, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.audit.models import AuditEvent
 from app.features.audit.schemas import AuditFilters
 from app.features.audit.spans import skip
+from app.models.audit import AuditEvent
 
 
 async def count_calls(session: AsyncSession, actors: Collection[UUID], span: timedelta, most: int) -> int:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from asyncpg import Connection, Record
 
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 
 ACCEPT = "audit.accept_restore"
 _LOCK = 0x5C09E0E90C

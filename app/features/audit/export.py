@@ -9,14 +9,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.domain.names import escape_bidi
 from app.features.audit.ocsf import ocsf_lines
 from app.features.audit.queries import Position
 from app.features.audit.reading import BEGINNING, read_on
 from app.features.audit.schemas import AuditEventView, AuditExportQuery
-from app.kit.authorization import Caller
-from app.kit.live import Look, News
-from app.kit.slices import in_slices
+from app.http.authorization import Caller
+from app.http.live import Look, News
+from app.lib.names import escape_bidi
+from app.lib.slices import in_slices
 
 _LINES = "application/x-ndjson"
 _MEDIA_TYPES = {"ndjson": _LINES, "ocsf": _LINES, "leaves": _LINES, "csv": "text/csv; charset=utf-8"}

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.audit.models import AuditEvent
+from app.models.audit import AuditEvent
 
 _CALL, _LIST = "tool.call", "tools.list"
 

@@ -8,12 +8,12 @@ from starlette.responses import Response, StreamingResponse
 from app.features.audit.following import follow
 from app.features.audit.reading import check_since, position_of, present
 from app.features.audit.schemas import AuditStreamQuery
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.live import MEDIA_TYPE
-from app.kit.pagination import Cursors
-from app.kit.problems import COMMON_PROBLEMS
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, requires
+from app.http.live import MEDIA_TYPE
+from app.http.pagination import Cursors
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
 
 router = APIRouter(
     prefix="/api/v1/audit-events",

@@ -7,10 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.features.audit.queries import Position
 from app.features.audit.reading import Stretch, read_on
 from app.features.audit.schemas import AuditFilters
-from app.kit.authorization import Caller
-from app.kit.live import Look, News, live_event
-from app.kit.pagination import Cursors
-from app.kit.slices import in_slices
+from app.http.authorization import Caller
+from app.http.live import Look, News, live_event
+from app.http.pagination import Cursors
+from app.lib.slices import in_slices
 
 AT_ONCE = 200
 

@@ -27,8 +27,8 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.expression import cast, literal, literal_column
 from sqlmodel import col
 
-from app.features.audit.models import AuditClient, AuditEvent, LogEpoch, WorkerLease
 from app.features.audit.schemas import AuditFilters
+from app.models.audit import AuditClient, AuditEvent, LogEpoch, WorkerLease
 
 RESULT = "tool.result"
 LEASE_FRESH = timedelta(seconds=30)

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Malformed, NotFound
 from app.features.audit import queries
-from app.features.audit.models import AuditClient, AuditEvent
 from app.features.audit.names import actors_called, ids_named, names_of, servers_called
 from app.features.audit.newest import find, place_of
 from app.features.audit.schemas import (
@@ -28,8 +27,9 @@ from app.features.audit.schemas import (
 )
 from app.features.audit.shown import decision_of, outcome_of, policies_of
 from app.features.audit.spans import skip
-from app.kit.pagination import Cursors
-from app.kit.slices import in_slices
+from app.http.pagination import Cursors
+from app.lib.slices import in_slices
+from app.models.audit import AuditClient, AuditEvent
 
 # What a poll looks at at once, first and where nothing matches; it answers when it has looked for long enough, so that
 # a rare filter cannot keep it from that.

@@ -9,9 +9,9 @@ from sqlalchemy import ARRAY, Uuid, any_, func, insert, literal, select, text, u
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.audit.models import AuditEvent, ObjectVersion
-from app.kit.authorization import Caller
-from app.kit.ids import new_id
+from app.http.authorization import Caller
+from app.lib.ids import new_id
+from app.models.audit import AuditEvent, ObjectVersion
 
 
 async def record(

@@ -7,9 +7,9 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.features.audit.arguments import arguments_place
-from app.features.audit.models import AuditArguments
-from app.kit.crypto import Sealed, Sealer, UnsealingFault
+from app.crypto.keys import Sealed, Sealer, UnsealingFault
+from app.db.call_arguments import arguments_place
+from app.models.audit import AuditArguments
 
 _PAGE = 200
 _MAY = text("SELECT has_table_privilege('audit_arguments', 'UPDATE')")

@@ -14,12 +14,12 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.db.engine import OUT_OF_REACH, plain_url
 from app.domain.errors import Unavailable
 from app.features.audit import queries
-from app.features.audit.models import AuditRollup
 from app.features.audit.schemas import AuditFilters
-from app.kit.database import OUT_OF_REACH, plain_url
-from app.kit.faults import log_fault
+from app.lib.fault_log import log_fault
+from app.models.audit import AuditRollup
 
 COUNT_EVERY_S = 5.0
 AT_ONCE = 20_000

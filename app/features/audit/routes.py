@@ -4,16 +4,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from app.db.call_arguments import kept_arguments
 from app.features.audit import reading
-from app.features.audit.arguments import kept_arguments
 from app.features.audit.record import record
 from app.features.audit.schemas import AuditArgumentsView, AuditEventView, AuditQuery
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.ids import EventId
-from app.kit.pagination import Cursors, Page
-from app.kit.problems import COMMON_PROBLEMS
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, requires
+from app.http.pagination import Cursors, Page
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import EventId
 
 router = APIRouter(
     prefix="/api/v1/audit-events",

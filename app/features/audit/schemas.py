@@ -7,8 +7,10 @@ from uuid import UUID
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 from typing_extensions import TypeAliasType
 
-from app.kit import ids
-from app.kit.ids import (
+from app.http.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
+from app.http.schemas import ShortText, Strict, Time
+from app.lib import ids
+from app.lib.ids import (
     ApprovalId,
     EventId,
     GrantId,
@@ -19,8 +21,6 @@ from app.kit.ids import (
     format_id,
     parse_id,
 )
-from app.kit.pagination import DEFAULT_LIMIT, MAXIMUM_LIMIT
-from app.kit.schemas import ShortText, Strict, Time
 
 WIDEST_RANGE = timedelta(days=31)
 AuditDecision = TypeAliasType(

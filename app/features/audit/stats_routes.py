@@ -6,10 +6,10 @@ from fastapi import APIRouter, Query
 
 from app.features.audit.stats import count_hours
 from app.features.audit.stats_schemas import AuditStatsQuery, AuditStatsView
-from app.kit.authorization import Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.problems import COMMON_PROBLEMS
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Permission, requires
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
 
 router = APIRouter(
     prefix="/api/v1/audit-events",

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from app.features.audit.schemas import AuditDecision
-from app.kit.schemas import ShortText, Strict, Time
+from app.http.schemas import ShortText, Strict, Time
 
 
 class AuditStatsQuery(Strict):

@@ -7,10 +7,10 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.features.audit_sinks.models import AuditSink
+from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.features.audit_sinks.schemas import BearerSinkCredential, HeaderSinkCredential, NoSinkCredential
-from app.kit.crypto import Sealed, Sealer, UnsealingFault
-from app.kit.outbound import origin_of
+from app.models.audit_sinks import AuditSink
+from app.outbound.http import origin_of
 
 Header = tuple[bytes, bytes]
 Credential = NoSinkCredential | BearerSinkCredential | HeaderSinkCredential

@@ -9,10 +9,11 @@ from random import SystemRandom
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.crypto.keys import Sealer, UnsealingFault
+from app.db.engine import OUT_OF_REACH
 from app.domain.errors import Unavailable
 from app.features.audit_sinks.batches import Batch, next_batch
 from app.features.audit_sinks.credentials import open_credential
-from app.features.audit_sinks.models import MOST_EVENTS
 from app.features.audit_sinks.queue import (
     LEASE,
     Claimed,
@@ -24,11 +25,10 @@ from app.features.audit_sinks.queue import (
     release,
 )
 from app.features.audit_sinks.send import TIMEOUTS, Attempt, send
-from app.kit.crypto import Sealer, UnsealingFault
-from app.kit.database import OUT_OF_REACH
-from app.kit.faults import log_fault
-from app.kit.ids import AUDIT_SINK, format_id
-from app.kit.outbound import OutboundClient, Timeouts
+from app.lib.fault_log import log_fault
+from app.lib.ids import AUDIT_SINK, format_id
+from app.models.audit_sinks import MOST_EVENTS
+from app.outbound.http import OutboundClient, Timeouts
 
 _log = logging.getLogger(__name__)
 MOST = 4

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Integer, Interval, String, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit.queries import Position
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 
 LEASE = timedelta(seconds=60)
 """Longer than an attempt takes."""

@@ -5,17 +5,17 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.audit_sinks import service
-from app.features.audit_sinks.models import AuditSink
-from app.features.audit_sinks.repository import SORTS, lags_of, select_sinks
+from app.features.audit_sinks.queries import SORTS, lags_of, select_sinks
 from app.features.audit_sinks.schemas import AuditSinkCreate, AuditSinkQuery, AuditSinkUpdate, AuditSinkView
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import AUDIT_SINK, AuditSinkId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import AUDIT_SINK, AuditSinkId, format_id
+from app.models.audit_sinks import AuditSink
 
 router = APIRouter(
     prefix="/api/v1/audit-sinks",

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.features.audit_sinks.models import AuditSink
-from app.kit.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
-from app.kit.ids import AuditSinkId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.http.pagination import ListQuery
+from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.lib.ids import AuditSinkId
+from app.models.audit_sinks import AuditSink
+from app.outbound.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
 
 MOST_COUNTED = 10_000
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), CleanText]

@@ -13,7 +13,7 @@ from app.features.audit_sinks.credentials import Header
 from app.features.audit_sinks.formats import FORMATS
 from app.features.audit_sinks.queue import Claimed
 from app.features.webhooks.send import pause_of
-from app.kit.outbound import ForbiddenUrl, NotForwarded, OutboundClient, Timeouts, UpstreamError
+from app.outbound.http import ForbiddenUrl, NotForwarded, OutboundClient, Timeouts, UpstreamError
 
 TIMEOUTS = Timeouts(connect=5.0, first_byte=20.0, idle=5.0, total=25.0)
 """Connecting included, less than the lease of whoever sends."""

@@ -7,16 +7,16 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Sealer
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.reading import BEGINNING, present
 from app.features.audit.record import record
-from app.features.audit_sinks import repository
+from app.features.audit_sinks import queries
 from app.features.audit_sinks.credentials import put_credential
-from app.features.audit_sinks.models import MOST_EVENTS, AuditSink
 from app.features.audit_sinks.schemas import AuditSinkCreate
-from app.kit.authorization import Caller
-from app.kit.crypto import Sealer
-from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
+from app.http.authorization import Caller
+from app.models.audit_sinks import MOST_EVENTS, AuditSink
+from app.outbound.http import AddressPolicy, ForbiddenUrl, origin_of
 
 KIND = "audit_sink"
 MOST = 16
@@ -27,7 +27,7 @@ async def load(
     session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
 ) -> AuditSink:
     """The sink, locked for a change if asked. Raises ``NotFound`` for unknown and ended ones."""
-    sink = await repository.find(session, id, ended=include_ended, lock=lock)
+    sink = await queries.find(session, id, ended=include_ended, lock=lock)
     if sink is None:
         raise NotFound("There is no such audit sink.")
     return sink
@@ -43,8 +43,8 @@ async def create(
 ) -> AuditSink:
     """A new sink. Raises ``Invalid`` (``forbidden_url`` among its codes), ``Conflict``."""
     _check_url(policy, new.url)
-    await repository.lock_making(session)
-    if await repository.count_live(session) >= MOST:
+    await queries.lock_making(session)
+    if await queries.count_live(session) >= MOST:
         raise Conflict(f"There are {MOST} audit sinks already: end one first.", code="too_many_audit_sinks")
     epoch, xact, seq = BEGINNING if new.start == "beginning" else await present(session)
     sink = AuditSink(

@@ -10,15 +10,15 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import Message, WebhookEvent
 from app.features.audit.record import close_versions, record_all, write_versions
-from app.features.grants.models import Grant
 from app.features.grants.schemas import GrantUpdate, principal_of
 from app.features.grants.service import PERSONAL, check_servers, check_window, grant_content, shown, told
-from app.features.webhooks.messages import Message, WebhookEvent
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
-from app.kit.selectors import store_server_selector, store_tool_selector
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.http.selectors import store_server_selector, store_tool_selector
+from app.models.grants import Grant
 
 _FIELDS = ("servers", "tools", "resources", "prompts", "not_before", "expires_at", "reason", "ended_at")
 

@@ -6,18 +6,18 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.grants import change, service
-from app.features.grants.models import Grant
-from app.features.grants.repository import SORTS, lock_grant, select_grants
+from app.features.grants.queries import SORTS, lock_grant, select_grants
 from app.features.grants.schemas import GrantCreate, GrantQuery, GrantUpdate, GrantView
-from app.features.tools.reaches import Selected, find_reach, may_see
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import GRANT, GrantId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.features.tools.reach_queries import Selected, find_reach, may_see
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import GRANT, GrantId, format_id
+from app.models.grants import Grant
 
 router = APIRouter(
     prefix="/api/v1/grants",

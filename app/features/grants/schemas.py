@@ -7,18 +7,18 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, WrapValidator
 from typing_extensions import TypeAliasType
 
-from app.features.grants.models import Grant
-from app.features.tools.reaches import Finding, Reaches, SelectorWarning
-from app.kit.ids import ApprovalId, GrantId, GroupId, IdentityId, ServerId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import LongText, Patch, ShortText, Strict, Time, absent
-from app.kit.selectors import (
+from app.features.tools.reach_queries import Finding, Reaches, SelectorWarning
+from app.http.pagination import ListQuery
+from app.http.schemas import LongText, Patch, ShortText, Strict, Time, absent
+from app.http.selectors import (
     ServerSelectorModel,
     ToolSelectorModel,
     show_server_selector,
     show_tool_selector,
     without_tag,
 )
+from app.lib.ids import ApprovalId, GrantId, GroupId, IdentityId, ServerId
+from app.models.grants import Grant
 
 GrantStatusName = TypeAliasType(
     "GrantStatusName",

@@ -6,17 +6,17 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import Message, WebhookEvent, grant_message
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
-from app.features.grants.models import Grant
-from app.features.grants.repository import unknown_servers
+from app.features.grants.queries import unknown_servers
 from app.features.grants.schemas import GrantCreate, GroupPrincipal, Principal
-from app.features.groups.repository import lock_group
-from app.features.identities.repository import lock_identity
-from app.features.webhooks.messages import Message, WebhookEvent, grant_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
-from app.kit.selectors import (
+from app.features.groups.queries import lock_group
+from app.features.identities.queries import lock_identity
+from app.http.authorization import Caller
+from app.http.selectors import (
     ServerSelectorModel,
     reaches_by_default,
     servers_named,
@@ -25,7 +25,7 @@ from app.kit.selectors import (
     store_server_selector,
     store_tool_selector,
 )
-from app.kit.versions import move_versions
+from app.models.grants import Grant
 
 # A reason, which people word, can name somebody, and nobody can erase it from the audit log.
 PERSONAL = {"reason": {"personal": True}}

@@ -13,8 +13,8 @@ from sqlalchemy import ARRAY, Text, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Forbidden
-from app.kit.authorization import Caller, Permission
-from app.kit.ids import GROUP, format_id
+from app.http.authorization import Caller, Permission
+from app.lib.ids import GROUP, format_id
 
 _ANNOTATION = "require_approval"
 _PUBLISHED = text("""

@@ -12,14 +12,14 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.versions import move_versions
 from app.domain.errors import Conflict, Invalid
 from app.features.audit.record import record
 from app.features.groups import provision_queries as queries
-from app.features.groups.models import Group
 from app.features.groups.named import are_alike, check_may_shape
-from app.kit.authorization import Caller
-from app.kit.ids import IDENTITY, format_id
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.lib.ids import IDENTITY, format_id
+from app.models.groups import Group
 
 _NAMED_AT_ONCE = 1_000
 """How many members one event names; a larger change has several."""

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.features.audit.record import close_versions
-from app.features.groups.models import Group, GroupMember
-from app.features.identities.models import Identity, ScimUser
-from app.kit.ids import new_id
+from app.lib.ids import new_id
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity, ScimUser
 
 _IDS = ARRAY(Uuid)
 _JOIN = text("""

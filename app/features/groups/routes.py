@@ -8,8 +8,7 @@ from sqlmodel import col
 
 from app.domain.errors import NotFound
 from app.features.groups import service
-from app.features.groups.models import Group, GroupMember
-from app.features.groups.repository import SORTS, lock_group, membership, select_groups
+from app.features.groups.queries import SORTS, lock_group, membership, select_groups
 from app.features.groups.schemas import (
     GroupCreate,
     GroupQuery,
@@ -18,14 +17,15 @@ from app.features.groups.schemas import (
     MemberQuery,
     MemberView,
 )
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import TAGGED, IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import GROUP, GroupId, IdentityId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import TAGGED, IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import GROUP, GroupId, IdentityId, format_id
+from app.models.groups import Group, GroupMember
 
 router = APIRouter(
     prefix="/api/v1/groups",

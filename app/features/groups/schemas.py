@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.features.groups.models import Group, GroupMember
-from app.kit.ids import GroupId, IdentityId, IdentityProviderId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent
+from app.http.pagination import ListQuery
+from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Source, Strict, absent
+from app.lib.ids import GroupId, IdentityId, IdentityProviderId
+from app.models.groups import Group, GroupMember
 
 GROUP_EXAMPLE = "grp_01jdpnwz00e008000000000000"
 IDENTITY_EXAMPLE = "idn_01jdpnwz00e008000000000000"

@@ -7,17 +7,17 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.versions import move_versions
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import close_versions, keep_version, record
-from app.features.groups.models import Group, GroupMember
 from app.features.groups.named import check_may_shape
-from app.features.groups.repository import end_memberships, lock_group, membership
+from app.features.groups.queries import end_memberships, lock_group, membership
 from app.features.groups.schemas import GroupCreate, GroupUpdate
-from app.features.identities.repository import lock_identity
-from app.kit.authorization import Caller
-from app.kit.etags import Precondition
-from app.kit.ids import GROUP, IDENTITY, format_id
-from app.kit.versions import move_versions
+from app.features.identities.queries import lock_identity
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.lib.ids import GROUP, IDENTITY, format_id
+from app.models.groups import Group, GroupMember
 
 
 def live(group: Group | None) -> Group:

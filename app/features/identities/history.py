@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit.record import keep_version
-from app.features.identities.models import Identity
+from app.models.identities import Identity
 
 KIND = "identity"
 """Of the versions in ``object_versions``."""

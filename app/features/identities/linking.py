@@ -8,13 +8,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, Invalid
-from app.features.identities.models import Identity, IdentityLink
-from app.features.identities.provision_links import OIDC, find_link
-from app.features.identities.repository import end_browser_sessions, links_of, lock_first_sign_in
+from app.features.identities.link_queries import OIDC, find_link
+from app.features.identities.queries import end_browser_sessions, links_of, lock_first_sign_in
 from app.features.identities.schemas import IdentityLinkInput
 from app.features.identities.standing import check_owner_stays
-from app.features.identity_providers import repository as providers
-from app.kit.ids import IDENTITY_PROVIDER, format_id
+from app.features.identity_providers import queries as providers
+from app.lib.ids import IDENTITY_PROVIDER, format_id
+from app.models.identities import Identity, IdentityLink
 
 
 async def set_links(

@@ -13,19 +13,19 @@ from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, NotFound
-from app.domain.names import comparable_name
 from app.features.audit.record import record
 from app.features.identities.history import keep_identity
-from app.features.identities.models import Identity, IdentityLink, ScimUser
-from app.features.identities.provision_links import Holder, find_holder, link_taken, own_link, point_link
-from app.features.identities.repository import lock_identity
+from app.features.identities.link_queries import Holder, find_holder, link_taken, own_link, point_link
+from app.features.identities.queries import lock_identity
 from app.features.identities.service import PERSONAL_FIELDS
-from app.features.webhooks.messages import WebhookEvent, identity_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, format_id
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, format_id
+from app.lib.names import comparable_name
+from app.models.identities import Identity, IdentityLink, ScimUser
 
 SCIM = "scim"
 LinkedBy: TypeAlias = Literal["user_name", "external_id"]

@@ -5,22 +5,22 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.identities import service
-from app.features.identities.models import Identity
-from app.features.identities.repository import SORTS, links_of, select_identities
+from app.features.identities.queries import SORTS, links_of, select_identities
 from app.features.identities.schemas import (
     IdentityCreate,
     IdentityQuery,
     IdentityUpdate,
     IdentityView,
 )
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import IDENTITY, IdentityId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import IDENTITY, IdentityId, format_id
+from app.models.identities import Identity
 
 router = APIRouter(
     prefix="/api/v1/identities",

@@ -7,10 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.features.identities.models import Identity, IdentityLink
-from app.kit.ids import IdentityId, IdentityProviderId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import (
+from app.http.pagination import ListQuery
+from app.http.schemas import (
     CleanText,
     Name,
     Patch,
@@ -21,7 +19,9 @@ from app.kit.schemas import (
     WantedUserName,
     absent,
 )
-from app.kit.selectors import MOST_LABELS, LabelKey, LabelValue
+from app.http.selectors import MOST_LABELS, LabelKey, LabelValue
+from app.lib.ids import IdentityId, IdentityProviderId
+from app.models.identities import Identity, IdentityLink
 
 IdentityKind = TypeAliasType(
     "IdentityKind",

@@ -8,13 +8,14 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.features.audit.record import record
 from app.features.identities.history import DECISIVE, keep_identity
 from app.features.identities.linking import set_links
-from app.features.identities.models import Identity, IdentityLink
-from app.features.identities.read_by_policies import check_may_set_attributes, check_may_transfer
-from app.features.identities.repository import (
+from app.features.identities.queries import (
     agents_of,
     end_browser_sessions,
     is_user_name_reserved,
@@ -23,6 +24,7 @@ from app.features.identities.repository import (
     lock_row,
     take_turns,
 )
+from app.features.identities.read_by_policies import check_may_set_attributes, check_may_transfer
 from app.features.identities.schemas import (
     MOST_ATTRIBUTES,
     IdentityCreate,
@@ -30,12 +32,10 @@ from app.features.identities.schemas import (
     IdentityUpdate,
 )
 from app.features.identities.standing import check_may_change, check_may_end, check_not_self
-from app.features.webhooks.messages import WebhookEvent, identity_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller, Permission, authorize
-from app.kit.clock import Clock
-from app.kit.ids import IDENTITY, format_id, new_id
-from app.kit.versions import move_versions
+from app.http.authorization import Caller, Permission, authorize
+from app.lib.clock import Clock
+from app.lib.ids import IDENTITY, format_id, new_id
+from app.models.identities import Identity, IdentityLink
 
 USER_NAME_RESERVATION = timedelta(days=90)
 """How long a user name made by hand stays taken after its holder was offboarded."""

@@ -14,9 +14,9 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, Forbidden
-from app.features.identities.models import Identity
-from app.features.identities.repository import persons_behind
-from app.kit.authorization import Caller, Role, authorize_acting_on
+from app.features.identities.queries import persons_behind
+from app.http.authorization import Caller, Role, authorize_acting_on
+from app.models.identities import Identity
 
 _OWNERS_LOCK = 0x5C09E0B01
 # Whatever the status of an account: a disabled one can be enabled again.

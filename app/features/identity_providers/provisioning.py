@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.errors import Conflict, FieldError, Forbidden, Invalid
-from app.features.identity_providers import repository
-from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers import queries
 from app.features.identity_providers.provisioning_schemas import ScimSettings, SignalsSettings
 from app.features.identity_providers.scim_schema import names_value
-from app.kit.authorization import ROLE_PERMISSIONS, Caller, Permission, authorize_giving
-from app.kit.ids import SERVICE_ACCOUNT, format_id, parse_id
-from app.kit.outbound import AddressPolicy, ForbiddenUrl
+from app.http.authorization import ROLE_PERMISSIONS, Caller, Permission, authorize_giving
+from app.lib.ids import SERVICE_ACCOUNT, format_id, parse_id
+from app.models.identity_providers import IdentityProvider
+from app.outbound.http import AddressPolicy, ForbiddenUrl
 
 
 class Surface(StrEnum):
@@ -102,8 +102,8 @@ async def _check_account(
     pointer = f"/{surface.value}/service_account_id"
     id = parse_id(SERVICE_ACCOUNT, account)
     # Of two providers that name it at once, the second sees the first.
-    await repository.lock_account(session, id)
-    role = (await repository.account_roles(session, [id])).get(id)
+    await queries.lock_account(session, id)
+    role = (await queries.account_roles(session, [id])).get(id)
     if role is None:
         raise Invalid.field(pointer, "unknown_service_account", "There is no such service account.")
     authorize_giving(caller, role)

@@ -6,8 +6,8 @@ from pydantic import ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
 from app.features.identity_providers.provider import DEFAULT_ALGORITHMS, SigningAlgorithm
-from app.kit.ids import ServiceAccountId
-from app.kit.schemas import CleanText, Patch, Strict, absent
+from app.http.schemas import CleanText, Patch, Strict, absent
+from app.lib.ids import ServiceAccountId
 
 _ACCOUNT = "sa_01jdpnwz00e008000000000000"
 _SCIM_EXAMPLE: dict[str, Any] = {

@@ -4,22 +4,22 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.features.identity_providers import repository, service
-from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import (
     IdentityProviderCreate,
     IdentityProviderQuery,
     IdentityProviderUpdate,
     IdentityProviderView,
 )
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import IDENTITY_PROVIDER, IdentityProviderId, format_id
+from app.models.identity_providers import IdentityProvider
 
 router = APIRouter(
     prefix="/api/v1/identity-providers",
@@ -62,8 +62,8 @@ async def list_identity_providers(
     """Providers, newest first."""
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_providers", query.filters())
-    statement = repository.select_providers(query)
-    rows, following = await read_page(session, statement, IdentityProvider, cursors, query, repository.SORTS)
+    statement = queries.select_providers(query)
+    rows, following = await read_page(session, statement, IdentityProvider, cursors, query, queries.SORTS)
     return Page(items=[IdentityProviderView.from_row(row) for row in rows], next_cursor=following)
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.features.identity_providers.models import IdentityProvider
 from app.features.identity_providers.provider import (
     DEFAULT_ALGORITHMS,
     DEFAULT_SCOPES,
@@ -19,10 +18,11 @@ from app.features.identity_providers.provisioning_schemas import (
     SignalsSettings,
     SignalsSettingsUpdate,
 )
-from app.kit.authorization import Role
-from app.kit.ids import IdentityProviderId, ServiceAccountId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, Name, Patch, ShortText, Strict, absent
+from app.http.authorization import Role
+from app.http.pagination import ListQuery
+from app.http.schemas import CleanText, Name, Patch, ShortText, Strict, absent
+from app.lib.ids import IdentityProviderId, ServiceAccountId
+from app.models.identity_providers import IdentityProvider
 
 _EXAMPLE: dict[str, Any] = {
     "name": "Example SSO",

@@ -10,16 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
-from app.features.identity_providers import repository
-from app.features.identity_providers.models import IdentityProvider
+from app.features.identity_providers import queries
+from app.models.identity_providers import IdentityProvider
 from app.features.identity_providers.provisioning import Surface, check_settings, merge_settings
 from app.features.identity_providers.schemas import (
     IdentityProviderCreate,
     IdentityProviderUpdate,
     WorkloadView,
 )
-from app.kit.authorization import Caller, Role, authorize_giving
-from app.kit.outbound import AddressPolicy, ForbiddenUrl
+from app.http.authorization import (Caller, Role, authorize_giving)
+from app.outbound.http import (AddressPolicy, ForbiddenUrl)
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, requ
     """
     if row.source == ENVIRONMENT and row.status == "active":
         raise _set_by_environment()
-    row.ended_at = await repository.database_now(session)
+    row.ended_at = await queries.database_now(session)
     row.revision += 1
     await session.flush()
     await keep_version(session, _KIND, row.id, None)
@@ -109,10 +109,10 @@ async def keep_environment(session: AsyncSession, configured: IdentityProviderCr
 
     A provider that was registered over the API and has the same issuer becomes the environment's, with its links.
     """
-    await repository.lock_environment(session)
+    await queries.lock_environment(session)
     issuer = None if configured is None else configured.issuer
     mine = None
-    for row in await repository.lock_environments(session, ENVIRONMENT, issuer):
+    for row in await queries.lock_environments(session, ENVIRONMENT, issuer):
         if row.issuer == issuer:
             mine = row
         else:
@@ -123,7 +123,7 @@ async def keep_environment(session: AsyncSession, configured: IdentityProviderCr
     if mine is None:
         await _insert(session, wanted, _SYSTEM, None)
     else:
-        if wanted["link_claim"] != mine.settings["link_claim"] and await repository.has_links(session, mine):
+        if wanted["link_claim"] != mine.settings["link_claim"] and await queries.has_links(session, mine):
             _log.warning(
                 "SCOPEGATE_OIDC_LINK_CLAIM is another one than people are known by: all of them, whoever was "
                 "offboarded or disabled too, are somebody new now"
@@ -133,7 +133,7 @@ async def keep_environment(session: AsyncSession, configured: IdentityProviderCr
 
 async def require(session: AsyncSession, provider_id: UUID, *, ended: bool = False) -> IdentityProvider:
     """A provider to read. Raises ``NotFound``."""
-    row = await repository.find(session, provider_id, ended=ended)
+    row = await queries.find(session, provider_id, ended=ended)
     if row is None:
         raise _not_found()
     return row
@@ -141,7 +141,7 @@ async def require(session: AsyncSession, provider_id: UUID, *, ended: bool = Fal
 
 async def require_locked(session: AsyncSession, provider_id: UUID) -> IdentityProvider:
     """A provider to change, locked. Raises ``NotFound``."""
-    row = await repository.lock(session, provider_id)
+    row = await queries.lock(session, provider_id)
     if row is None:
         raise _not_found()
     return row
@@ -186,9 +186,9 @@ async def _change(
     row.revision += 1
     await session.flush()
     if changed.get("status") == "disabled":
-        await repository.end_browser_sessions(session, row.id)
+        await queries.end_browser_sessions(session, row.id)
     if "link_claim" in changed:
-        await repository.revoke_invitations(session, row.id)
+        await queries.revoke_invitations(session, row.id)
     await keep_version(session, _KIND, row.id, _content(row))
     changes = {name: {"from": before.get(name), "to": changed[name]} for name in sorted(changed)}
     await _record(session, caller, "identity_provider.update", row, changes, request_id)
@@ -205,7 +205,7 @@ def _not_found() -> NotFound:
 
 async def _check_no_links(session: AsyncSession, row: IdentityProvider) -> None:
     """By another claim everybody would be somebody new: those who were offboarded or disabled would be back."""
-    if await repository.has_links(session, row):
+    if await queries.has_links(session, row):
         raise Conflict(
             "People are known by this link claim, and by another one they would be strangers, those who were kept out "
             "among them: end this provider and register it anew if that is meant.",
@@ -246,7 +246,7 @@ def _check_roles(caller: Caller, roles: Iterable[Role]) -> None:
 
 
 async def _check_workloads(session: AsyncSession, caller: Caller, workloads: Sequence[WorkloadView]) -> None:
-    roles = await repository.account_roles(session, [workload.service_account_id for workload in workloads])
+    roles = await queries.account_roles(session, [workload.service_account_id for workload in workloads])
     for index, workload in enumerate(workloads):
         role = roles.get(workload.service_account_id)
         if role is None:

@@ -17,24 +17,19 @@ from app.domain.errors import Forbidden
 from app.domain.token_format import INVITATION, parse_credential
 from app.features.administrators.browser_sign_in import SignedIn
 from app.features.administrators.claims import email_of, read_holder
-from app.features.administrators.repository import find_known
+from app.features.administrators.queries import find_known
 from app.features.audit.record import record
 from app.features.identities.standing import roles_behind
-from app.features.identity_providers.repository import hold_link_claim
-from app.features.invitations.models import Invitation
-from app.features.invitations.repository import (
-    InvitationReading,
-    find_invitation,
-    find_invited,
-    is_claimed_by,
-)
+from app.features.identity_providers.queries import hold_link_claim
+from app.models.invitations import Invitation
+from app.features.invitations.queries import (InvitationReading, find_invitation, find_invited, is_claimed_by)
 from app.features.invitations.service import KIND, link_account, lock_with_identity
-from app.features.webhooks.messages import WebhookEvent, invitation_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import MANAGING_ROLES, Caller
-from app.kit.crypto import Peppers
-from app.kit.database import commit
-from app.kit.ids import IDENTITY, format_id
+from app.db.webhook_events import (WebhookEvent, invitation_message)
+from app.db.outbox import tell
+from app.http.authorization import (MANAGING_ROLES, Caller)
+from app.crypto.keys import Peppers
+from app.db.engine import commit
+from app.lib.ids import (IDENTITY, format_id)
 
 _NO_DIGEST = bytes(32)
 _SYSTEM = Caller("system", UUID(int=0), frozenset())

@@ -5,8 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.invitations import service
-from app.features.invitations.models import Invitation
-from app.features.invitations.repository import InvitationReading, find_invitations, select_invitations
+from app.features.invitations.queries import InvitationReading, find_invitations, select_invitations
 from app.features.invitations.schemas import (
     PAGE,
     InvitationCreate,
@@ -14,14 +13,15 @@ from app.features.invitations.schemas import (
     InvitationView,
     IssuedInvitation,
 )
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import TAGGED, IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import INVITATION, InvitationId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, requires
+from app.http.etags import TAGGED, IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import INVITATION, InvitationId, format_id
+from app.models.invitations import Invitation
 
 router = APIRouter(
     prefix="/api/v1/invitations",

@@ -7,11 +7,11 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from app.features.identities.schemas import Email, ExternalId, IdentityAttributes
-from app.features.invitations.models import Invitation
-from app.kit.idempotency import Revealed
-from app.kit.ids import IdentityId, IdentityProviderId, InvitationId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import Name, Strict, Time, UserName
+from app.models.invitations import Invitation
+from app.http.idempotency import Revealed
+from app.lib.ids import (IdentityId, IdentityProviderId, InvitationId)
+from app.http.pagination import ListQuery
+from app.http.schemas import (Name, Strict, Time, UserName)
 
 PAGE = "/invitations"
 """Where a link leads, below the public URL."""

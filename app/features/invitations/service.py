@@ -9,29 +9,29 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Peppers
+from app.db.outbox import tell
+from app.db.webhook_events import WebhookEvent, identity_message, invitation_message
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.token_format import INVITATION as SECRET_PREFIX
 from app.domain.token_format import SECRET_BYTES, format_credential
 from app.features.audit.record import record
+from app.features.identities.link_queries import OIDC
 from app.features.identities.linking import add_link
-from app.features.identities.models import Identity
-from app.features.identities.provision_links import OIDC
-from app.features.identities.repository import lock_identity
+from app.features.identities.queries import lock_identity
 from app.features.identities.schemas import IdentityCreate
 from app.features.identities.service import create_identity
 from app.features.identities.standing import check_may_change, check_not_self
-from app.features.identity_providers import repository as providers
-from app.features.invitations.models import Invitation
-from app.features.invitations.repository import InvitationReading, end_invitations, find_invitation
+from app.features.identity_providers import queries as providers
+from app.features.invitations.queries import InvitationReading, end_invitations, find_invitation
 from app.features.invitations.schemas import InvitationCreate
 from app.features.service_accounts.authenticate import digest_of
-from app.features.webhooks.messages import WebhookEvent, identity_message, invitation_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller, Permission, authorize
-from app.kit.clock import Clock
-from app.kit.crypto import Peppers
-from app.kit.etags import Precondition
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, format_id, new_id
+from app.http.authorization import Caller, Permission, authorize
+from app.http.etags import Precondition
+from app.lib.clock import Clock
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, format_id, new_id
+from app.models.identities import Identity
+from app.models.invitations import Invitation
 
 KIND = "invitation"
 LIFETIME = timedelta(days=7)

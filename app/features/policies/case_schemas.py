@@ -11,10 +11,10 @@ from app.features.audit.schemas import AuditDecision
 from app.features.identities.schemas import IdentityAttributes, IdentityKind
 from app.features.servers.schemas import Slug
 from app.features.tools.schemas import JsonSchema
-from app.kit import strict_json
-from app.kit.ids import GroupId, IdentityId, PolicyId
-from app.kit.schemas import IpAddress, Name, ShortText, Strict, Time, rule
-from app.kit.selectors import Labels, ToolName
+from app.http.schemas import IpAddress, Name, ShortText, Strict, Time, rule
+from app.http.selectors import Labels, ToolName
+from app.lib import strict_json
+from app.lib.ids import GroupId, IdentityId, PolicyId
 
 MOST_BYTES = 16_384
 MOST_GROUPS = 100

@@ -15,12 +15,12 @@ from app.domain.objects import Identity, IdentityStatus, Server, Token, Tool, To
 from app.domain.policy import Act, CallerProgram, PolicyInput
 from app.domain.risk import Risk
 from app.domain.scopes import GrantsScope
-from app.features.groups.models import GroupMember
-from app.features.identities.models import Identity as IdentityRow
 from app.features.policies.case_schemas import PolicyTestIdentity, PolicyTestOwner, PolicyTestRequest
-from app.features.servers.models import Server as ServerRow
-from app.features.tools.models import Tool as ToolRow
-from app.kit.ids import new_id
+from app.lib.ids import new_id
+from app.models.groups import GroupMember
+from app.models.identities import Identity as IdentityRow
+from app.models.servers import Server as ServerRow
+from app.models.tools import Tool as ToolRow
 
 Slugged = tuple[str, str]
 

@@ -5,22 +5,23 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.policy.judging import Rules
+from app.access.policy.published import Mode, PublishedPolicy
+from app.db.engine import undo
 from app.features.policies import publishing, service
 from app.features.policies.case_schemas import PolicyTestReport
-from app.features.policies.judging import Rules
-from app.features.policies.models import Policy
-from app.features.policies.published import Mode, PublishedPolicy
 from app.features.policies.publishing import Outcome, Trial
-from app.features.policies.repository import lock_policy
+from app.features.policies.queries import lock_policy
 from app.features.policies.routes import CHANGES, CanWrite, DryRun, answer
 from app.features.policies.schemas import PolicyChange, PolicyRollback
 from app.features.policies.testing import run_own
-from app.kit.authorization import Permission, requires
-from app.kit.database import Session, TransactionalRoute, undo
-from app.kit.etags import RequiredIfMatch
-from app.kit.ids import PolicyId
-from app.kit.problems import COMMON_PROBLEMS
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission, requires
+from app.http.etags import RequiredIfMatch
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import PolicyId
+from app.models.policies import Policy
 
 router = APIRouter(
     prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS

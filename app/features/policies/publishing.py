@@ -6,18 +6,18 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.policy.judging import Rules
+from app.access.policy.published import Mode, PublishedPolicy
+from app.db.versions import move_versions
 from app.domain.access import POLICY_SET_ID
 from app.domain.errors import NotFound
 from app.features.audit.record import keep_version, record
-from app.features.policies.judging import Rules
-from app.features.policies.models import Policy
-from app.features.policies.published import Mode, PublishedPolicy
-from app.features.policies.repository import KIND, current_content, find_version, lock_policy_set
+from app.features.policies.queries import KIND, current_content, find_version, lock_policy_set
 from app.features.policies.service import shown, withdraw
 from app.features.policies.testing import refuse_failures, run_all
 from app.features.policies.validation import check_text
-from app.kit.authorization import Caller
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.models.policies import Policy
 
 Content = dict[str, Any]
 

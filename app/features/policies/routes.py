@@ -7,10 +7,11 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.policy import vocabulary
+from app.db.engine import undo
 from app.domain.arguments import argument_types
-from app.features.policies import service, vocabulary
-from app.features.policies.models import Policy
-from app.features.policies.repository import list_versions, lock_policy, select_policies
+from app.features.policies import service
+from app.features.policies.queries import list_versions, lock_policy, select_policies
 from app.features.policies.schemas import (
     PolicyCreate,
     PolicyDiff,
@@ -25,14 +26,15 @@ from app.features.policies.validation import check_text, warnings_about
 from app.features.policies.versions import DRAFT, compare, require_version
 from app.features.servers import service as server_service
 from app.features.tools import service as tool_service
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute, undo
-from app.kit.etags import RequiredIfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import POLICY, PolicyId, ToolId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import RequiredIfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import POLICY, PolicyId, ToolId, format_id
+from app.models.policies import Policy
 
 router = APIRouter(
     prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StringConstraints
 from typing_extensions import TypeAliasType
 
-from app.features.audit.models import ObjectVersion
 from app.features.policies.case_schemas import PolicyTest
-from app.features.policies.models import Policy
-from app.kit.ids import PolicyId
-from app.kit.pagination import CursorParameter, Limit, ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.http.pagination import CursorParameter, Limit, ListQuery
+from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.lib.ids import PolicyId
+from app.models.audit import ObjectVersion
+from app.models.policies import Policy
 
 MOST_TESTS = 50
 LONGEST_TEXT = 20_000

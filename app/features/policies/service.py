@@ -6,14 +6,14 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.versions import move_versions
 from app.domain.access import POLICY_SET_ID
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import keep_version, record
-from app.features.policies.models import Policy
-from app.features.policies.repository import KIND
+from app.features.policies.queries import KIND
 from app.features.policies.schemas import PolicyCreate, PolicyUpdate
-from app.kit.authorization import Caller
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.models.policies import Policy
 
 
 def live(policy: Policy | None) -> Policy:

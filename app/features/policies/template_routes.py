@@ -7,15 +7,15 @@ from fastapi import APIRouter, Path
 from pydantic import ConfigDict, Field, ValidationError
 from typing_extensions import TypeAliasType
 
+from app.access.policy.schema import number_type
+from app.access.policy.statement import Refused, read_statement
 from app.domain.errors import FieldError, Invalid, NotFound
-from app.features.policies.statement import Refused, read_statement
-from app.features.policies.surroundings import number_type
 from app.features.policies.templates import TEMPLATES, ArgumentLimit, Template
 from app.features.tools.schemas import JsonSchema
-from app.kit.authorization import Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.problems import COMMON_PROBLEMS
-from app.kit.schemas import Strict
+from app.http.authorization import Permission, requires
+from app.http.problems import COMMON_PROBLEMS
+from app.http.schemas import Strict
+from app.http.transaction import Session, TransactionalRoute
 
 router = APIRouter(
     prefix="/api/v1/policies/templates",

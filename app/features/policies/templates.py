@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from app.features.policies.annotations import MOST_GROUP_NAME, MOST_REASON
-from app.features.policies.vocabulary import quoted
+from app.access.policy.annotations import MOST_GROUP_NAME, MOST_REASON
+from app.access.policy.vocabulary import quoted
 from app.features.servers.schemas import Slug
-from app.kit.ids import GROUP, GroupId, format_id
-from app.kit.schemas import CleanText, Strict
-from app.kit.selectors import ToolName
+from app.http.schemas import CleanText, Strict
+from app.http.selectors import ToolName
+from app.lib.ids import GROUP, GroupId, format_id
 
 MOST_ALTERNATIVES = 40
 LARGEST_LIMIT = Decimal("922337203685477.5807")

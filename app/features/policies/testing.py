@@ -8,16 +8,16 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.policy.compiling import evaluator_of
+from app.access.policy.judging import Rules
+from app.access.policy.published import Mode, PublishedPolicy
 from app.domain.errors import FieldError, Invalid
 from app.domain.policy import PolicyEvaluator
 from app.features.policies.case_schemas import PolicyTest, PolicyTestResult
 from app.features.policies.casting import Cast, cast_of
-from app.features.policies.compiling import evaluator_of
-from app.features.policies.judging import Rules
-from app.features.policies.published import Mode, PublishedPolicy
-from app.features.policies.repository import published_policies, published_tests
-from app.kit.ids import POLICY, format_id
-from app.kit.problems import MOST_ERRORS
+from app.features.policies.queries import published_policies, published_tests
+from app.http.problems import MOST_ERRORS
+from app.lib.ids import POLICY, format_id
 
 MOST_RUN = 2_000
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.policy.checking import Report, check_types, reads_arguments
+from app.access.policy.schema import MOST_TOOLS, StoredTool, reached_tools, unknown_names
+from app.access.policy.statement import Finding, Refused, Statement, odd, read_statement
 from app.domain.errors import FieldError, Invalid
-from app.features.policies.checking import Report, check_types, reads_arguments
 from app.features.policies.schemas import PolicyWarning
-from app.features.policies.statement import Finding, Refused, Statement, odd, read_statement
-from app.features.policies.surroundings import MOST_TOOLS, StoredTool, reached_tools, unknown_names
 
 
 async def check_text(session: AsyncSession, text: str) -> None:

@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import NotFound
-from app.features.audit.models import ObjectVersion
-from app.features.policies.models import Policy
-from app.features.policies.repository import find_version
+from app.features.policies.queries import find_version
 from app.features.policies.schemas import PolicyDiff
+from app.models.audit import ObjectVersion
+from app.models.policies import Policy
 
 DRAFT = "draft"
 

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, RootModel, SecretStr, StringConstraints, WrapValidator
 from typing_extensions import TypeAliasType
 
-from app.features.servers.models import ServerCredential
-from app.kit.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
-from app.kit.ids import IdentityId, ServerId
-from app.kit.pagination import DEFAULT_LIMIT, CursorParameter, Limit
-from app.kit.schemas import CleanSecret, CleanText, ShortText, Strict
-from app.kit.selectors import without_tag
-from app.kit.stdio import GIT_KEYS, is_variable_name, is_variable_value
-from app.kit.strict_json import JsonValue
+from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Limit
+from app.http.schemas import CleanSecret, CleanText, ShortText, Strict
+from app.http.selectors import without_tag
+from app.lib.ids import IdentityId, ServerId
+from app.lib.strict_json import JsonValue
+from app.models.servers import ServerCredential
+from app.outbound.credential_headers import HEADER_NAME, check_free, header_value, visible_ascii
+from app.outbound.stdio import GIT_KEYS, is_variable_name, is_variable_value
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048), CleanText]
 MOST_VARIABLE_BYTES = 32 * 1024

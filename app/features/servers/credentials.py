@@ -1,53 +1,27 @@
-"""Upstream credentials: sealed for one row, one server and one origin, and opened for sending alone."""
+"""Set and remove upstream credentials: each is sealed for one row, one server and one origin."""
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.credentials import credential_place, find_credential, place_of_server
+from app.crypto.keys import Sealer
+from app.db.versions import move_versions
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.features.audit.record import record
-from app.features.identities.repository import lock_identity
-from app.features.servers import repository
+from app.features.identities.queries import lock_identity
+from app.features.servers import queries
 from app.features.servers.credential_schemas import (
     Credential,
     EnvCredential,
     NoCredential,
     OAuthClientCredential,
 )
-from app.features.servers.models import Server, ServerCredential
-from app.features.servers.places import place_of_server
-from app.kit.authorization import Caller
-from app.kit.client_tokens import ClientCredentials
-from app.kit.crypto import Sealed, Sealer
-from app.kit.ids import IDENTITY, format_id, new_id
-from app.kit.outbound import AddressPolicy, ForbiddenUrl
-from app.kit.stdio import Launch
-from app.kit.versions import move_versions
-
-Headers = tuple[tuple[bytes, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A credential as it is sent: as headers, as a client that an access token is fetched for, or as the variables
-    of a command."""
-
-    headers: Headers = ()
-    client: ClientCredentials | None = None
-    variables: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-
-
-def credential_place(row_id: UUID, server_id: UUID, origin: str) -> bytes:
-    """The associated data that binds a sealed credential to where it may be used."""
-    return f"server-credential {row_id} {server_id} {origin}".encode()
-
-
-def place_of(row: ServerCredential, server: Server) -> bytes:
-    """Where a credential may be used: made of what is true now, never of what the row says of itself."""
-    return credential_place(row.id, server.id, place_of_server(server))
+from app.http.authorization import Caller
+from app.lib.ids import IDENTITY, format_id, new_id
+from app.models.servers import Server, ServerCredential
+from app.outbound.http import AddressPolicy, ForbiddenUrl
 
 
 async def put_credential(
@@ -66,12 +40,12 @@ async def put_credential(
         _check_token_url(policy, put.token_url)
     if identity_id is not None:
         await _require_identity(session, identity_id)
-    row = await repository.find_credential(session, server.id, identity_id)
+    row = await find_credential(session, server.id, identity_id)
     if row is not None:
         await session.delete(row)
         await session.flush()
     row = _seal(sealer, server, identity_id, put)
-    row.updated_at = await repository.database_time(session)
+    row.updated_at = await queries.database_time(session)
     session.add(row)
     await _changed(
         session, server, "server_credential.set", identity_id, put.kind, caller, request_id, narrows=False
@@ -83,7 +57,7 @@ async def delete_credential(
     session: AsyncSession, server: Server, identity_id: UUID | None, caller: Caller, request_id: str | None
 ) -> None:
     """Remove a credential of a locked server. Raises ``NotFound``."""
-    row = await repository.find_credential(session, server.id, identity_id)
+    row = await find_credential(session, server.id, identity_id)
     if row is None:
         raise NotFound("This server has no such credential.")
     await session.delete(row)
@@ -171,40 +145,3 @@ async def _require_identity(session: AsyncSession, identity_id: UUID) -> None:
     identity = await lock_identity(session, identity_id, share=True)
     if identity is None or identity.status == "offboarded":
         raise NotFound("There is no such identity.")
-
-
-async def open_credential(
-    session: AsyncSession, sealer: Sealer, server_row: Server, identity_id: UUID | None = None
-) -> Opened:
-    """What to send to a server: the identity's own credential, or else the server's; nothing without either.
-
-    Raises ``UnsealingFault`` when a stored one does not open for the server's present origin. Never log the answer.
-    """
-    row = None
-    if identity_id is not None:
-        row = await repository.find_credential(session, server_row.id, identity_id)
-    if row is None:
-        row = await repository.find_credential(session, server_row.id, None)
-    if row is None:
-        return Opened()
-    plaintext = sealer.unseal(Sealed(row.key_id, row.sealed), place_of(row, server_row))
-    return _opened(row.id, json.loads(plaintext))
-
-
-def _opened(row_id: UUID, contents: Any) -> Opened:
-    if contents is None:
-        return Opened()
-    if isinstance(contents, dict) and contents["kind"] == "env":
-        return Opened(variables=tuple(sorted(contents["variables"].items())))
-    if isinstance(contents, dict):
-        del contents["kind"]
-        return Opened(client=ClientCredentials(row_id, **contents))
-    name, value = contents
-    return Opened(((name.encode("ascii"), value.encode("ascii")),))
-
-
-def launch_of(server: Server, opened: Opened) -> Launch | None:
-    """What a server is that runs as a command; ``None`` for one at a URL."""
-    if server.transport != "stdio" or server.command is None:
-        return None
-    return Launch(server.id, server.command, tuple(server.args or ()), opened.variables)

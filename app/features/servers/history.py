@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.features.audit.record import keep_version
-from app.features.servers.models import Server
+from app.models.servers import Server
 
 KIND = "server"
 """Of the versions in ``object_versions``."""

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.versions import move_versions
 from app.domain.definitions import text_digest
 from app.domain.errors import Conflict, FieldError
 from app.features.audit.record import record
-from app.features.servers.models import Server
-from app.kit.authorization import Caller
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.models.servers import Server
 
 LONGEST = 16 * 1024
 """Characters. What is longer is taken for none, and so never passed on."""

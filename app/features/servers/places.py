@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import FieldError, Invalid
-from app.features.servers.models import Server
-from app.kit import strict_json
-from app.kit.outbound import AddressPolicy, ForbiddenUrl, origin_of
-from app.kit.own_addresses import OwnAddresses
-from app.kit.runtime import Runtime
-from app.kit.stdio import AllowedCommands, command_place
+from app.http.runtime import Runtime
+from app.lib import strict_json
+from app.outbound.http import AddressPolicy, ForbiddenUrl
+from app.outbound.own_addresses import OwnAddresses
+from app.outbound.stdio import AllowedCommands
 
 _OF = {"http": ("url",), "stdio": ("command", "args", "env_names")}
 
@@ -29,19 +28,6 @@ class PlaceRules:
     def of(cls, runtime: Runtime) -> "PlaceRules":
         """As this worker has them."""
         return cls(runtime.outbound.policy, runtime.commands, runtime.own_addresses)
-
-
-def place_of_server(server: Server) -> str:
-    """What a credential is bound to: the URL's origin, or a digest of the command."""
-    fields = {name: getattr(server, name) for names in _OF.values() for name in names}
-    return place_of_fields(server.transport, fields)
-
-
-def place_of_fields(transport: str, fields: dict[str, Any]) -> str:
-    """The same, of fields that have been checked."""
-    if transport == "stdio":
-        return command_place(fields["command"] or "", fields["args"] or [], fields["env_names"] or [])
-    return str(origin_of(fields["url"] or ""))
 
 
 def digest_of(words: Sequence[str]) -> str:

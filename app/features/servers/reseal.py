@@ -8,9 +8,9 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.features.servers.credentials import place_of
-from app.features.servers.models import Server, ServerCredential
-from app.kit.crypto import Sealed, Sealer, UnsealingFault
+from app.access.credentials import place_of
+from app.crypto.keys import Sealed, Sealer, UnsealingFault
+from app.models.servers import Server, ServerCredential
 
 _PAGE = 200
 

@@ -5,9 +5,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.features.servers import credentials, instructions, repository, service
+from app.features.servers import credentials, instructions, queries, service
 from app.features.servers.credential_schemas import CredentialPut, CredentialQuery, UpstreamCredentialView
-from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import (
     IncludeEnded,
@@ -18,14 +17,15 @@ from app.features.servers.schemas import (
     ServerQuery,
     ServerView,
 )
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import SERVER, IdentityId, ServerId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import SERVER, IdentityId, ServerId, format_id
+from app.models.servers import Server
 
 router = APIRouter(
     prefix="/api/v1/servers", tags=["servers"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
@@ -61,7 +61,7 @@ async def list_servers(
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_servers", query.filters())
     rows, next_cursor = await read_page(
-        session, repository.select_servers(query), Server, cursors, query, repository.SORTS
+        session, queries.select_servers(query), Server, cursors, query, queries.SORTS
     )
     return Page(items=await service.show(session, rows), next_cursor=next_cursor)
 
@@ -150,7 +150,7 @@ async def list_server_credentials(
     cursors = Cursors(key, "list_server_credentials", {"server_id": server_id})
     position = cursors.read(query.cursor)
     after = None if position is None else UUID(position[0])
-    rows = await repository.credentials_after(session, server_id, after, query.limit + 1)
+    rows = await queries.credentials_after(session, server_id, after, query.limit + 1)
     shown = rows[: query.limit]
     following = cursors.write([shown[-1].id]) if len(rows) > query.limit else None
     return Page(items=[UpstreamCredentialView.from_row(row) for row in shown], next_cursor=following)

@@ -8,11 +8,11 @@ from typing_extensions import TypeAliasType
 
 from app.domain.definitions import text_digest
 from app.features.servers.credential_schemas import CredentialMark, Url, VariableName
-from app.features.servers.models import Server, ServerCredential
-from app.kit.ids import GroupId, ServerId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent, rule
-from app.kit.selectors import MOST_LABELS, LabelKey, Labels, LabelValue
+from app.http.pagination import ListQuery
+from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent, rule
+from app.http.selectors import MOST_LABELS, LabelKey, Labels, LabelValue
+from app.lib.ids import GroupId, ServerId
+from app.models.servers import Server, ServerCredential
 
 # No underscore in a slug: the first ``__`` of an aggregate name ``<slug>__<tool>`` is always the seam, so
 # ``a`` + ``b__c`` and ``a__b`` + ``c`` cannot both exist.

@@ -9,17 +9,18 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.access.credentials import place_of_fields
+from app.db.versions import move_versions
 from app.domain.access import FLEET_ID
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import record
-from app.features.servers import repository
+from app.features.servers import queries
 from app.features.servers.history import KEPT, keep_server
-from app.features.servers.models import Server, ServerCredential
-from app.features.servers.places import PlaceRules, check_place, digest_of, place_of_fields
+from app.features.servers.places import PlaceRules, check_place, digest_of
 from app.features.servers.schemas import ServerCreate, ServerPatch, ServerView
-from app.kit.authorization import Caller
-from app.kit.selectors import MOST_LABELS
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.http.selectors import MOST_LABELS
+from app.models.servers import Server, ServerCredential
 
 # Decisions rest on these, so a change moves the server's version; what grants select by moves the fleet's too.
 _DECISIVE = {"status", "url", "command", "args", "env_names", "labels", "owner_group_id", "keep_arguments"}
@@ -34,7 +35,7 @@ async def create(
     place = {name: getattr(new, name) for name in sorted(_PLACE)}
     check_place(rules, new.transport, place)
     await _check_owner(session, new.owner_group_id)
-    if await repository.slug_is_taken(session, new.slug):
+    if await queries.slug_is_taken(session, new.slug):
         raise _slug_taken(new.slug)
     row = Server(**new.model_dump(exclude={"name"}), name=new.name or new.slug)
     if row.transport == "stdio":
@@ -97,7 +98,7 @@ async def update(
 
 async def end(session: AsyncSession, row: Server, caller: Caller, request_id: str | None) -> None:
     """End a locked server: it is out of reach, its credentials are destroyed, its past stays."""
-    row.ended_at = await repository.database_time(session)
+    row.ended_at = await queries.database_time(session)
     row.revision += 1
     await session.execute(delete(ServerCredential).where(col(ServerCredential.server_id) == row.id))
     await session.flush()
@@ -108,7 +109,7 @@ async def end(session: AsyncSession, row: Server, caller: Caller, request_id: st
 
 async def require(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server:
     """A server to read. Raises ``NotFound``."""
-    row = await repository.find(session, server_id, ended=ended)
+    row = await queries.find(session, server_id, ended=ended)
     if row is None:
         raise _not_found()
     return row
@@ -116,7 +117,7 @@ async def require(session: AsyncSession, server_id: UUID, *, ended: bool = False
 
 async def require_locked(session: AsyncSession, server_id: UUID) -> Server:
     """A live server to change, locked. Raises ``NotFound``."""
-    row = await repository.lock(session, server_id)
+    row = await queries.lock(session, server_id)
     if row is None:
         raise _not_found()
     return row
@@ -125,8 +126,8 @@ async def require_locked(session: AsyncSession, server_id: UUID) -> Server:
 async def show(session: AsyncSession, rows: list[Server]) -> list[ServerView]:
     """The answers for some rows."""
     ids = [row.id for row in rows]
-    counts = await repository.count_tools(session, ids)
-    credentials = await repository.own_credentials(session, ids)
+    counts = await queries.count_tools(session, ids)
+    credentials = await queries.own_credentials(session, ids)
     return [ServerView.from_row(row, counts.get(row.id, 0), credentials.get(row.id)) for row in rows]
 
 
@@ -140,7 +141,7 @@ def _not_found() -> NotFound:
 
 
 def _slug_taken(slug: str) -> Conflict:
-    days = repository.SLUG_REST.days
+    days = queries.SLUG_REST.days
     return Conflict(
         f"The slug {slug} is in use, or was until less than {days} days ago; choose another.",
         code="slug_taken",
@@ -149,7 +150,7 @@ def _slug_taken(slug: str) -> Conflict:
 
 
 async def _check_bound(session: AsyncSession, row: Server, place: str) -> None:
-    bound = await repository.credential_origins(session, row.id)
+    bound = await queries.credential_origins(session, row.id)
     if bound and bound != {place}:
         what = "command" if row.transport == "stdio" else "URL"
         raise Conflict(
@@ -161,7 +162,7 @@ async def _check_bound(session: AsyncSession, row: Server, place: str) -> None:
 
 
 async def _check_owner(session: AsyncSession, group_id: UUID | None) -> None:
-    if group_id is not None and not await repository.group_exists(session, group_id):
+    if group_id is not None and not await queries.group_exists(session, group_id):
         raise Invalid.field("/owner_group_id", "unknown_group", "There is no such group.")
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
+from app.crypto.keys import Peppers
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import (
     API_BEARER,
@@ -24,14 +25,17 @@ from app.domain.token_format import (
     parse_credential,
 )
 from app.features.audit.record import record
-from app.features.identities.models import Identity
-from app.features.service_accounts.models import ApiBearer, ServiceAccount, ServiceAccountCredential
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Peppers
-from app.kit.ids import SERVICE_ACCOUNT, new_id, parse_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import SERVICE_ACCOUNT, new_id, parse_id
+from app.models.identities import Identity
+from app.models.service_accounts import (
+    SERVICE_ACCOUNT_KIND,
+    ApiBearer,
+    ServiceAccount,
+    ServiceAccountCredential,
+)
 
 BEARER_LIFETIME = timedelta(hours=1)
-SERVICE_ACCOUNT_KIND = "service_account"
 _NO_DIGEST = bytes(32)
 _ACCOUNT: tuple[Any, ...] = (
     col(ServiceAccount.id).label("id"),

@@ -7,18 +7,18 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.crypto.keys import Peppers
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, identity_message
 from app.domain.errors import Conflict
 from app.features.audit.record import record
 from app.features.identities.history import keep_identity
-from app.features.identities.models import Identity
 from app.features.service_accounts.authenticate import has_usable_owner
 from app.features.service_accounts.service import add_credential, create
-from app.features.webhooks.messages import WebhookEvent, identity_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Peppers
-from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
-from app.kit.versions import move_versions
+from app.http.authorization import Caller, Role
+from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
+from app.models.identities import Identity
 
 _LOCK = 0x5C09E0B00
 _SYSTEM = Caller("system", UUID(int=0), frozenset({Role.OWNER}))

@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.service_accounts import service
-from app.features.service_accounts.models import ServiceAccount
-from app.features.service_accounts.repository import SORTS, credentials_of, select_accounts
+from app.features.service_accounts.queries import SORTS, credentials_of, select_accounts
 from app.features.service_accounts.schemas import (
     CredentialView,
     IssuedCredential,
@@ -15,14 +14,15 @@ from app.features.service_accounts.schemas import (
     ServiceAccountUpdate,
     ServiceAccountView,
 )
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import TAGGED, IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import KEY, SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
-from app.kit.pagination import Cursors, ListQuery, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import TAGGED, IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, ListQuery, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import KEY, SERVICE_ACCOUNT, KeyId, ServiceAccountId, format_id
+from app.models.service_accounts import ServiceAccount
 
 router = APIRouter(
     prefix="/api/v1/service-accounts",

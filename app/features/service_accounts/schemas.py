@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
-from app.kit.authorization import Role
-from app.kit.idempotency import Revealed
-from app.kit.ids import IdentityId, KeyId, ServiceAccountId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import Name, Patch, ShortText, Strict, absent
+from app.http.authorization import Role
+from app.http.idempotency import Revealed
+from app.http.pagination import ListQuery
+from app.http.schemas import Name, Patch, ShortText, Strict, absent
+from app.lib.ids import IdentityId, KeyId, ServiceAccountId
+from app.models.service_accounts import ServiceAccount, ServiceAccountCredential
 
 ServiceAccountStatus = TypeAliasType(
     "ServiceAccountStatus",

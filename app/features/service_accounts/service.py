@@ -9,17 +9,17 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.crypto.keys import Peppers
 from app.domain.errors import Forbidden, Invalid, NotFound
 from app.domain.token_format import CLIENT_SECRET, SECRET_BYTES, format_credential
 from app.features.audit.record import keep_version, record
-from app.features.identities.repository import lock_identity
+from app.features.identities.queries import lock_identity
 from app.features.identities.standing import check_owner_stays
-from app.features.service_accounts.authenticate import SERVICE_ACCOUNT_KIND, digest_of
-from app.features.service_accounts.models import ServiceAccount, ServiceAccountCredential
-from app.kit.authorization import Caller, Role, authorize_giving
-from app.kit.crypto import Peppers
-from app.kit.etags import Precondition
-from app.kit.ids import new_id
+from app.features.service_accounts.authenticate import digest_of
+from app.http.authorization import Caller, Role, authorize_giving
+from app.http.etags import Precondition
+from app.lib.ids import new_id
+from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount, ServiceAccountCredential
 
 UNREVOKED = 1
 """The revision of a credential: being revoked is all that ever changes of one."""

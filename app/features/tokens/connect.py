@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from app.kit.schemas import Strict
+from app.http.schemas import Strict
 
 NAME = "scopegate"
 VARIABLE = "SCOPEGATE_TOKEN"

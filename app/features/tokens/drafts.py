@@ -15,14 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.errors import Invalid, NotFound
-from app.features.tokens.models import TokenDraft
 from app.features.tokens.own import person_of
 from app.features.tokens.pickup_schemas import TokenDelivery
 from app.features.tokens.schemas import Network, TokenCreate
-from app.kit.authorization import Caller
-from app.kit.ids import IdentityId, ServerId
-from app.kit.schemas import ShortText, Strict, Time
-from app.kit.selectors import (
+from app.http.authorization import Caller
+from app.http.schemas import ShortText, Strict, Time
+from app.http.selectors import (
     MOST_ITEMS,
     AllToolsModel,
     ListedScopeModel,
@@ -33,6 +31,8 @@ from app.kit.selectors import (
     ToolsByRiskModel,
     ToolSelectorModel,
 )
+from app.lib.ids import IdentityId, ServerId
+from app.models.tokens import TokenDraft
 
 LIFETIME = timedelta(days=1)
 MOST_SERVERS = 90

@@ -15,12 +15,12 @@ from uuid import UUID
 from sqlalchemy import DateTime, Interval, Row, TextClause, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.db.engine import OUT_OF_REACH
+from app.db.outbox import is_wanted, tell
+from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
 from app.domain.errors import Unavailable
 from app.features.tokens.status import STATUS_SQL
-from app.features.webhooks.messages import Message, WebhookEvent, grant_message, token_message
-from app.features.webhooks.outbox import is_wanted, tell
-from app.kit.database import OUT_OF_REACH
-from app.kit.faults import log_fault
+from app.lib.fault_log import log_fault
 
 SHORTEST = timedelta(days=1)
 """What lives no longer than this ends without a notice."""

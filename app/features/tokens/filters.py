@@ -3,13 +3,13 @@
 from sqlalchemy import ColumnElement, Select, select
 from sqlmodel import col
 
+from app.db.text_search import has_text
 from app.domain.errors import Invalid
-from app.features.tokens import repository
-from app.features.tokens.models import Token
+from app.features.tokens import queries
 from app.features.tokens.schemas import TokenQuery, TokensRevokeFilter
 from app.features.tokens.status import has_status
-from app.kit.pagination import Sorts, caseless
-from app.kit.searching import has_text
+from app.http.pagination import Sorts, caseless
+from app.models.tokens import Token
 
 SORTS: Sorts = {
     "name": caseless(col(Token.name)),
@@ -26,7 +26,7 @@ def select_tokens(query: TokenQuery) -> Select[Token]:
     if query.parent_id:
         statement = statement.where(col(Token.parent_id).in_(query.parent_id))
     if query.server_id is not None:
-        statement = statement.where(repository.can_reach(query.server_id))
+        statement = statement.where(queries.can_reach(query.server_id))
     if query.status:
         statement = statement.where(has_status([status.value for status in query.status]))
     if query.expires_after is not None:
@@ -46,9 +46,9 @@ def bulk_conditions(filter: TokensRevokeFilter) -> list[ColumnElement[bool]]:
     if filter.identity_id is not None:
         conditions.append(col(Token.identity_id) == filter.identity_id)
     if filter.group_id is not None:
-        conditions.append(repository.of_members(filter.group_id))
+        conditions.append(queries.of_members(filter.group_id))
     if filter.server_id is not None:
-        conditions.append(repository.can_reach(filter.server_id))
+        conditions.append(queries.can_reach(filter.server_id))
     if filter.parent_id is not None:
         conditions.append(col(Token.parent_id) == filter.parent_id)
     if filter.created_before is not None:

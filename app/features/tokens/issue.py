@@ -14,28 +14,28 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Peppers
+from app.db.webhook_events import WebhookEvent, token_message
 from app.domain import token_format
 from app.domain.errors import Conflict, FieldError, Invalid
 from app.domain.scopes import scope_within
 from app.features.audit.record import record_made
-from app.features.tokens import issue_queries, repository
-from app.features.tokens.models import Token, TokenSecret
+from app.features.tokens import issue_queries, queries
 from app.features.tokens.offer import offer_pickup
 from app.features.tokens.pickup_queries import PickupReading
-from app.features.tokens.repository import TokenReading
+from app.features.tokens.queries import TokenReading
 from app.features.tokens.schemas import TokenCreate, TokenView
-from app.features.webhooks.messages import WebhookEvent, token_message
-from app.kit.authorization import Caller
-from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY, TOKEN, format_id, new_id
-from app.kit.runtime import Runtime
-from app.kit.selectors import (
+from app.http.authorization import Caller
+from app.http.runtime import Runtime
+from app.http.selectors import (
     TokenScopeModel,
     load_scope,
     scope_to_domain,
     servers_named_by_scope,
     store_scope,
 )
+from app.lib.ids import IDENTITY, TOKEN, format_id, new_id
+from app.models.tokens import Token, TokenSecret
 
 DEEPEST = 5
 
@@ -125,7 +125,7 @@ async def check_scope_servers(session: AsyncSession, scope: TokenScopeModel) -> 
     """Raise ``Invalid`` naming every server id of the scope that is not there."""
     named = servers_named_by_scope(scope, "/scope")
     if named:
-        _check_named(named, await repository.existing_servers(session, {id for _, id in named}))
+        _check_named(named, await queries.existing_servers(session, {id for _, id in named}))
 
 
 def _check_named(named: Sequence[tuple[str, UUID]], existing: Collection[UUID]) -> None:
@@ -171,7 +171,7 @@ async def hold_active(session: AsyncSession, identity_id: UUID, servers: Collect
 
 
 async def _hold_parent(session: AsyncSession, parent_id: UUID, identity: Row[Any]) -> Token:
-    parent = await repository.lock_token(session, parent_id, share=True)
+    parent = await queries.lock_token(session, parent_id, share=True)
     if parent is None:
         raise Invalid.field("/parent_id", "not_found", "There is no such token.")
     if parent.identity_id not in (identity.id, identity.owner_id):
@@ -179,7 +179,7 @@ async def _hold_parent(session: AsyncSession, parent_id: UUID, identity: Row[Any
             "/identity_id", "not_of_parent",
             "A token can be attenuated for its own identity or an agent which that identity owns.",
         )  # fmt: skip
-    reading = await repository.find_reading(session, parent_id)
+    reading = await queries.find_reading(session, parent_id)
     if reading is None or reading.status != "active":
         raise Invalid.field("/parent_id", "parent_not_live", "Only an active token can be attenuated.")
     if parent.depth >= DEEPEST:

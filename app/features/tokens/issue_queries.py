@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.identities.repository import TURN
-from app.features.tokens.models import Token, TokenSecret
-from app.features.webhooks.messages import Message
-from app.features.webhooks.outbox import TELL_ONE, values_of
+from app.db.outbox import TELL_ONE, values_of
+from app.db.webhook_events import Message
+from app.features.identities.queries import TURN
+from app.models.tokens import Token, TokenSecret
 
 # Turns are taken before any row, and rows are locked in id order, as everywhere.
 _HOLD = text(f"""

@@ -6,20 +6,20 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, token_message
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.domain.scopes import scope_within
 from app.features.audit.record import keep_version, record
-from app.features.tokens import repository
+from app.features.tokens import queries
 from app.features.tokens.issue import check_scope_servers, scope_content
-from app.features.tokens.models import Token
-from app.features.tokens.repository import TokenReading
+from app.features.tokens.queries import TokenReading
 from app.features.tokens.schemas import TokenUpdate
-from app.features.webhooks.messages import WebhookEvent, token_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
-from app.kit.etags import Precondition
-from app.kit.selectors import load_scope, scope_to_domain, store_scope
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.http.selectors import load_scope, scope_to_domain, store_scope
+from app.models.tokens import Token
 
 
 async def narrow_token(
@@ -33,7 +33,7 @@ async def narrow_token(
     """Apply the patch. Raises ``NotFound``, ``Conflict`` for one that has ended, ``Invalid`` for a wider one, and
     ``PreconditionFailed``."""
     # The children's expiry follows, so they are locked with it, in the one order.
-    below = await repository.lock_living_family(session, [col(Token.id) == token_id])
+    below = await queries.lock_living_family(session, [col(Token.id) == token_id])
     token = await living_token(session, token_id)
     if_match.check(token.row.revision)
     row, given = token.row, body.model_fields_set
@@ -47,7 +47,7 @@ async def narrow_token(
             row.scope = scope
     moved = []
     if "expires_at" in given and body.expires_at != row.expires_at:
-        if body.expires_at <= await repository.database_now(session):
+        if body.expires_at <= await queries.database_now(session):
             raise Invalid.field(
                 "/expires_at",
                 "in_the_past",
@@ -56,7 +56,7 @@ async def narrow_token(
         changes["expires_at"] = {"from": row.expires_at.isoformat(), "to": body.expires_at.isoformat()}
         row.expires_at = body.expires_at
         children = [id for id in below if id != row.id]
-        moved = await repository.clamp_expiry(session, children, body.expires_at)
+        moved = await queries.clamp_expiry(session, children, body.expires_at)
     if changes:
         moved.append(row.id)
     if "name" in given and body.name != row.name:
@@ -82,7 +82,7 @@ async def _note_narrowed(
     """Keep the history of all that moved, and tell of the change: one event, and a message for each token."""
     holders = {row.id: row.identity_id}
     for id in moved:
-        reading = await repository.find_reading(session, id)
+        reading = await queries.find_reading(session, id)
         if reading is not None:
             holders[id] = reading.row.identity_id
             await keep_version(session, "token_scope", id, scope_content(reading.row))
@@ -99,7 +99,7 @@ async def _note_narrowed(
 
 async def living_token(session: AsyncSession, token_id: UUID) -> TokenReading:
     """A token that can still be changed. Raises ``NotFound`` or ``Conflict``."""
-    reading = await repository.find_reading(session, token_id)
+    reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
     if reading.status in {"revoked", "expired"}:

@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict
 from app.features.audit.record import record
-from app.features.identities.provision_links import can_sign_in
-from app.features.tokens import repository
-from app.features.tokens.models import Token, TokenPickup
+from app.features.identities.link_queries import can_sign_in
+from app.features.tokens import queries
 from app.features.tokens.pickup_queries import PickupReading, find_pickups
-from app.kit.authorization import Caller
-from app.kit.ids import IDENTITY, PICKUP, format_id
+from app.http.authorization import Caller
+from app.lib.ids import IDENTITY, PICKUP, format_id
+from app.models.tokens import Token, TokenPickup
 
 
 async def offer_pickup(
@@ -35,7 +35,7 @@ async def offer_pickup(
             "identity. Invite the person, set a link, or have the secret revealed to you.",
             code="recipient_cannot_sign_in",
         )
-    until = await repository.database_now(session) + ttl
+    until = await queries.database_now(session) + ttl
     row = TokenPickup(token_id=token.id, recipient_id=recipient_id, overlap_s=overlap_s, expires_at=until)
     session.add(row)
     await session.flush()

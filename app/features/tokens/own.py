@@ -7,14 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.errors import Forbidden, NotFound
-from app.features.identities.models import Identity
-from app.features.identities.repository import agents_of, take_turns
-from app.features.tokens import repository
+from app.features.identities.queries import agents_of, take_turns
+from app.features.tokens import queries
 from app.features.tokens.filters import select_tokens
-from app.features.tokens.models import Token
-from app.features.tokens.repository import TokenReading
+from app.features.tokens.queries import TokenReading
 from app.features.tokens.schemas import TokenQuery
-from app.kit.authorization import Caller
+from app.http.authorization import Caller
+from app.models.identities import Identity
+from app.models.tokens import Token
 
 # Since the token was made, or its person took a secret that somebody who issues tokens had left for them.
 _SINCE_ANOTHERS = text("""
@@ -52,15 +52,15 @@ def answers_for(person_id: UUID, identity: Identity | None) -> bool:
 async def select_own_tokens(session: AsyncSession, person_id: UUID, query: TokenQuery) -> Select[Token]:
     """The person's own tokens that a filter leaves."""
     own = [person_id, *await agents_of(session, person_id)]
-    return select_tokens(query).where(repository.among(col(Token.identity_id), own))
+    return select_tokens(query).where(queries.among(col(Token.identity_id), own))
 
 
 async def find_own_token(session: AsyncSession, person_id: UUID, token_id: UUID) -> TokenReading:
     """One of the person's own tokens as it is now. Raises ``NotFound`` for any other."""
-    reading = await repository.find_reading(session, token_id)
+    reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound(_NONE)
-    identities = await repository.read_identities(session, {reading.row.identity_id})
+    identities = await queries.read_identities(session, {reading.row.identity_id})
     if not answers_for(person_id, identities.get(reading.row.identity_id)):
         raise NotFound(_NONE)
     return reading
@@ -89,7 +89,7 @@ async def hold_to_renew(session: AsyncSession, person_id: UUID, token_id: UUID) 
 async def _hold(session: AsyncSession, person_id: UUID, token_id: UUID) -> UUID:
     holder = (await find_own_token(session, person_id, token_id)).row.identity_id
     await take_turns(session, [holder], share=True)
-    held = await repository.lock_identities(session, {holder}, share=True)
+    held = await queries.lock_identities(session, {holder}, share=True)
     if not answers_for(person_id, held.get(holder)):
         raise NotFound(_NONE)
     return holder

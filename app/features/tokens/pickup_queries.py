@@ -13,9 +13,9 @@ from sqlalchemy import ColumnElement, Select, String, func, literal_column, sele
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.identities.models import Identity
-from app.features.tokens.models import Token, TokenPickup
-from app.features.tokens.repository import among
+from app.features.tokens.queries import among
+from app.models.identities import Identity
+from app.models.tokens import Token, TokenPickup
 
 # A link is looked at when its lock is held, which may be long after the transaction began.
 _STATE: ColumnElement[str] = literal_column(

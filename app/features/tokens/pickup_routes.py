@@ -4,19 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.features.tokens.models import TokenPickup
 from app.features.tokens.pickup_queries import find_pickups, select_pickups
 from app.features.tokens.pickup_schemas import PickupCreate, PickupQuery, PickupView
 from app.features.tokens.pickups import cancel_pickup, create_pickup, require_pickup
 from app.features.tokens.routes import CanIssue, show_token
-from app.kit.authorization import Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import PICKUP, TOKEN, PickupId, TokenId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Permission, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import PICKUP, TOKEN, PickupId, TokenId, format_id
+from app.models.tokens import TokenPickup
 
 router = APIRouter(
     prefix="/api/v1/tokens/{token_id}/pickups",

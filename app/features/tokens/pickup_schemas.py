@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import ConfigDict, Field, StrictInt
 from typing_extensions import TypeAliasType
 
-from app.kit.ids import PICKUP, IdentityId, PickupId, TokenId, format_id
-from app.kit.pagination import ListQuery
-from app.kit.schemas import Strict
+from app.http.pagination import ListQuery
+from app.http.schemas import Strict
+from app.lib.ids import PICKUP, IdentityId, PickupId, TokenId, format_id
 
 if TYPE_CHECKING:
     from app.features.tokens.pickup_queries import PickupReading

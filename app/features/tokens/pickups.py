@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
-from app.features.tokens import repository
+from app.features.tokens import queries
 from app.features.tokens.issue import hold_active
 from app.features.tokens.narrow import living_token
 from app.features.tokens.offer import offer_pickup
 from app.features.tokens.pickup_queries import PickupReading, end_pickups, find_pickups, lock_pickup
-from app.kit.authorization import Caller
-from app.kit.etags import Precondition
-from app.kit.ids import PICKUP, format_id
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.lib.ids import PICKUP, format_id
 
 
 async def create_pickup(
@@ -34,11 +34,11 @@ async def create_pickup(
 
     Raises ``NotFound``, and ``Conflict`` for a token that has ended or one of somebody who is not active.
     """
-    reading = await repository.find_reading(session, token_id)
+    reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
     identity = await hold_active(session, reading.row.identity_id, ())
-    await repository.lock_token(session, token_id)
+    await queries.lock_token(session, token_id)
     token = (await living_token(session, token_id)).row
     await end_pickups(session, [token_id])
     recipient_id = identity.owner_id or identity.id
@@ -68,7 +68,7 @@ async def cancel_pickup(
     Raises ``NotFound``, ``PreconditionFailed``, and ``Conflict`` for one that was used: its secret is out.
     """
     await require_pickup(session, token_id, pickup_id)
-    await repository.lock_token(session, token_id)
+    await queries.lock_token(session, token_id)
     found = await lock_pickup(session, pickup_id)
     if_match.check(found.row.revision)
     if found.state == "picked_up":

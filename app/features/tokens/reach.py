@@ -7,13 +7,13 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.grants.models import Grant
-from app.features.grants.repository import is_active
-from app.features.groups.models import GroupMember
+from app.features.grants.queries import is_active
 from app.features.tokens.schemas import TokenView
-from app.features.tools.reaches import Finding, Reaches, Selected, SelectorWarning, find_reach, may_see
-from app.kit.authorization import Caller
-from app.kit.selectors import store_scope
+from app.features.tools.reach_queries import Finding, Reaches, Selected, SelectorWarning, find_reach, may_see
+from app.http.authorization import Caller
+from app.http.selectors import store_scope
+from app.models.grants import Grant
+from app.models.groups import GroupMember
 
 MAX_GRANTS = 200
 """With more live grants than these, what a token reaches is not counted: each is a condition of the statement."""

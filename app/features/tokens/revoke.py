@@ -8,16 +8,16 @@ from sqlalchemy import ColumnElement
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.outbox import is_wanted, tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, token_message
 from app.features.approvals.cancel import cancel_approvals
-from app.features.approvals.models import Approval
-from app.features.approvals.repository import open_approvals
+from app.features.approvals.queries import open_approvals
 from app.features.audit.record import record_each
-from app.features.tokens import repository
+from app.features.tokens import queries
 from app.features.tokens.pickup_queries import end_pickups
-from app.features.webhooks.messages import WebhookEvent, token_message
-from app.features.webhooks.outbox import is_wanted, tell
-from app.kit.authorization import Caller
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.models.approvals import Approval
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ async def revoke_tokens(
 ) -> Revoked:
     """End every living token that meets the conditions, and all below those; with ``dry_run`` only say which."""
     if dry_run:
-        ids = await repository.living_family(session, roots)
-        return Revoked(ids, await repository.count_in_flight(session, ids))
-    ids = await repository.lock_living_family(session, roots)
-    in_flight = await repository.count_in_flight(session, ids)
+        ids = await queries.living_family(session, roots)
+        return Revoked(ids, await queries.count_in_flight(session, ids))
+    ids = await queries.lock_living_family(session, roots)
+    in_flight = await queries.count_in_flight(session, ids)
     await end_tokens(session, caller, ids, reason, request_id)
     await move_versions(session, ids, narrows=True)
     return Revoked(ids, in_flight)
@@ -58,13 +58,13 @@ async def end_tokens(
     """
     if not ids:
         return
-    await repository.mark_revoked(session, ids, reason)
+    await queries.mark_revoked(session, ids, reason)
     await end_pickups(session, ids)
     events = await record_each(
         session, caller, "token.revoke", "token", ids, request_id=request_id, id_column="token_id"
     )
     await _tell(session, events)
-    asked_with = repository.among(col(Approval.token_id), ids)
+    asked_with = queries.among(col(Approval.token_id), ids)
     approvals = await open_approvals(session, asked_with, lock=True)
     await cancel_approvals(session, caller, approvals, "token_revoked", request_id)
 
@@ -74,5 +74,5 @@ async def _tell(session: AsyncSession, events: Mapping[UUID, UUID]) -> None:
     them, and written by one statement."""
     type = WebhookEvent.TOKEN_REVOKED
     if await is_wanted(session, type):
-        holders = await repository.holders_of(session, events)
+        holders = await queries.holders_of(session, events)
         await tell(session, *(token_message(type, id, holders[id], event) for id, event in events.items()))

@@ -5,19 +5,19 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Peppers
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, token_message
 from app.features.audit.record import record
-from app.features.tokens import repository
+from app.features.tokens import queries
 from app.features.tokens.issue import new_secret
-from app.features.tokens.models import Token
 from app.features.tokens.narrow import living_token
 from app.features.tokens.pickup_queries import end_pickups
-from app.features.webhooks.messages import WebhookEvent, token_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
-from app.kit.crypto import Peppers
-from app.kit.etags import Precondition
-from app.kit.runtime import Runtime
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.http.runtime import Runtime
+from app.models.tokens import Token
 
 
 async def rotate_token(
@@ -33,10 +33,10 @@ async def rotate_token(
 
     Raises ``NotFound``, ``PreconditionFailed`` and, for a token that has ended, ``Conflict``.
     """
-    await repository.lock_token(session, token_id)
+    await queries.lock_token(session, token_id)
     row = (await living_token(session, token_id)).row
     if_match.check(row.revision)
-    until = await repository.database_now(session) + overlap
+    until = await queries.database_now(session) + overlap
     secret = await add_secret(session, runtime.peppers, row, until)
     # Whoever should have picked one up would end this one with it.
     await end_pickups(session, [token_id])
@@ -51,7 +51,7 @@ async def rotate_token(
 
 async def add_secret(session: AsyncSession, peppers: Peppers, token: Token, until: datetime) -> str:
     """Give a locked token a new secret and return its text; those before it work until this time at the latest."""
-    await repository.end_secrets(session, token.id, until)
+    await queries.end_secrets(session, token.id, until)
     secret, secret_row = new_secret(peppers, token.id)
     session.add(secret_row)
     token.revision += 1

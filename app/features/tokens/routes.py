@@ -9,11 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.errors import NotFound
-from app.features.tokens import repository
+from app.features.tokens import queries
 from app.features.tokens.connect import connect_settings
 from app.features.tokens.filters import SORTS, bulk_conditions, select_tokens
 from app.features.tokens.issue import issue_token
-from app.features.tokens.models import Token
 from app.features.tokens.narrow import narrow_token
 from app.features.tokens.pickup_queries import PickupReading
 from app.features.tokens.pickup_schemas import PickupView
@@ -33,14 +32,15 @@ from app.features.tokens.schemas import (
     TokenUpdate,
     TokenView,
 )
-from app.kit.authorization import Caller, Permission, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, Precondition, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import TOKEN, TokenId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Caller, Permission, requires
+from app.http.etags import IfMatch, Precondition, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import TOKEN, TokenId, format_id
+from app.models.tokens import Token
 
 router = APIRouter(
     prefix="/api/v1/tokens",
@@ -57,7 +57,7 @@ DryRun = Annotated[bool, Query(description="Change nothing; answer what would ch
 
 async def show_token(session: AsyncSession, token_id: UUID) -> TokenView:
     """A token as it is now. Raises ``NotFound``."""
-    reading = await repository.find_reading(session, token_id)
+    reading = await queries.find_reading(session, token_id)
     if reading is None:
         raise NotFound("There is no such token.")
     return TokenView.from_reading(reading)
@@ -93,7 +93,7 @@ async def list_tokens(
 ) -> Page[TokenView]:
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tokens", query.filters())
     rows, next_cursor = await read_page(session, select_tokens(query), Token, cursors, query, SORTS)
-    readings = await repository.find_readings(session, [row.id for row in rows])
+    readings = await queries.find_readings(session, [row.id for row in rows])
     return Page(items=[TokenView.from_reading(readings[row.id]) for row in rows], next_cursor=next_cursor)
 
 
@@ -221,7 +221,7 @@ async def revoke_one(
     """
     roots = [col(Token.id) == token_id]
     if not dry_run:
-        await repository.lock_living_family(session, roots)
+        await queries.lock_living_family(session, roots)
     if_match.check((await show_token(session, token_id)).revision)
     revoked = await revoke_tokens(session, caller, roots, body.reason, dry_run=dry_run, request_id=request_id)
     return RevocationView(

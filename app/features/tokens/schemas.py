@@ -10,13 +10,13 @@ from typing_extensions import TypeAliasType
 
 from app.features.tokens.connect import Connect
 from app.features.tokens.pickup_schemas import LONGEST_OVERLAP_S, PickupView, TokenDelivery
-from app.features.tokens.repository import TokenReading
-from app.features.tools.reaches import Reaches, SelectorWarning
-from app.kit.idempotency import Revealed
-from app.kit.ids import GroupId, IdentityId, ServerId, TokenId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import Name, ShortText, Strict, Time
-from app.kit.selectors import TokenScopeModel, show_scope
+from app.features.tokens.queries import TokenReading
+from app.features.tools.reach_queries import Reaches, SelectorWarning
+from app.http.idempotency import Revealed
+from app.http.pagination import ListQuery
+from app.http.schemas import Name, ShortText, Strict, Time
+from app.http.selectors import TokenScopeModel, show_scope
+from app.lib.ids import GroupId, IdentityId, ServerId, TokenId
 
 _TOKEN = "tok_01jdpnwz00e008000000000000"
 _IDENTITY = "idn_01jdpnwz00e008000000000000"

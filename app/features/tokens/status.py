@@ -6,7 +6,7 @@ from sqlalchemy import Boolean, ColumnElement, String, and_, false, func, litera
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.features.tokens.models import Token
+from app.models.tokens import Token
 
 # Asked for each link by key: planned as a join, it would read all identities for every token.
 _STOPPED_SQL = """EXISTS (

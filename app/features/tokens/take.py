@@ -8,24 +8,24 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Peppers
+from app.db.engine import commit
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, pickup_message
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.tokens import pickup_queries as queries
-from app.features.tokens import repository
+from app.features.tokens import queries as repository
 from app.features.tokens.issue import hold_active
 from app.features.tokens.narrow import living_token
 from app.features.tokens.own import person_of
 from app.features.tokens.pickup_queries import PickupReading
-from app.features.tokens.repository import TokenReading
+from app.features.tokens.queries import TokenReading
 from app.features.tokens.rotate import add_secret
-from app.features.webhooks.messages import WebhookEvent, pickup_message
-from app.features.webhooks.outbox import tell
-from app.kit.authorization import Caller
-from app.kit.crypto import Peppers
-from app.kit.database import commit
-from app.kit.etags import Precondition
-from app.kit.ids import PICKUP, format_id
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.lib.ids import PICKUP, format_id
 
 _NONE = (
     "There is no such pick-up link, or it is for somebody else: sign in as the person that it was sent to."

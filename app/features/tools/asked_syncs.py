@@ -8,10 +8,10 @@ from uuid import UUID
 from fastapi import Depends, Request
 
 from app.domain.errors import DomainError, Unavailable
-from app.features.servers.models import Server
 from app.features.tools.sync import begin_sync, finish_sync
-from app.kit.authorization import Caller
-from app.kit.runtime import Runtime
+from app.http.authorization import Caller
+from app.http.runtime import Runtime
+from app.models.servers import Server
 
 _log = logging.getLogger(__name__)
 ANSWER_S = 2.0

@@ -9,8 +9,8 @@ from uuid import UUID
 from app.domain.objects import ToolState
 from app.domain.risk import assess
 from app.features.tools.definitions import Definition
-from app.features.tools.models import Tool
-from app.kit.ids import new_id
+from app.lib.ids import new_id
+from app.models.tools import Tool
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from app.domain.definitions import definition_digest
-from app.kit import strict_json
-from app.kit.off_loop import is_on_loop
-from app.kit.strict_json import JsonObject
+from app.lib import strict_json
+from app.lib.off_loop import is_on_loop
+from app.lib.strict_json import JsonObject
 
 LONGEST_NAME = 256
 LARGEST_DEFINITION = 256 * 1024

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.domain.objects import ToolState
-from app.features.audit.models import ObjectVersion
 from app.features.audit.record import close_versions
-from app.features.tools.models import Tool
+from app.models.audit import ObjectVersion
+from app.models.tools import Tool
 
 KIND = "tool_definition"
 

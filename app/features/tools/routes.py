@@ -4,21 +4,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.db.engine import commit
 from app.features.servers import service as server_service
 from app.features.servers.schemas import IncludeEnded, ServerView
-from app.features.tools import repository, service
+from app.features.tools import queries, service
 from app.features.tools.asked_syncs import CurrentSyncs
 from app.features.tools.history import approved_content
-from app.features.tools.models import Tool
 from app.features.tools.schemas import ToolApprove, ToolChanges, ToolCreate, ToolPatch, ToolQuery, ToolView
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute, commit
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import TOOL, ServerId, ToolId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import TOOL, ServerId, ToolId, format_id
+from app.models.tools import Tool
 
 router = APIRouter(route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
 
@@ -73,7 +74,7 @@ async def list_tools(
     _asks_ended(caller, query.include)
     cursors = Cursors(runtime.peppers.derive("cursors"), "list_tools", query.filters())
     rows, next_cursor = await read_page(
-        session, repository.select_tools(query), Tool, cursors, query, repository.SORTS
+        session, queries.select_tools(query), Tool, cursors, query, queries.SORTS
     )
     return Page(items=[ToolView.from_row(row) for row in rows], next_cursor=next_cursor)
 

@@ -10,11 +10,11 @@ from typing_extensions import TypeAliasType
 from app.domain.definitions import definition_changes
 from app.domain.risk import Risk
 from app.features.servers.schemas import IncludeEnded
-from app.features.tools.models import Tool
-from app.kit.ids import ServerId, ToolId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import LongText, Name, Patch, ShortText, Strict, absent
-from app.kit.selectors import ToolName
+from app.http.pagination import ListQuery
+from app.http.schemas import LongText, Name, Patch, ShortText, Strict, absent
+from app.http.selectors import ToolName
+from app.lib.ids import ServerId, ToolId
+from app.models.tools import Tool
 
 ToolState = TypeAliasType(
     "ToolState",

@@ -8,18 +8,18 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.versions import move_versions
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.domain.objects import ToolState
 from app.features.audit.record import record
-from app.features.servers import repository as servers
-from app.features.servers.models import Server
-from app.features.tools import catalogue, repository
+from app.features.servers import queries as servers
+from app.features.tools import catalogue, queries
 from app.features.tools.definitions import Definition, OddTool, read_definition
 from app.features.tools.history import keep_definitions
-from app.features.tools.models import Tool
 from app.features.tools.schemas import ToolCreate, ToolPatch
-from app.kit.authorization import Caller
-from app.kit.versions import move_versions
+from app.http.authorization import Caller
+from app.models.servers import Server
+from app.models.tools import Tool
 
 _FIELD_OF_MEMBER = {
     "inputSchema": "/input_schema",
@@ -31,7 +31,7 @@ _FIELD_OF_MEMBER = {
 
 async def require(session: AsyncSession, tool_id: UUID, *, ended: bool = False) -> Tool:
     """A tool to read. Raises ``NotFound``."""
-    row = await repository.find(session, tool_id, ended=ended)
+    row = await queries.find(session, tool_id, ended=ended)
     if row is None:
         raise _not_found()
     return row
@@ -41,7 +41,7 @@ async def require_locked(session: AsyncSession, tool_id: UUID) -> tuple[Server, 
     """A tool to change and its server, locked. Raises ``NotFound``."""
     seen = await require(session, tool_id)
     server = await servers.lock(session, seen.server_id)
-    row = await repository.fresh(session, tool_id)
+    row = await queries.fresh(session, tool_id)
     if server is None or row is None or row.state == ToolState.REMOVED:
         raise _not_found()
     return server, row
@@ -53,7 +53,7 @@ async def create(session: AsyncSession, new: ToolCreate, caller: Caller, request
     server = await servers.lock(session, new.server_id)
     if server is None:
         raise Invalid.field("/server_id", "unknown_server", "There is no such server.")
-    row = (await repository.of_server(session, server.id)).get(new.name)
+    row = (await queries.of_server(session, server.id)).get(new.name)
     if row is not None and row.state != ToolState.REMOVED:
         raise Conflict(
             "The server already has a tool of this name.",

@@ -12,25 +12,25 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.credentials import Headers, Opened, launch_of, open_credential
+from app.crypto.keys import Sealer, UnsealingFault
+from app.db.engine import commit
+from app.db.versions import move_versions
 from app.domain.errors import Conflict, NotFound
 from app.features.audit.record import record
 from app.features.servers import instructions
-from app.features.servers import repository as servers
-from app.features.servers.credentials import Headers, Opened, launch_of, open_credential
-from app.features.servers.models import Server
+from app.features.servers import queries as servers
 from app.features.servers.schemas import instructions_state
-from app.features.tools import repository
+from app.features.tools import queries
 from app.features.tools.catalogue import reconcile
 from app.features.tools.discovery import OF_COMMANDS, Discovered, DiscoveryFailed, discover
 from app.features.tools.history import keep_definitions
-from app.kit.authorization import Caller, Role
-from app.kit.client_tokens import TokenFault
-from app.kit.crypto import Sealer, UnsealingFault
-from app.kit.database import commit
-from app.kit.outbound import Target
-from app.kit.runtime import Runtime
-from app.kit.stdio import secret_values, syncing
-from app.kit.versions import move_versions
+from app.http.authorization import Caller, Role
+from app.http.runtime import Runtime
+from app.models.servers import Server
+from app.outbound.client_tokens import TokenFault
+from app.outbound.http import Target
+from app.outbound.stdio import secret_values, syncing
 
 # Who acts when nobody asked: a background task that saw a changed definition.
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))
@@ -207,7 +207,7 @@ async def _take(
     trusted = server.first_synced_at is None or server.new_tools == "allow"
     outcome = reconcile(
         server.id,
-        await repository.of_server(session, server.id),
+        await queries.of_server(session, server.id),
         found.definitions,
         trust_new=trusted,
         at=server.sync_at or await servers.database_time(session),

@@ -14,19 +14,19 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
+from app.crypto.keys import Sealer, UnsealingFault
+from app.db.engine import OUT_OF_REACH
 from app.domain.errors import Unavailable
 from app.features.audit.record import record
-from app.features.webhooks.models import Webhook
 from app.features.webhooks.queue import Claimed, claim, forget, note_delivered, note_failed
 from app.features.webhooks.secrets import open_secrets
 from app.features.webhooks.send import TIMEOUTS, Attempt, send
 from app.features.webhooks.service import KIND
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Sealer, UnsealingFault
-from app.kit.database import OUT_OF_REACH
-from app.kit.faults import log_fault
-from app.kit.ids import DELIVERY, format_id
-from app.kit.outbound import OutboundClient, Timeouts
+from app.http.authorization import Caller, Role
+from app.lib.fault_log import log_fault
+from app.lib.ids import DELIVERY, format_id
+from app.models.webhooks import Webhook
+from app.outbound.http import OutboundClient, Timeouts
 
 _log = logging.getLogger(__name__)
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))

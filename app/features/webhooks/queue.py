@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import ARRAY, Integer, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.webhooks.models import WebhookSecret
 from app.features.webhooks.secrets import live_secrets
-from app.kit.ids import new_id
+from app.lib.ids import new_id
+from app.models.webhooks import WebhookSecret
 
 LEASE = timedelta(seconds=60)
 """Longer than an attempt takes."""

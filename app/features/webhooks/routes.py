@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from app.features.webhooks import service
-from app.features.webhooks.models import Webhook, WebhookDelivery
-from app.features.webhooks.repository import SORTS, select_deliveries, select_webhooks
+from app.features.webhooks.queries import SORTS, select_deliveries, select_webhooks
 from app.features.webhooks.schemas import (
     DeliveryQuery,
     DeliveryView,
@@ -18,14 +17,15 @@ from app.features.webhooks.schemas import (
     WebhookUpdate,
     WebhookView,
 )
-from app.kit.authorization import Caller, Permission, authorize, requires
-from app.kit.database import Session, TransactionalRoute
-from app.kit.etags import IfMatch, set_etag
-from app.kit.idempotency import once
-from app.kit.ids import DELIVERY, WEBHOOK, DeliveryId, WebhookId, format_id
-from app.kit.pagination import Cursors, Page, read_page
-from app.kit.problems import COMMON_PROBLEMS, problem_responses
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission, authorize, requires
+from app.http.etags import IfMatch, set_etag
+from app.http.idempotency import once
+from app.http.pagination import Cursors, Page, read_page
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import DELIVERY, WEBHOOK, DeliveryId, WebhookId, format_id
+from app.models.webhooks import Webhook, WebhookDelivery
 
 router = APIRouter(
     prefix="/api/v1/webhooks", tags=["webhooks"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS

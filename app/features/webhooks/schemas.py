@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, StrictInt, StringConstraints, field_validator
 from typing_extensions import TypeAliasType
 
-from app.features.webhooks.messages import WebhookEvent
-from app.features.webhooks.models import Webhook, WebhookDelivery
-from app.kit.idempotency import Revealed
-from app.kit.ids import DeliveryId, WebhookId
-from app.kit.pagination import ListQuery
-from app.kit.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.db.webhook_events import WebhookEvent
+from app.http.idempotency import Revealed
+from app.http.pagination import ListQuery
+from app.http.schemas import CleanText, LongText, Name, Patch, ShortText, Strict, absent
+from app.lib.ids import DeliveryId, WebhookId
+from app.models.webhooks import Webhook, WebhookDelivery
 
 LONGEST_OVERLAP_S = 7 * 24 * 3600
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000), CleanText]

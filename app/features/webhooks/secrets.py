@@ -10,9 +10,9 @@ from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.features.webhooks.models import WebhookSecret
-from app.kit.crypto import Sealed, Sealer, UnsealingFault
-from app.kit.ids import new_id
+from app.crypto.keys import Sealed, Sealer, UnsealingFault
+from app.lib.ids import new_id
+from app.models.webhooks import WebhookSecret
 
 PREFIX = "whsec_"
 _BYTES = 32

@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 from standardwebhooks import Webhook as Signer
 
 from app import __version__
-from app.features.webhooks.messages import link_of
+from app.db.webhook_events import link_of
 from app.features.webhooks.queue import Claimed
-from app.kit.ids import DELIVERY, format_id
-from app.kit.outbound import ForbiddenUrl, OutboundClient, OutboundResponse, Timeouts, UpstreamError
+from app.lib.ids import DELIVERY, format_id
+from app.outbound.http import ForbiddenUrl, OutboundClient, OutboundResponse, Timeouts, UpstreamError
 
 TIMEOUTS = Timeouts(connect=5.0, first_byte=15.0, idle=5.0, total=20.0)
 LONGEST_PAUSE_S = 24 * 3600

@@ -8,17 +8,17 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.keys import Sealer
+from app.db.webhook_events import TEST
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import record
-from app.features.webhooks import repository
-from app.features.webhooks.messages import TEST
-from app.features.webhooks.models import Webhook, WebhookDelivery
+from app.features.webhooks import queries
 from app.features.webhooks.schemas import WebhookCreate
 from app.features.webhooks.secrets import add_secret, destroy_secrets, end_secrets
-from app.kit.authorization import Caller
-from app.kit.crypto import Sealer
-from app.kit.ids import WEBHOOK, format_id
-from app.kit.outbound import AddressPolicy, ForbiddenUrl
+from app.http.authorization import Caller
+from app.lib.ids import WEBHOOK, format_id
+from app.models.webhooks import Webhook, WebhookDelivery
+from app.outbound.http import AddressPolicy, ForbiddenUrl
 
 KIND = "webhook"
 KEEP_TRYING = timedelta(days=3)
@@ -28,7 +28,7 @@ async def load(
     session: AsyncSession, id: UUID, *, include_ended: bool = False, lock: bool = False
 ) -> Webhook:
     """The webhook, locked for a change if asked. Raises ``NotFound`` for unknown and ended ones."""
-    webhook = await repository.find(session, id, ended=include_ended, lock=lock)
+    webhook = await queries.find(session, id, ended=include_ended, lock=lock)
     if webhook is None:
         raise NotFound("There is no such webhook.")
     return webhook
@@ -38,7 +38,7 @@ async def load_delivery(
     session: AsyncSession, webhook: Webhook, id: UUID, *, lock: bool = False
 ) -> WebhookDelivery:
     """One delivery of a webhook, locked for a change if asked. Raises ``NotFound``."""
-    delivery = await repository.find_delivery(session, webhook.id, id, lock=lock)
+    delivery = await queries.find_delivery(session, webhook.id, id, lock=lock)
     if delivery is None:
         raise NotFound("This webhook has no such delivery: they are kept for 30 days.")
     return delivery

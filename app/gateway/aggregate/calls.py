@@ -9,12 +9,12 @@ from uuid import UUID
 from mcp.shared.inbound import ERROR_CODE_HTTP_STATUS
 from mcp_types import LOG_LEVEL_META_KEY, URL_ELICITATION_REQUIRED
 
+from app.admission.store import UpstreamTarget, View
 from app.domain.objects import Server
 from app.gateway.aggregate.routes import Route
 from app.gateway.catalogue import make_private
 from app.gateway.covered import LOG_LEVELS, covered_meta
 from app.gateway.pipeline import Passed
-from app.gateway.ports import UpstreamTarget, View
 from app.gateway.questions import QuestionRules
 from app.gateway.relay import CARRIED_NOTIFICATIONS, Watch
 from app.gateway.rewrites import FIRST_ROUND, Round, pass_questions
@@ -34,10 +34,10 @@ from app.gateway.wire.refusals import (
     bad_upstream,
     leads_back,
 )
-from app.kit.mcp_upstream import McpUpstreamError, ModernConnection, Notification, Result
-from app.kit.off_loop import off_loop
-from app.kit.outbound import VIA, NotForwarded, UpstreamError
-from app.kit.sse import encode_event
+from app.lib.off_loop import off_loop
+from app.lib.sse import encode_event
+from app.outbound.http import VIA, NotForwarded, UpstreamError
+from app.outbound.mcp import McpUpstreamError, ModernConnection, Notification, Result
 
 _ENVELOPE_PREFIX = "io.modelcontextprotocol/"
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from mcp_types import SERVER_INFO_META_KEY
 
+from app.admission.store import SyncRequests, View
 from app.domain.objects import Part
 from app.domain.visibility import reached_parts
 from app.gateway.aggregate.calls import AggregateCall, Caller, level_of
@@ -33,7 +34,6 @@ from app.gateway.pipeline import (
     Pipeline,
     reaches,
 )
-from app.gateway.ports import SyncRequests, View
 from app.gateway.questions import QuestionRules
 from app.gateway.rewrites import open_state
 from app.gateway.sessions import SessionSealer
@@ -58,8 +58,8 @@ from app.gateway.wire.refusals import (
     unknown_method,
     wrong_http_method,
 )
-from app.kit.mcp_upstream.connection import client_info
-from app.kit.slices import in_slices
+from app.lib.slices import in_slices
+from app.outbound.mcp.connection import client_info
 
 LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")
 

@@ -4,12 +4,12 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from uuid import UUID
 
+from app.admission.store import View
 from app.domain.access import POLICY_SET_ID, Decision, Question, decide, everything_read, liveness
 from app.domain.objects import Address, Part, Version
 from app.domain.policy import Effect
 from app.gateway.asking import Ask
-from app.gateway.ports import View
-from app.kit.slices import in_slices
+from app.lib.slices import in_slices
 
 Kind = str
 """``tools``, ``prompts`` or ``resources``: what a list is of."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from uuid import UUID, uuid4
 
+from app.admission.store import StoreUnavailable, SyncRequests, View
 from app.domain.objects import Part
 from app.gateway.aggregate.calls import Caller, upstream_refused
 from app.gateway.aggregate.fleet import Sight
@@ -19,13 +20,12 @@ from app.gateway.aggregate.names import joined_uri, split_uri
 from app.gateway.aggregate.news import News
 from app.gateway.asking import Ask
 from app.gateway.pipeline import Cut, Denied, Passed, Pipeline
-from app.gateway.ports import StoreUnavailable, SyncRequests, View
 from app.gateway.upstream_sessions import Key, UpstreamSessions
 from app.gateway.wire.answers import Answer, dump, parse, secrets_of
 from app.gateway.wire.refusals import Refused
-from app.kit.mcp_upstream import LegacySession, McpUpstreamError
-from app.kit.outbound import Timeouts
-from app.kit.strict_json import JsonObject
+from app.lib.strict_json import JsonObject
+from app.outbound.http import Timeouts
+from app.outbound.mcp import LegacySession, McpUpstreamError
 
 MAX_LINKS = 16
 """Servers that one stream hears from."""

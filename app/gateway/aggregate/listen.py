@@ -8,20 +8,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from app.admission.store import StoreUnavailable, SyncRequests, View
 from app.gateway.aggregate.calls import Caller
 from app.gateway.aggregate.fleet import PROMPTS, RESOURCES, TOOLS, FleetAsk, Sight, sight_of
 from app.gateway.aggregate.links import FIRST_WAIT, Links
 from app.gateway.aggregate.names import split_uri
 from app.gateway.aggregate.news import MAX_URI, MAX_URIS, News
 from app.gateway.pipeline import Passed, Pipeline
-from app.gateway.ports import StoreUnavailable, SyncRequests, View
 from app.gateway.relay import Watch
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.gateway.wire.answers import dump
 from app.gateway.wire.methods import listened_for
 from app.gateway.wire.refusals import invalid_params
-from app.kit.outbound import Timeouts
-from app.kit.sse import encode_event
+from app.lib.sse import encode_event
+from app.outbound.http import Timeouts
 
 Uris = Callable[[], Awaitable[Iterable[str]]]
 """The resources that the client wants to hear of, as they are named here."""

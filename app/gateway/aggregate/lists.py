@@ -10,6 +10,7 @@ from typing import Any
 import mcp_types as types
 from pydantic import BaseModel, ValidationError
 
+from app.admission.store import SyncRequests
 from app.domain.objects import Part as ServerPart
 from app.gateway.aggregate.calls import Caller, upstream_refused
 from app.gateway.aggregate.names import is_uri, joined_name, joined_uri
@@ -18,16 +19,15 @@ from app.gateway.asking import Ask
 from app.gateway.catalogue import filter_tools, make_private
 from app.gateway.limits import CallLimits
 from app.gateway.pipeline import Cut, Denied, Passed, Pipeline
-from app.gateway.ports import SyncRequests
 from app.gateway.relay import Watch
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.gateway.wire.answers import REDACTED, dump, parse, secrets_of
 from app.gateway.wire.http import result_body
 from app.gateway.wire.members import kept_item
 from app.gateway.wire.refusals import Refused
-from app.kit.mcp_upstream import McpUpstreamError
-from app.kit.off_loop import SOON_BYTES, off_loop
-from app.kit.outbound import VIA, NotForwarded
+from app.lib.off_loop import SOON_BYTES, off_loop
+from app.outbound.http import VIA, NotForwarded
+from app.outbound.mcp import McpUpstreamError
 
 UNREACHABLE_KEY = "io.scopegate/unreachable"
 LIST_SECONDS = 10.0

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.gateway.aggregate.fleet import Kind
 from app.gateway.wire.http import result_body
-from app.kit.sse import encode_event
+from app.lib.sse import encode_event
 
 MAX_URIS = 100
 MAX_URI = 1024

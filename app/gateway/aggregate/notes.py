@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from uuid import UUID
 
+from app.admission.store import Notes, SessionNotes
 from app.gateway.aggregate.news import MAX_URI, MAX_URIS
-from app.gateway.ports import Notes, SessionNotes
 from app.gateway.wire.refusals import invalid_params
 
 MAX_KNOWN = 10_000

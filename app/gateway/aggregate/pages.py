@@ -16,9 +16,9 @@ from app.gateway.upstream_sessions import Connection
 from app.gateway.wire.envelope import Message
 from app.gateway.wire.parameter_headers import Headers
 from app.gateway.wire.refusals import invalid_params
-from app.kit import strict_json
-from app.kit.mcp_upstream import McpUpstreamError
-from app.kit.outbound import NotForwarded
+from app.lib import strict_json
+from app.outbound.http import NotForwarded
+from app.outbound.mcp import McpUpstreamError
 
 PAGE_ITEMS = 1000
 """Once a page has so many, it goes on in the next."""

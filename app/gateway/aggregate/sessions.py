@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from time import monotonic
 from uuid import UUID
 
+from app.admission.store import EndedSessions, Neighbours, View
 from app.gateway.aggregate.notes import Notebook
 from app.gateway.pipeline import Flight
-from app.gateway.ports import EndedSessions, Neighbours, View
 from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.upstream_sessions import UpstreamSessions
 from app.gateway.wire.envelope import SESSION

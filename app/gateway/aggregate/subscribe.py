@@ -6,20 +6,20 @@ for the stream on which it is told, which may be another worker's.
 
 from typing import Any
 
+from app.admission.store import UpstreamTarget, View
 from app.domain.objects import Server
 from app.gateway.aggregate.calls import AggregateCall, Caller
 from app.gateway.aggregate.news import LONGEST_URI
 from app.gateway.aggregate.notes import Notebook
 from app.gateway.aggregate.routes import Route
 from app.gateway.pipeline import Passed
-from app.gateway.ports import UpstreamTarget, View
 from app.gateway.questions import QuestionRules
 from app.gateway.relay import Watch
 from app.gateway.sessions import SessionSealer
 from app.gateway.upstream_sessions import Connection, UpstreamSessions
 from app.gateway.wire.answers import Answer
 from app.gateway.wire.refusals import invalid_params
-from app.kit.mcp_upstream import LegacySession, McpUpstreamError
+from app.outbound.mcp import LegacySession, McpUpstreamError
 
 SUBSCRIBING = frozenset({"resources/subscribe", "resources/unsubscribe"})
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from app.admission.store import StoreUnavailable, UpstreamTarget, View
 from app.domain.objects import Part, Server
 from app.gateway.approvals import Asked
 from app.gateway.asking import Ask
@@ -22,7 +23,6 @@ from app.gateway.pipeline import (
     reaches,
     undecided,
 )
-from app.gateway.ports import StoreUnavailable, UpstreamTarget, View
 from app.gateway.relay import AnswerUpstream, Relay, Watch
 from app.gateway.rewrites import open_state, refuse_questions, rewrite_of
 from app.gateway.sessions import MAX_SEALED
@@ -61,9 +61,9 @@ from app.gateway.wire.refusals import (
     unknown_tool,
     unsupported_version,
 )
-from app.kit import strict_json
-from app.kit.clock import boot_time
-from app.kit.outbound import VIA, NotForwarded, OutboundResponse, Timeouts
+from app.lib import strict_json
+from app.lib.clock import boot_time
+from app.outbound.http import VIA, NotForwarded, OutboundResponse, Timeouts
 
 SHORT_TIMES = Timeouts(first_byte=10.0, idle=10.0, total=10.0)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.admission.store import View
 from app.domain.objects import Server
 from app.gateway.asking import Ask
 from app.gateway.mirror.call import MirrorCall
@@ -11,7 +12,6 @@ from app.gateway.mirror.notification import MirrorNotification
 from app.gateway.mirror.response import MirrorResponse
 from app.gateway.mirror.task import MirrorTask
 from app.gateway.pipeline import reaches
-from app.gateway.ports import View
 from app.gateway.unknown_versions import record_unknown_version
 from app.gateway.wire.envelope import NEWEST_FIRST, SESSION, Message, read_message, read_version
 from app.gateway.wire.http import Exchange, result_body

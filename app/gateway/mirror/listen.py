@@ -2,12 +2,12 @@
 
 from time import time
 
+from app.admission.store import UpstreamTarget, View
 from app.gateway.asking import Ask
 from app.gateway.mirror.call import MirrorCall
 from app.gateway.mirror.mirrored import Mirrored
 from app.gateway.mirror.passage import MirrorPassage, Origin, open_event_id
 from app.gateway.pipeline import Denied, Passed
-from app.gateway.ports import UpstreamTarget, View
 from app.gateway.relay import Relay, Watch
 from app.gateway.wire.answers import Answer, refuse_status, secrets_of
 from app.gateway.wire.envelope import SESSION, Message

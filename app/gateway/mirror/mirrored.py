@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
+from app.admission.store import SyncRequests
 from app.gateway.approvals import Approvals
 from app.gateway.open_streams import OpenStreams
 from app.gateway.pipeline import Pipeline
-from app.gateway.ports import SyncRequests
 from app.gateway.questions import QuestionRules
 from app.gateway.running_calls import RunningCalls
 from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import SessionSealer
 from app.gateway.tasks import Tasks
 from app.gateway.times import CallTimes
-from app.kit.outbound import OutboundClient
+from app.outbound.http import OutboundClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from app.admission.store import UpstreamTarget, View
 from app.gateway.mirror.call import MirrorCall
-from app.gateway.ports import UpstreamTarget, View
 from app.gateway.wire.envelope import SESSION
 
 

@@ -1,9 +1,9 @@
 """A legacy client's response to a request of the server, on its way through a mirror."""
 
+from app.admission.store import UpstreamTarget, View
 from app.domain.objects import Server
 from app.gateway.asking import Ask
 from app.gateway.mirror.call import MirrorCall
-from app.gateway.ports import UpstreamTarget, View
 from app.gateway.wire.refusals import INVALID_REQUEST, Refused
 
 

@@ -2,10 +2,10 @@
 
 from mcp.shared.inbound import encode_header_value
 
+from app.admission.store import UpstreamTarget, View
 from app.gateway.asking import Ask
 from app.gateway.mirror.call import MirrorCall
 from app.gateway.pipeline import Denied, Passed, reaches
-from app.gateway.ports import UpstreamTarget, View
 from app.gateway.tasks import missing_tasks, unknown_task
 from app.gateway.wire.envelope import CAPABILITIES_KEY, NAME
 from app.gateway.wire.methods import Method, carried_extensions

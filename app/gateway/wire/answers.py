@@ -7,17 +7,17 @@ from typing import Any
 
 from mcp_types import URL_ELICITATION_REQUIRED
 
-from app.gateway.ports import UpstreamTarget
+from app.admission.store import UpstreamTarget
 from app.gateway.wire.envelope import OURS
 from app.gateway.wire.http import Exchange, HeaderList
 from app.gateway.wire.members import check_answer, check_sent
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, leads_back
-from app.kit import strict_json
-from app.kit.mcp_upstream.exchange import LOOP_DETECTED
-from app.kit.off_loop import is_large, is_on_loop, off_loop
-from app.kit.outbound import OutboundResponse
-from app.kit.stdio import REFUSAL
-from app.kit.strict_json import folded
+from app.lib import strict_json
+from app.lib.off_loop import is_large, is_on_loop, off_loop
+from app.lib.strict_json import folded
+from app.outbound.http import OutboundResponse
+from app.outbound.mcp.exchange import LOOP_DETECTED
+from app.outbound.stdio import REFUSAL
 
 REDACTED = b"[redacted]"
 MAX_DEPTH = 256

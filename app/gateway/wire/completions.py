@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from app.gateway.wire.http import Exchange
-from app.kit import strict_json
-from app.kit.ids import APPROVAL, format_id
-from app.kit.sse import encode_event
+from app.lib import strict_json
+from app.lib.ids import APPROVAL, format_id
+from app.lib.sse import encode_event
 
 
 class Completions:

@@ -23,9 +23,9 @@ from app.gateway.wire.refusals import (
     Refused,
     UnknownVersion,
 )
-from app.kit import strict_json
-from app.kit.off_loop import is_large, off_loop
-from app.kit.strict_json import folded
+from app.lib import strict_json
+from app.lib.off_loop import is_large, off_loop
+from app.lib.strict_json import folded
 
 VERSION = b"mcp-protocol-version"
 SESSION = b"mcp-session-id"

@@ -8,15 +8,15 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 from uuid import UUID
 
+from app.admission.store import Client
 from app.domain.objects import Address, Network
-from app.gateway.ports import Client
 from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.refusals import Refused
-from app.kit import strict_json
-from app.kit.ids import new_id
-from app.kit.off_loop import is_on_loop
-from app.kit.request_ids import MADE_ID, made_id, taken_id
-from app.kit.sse import encode_event
+from app.http.request_ids import MADE_ID, made_id, taken_id
+from app.lib import strict_json
+from app.lib.ids import new_id
+from app.lib.off_loop import is_on_loop
+from app.lib.sse import encode_event
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

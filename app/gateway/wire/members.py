@@ -10,7 +10,7 @@ from typing import Any
 from mcp_types import SERVER_INFO_META_KEY
 
 from app.gateway.wire.refusals import bad_upstream
-from app.kit.strict_json import folded
+from app.lib.strict_json import folded
 
 
 class Members:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.gateway.ports import Client
+from app.admission.store import Client
 from app.gateway.wire.envelope import CLIENT_INFO_KEY, Message
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import invalid_params

@@ -8,11 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app.features.servers.models import Server
-from app.features.tools.models import Tool
-from app.kit import live
-from app.kit.ids import IDENTITY, SERVER, format_id
+from app.http import live
+from app.lib.ids import IDENTITY, SERVER, format_id
 from app.main import Scopegate
+from app.models.servers import Server
+from app.models.tools import Tool
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in

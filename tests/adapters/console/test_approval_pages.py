@@ -11,12 +11,12 @@ import httpx2
 import pytest
 
 from app.adapters.console.visible import visible
-from app.features.approvals.models import Approval
-from app.features.audit.arguments import arguments_place
-from app.features.audit.models import AuditArguments
-from app.kit import strict_json
-from app.kit.crypto import Sealer
-from app.kit.ids import APPROVAL, format_id
+from app.crypto.keys import Sealer
+from app.db.call_arguments import arguments_place
+from app.lib import strict_json
+from app.lib.ids import APPROVAL, format_id
+from app.models.approvals import Approval
+from app.models.audit import AuditArguments
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.api import KEY

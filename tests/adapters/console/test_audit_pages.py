@@ -10,18 +10,18 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
+from app.crypto.keys import Sealer
+from app.db.call_arguments import arguments_place
 from app.features.audit import stats
-from app.features.audit.arguments import arguments_place
-from app.features.audit.models import AuditArguments, AuditEvent
-from app.kit import live
-from app.kit.crypto import Sealer
-from app.kit.ids import EVENT, SERVER, TOKEN, format_id, new_id
+from app.http import live
+from app.lib.ids import EVENT, SERVER, TOKEN, format_id, new_id
 from app.main import Scopegate
+from app.models.audit import AuditArguments, AuditEvent
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.api import KEY
-from tests.features.explaining.test_effective_access import Fleet
+from tests.features.access.test_effective_access import Fleet
 from tests.features.principals import Sessions, person, plain
 from tests.features.tokens.world import in_days
 from tests.settling import settled

@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, Page, ViewportSize, expect
 from pydantic import SecretStr
 
-from app.kit.ids import APPROVAL, format_id
+from app.lib.ids import APPROVAL, format_id
 from tests.adapters.console.looking import HERE, axe_faults, sign_in
 from tests.adapters.console.test_approval_pages import BACKWARDS, EVIL, keep
 from tests.api import Account

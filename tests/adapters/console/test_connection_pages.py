@@ -5,12 +5,12 @@ import re
 import httpx2
 import pytest
 
-from app.kit.ids import TOKEN, format_id, new_id
+from app.lib.ids import TOKEN, format_id, new_id
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
+from tests.features.access.recorded import record_call
 from tests.features.approvals.desk import Desk
-from tests.features.explaining.recorded import record_call
 from tests.features.tokens.world import in_days
 
 MINE = "/console/my-access/tokens/{}/check"

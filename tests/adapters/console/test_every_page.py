@@ -16,15 +16,15 @@ from fastapi.routing import iter_route_contexts
 from playwright.async_api import Browser
 from playwright.async_api import Error as PlaywrightError
 
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import TOKEN_DRAFT
+from app.db.engine import make_engine, make_sessions
+from app.lib.ids import TOKEN_DRAFT
 from app.main import Scopegate
 from tests.adapters.console.every_page import CASES, Case
 from tests.adapters.console.looking import LOOKS, Eye, Look, sign_in
 from tests.adapters.console.organisation import Organisation
 from tests.adapters.console.served import served
 from tests.api import Account
-from tests.features.stale_access.aging import age, use
+from tests.features.access.aging import age, use
 from tests.story.service import Service, listener, notes_server, serving
 
 _PICTURES = os.environ.get("SCREENSHOTS")

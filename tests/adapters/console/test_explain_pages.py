@@ -9,8 +9,8 @@ import pytest
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
+from tests.features.access.recorded import record_call
 from tests.features.approvals.desk import Desk, shown
-from tests.features.explaining.recorded import record_call
 from tests.features.principals import grant, made, person
 from tests.features.tokens.world import in_days
 

@@ -19,8 +19,8 @@ from app.adapters.console.forms import (
     validated,
 )
 from app.domain.errors import Conflict, Forbidden, Invalid, Malformed
-from app.kit.pagination import ListQuery
-from app.kit.service_address import ServiceAddress
+from app.http.pagination import ListQuery
+from app.http.service_address import ServiceAddress
 
 
 class Inner(BaseModel):

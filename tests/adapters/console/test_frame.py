@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.adapters.console import assets
-from app.kit.ids import IDENTITY, format_id
+from app.lib.ids import IDENTITY, format_id
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.approvals.desk import Desk

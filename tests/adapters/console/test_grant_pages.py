@@ -8,12 +8,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.kit.ids import GRANT
+from app.lib.ids import GRANT
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
+from tests.features.access.aging import age, use
+from tests.features.access.test_unused_access import PROD, Place, place, tool
 from tests.features.principals import Json, Sessions, grant, group, person, plain
-from tests.features.stale_access.aging import age, use
-from tests.features.stale_access.test_stale_access import PROD, Place, place, tool
 from tests.features.tokens.world import in_days
 
 ROOT = "/console/grants"

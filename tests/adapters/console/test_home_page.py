@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.kit.ids import format_id
+from app.lib.ids import format_id
 from app.main import Scopegate
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser

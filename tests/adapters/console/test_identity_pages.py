@@ -7,7 +7,7 @@ from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.people import EVIL, admin, links_of, signed_in_as
 from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.servers import fields_of
-from tests.features.explaining.test_effective_access import Fleet, fleet
+from tests.features.access.test_effective_access import Fleet, fleet
 from tests.features.principals import Json, agent, fresh, grant, group, person
 
 __all__ = ["admin", "fleet"]

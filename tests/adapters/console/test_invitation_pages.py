@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx2
 from sqlalchemy import text
 
-from app.kit.ids import IDENTITY_PROVIDER, format_id
+from app.lib.ids import IDENTITY_PROVIDER, format_id
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, asked, come_back, sign_in
@@ -199,7 +199,7 @@ async def test_a_revoked_expired_or_stopped_invitation_lets_no_one_in(
         await session.execute(
             text("UPDATE invitations SET expires_at = now() WHERE identity_id = :id"),
             {
-                "id": __import__("app.kit.ids", fromlist=["parse_id"]).parse_id(
+                "id": __import__("app.lib.ids", fromlist=["parse_id"]).parse_id(
                     "idn", expired["invitation"]["identity_id"]
                 )
             },

@@ -12,7 +12,7 @@ from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.people import provider_id
 from tests.adapters.console.provider import SigningProvider, sign_in
-from tests.features.explaining.test_effective_access import Fleet
+from tests.features.access.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, fresh, grant, person
 
 NEW = "/console/tokens/new"

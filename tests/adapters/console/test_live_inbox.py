@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
-from app.kit.ids import APPROVAL, format_id
+from app.lib.ids import APPROVAL, format_id
 from tests.adapters.console.looking import Eye, sign_in
 from tests.adapters.console.served import served
 from tests.api import Account

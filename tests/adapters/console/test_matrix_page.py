@@ -7,7 +7,7 @@ import httpx2
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.people import EVIL, admin, links_of, signed_in_as
 from tests.adapters.console.provider import SigningProvider
-from tests.features.explaining.test_effective_access import Fleet, fleet
+from tests.features.access.test_effective_access import Fleet, fleet
 from tests.features.principals import fresh, grant, made, person
 
 __all__ = ["admin", "fleet"]

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.kit.ids import TOKEN, format_id, new_id, parse_id
+from app.lib.ids import TOKEN, format_id, new_id, parse_id
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.features.approvals.desk import Desk, shown

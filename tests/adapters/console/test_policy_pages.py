@@ -8,12 +8,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.features.explaining import simulate_routes
+from app.features.policies import simulate_routes
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.provider import SigningProvider, sign_in
 from tests.adapters.console.test_grant_pages import EVIL, filled, put, said
-from tests.features.explaining.recorded import record_call
-from tests.features.explaining.test_explaining import REFUNDS, billing, published, token_of
+from tests.features.access.recorded import record_call
+from tests.features.access.test_explaining import REFUNDS, billing, published, token_of
 from tests.features.principals import Json, Sessions, grant, group, made, person
 
 ROOT = "/console/policies"

@@ -12,7 +12,7 @@ import pytest
 from joserfc.jwk import ECKey
 from sqlalchemy import text
 
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.people import links_of
 from tests.adapters.console.provider import (

@@ -8,14 +8,14 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from app.kit.ids import TOKEN, parse_id
+from app.lib.ids import TOKEN, parse_id
 from app.main import Scopegate
 from tests.adapters.console.browsing import Person
 from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.people import provider_id
 from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.test_issuing_pages import EVIL, somebody
-from tests.features.explaining.test_effective_access import Fleet
+from tests.features.access.test_effective_access import Fleet
 from tests.features.principals import Json, Sessions, agent, grant, person
 from tests.features.tokens.world import World, in_days
 from tests.streams import listening

@@ -10,7 +10,7 @@ from tests.adapters.console.conftest import NewBrowser
 from tests.adapters.console.people import admin, links_of, signed_in_as
 from tests.adapters.console.provider import SigningProvider
 from tests.adapters.console.servers import fields_of
-from tests.features.explaining.test_explaining import REFUNDS, billing, published
+from tests.features.access.test_explaining import REFUNDS, billing, published
 from tests.features.principals import grant, group, person
 from tests.features.tokens.world import in_days
 

@@ -5,8 +5,8 @@ from fastapi import Request
 
 from app.adapters.oauth.authenticator import ApiAuthenticator
 from app.domain.errors import Unauthenticated
-from app.kit.authorization import Caller, Role
-from app.kit.ids import new_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import new_id
 
 
 class Reader:

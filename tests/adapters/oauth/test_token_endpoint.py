@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.adapters.oauth import routes
 from app.domain.errors import Unavailable
 from app.domain.token_format import TOKEN_NEEDED, format_credential
-from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
+from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
 from tests.api import Account
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

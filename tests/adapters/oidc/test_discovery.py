@@ -9,9 +9,9 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from app.adapters.oidc.discovery import Publications
-from app.kit.jose.keys import ProviderFault
-from app.kit.jose.published import usable_keys
-from app.kit.outbound import AddressPolicy, OutboundClient, origin_of
+from app.crypto.jose.keys import ProviderFault
+from app.outbound.http import AddressPolicy, OutboundClient, origin_of
+from app.outbound.jwks import usable_keys
 from tests.adapters.oidc.publisher import DISCOVERY, Publisher, publisher
 from tests.adapters.oidc.tokens import public
 

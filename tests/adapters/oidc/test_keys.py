@@ -6,9 +6,9 @@ import pytest
 from joserfc.jwk import ECKey
 from joserfc.jws import JWSRegistry
 
+from app.crypto.jose import keys as module
+from app.crypto.jose.keys import Key, ProviderFault, ProviderKeys
 from app.domain.errors import Unavailable
-from app.kit.jose import keys as module
-from app.kit.jose.keys import Key, ProviderFault, ProviderKeys
 
 ISSUER = "https://sso.example.com"
 OTHER = "https://other.example.com"

@@ -13,10 +13,10 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from app.adapters.oidc.discovery import Publications
-from app.kit.jose import keys as provider_keys
-from app.lifespan import sign_in as watching
+from app.crypto.jose import keys as provider_keys
 from app.main import Scopegate, create_app
 from app.settings import Settings
+from app.worker import sign_in as watching
 from tests.adapters.oidc.publisher import Publisher, publisher
 from tests.adapters.oidc.tokens import AUDIENCE, KEY, AnyKey, claims, header, part, public, token
 from tests.api import KEY as SECRET

@@ -14,10 +14,10 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from app.adapters.oidc.verifier import Verifier
+from app.crypto.jose.keys import Key, ProviderKeys
+from app.crypto.jose.token import MOST_CHARACTERS, Refused
 from app.features.identity_providers.provider import ALGORITHMS, Provider
-from app.kit.jose.keys import Key, ProviderKeys
-from app.kit.jose.published import usable_keys
-from app.kit.jose.token import MOST_CHARACTERS, Refused
+from app.outbound.jwks import usable_keys
 from tests.adapters.oidc.tokens import (
     AUDIENCE,
     ISSUER,

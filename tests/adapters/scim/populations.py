@@ -9,13 +9,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.adapters.scim.work import Work
-from app.features.groups.models import Group, GroupMember
-from app.features.identities.models import Identity, ScimUser
-from app.features.identity_providers.models import IdentityProvider
 from app.features.identity_providers.provisioning_schemas import ScimSettings
-from app.kit.authorization import Caller, Role
-from app.kit.clock import utc_now
-from app.kit.ids import new_id
+from app.http.authorization import Caller, Role
+from app.lib.clock import utc_now
+from app.lib.ids import new_id
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity, ScimUser
+from app.models.identity_providers import IdentityProvider
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 import httpx2
 from sqlalchemy import text
 
-from app.features.identities.models import Identity, IdentityLink
-from app.features.identities.repository import lock_first_sign_in, lock_identity
+from app.features.identities.queries import lock_first_sign_in, lock_identity
+from app.models.identities import Identity, IdentityLink
 from tests.adapters.scim.conftest import NewScim, patch, provider_of, user
 from tests.adapters.scim.test_users import create, identity_of, links, refused
 from tests.features.administrators.people import until_waiting

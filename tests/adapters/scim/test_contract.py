@@ -21,9 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.scim.errors import error_of
 from app.adapters.scim.models import make_provider
 from app.adapters.scim.storage import Storage
+from app.crypto.signing import Signer
+from app.db.engine import make_engine, make_sessions
 from app.domain.errors import DomainError
-from app.kit.database import make_engine, make_sessions
-from app.kit.signing import Signer
 from tests import database
 from tests.adapters.scim.populations import add_provider, provisioner, work_of
 from tests.api import KEY

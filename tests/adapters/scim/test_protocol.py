@@ -17,14 +17,14 @@ from app.adapters.scim.errors import error_of
 from app.adapters.scim.routes import ScimRoute
 from app.adapters.scim.service import Service
 from app.domain import errors
-from app.kit.authorization import Role
+from app.http.authorization import Role
 from tests.adapters.scim.conftest import NewScim, patch, provider_of, user
 from tests.adapters.scim.test_users import create, refused
 from tests.api import Account, client_of, make_account
 from tests.features.principals import Json, Sessions, events
 
 if TYPE_CHECKING:
-    from app.kit.crypto import Peppers
+    from app.crypto.keys import Peppers
     from app.main import Scopegate
 
 BULK = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"

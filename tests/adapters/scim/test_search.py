@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.scim import columns, search
 from app.adapters.scim.models import DirectoryUser, Group
 from app.adapters.scim.paging import _Order
-from app.kit.ids import format_id
+from app.lib.ids import format_id
 from tests.adapters.scim.conftest import ENTERPRISE, NewScim, patch, user
 from tests.adapters.scim.populations import add_provider
 from tests.features.principals import Json, Sessions, group, person

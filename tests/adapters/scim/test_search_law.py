@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.scim.models import DirectoryUser, Group, make_provider
 from app.adapters.scim.search import search
 from app.adapters.scim.work import Work
-from app.kit.database import make_engine, make_sessions
+from app.db.engine import make_engine, make_sessions
 from tests.adapters.scim.populations import (
     START,
     Someone,

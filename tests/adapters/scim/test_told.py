@@ -3,9 +3,9 @@
 import httpx2
 from sqlalchemy import text
 
-from app.features.identities.models import IdentityLink
-from app.features.webhooks.messages import WebhookEvent
-from app.features.webhooks.models import Webhook
+from app.db.webhook_events import WebhookEvent
+from app.models.identities import IdentityLink
+from app.models.webhooks import Webhook
 from tests.adapters.scim.conftest import NewScim, patch, provider_of, user
 from tests.features.principals import Sessions, person, plain
 

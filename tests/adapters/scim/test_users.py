@@ -3,8 +3,8 @@
 import httpx2
 from sqlalchemy import text
 
-from app.features.administrators.repository import find_known
-from app.features.identities.models import IdentityLink
+from app.features.administrators.queries import find_known
+from app.models.identities import IdentityLink
 from tests.adapters.scim.conftest import ENTERPRISE, NewScim, patch, provider_of, user
 from tests.features.principals import Json, Sessions, agent, events, grant, history, made, person, plain
 

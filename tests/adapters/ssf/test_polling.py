@@ -11,12 +11,12 @@ from sqlalchemy import text
 from app.adapters.ssf import polling as module
 from app.adapters.ssf.polling import Polling
 from app.adapters.ssf.transmitters import configuration_url
+from app.crypto.keys import Peppers, Sealer
 from app.domain.errors import Unavailable
 from app.domain.security_events import REQUESTED, EventType, SecurityEvent
-from app.features.signals.receive import receive
-from app.features.signals.reseal import reseal_access
-from app.features.signals.streams import access_of, all_configured, stream_at
-from app.kit.crypto import Peppers, Sealer
+from app.features.identity_providers.signals.receive import receive
+from app.features.identity_providers.signals.reseal import reseal_access
+from app.features.identity_providers.signals.streams import access_of, all_configured, stream_at
 from tests.adapters.ssf.transmitter import ACCESS_TOKEN, POLL, PUSH, Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, Sessions, World, register, world_of
 from tests.api import KEY, make_account

@@ -10,10 +10,10 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from sqlalchemy import text
 
 from app.adapters.ssf.event_token import SKEW_S
+from app.crypto.jose import keys as key_times
+from app.crypto.jose.token import MOST_CHARACTERS
+from app.crypto.keys import Peppers
 from app.domain.security_events import EventType
-from app.kit.crypto import Peppers
-from app.kit.jose import keys as key_times
-from app.kit.jose.token import MOST_CHARACTERS
 from tests.adapters.oidc.tokens import part, public, token
 from tests.adapters.ssf.transmitter import AUDIENCE, Transmitter
 from tests.adapters.ssf.world import OIDC_ISSUER, World, register

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.ssf import refusals
 from app.adapters.ssf.polling import SYSTEM
 from app.adapters.ssf.refusals import WINDOW_S, RefusedEvents
+from app.db.engine import commit
 from app.domain.errors import Unavailable
-from app.kit.database import commit
 from tests.adapters.ssf.world import World
 
 

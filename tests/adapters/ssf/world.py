@@ -13,11 +13,11 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.administrators.models import BrowserSession
-from app.features.identities.models import Identity, IdentityLink
-from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, new_id, parse_id
+from app.crypto.keys import Peppers
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, new_id, parse_id
 from app.main import Scopegate, create_app
+from app.models.administrators import BrowserSession
+from app.models.identities import Identity, IdentityLink
 from app.settings import Settings
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.api import KEY, Account, client_of, make_account

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from app.kit.ids import EVENT, format_id
+from app.lib.ids import EVENT, format_id
 from tests.api import KEY
 from tests.faults.harness import fetch
 from tests.faults.rig.history import Audited, History, read

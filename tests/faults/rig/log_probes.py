@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from app.kit.migrations import upgrade
+from app.db.migrations import upgrade
 from tests import database
 from tests.faults.harness import fetch, gateways
 from tests.faults.replicas import Server, two_systems

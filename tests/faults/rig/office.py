@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx2
 
-from app.kit.ids import SERVICE_ACCOUNT, format_id
+from app.lib.ids import SERVICE_ACCOUNT, format_id
 from tests.api import Account
 from tests.faults.rig.history import Request, Writer
 from tests.faults.rig.processes import RigGateway

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx2
 
-from app.kit.ids import IDENTITY_PROVIDER, parse_id
+from app.lib.ids import IDENTITY_PROVIDER, parse_id
 from tests.adapters.oidc.tokens import token as signed
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.faults.harness import fetch

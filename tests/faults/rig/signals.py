@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
+from app.crypto.keys import Peppers
+from app.db.engine import make_engine, make_sessions
 from app.domain.security_events import EventType
-from app.kit.crypto import Peppers
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, parse_id
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, SERVICE_ACCOUNT, format_id, parse_id
 from tests.adapters.ssf.transmitter import Transmitter
 from tests.api import KEY, make_account
 from tests.faults.harness import fetch

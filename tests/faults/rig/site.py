@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from app.kit.migrations import upgrade
+from app.db.migrations import upgrade
 from tests.adapters.ssf.transmitter import transmitter
 from tests.faults.harness import owners_account
 from tests.faults.rig.callers import Callers

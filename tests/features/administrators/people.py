@@ -7,10 +7,10 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.identity_providers.models import IdentityProvider
 from app.features.identity_providers.provider import Provider
-from app.kit.authorization import Role
-from app.kit.ids import new_id
+from app.http.authorization import Role
+from app.lib.ids import new_id
+from app.models.identity_providers import IdentityProvider
 
 Sessions = async_sessionmaker[AsyncSession]
 Json = dict[str, Any]

@@ -7,8 +7,8 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from app.kit.authorization import ROLE_PERMISSIONS, Role
-from app.kit.ids import ADMINISTRATOR, IDENTITY, SERVICE_ACCOUNT, format_id, new_id
+from app.http.authorization import ROLE_PERMISSIONS, Role
+from app.lib.ids import ADMINISTRATOR, IDENTITY, SERVICE_ACCOUNT, format_id, new_id
 from tests.api import Account, ApiAs
 from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import NOW, Json, Sessions, claims, rows, run

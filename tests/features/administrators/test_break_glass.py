@@ -14,8 +14,8 @@ from pydantic import SecretStr
 from app.cli.maintenance import maintain
 from app.domain.token_format import format_credential
 from app.features.administrators import break_glass
-from app.kit import live
-from app.kit.ids import KEY, new_id, parse_id
+from app.http import live
+from app.lib.ids import KEY, new_id, parse_id
 from app.main import Scopegate, create_app
 from app.settings import Settings
 from tests.api import KEY as TEST_KEY

@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from app.crypto.keys import Peppers
 from app.domain.errors import Unauthenticated
 from app.domain.token_format import BROWSER_SESSION, parse_credential
 from app.features.administrators import browser_sessions
 from app.features.administrators.browser_sessions import Lifetimes
 from app.features.administrators.browser_sign_in import SignedIn, SignedOut
 from app.features.administrators.sign_in import sign_in
-from app.features.identities.repository import end_browser_sessions, lock_identity
+from app.features.identities.queries import end_browser_sessions, lock_identity
 from app.features.identity_providers import service
 from app.features.identity_providers.provider import Provider
 from app.features.identity_providers.schemas import IdentityProviderUpdate
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY_PROVIDER, format_id, new_id
-from app.kit.outbound import AddressPolicy
+from app.http.authorization import Caller, Role
+from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.outbound.http import AddressPolicy
 from tests.features.administrators.people import (
     NOW,
     Sessions,

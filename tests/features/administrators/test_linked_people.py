@@ -8,7 +8,7 @@ import pytest
 
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.provider import Provider
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, format_id, new_id
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, format_id, new_id
 from tests.api import ApiAs
 from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import Sessions, claims, recorded, rows, stored_provider

@@ -8,8 +8,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.token_format import format_credential
-from app.kit.authorization import ROLE_PERMISSIONS, Role
-from app.kit.ids import IDENTITY, SERVICE_ACCOUNT, format_id, new_id
+from app.http.authorization import ROLE_PERMISSIONS, Role
+from app.lib.ids import IDENTITY, SERVICE_ACCOUNT, format_id, new_id
 from tests.api import Account, ApiAs
 
 

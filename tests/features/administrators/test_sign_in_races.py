@@ -7,13 +7,13 @@ import httpx2
 import pytest
 
 from app.domain.errors import Unauthenticated
-from app.features.administrators.repository import lock_administrator
+from app.features.administrators.queries import lock_administrator
 from app.features.administrators.sign_in import sign_in
-from app.features.identities.repository import lock_first_sign_in, lock_identity
+from app.features.identities.queries import lock_first_sign_in, lock_identity
 from app.features.identity_providers.provider import Provider
-from app.features.identity_providers.repository import lock
-from app.kit.authorization import Caller
-from app.kit.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, format_id
+from app.features.identity_providers.queries import lock
+from app.http.authorization import Caller
+from app.lib.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, format_id
 from tests.features.administrators.conftest import ClientOf
 from tests.features.administrators.people import (
     NOW,

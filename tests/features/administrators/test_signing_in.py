@@ -11,8 +11,8 @@ from app.domain.errors import Unauthenticated
 from app.features.administrators.claims import find_claim, read_holder, workload_account
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.provider import Provider, Workload
-from app.kit.authorization import Caller, Role
-from app.kit.ids import new_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import new_id
 from tests.features.administrators.people import (
     NOW,
     Json,
@@ -373,10 +373,10 @@ async def test_an_identity_that_was_there_becomes_an_administrator_and_keeps_its
 async def test_the_look_up_of_a_link_is_served_by_its_unique_index(
     sessions: Sessions, provider: Provider
 ) -> None:
-    from app.features.administrators import repository
+    from app.features.administrators import queries
 
     await enter(sessions, provider, claims("ada", "sg-admins"))
-    query = str(repository._KNOWN.text)
+    query = str(queries._KNOWN.text)
     for name, value in (("provider", provider.id), ("link", "ada"), ("erased", "erased:ada")):
         query = query.replace(f":{name}", f"'{value}'")
     async with sessions() as session:

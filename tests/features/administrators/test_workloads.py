@@ -6,12 +6,12 @@ from uuid import UUID
 
 import pytest
 
+from app.crypto.keys import Peppers
 from app.domain.errors import Unauthenticated
 from app.features.administrators.sign_in import sign_in
 from app.features.identity_providers.provider import Provider, Workload
-from app.kit.authorization import Role
-from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY_PROVIDER, format_id
+from app.http.authorization import Role
+from app.lib.ids import IDENTITY_PROVIDER, format_id
 from tests.api import Account, make_account
 from tests.features.administrators.people import NOW, ROLES, Json, Sessions, rows, run, stored_provider
 

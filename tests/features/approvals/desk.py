@@ -7,14 +7,14 @@ from uuid import UUID
 
 import httpx2
 
-from app.features.approvals.models import Approval
-from app.features.groups.models import Group, GroupMember
-from app.features.identities.models import Identity
-from app.features.policies.models import Policy
-from app.features.servers.models import Server
-from app.features.tools.models import Tool
-from app.kit.authorization import Caller
-from app.kit.ids import APPROVAL, IDENTITY, TOKEN, format_id, new_id, parse_id
+from app.http.authorization import Caller
+from app.lib.ids import APPROVAL, IDENTITY, TOKEN, format_id, new_id, parse_id
+from app.models.approvals import Approval
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity
+from app.models.policies import Policy
+from app.models.servers import Server
+from app.models.tools import Tool
 from tests.features.callers import SignedIn
 from tests.features.principals import fresh
 from tests.features.tokens.world import World

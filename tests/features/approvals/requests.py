@@ -4,9 +4,9 @@ from typing import Any
 
 import httpx2
 
-from app.features.groups.models import GroupMember
-from app.features.identities.models import Identity
-from app.kit.authorization import Caller
+from app.http.authorization import Caller
+from app.models.groups import GroupMember
+from app.models.identities import Identity
 from tests.features.approvals.desk import PATH, Desk
 from tests.features.callers import a_person
 from tests.features.tokens.world import in_days

@@ -2,13 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.features.approvals.models import Approval
-from app.features.audit.arguments import arguments_place
-from app.features.audit.models import AuditArguments, AuditEvent
-from app.kit.authorization import Role
-from app.kit.crypto import Sealer
-from app.kit.ids import APPROVAL, format_id
-from app.kit.strict_json import canonical
+from app.crypto.keys import Sealer
+from app.db.call_arguments import arguments_place
+from app.http.authorization import Role
+from app.lib.ids import APPROVAL, format_id
+from app.lib.strict_json import canonical
+from app.models.approvals import Approval
+from app.models.audit import AuditArguments, AuditEvent
 from tests.api import KEY
 from tests.features.approvals.desk import Desk, path
 from tests.features.callers import a_person

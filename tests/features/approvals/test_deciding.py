@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from app.features.identities.models import Identity
-from app.features.service_accounts.models import ServiceAccount
-from app.kit.authorization import Caller, Role
-from app.kit.ids import APPROVAL, format_id, new_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import APPROVAL, format_id, new_id
+from app.models.identities import Identity
+from app.models.service_accounts import ServiceAccount
 from tests.features.administrators.people import until_waiting
 from tests.features.approvals.desk import PATH, Desk, path, shown
 from tests.features.callers import a_person

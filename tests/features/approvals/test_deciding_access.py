@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from app.features.groups.models import Group
-from app.features.service_accounts.models import ServiceAccount
-from app.kit.authorization import Caller, Role
-from app.kit.ids import GROUP, format_id, new_id, parse_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import GROUP, format_id, new_id, parse_id
+from app.models.groups import Group
+from app.models.service_accounts import ServiceAccount
 from tests.features import principals
 from tests.features.administrators.people import until_waiting
 from tests.features.approvals.desk import PATH, Desk, shown

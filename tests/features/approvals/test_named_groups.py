@@ -3,9 +3,9 @@
 import asyncpg
 import httpx2
 
-from app.features.groups.models import Group
-from tests.features.access.lane import ASK, demand, lane_on
-from tests.features.access.world import decision, make_world
+from app.models.groups import Group
+from tests.admission.lane import ASK, demand, lane_on
+from tests.admission.world import decision, make_world
 from tests.features.administrators.people import stored_provider
 from tests.features.principals import Sessions, fresh
 

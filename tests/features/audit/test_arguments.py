@@ -10,12 +10,12 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.cli.maintenance import maintain
-from app.features.audit import arguments as audit_arguments
-from app.features.audit.arguments import arguments_place, forget_arguments
-from app.features.audit.models import AuditArguments, AuditEvent
-from app.kit.crypto import Sealed, Sealer
-from app.kit.ids import EVENT, format_id, new_id
-from app.kit.strict_json import canonical
+from app.crypto.keys import Sealed, Sealer
+from app.db import call_arguments as audit_arguments
+from app.db.call_arguments import arguments_place, forget_arguments
+from app.lib.ids import EVENT, format_id, new_id
+from app.lib.strict_json import canonical
+from app.models.audit import AuditArguments, AuditEvent
 from app.settings import Settings
 from tests.api import KEY, ApiAs
 

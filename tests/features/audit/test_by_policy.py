@@ -2,9 +2,9 @@
 
 import httpx2
 
-from app.kit.ids import POLICY, format_id, new_id
-from tests.features.explaining.recorded import record_call
-from tests.features.explaining.test_explaining import billing, token_of
+from app.lib.ids import POLICY, format_id, new_id
+from tests.features.access.recorded import record_call
+from tests.features.access.test_explaining import billing, token_of
 from tests.features.principals import Sessions, person
 
 

@@ -7,7 +7,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from app.kit.database import plain_url
+from app.db.engine import plain_url
 
 
 def run(url: str, statement: str) -> None:

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit import rollup, stats
-from app.features.audit.models import AuditEvent
 from app.features.audit.rollup import HourCounts, forget_hours
-from app.kit.ids import new_id
+from app.lib.ids import new_id
+from app.models.audit import AuditEvent
 from tests.api import ApiAs
 
 PATH = "/api/v1/audit-events/stats"

@@ -4,10 +4,10 @@ import asyncpg
 import pytest
 
 from app.features.audit.epochs import ensure_epoch
-from app.features.sealed_log.naming import rename_log
-from app.kit.ids import new_id
-from app.lifespan.database import Connector
-from tests.features.sealed_log.sealed import check, insert, seal, size, write
+from app.features.audit.sealing.naming import rename_log
+from app.lib.ids import new_id
+from app.worker.database import Connector
+from tests.features.audit.sealing.sealed import check, insert, seal, size, write
 
 ELSEWHERE = "INSERT INTO log_epochs (epoch, system_identifier, timeline) VALUES (2, 1, 1)"
 

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit import export, queries, reading
-from app.features.audit.models import AuditClient, AuditEvent
-from app.kit.ids import EVENT, TOKEN, format_id, new_id
+from app.lib.ids import EVENT, TOKEN, format_id, new_id
+from app.models.audit import AuditClient, AuditEvent
 from tests.api import Account, ApiAs
 from tests.features.audit.test_counting import count_all
 from tests.settling import settled

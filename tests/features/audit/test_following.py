@@ -10,9 +10,9 @@ from sqlalchemy import text
 from sqlalchemy.event import listen
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit.models import AuditEvent
-from app.kit import live
-from app.kit.ids import EVENT, TOKEN, format_id, new_id
+from app.http import live
+from app.lib.ids import EVENT, TOKEN, format_id, new_id
+from app.models.audit import AuditEvent
 from tests.api import Account, ApiAs
 from tests.streams import Answer, listening
 

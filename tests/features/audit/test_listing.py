@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit.models import AuditClient, AuditEvent, WorkerLease
-from app.features.identities.models import Identity
-from app.features.servers.models import Server
-from app.kit.ids import EVENT, IDENTITY, SERVER, SERVICE_ACCOUNT, TOKEN, format_id, new_id
+from app.lib.ids import EVENT, IDENTITY, SERVER, SERVICE_ACCOUNT, TOKEN, format_id, new_id
+from app.models.audit import AuditClient, AuditEvent, WorkerLease
+from app.models.identities import Identity
+from app.models.servers import Server
 from tests.api import Account, ApiAs
 
 PATH = "/api/v1/audit-events"

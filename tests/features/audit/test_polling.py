@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit import reading
 from app.features.audit.epochs import ensure_epoch
-from app.features.audit.models import AuditEvent
-from app.kit.ids import EVENT, TOKEN, format_id, new_id
+from app.lib.ids import EVENT, TOKEN, format_id, new_id
+from app.models.audit import AuditEvent
 
 PATH = "/api/v1/audit-events"
 Sessions = async_sessionmaker[AsyncSession]

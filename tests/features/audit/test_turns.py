@@ -11,11 +11,11 @@ from sqlalchemy.event import listen, remove
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.features.audit import export, following, reading
-from app.features.audit.models import AuditEvent
 from app.features.audit.schemas import AuditExportQuery
-from app.kit import slices
-from app.kit.ids import new_id
-from app.kit.pagination import Cursors
+from app.http.pagination import Cursors
+from app.lib import slices
+from app.lib.ids import new_id
+from app.models.audit import AuditEvent
 from tests.settling import settled
 
 _MANY, _FEW = 300, 10

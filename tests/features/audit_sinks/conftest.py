@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit.models import AuditEvent
+from app.crypto.keys import Sealer
 from app.features.audit.reading import present
 from app.features.audit_sinks.credentials import put_credential
 from app.features.audit_sinks.deliver import AuditDeliveries
-from app.features.audit_sinks.models import AuditSink
 from app.features.audit_sinks.schemas import BearerSinkCredential
-from app.kit.crypto import Sealer
-from app.kit.ids import EVENT, format_id, new_id
-from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
+from app.lib.ids import EVENT, format_id, new_id
+from app.models.audit import AuditEvent
+from app.models.audit_sinks import AuditSink
+from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.api import KEY
 from tests.features.webhooks.receiver import Arrived
 from tests.settling import settled

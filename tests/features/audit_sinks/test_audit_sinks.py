@@ -11,16 +11,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.audit.models import AuditEvent
-from app.features.audit_sinks import repository, service
+from app.crypto.keys import Sealer
+from app.db.engine import plain_url
+from app.features.audit_sinks import queries, service
 from app.features.audit_sinks.credentials import open_credential, put_credential, reseal_credentials
-from app.features.audit_sinks.models import AuditSink
 from app.features.audit_sinks.retention import note_missed
 from app.features.audit_sinks.schemas import AuditSinkCreate
-from app.kit.authorization import ROLE_PERMISSIONS, Permission
-from app.kit.crypto import Sealer
-from app.kit.database import plain_url
-from app.kit.ids import new_id, parse_id
+from app.http.authorization import ROLE_PERMISSIONS, Permission
+from app.lib.ids import new_id, parse_id
+from app.models.audit import AuditEvent
+from app.models.audit_sinks import AuditSink
 from tests.api import KEY, ApiAs
 from tests.settling import settled
 
@@ -183,7 +183,7 @@ async def test_of_many_that_are_made_at_once_there_are_no_more_than_the_limit(
     api: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "MOST", 2)
-    count = repository.count_live
+    count = queries.count_live
     both = asyncio.Barrier(2)
 
     async def count_together(session: AsyncSession) -> int:
@@ -195,7 +195,7 @@ async def test_of_many_that_are_made_at_once_there_are_no_more_than_the_limit(
         return found
 
     await make(api)
-    monkeypatch.setattr(repository, "count_live", count_together)
+    monkeypatch.setattr(queries, "count_live", count_together)
     answers = await asyncio.gather(*(api.post(PATH, json=NEW | {"name": f"siem {n}"}) for n in range(3)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
     assert len((await api.get(PATH)).json()["items"]) == 2

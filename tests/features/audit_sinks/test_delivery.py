@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from app.features.audit.models import AuditEvent
+from app.crypto.keys import Sealer
 from app.features.audit_sinks import batches, deliver
 from app.features.audit_sinks.batches import MOST_BYTES
 from app.features.audit_sinks.deliver import FIRST_PAUSE, LONGEST_PAUSE, pause_after
-from app.features.audit_sinks.models import MOST_EVENTS
 from app.features.audit_sinks.queue import Begun, begin, claim, note_taken
-from app.kit.crypto import Sealer
-from app.kit.ids import new_id
-from app.kit.outbound import AddressPolicy, OutboundClient
+from app.lib.ids import new_id
+from app.models.audit import AuditEvent
+from app.models.audit_sinks import MOST_EVENTS
+from app.outbound.http import AddressPolicy, OutboundClient
 from tests.features.audit_sinks.conftest import TOKEN, World, ids_of, items_of
 from tests.features.webhooks.conftest import connections_in_use
 from tests.features.webhooks.receiver import CUT, Arrived, receiver

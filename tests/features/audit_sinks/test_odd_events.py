@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.kit.ids import EVENT, format_id, new_id
+from app.lib.ids import EVENT, format_id, new_id
 from tests.features.audit_sinks.conftest import World, ids_of, items_of
 from tests.features.webhooks.receiver import receiver
 

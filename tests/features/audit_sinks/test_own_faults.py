@@ -6,7 +6,7 @@ import pytest
 
 from app.features.audit_sinks import deliver
 from app.features.audit_sinks.deliver import FIRST_PAUSE
-from app.kit.ids import AUDIT_SINK, format_id
+from app.lib.ids import AUDIT_SINK, format_id
 from tests.features.audit_sinks.conftest import TOKEN, World, ids_of
 from tests.features.webhooks.receiver import receiver
 

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.kit.ids import format_id, new_id
+from app.lib.ids import format_id, new_id
 from tests.api import ApiAs
 from tests.features.principals import (
     Json,

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.features.policies.models import Policy
-from app.kit.ids import format_id, new_id
+from app.lib.ids import format_id, new_id
+from app.models.policies import Policy
 from tests.api import ApiAs
 from tests.features.principals import (
     Sessions,

@@ -6,8 +6,8 @@ import httpx2
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.kit.authorization import Caller, Role
-from app.kit.ids import IDENTITY, format_id, new_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import IDENTITY, format_id, new_id
 from app.main import Scopegate
 from tests.features.callers import SignedIn, a_person, taken_at_their_word
 from tests.features.tokens.world import World

@@ -5,9 +5,9 @@ import asyncio
 import httpx2
 import pytest
 
-from app.features.policies.models import Policy
-from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY, format_id
+from app.models.policies import Policy
+from app.crypto.keys import Peppers
+from app.lib.ids import (IDENTITY, format_id)
 from app.main import Scopegate
 from tests.api import ApiAs, client_of, make_account
 from tests.features.principals import Sessions, agent, fresh, person

@@ -7,10 +7,10 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from app.features.administrators.models import Administrator, RoleAssignment
-from app.features.identities.models import Identity
-from app.kit.crypto import Peppers
-from app.kit.ids import ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, KEY, SERVICE_ACCOUNT, format_id
+from app.models.administrators import (Administrator, RoleAssignment)
+from app.models.identities import Identity
+from app.crypto.keys import Peppers
+from app.lib.ids import (ADMINISTRATOR, IDENTITY, IDENTITY_PROVIDER, KEY, SERVICE_ACCOUNT, format_id)
 from app.main import Scopegate
 from tests.api import Account, ApiAs, client_of, make_account
 from tests.features.administrators.people import stored_provider

@@ -7,9 +7,9 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.features.identities.models import Identity, IdentityLink
-from app.features.identity_providers import repository, service
+from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate
+from app.models.identities import Identity, IdentityLink
 from tests.features.principals import Json, Sessions, events, history, plain
 
 ISSUER = "https://sso.example.com"
@@ -94,7 +94,7 @@ async def test_a_provider_that_is_no_longer_configured_is_disabled_and_can_be_en
     await start(sessions)
     assert {provider["status"] for provider in await listed(api)} == {"disabled"}
     async with sessions() as session:
-        assert await repository.active_issuers(session) == []
+        assert await queries.active_issuers(session) == []
 
     where = f"/api/v1/identity-providers/{old['id']}"
     assert (await api.patch(where, json={"status": "active"})).status_code == 409

@@ -9,12 +9,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Forbidden
-from app.features.identities.models import Identity, IdentityLink
-from app.features.identity_providers import repository, service
+from app.features.identity_providers import queries, service
 from app.features.identity_providers.schemas import IdentityProviderCreate, IdentityProviderUpdate
-from app.kit.authorization import Caller, Role
-from app.kit.ids import SERVICE_ACCOUNT, format_id, new_id
-from app.kit.outbound import AddressPolicy
+from app.http.authorization import Caller, Role
+from app.lib.ids import SERVICE_ACCOUNT, format_id, new_id
+from app.models.identities import Identity, IdentityLink
+from app.outbound.http import AddressPolicy
 from tests.api import Account, ApiAs
 from tests.features.principals import Json, Sessions, events, history, made, plain, pointers
 
@@ -72,7 +72,7 @@ async def test_what_signing_in_reads_is_what_was_registered(
         workloads=[workload],
     )
     async with sessions() as session:
-        provider = await repository.find_provider(session, ISSUER)
+        provider = await queries.find_provider(session, ISSUER)
     assert provider is not None
     assert (provider.audiences, provider.algorithms) == (("scopegate",), ("ES256",))
     assert provider.token_types == ("jwt", "")
@@ -144,7 +144,7 @@ async def test_two_providers_cannot_have_one_issuer_unless_one_has_ended(
     assert (await api.get(path(first))).status_code == 404
     assert (await api.get(path(first), params={"include": "ended"})).json()["ended_at"]
     async with sessions() as session:
-        assert await repository.find_provider(session, ISSUER) is None
+        assert await queries.find_provider(session, ISSUER) is None
     second = await register(api)
     assert second["id"] != first["id"]
     assert [action for action, _ in await events(sessions, first)][-1] == "identity_provider.delete"
@@ -235,13 +235,13 @@ async def test_a_disabled_provider_opens_nothing(api: httpx2.AsyncClient, sessio
     provider = await register(api)
     await api.patch(path(provider), json={"status": "disabled"})
     async with sessions() as session:
-        assert await repository.find_provider(session, ISSUER) is None
-        assert await repository.active_issuers(session) == []
+        assert await queries.find_provider(session, ISSUER) is None
+        assert await queries.active_issuers(session) == []
     await api.patch(path(provider), json={"status": "active"})
     async with sessions() as session:
-        assert await repository.find_provider(session, ISSUER) is not None
-        assert await repository.find_provider(session, ISSUER + "/") is None
-        assert await repository.active_issuers(session) == [ISSUER]
+        assert await queries.find_provider(session, ISSUER) is not None
+        assert await queries.find_provider(session, ISSUER + "/") is None
+        assert await queries.active_issuers(session) == [ISSUER]
 
 
 async def test_a_change_can_be_bound_to_a_revision(api: httpx2.AsyncClient) -> None:

@@ -9,17 +9,9 @@ from zoneinfo import ZoneInfo
 
 import cedarpy
 
+from app.access.policy.mapping import arguments_of, client_of, entities_json, ip_of, named, time_of, token_of
+from app.access.policy.published import Mode, PublishedPolicy
 from app.domain.policy import Act, Effect, PolicyInput
-from app.features.policies.mapping import (
-    arguments_of,
-    client_of,
-    entities_json,
-    ip_of,
-    named,
-    time_of,
-    token_of,
-)
-from app.features.policies.published import Mode, PublishedPolicy
 
 Found = dict[PublishedPolicy, str]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx2
 
-from app.features.policies.judging import Rules
-from app.features.policies.published import Mode, PublishedPolicy
+from app.access.policy.judging import Rules
+from app.access.policy.published import Mode, PublishedPolicy
 from app.features.policies.testing import run_own
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 from tests.features.policies.test_policies import CALL, EVERYTHING, PATH, policy, shop, tag
 from tests.features.principals import Json, Sessions, agent, events, group, person, pointers
 

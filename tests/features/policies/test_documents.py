@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from app.access.policy.checking import KnownTool, check_types
+from app.access.policy.statement import odd, read_statement
+from app.access.policy.vocabulary import VERSION, schema_text
 from app.domain.arguments import ArgumentKind, ArgumentType
-from app.features.policies.checking import KnownTool, check_types
 from app.features.policies.schemas import EXAMPLE_TEXT
-from app.features.policies.statement import odd, read_statement
-from app.features.policies.vocabulary import VERSION, schema_text
 from tests.api import Account
 from tests.clients.live import running
 
@@ -53,7 +53,8 @@ def test_there_are_examples() -> None:
 
 
 def test_every_code_of_what_is_found_is_explained() -> None:
-    source = "\n".join(path.read_text() for path in (ROOT / "app" / "features" / "policies").glob("*.py"))
+    places = (ROOT / "app" / "features" / "policies", ROOT / "app" / "access" / "policy")
+    source = "\n".join(path.read_text() for place in places for path in place.glob("*.py"))
     codes = set(re.findall(r'Finding\(\s*"([a-z_]+)"', source)) | set(
         re.findall(r'", "([a-z]+_[a-z]+)"\),\n', source)
     )

@@ -11,6 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.access.policy.compiled import compile_policy
+from app.access.policy.evaluator import Evaluator, Outcome
+from app.access.policy.judging import Rules
+from app.access.policy.published import Mode, PublishedPolicy
+from app.access.policy.selection import Selector, scene_of
 from app.domain.policy import (
     Act,
     ApprovalDemand,
@@ -20,12 +25,7 @@ from app.domain.policy import (
     PolicyVerdict,
     QuotaDemand,
 )
-from app.features.policies.compiled import compile_policy
-from app.features.policies.evaluator import Evaluator, Outcome
-from app.features.policies.judging import Rules
-from app.features.policies.published import Mode, PublishedPolicy
-from app.features.policies.selection import Selector, scene_of
-from app.kit.ids import GROUP, TOKEN, format_id
+from app.lib.ids import GROUP, TOKEN, format_id
 from tests.features.policies.oracle import found_by_cedar, reads_arguments, verdict_of
 from tests.features.policies.worlds import (
     GROUPS,

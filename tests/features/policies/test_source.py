@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.access.policy.checking import KnownTool, Report, check_types, reads_arguments
+from app.access.policy.compiled import compile_policy
+from app.access.policy.published import PublishedPolicy
+from app.access.policy.source import tokens_of, too_deep, unescaped
+from app.access.policy.statement import Refused, odd, read_statement
+from app.access.policy.vocabulary import quoted
 from app.domain.arguments import ArgumentKind, ArgumentType
-from app.features.policies.checking import KnownTool, Report, check_types, reads_arguments
-from app.features.policies.compiled import compile_policy
-from app.features.policies.published import PublishedPolicy
-from app.features.policies.source import tokens_of, too_deep, unescaped
-from app.features.policies.statement import Refused, odd, read_statement
-from app.features.policies.vocabulary import quoted
-from app.kit.ids import new_id
+from app.lib.ids import new_id
 
 CALL = 'forbid (principal, action == Action::"call_tool", resource)'
 STRING, LONG = ArgumentType(ArgumentKind.STRING), ArgumentType(ArgumentKind.INTEGER)

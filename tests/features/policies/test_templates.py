@@ -9,10 +9,10 @@ from cedarpy import pst
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.access.policy.checking import KnownTool, check_types
+from app.access.policy.source import Node
+from app.access.policy.statement import read_statement
 from app.domain.arguments import ArgumentKind, ArgumentType
-from app.features.policies.checking import KnownTool, check_types
-from app.features.policies.source import Node
-from app.features.policies.statement import read_statement
 from app.features.policies.templates import MOST_ALTERNATIVES, TEMPLATES
 from tests.features.principals import pointers
 

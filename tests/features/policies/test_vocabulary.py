@@ -4,12 +4,8 @@ import cedarpy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.access.policy.vocabulary import quoted, schema_text, untyped_arguments
 from app.domain.arguments import argument_types
-from app.features.policies.vocabulary import (
-    quoted,
-    schema_text,
-    untyped_arguments,
-)
 
 ODD = 'od"d\\ \n\u202e'
 TOOL = argument_types(

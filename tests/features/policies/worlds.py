@@ -8,13 +8,13 @@ from math import inf
 from typing import Any
 from uuid import UUID
 
+from app.access.policy.published import Mode, PublishedPolicy
 from app.domain.arguments import argument_types
 from app.domain.objects import Identity, IdentityStatus, Server, Token, Tool, ToolState
 from app.domain.policy import Act, CallerProgram, PolicyInput
 from app.domain.risk import Risk
 from app.domain.scopes import GrantsScope
-from app.features.policies.published import Mode, PublishedPolicy
-from app.kit.ids import GROUP, IDENTITY, TOKEN, format_id, new_id
+from app.lib.ids import GROUP, IDENTITY, TOKEN, format_id, new_id
 
 GROUPS = tuple(new_id() for _ in range(3))
 SCHEMA = {

@@ -10,12 +10,12 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.servers.credentials import open_credential
-from app.features.servers.models import Server
-from app.kit.crypto import Sealer
-from app.kit.ids import parse_id
-from app.kit.stdio import read_commands
+from app.access.credentials import open_credential
+from app.crypto.keys import Sealer
+from app.lib.ids import parse_id
 from app.main import create_app
+from app.models.servers import Server
+from app.outbound.stdio import read_commands
 from app.settings import Settings
 from tests.api import KEY, Account, client_of
 

@@ -10,10 +10,10 @@ from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.features.servers.credentials import open_credential
-from app.features.servers.models import Server, ServerCredential
-from app.kit.crypto import Sealer, UnsealingFault
-from app.kit.ids import format_id, parse_id
+from app.access.credentials import open_credential
+from app.crypto.keys import Sealer, UnsealingFault
+from app.lib.ids import format_id, parse_id
+from app.models.servers import Server, ServerCredential
 from tests.api import KEY, Account
 
 Sessions = async_sessionmaker[AsyncSession]

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.domain.access import FLEET_ID
-from app.kit.ids import parse_id
+from app.lib.ids import parse_id
 from tests.api import ApiAs
 
 Sessions = async_sessionmaker[AsyncSession]

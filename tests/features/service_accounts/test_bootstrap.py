@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.crypto.keys import Peppers
 from app.domain.errors import Conflict
 from app.features.service_accounts.bootstrap import Bootstrapped, bootstrap
-from app.kit.crypto import Peppers
 from app.main import Scopegate
 from tests.api import client_of
 

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.kit.authorization import Role
-from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY, KEY, SERVICE_ACCOUNT, TOKEN, format_id, new_id
-from app.kit.versions import move_versions
+from app.crypto.keys import Peppers
+from app.db.versions import move_versions
+from app.http.authorization import Role
+from app.lib.ids import IDENTITY, KEY, SERVICE_ACCOUNT, TOKEN, format_id, new_id
 from app.main import Scopegate
 from tests.api import Account, ApiAs, client_of, make_account
 

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from app.features.approvals.models import Approval
 from app.features.identities.links import erased_link
-from app.features.identities.models import Identity, IdentityLink
-from app.kit.authorization import Role
-from app.kit.ids import IDENTITY, format_id, new_id, parse_id
+from app.http.authorization import Role
+from app.lib.ids import IDENTITY, format_id, new_id, parse_id
+from app.models.approvals import Approval
+from app.models.identities import Identity, IdentityLink
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days
 

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from app.db.engine import make_engine, make_sessions
 from app.features.tokens import expiring
 from app.features.tokens.expiring import ExpiryNotices
-from app.kit.database import make_engine, make_sessions
-from app.kit.ids import GRANT, GROUP, IDENTITY, TOKEN, format_id, new_id
+from app.lib.ids import GRANT, GROUP, IDENTITY, TOKEN, format_id, new_id
 from tests.faults.harness import administration, gateways
 from tests.features.principals import Sessions
 from tests.features.webhooks.receiver import receiver

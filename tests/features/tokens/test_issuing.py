@@ -5,9 +5,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from app.crypto.keys import Peppers
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.kit.crypto import Peppers
-from app.kit.ids import IDENTITY, SERVER, TOKEN, format_id, new_id, parse_id
+from app.lib.ids import IDENTITY, SERVER, TOKEN, format_id, new_id, parse_id
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days, pointers
 

@@ -9,9 +9,9 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.dialects import postgresql
 from sqlmodel import col
 
-from app.features.tokens.models import Token
 from app.features.tokens.status import STATUS_SQL, count_active, has_status
-from app.kit.ids import IDENTITY, SERVER, TOKEN, format_id, new_id, parse_id
+from app.lib.ids import IDENTITY, SERVER, TOKEN, format_id, new_id, parse_id
+from app.models.tokens import Token
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days, pointers
 

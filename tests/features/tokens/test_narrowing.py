@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.kit.ids import TOKEN, parse_id
+from app.lib.ids import TOKEN, parse_id
 from tests.features.tokens.world import World, in_days, pointers
 
 TOKENS = "/api/v1/tokens"

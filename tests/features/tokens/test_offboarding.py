@@ -5,14 +5,14 @@ from uuid import UUID
 
 import pytest
 
-from app.features.administrators.models import Administrator
-from app.features.approvals.models import Approval
-from app.features.grants.models import Grant
-from app.features.groups.models import Group, GroupMember
-from app.features.identities.models import Identity
-from app.features.service_accounts.models import ServiceAccount
-from app.kit.crypto import Peppers
-from app.kit.ids import EVENT, GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, TOKEN, format_id, new_id, parse_id
+from app.crypto.keys import Peppers
+from app.lib.ids import EVENT, GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, TOKEN, format_id, new_id, parse_id
+from app.models.administrators import Administrator
+from app.models.approvals import Approval
+from app.models.grants import Grant
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity
+from app.models.service_accounts import ServiceAccount
 from tests.api import ApiAs, client_of, make_account
 from tests.features.tokens.world import World, in_days, pointers
 
@@ -176,7 +176,7 @@ async def test_a_preview_says_what_else_would_end_and_how_much_it_was_used(
     assert await preview(effective_at=in_days(1)) == everything
     handed_over = await preview(transfer_agents_to=format_id(IDENTITY, heir.id))
     assert handed_over == everything | {"calls_last_day": 2}
-    monkeypatch.setattr("app.features.tokens.preview.MOST_CALLS", 1)
+    monkeypatch.setattr("app.features.identities.offboard_preview.MOST_CALLS", 1)
     assert (await preview())["calls_last_day"] == 1
     assert (await offboard(world, person))["preview"] is None
     assert await preview() is None

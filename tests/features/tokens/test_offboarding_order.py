@@ -9,10 +9,11 @@ import httpx2
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.features.groups.models import Group
-from app.features.identities.models import Identity
-from app.kit import database
-from app.kit.ids import GROUP, IDENTITY, format_id
+from app.db import engine
+from app.http import transaction
+from app.lib.ids import GROUP, IDENTITY, format_id
+from app.models.groups import Group
+from app.models.identities import Identity
 from tests.features.administrators.people import until_waiting
 from tests.features.tokens.test_offboarding_races import LEFT, NOTHING_ALIVE, offboarding
 from tests.features.tokens.world import World, in_days
@@ -107,13 +108,13 @@ class Gate:
 async def test_what_is_made_for_a_leaver_ends_with_them_or_is_refused(
     world: World, app: "Scopegate", monkeypatch: pytest.MonkeyPatch, offboarding_first: bool
 ) -> None:
-    commit = database.commit
+    commit = engine.commit
     for maker in MAKERS:
-        monkeypatch.setattr(database, "commit", commit)
+        monkeypatch.setattr(transaction, "commit", commit)
         person = await world.person()
         method, path, body = await maker(world, person)
         gate = Gate(commit)
-        monkeypatch.setattr(database, "commit", gate)
+        monkeypatch.setattr(transaction, "commit", gate)
         making = world.api.request(method, path, json=body)
         leaving = world.api.post(offboarding(person), json={"reason": "left"})
         first, second = (leaving, making) if offboarding_first else (making, leaving)

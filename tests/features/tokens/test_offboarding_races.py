@@ -10,12 +10,12 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from app.features.groups.models import Group
-from app.features.identities.models import Identity
-from app.features.tokens.schedule_loop import ScheduledOffboardings
-from app.kit.crypto import Peppers
-from app.kit.ids import GROUP, IDENTITY, format_id, parse_id
-from app.kit.signing import Signer
+from app.crypto.keys import Peppers
+from app.crypto.signing import Signer
+from app.features.identities.schedule_loop import ScheduledOffboardings
+from app.lib.ids import GROUP, IDENTITY, format_id, parse_id
+from app.models.groups import Group
+from app.models.identities import Identity
 from tests.api import KEY, client_of, make_account
 from tests.features.tokens.world import World, in_days
 from tests.gateway.messages import initialize

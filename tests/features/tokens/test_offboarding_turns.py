@@ -8,10 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Unavailable
-from app.features.identities.models import Identity
-from app.features.identities.repository import lock_identity
+from app.features.identities.queries import lock_identity
 from app.features.tokens.issue import hold_active
-from app.kit.ids import IDENTITY, format_id
+from app.lib.ids import IDENTITY, format_id
+from app.models.identities import Identity
 from tests.features.tokens.world import World
 
 TOKENS = "/api/v1/tokens"

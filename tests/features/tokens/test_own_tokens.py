@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from app.features.identities.models import Identity
-from app.kit.authorization import Role
-from app.kit.ids import IDENTITY, TOKEN, format_id, new_id, parse_id
+from app.http.authorization import Role
+from app.lib.ids import IDENTITY, TOKEN, format_id, new_id, parse_id
 from app.main import Scopegate
+from app.models.identities import Identity
 from tests.features.callers import SignedIn, a_person
 from tests.features.principals import agent, grant, person
 from tests.features.tokens.test_pickups import opens

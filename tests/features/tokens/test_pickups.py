@@ -8,10 +8,10 @@ import httpx2
 import pytest
 
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.features.identities.models import Identity
-from app.kit.authorization import Caller, Role
-from app.kit.ids import IDENTITY, PICKUP, TOKEN, format_id, new_id, parse_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import IDENTITY, PICKUP, TOKEN, format_id, new_id, parse_id
 from app.main import Scopegate
+from app.models.identities import Identity
 from tests.api import ApiAs, client_of
 from tests.features.callers import SignedIn, a_person
 from tests.features.tokens.world import World, pointers

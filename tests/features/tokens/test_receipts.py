@@ -9,24 +9,15 @@ import httpx2
 from joserfc.jwk import KeySet
 from joserfc.jws import deserialize_compact
 
-from app.features.administrators.models import Administrator, BrowserSession
-from app.features.approvals.models import Approval
-from app.features.grants.models import Grant
-from app.features.groups.models import Group, GroupMember
-from app.features.identities.models import Identity
-from app.features.identity_providers.models import IdentityProvider
-from app.features.service_accounts.models import ServiceAccount
-from app.kit.ids import (
-    ADMINISTRATOR,
-    APPROVAL,
-    GRANT,
-    GROUP,
-    IDENTITY,
-    SERVICE_ACCOUNT,
-    format_id,
-    new_id,
-)
-from app.kit.signing import verify
+from app.crypto.signing import verify
+from app.lib.ids import ADMINISTRATOR, APPROVAL, GRANT, GROUP, IDENTITY, SERVICE_ACCOUNT, format_id, new_id
+from app.models.administrators import Administrator, BrowserSession
+from app.models.approvals import Approval
+from app.models.grants import Grant
+from app.models.groups import Group, GroupMember
+from app.models.identities import Identity
+from app.models.identity_providers import IdentityProvider
+from app.models.service_accounts import ServiceAccount
 from tests.api import Account, ApiAs
 from tests.features.tokens.world import World
 

@@ -6,10 +6,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.features.groups.models import Group, GroupMember
-from app.features.tokens import repository
-from app.kit.ids import GROUP, IDENTITY, TOKEN, format_id, new_id, parse_id
-from app.kit.versions import CHANNEL
+from app.db.versions import CHANNEL
+from app.features.tokens import queries
+from app.lib.ids import GROUP, IDENTITY, TOKEN, format_id, new_id, parse_id
+from app.models.groups import Group, GroupMember
 from tests.api import ApiAs
 from tests.features.tokens.world import World, in_days, pointers
 
@@ -105,7 +105,7 @@ async def test_calls_that_are_running_are_counted(world: World) -> None:
 async def test_no_revocation_waits_until_all_calls_of_a_day_are_counted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository, "_COUNTED", 6)
+    monkeypatch.setattr(queries, "_COUNTED", 6)
     tokens, worker = await chain(world, 2), new_id()
     await world.sql("INSERT INTO worker_leases (worker_id) VALUES (:id)", id=worker)
     for token in tokens:

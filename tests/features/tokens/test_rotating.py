@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from app.crypto.keys import Peppers
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
-from app.kit.crypto import Peppers
-from app.kit.ids import TOKEN, parse_id
+from app.lib.ids import TOKEN, parse_id
 from tests.api import ApiAs
 from tests.features.tokens.world import World, pointers
 

@@ -8,11 +8,11 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from app.features.identities.models import Identity
-from app.features.tokens import schedule_loop
-from app.features.tokens.schedule_loop import ScheduledOffboardings
-from app.kit.ids import IDENTITY, SERVICE_ACCOUNT, format_id, new_id
-from app.kit.signing import Signer
+from app.crypto.signing import Signer
+from app.features.identities import schedule_loop
+from app.features.identities.schedule_loop import ScheduledOffboardings
+from app.lib.ids import IDENTITY, SERVICE_ACCOUNT, format_id, new_id
+from app.models.identities import Identity
 from tests.api import KEY, Account, ApiAs, client_of, make_account
 from tests.features.tokens.world import World, in_days, pointers
 

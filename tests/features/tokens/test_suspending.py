@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from app.features.identities.models import Identity
-from app.kit.ids import IDENTITY, format_id
+from app.lib.ids import IDENTITY, format_id
+from app.models.identities import Identity
 from tests.features.tokens.test_offboarding_races import until_answered
 from tests.features.tokens.world import World
 

@@ -11,12 +11,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import SQLModel
 
-from app.features.identities.models import Identity, IdentityLink
-from app.features.identities.provision_links import can_sign_in
-from app.features.identity_providers.models import IdentityProvider
-from app.features.servers.models import Server
-from app.kit.ids import IDENTITY, SERVER, format_id
-from app.kit.versions import move_versions
+from app.db.versions import move_versions
+from app.features.identities.link_queries import can_sign_in
+from app.lib.ids import IDENTITY, SERVER, format_id
+from app.models.identities import Identity, IdentityLink
+from app.models.identity_providers import IdentityProvider
+from app.models.servers import Server
 
 
 def in_days(days: float) -> str:

@@ -6,8 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from app.kit.outbound import AddressPolicy, OutboundClient
 from app.main import Scopegate
+from app.outbound.http import AddressPolicy, OutboundClient
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from app.domain.errors import NotFound, Unavailable
 from app.features.tools import asked_syncs
 from app.features.tools.asked_syncs import MAX_RUNNING, AskedSyncs
 from app.features.tools.sync import INTERRUPTED, begin_sync
-from app.kit.authorization import Caller
-from app.kit.ids import SERVER, new_id, parse_id
-from app.lifespan.syncs import LostSyncs
+from app.http.authorization import Caller
+from app.lib.ids import SERVER, new_id, parse_id
 from app.main import Scopegate
+from app.worker.syncs import LostSyncs
 from tests.features.tools.test_sync import register
 from tests.features.tools.upstreams import answer, mcp_server, serving, tool
 from tests.open_transactions import none_open

@@ -9,10 +9,10 @@ import httpx2
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.features.servers.repository import MOST_DOUBLINGS, claim_due
-from app.kit.database import make_engine, make_sessions
-from app.lifespan.syncs import AT_ONCE, PeriodicSyncs
+from app.db.engine import make_engine, make_sessions
+from app.features.servers.queries import MOST_DOUBLINGS, claim_due
 from app.main import Scopegate
+from app.worker.syncs import AT_ONCE, PeriodicSyncs
 from tests.features.tools.test_sync import states
 from tests.features.tools.upstreams import answer, mcp_server, serving, tool
 

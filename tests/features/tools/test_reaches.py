@@ -6,8 +6,8 @@ import httpx2
 import pytest
 
 from app.features.tokens import reach
+from tests.features.access.test_unused_access import PROD, place
 from tests.features.principals import Json, grant
-from tests.features.stale_access.test_stale_access import PROD, place
 from tests.features.tokens.world import in_days
 
 ALL: Json = {"kind": "all"}

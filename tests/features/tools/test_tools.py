@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.kit.ids import parse_id
+from app.lib.ids import parse_id
 from tests.api import ApiAs
 
 Sessions = async_sessionmaker[AsyncSession]

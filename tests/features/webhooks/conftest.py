@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from app.crypto.keys import Sealer
+from app.db.outbox import tell
+from app.db.webhook_events import Message, WebhookEvent
 from app.features.webhooks.deliver import Deliveries
-from app.features.webhooks.messages import Message, WebhookEvent
-from app.features.webhooks.models import Webhook, WebhookDelivery
-from app.features.webhooks.outbox import tell
 from app.features.webhooks.secrets import add_secret
-from app.kit.crypto import Sealer
-from app.kit.ids import new_id
-from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
+from app.lib.ids import new_id
+from app.models.webhooks import Webhook, WebhookDelivery
+from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.api import KEY
 
 PUBLIC_URL = "https://gate.example.com"

@@ -9,13 +9,13 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from standardwebhooks import WebhookVerificationError
 
+from app.crypto.keys import Sealer
 from app.features.webhooks import deliver, service
 from app.features.webhooks.deliver import DELAYS, SYSTEM
 from app.features.webhooks.queue import AT_ONCE, FAILS_FROM, KEPT, claim, forget
 from app.features.webhooks.secrets import add_secret, end_secrets, reseal_secrets
-from app.kit.crypto import Sealer
-from app.kit.ids import DELIVERY, format_id
-from app.kit.outbound import AddressPolicy, OutboundClient, Timeouts
+from app.lib.ids import DELIVERY, format_id
+from app.outbound.http import AddressPolicy, OutboundClient, Timeouts
 from tests.api import KEY
 from tests.features.administrators.people import until_waiting
 from tests.features.webhooks.conftest import PUBLIC_URL, World, connections_in_use

@@ -8,9 +8,9 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+from app.db.webhook_events import PREFIXES, TEST, WebhookEvent
 from app.features.webhooks.deliver import DELAYS
-from app.features.webhooks.messages import PREFIXES, TEST, WebhookEvent
-from app.kit.ids import parse_id
+from app.lib.ids import parse_id
 from tests.features.webhooks.conftest import World
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "webhooks.md").read_text()

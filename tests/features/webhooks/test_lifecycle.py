@@ -14,15 +14,15 @@ from sqlalchemy import event, text
 from sqlmodel import col
 
 import app
-from app.features.identities.models import Identity
+from app.crypto.keys import Peppers
+from app.db.webhook_events import WebhookEvent
 from app.features.service_accounts.bootstrap import bootstrap
-from app.features.tokens.models import Token
 from app.features.tokens.revoke import revoke_tokens
-from app.features.webhooks.messages import WebhookEvent
-from app.features.webhooks.models import Webhook
-from app.kit.authorization import Caller, Role
-from app.kit.crypto import Peppers
-from app.kit.ids import EVENT, IDENTITY, TOKEN, format_id, parse_id
+from app.http.authorization import Caller, Role
+from app.lib.ids import EVENT, IDENTITY, TOKEN, format_id, parse_id
+from app.models.identities import Identity
+from app.models.tokens import Token
+from app.models.webhooks import Webhook
 from tests.features.principals import Json, Sessions, agent, grant, group, person
 from tests.features.tokens.world import in_days
 

@@ -7,11 +7,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlmodel import col
 
-from app.features.webhooks.messages import Message, WebhookEvent, approval_message, link_of
-from app.features.webhooks.models import Webhook, WebhookDelivery
-from app.features.webhooks.outbox import TELL, arguments_of, tell
-from app.kit.database import plain_url
-from app.kit.ids import APPROVAL, IDENTITY, format_id, new_id
+from app.db.engine import plain_url
+from app.db.outbox import TELL, arguments_of, tell
+from app.db.webhook_events import Message, WebhookEvent, approval_message, link_of
+from app.lib.ids import APPROVAL, IDENTITY, format_id, new_id
+from app.models.webhooks import Webhook, WebhookDelivery
 
 Sessions = async_sessionmaker[AsyncSession]
 

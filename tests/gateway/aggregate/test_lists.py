@@ -12,7 +12,7 @@ from app.gateway.aggregate import pages as paging
 from app.gateway.aggregate.pages import MAX_BYTES, Place, follow
 from app.gateway.pipeline import Flight
 from app.gateway.upstream_sessions import Connection
-from app.kit.mcp_upstream import McpUpstreamError, Result
+from app.outbound.mcp import McpUpstreamError, Result
 from tests.gateway.messages import MODERN, initialize, post, post_modern, request
 from tests.gateway.upstreams import Seen, scripted, send_json
 from tests.gateway.world import CREDENTIAL, World, running

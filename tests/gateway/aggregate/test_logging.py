@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.gateway.ports import Notes
+from app.admission.store import Notes
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import running

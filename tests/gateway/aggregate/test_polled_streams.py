@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from app.gateway.times import CallTimes
-from app.kit.outbound import Timeouts
+from app.outbound.http import Timeouts
 from tests.conformance.fixture_server import fixture_app
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern
 from tests.gateway.upstreams import Seen, event, legacy_only, scripted, send_events, send_json

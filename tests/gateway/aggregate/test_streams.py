@@ -16,7 +16,7 @@ from mcp.shared.subscriptions import ResourceUpdated
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.gateway.limits import Allowance
 from app.gateway.times import CallTimes
-from app.kit.outbound import Timeouts
+from app.outbound.http import Timeouts
 from tests.conformance.fixture_server import fixture_app
 from tests.conformance.fixture_tools import BUS
 from tests.gateway.messages import LEGACY, MODERN, initialize, modern, post, request

@@ -7,22 +7,22 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
+from app.access.current import CurrentSnapshot
 from app.adapters.console.forms import read_query
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.people import IDENTITIES, called
 from app.adapters.console.signed_in import Viewer, signed_in
-from app.features.access.current import CurrentSnapshot
-from app.features.explaining import matrix_routes
-from app.features.explaining.matrix_schemas import AccessMatrixCell, AccessMatrixQuery
+from app.features.access import matrix_routes
+from app.features.access.matrix_schemas import AccessMatrixCell, AccessMatrixQuery
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, SERVER, format_id
-from app.kit.runtime import CurrentRuntime
-from app.kit.schemas import ShortText, Strict
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime
+from app.http.schemas import ShortText, Strict
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, SERVER, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

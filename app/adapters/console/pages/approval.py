@@ -17,23 +17,23 @@ from app.adapters.console.pages.grant_words import words_of_tools
 from app.adapters.console.signed_in import Submission, Viewer, submitted
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid, NotFound, Unavailable
+from app.features.approvals import approve_access as approving
 from app.features.approvals.access_schemas import RequestableTool
 from app.features.approvals.arguments import may_read_arguments, read_arguments
 from app.features.approvals.ask import withdraw_request
 from app.features.approvals.decide import deny_approval, require_approval
-from app.features.approvals.models import Approval
 from app.features.approvals.requestable import require_requestable, selected, tools_of
 from app.features.approvals.routes import list_approvals
 from app.features.approvals.schemas import ApprovalAgreement, ApprovalDecision, ApprovalQuery, ApprovalView
 from app.features.approvals.views import show_approval
-from app.features.grants import approve as approving
-from app.features.tokens.own_routes import list_own_tokens
+from app.features.me.token_routes import list_own_tokens
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import APPROVAL, ApprovalId, format_id
-from app.kit.pagination import MAXIMUM_LIMIT
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.pagination import MAXIMUM_LIMIT
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import APPROVAL, ApprovalId, format_id
+from app.models.approvals import Approval
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _ONE = f"{HOME}/{{approval_id}}"

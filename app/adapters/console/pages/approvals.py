@@ -14,12 +14,12 @@ from app.adapters.console.pages.approval_words import mark_of, rows_of
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.features.approvals.routes import list_approvals
 from app.features.approvals.schemas import ApprovalQuery, ApprovalView
-from app.kit.authorization import Caller, Permission
-from app.kit.database import Session
-from app.kit.ids import APPROVAL, ApprovalId, format_id
-from app.kit.live import News, live_event
-from app.kit.pagination import Page
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Caller, Permission
+from app.http.live import News, live_event
+from app.http.pagination import Page
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session
+from app.lib.ids import APPROVAL, ApprovalId, format_id
 
 HOME = "/console/approvals"
 _PAGE = 25

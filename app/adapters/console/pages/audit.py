@@ -27,11 +27,11 @@ from app.features.audit.reading import check_since, present, read_on
 from app.features.audit.schemas import WIDEST_RANGE, AuditEventView, AuditExportQuery
 from app.features.audit.stats import count_hours, count_matching
 from app.features.audit.stats_schemas import AuditStatsQuery
-from app.kit.authorization import Caller, Permission
-from app.kit.database import Session
-from app.kit.live import News, live_event
-from app.kit.pagination import Page
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Caller, Permission
+from app.http.live import News, live_event
+from app.http.pagination import Page
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.meanings import meaning_of
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.audit_filters import PATH
 from app.adapters.console.pages.audit_words import changes_of, path_of, who_path
@@ -13,11 +14,10 @@ from app.adapters.console.signed_in import Submission, Viewer, signed_in, submit
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditArgumentsView
-from app.features.explaining.meanings import meaning_of
-from app.kit.authorization import Permission, authorize
-from app.kit.database import Session
-from app.kit.ids import EventId
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Permission, authorize
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session
+from app.lib.ids import EventId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

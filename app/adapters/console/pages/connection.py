@@ -8,22 +8,22 @@ from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
 from app.adapters.console.forms import Problems, validated
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.adapters.console.visible import visible
 from app.domain.errors import Invalid
-from app.features.access.current import CurrentSnapshot
-from app.features.explaining.connection_routes import CurrentChecks
-from app.features.explaining.connection_schemas import ConnectionCheck, ConnectionCheckRequest
+from app.features.tokens.check_routes import CurrentChecks
+from app.features.tokens.check_schemas import ConnectionCheck, ConnectionCheckRequest
 from app.features.tokens.own import find_own_token, person_of
 from app.features.tokens.routes import show_token
 from app.features.tokens.schemas import TokenView
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import TOKEN, TokenId, format_id
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session
+from app.lib.ids import TOKEN, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -11,14 +11,15 @@ from app.adapters.console.pages.credentials import find_holder, read_credential
 from app.adapters.console.pages.server_changes import Change, Writer, locked
 from app.adapters.console.pages.server_words import LIST, path_of
 from app.adapters.console.pages.servers import server_values
+from app.db.engine import commit
 from app.domain.errors import Malformed
 from app.features.audit.names import names_of
 from app.features.servers import routes as servers
 from app.features.servers.credentials import delete_credential, put_credential
 from app.features.tools.asked_syncs import CurrentSyncs
-from app.kit.database import Session, commit
-from app.kit.ids import IDENTITY, IdentityId, ServerId, parse_id
-from app.kit.runtime import CurrentRuntime
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, IdentityId, ServerId, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -22,7 +22,7 @@ from app.features.servers.credential_schemas import (
     NoCredential,
     OAuthClientCredential,
 )
-from app.kit.runtime import Runtime
+from app.http.runtime import Runtime
 
 KINDS = {
     "bearer": "Bearer token",

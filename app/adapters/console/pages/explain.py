@@ -8,22 +8,22 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.snapshot import AccessSnapshot
 from app.adapters.console.forms import Problems, validated
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Conflict, FieldError, Invalid, Malformed, NotFound
-from app.features.access.current import CurrentSnapshot
-from app.features.access.snapshot import AccessSnapshot
+from app.features.access.explain_routes import explain_access
+from app.features.access.explain_schemas import AccessExplanation, ExplainRequest
 from app.features.audit.names import names_of
-from app.features.explaining.explain_routes import explain_access
-from app.features.explaining.explain_schemas import AccessExplanation, ExplainRequest
 from app.features.identities.routes import list_identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
-from app.kit import strict_json
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, TOKEN, format_id
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib import strict_json
+from app.lib.ids import IDENTITY, TOKEN, format_id
 
 EXPLAIN = "/console/explain"
 router = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -16,8 +16,8 @@ from app.features.audit.names import names_of
 from app.features.audit.schemas import show_id
 from app.features.tools import routes as tools
 from app.features.tools.schemas import ToolQuery
-from app.kit.ids import GROUP, IDENTITY, SERVER, parse_id
-from app.kit.runtime import Runtime
+from app.http.runtime import Runtime
+from app.lib.ids import GROUP, IDENTITY, SERVER, parse_id
 
 _PRINCIPALS, _SERVERS, _TOOLS = 6, 10, 40
 

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.snapshot import AccessSnapshot
 from app.adapters.console.forms import AsShown, Form, Problems, attempted
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_choices import choices_for
@@ -12,16 +14,15 @@ from app.adapters.console.pages.grant_wish import Wish
 from app.adapters.console.pages.grant_words import ids_of, link, words_of_right
 from app.adapters.console.pages.grants import HOME, preview_of
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.current import CurrentSnapshot
-from app.features.access.snapshot import AccessSnapshot
+from app.db.engine import undo
 from app.features.audit.names import names_of
 from app.features.grants import routes as grants
 from app.features.grants import service
 from app.features.grants.schemas import GrantView
-from app.kit.authorization import Permission
-from app.kit.database import Session, undo
-from app.kit.ids import GrantId
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import GrantId
 
 NEW = f"{HOME}/new"
 # A thousand names of tools, and as many servers, are carried along.

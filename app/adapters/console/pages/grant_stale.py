@@ -7,24 +7,24 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.snapshot import AccessSnapshot
 from app.adapters.console.forms import Form, first_page, next_page, read_query, validated, whole_number
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import MOST_IDS, NOTE_WORDS, ids_of, link, words_of_right
 from app.adapters.console.pages.grants import HOME, UNUSED_DAYS, preview_of, read_grant
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Invalid, NotFound
-from app.features.access.current import CurrentSnapshot
-from app.features.access.snapshot import AccessSnapshot
+from app.features.access.unused_apply_schemas import AppliedView, StaleApply
+from app.features.access.unused_routes import apply_stale_access, list_stale_access
+from app.features.access.unused_schemas import StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
-from app.features.explaining.preview_routes import GrantPreview
+from app.features.grants.preview_routes import GrantPreview
 from app.features.grants.schemas import GrantView
-from app.features.stale_access.apply_schemas import AppliedView, StaleApply
-from app.features.stale_access.routes import apply_stale_access, list_stale_access
-from app.features.stale_access.schemas import StaleGrantView, StaleQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import GRANT, GrantId, format_id
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import GRANT, GrantId, format_id
 
 STALE = f"{HOME}/stale"
 _PAGE = 25

@@ -8,7 +8,7 @@ from typing import Any
 from app.adapters.console.forms import Form, validated
 from app.domain.errors import FieldError, Invalid
 from app.features.grants.schemas import GrantCreate, GrantUpdate, GrantView
-from app.kit.ids import GROUP, IDENTITY, SERVER, format_id
+from app.lib.ids import GROUP, IDENTITY, SERVER, format_id
 
 PRESETS = (7, 30, 90, 180, 365)
 """The spans that are offered, in days."""

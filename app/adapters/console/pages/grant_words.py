@@ -5,10 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.risk import Risk
+from app.features.access.unused_schemas import NarrowingNote
 from app.features.audit.schemas import show_id
 from app.features.grants.schemas import Principal
-from app.features.stale_access.schemas import NarrowingNote
-from app.kit.selectors import (
+from app.http.selectors import (
     AllServersModel,
     AllToolsModel,
     ServersByIdsModel,

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.snapshot import AccessSnapshot
 from app.adapters.console.forms import AsShown, attempted, first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import (
@@ -19,19 +21,17 @@ from app.adapters.console.pages.grant_words import (
 )
 from app.adapters.console.pages.principals import MOST_FOUND, find_principals, find_server
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.current import CurrentSnapshot
-from app.features.access.snapshot import AccessSnapshot
+from app.features.access.unused_routes import list_stale_access
+from app.features.access.unused_schemas import StaleGrantView, StaleQuery
 from app.features.audit.names import names_of
-from app.features.explaining.preview_routes import GrantPreview, GrantPreviewRequest, preview_grant
 from app.features.grants import routes as grants
+from app.features.grants.preview_routes import GrantPreview, GrantPreviewRequest, preview_grant
 from app.features.grants.schemas import GrantQuery, GrantView
-from app.features.stale_access.routes import list_stale_access
-from app.features.stale_access.schemas import StaleGrantView, StaleQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import GrantId
-from app.kit.pagination import Page
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.pagination import Page
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import GrantId
 
 HOME = "/console/grants"
 UNUSED_DAYS = 60

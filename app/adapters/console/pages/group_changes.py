@@ -9,17 +9,17 @@ from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.groups import GROUPS, show_one
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Malformed
-from app.features.grants.end_group import end_group
-from app.features.grants.group_routes import check_may_change_members
 from app.features.groups import routes as groups
 from app.features.groups import service
-from app.features.groups.repository import lock_group
+from app.features.groups.end import end_group
+from app.features.groups.end_routes import check_may_change_members
+from app.features.groups.queries import lock_group
 from app.features.groups.schemas import GroupCreate, GroupUpdate, GroupView
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.etags import Precondition
-from app.kit.ids import GROUP, IDENTITY, GroupId, format_id, parse_id
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Permission
+from app.http.etags import Precondition
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session
+from app.lib.ids import GROUP, IDENTITY, GroupId, format_id, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -14,20 +14,20 @@ from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Forbidden, NotFound
 from app.features.audit.names import names_of
 from app.features.grants import routes as grants
-from app.features.grants.group_routes import check_may_change_members
 from app.features.grants.schemas import GrantQuery
 from app.features.groups import routes as groups
 from app.features.groups import service
-from app.features.groups.models import Group
-from app.features.groups.repository import members_among
+from app.features.groups.end_routes import check_may_change_members
+from app.features.groups.queries import members_among
 from app.features.groups.schemas import GroupQuery, GroupView, MemberQuery
 from app.features.identities import routes as identities
-from app.features.identities.models import Identity
 from app.features.identities.schemas import IdentityQuery
-from app.kit.authorization import Permission, authorize
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, GroupId, parse_id
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission, authorize
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, GroupId, parse_id
+from app.models.groups import Group
+from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -20,19 +20,19 @@ from app.features.audit.stats_schemas import AuditStatsQuery, AuditStatsView
 from app.features.grants import routes as grants
 from app.features.grants.schemas import GrantQuery
 from app.features.identities import routes as identities
+from app.features.identities.receipts import administrators_ended_by_directory
 from app.features.identities.schemas import IdentityQuery
 from app.features.invitations import routes as invitations
 from app.features.invitations.schemas import InvitationQuery, InvitationView
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tokens import routes as tokens
-from app.features.tokens.receipts import administrators_ended_by_directory
 from app.features.tokens.schemas import TokenQuery, TokenStatus, TokenView
 from app.features.tokens.status import count_active
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.pagination import Page
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.pagination import Page
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

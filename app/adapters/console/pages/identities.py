@@ -24,10 +24,10 @@ from app.features.audit.names import names_of
 from app.features.identities import routes as identities
 from app.features.identities import service
 from app.features.identities.schemas import IdentityCreate, IdentityQuery, IdentityUpdate, IdentityView
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, IdentityId, format_id, parse_id
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, IdentityId, format_id, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

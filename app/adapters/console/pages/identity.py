@@ -5,37 +5,37 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
+from app.access.current import CurrentSnapshot
+from app.access.snapshot import AccessSnapshot
 from app.adapters.console.forms import AsShown, Problems, attempted, first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.people import IDENTITIES, PAGE_SIZE, called
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Forbidden, NotFound
-from app.features.access.current import CurrentSnapshot
-from app.features.access.snapshot import AccessSnapshot
+from app.features.access import reach_routes as access
+from app.features.access.reach_schemas import AccessQuery, AccessReason, IdentityAccessView
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditQuery
-from app.features.explaining import access_routes as access
-from app.features.explaining.access_schemas import AccessQuery, AccessReason, IdentityAccessView
 from app.features.groups import routes as groups
 from app.features.groups.schemas import GroupQuery
+from app.features.identities import receipt_routes as receipts
 from app.features.identities import routes as identities
+from app.features.identities import schedule_routes as schedules
 from app.features.identities import service
+from app.features.identities.receipt_schemas import ReceiptQuery
+from app.features.identities.schedule_schemas import ScheduledOffboardingQuery
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.features.identities.standing import check_may_change, check_not_self
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
-from app.features.tokens import receipt_routes as receipts
 from app.features.tokens import routes as tokens
-from app.features.tokens import schedule_routes as schedules
-from app.features.tokens.receipt_schemas import ReceiptQuery
-from app.features.tokens.schedule_schemas import ScheduledOffboardingQuery
 from app.features.tokens.schemas import TokenQuery
-from app.kit.authorization import Permission, authorize
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, IdentityId, format_id
-from app.kit.pagination import Page
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission, authorize
+from app.http.pagination import Page
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, IdentityId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

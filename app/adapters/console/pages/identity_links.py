@@ -15,10 +15,10 @@ from app.features.identities import service
 from app.features.identities.schemas import IdentityUpdate, IdentityView
 from app.features.identity_providers import routes as identity_providers
 from app.features.identity_providers.schemas import IdentityProviderQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, IdentityId, format_id
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, IdentityId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -20,15 +20,15 @@ from app.adapters.console.pages.people import PAGE_SIZE
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import NotFound
 from app.features.audit.names import names_of
-from app.features.identity_providers import repository as providers
+from app.features.identity_providers import queries as providers
 from app.features.identity_providers.provider import Provider
 from app.features.invitations import routes as invitations
 from app.features.invitations import service
 from app.features.invitations.schemas import PAGE, InvitationCreate, InvitationQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, InvitationId, format_id, parse_id
-from app.kit.runtime import CurrentRuntime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, IDENTITY_PROVIDER, INVITATION, InvitationId, format_id, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

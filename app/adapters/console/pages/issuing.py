@@ -10,26 +10,26 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.situations import Scenes
 from app.adapters.console.forms import Problems, attempted, read_query, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import Malformed, NotFound
-from app.features.access.current import CurrentSnapshot
 from app.features.audit.names import names_of
-from app.features.explaining.issuing import prospect_of
-from app.features.explaining.offers import OfferedServer, offers_to
-from app.features.explaining.scenes import Scenes
 from app.features.identities import routes as identities
-from app.features.identities.models import Identity
 from app.features.identities.schemas import IdentityCreate, IdentityQuery
 from app.features.identities.service import create_identity, find_identity
+from app.features.tokens.draft_choices import OfferedServer, offers_to
+from app.features.tokens.draft_issue import prospect_of
 from app.features.tokens.drafts import DraftContent, DraftServer, begin_draft, read_draft, save_draft
-from app.features.tokens.models import TokenDraft
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import IDENTITY, TOKEN_DRAFT, ServerId, TokenDraftId, format_id, parse_id
-from app.kit.runtime import CurrentRuntime, Runtime
-from app.kit.schemas import Name, Strict
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.schemas import Name, Strict
+from app.http.transaction import Session
+from app.lib.ids import IDENTITY, TOKEN_DRAFT, ServerId, TokenDraftId, format_id, parse_id
+from app.models.identities import Identity
+from app.models.tokens import TokenDraft
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.situations import Scenes
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
@@ -15,26 +17,24 @@ from app.adapters.console.pages.issuing import NEW, Chosen, Issuer, draft_path, 
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.domain.errors import Invalid
 from app.domain.risk import Risk
-from app.features.access.current import CurrentSnapshot
 from app.features.audit.first_use import first_use
 from app.features.audit.names import names_of
-from app.features.explaining.issuing import Prospect, grants_for, issue_draft, prospect_of
-from app.features.explaining.offers import OfferedTool
-from app.features.explaining.scenes import Scenes
-from app.features.identities.provision_links import can_sign_in
+from app.features.identities.link_queries import can_sign_in
 from app.features.identities.service import find_identity
 from app.features.tokens.connect import connect_settings
+from app.features.tokens.draft_choices import OfferedTool
+from app.features.tokens.draft_issue import Prospect, grants_for, issue_draft, prospect_of
 from app.features.tokens.drafts import DraftContent, read_draft, save_draft
 from app.features.tokens.issue import Issued
-from app.features.tokens.models import TokenDraft
 from app.features.tokens.pickup_schemas import PickupView
 from app.features.tokens.routes import show_token
-from app.kit.authorization import Caller, Permission
-from app.kit.database import Session
-from app.kit.ids import TOKEN, TokenDraftId, TokenId, format_id
-from app.kit.live import News, live_event
-from app.kit.runtime import CurrentRuntime, Runtime
-from app.kit.selectors import reaches_by_default
+from app.http.authorization import Caller, Permission
+from app.http.live import News, live_event
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.selectors import reaches_by_default
+from app.http.transaction import Session
+from app.lib.ids import TOKEN, TokenDraftId, TokenId, format_id
+from app.models.tokens import TokenDraft
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

@@ -11,7 +11,7 @@ from app.adapters.console.menu import HOME
 from app.adapters.console.page import THEME_COOKIE, THEMES, PageRoute, redirect
 from app.adapters.console.signed_in import Submission, signed_in, submitted
 from app.domain.errors import NotFound
-from app.kit.authorization import Permission
+from app.http.authorization import Permission
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 rest = APIRouter(include_in_schema=False, route_class=PageRoute)

@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
 from app.adapters.console.forms import (
     AsShown,
     Problems,
@@ -21,13 +22,12 @@ from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.pickups import words_about, words_about_each
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.access.current import CurrentSnapshot
+from app.features.access.reach_routes import list_own_access
+from app.features.access.reach_schemas import AccessQuery
 from app.features.approvals.requestable import anything_requestable
-from app.features.explaining.access_routes import list_own_access
-from app.features.explaining.access_schemas import AccessQuery
+from app.features.me.token_routes import list_own_pickups, list_own_tokens
 from app.features.tokens.connect import connect_settings
 from app.features.tokens.own import find_own_token, hold_own_token, hold_to_renew, person_of
-from app.features.tokens.own_routes import list_own_pickups, list_own_tokens
 from app.features.tokens.pickup_schemas import PickupQuery, PickupView
 from app.features.tokens.rotate import rotate_token
 from app.features.tokens.routes import revoke_one, show_token
@@ -39,12 +39,12 @@ from app.features.tokens.schemas import (
     TokenStatus,
     TokenView,
 )
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.etags import Precondition
-from app.kit.ids import TOKEN, TokenId, format_id
-from app.kit.pagination import MAXIMUM_LIMIT
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.etags import Precondition
+from app.http.pagination import MAXIMUM_LIMIT
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import TOKEN, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

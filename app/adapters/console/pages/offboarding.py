@@ -13,18 +13,18 @@ from app.adapters.console.signed_in import Submission, Viewer, signed_in, submit
 from app.domain.errors import Invalid
 from app.features.audit.names import names_of
 from app.features.identities import routes as identities
-from app.features.identities.models import Identity
+from app.features.identities.erase import erase_identity
+from app.features.identities.offboard import Offboarded
+from app.features.identities.offboard_schemas import MOST_CALLS, OffboardRequest
+from app.features.identities.schedule import offboard_when_asked
 from app.features.identities.schemas import IdentityView
 from app.features.identities.service import find_identity, lock_found_identity
-from app.features.tokens.erase import erase_identity
-from app.features.tokens.offboard import Offboarded
-from app.features.tokens.offboard_schemas import MOST_CALLS, OffboardRequest
-from app.features.tokens.schedule import offboard_when_asked
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.etags import Precondition
-from app.kit.ids import EVENT, IDENTITY, IdentityId, format_id
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.etags import Precondition
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import EVENT, IDENTITY, IdentityId, format_id
+from app.models.identities import Identity
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

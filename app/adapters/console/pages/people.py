@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.console.forms import read_query
 from app.adapters.console.visible import visible
 from app.features.identities import routes as identities
-from app.features.identities.models import Identity
 from app.features.identities.schemas import IdentityQuery, IdentityView
-from app.kit.ids import IDENTITY, format_id
-from app.kit.runtime import Runtime
-from app.kit.schemas import ShortText, Strict
+from app.http.runtime import Runtime
+from app.http.schemas import ShortText, Strict
+from app.lib.ids import IDENTITY, format_id
+from app.models.identities import Identity
 
 IDENTITIES = "/console/identities"
 ERASED = "somebody who was erased"

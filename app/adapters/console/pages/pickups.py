@@ -18,11 +18,11 @@ from app.features.tokens.pickup_schemas import PAGE, PickupView
 from app.features.tokens.routes import show_token
 from app.features.tokens.schemas import TokenView
 from app.features.tokens.take import open_pickup, take_pickup
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import PickupId
-from app.kit.runtime import CurrentRuntime, Runtime
-from app.kit.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.selectors import GrantsScopeModel, TokenScopeModel, servers_named_by_scope
+from app.http.transaction import Session
+from app.lib.ids import PickupId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

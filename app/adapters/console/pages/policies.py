@@ -14,10 +14,10 @@ from app.adapters.console.pages.policy_editor import HOME, show_editor
 from app.adapters.console.signed_in import Viewer, signed_in
 from app.features.policies import routes as policies
 from app.features.policies.schemas import PolicyQuery, PolicyVersionQuery, PolicyView
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import PolicyId
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import PolicyId
 
 _PAGE = 25
 _LOOK_BACK = timedelta(days=30)

@@ -16,10 +16,10 @@ from app.adapters.console.signed_in import Submission, Viewer, signed_in, submit
 from app.features.policies import publish_routes as publishing
 from app.features.policies import routes as policies
 from app.features.policies.schemas import PolicyChange, PolicyRollback
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import PolicyId
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import PolicyId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Writer = Annotated[Viewer, signed_in(Permission.POLICIES_WRITE)]

@@ -7,18 +7,18 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.policy.judging import Rules
+from app.access.policy.published import Mode, PublishedPolicy
 from app.adapters.console.forms import Form, validated
 from app.domain.errors import FieldError, Invalid
-from app.domain.json_depth import is_too_deep
 from app.features.policies.case_schemas import PolicyTest, PolicyTestResult
-from app.features.policies.judging import Rules
-from app.features.policies.published import Mode, PublishedPolicy
 from app.features.policies.schemas import PolicyCreate, PolicyUpdate, PolicyView, PolicyWarning
 from app.features.policies.testing import run_own
 from app.features.policies.validation import check_text, warnings_about
-from app.kit import strict_json
-from app.kit.ids import new_id
-from app.kit.runtime import Runtime
+from app.http.runtime import Runtime
+from app.lib import strict_json
+from app.lib.ids import new_id
+from app.lib.json_depth import is_too_deep
 
 _WIDEST = 80
 _UNNAMED = "A draft"

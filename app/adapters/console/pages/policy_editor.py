@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.snapshot import AccessSnapshot
 from app.adapters.console.forms import AsShown, Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import link
@@ -12,20 +14,18 @@ from app.adapters.console.pages.policy_draft import Draft, Looked, errors_in, lo
 from app.adapters.console.pages.policy_templates import fill_in, filling, templates
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.domain.errors import TooManyRequests
-from app.features.access.current import CurrentSnapshot
-from app.features.access.snapshot import AccessSnapshot
 from app.features.audit.names import names_of
-from app.features.explaining.simulate_routes import simulate_policies
-from app.features.explaining.simulate_schemas import LONGEST, PolicySimulation, SimulateRequest
 from app.features.policies import routes as policies
 from app.features.policies import service
 from app.features.policies.schemas import PolicyView
+from app.features.policies.simulate_routes import simulate_policies
+from app.features.policies.simulate_schemas import LONGEST, PolicySimulation, SimulateRequest
 from app.features.policies.validation import check_text
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import PolicyId
-from app.kit.request_limits import BODY_LIMIT
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.request_limits import BODY_LIMIT
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import PolicyId
 
 HOME = "/console/policies"
 NEW = f"{HOME}/new"

@@ -20,8 +20,8 @@ from app.features.policies.template_routes import (
     list_policy_templates,
     render_policy_template,
 )
-from app.kit.ids import GROUP
-from app.kit.runtime import Runtime
+from app.http.runtime import Runtime
+from app.lib.ids import GROUP
 
 _OFFERED = 50
 # The schema of the tool says it.

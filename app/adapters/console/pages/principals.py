@@ -14,7 +14,7 @@ from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery, IdentityView
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery, ServerView
-from app.kit.runtime import Runtime
+from app.http.runtime import Runtime
 
 MOST_FOUND = 50
 LONGEST = 200

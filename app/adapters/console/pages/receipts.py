@@ -12,15 +12,15 @@ from app.adapters.console.pages.offboarding import RECEIPTS
 from app.adapters.console.pages.people import PAGE_SIZE
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
 from app.features.audit.names import names_of
-from app.features.tokens import receipt_routes as receipts
-from app.features.tokens import schedule_routes as schedules
-from app.features.tokens.receipt_schemas import Receipt, ReceiptQuery
-from app.features.tokens.schedule import cancel_scheduled
-from app.features.tokens.schedule_schemas import ScheduledOffboardingQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import ADMINISTRATOR, IDENTITY, SERVICE_ACCOUNT, EventId, ScheduledOffboardingId, parse_id
-from app.kit.runtime import CurrentRuntime
+from app.features.identities import receipt_routes as receipts
+from app.features.identities import schedule_routes as schedules
+from app.features.identities.receipt_schemas import Receipt, ReceiptQuery
+from app.features.identities.schedule import cancel_scheduled
+from app.features.identities.schedule_schemas import ScheduledOffboardingQuery
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session
+from app.lib.ids import ADMINISTRATOR, IDENTITY, SERVICE_ACCOUNT, EventId, ScheduledOffboardingId, parse_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

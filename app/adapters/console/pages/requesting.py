@@ -24,16 +24,16 @@ from app.domain.errors import Invalid
 from app.features.approvals.access_schemas import AccessRequest, RequestableQuery, RequestableServer
 from app.features.approvals.ask import LONGEST, ask_for_access
 from app.features.approvals.requestable import require_requestable
-from app.features.approvals.requestable_routes import list_requestable_servers
 from app.features.approvals.routes import list_approvals
 from app.features.approvals.schemas import ApprovalQuery
-from app.features.identities.own_routes import list_own_agents
 from app.features.identities.schemas import IdentityView, OwnAgentQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import APPROVAL, IDENTITY, SERVER, ServerId, format_id
-from app.kit.pagination import MAXIMUM_LIMIT
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.features.me.agent_routes import list_own_agents
+from app.features.me.requestable_routes import list_requestable_servers
+from app.http.authorization import Permission
+from app.http.pagination import MAXIMUM_LIMIT
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import APPROVAL, IDENTITY, SERVER, ServerId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 _LIST = f"{MY_ACCESS}/request"

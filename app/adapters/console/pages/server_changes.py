@@ -9,18 +9,19 @@ from app.adapters.console.forms import AsShown
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.server_words import LIST, path_of
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
+from app.db.engine import commit
 from app.features.grants import routes as grants
 from app.features.grants.schemas import GrantQuery
 from app.features.servers import instructions, service
 from app.features.servers import routes as servers
-from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import ServerPatch, ServerStatus
 from app.features.tools.asked_syncs import CurrentSyncs
-from app.kit.authorization import Permission
-from app.kit.database import Session, commit
-from app.kit.ids import ServerId
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import ServerId
+from app.models.servers import Server
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Change = Annotated[Submission, submitted(Permission.SERVERS_WRITE)]

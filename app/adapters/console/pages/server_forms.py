@@ -13,19 +13,20 @@ from app.adapters.console.pages.credentials import KINDS, OF_HTTP, read_credenti
 from app.adapters.console.pages.server_changes import Change, Writer, locked
 from app.adapters.console.pages.server_words import LIST, path_of
 from app.adapters.console.signed_in import Submission, Viewer
+from app.db.engine import commit
 from app.domain.errors import Invalid
 from app.features.audit.names import names_of
 from app.features.groups import routes as groups
 from app.features.groups.schemas import GroupQuery
 from app.features.servers import service
 from app.features.servers.credentials import put_credential
-from app.features.servers.models import Server
 from app.features.servers.places import PlaceRules
 from app.features.servers.schemas import ServerCreate, ServerPatch
 from app.features.tools.asked_syncs import CurrentSyncs
-from app.kit.database import Session, commit
-from app.kit.ids import ServerId
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import ServerId
+from app.models.servers import Server
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

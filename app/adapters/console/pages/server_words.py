@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.adapters.console.signed_in import Viewer
 from app.features.servers.schemas import ServerView
 from app.features.tools.schemas import ToolView
-from app.kit.ids import SERVER, format_id
-from app.kit.runtime import Runtime
+from app.http.runtime import Runtime
+from app.lib.ids import SERVER, format_id
 
 LIST = "/console/servers"
 

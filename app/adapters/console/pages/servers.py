@@ -17,10 +17,10 @@ from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
 from app.features.tools import routes as tools
 from app.features.tools.schemas import ToolQuery, ToolView
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import ServerId
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import ServerId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

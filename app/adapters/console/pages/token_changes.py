@@ -16,7 +16,7 @@ from app.adapters.console.signed_in import Submission, Viewer, signed_in, submit
 from app.domain.errors import Invalid, Malformed
 from app.features.audit.names import names_of
 from app.features.identities.service import find_identity
-from app.features.tokens import repository
+from app.features.tokens import queries
 from app.features.tokens.connect import connect_settings
 from app.features.tokens.narrow import narrow_token
 from app.features.tokens.pickup_schemas import PickupCreate
@@ -24,18 +24,18 @@ from app.features.tokens.pickups import cancel_pickup, create_pickup
 from app.features.tokens.rotate import rotate_token
 from app.features.tokens.routes import revoke_one, show_token
 from app.features.tokens.schemas import TokenRevoke, TokenRotate, TokenUpdate, TokenView
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.etags import Precondition
-from app.kit.ids import TOKEN, PickupId, TokenId, format_id
-from app.kit.runtime import CurrentRuntime
-from app.kit.selectors import (
+from app.http.authorization import Permission
+from app.http.etags import Precondition
+from app.http.runtime import CurrentRuntime
+from app.http.selectors import (
     AllToolsModel,
     GrantsScopeModel,
     ScopeEntryModel,
     ToolsByNamesModel,
     ToolsByRiskModel,
 )
+from app.http.transaction import Session
+from app.lib.ids import TOKEN, PickupId, TokenId, format_id
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -216,7 +216,7 @@ async def _ask_revoke(
         dry_run=True, request_id=request.state.request_id,
     )  # fmt: skip
     below = [id for id in preview.revoked.tokens if id != token_id]
-    named = await repository.find_readings(session, below[:_MOST_NAMED])
+    named = await queries.find_readings(session, below[:_MOST_NAMED])
     return await _ask(
         request, viewer, session, token_id, "tokens/revoke.html", attempt, reason=reason, below=below,
         named=[one.row for one in named.values()], in_flight=preview.revoked.in_flight,

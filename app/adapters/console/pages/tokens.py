@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.meanings import meaning_of
 from app.adapters.console.forms import first_page, next_page, read_query, validated
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.grant_words import words_of_right
@@ -18,7 +19,6 @@ from app.features.audit import routes as audit
 from app.features.audit.first_use import first_use
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
-from app.features.explaining.meanings import meaning_of
 from app.features.identities import routes as identities
 from app.features.identities.schemas import IdentityQuery
 from app.features.identities.service import find_identity
@@ -27,11 +27,11 @@ from app.features.tokens import routes as tokens
 from app.features.tokens.pickup_schemas import PickupQuery
 from app.features.tokens.reach import with_reach
 from app.features.tokens.schemas import TokenQuery
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import TokenId
-from app.kit.runtime import CurrentRuntime, Runtime
-from app.kit.selectors import GrantsScopeModel, ServersByIdsModel, TokenScopeModel
+from app.http.authorization import Permission
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.selectors import GrantsScopeModel, ServersByIdsModel, TokenScopeModel
+from app.http.transaction import Session
+from app.lib.ids import TokenId
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 

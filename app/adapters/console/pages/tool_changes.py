@@ -9,14 +9,14 @@ from app.adapters.console.forms import AsShown, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.tools import LIST, path_of
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted
-from app.features.servers.models import Server
 from app.features.tools import routes as tools
 from app.features.tools import service
-from app.features.tools.models import Tool
 from app.features.tools.schemas import ToolApprove, ToolPatch
-from app.kit.authorization import Permission
-from app.kit.database import Session
-from app.kit.ids import ToolId
+from app.http.authorization import Permission
+from app.http.transaction import Session
+from app.lib.ids import ToolId
+from app.models.servers import Server
+from app.models.tools import Tool
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 Change = Annotated[Submission, submitted(Permission.TOOLS_WRITE)]

@@ -9,29 +9,29 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.current import CurrentSnapshot
+from app.access.snapshot import AccessSnapshot
 from app.adapters.console.forms import first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.definitions import differences, laid_out
 from app.adapters.console.pages.server_words import path_of as path_of_server
 from app.adapters.console.pages.server_words import why_waiting
 from app.adapters.console.signed_in import Viewer, signed_in
-from app.features.access.current import CurrentSnapshot
-from app.features.access.snapshot import AccessSnapshot
+from app.features.access import reach_routes as access
+from app.features.access.reach_schemas import MomentQuery
 from app.features.audit import routes as audit
 from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditQuery
-from app.features.explaining import access_routes as access
-from app.features.explaining.access_schemas import MomentQuery
 from app.features.servers import routes as servers
 from app.features.servers.schemas import ServerQuery
-from app.features.stale_access import tool_grants
-from app.features.stale_access.tool_grants import ToolGrantQuery
+from app.features.tools import grant_routes
 from app.features.tools import routes as tools
+from app.features.tools.grant_routes import ToolGrantQuery
 from app.features.tools.schemas import ToolQuery, ToolView
-from app.kit.authorization import Permission, authorize
-from app.kit.database import Session
-from app.kit.ids import SERVER, TOOL, ToolId, format_id, parse_id
-from app.kit.runtime import CurrentRuntime, Runtime
+from app.http.authorization import Permission, authorize
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session
+from app.lib.ids import SERVER, TOOL, ToolId, format_id, parse_id
 
 LIST = "/console/tools"
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -157,7 +157,7 @@ async def _grants(sight: _Sight) -> dict[str, Any]:
     if not sight.viewer.may("grants.read"):
         return {"grants": None}
     query = read_query(ToolGrantQuery, sight.request, limit=25)
-    found = await tool_grants.list_tool_grants(sight.tool.id, query, sight.session, sight.runtime)
+    found = await grant_routes.list_tool_grants(sight.tool.id, query, sight.session, sight.runtime)
     return {
         "grants": found.items, "used": True, "stale_days": _STALE_DAYS, "unused": query.unused_for_days,
         "since": found.observed_since,

@@ -1,0 +1,1 @@
+"""Reads for decisions: the access snapshot, credentials, policies, explanations."""

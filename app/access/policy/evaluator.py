@@ -1,0 +1,238 @@
+"""The published policies as one evaluator: what ``decide`` asks of every request."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import reduce
+from math import inf
+from operator import or_
+
+from app.access.policy.analysis import Part, Reads
+from app.access.policy.compiled import CompiledPolicy
+from app.access.policy.engine import Findings
+from app.access.policy.foreseen import ruled_out
+from app.access.policy.judging import Hold, Rules, judge
+from app.access.policy.mapping import arguments_of, client_of, ip_of, time_of, token_of
+from app.access.policy.recent import Recent
+from app.access.policy.selection import Numbers, Pace, Scene, Selection, Selector
+from app.domain.policy import Act, PolicyInput, PolicyVerdict
+
+_SELECTIONS = 4096
+_PACES = 64
+_READS = 512
+_FOUND = 2048
+_FEW = 4
+_MINUTE_S = 60
+_DEFAULT_RULES = Rules()
+
+
+class Outcome(StrEnum):
+    """What a policy did about a request, or what kept it from doing anything."""
+
+    PRINCIPAL = "principal"
+    ACTION = "action"
+    RESOURCE = "resource"
+    CONDITION = "condition"
+    ARGUMENTS_UNKNOWN = "arguments_unknown"
+    SATISFIED = "satisfied"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """One policy of the set and what became of it. ``message`` says why it failed."""
+
+    policy: CompiledPolicy
+    outcome: Outcome
+    message: str | None = None
+
+
+class Evaluator:
+    """A compiled policy set. It answers from its input alone; what it keeps only saves asking the engine again."""
+
+    def __init__(self, policies: Iterable[CompiledPolicy], rules: Rules = _DEFAULT_RULES) -> None:
+        self.policies = tuple(policies)
+        self._rules = rules
+        self._selector = Selector(self.policies)
+        self._selections: Recent[tuple[int, int, int, Act], Selection] = Recent(_SELECTIONS)
+        self._reads: Recent[Numbers, Reads] = Recent(_READS)
+        self._found: Recent[tuple[Scene | None, Numbers, str], Findings] = Recent(_FOUND)
+        self._minute = -inf
+        self._times: dict[frozenset[str] | None, dict[str, object]] = {}
+
+    def evaluate(self, request: PolicyInput) -> PolicyVerdict:
+        """Decide one request. An error inside a policy is a deny with ``policy_error``, never a permit."""
+        selection = self._selection(request)
+        findings, verdict = self._settled(selection, request)
+        if verdict is not None:
+            return verdict
+        findings += self._asked(selection.scene, selection.calling, request)
+        return self._judged(selection, findings, request)
+
+    def reads_arguments(self, request: PolicyInput) -> bool:
+        """Whether a policy that concerns a request like this one reads the arguments, whatever they are."""
+        return Part.ARGUMENTS in self._read_by(self._selection(request).calling).parts
+
+    def consider(self, request: PolicyInput) -> list[Considered]:
+        """What each policy of the set did about a request, or what kept it from doing anything."""
+        selection = self._selection(request)
+        found = self._settled(selection, request)[0]
+        found += self._asked(selection.scene, selection.calling, request)
+        outcomes = {
+            **dict.fromkeys(self._selector.concerned(request), Outcome.CONDITION),
+            **dict.fromkeys(found.aside, Outcome.ARGUMENTS_UNKNOWN),
+            **dict.fromkeys(found.satisfied, Outcome.SATISFIED),
+            **dict.fromkeys(found.failed, Outcome.FAILED),
+        }
+        return [
+            Considered(policy, outcomes.get(number) or _kept_out(policy, request), found.failed.get(number))
+            for number, policy in enumerate(self.policies)
+        ]
+
+    def _selection(self, request: PolicyInput) -> Selection:
+        key = (id(request.token.identity), id(request.server), id(request.tool), request.act)
+        selection = self._selections.get(key)
+        if selection is None:
+            selection = self._selector.select(request)
+            self._selections.put(key, selection)
+        return selection
+
+    def _settled(self, selection: Selection, request: PolicyInput) -> tuple[Findings, PolicyVerdict | None]:
+        """What holds in this minute for this token; the verdict, where nothing reads more than that."""
+        pace = self._pace(selection.paced, request)
+        settled = selection.by_pace.get(pace)
+        if settled is None:
+            findings = selection.settled + self._asked(selection.scene, selection.paced, request)
+            verdict = None if selection.calling else self._judged(selection, findings, request)
+            if len(selection.by_pace) >= _PACES:
+                selection.by_pace.clear()
+            settled = selection.by_pace[pace] = findings, verdict
+        return settled
+
+    def _pace(self, paced: Numbers, request: PolicyInput) -> Pace:
+        if not paced:
+            return None, None
+        parts = self._read_by(paced).parts
+        return (
+            request.at // _MINUTE_S if Part.TIME in parts else None,
+            request.token.id if Part.TOKEN in parts else None,
+        )
+
+    def _judged(self, selection: Selection, findings: Findings, request: PolicyInput) -> PolicyVerdict:
+        """The verdict: the very same one for calls of which the same was found, so that more need not be compared."""
+        start, end = -inf, inf
+        if Part.TIME in self._read_by(selection.paced + selection.calling).parts:
+            start = request.at // _MINUTE_S * _MINUTE_S
+            end = start + _MINUTE_S
+        found = start, findings.satisfied, findings.aside
+        verdict = None if findings.failed else selection.verdicts.get(found)
+        if verdict is None:
+            hold = Hold(bool(selection.calling), selection.reads_groups, start, end)
+            verdict = judge(self.policies, findings, request, self._rules, hold)
+            if not findings.failed:
+                if len(selection.verdicts) >= _PACES:
+                    selection.verdicts.clear()
+                selection.verdicts[found] = verdict
+        return verdict
+
+    def _asked(self, scene: Scene | None, numbers: Numbers, request: PolicyInput) -> Findings:
+        """What these policies find, read with as much of the context as they read."""
+        arguments = None if request.act is Act.USE_SERVER else request.arguments
+        aside: Numbers = ()
+        if arguments is None and Part.ARGUMENTS in self._read_by(numbers).parts:
+            aside = tuple(number for number in numbers if self.policies[number].reads_arguments)
+            numbers = tuple(number for number in numbers if not self.policies[number].reads_arguments)
+        reads = self._read_by(numbers)
+        mapped: Mapping[str, object] = {}
+        faults: Mapping[str, str] = {}
+        if arguments is not None and Part.ARGUMENTS in reads.parts:
+            mapped, faults = arguments_of(request.act, request.tool, arguments, reads.of(Part.ARGUMENTS))
+        context = self._context(reads, mapped, request)
+        left = tuple(number for number in numbers if not ruled_out(self.policies[number].checks, context))
+        if 0 < len(left) < len(numbers):
+            # A few alone; of more there would be too many sets to keep.
+            left = left if len(left) <= _FEW else numbers
+            context = self._part_of(context, self._read_by(left))
+        found = self._found_by_engine(scene, left, context)
+        failed = {**found.failed, **self._unreadable(numbers, faults)} if faults else found.failed
+        satisfied = tuple(number for number in found.satisfied if number not in failed)
+        return Findings(satisfied, failed, aside)
+
+    def _found_by_engine(
+        self, scene: Scene | None, numbers: Numbers, context: Mapping[str, object]
+    ) -> Findings:
+        """What the engine finds: it goes by these alone, so that the same of them is asked once."""
+        if not numbers:
+            return Findings()
+        asked = scene, numbers, json.dumps(context)
+        if Part.ARGUMENTS in context:
+            # They seldom come again, and are not ours to keep.
+            return self._selector.ask(*asked)
+        found = self._found.get(asked)
+        if found is None:
+            found = self._selector.ask(*asked)
+            self._found.put(asked, found)
+        return found
+
+    def _unreadable(self, numbers: Numbers, faults: Mapping[str, str]) -> dict[int, str]:
+        """The policies that read an argument which cannot be given to them, with why."""
+        failed = {}
+        for number in numbers:
+            policy = self.policies[number]
+            if not policy.reads_arguments:
+                continue
+            names = policy.reads.of(Part.ARGUMENTS)
+            for name, fault in faults.items():
+                if names is None or name in names:
+                    failed[number] = f"it reads the argument `{name}`: {fault}"
+        return failed
+
+    def _context(
+        self, reads: Reads, arguments: Mapping[str, object], request: PolicyInput
+    ) -> dict[str, object]:
+        parts = reads.parts
+        context: dict[str, object] = {}
+        if Part.ARGUMENTS in parts:
+            context["arguments"] = arguments
+        if Part.TIME in parts:
+            context["time"] = self._time(request.at, reads.of(Part.TIME))
+        if Part.CLIENT in parts:
+            context["client"] = client_of(request.program, reads.of(Part.CLIENT))
+        if Part.IP in parts and request.address is not None:
+            context["ip"] = ip_of(request.address)
+        if Part.TOKEN in parts:
+            context["token"] = token_of(request.token)
+        return context
+
+    def _part_of(self, context: Mapping[str, object], reads: Reads) -> dict[str, object]:
+        """As much of a context as is read: the engine takes its time over each member."""
+        part = {name: context[name] for name in reads.parts if name in context}
+        names = reads.of(Part.ARGUMENTS)
+        arguments = part.get(Part.ARGUMENTS)
+        if names is not None and isinstance(arguments, dict):
+            part[Part.ARGUMENTS] = {name: value for name, value in arguments.items() if name in names}
+        return {str(name): value for name, value in part.items()}
+
+    def _time(self, at: float, names: frozenset[str] | None) -> dict[str, object]:
+        """``context.time`` with the members that are read: the engine takes its time over each."""
+        minute = at // _MINUTE_S
+        if self._minute != minute:
+            self._minute, self._times = minute, {}
+        found = self._times.get(names)
+        if found is None:
+            found = self._times[names] = time_of(self._rules.local(minute * _MINUTE_S), names)
+        return found
+
+    def _read_by(self, numbers: Numbers) -> Reads:
+        """What these policies read together."""
+        reads = self._reads.get(numbers)
+        if reads is None:
+            reads = reduce(or_, (self.policies[number].reads for number in numbers), Reads())
+            self._reads.put(numbers, reads)
+        return reads
+
+
+def _kept_out(policy: CompiledPolicy, request: PolicyInput) -> Outcome:
+    found = policy.head.refuses(request.act, request.token.identity, request.server, request.tool)
+    return Outcome.CONDITION if found is None else Outcome(found)

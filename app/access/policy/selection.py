@@ -1,0 +1,122 @@
+"""What is settled of a whole set of policies for one identity at one tool, whatever it calls it with.
+
+Of many policies few concern a call, and of these most find the same on every call: they are evaluated once. For a
+call the engine is handed those alone that read it, and of them only those whose leading conditions hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import cedarpy
+
+from app.access.policy.compiled import CompiledPolicy, engine_set
+from app.access.policy.engine import Findings, run
+from app.access.policy.heads import HeadIndex
+from app.access.policy.mapping import Named, entities_json, named
+from app.access.policy.recent import Recent
+from app.domain.objects import Identity, Server, Tool
+from app.domain.policy import PolicyInput, PolicyVerdict
+
+_KEPT_SETS = 512
+
+Numbers = tuple[int, ...]
+Pace = tuple[float | None, UUID | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What the engine is told of a request beside the context. Equal to itself alone, as whatever was found in it."""
+
+    named: Named
+    entities: cedarpy.Entities
+
+
+@dataclass(slots=True)
+class Selection:
+    """The policies that concern one identity, server and tool, by how often they have to be asked.
+
+    ``settled`` holds for every call, ``paced`` find the same within a minute for one token, ``calling`` may find
+    otherwise on each call. The objects that it was made of are kept, so that no others can have their place in memory
+    while it is found by that.
+    """
+
+    identity: Identity
+    server: Server
+    tool: Tool | None
+    scene: Scene | None
+    settled: Findings
+    paced: Numbers
+    calling: Numbers
+    reads_groups: bool
+    by_pace: dict[Pace, tuple[Findings, PolicyVerdict | None]] = field(default_factory=dict)
+    verdicts: dict[tuple[float, Numbers, Numbers], PolicyVerdict] = field(default_factory=dict)
+
+
+class Selector:
+    """Selects among the policies of one set."""
+
+    def __init__(self, policies: Sequence[CompiledPolicy]) -> None:
+        self._policies = policies
+        self._index = HeadIndex(policy.head for policy in policies)
+        self._sets: Recent[tuple[bool, Numbers], cedarpy.PolicySet] = Recent(_KEPT_SETS)
+
+    def concerned(self, request: PolicyInput) -> Numbers:
+        """The policies whose heads let a request in."""
+        return self._index.letting_in(request.act, request.token.identity, request.server, request.tool)
+
+    def select(self, request: PolicyInput) -> Selection:
+        """Find out what holds for every request that is like this one in all but the context."""
+        concerned = self.concerned(request)
+        broken = {
+            number: fault for number in concerned if (fault := self._policies[number].fault) is not None
+        }
+        sound = [number for number in concerned if number not in broken]
+        asked = tuple(number for number in sound if self._policies[number].leading is not None)
+        later = [number for number in sound if self._policies[number].reads.parts]
+        scene = scene_of(request) if asked or later else None
+        found = self.ask(scene, asked, "{}", leading=True)
+        ruled_out = set(asked).difference(found.satisfied)
+        later = [number for number in later if number not in ruled_out]
+        satisfied = set(sound) - ruled_out - set(later)
+        return Selection(
+            request.token.identity,
+            request.server,
+            request.tool,
+            scene if later else None,
+            Findings(tuple(sorted(satisfied)), {**broken, **found.failed}),
+            tuple(number for number in later if not self._policies[number].reads_call),
+            tuple(number for number in later if self._policies[number].reads_call),
+            self._read_groups(request.token.identity, concerned),
+        )
+
+    def _read_groups(self, identity: Identity, concerned: Numbers) -> bool:
+        """Whether it makes a difference that an identity, or its owner, is in the groups that it is in."""
+        groups = {group for group, _ in identity.groups}
+        if identity.owner is not None:
+            groups.update(group for group, _ in identity.owner.groups)
+        return any(not groups.isdisjoint(self._policies[number].groups) for number in concerned)
+
+    def ask(self, scene: Scene | None, numbers: Numbers, context: str, *, leading: bool = False) -> Findings:
+        """What the engine finds of these policies, or of their leading conditions, in a context."""
+        if not numbers or scene is None:
+            return Findings()
+        statements = self._sets.get((leading, numbers))
+        if statements is None:
+            chosen = {number: self._policies[number] for number in numbers}
+            statements = engine_set(
+                {
+                    number: found
+                    for number, policy in chosen.items()
+                    if (found := policy.leading if leading else policy.whole) is not None
+                }
+            )
+            self._sets.put((leading, numbers), statements)
+        return run(statements, numbers, scene.named.request(context), scene.entities)
+
+
+def scene_of(request: PolicyInput) -> Scene:
+    """What the engine is told of a request beside the context."""
+    identity, server, tool = request.token.identity, request.server, request.tool
+    entities = cedarpy.Entities.from_json_str(entities_json(identity, server, tool))
+    return Scene(named(request.act, identity, server, tool), entities)

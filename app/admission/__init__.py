@@ -1,0 +1,1 @@
+"""Writes for calls: the durable record that lets an admitted call run."""

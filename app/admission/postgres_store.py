@@ -1,0 +1,242 @@
+"""``admission.store.Admissions``: calls become rows of the audit log, those that consume something apart."""
+
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol, cast
+from uuid import UUID
+
+from app.admission.clients import Clients, clean
+from app.admission.consuming_writer import SecondLane
+from app.admission.demands import Demand, Settlement, Told, needs_of
+from app.admission.refusals import Refusal, Refusals
+from app.admission.rows import Row, Values, cells_for, cells_of
+from app.admission.store import (
+    Admitted,
+    ApprovalState,
+    Call,
+    Client,
+    NeededApproval,
+    Stale,
+    StoreUnavailable,
+    View,
+    Withheld,
+)
+from app.admission.writer import AdmissionUnavailable, AdmissionWriter, outcome_of
+from app.crypto.keys import Sealed, Sealer
+from app.db.call_arguments import arguments_place
+from app.db.rewinds import RewindGuard
+from app.domain.access import POLICY_SET_ID, Decision
+from app.domain.objects import Token
+from app.lib.strict_json import JsonValue, canonical
+
+MAX_KNOWN = 5_000
+"""Decisions whose cells are kept for calls to come."""
+LONGEST_REASON = 500
+
+
+class Uses(Protocol):
+    """Takes note of what is used by calls that are on record."""
+
+    def note(self, call: Call, *, runs: bool) -> None: ...
+
+
+class AdmissionPort:
+    """``admission.store.Admissions`` on the two lanes."""
+
+    def __init__(
+        self,
+        writer: AdmissionWriter,
+        lane: SecondLane,
+        clients: Clients,
+        refusals: Refusals,
+        uses: Uses,
+        digest_key: bytes,
+        sealer: Sealer,
+        rewinds: RewindGuard | None = None,
+    ) -> None:
+        self._writer = writer
+        self._rewinds = RewindGuard() if rewinds is None else rewinds
+        self._rewinds.listeners.append(clients.forget)
+        self._sealer = sealer
+        self._lane = lane
+        self._clients = clients
+        self._refusals = refusals
+        self._uses = uses
+        self._known: dict[tuple[int, str], tuple[Decision, str, Sequence[str]]] = {}
+        self._digests = hmac.new(digest_key, digestmod="sha256")
+
+    async def admit(self, call: Call) -> Admitted | Stale | Withheld:
+        if self._rewinds.reason is not None:
+            raise StoreUnavailable(self._rewinds.reason)
+        decision = call.decision
+        if decision.attainable and (decision.asks or decision.quotas):
+            return await self._settle(call)
+        client_id, client_row = self._clients.name(*call.client)
+        row = self._row(call, client_id)
+        row.client = client_row
+        try:
+            # mutation: row_written
+            sent = await self._writer.write(row)
+        except AdmissionUnavailable as error:
+            raise StoreUnavailable from error
+        if sent is None:
+            return Stale()
+        if client_row is not None:
+            self._clients.written(client_row)
+        self._uses.note(call, runs=decision.allowed)
+        # mutation: admitted
+        return Admitted(sent)
+
+    async def _settle(self, call: Call) -> Admitted | Stale | Withheld:
+        demand = self._demand(call)
+        try:
+            settlement = await self._lane.settle(demand)
+        except AdmissionUnavailable as error:
+            raise StoreUnavailable from error
+        if settlement is None:
+            return Stale()
+        if demand.client is not None:
+            self._clients.written(demand.client)
+        self._uses.note(call, runs=settlement.admitted)
+        if settlement.admitted:
+            # mutation: consuming_admitted
+            return Admitted(settlement.sent_at)
+        return _withheld(call.decision, settlement)
+
+    def _demand(self, call: Call) -> Demand:
+        decision = call.decision
+        client_id, client_row = self._clients.name(*call.client)
+        values = self._values(call, client_id)._replace(
+            arguments_digest=self._digest(call),
+            request_id=call.request_id,
+            trace_id=clean(call.trace_id),
+        )
+        risk = None if decision.tool is None else str(decision.tool.risk)
+        return Demand(
+            values,
+            decision.rests_on,
+            (decision.valid_from, decision.valid_until),
+            needs_of(values, decision.asks, risk, call.bound),
+            decision.quotas,
+            None if call.reason is None else call.reason[:LONGEST_REASON],
+            call.continues,
+            risk,
+            client_row,
+            self._seals(call),
+            call.server is not None and call.server.keep_arguments == "all",
+        )
+
+    def _digest(self, call: Call) -> bytes | None:
+        if call.arguments is None:
+            return None
+        # A keyed hash that is begun already: to begin one costs as much as all the rest of it.
+        mac = self._digests.copy()
+        mac.update(canonical(cast("JsonValue", call.arguments)))
+        return mac.digest()
+
+    def _seals(self, call: Call) -> Callable[[], Sealed] | None:
+        """Seals the arguments for this very call, where its server has them kept."""
+        if call.arguments is None or call.server is None or call.server.keep_arguments == "off":
+            return None
+        arguments = cast("JsonValue", call.arguments)
+        return lambda: self._sealer.seal(canonical(arguments), arguments_place(call.id))
+
+    def _row(self, call: Call, client_id: UUID) -> Row:
+        decision = call.decision
+        like = self._cells(call, client_id)
+        digest = self._digest(call)
+        cells = cells_for(like, call.id, client_id, digest, call.request_id, clean(call.trace_id))
+        span = (decision.valid_from, decision.valid_until) if decision.allowed else None
+        row = Row(call.id, cells, decision.rests_on, span)
+        if call.server is not None and call.server.keep_arguments == "all":
+            seals = self._seals(call)
+            row.arguments = None if seals is None else seals()
+        return row
+
+    def _cells(self, call: Call, client_id: UUID) -> Sequence[str]:
+        """The cells that all calls with this decision have in common: of a known one, as they were."""
+        decision = call.decision
+        if not decision.recurs:
+            return cells_of(self._values(call, client_id))
+        known = self._known.get((id(decision), call.method))
+        # The decision is kept along, so that no other can come to have its address.
+        if known is not None and known[0] is decision and known[1] == call.action:
+            return known[2]
+        cells = cells_of(self._values(call, client_id))
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[id(decision), call.method] = (decision, call.action, cells)
+        return cells
+
+    def _values(self, call: Call, client_id: UUID) -> Values:
+        """What the row of a call says, as it was decided, but for what is this call's alone."""
+        decision, identity = call.decision, call.token.identity
+        return Values(
+            id=call.id,
+            action=call.action,
+            actor_type="identity",
+            decision=decision.effect,
+            reason_code=decision.reason_code,
+            outcome=None if decision.allowed else "denied",
+            actor_id=identity.id,
+            on_behalf_of=None if identity.owner is None else identity.owner.id,
+            token_id=call.token.id,
+            server_id=None if call.server is None else call.server.id,
+            tool=clean(call.tool),
+            grant_id=decision.grant_id,
+            policy_ids=decision.policy_ids or None,
+            policy_version=_policy_version(decision),
+            observed_policy_ids=decision.observed or None,
+            client_id=client_id,
+            method=clean(call.method),
+            definition_digest=None if decision.tool is None else decision.tool.approved_digest,
+        )
+
+    def finish(self, call_id: UUID, outcome: str, duration_ms: int) -> None:
+        if not self._lane.finish(call_id, outcome):
+            self._writer.write_later(outcome_of(call_id, outcome, duration_ms))
+
+    def count_refused(self, view: View, reason_code: str, client: Client, request_id: str) -> None:
+        client_id, row = self._clients.name(client.ip, client.user_agent, client.name, client.version)
+        token: Token = view.token
+        owner = token.identity.owner
+        self._refusals.count(
+            Refusal(reason_code, client_id, token.id, token.identity.id, None if owner is None else owner.id),
+            row,
+            request_id,
+        )
+
+    def count_unknown(self, client: Client, request_id: str) -> None:
+        client_id, row = self._clients.name(client.ip, None, None, None)
+        self._refusals.count(Refusal("credential_unknown", client_id), row, request_id)
+
+
+def _policy_version(decision: Decision) -> int | None:
+    for id, version in decision.rests_on:
+        if id is POLICY_SET_ID:
+            return version
+    return None
+
+
+def _withheld(decision: Decision, settlement: Settlement) -> Withheld:
+    """What the row says of a call that does not run, with the approvals that it lacks or had."""
+    said = replace(
+        decision,
+        effect=settlement.effect,
+        reason_code=settlement.reason_code,
+        policy_ids=settlement.policy_ids,
+        reasons=settlement.reasons,
+    )
+    return Withheld(said, tuple(_needed(told) for told in settlement.told))
+
+
+def _needed(told: Told) -> NeededApproval:
+    return NeededApproval(
+        told.id,
+        told.need.group,
+        ApprovalState(told.standing.value),
+        told.expires_at,
+        told.need.reasons,
+        told.decision_reason,
+    )

@@ -1,0 +1,50 @@
+"""Reading the text of a signed token, before anything in it is trusted."""
+
+from dataclasses import dataclass, field
+
+from joserfc.util import urlsafe_b64decode
+
+from app.lib.strict_json import JsonObject, loads
+
+MOST_CHARACTERS = 16 * 1024
+_DEEPEST = 16
+
+
+class Refused(Exception):
+    """This is no token for us. ``reason`` is for our own log; callers are told the same whatever it was."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """What a token says of itself. Nothing of it is true until its signature has been checked."""
+
+    text: str = field(repr=False)
+    header: JsonObject = field(repr=False)
+    claims: JsonObject = field(repr=False)
+
+
+def read_token(text: str) -> Unverified:
+    """Read a compact JWS of two JSON objects (RFC 7515 section 7.1). Raises ``Refused``.
+
+    Strict JSON, since whoever signs and whoever verifies must have read the same thing: no duplicate members.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise Refused("too large")
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise Refused("not three parts")
+    return Unverified(text, _object(parts[0]), _object(parts[1]))
+
+
+def _object(part: str) -> JsonObject:
+    try:
+        value = loads(urlsafe_b64decode(part.encode("ascii")), max_depth=_DEEPEST)
+    except ValueError:
+        raise Refused("not strict JSON in base64url") from None
+    if not isinstance(value, dict):
+        raise Refused("not a JSON object")
+    return value

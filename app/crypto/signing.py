@@ -1,0 +1,132 @@
+"""Signatures that anybody can check: compact JWS (RFC 7515) with Ed25519 (RFC 8037), and the keys to check them with.
+
+Every configured signing key gives one pair: its seed is derived from it for one purpose, so that what is configured is
+a text like every other key. The newest signs; the public halves of all of them are published.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from app.crypto.keys import derive_key, key_ring
+from app.lib import strict_json
+
+ALGORITHM = "EdDSA"
+"""The name of RFC 8037, which is what libraries know; RFC 9864 has a newer one, which few do."""
+_CURVE = "Ed25519"
+
+
+class SignatureFault(ValueError):
+    """A text is not signed as it should be. The message says what is wrong, in words for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedText:
+    """A compact JWS, and the id of the key that signed it."""
+
+    key_id: str
+    text: str
+
+
+class Signer:
+    """Signs with the newest of some keys, as ``issuer``. ``ids`` are those of the keys, newest first."""
+
+    def __init__(self, keys: Sequence[bytes], issuer: str) -> None:
+        ring = key_ring(keys)
+        self.issuer = issuer
+        self.ids = tuple(ring)
+        self.current_id = self.ids[0]
+        self._keys = {
+            id: Ed25519PrivateKey.from_private_bytes(derive_key(key, "sign with Ed25519"))
+            for id, key in ring.items()
+        }
+
+    def sign(self, claims: Mapping[str, Any], *, type: str) -> SignedText:
+        """Sign JSON, and that it is ours (``iss``). ``type`` says what it is (``typ``), so that it is never taken for
+        anything else."""
+        header = {"alg": ALGORITHM, "kid": self.current_id, "typ": type}
+        signed = f"{_part(header)}.{_part({'iss': self.issuer, **claims})}"
+        signature = self._keys[self.current_id].sign(signed.encode())
+        return SignedText(self.current_id, f"{signed}.{_encode(signature)}")
+
+    def public_keys(self) -> list[dict[str, str]]:
+        """The public halves as JSON Web Keys (RFC 8037 section 2), newest first."""
+        return [
+            {
+                "kty": "OKP",
+                "crv": _CURVE,
+                "x": _encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)),
+                "kid": id,
+                "use": "sig",
+                "alg": ALGORITHM,
+            }
+            for id, key in self._keys.items()
+        ]
+
+
+def verify(text: str, keys: Sequence[Mapping[str, Any]], *, type: str) -> tuple[dict[str, Any], str]:
+    """What a compact JWS of this type says, and the id of the key that signed it. ``keys`` are JSON Web Keys.
+
+    Raises ``SignatureFault``.
+    """
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise SignatureFault("this is no compact JWS: it has no three parts with dots between them")
+    header = _object(parts[0], "header")
+    if header.get("typ") != type:
+        raise SignatureFault(f"this is not a {type}, but says that it is {header.get('typ')!r}")
+    if header.get("alg") != ALGORITHM or "crit" in header:
+        raise SignatureFault(f"it is not signed with {ALGORITHM}, which is all that these are signed with")
+    key_id = header.get("kid")
+    found = [key for key in keys if key.get("kid") == key_id]
+    if not isinstance(key_id, str) or not found:
+        raise SignatureFault(f"none of the keys is {key_id!r}, which it says it is signed with")
+    try:
+        _public_key(found[0]).verify(_decode(parts[2]), f"{parts[0]}.{parts[1]}".encode())
+    except InvalidSignature:
+        raise SignatureFault(f"the signature is not that of the key {key_id!r}: it was changed") from None
+    return _object(parts[1], "content"), key_id
+
+
+def _public_key(key: Mapping[str, Any]) -> Ed25519PublicKey:
+    if key.get("kty") != "OKP" or key.get("crv") != _CURVE or not isinstance(key.get("x"), str):
+        raise SignatureFault(f"the key {key.get('kid')!r} is none of {_CURVE}")
+    try:
+        return Ed25519PublicKey.from_public_bytes(_decode(key["x"]))
+    except ValueError as error:
+        raise SignatureFault(f"the key {key.get('kid')!r} cannot be read") from error
+
+
+def _part(value: Mapping[str, Any]) -> str:
+    return _encode(strict_json.dumps(dict(value)))
+
+
+def _object(part: str, what: str) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(_decode(part))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise SignatureFault(f"its {what} cannot be read")
+    return value
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    """Raises ``SignatureFault`` for what is not in the one form that a text of these bytes has."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        data = None
+    if data is None or _encode(data) != text:
+        raise SignatureFault("a part of it is not base64url")
+    return data

@@ -1,0 +1,73 @@
+"""Arguments of calls, kept by choice of each server: sealed for the very call, beside the trail and not in it."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.crypto.keys import Sealed, Sealer, UnsealingFault
+from app.db.engine import plain_url
+from app.domain.errors import Unavailable
+from app.lib import strict_json
+from app.models.audit import AuditArguments, AuditEvent
+
+# A call and its arguments are written together; the slack covers a clock that was set back.
+_NEAR = timedelta(days=1)
+# So many in a transaction: the trail is sealed and read up to the oldest one that writes.
+_AT_ONCE = 5_000
+_FORGET = """
+DELETE FROM audit_arguments a USING (
+    SELECT call_id, time FROM audit_arguments WHERE time < $1 AND call_id > $2 ORDER BY call_id LIMIT $3
+) old
+WHERE a.call_id = old.call_id AND a.time = old.time AND a.time < $1 RETURNING a.call_id
+"""
+
+
+def arguments_place(call_id: UUID) -> bytes:
+    """Where arguments open: at their call alone."""
+    return b"arguments of call " + call_id.bytes
+
+
+def open_arguments(sealer: Sealer, call_id: UUID, sealed: Sealed) -> Any:
+    """The arguments of a call. Raises ``UnsealingFault``."""
+    return strict_json.loads(sealer.unseal(sealed, arguments_place(call_id)))
+
+
+async def kept_arguments(session: AsyncSession, sealer: Sealer, call_id: UUID) -> tuple[bool, Any]:
+    """Whether the arguments of a call are kept, and which they are.
+
+    Raises ``Unavailable`` when they are sealed with a key that is not configured.
+    """
+    of_call = select(col(AuditEvent.time)).where(col(AuditEvent.id) == call_id).scalar_subquery()
+    time = col(AuditArguments.time)
+    statement = select(AuditArguments).where(
+        col(AuditArguments.call_id) == call_id, time.between(of_call - _NEAR, of_call + _NEAR)
+    )
+    row = (await session.scalars(statement)).first()
+    if row is None:
+        return False, None
+    try:
+        return True, open_arguments(sealer, call_id, Sealed(row.key_id, row.sealed))
+    except UnsealingFault:
+        raise Unavailable(
+            "These arguments are sealed with a key that is not configured; `scopegate keys list` names it."
+        ) from None
+
+
+async def forget_arguments(owner_url: str, *, keep: timedelta, now: datetime) -> int:
+    """Delete arguments that are older; how many there were. For the owner of the tables alone.
+
+    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    """
+    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    try:
+        done, after = 0, UUID(int=0)
+        while gone := await connection.fetch(_FORGET, now - keep, after, _AT_ONCE):
+            done, after = done + len(gone), max(row["call_id"] for row in gone)
+        return done
+    finally:
+        await connection.close()

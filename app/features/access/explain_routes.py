@@ -1,0 +1,89 @@
+"""``/access/explain``: why a call is, or was, decided as it is."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.current import CurrentSnapshot
+from app.access.explain import Ask, explain
+from app.access.recorded import RecordedCall, find_recorded
+from app.access.situations import Scenes
+from app.access.snapshot import AccessSnapshot
+from app.db.call_arguments import kept_arguments
+from app.domain.errors import Invalid
+from app.features.access.explain_schemas import AccessExplanation, ExplainRequest
+from app.http.authorization import Caller, Permission, requires
+from app.http.problems import COMMON_PROBLEMS, problem_responses
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import SERVER, format_id
+
+router = APIRouter(
+    prefix="/api/v1/access",
+    tags=["access"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS | problem_responses(404),
+)
+
+CanExplain = Annotated[Caller, requires(Permission.ACCESS_EXPLAIN)]
+
+
+@router.post("/explain", operation_id="explain_access", summary="Explain why a call is decided as it is")
+async def explain_access(
+    body: ExplainRequest,
+    caller: CanExplain,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> AccessExplanation:
+    """Decides the call as the gateway does, and tells every grant, scope and policy that was considered, with what
+    kept each from mattering. Nothing is called, counted or recorded.
+
+    Of an `event_id`, it is decided again as of that time, and what was recorded stands beside it.
+    """
+    if body.event_id is not None:
+        return await _of_event(body.event_id, caller, session, runtime, snapshot)
+    scenes = Scenes(session, snapshot, body.at, asked=body.server, typed=body.tool, pointer="/at")
+    found = await explain(session, scenes, body.ask())
+    return AccessExplanation.of(found, "none" if body.arguments is None else "given", None)
+
+
+async def _of_event(
+    event_id: UUID, caller: Caller, session: AsyncSession, runtime: Runtime, snapshot: AccessSnapshot
+) -> AccessExplanation:
+    call = await find_recorded(session, event_id)
+    event = call.event
+    arguments, used = await _arguments(call, caller, session, runtime)
+    ask = Ask(
+        None,
+        call.token_id,
+        None if event.server_id is None else format_id(SERVER, event.server_id),
+        event.tool,
+        call.part,
+        arguments,
+        call.address,
+        call.program,
+    )
+    scenes = Scenes(session, snapshot, event.time, asked=ask.server, typed=event.tool, pointer="/event_id")
+    found = await explain(session, scenes, ask)
+    if found.decision.reason_code == "server_unknown" and event.reason_code != "server_unknown":
+        raise Invalid.field(
+            "/event_id", "about_the_fleet", "This event is about all servers together: ask about one of them."
+        )
+    return AccessExplanation.of(found, used, call)
+
+
+async def _arguments(
+    call: RecordedCall, caller: Caller, session: AsyncSession, runtime: Runtime
+) -> tuple[dict[str, Any] | None, str]:
+    """The arguments of a call, where they were kept and the caller may know what they do to policies."""
+    if not call.is_call:
+        return None, "none"
+    if call.event.arguments_digest is None:
+        return {}, "none"
+    if not caller.may(Permission.ARGUMENTS_READ):
+        return None, "not_permitted"
+    kept, arguments = await kept_arguments(session, runtime.sealer, call.event.id)
+    return (arguments or {}, "kept") if kept else (None, "not_kept")

@@ -1,0 +1,140 @@
+"""``/identities/{id}/access`` and ``/tools/{id}/access``: what is reached and by whom, at a moment, and why."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from app.access.callers import callers_of
+from app.access.current import CurrentSnapshot
+from app.access.effective import page_of
+from app.access.situations import Scenes
+from app.access.snapshot import AccessSnapshot
+from app.domain.errors import NotFound
+from app.domain.reach import shut, stopped
+from app.features.access.reach_schemas import (
+    AccessQuery,
+    IdentityAccessView,
+    MomentQuery,
+    ReachedServerView,
+    ToolAccessView,
+    ToolCallerView,
+)
+from app.features.tokens.own import person_of
+from app.features.tools import service as tools
+from app.http.authorization import CanReadSelf, Permission, requires
+from app.http.pagination import Cursors
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime, Runtime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import IdentityId, ToolId
+
+router = APIRouter(prefix="/api/v1", route_class=TransactionalRoute, responses=COMMON_PROBLEMS)
+
+
+@router.get(
+    "/identities/{identity_id}/access",
+    dependencies=[requires(Permission.GRANTS_READ)],
+    tags=["identities"],
+    operation_id="list_identity_access",
+    summary="List what an identity reaches, and why, by slug",
+)
+async def list_identity_access(
+    identity_id: IdentityId,
+    query: Annotated[AccessQuery, Query()],
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> IdentityAccessView:
+    """The servers and tools that its live grants and those of its groups reach, decided as calls are.
+
+    A token reaches as much at most: its own scope narrows it. Policies that read what a call says cannot be asked
+    before there is one. A page with many tools holds fewer servers than `limit`.
+    """
+    return await _access_of(identity_id, query, session, runtime, snapshot)
+
+
+@router.get(
+    "/me/access",
+    tags=["me"],
+    operation_id="list_own_access",
+    summary="List what you reach, and why, by slug",
+)
+async def list_own_access(
+    query: Annotated[AccessQuery, Query()],
+    caller: CanReadSelf,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> IdentityAccessView:
+    """What your live grants and those of your groups reach, decided as calls are. People alone reach something, who
+    sign in themselves. An agent's access is its own: who may read grants reads it at `/identities/{id}/access`."""
+    return await _access_of(person_of(caller), query, session, runtime, snapshot)
+
+
+async def _access_of(
+    identity_id: UUID, query: AccessQuery, session: Session, runtime: Runtime, snapshot: AccessSnapshot
+) -> IdentityAccessView:
+    filters = {"identity_id": identity_id, "server_id": sorted(query.server_id), "at": query.at}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_identity_access", filters)
+    position = cursors.read(query.cursor)
+    scenes = Scenes(session, snapshot, query.at, named_by_grants=True)
+    scene = await scenes.of([identity_id])
+    identity = scene.identities.get(identity_id)
+    if identity is None:
+        raise NotFound("There is no such identity, or there was none at that time.")
+    reason = stopped(identity, scenes.at)
+    servers = () if reason is not None else scene.servers.values()
+    wanted = [server for server in servers if not query.server_id or server.id in query.server_id]
+    after = None if position is None else str(position[0])
+    found, following = await page_of(
+        identity, wanted, scene.around, scenes.at, after=after, limit=query.limit
+    )
+    return IdentityAccessView(
+        identity_id=identity_id,
+        at=scenes.time,
+        stopped=reason,
+        items=[ReachedServerView.from_reach(reach, scene.group_of) for reach in found],
+        next_cursor=None if following is None else cursors.write([following]),
+    )
+
+
+@router.get(
+    "/tools/{tool_id}/access",
+    dependencies=[requires(Permission.GRANTS_READ)],
+    tags=["tools"],
+    operation_id="list_tool_access",
+    summary="List who can call a tool, and why",
+)
+async def list_tool_access(
+    tool_id: ToolId,
+    query: Annotated[MomentQuery, Query()],
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+) -> ToolAccessView:
+    """The identities whose grants, or those of whose groups, reach the tool, decided as calls are.
+
+    Newest first. Where few of many identities can call it, a page may hold fewer than `limit`, or none, and still
+    have a `next_cursor`.
+    """
+    filters = {"tool_id": tool_id, "at": query.at}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_access", filters)
+    position = cursors.read(query.cursor)
+    tool = await tools.require(session, tool_id, ended=query.at is not None)
+    scenes = Scenes(session, snapshot, query.at, server_ids=[tool.server_id])
+    server = (await scenes.of([])).servers.get(tool.server_id)
+    reason = shut(server, tool.name, scenes.at)
+    after = None if position is None else UUID(position[0])
+    found, following = (
+        ([], None)
+        if reason is not None
+        else await callers_of(session, scenes, tool.server_id, tool.name, after=after, limit=query.limit)
+    )
+    return ToolAccessView(
+        tool_id=tool_id,
+        at=scenes.time,
+        stopped=reason,
+        items=[ToolCallerView.from_caller(caller) for caller in found],
+        next_cursor=None if following is None else cursors.write([following]),
+    )

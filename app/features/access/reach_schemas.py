@@ -1,0 +1,219 @@
+"""Query and answer models of what an identity reaches."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypeAliasType
+
+from app.access.callers import ToolCaller
+from app.domain.access import Decision
+from app.domain.objects import Part, Tool
+from app.domain.reach import Reach
+from app.domain.risk import Risk
+from app.features.identities.schemas import IdentityKind
+from app.http.pagination import CursorParameter, Limit
+from app.http.schemas import Strict, Time
+from app.lib.ids import GrantId, GroupId, IdentityId, PolicyId, ServerId, ToolId
+
+AccessDecision = TypeAliasType(
+    "AccessDecision",
+    Annotated[
+        Literal["allow", "require_approval"],
+        Field(description="What a call is met with now: it runs, or somebody has to approve it first."),
+    ],
+)
+_SERVER, _TOOL = "srv_01jdpnwz00e008000000000000", "tool_01jdpnwz00e008000000000000"
+_GRANT, _GROUP = "grant_01jdpnwz00e008000000000000", "grp_01jdpnwz00e008000000000000"
+_IDENTITY = "idn_01jdpnwz00e008000000000000"
+_WHY: dict[str, Any] = {
+    "decision": "allow", "reason_code": "granted", "grant_id": _GRANT, "group_id": _GROUP,
+    "policy_ids": [], "any_call": True, "approver_groups": [],
+}  # fmt: skip
+_TOOL_EXAMPLE: dict[str, Any] = {"tool_id": _TOOL, "name": "read_note", "risk": "read", **_WHY}
+_SERVER_EXAMPLE: dict[str, Any] = {
+    "server_id": _SERVER, "slug": "notes", **_WHY, "tools": [_TOOL_EXAMPLE], "resources": _WHY, "prompts": _WHY,
+}  # fmt: skip
+_CALLER_EXAMPLE: dict[str, Any] = {"identity_id": _IDENTITY, "user_name": "ada", "kind": "person", **_WHY}
+_AT = "The moment that it is true of, by the database's clock."
+
+
+class MomentQuery(Strict):
+    """A page of what is true at a moment."""
+
+    at: Time | None = Field(
+        default=None,
+        description="The moment to ask about; now when absent. Of the past, what the history keeps is told; of the"
+        " future, what the rules of now say of it.",
+    )
+    limit: Limit = 50
+    cursor: CursorParameter = None
+
+
+class AccessQuery(MomentQuery):
+    """Which of the servers that an identity reaches, when, and how many at a time."""
+
+    server_id: list[ServerId] = Field(default_factory=list)
+
+
+class AccessReason(BaseModel):
+    """Why something is within reach."""
+
+    model_config = ConfigDict(extra="forbid")
+    decision: AccessDecision
+    reason_code: str = Field(description="Why, as audit events say it.", examples=["granted"])
+    grant_id: GrantId = Field(
+        description="The grant that a call rests on; of several, the one that was made first."
+    )
+    group_id: GroupId | None = Field(
+        description="The group that the grant was made to; null when it was made to the identity itself."
+    )
+    policy_ids: list[PolicyId] = Field(description="The policies that decided, if any did.")
+    any_call: bool = Field(
+        description="Whether every call is allowed, whatever it says. False where a policy reads what it says, counts"
+        " it or asks: then some calls may be denied, or have to be approved."
+    )
+    approver_groups: list[str] = Field(
+        description="The groups of which somebody has to approve each call; of each group one.",
+        examples=[["finance leads"]],
+    )
+
+    @classmethod
+    def of(cls, decision: Decision, group_of: Mapping[UUID, UUID]) -> Self:
+        """As the answer says it, given the groups that grants were made to."""
+        return cls(**_reason(decision, group_of))
+
+
+class ReachedToolView(AccessReason):
+    """A tool within reach, and why."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_TOOL_EXAMPLE]})
+    tool_id: ToolId
+    name: str = Field(description="Its name on the server.")
+    risk: Risk
+
+
+class ReachedServerView(AccessReason):
+    """A server within reach, and why, with those of its tools that are."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_SERVER_EXAMPLE]})
+    server_id: ServerId
+    slug: str = Field(description="What it is called in addresses and tool names.")
+    tools: list[ReachedToolView] = Field(
+        description="By name. None when a grant reaches the server and no tool that is active."
+    )
+    resources: AccessReason | None = Field(
+        description="Why its resources are within reach; null when they are not."
+    )
+    prompts: AccessReason | None = Field(
+        description="Why its prompts are within reach; null when they are not."
+    )
+
+    @classmethod
+    def from_reach(cls, reach: Reach, group_of: Mapping[UUID, UUID]) -> Self:
+        """As the answer says it, given the groups that grants were made to."""
+        resources, prompts = (reach.parts.get(part) for part in (Part.RESOURCES, Part.PROMPTS))
+        return cls(
+            server_id=reach.server.id,
+            slug=reach.server.slug,
+            tools=[_tool(tool, decision, group_of) for tool, decision in reach.tools],
+            resources=None if resources is None else AccessReason.of(resources, group_of),
+            prompts=None if prompts is None else AccessReason.of(prompts, group_of),
+            **_reason(reach.decision, group_of),
+        )
+
+
+class IdentityAccessView(BaseModel):
+    """What an identity reaches at a moment, server by server. When nothing is, `stopped` says what keeps it so."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "identity_id": _IDENTITY,
+                    "at": "2026-01-05T09:00:00Z",
+                    "stopped": None,
+                    "items": [_SERVER_EXAMPLE],
+                    "next_cursor": None,
+                }
+            ]
+        },
+    )
+    identity_id: IdentityId
+    at: datetime = Field(description=_AT)
+    stopped: str | None = Field(
+        description="Why none of its grants is effective: `identity_suspended`, `identity_offboarded`, or, for an "
+        "agent, `owner_suspended`, `owner_offboarded`. Null when they are.",
+        examples=["identity_suspended"],
+    )
+    items: list[ReachedServerView] = Field(description="The servers of this page, by slug.")
+    next_cursor: str | None
+
+
+class ToolCallerView(AccessReason):
+    """An identity that can call the tool, and why."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_CALLER_EXAMPLE]})
+    identity_id: IdentityId
+    user_name: str = Field(description="What it is called now.", examples=["ada"])
+    kind: IdentityKind
+
+    @classmethod
+    def from_caller(cls, caller: ToolCaller) -> Self:
+        """As the answer says it."""
+        grant_id = caller.decision.grant_id
+        group_of = {} if grant_id is None or caller.group_id is None else {grant_id: caller.group_id}
+        return cls(
+            identity_id=caller.id,
+            user_name=caller.user_name,
+            kind=caller.kind,  # type: ignore[arg-type]
+            **_reason(caller.decision, group_of),
+        )
+
+
+class ToolAccessView(BaseModel):
+    """Who can call a tool at a moment. When nobody can, whatever was granted, `stopped` says what keeps it so."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "tool_id": _TOOL,
+                    "at": "2026-01-05T09:00:00Z",
+                    "stopped": None,
+                    "items": [_CALLER_EXAMPLE],
+                    "next_cursor": None,
+                }
+            ]
+        },
+    )
+    tool_id: ToolId
+    at: datetime = Field(description=_AT)
+    stopped: str | None = Field(
+        description="Why nobody can call it: `server_disabled`, `server_unknown`, `tool_quarantined` or `tool_unknown`."
+        " Null when those can who may.",
+        examples=["tool_quarantined"],
+    )
+    items: list[ToolCallerView] = Field(description="Those of this page who can, newest first.")
+    next_cursor: str | None
+
+
+def _tool(tool: Tool, decision: Decision, group_of: Mapping[UUID, UUID]) -> ReachedToolView:
+    return ReachedToolView(tool_id=tool.id, name=tool.name, risk=tool.risk, **_reason(decision, group_of))
+
+
+def _reason(decision: Decision, group_of: Mapping[UUID, UUID]) -> dict[str, Any]:
+    grant_id = decision.grant_id
+    return {
+        "decision": decision.effect.value,
+        "reason_code": decision.reason_code,
+        "grant_id": grant_id,
+        "group_id": None if grant_id is None else group_of.get(grant_id),
+        "policy_ids": list(decision.policy_ids),
+        "any_call": decision.for_any_call,
+        "approver_groups": list(dict.fromkeys(demand.group for demand in decision.asks)),
+    }

@@ -1,0 +1,376 @@
+"""Query and answer models of stale access."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, WrapValidator
+from typing_extensions import TypeAliasType
+
+from app.access.grant_uses import LONGEST_WINDOW
+from app.domain.scopes import (
+    AllServers,
+    AllTools,
+    ServersByIds,
+    ServersByLabels,
+    ServerSelector,
+    ToolsByNames,
+    ToolsByRisk,
+    ToolSelector,
+)
+from app.features.access.unused import GrantFinding, Proposal, StaleState
+from app.features.grants.schemas import Principal, principal_of
+from app.http.pagination import CursorParameter, Limit
+from app.http.schemas import Strict
+from app.http.selectors import (
+    AllServersModel,
+    AllToolsModel,
+    ServersByIdsModel,
+    ServersByLabelsModel,
+    ServerSelectorModel,
+    ToolsByNamesModel,
+    ToolsByRiskModel,
+    ToolSelectorModel,
+    show_server_selector,
+    show_tool_selector,
+    without_tag,
+)
+from app.lib.ids import GrantId, GroupId, IdentityId, ServerId, TokenId
+from app.models.tokens import Token
+
+_MOST_SHOWN = 100
+GRANT_EXAMPLE, _SERVER = "grant_01jdpnwz00e008000000000000", "srv_01jdpnwz00e008000000000000"
+DIGEST_EXAMPLE = "6e0e2f6f2f8a1f3cbb8a62e7b8f2d5f90b6b53c7dd9b0b1c5d0e6f0a7a9c1e42"
+_NARROW: dict[str, Any] = {
+    "action": "narrow",
+    "servers": {"kind": "ids", "ids": [_SERVER]},
+    "tools": {"kind": "names", "names": ["git_log"]},
+    "resources": False,
+    "prompts": False,
+    "notes": ["labels_no_longer_read"],
+    "digest": DIGEST_EXAMPLE,
+}
+_STALE_GRANT: dict[str, Any] = {
+    "kind": "grant",
+    "grant_id": GRANT_EXAMPLE,
+    "revision": 1,
+    "principal": {"type": "group", "id": "grp_01jdpnwz00e008000000000000"},
+    "servers": {"kind": "labels", "labels": {"env": "prod"}},
+    "tools": {"kind": "names", "names": ["git_log", "git_push"]},
+    "resources": False,
+    "prompts": False,
+    "created_at": "2026-01-05T09:00:00Z",
+    "expires_at": "2027-01-05T09:00:00Z",
+    "observed_since": "2026-01-05T09:00:00Z",
+    "state": "partly_used",
+    "last_used_at": "2026-11-20T08:00:00Z",
+    "used_by": 2,
+    "held_by": 7,
+    "used": [
+        {
+            "server_id": _SERVER,
+            "part": "tools",
+            "tool": "git_log",
+            "last_used_at": "2026-11-20T08:00:00Z",
+        }
+    ],
+    "used_count": 1,
+    "unused": [{"server_id": _SERVER, "tool": "git_push"}],
+    "unused_count": 1,
+    "proposal": _NARROW,
+}
+_STALE_TOKEN: dict[str, Any] = {
+    "kind": "token",
+    "token_id": "tok_01jdpnwz00e008000000000000",
+    "revision": 1,
+    "identity_id": "idn_01jdpnwz00e008000000000000",
+    "name": "laptop",
+    "created_at": "2026-01-05T09:00:00Z",
+    "expires_at": "2027-01-05T09:00:00Z",
+    "observed_since": "2026-01-05T09:00:00Z",
+    "state": "unused",
+    "last_used_at": "2026-03-01T10:00:00Z",
+    "proposal": {"action": "revoke"},
+}
+
+StaleKind = TypeAliasType(
+    "StaleKind",
+    Annotated[Literal["grant", "token"], Field(description="What was not used: a grant, or a token.")],
+)
+StaleStateName = TypeAliasType(
+    "StaleStateName",
+    Annotated[
+        Literal["unused", "partly_used", "in_use", "not_known"],
+        Field(
+            description="How much was used in the window: nothing, some, or all that it gives. `not_known`: it has not"
+            " given what it gives, or was not watched, for so long."
+        ),
+    ],
+)
+UsedPart = TypeAliasType(
+    "UsedPart",
+    Annotated[
+        Literal["tools", "resources", "prompts"],
+        Field(description="What of a server was used: one of its tools, or its resources or prompts."),
+    ],
+)
+NarrowingNote = TypeAliasType(
+    "NarrowingNote",
+    Annotated[
+        Literal[
+            "new_servers_left_out", "labels_no_longer_read", "new_tools_left_out", "risks_no_longer_read"
+        ],
+        Field(
+            description="What else changes: servers or tools that come later are left out, or the labels of those that"
+            " it names, or the risks, are no longer read."
+        ),
+    ],
+)
+Days = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=LONGEST_WINDOW.days,
+        description="How many days back the window goes.",
+        examples=[90],
+    ),
+]
+
+
+def _narrowable() -> list[StaleStateName]:
+    return ["unused", "partly_used"]
+
+
+class StaleQuery(Strict):
+    """Filters of the report; each list may be repeated, and then any of its values matches."""
+
+    unused_for_days: Days = 90
+    kind: list[StaleKind] = Field(default_factory=list)
+    state: list[StaleStateName] = Field(
+        default_factory=_narrowable,
+        description="By default what could be narrowed. Of tokens only those that are unused are told of.",
+    )
+    identity_id: list[IdentityId] = Field(
+        default_factory=list, description="Grants made to these identities themselves, and their tokens."
+    )
+    group_id: list[GroupId] = Field(
+        default_factory=list, description="Grants made to these groups, and tokens of their members."
+    )
+    grant_id: list[GrantId] = Field(
+        default_factory=list, description="These grants; then nothing is told of tokens."
+    )
+    server_id: ServerId | None = Field(default=None, description="What reaches this server now.")
+    limit: Limit = 50
+    cursor: CursorParameter = None
+
+
+class UsedThingView(BaseModel):
+    """Something that was used in the window."""
+
+    model_config = ConfigDict(extra="forbid")
+    server_id: ServerId
+    part: UsedPart
+    tool: str | None = Field(
+        description="The tool, by its name on the server; null of another part.", examples=["git_log"]
+    )
+    last_used_at: datetime = Field(description="When it was last used, to a minute or so.")
+
+
+class UnusedToolView(BaseModel):
+    """A tool within reach that was not used in the window."""
+
+    model_config = ConfigDict(extra="forbid")
+    server_id: ServerId
+    tool: str = Field(description="Its name on the server.", examples=["git_push"])
+
+
+class EndProposal(BaseModel):
+    """Nothing of it was used: end it."""
+
+    model_config = ConfigDict(extra="forbid")
+    action: Literal["end"]
+    digest: str = Field(description="Stands for this proposal, to apply it by.", examples=[DIGEST_EXAMPLE])
+
+
+class NarrowProposal(BaseModel):
+    """The narrowest grant that holds what was used, and what came within reach too late to be judged."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_NARROW]})
+    action: Literal["narrow"]
+    servers: ServerSelectorModel
+    tools: ToolSelectorModel
+    resources: bool = Field(description="Whether it should reach the servers' resources.")
+    prompts: bool = Field(description="Whether it should reach the servers' prompts.")
+    notes: list[NarrowingNote] = Field(description="What else changes than what is within reach today.")
+    digest: str = Field(description="Stands for this proposal, to apply it by.", examples=[DIGEST_EXAMPLE])
+
+
+GrantProposal = TypeAliasType(
+    "GrantProposal",
+    Annotated[
+        EndProposal | NarrowProposal,
+        Field(discriminator="action"),
+        WrapValidator(without_tag),
+        Field(description="What a grant should become. It never gives more than the grant does."),
+    ],
+)
+
+
+class TokenProposal(BaseModel):
+    """Revoke it: `POST /tokens/{id}/revoke`."""
+
+    model_config = ConfigDict(extra="forbid")
+    action: Literal["revoke"]
+
+
+class StaleGrantView(BaseModel):
+    """A grant, and what of it was used in the window."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_STALE_GRANT]})
+    kind: Literal["grant"]
+    grant_id: GrantId
+    revision: int = Field(description="Of the grant: its ETag.")
+    principal: Principal
+    servers: ServerSelectorModel
+    tools: ToolSelectorModel
+    resources: bool = Field(description="Whether it reaches the servers' resources.")
+    prompts: bool = Field(description="Whether it reaches the servers' prompts.")
+    created_at: datetime
+    expires_at: datetime | None = Field(description="Until when it holds; null: until it is ended.")
+    observed_since: datetime = Field(
+        description="From when on it is known what was used of it: when it began to give what it gives, or when uses"
+        " began to be written down."
+    )
+    state: StaleStateName
+    last_used_at: datetime | None = Field(
+        description="When anything of it was last used, be it before the window; null: never that is known."
+    )
+    used_by: int = Field(description="How many of those who hold it used it in the window.")
+    held_by: int = Field(description="How many hold it: one, or the members of the group.")
+    used: list[UsedThingView] = Field(
+        description="What was used in the window, the latest first; at most 100."
+    )
+    used_count: int = Field(description="How many things were used in the window.")
+    unused: list[UnusedToolView] = Field(
+        description="Tools that it gives and that were not used in the window; at most 100."
+    )
+    unused_count: int = Field(description="How many tools were not.")
+    proposal: GrantProposal | None = Field(description="Null when it is in use, or not known.")
+
+    @classmethod
+    def of(cls, found: GrantFinding) -> Self:
+        """As the answer says it."""
+        row = found.grant
+        unused, unused_count = found.unused(_MOST_SHOWN)
+        return cls(
+            kind="grant",
+            grant_id=row.id,
+            revision=row.revision,
+            principal=principal_of(row),
+            servers=show_server_selector(row.servers),
+            tools=show_tool_selector(row.tools),
+            resources=row.resources,
+            prompts=row.prompts,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            observed_since=found.observed_since,
+            state=found.state.value,
+            last_used_at=found.last_used_at,
+            used_by=found.used_by,
+            held_by=found.held_by,
+            used=[
+                UsedThingView(
+                    server_id=one.server_id,
+                    part=one.part,  # type: ignore[arg-type]
+                    tool=one.tool,
+                    last_used_at=one.last_used_at,
+                )
+                for one in found.used[:_MOST_SHOWN]
+            ],
+            used_count=len(found.used),
+            unused=[UnusedToolView(server_id=id, tool=name) for id, name in unused],
+            unused_count=unused_count,
+            proposal=None if found.proposal is None else proposal_view(found.proposal),
+        )
+
+
+class StaleTokenView(BaseModel):
+    """A token with which nothing was asked in the window."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_STALE_TOKEN]})
+    kind: Literal["token"]
+    token_id: TokenId
+    revision: int = Field(description="Of the token: its ETag.")
+    identity_id: IdentityId
+    name: str = Field(description="What its holder calls it.")
+    created_at: datetime
+    expires_at: datetime = Field(description="Until when it is good.")
+    observed_since: datetime = Field(description="When it was issued.")
+    state: StaleStateName
+    last_used_at: datetime | None = Field(description="When it was last presented; null: never.")
+    proposal: TokenProposal
+
+    @classmethod
+    def of(cls, row: Token, last_used_at: datetime | None) -> Self:
+        """As the answer says it."""
+        plain: dict[str, Any] = {
+            name: getattr(row, name)
+            for name in ("revision", "identity_id", "name", "created_at", "expires_at")
+        }
+        return cls(
+            **plain,
+            kind="token",
+            token_id=row.id,
+            observed_since=row.created_at,
+            state=StaleState.UNUSED.value,
+            last_used_at=last_used_at,
+            proposal=TokenProposal(action="revoke"),
+        )
+
+
+StaleAccess = TypeAliasType(
+    "StaleAccess",
+    Annotated[
+        StaleGrantView | StaleTokenView,
+        Field(discriminator="kind"),
+        WrapValidator(without_tag),
+        Field(description="A right, and what of it was used in the window."),
+    ],
+)
+
+
+def proposal_view(proposal: Proposal) -> EndProposal | NarrowProposal:
+    """As the answer says it."""
+    right = proposal.right
+    if right is None:
+        return EndProposal(action="end", digest=proposal.digest)
+    return NarrowProposal(
+        action="narrow",
+        servers=show_servers(right.servers),
+        tools=show_tools(right.tools),
+        resources=right.resources,
+        prompts=right.prompts,
+        notes=[note.value for note in proposal.notes],
+        digest=proposal.digest,
+    )
+
+
+def show_servers(selector: ServerSelector) -> ServerSelectorModel:
+    """The API's form of a selector."""
+    match selector:
+        case ServersByIds(ids):
+            return ServersByIdsModel(kind="ids", ids=sorted(ids))
+        case ServersByLabels(labels):
+            return ServersByLabelsModel(kind="labels", labels=dict(sorted(labels)))
+        case AllServers():
+            return AllServersModel(kind="all")
+
+
+def show_tools(selector: ToolSelector) -> ToolSelectorModel:
+    """The API's form of a selector."""
+    match selector:
+        case ToolsByNames(names):
+            return ToolsByNamesModel(kind="names", names=sorted(names))
+        case ToolsByRisk(risks):
+            return ToolsByRiskModel(kind="risk", risk=sorted(risks))
+        case AllTools():
+            return AllToolsModel(kind="all")

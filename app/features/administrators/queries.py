@@ -1,0 +1,127 @@
+"""Queries over administrators, their roles, and the people behind them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Select, func, literal_column, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.administrators.schemas import AdministratorQuery
+from app.features.identities.links import erased_link
+from app.http.authorization import Role
+from app.http.pagination import Sorts
+from app.models.administrators import Administrator, RoleAssignment
+from app.models.identities import Identity
+from app.models.identity_providers import IdentityProvider
+
+OIDC = "oidc"
+# A provider that was disabled or ended since its keys were asked for has no row here. Who somebody is, is issuer and
+# value: one that was ended and registered anew knows the same people, those who left among them, unless it asks for
+# another claim. An erased leaver is known by the digest that is left of the link. The first condition on links is
+# written as their unique index is, which would not serve another form.
+_KNOWN = text(f"""
+SELECT person.id AS identity_id, person.kind, person.status, administrators.id AS administrator_id,
+    administrators.status AS administrator_status, administrators.last_sign_in_at, person.sign_ins_after
+FROM identity_providers asked
+LEFT JOIN LATERAL (
+    SELECT identity_links.identity_id FROM identity_providers same
+    JOIN identity_links ON coalesce(identity_links.provider_id::text, '') = same.id::text
+        AND identity_links.kind = '{OIDC}' AND identity_links.value IN (:link, :erased)
+    WHERE same.id = asked.id OR same.issuer = asked.issuer
+        AND same.settings -> 'link_claim' IS NOT DISTINCT FROM asked.settings -> 'link_claim'
+    ORDER BY same.id = asked.id DESC, identity_links.id LIMIT 1
+) link ON true
+LEFT JOIN identities person ON person.id = link.identity_id
+LEFT JOIN administrators ON administrators.identity_id = person.id
+WHERE asked.id = :provider AND asked.status = 'active' AND asked.ended_at IS NULL
+""")  # noqa: S608 - the one value is a constant of ours
+
+
+SORTS: Sorts = {
+    "last_sign_in_at": func.coalesce(
+        col(Administrator.last_sign_in_at), literal_column("'-infinity'::timestamptz")
+    ),
+}
+"""What a list can be sorted by, with an index for each."""
+
+
+def select_administrators(wanted: AdministratorQuery) -> Select[Administrator]:
+    """The administrators that a filter leaves, in no order."""
+    statement = select(Administrator)
+    if wanted.status:
+        statement = statement.where(col(Administrator.status).in_(wanted.status))
+    if wanted.identity_id:
+        statement = statement.where(col(Administrator.identity_id).in_(wanted.identity_id))
+    if wanted.role:
+        having = select(col(RoleAssignment.administrator_id)).where(col(RoleAssignment.role).in_(wanted.role))
+        statement = statement.where(col(Administrator.id).in_(having))
+    if wanted.q:
+        columns = (col(Identity.user_name), col(Identity.display_name), col(Identity.email))
+        named = select(col(Identity.id)).where(
+            or_(*(column.icontains(wanted.q, autoescape=True) for column in columns))
+        )
+        statement = statement.where(col(Administrator.identity_id).in_(named))
+    return statement
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is stored of the holder of a link; ``identity_id`` is None when nobody has it."""
+
+    identity_id: UUID | None
+    kind: str | None
+    status: str | None
+    administrator_id: UUID | None
+    administrator_status: str | None
+    last_sign_in_at: datetime | None
+    sign_ins_after: datetime | None = None
+
+    @property
+    def may_enter(self) -> bool:
+        """Whether nothing keeps them out: nobody's link, or an active person's whose administrator is not disabled."""
+        person = self.identity_id is None or (self.kind == "person" and self.status == "active")
+        return person and self.administrator_status in {None, "active"}
+
+    def was_taken_back(self, issued_at: datetime) -> bool:
+        """Whether a token of then opens nothing any more."""
+        return self.sign_ins_after is not None and issued_at <= self.sign_ins_after
+
+
+async def find_known(session: AsyncSession, provider_id: UUID, link: str) -> Known | None:
+    """Who has a link at a provider. None when the provider is not active."""
+    asked = {"provider": provider_id, "link": link, "erased": erased_link(OIDC, link)}
+    row = (await session.execute(_KNOWN, asked)).one_or_none()
+    if row is None:
+        return None
+    return Known(*row)
+
+
+async def is_active_provider(session: AsyncSession, provider_id: UUID) -> bool:
+    """Whether a provider is neither disabled nor ended."""
+    query = select(col(IdentityProvider.id)).where(
+        col(IdentityProvider.id) == provider_id,
+        col(IdentityProvider.status) == "active",
+        col(IdentityProvider.ended_at).is_(None),
+    )
+    return (await session.execute(query)).first() is not None
+
+
+async def lock_administrator(session: AsyncSession, identity_id: UUID) -> Administrator | None:
+    """The administrator record of a locked identity, locked against disabling."""
+    query = select(Administrator).where(col(Administrator.identity_id) == identity_id).with_for_update()
+    return (await session.execute(query.execution_options(populate_existing=True))).scalar_one_or_none()
+
+
+async def assignments_of(
+    session: AsyncSession, administrator_ids: Iterable[UUID]
+) -> dict[UUID, list[RoleAssignment]]:
+    """The role assignments of several administrators, by administrator, the strongest role first."""
+    found: dict[UUID, list[RoleAssignment]] = {id: [] for id in administrator_ids}
+    query = select(RoleAssignment).where(col(RoleAssignment.administrator_id).in_(found))
+    strength = {role.value: place for place, role in enumerate(Role)}
+    for row in sorted(await session.scalars(query), key=lambda row: strength[row.role]):
+        found[row.administrator_id].append(row)
+    return found

@@ -1,0 +1,131 @@
+"""Approving: a call is let through, and access that somebody asked for becomes a grant, in the same transaction."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.domain.errors import FieldError, Invalid, NotFound
+from app.domain.scopes import AllServers, ListedScope, ScopeEntry, ToolsByNames, ToolSelector, scope_within
+from app.features.approvals.access_schemas import AccessNarrowing
+from app.features.approvals.decide import (
+    Verdict,
+    approve_call,
+    begin_decision,
+    check_of_use,
+    finish_decision,
+    require_approval,
+)
+from app.features.approvals.requestable import risks_of
+from app.features.approvals.schemas import ApprovalAgreement
+from app.features.grants.schemas import GrantCreate, IdentityPrincipal
+from app.features.grants.service import create_grant
+from app.features.identities.queries import lock_identity
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.http.selectors import (
+    ServersByIdsModel,
+    ToolSelectorModel,
+    load_tool_selector,
+    show_tool_selector,
+    store_tool_selector,
+    tool_selector_to_domain,
+)
+from app.models.approvals import Approval
+from app.models.servers import Server
+
+
+async def approve(
+    session: AsyncSession,
+    caller: Caller,
+    approval_id: UUID,
+    body: ApprovalAgreement,
+    if_match: Precondition,
+    *,
+    ttl: timedelta,
+    now: datetime,
+    request_id: str | None,
+) -> Approval:
+    """Approve what is asked for, or less of it; a call can be made for ``ttl`` from now on.
+
+    Raises ``NotFound``, ``Forbidden`` (``own_approval`` too), ``PreconditionFailed``, ``Invalid`` for more than was
+    asked for, and ``Conflict`` for one that is decided, expired, or of no use any more.
+    """
+    seen = await require_approval(session, caller, approval_id)
+    if seen.kind == "access":
+        return await _approve_access(session, caller, seen, body, if_match, now, request_id)
+    if body.access is not None:
+        raise Invalid.field("/access", "not_access", "A call is approved as it is, or not at all.")
+    return await approve_call(
+        session, caller, approval_id, body.reason, if_match, ttl=ttl, request_id=request_id
+    )
+
+
+async def _approve_access(
+    session: AsyncSession,
+    caller: Caller,
+    seen: Approval,
+    body: ApprovalAgreement,
+    if_match: Precondition,
+    now: datetime,
+    request_id: str | None,
+) -> Approval:
+    # Before the approval, as an offboarding locks them: that the server can be asked for, and who shall have it.
+    assert seen.server_id is not None  # noqa: S101  # Who asks for access names a server.
+    await session.get(Server, seen.server_id, with_for_update={"read": True}, populate_existing=True)
+    await lock_identity(session, seen.identity_id, share=True)
+    row = await begin_decision(session, caller, seen.id, if_match)
+    await check_of_use(session, caller, row)
+    tools, expires_at = await _agreed(session, row, body.access, now)
+    order = GrantCreate(
+        principal=IdentityPrincipal(type="identity", id=row.identity_id),
+        servers=ServersByIdsModel(kind="ids", ids=[seen.server_id]),
+        tools=tools,
+        expires_at=expires_at,
+        reason=row.reason,
+    )
+    grant = await create_grant(session, caller, order, now, request_id, approval_id=row.id)
+    row.grant_id, row.granted_tools, row.granted_expires_at = grant.id, store_tool_selector(tools), expires_at
+    # Until when it holds is the grant's to say.
+    row.expires_at = None
+    return await finish_decision(session, caller, row, Verdict.APPROVED, body.reason, request_id)
+
+
+async def _agreed(
+    session: AsyncSession, row: Approval, less: AccessNarrowing | None, now: datetime
+) -> tuple[ToolSelectorModel, datetime]:
+    """What is to be granted. Raises ``Invalid``, naming each field, for more than was asked for."""
+    if row.access_tools is None or row.access_expires_at is None or row.server_id is None:
+        raise NotFound("There is no such request for access.")
+    asked, until = show_tool_selector(row.access_tools), row.access_expires_at
+    tools = asked if less is None or less.tools is None else less.tools
+    expires_at = until if less is None or less.expires_at is None else less.expires_at
+    wrong = []
+    if not await _within(session, row.server_id, tools, load_tool_selector(row.access_tools)):
+        wrong.append(FieldError("/access/tools", "wider", "These are more tools than were asked for."))
+    if expires_at > until:
+        wrong.append(
+            FieldError("/access/expires_at", "later", f"It was asked for until {until.isoformat()}.")
+        )
+    if expires_at <= now:
+        wrong.append(FieldError("/access/expires_at", "in_the_past", "It must be in the future."))
+    if wrong:
+        raise Invalid("Access can be given as it was asked for, or less of it.", errors=wrong)
+    return tools, expires_at
+
+
+async def _within(
+    session: AsyncSession, server_id: UUID, tools: ToolSelectorModel, asked: ToolSelector
+) -> bool:
+    given = tool_selector_to_domain(tools)
+    if scope_within(_scope(given), _scope(asked)):
+        return True
+    if not isinstance(given, ToolsByNames):
+        return False
+    # Of tools that were asked for by their risk, some by name: those that are of this risk now.
+    risks = await risks_of(session, server_id)
+    return all(name in risks and asked.matches(name, risks[name]) for name in given.names)
+
+
+def _scope(tools: ToolSelector) -> ListedScope:
+    return ListedScope((ScopeEntry(AllServers(), tools),))

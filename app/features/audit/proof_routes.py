@@ -1,0 +1,141 @@
+"""``/audit-events/checkpoints`` and proofs: what lets others see that the trail is what was sealed."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from sqlalchemy import select
+from sqlmodel import col
+
+from app.domain.merkle import leaf_hash
+from app.features.audit.proof_schemas import (
+    AuditCheckpointView,
+    AuditConsistencyProof,
+    AuditEventProof,
+    AuditLogKey,
+    AuditLogKeys,
+    AuditRangeProof,
+)
+from app.features.audit.sealing.naming import names_of
+from app.features.audit.sealing.proving import checkpoint_named, prove_consistency, prove_event, prove_range
+from app.features.audit.sealing.tiles import Sealed, connection_of
+from app.http.authorization import Permission, requires
+from app.http.pagination import DEFAULT_LIMIT, CursorParameter, Cursors, Limit, Page
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import EventId
+from app.models.sealed_log import AuditCheckpoint
+
+router = APIRouter(
+    prefix="/api/v1/audit-events",
+    tags=["audit-events"],
+    route_class=TransactionalRoute,
+    responses=COMMON_PROBLEMS,
+    dependencies=[requires(Permission.AUDIT_READ)],
+)
+
+_LARGEST = 2**63 - 1
+TreeSize = Annotated[
+    int, Path(ge=1, le=_LARGEST, description="The size of a checkpoint: how many events it seals.")
+]
+
+
+@router.get("/keys", operation_id="list_audit_event_keys")
+async def list_audit_event_keys(session: Session, runtime: CurrentRuntime) -> AuditLogKeys:
+    """The public keys that signatures of checkpoints are checked with.
+
+    There is one for each name that the log has had. They are no secret.
+    """
+    await session.connection()
+    names = await names_of(await connection_of(session)) or [runtime.trail_signer.name]
+    keys = [key for name in dict.fromkeys(names) for key in runtime.trail_signer.verifier_keys(name)]
+    items = [AuditLogKey(vkey=str(key), signs=key == keys[0]) for key in keys]
+    return AuditLogKeys(origin=names[0], items=items)
+
+
+@router.get("/checkpoints", operation_id="list_audit_event_checkpoints")
+async def list_audit_event_checkpoints(
+    session: Session, runtime: CurrentRuntime, limit: Limit = DEFAULT_LIMIT, cursor: CursorParameter = None
+) -> Page[AuditCheckpointView]:
+    """Checkpoints of the sealed trail, the largest first, which is the newest."""
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_audit_checkpoints", {})
+    position = cursors.read(cursor)
+    statement = select(AuditCheckpoint).order_by(col(AuditCheckpoint.tree_size).desc()).limit(limit + 1)
+    if position is not None:
+        statement = statement.where(col(AuditCheckpoint.tree_size) < position[0])
+    rows = list((await session.execute(statement)).scalars())
+    shown = rows[:limit]
+    items = [
+        _view(
+            Sealed(
+                row.tree_size,
+                (row.epoch, row.last_xact, row.last_seq),
+                row.root_hash,
+                row.note,
+                row.created_at,
+            )
+        )
+        for row in shown
+    ]
+    return Page(items=items, next_cursor=cursors.write([shown[-1].tree_size]) if len(rows) > limit else None)
+
+
+@router.get("/checkpoints/{tree_size}", operation_id="get_audit_event_checkpoint")
+async def get_audit_event_checkpoint(session: Session, tree_size: TreeSize) -> AuditCheckpointView:
+    """One checkpoint."""
+    return _view(await checkpoint_named(await connection_of(session), tree_size))
+
+
+@router.get("/checkpoints/{tree_size}/consistency", operation_id="get_audit_event_consistency")
+async def get_audit_event_consistency(
+    session: Session,
+    tree_size: TreeSize,
+    from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The size that the log had.")],
+) -> AuditConsistencyProof:
+    """The proof that the trail of a checkpoint begins with an older one."""
+    checkpoint, hashes = await prove_consistency(await connection_of(session), from_, tree_size)
+    return AuditConsistencyProof(
+        old_size=from_, tree_size=tree_size, checkpoint=checkpoint.note, hashes=_hex(hashes)
+    )
+
+
+@router.get("/checkpoints/{tree_size}/range", operation_id="get_audit_event_range")
+async def get_audit_event_range(
+    session: Session,
+    tree_size: TreeSize,
+    from_: Annotated[int, Query(alias="from", ge=0, le=_LARGEST, description="The first position.")],
+    to: Annotated[int, Query(ge=1, le=_LARGEST, description="The position after the last one.")],
+) -> AuditRangeProof:
+    """The proof of a range of exported leaves (`format=leaves` of the export)."""
+    checkpoint, hashes = await prove_range(await connection_of(session), from_, to, tree_size)
+    said = {"from": from_, "to": to, "checkpoint": checkpoint.note, "hashes": _hex(hashes)}
+    return AuditRangeProof.model_validate(said)
+
+
+@router.get("/{event_id}/proof", operation_id="get_audit_event_proof")
+async def get_audit_event_proof(session: Session, event_id: EventId) -> AuditEventProof:
+    """The proof that an event is in the sealed trail; 404 `not_sealed_yet` in its first seconds."""
+    proof = await prove_event(await connection_of(session), event_id)
+    return AuditEventProof(
+        event_id=event_id,
+        position=proof.position,
+        leaf=proof.leaf.decode(),
+        leaf_hash=leaf_hash(proof.leaf).hex(),
+        tree_size=proof.checkpoint.size,
+        checkpoint=proof.checkpoint.note,
+        hashes=_hex(proof.hashes),
+    )
+
+
+def _view(checkpoint: Sealed) -> AuditCheckpointView:
+    return AuditCheckpointView(
+        tree_size=checkpoint.size,
+        epoch=checkpoint.place[0],
+        root_hash=checkpoint.root.hex(),
+        note=checkpoint.note,
+        created_at=checkpoint.created_at,
+    )
+
+
+def _hex(hashes: list[bytes]) -> list[str]:
+    return [each.hex() for each in hashes]

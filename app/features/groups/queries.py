@@ -1,0 +1,72 @@
+"""Queries of groups and memberships."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.groups.schemas import GroupQuery
+from app.http.pagination import Sorts, caseless
+from app.models.groups import Group, GroupMember
+
+SORTS: Sorts = {
+    "name": caseless(col(Group.name)),
+}
+"""What a list can be sorted by, with an index for each."""
+
+
+def select_groups(wanted: GroupQuery) -> Select[Group]:
+    """The groups that a filter leaves."""
+    statement = select(Group)
+    if wanted.include is None:
+        statement = statement.where(col(Group.ended_at).is_(None))
+    if wanted.name:
+        statement = statement.where(
+            func.lower(col(Group.name)).in_([func.lower(name) for name in wanted.name])
+        )
+    if wanted.external_id:
+        statement = statement.where(col(Group.external_id).in_(wanted.external_id))
+    if wanted.source:
+        statement = statement.where(col(Group.source).in_(wanted.source))
+    if wanted.member_id:
+        theirs = select(col(GroupMember.group_id)).where(col(GroupMember.identity_id).in_(wanted.member_id))
+        statement = statement.where(col(Group.id).in_(theirs))
+    if wanted.q:
+        columns = (col(Group.name), col(Group.description))
+        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+    return statement
+
+
+async def lock_group(session: AsyncSession, group_id: UUID, *, share: bool = False) -> Group | None:
+    """Read a group under a row lock; ``share`` when it may only not change meanwhile.
+
+    The group is the first lock of the order (group, identities, grants, tokens). Joining and leaving take it
+    shared; granting to the group and ending it take it exclusively, so that each sees the other's whole effect.
+    """
+    mode = {"read": True} if share else {"key_share": True}
+    return await session.get(Group, group_id, with_for_update=mode, populate_existing=True)
+
+
+async def membership(session: AsyncSession, group_id: UUID, identity_id: UUID) -> GroupMember | None:
+    """The current membership of an identity in a group."""
+    statement = select(GroupMember).where(
+        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id) == identity_id
+    )
+    found: GroupMember | None = await session.scalar(statement)
+    return found
+
+
+async def members_among(session: AsyncSession, group_id: UUID, identity_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these identities are in a group."""
+    statement = select(col(GroupMember.identity_id)).where(
+        col(GroupMember.group_id) == group_id, col(GroupMember.identity_id).in_(identity_ids)
+    )
+    return set(await session.scalars(statement))
+
+
+async def end_memberships(session: AsyncSession, group_id: UUID) -> list[GroupMember]:
+    """Take every member out of a group; returns the memberships that were."""
+    statement = delete(GroupMember).where(col(GroupMember.group_id) == group_id).returning(GroupMember)
+    return list(await session.scalars(statement))

@@ -1,0 +1,95 @@
+"""Queries of offboardings that are set for later, and the locks on them.
+
+Its row is locked before the identity's, by whoever carries it out or moves it. An offboarding, which has the identity,
+waits for nobody's row: who has that finds the identity offboarded, and settles it.
+"""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.identities.schedule_schemas import ScheduledOffboardingQuery
+from app.http.authorization import Role
+from app.models.administrators import RoleAssignment
+from app.models.service_accounts import SERVICE_ACCOUNT_KIND, ServiceAccount
+from app.models.tokens import ScheduledOffboarding
+
+
+def select_scheduled(query: ScheduledOffboardingQuery) -> Select[ScheduledOffboarding]:
+    """Those that the filters leave, in no order."""
+    statement = select(ScheduledOffboarding)
+    if query.identity_id:
+        statement = statement.where(col(ScheduledOffboarding.identity_id).in_(query.identity_id))
+    if query.status:
+        statement = statement.where(col(ScheduledOffboarding.status).in_(query.status))
+    return statement
+
+
+def _locked(statement: Select[ScheduledOffboarding], *, skip: bool = False) -> Select[ScheduledOffboarding]:
+    return statement.with_for_update(skip_locked=skip).execution_options(populate_existing=True)
+
+
+async def find(session: AsyncSession, id: UUID, *, lock: bool = False) -> ScheduledOffboarding | None:
+    """One of them, as it is once the lock is held."""
+    statement = select(ScheduledOffboarding).where(col(ScheduledOffboarding.id) == id)
+    return await session.scalar(_locked(statement) if lock else statement)
+
+
+async def lock_pending(
+    session: AsyncSession, identity_id: UUID, *, wait: bool = True
+) -> ScheduledOffboarding | None:
+    """The one that waits for its time, if this identity has one; without ``wait``, if nobody else holds it."""
+    statement = select(ScheduledOffboarding).where(
+        col(ScheduledOffboarding.identity_id) == identity_id, col(ScheduledOffboarding.status) == "pending"
+    )
+    return await session.scalar(_locked(statement, skip=not wait))
+
+
+async def roles_of_requester(session: AsyncSession, row: ScheduledOffboarding) -> frozenset[Role]:
+    """The roles that the one who asked for it has now, or had when they ended: that ends nothing of what they asked."""
+    if row.requested_by_kind == "break_glass":
+        return frozenset({Role.OWNER})
+    if row.requested_by_kind == SERVICE_ACCOUNT_KIND:
+        query = select(col(ServiceAccount.role)).where(col(ServiceAccount.id) == row.requested_by_id)
+    else:
+        query = select(col(RoleAssignment.role)).where(
+            col(RoleAssignment.administrator_id) == row.requested_by_id
+        )
+    return frozenset(Role(role) for role in await session.scalars(query))
+
+
+async def claim_due(session: AsyncSession, resting: Collection[UUID]) -> ScheduledOffboarding | None:
+    """One whose time has come and nobody carries out, but for those that rest."""
+    statement = (
+        select(ScheduledOffboarding)
+        .where(
+            col(ScheduledOffboarding.status) == "pending",
+            col(ScheduledOffboarding.effective_at) <= func.clock_timestamp(),
+            col(ScheduledOffboarding.id).not_in(resting),
+        )
+        .order_by(col(ScheduledOffboarding.effective_at))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return await session.scalar(statement)
+
+
+async def settle(
+    session: AsyncSession, pending: ScheduledOffboarding | None, receipt_id: UUID | None
+) -> None:
+    """There is nothing left to wait for: the identity is offboarded."""
+    if pending is not None:
+        pending.receipt_id = receipt_id
+        await finish(session, pending, "done")
+
+
+async def finish(session: AsyncSession, row: ScheduledOffboarding, status: str) -> None:
+    """Close a locked one that was pending, and read it as it is then."""
+    row.status = status
+    row.finished_at = func.clock_timestamp()  # type: ignore[assignment]
+    row.revision += 1
+    await session.flush()
+    await session.refresh(row)

@@ -1,0 +1,191 @@
+"""Managing the stream of a provider at its transmitter. No connection to the database is held while that is asked."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import func
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.crypto.keys import Sealer, UnsealingFault
+from app.domain.errors import Conflict, Invalid, NotFound, Unavailable
+from app.domain.security_events import REQUESTED
+from app.features.audit.record import record
+from app.features.identity_providers.signals import queries
+from app.features.identity_providers.signals.ports import (
+    Access,
+    TransmitterApi,
+    TransmitterFault,
+    WantedStream,
+)
+from app.features.identity_providers.signals.receive import KIND
+from app.features.identity_providers.signals.streams import (
+    Configured,
+    access_of,
+    configured,
+    own_stream,
+    place_of,
+    stream_at,
+)
+from app.http.authorization import Caller
+from app.http.etags import Precondition
+from app.models.identity_providers import IdentityProvider
+from app.models.signals import SignalStream
+
+PUSH_PATH = "/ssf/events"
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    """Who manages, and by what."""
+
+    session: AsyncSession
+    sealer: Sealer
+    transmitters: TransmitterApi
+    caller: Caller
+    request_id: str | None
+
+
+def require_configured(provider: IdentityProvider) -> Configured:
+    """What the settings say. Raises ``NotFound`` where they say nothing."""
+    found = configured(provider)
+    if found is None:
+        raise NotFound(
+            "This provider has no signals: set its signals settings first, with an issuer.",
+            code="signals_not_configured",
+        )
+    return found
+
+
+async def set_credential(
+    by: Management, found: Configured, access_token: SecretStr | None, if_match: Precondition
+) -> SignalStream:
+    """Store, replace or remove the access token for a transmitter's API. Raises ``PreconditionFailed``, ``Invalid``."""
+    row = await own_stream(by.session, found.provider_id, found.issuer)
+    if_match.check(row.revision)
+    row.key_id = row.sealed = None
+    if access_token is not None:
+        text = access_token.get_secret_value()
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise Invalid.field(
+                "/access_token", "not_a_token", "An access token has visible ASCII characters alone."
+            )
+        sealed = by.sealer.seal(text.encode("ascii"), place_of(row))
+        row.key_id, row.sealed = sealed.key_id, sealed.data
+    changes = {"access_token": access_token is not None}
+    return await _changed(by, row, "signal_credential.set", changes)
+
+
+async def set_stream(
+    by: Management, found: Configured, push_url: str, push_secret: SecretStr | None, if_match: Precondition
+) -> SignalStream:
+    """Have the transmitter deliver to us, as the settings say. Raises ``PreconditionFailed``, ``Conflict``,
+    ``Unavailable``."""
+    row, access = await _accessible(by, found, if_match)
+    wanted = WantedStream(
+        found.delivery,
+        REQUESTED,
+        push_url,
+        found.audiences,
+        None if push_secret is None else f"Bearer {push_secret.get_secret_value()}",
+        await queries.other_streams(by.session, found.provider_id, found.issuer),
+    )
+    stream_id = row.stream_id
+    # What was read so far is all that this transaction was for.
+    await by.session.commit()
+    try:
+        made = await by.transmitters.set_stream(access, stream_id, wanted)
+    except TransmitterFault as fault:
+        raise _failed(fault) from None
+    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row.stream_id, row.status, row.delivery = made.id, made.status, found.delivery
+    row.poll_url = made.poll_url
+    row.poll_at = None if made.poll_url is None else func.now()  # type: ignore[assignment]
+    row.failures, row.failing_since, row.error = 0, None, None
+    changes = {"delivery": found.delivery, "push_secret": push_secret is not None}
+    return await _changed(by, row, "signal_stream.set", changes)
+
+
+async def delete_stream(by: Management, found: Configured, if_match: Precondition) -> None:
+    """End the stream at the transmitter. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``."""
+    row, access = await _accessible(by, found, if_match)
+    stream_id = _made(row)
+    await by.session.commit()
+    try:
+        await by.transmitters.delete_stream(access, stream_id)
+    except TransmitterFault as fault:
+        raise _failed(fault) from None
+    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row.stream_id = row.poll_url = row.poll_at = row.delivery = row.verification_state = None
+    row.status, row.failures, row.failing_since, row.error = "unknown", 0, None, None
+    await _changed(by, row, "signal_stream.delete", {})
+
+
+async def ask_verification(by: Management, found: Configured, if_match: Precondition) -> SignalStream:
+    """Have the transmitter send a verification event. Raises ``PreconditionFailed``, ``Conflict``, ``Unavailable``.
+
+    The state is stored before it is asked with: the event can come before the answer.
+    """
+    row, access = await _accessible(by, found, if_match)
+    stream_id, state = _made(row), secrets.token_urlsafe(24)
+    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row.verification_state = state
+    row.verification_asked_at = func.now()  # type: ignore[assignment]
+    await _changed(by, row, "signal_stream.verify", {})
+    await by.session.commit()
+    try:
+        status = await by.transmitters.ask_verification(access, stream_id, state)
+    except TransmitterFault as fault:
+        row = await own_stream(by.session, found.provider_id, found.issuer)
+        row.verification_state = None
+        await by.session.commit()
+        raise _failed(fault) from None
+    row = await own_stream(by.session, found.provider_id, found.issuer)
+    row.status = status
+    await by.session.flush()
+    await by.session.refresh(row)
+    return row
+
+
+async def _accessible(
+    by: Management, found: Configured, if_match: Precondition
+) -> tuple[SignalStream, Access]:
+    row = await stream_at(by.session, found.provider_id, found.issuer)
+    if_match.check(0 if row is None else row.revision)
+    try:
+        access = access_of(by.sealer, found, row)
+    except UnsealingFault:
+        access = None
+    if row is None or access is None:
+        raise Conflict(
+            "There is no access token for the transmitter's API, or none that opens: set the credential first.",
+            code="signal_credential_missing",
+        )
+    return row, access
+
+
+def _made(row: SignalStream) -> str:
+    if row.stream_id is None:
+        raise Conflict("There is no stream at the transmitter: make it first.", code="signal_stream_missing")
+    return row.stream_id
+
+
+def _failed(fault: TransmitterFault) -> Conflict | Unavailable:
+    if fault.refused:
+        return Conflict(f"The transmitter would not: {fault.reason}.", code="transmitter_refused")
+    return Unavailable(
+        f"The transmitter cannot be asked right now: {fault.reason}.",
+        retry_after_s=5,
+        code="transmitter_unavailable",
+    )
+
+
+async def _changed(by: Management, row: SignalStream, action: str, changes: dict[str, Any]) -> SignalStream:
+    row.revision += 1
+    await by.session.flush()
+    await by.session.refresh(row)
+    await record(
+        by.session, by.caller, action, KIND, row.provider_id, changes=changes, request_id=by.request_id
+    )
+    return row

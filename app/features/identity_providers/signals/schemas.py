@@ -1,0 +1,126 @@
+"""Request and answer models of signals."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, SecretStr, StringConstraints
+from typing_extensions import TypeAliasType
+
+from app.domain.security_events import REQUESTED
+from app.features.identity_providers.provisioning_schemas import SignalsDelivery
+from app.features.identity_providers.signals.streams import UNKNOWN, Configured
+from app.http.schemas import CleanSecret, Strict, Time
+from app.lib.ids import IdentityProviderId
+from app.models.signals import SignalStream
+
+_EXAMPLE: dict[str, Any] = {
+    "provider_id": "idp_01jdpnwz00e008000000000000",
+    "issuer": "https://signals.example.com",
+    "delivery": "push",
+    "push_url": "https://scopegate.example.com/ssf/events",
+    "events": list(REQUESTED),
+    "has_credential": True,
+    "stream_id": "f67e39a0a4d34d56b3aa1bc4cff0069f",
+    "status": "enabled",
+    "verification_asked_at": "2026-11-26T08:00:00Z",
+    "verified_at": "2026-11-26T08:00:01Z",
+    "received_at": "2026-11-26T08:00:01Z",
+    "polled_at": None,
+    "failures": 0,
+    "failing_since": None,
+    "error": None,
+    "revision": 3,
+}
+
+SignalStreamStatus = TypeAliasType(
+    "SignalStreamStatus",
+    Annotated[
+        Literal["unknown", "enabled", "paused", "disabled"],
+        Field(description="What the transmitter said of it last; `unknown`: nothing yet."),
+    ],
+)
+SignalStreamError = TypeAliasType(
+    "SignalStreamError",
+    Annotated[
+        Literal["verification", "unreachable", "refused", "keys", "unsealed"],
+        Field(
+            description="`verification`: an event came with another state than was asked for. Of polling: the "
+            "transmitter cannot be reached or answers with something else (`unreachable`), refuses us (`refused`), or "
+            "its keys cannot be had (`keys`); no configured key opens our access token (`unsealed`)."
+        ),
+    ],
+)
+_Header = StringConstraints(min_length=1, max_length=4096, pattern=r"^[!-~]+$")
+
+
+class SignalStreamView(Strict):
+    """How the signals of a provider fare."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    provider_id: IdentityProviderId
+    issuer: str = Field(description="The transmitter: the `iss` of its events.")
+    delivery: SignalsDelivery
+    push_url: str = Field(description="Where a transmitter that pushes sends events.")
+    events: list[str] = Field(description="The types of events that something follows from.")
+    has_credential: bool = Field(description="Whether an access token for the transmitter's API is stored.")
+    stream_id: str | None = Field(description="What the transmitter calls the stream that was made there.")
+    status: SignalStreamStatus
+    verification_asked_at: Time | None = Field(description="When a verification event was asked for last.")
+    verified_at: Time | None = Field(description="When a verification event came, with the right state.")
+    received_at: Time | None = Field(description="When an event came last, to within a second.")
+    polled_at: Time | None = Field(description="When the transmitter was asked last, and answered.")
+    failures: int = Field(description="How often in a row polling failed.")
+    failing_since: Time | None = Field(description="Since when it fails.")
+    error: SignalStreamError | None = Field(description="What is wrong, if anything is known to be.")
+    revision: int = Field(description="Moves with each change that somebody makes; 0 before the first.")
+
+    @classmethod
+    def from_row(cls, found: Configured, push_url: str, row: SignalStream | None) -> "SignalStreamView":
+        """What is shown; of a provider whose stream nothing is known of yet, that nothing is."""
+        known: dict[str, Any] = {"status": UNKNOWN, "failures": 0, "revision": 0}
+        noted = (
+            *("stream_id", "status", "verification_asked_at", "verified_at", "received_at"),
+            *("polled_at", "failures", "failing_since", "error", "revision"),
+        )
+        stored: dict[str, Any] = {
+            name: known.get(name) if row is None else getattr(row, name) for name in noted
+        }
+        return cls(
+            provider_id=found.provider_id,
+            issuer=found.issuer,
+            delivery=found.delivery,
+            push_url=push_url,
+            events=list(REQUESTED),
+            has_credential=row is not None and row.sealed is not None,
+            **stored,
+        )
+
+
+class SignalCredentialPut(Strict):
+    """The access token for the transmitter's own API. It is sealed, and can be replaced, never read."""
+
+    model_config = ConfigDict(
+        title="SignalCredentialRequest",
+        extra="forbid",
+        json_schema_extra={"examples": [{"access_token": "..."}]},
+    )
+
+    access_token: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
+        description="As the transmitter gave it, without `Bearer`; null takes the stored one out."
+    )
+
+
+class SignalStreamSet(Strict):
+    """What a transmitter is told beside our address and the events that we want."""
+
+    model_config = ConfigDict(
+        title="SignalStreamRequest",
+        extra="forbid",
+        json_schema_extra={"examples": [{"push_secret": "sgc_..."}]},
+    )
+
+    push_secret: Annotated[SecretStr, Field(min_length=1, max_length=4096), CleanSecret] | None = Field(
+        default=None,
+        description="The client secret (`sgc_...`) of the service account, which the transmitter pushes with. It is "
+        "handed on and not kept here. Without one, set it at the transmitter.",
+    )

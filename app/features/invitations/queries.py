@@ -1,0 +1,110 @@
+"""Queries of invitations. Their rows are locked after the identity that they are for."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, String, func, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.features.invitations.schemas import InvitationQuery
+from app.models.invitations import Invitation
+
+# An invitation is looked at when its lock is held, which may be long after the transaction began.
+_STATUS: ColumnElement[str] = literal_column(
+    "CASE WHEN invitations.status IN ('pending', 'claimed') AND invitations.expires_at <= clock_timestamp() "
+    "THEN 'expired' ELSE invitations.status END",
+    String,
+)
+_OPEN = ("pending", "claimed")
+
+
+@dataclass(frozen=True, slots=True)
+class InvitationReading:
+    """An invitation with the status that it has by now."""
+
+    row: Invitation
+    status: str
+
+
+def select_invitations(query: InvitationQuery) -> Select[Invitation]:
+    """The invitations that the filters leave."""
+    statement = select(Invitation)
+    if query.status:
+        statement = statement.where(_STATUS.in_(query.status))
+    if query.identity_id:
+        statement = statement.where(col(Invitation.identity_id).in_(query.identity_id))
+    if query.provider_id:
+        statement = statement.where(col(Invitation.provider_id).in_(query.provider_id))
+    return statement
+
+
+async def find_invitations(session: AsyncSession, ids: list[UUID]) -> dict[UUID, InvitationReading]:
+    """Several invitations by id."""
+    query = select(Invitation, _STATUS).where(col(Invitation.id).in_(ids))
+    rows = await session.execute(query.execution_options(populate_existing=True))
+    return {row.id: InvitationReading(row, status) for row, status in rows}
+
+
+async def find_invitation(session: AsyncSession, id: UUID, *, lock: bool = False) -> InvitationReading | None:
+    """One of them, as it is once its lock is held."""
+    if lock:
+        await session.execute(select(col(Invitation.id)).where(col(Invitation.id) == id).with_for_update())
+    return (await find_invitations(session, [id])).get(id)
+
+
+async def find_invited(
+    session: AsyncSession, provider_id: UUID, link: str, verified_email: str | None
+) -> InvitationReading | None:
+    """The oldest pending invitation for an account: by its subject, or by an address that its provider has verified."""
+    fits = col(Invitation.subject) == link
+    if verified_email is not None:
+        fits |= func.lower(col(Invitation.email)) == func.lower(verified_email)
+    query = (
+        select(Invitation, _STATUS)
+        .where(
+            col(Invitation.provider_id) == provider_id,
+            col(Invitation.status) == "pending",
+            col(Invitation.expires_at) > func.clock_timestamp(),
+            fits,
+        )
+        .order_by(col(Invitation.id))
+        .limit(1)
+    )
+    row = (await session.execute(query)).one_or_none()
+    return None if row is None else InvitationReading(*row)
+
+
+async def is_claimed_by(session: AsyncSession, provider_id: UUID, link: str) -> bool:
+    """Whether an account waits for an administrator to confirm it."""
+    query = select(col(Invitation.id)).where(
+        col(Invitation.provider_id) == provider_id,
+        col(Invitation.claimed_link) == link,
+        col(Invitation.status) == "claimed",
+        col(Invitation.expires_at) > func.clock_timestamp(),
+    )
+    return (await session.execute(query.limit(1))).first() is not None
+
+
+async def end_invitations(session: AsyncSession, identity_id: UUID, provider_id: UUID | None = None) -> None:
+    """Revoke what is open for a locked identity, at one provider or at all of them."""
+    statement = update(Invitation).where(
+        col(Invitation.identity_id) == identity_id, col(Invitation.status).in_(_OPEN)
+    )
+    if provider_id is not None:
+        statement = statement.where(col(Invitation.provider_id) == provider_id)
+    await session.execute(
+        statement.values(status="revoked", revision=col(Invitation.revision) + 1).execution_options(
+            synchronize_session=False
+        )
+    )
+
+
+async def erase_invitations(session: AsyncSession, identity_id: UUID) -> None:
+    """Take what invitations say of a person who is erased."""
+    await session.execute(
+        update(Invitation)
+        .where(col(Invitation.identity_id) == identity_id)
+        .values(email=None, subject=None, claimed_link=None, claimed_email=None)
+        .execution_options(synchronize_session=False)
+    )

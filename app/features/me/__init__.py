@@ -1,0 +1,1 @@
+"""Operations for the signed-in caller."""

@@ -1,0 +1,128 @@
+"""Queries of policies, of what is published of them, and of the tools that a policy reaches."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.access.policy.published import Mode, PublishedPolicy
+from app.domain.access import POLICY_SET_ID
+from app.features.policies.schemas import PolicyQuery
+from app.models.access_versions import AccessVersion
+from app.models.audit import ObjectVersion
+from app.models.policies import Policy
+
+KIND = "policy"
+"""What kept versions of policies are called."""
+
+
+def select_policies(wanted: PolicyQuery) -> Select[Policy]:
+    """The policies that a filter leaves."""
+    statement = select(Policy)
+    if not wanted.asks_for_ended():
+        statement = statement.where(col(Policy.ended_at).is_(None))
+    if wanted.name:
+        statement = statement.where(
+            func.lower(col(Policy.name)).in_([func.lower(name) for name in wanted.name])
+        )
+    if wanted.status:
+        statement = statement.where(col(Policy.status).in_(wanted.status))
+    if wanted.mode:
+        mode = case((col(Policy.status) == "published", col(Policy.published_mode)), else_=col(Policy.mode))
+        statement = statement.where(mode.in_(wanted.mode))
+    if wanted.q:
+        columns = (col(Policy.name), col(Policy.description), col(Policy.text))
+        statement = statement.where(or_(*(column.icontains(wanted.q, autoescape=True) for column in columns)))
+    return statement
+
+
+async def lock_policy(session: AsyncSession, policy_id: UUID) -> Policy | None:
+    """Read a policy under a row lock."""
+    return await session.get(Policy, policy_id, with_for_update={"key_share": True}, populate_existing=True)
+
+
+async def lock_policy_set(session: AsyncSession) -> None:
+    """Let one transaction at a time change what decides; after the policy itself in the order of locks.
+
+    Without it, two could each pass the tests of a set that neither of them leaves behind.
+    """
+    await session.execute(
+        select(col(AccessVersion.id)).where(col(AccessVersion.id) == POLICY_SET_ID).with_for_update()
+    )
+
+
+async def published_policies(session: AsyncSession) -> list[PublishedPolicy]:
+    """All that decides or observes, in the order in which the policies were made."""
+    statement = select(
+        col(Policy.id), col(Policy.version), col(Policy.published_text), col(Policy.published_mode)
+    ).where(col(Policy.status) == "published")
+    rows = await session.execute(statement.order_by(col(Policy.id)))
+    return [
+        PublishedPolicy(id, version or 0, text or "", Mode(mode or "enforce"))
+        for id, version, text, mode in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTests:
+    """The tests that were published with a policy."""
+
+    policy_id: UUID
+    name: str
+    tests: Sequence[Mapping[str, Any]]
+
+
+async def published_tests(session: AsyncSession, but: UUID | None = None) -> list[PublishedTests]:
+    """The tests of everything that is published, of one policy apart."""
+    statement = (
+        select(col(Policy.id), col(Policy.name), col(ObjectVersion.content)["tests"])
+        .join(ObjectVersion, _is_current_version())
+        .where(col(Policy.status) == "published")
+        .order_by(col(Policy.id))
+    )
+    if but is not None:
+        statement = statement.where(col(Policy.id) != but)
+    return [PublishedTests(row[0], row[1], row[2]) for row in await session.execute(statement) if row[2]]
+
+
+async def current_content(session: AsyncSession, policy_id: UUID) -> dict[str, Any] | None:
+    """What is published of a policy."""
+    statement = (
+        select(col(ObjectVersion.content))
+        .join(Policy, _is_current_version())
+        .where(col(Policy.id) == policy_id)
+    )
+    found: dict[str, Any] | None = await session.scalar(statement)
+    return found
+
+
+def _is_current_version() -> ColumnElement[bool]:
+    current = col(ObjectVersion.valid_to).is_(None) & (col(ObjectVersion.kind) == KIND)
+    return (col(ObjectVersion.object_id) == col(Policy.id)) & current
+
+
+async def find_version(session: AsyncSession, policy_id: UUID, version: int) -> ObjectVersion | None:
+    """What was published of a policy under a number."""
+    statement = select(ObjectVersion).where(
+        col(ObjectVersion.object_id) == policy_id,
+        col(ObjectVersion.version) == version,
+        col(ObjectVersion.kind) == KIND,
+    )
+    found: ObjectVersion | None = await session.scalar(statement)
+    return found
+
+
+async def list_versions(
+    session: AsyncSession, policy_id: UUID, limit: int, below: int | None
+) -> Iterable[ObjectVersion]:
+    """What was published of a policy, the newest first."""
+    statement = select(ObjectVersion).where(
+        col(ObjectVersion.object_id) == policy_id, col(ObjectVersion.kind) == KIND
+    )
+    if below is not None:
+        statement = statement.where(col(ObjectVersion.version) < below)
+    return await session.scalars(statement.order_by(col(ObjectVersion.version).desc()).limit(limit))

@@ -1,0 +1,248 @@
+"""What another set of policies would have said of the calls that were made.
+
+Each call is decided twice, by the policies that are published and by those that would be, with whom and what it was
+about as they are now and with time, client, address and arguments as they were recorded. What it needs beside policy
+(grants, scopes, states) is taken for given. The oldest comes first, so that daily quotas run out as they would have.
+"""
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.policy.evaluator import Evaluator
+from app.access.recorded import address_of
+from app.access.situations import Scenes
+from app.crypto.keys import Sealer
+from app.domain.access import Decision, Question, Surroundings, decide
+from app.domain.objects import Identity, Server, Token
+from app.domain.policy import Act as PolicyAct
+from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
+from app.domain.replay import open_server, open_token, unhindered
+from app.features.policies import recorded_calls
+from app.lib.slices import in_slices
+
+MOST_CALLS = 20_000
+LONGEST_S = 15.0
+_AT_ONCE = 500
+_READ_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer to a call."""
+
+    effect: Effect
+    reason_code: str
+    policy_ids: tuple[UUID, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedCall:
+    """A call that the two sets answer differently."""
+
+    call: Any
+    before: Judged
+    after: Judged
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of a simulation. ``first`` and ``last``: the times of the oldest and newest call that was looked at."""
+
+    complete: bool = True
+    first: datetime | None = None
+    last: datetime | None = None
+    replayed: int = 0
+    arguments_not_kept: int = 0
+    gone: int = 0
+    changed: list[ChangedCall] = field(default_factory=list)
+
+    def newly(self, effect: Effect) -> tuple[int, int]:
+        """How many calls are answered with this now and were not before, and of how many identities."""
+        calls = [each.call.actor_id for each in self.changed if each.after.effect is effect]
+        return len(calls), len(set(calls))
+
+
+_Key = tuple[UUID, UUID, str]
+"""Token, server and tool."""
+
+
+class _Judge:
+    """One of the two sets, with the uses that its quotas have counted.
+
+    What it says of every call of a tool by a token is worked out once, as long as it holds.
+    """
+
+    def __init__(self, policies: PolicyEvaluator) -> None:
+        self._around = Surroundings(0, 0, policies)
+        self._policies = policies
+        self._used: Counter[tuple[str, float]] = Counter()
+        self._reads: dict[_Key, bool] = {}
+        self._known: dict[_Key, Decision] = {}
+
+    def reads_arguments(self, question: Question, at: float) -> bool:
+        """Whether a policy reads what a call of this tool by this token says, whatever that is."""
+        key = _key(question)
+        if key not in self._reads:
+            policies = self._policies
+            self._reads[key] = isinstance(policies, Evaluator) and any(
+                map(policies.reads_arguments, _requests(question, at))
+            )
+        return self._reads[key]
+
+    def judge(self, question: Question, at: float) -> Judged:
+        decision = self._decision(question, at)
+        spent = None if decision.effect is not Effect.ALLOW else self._spent(decision)
+        if spent is not None:
+            return Judged(Effect.DENY, "quota_exceeded", (spent.policy_id,))
+        return Judged(decision.effect, decision.reason_code, decision.policy_ids)
+
+    def _decision(self, question: Question, at: float) -> Decision:
+        key = _key(question)
+        known = self._known.get(key)
+        if known is not None and known.valid_from <= at < known.valid_until:
+            return known
+        decision = decide(question, self._around, at)
+        if decision.for_any_call:
+            self._known[key] = decision
+        return decision
+
+    def _spent(self, decision: Decision) -> QuotaDemand | None:
+        """The quota of which nothing is left; otherwise one use of each is counted."""
+        for demand in decision.quotas:
+            if self._used[(demand.key, demand.start)] >= demand.limit:
+                return demand
+        self._used.update((demand.key, demand.start) for demand in decision.quotas)
+        return None
+
+
+class Simulation:
+    """Replays calls against two sets of policies."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        scenes: Scenes,
+        sealer: Sealer | None,
+        before: PolicyEvaluator,
+        after: PolicyEvaluator,
+    ) -> None:
+        self._session = session
+        self._scenes = scenes
+        self._sealer = sealer
+        self._judges = (_Judge(before), _Judge(after))
+        self._servers: dict[UUID, Server] = {}
+        self._identities: dict[UUID, Identity] = {}
+        self._tokens: dict[UUID, Token] = {}
+        self.tally = Tally()
+
+    async def run(self, since: datetime, until: datetime) -> Tally:
+        """Replay the newest calls of a span of time, as many as can be in the time that there is."""
+        started = monotonic()
+        calls, self.tally.complete = await recorded_calls.newest_calls(
+            self._session, since, until, MOST_CALLS
+        )
+        if calls:
+            self.tally.first = calls[0].time
+        for first in range(0, len(calls), _AT_ONCE):
+            if monotonic() - started > LONGEST_S:
+                # What was replayed is told; the newest were not.
+                self.tally.complete = False
+                break
+            some = calls[first : first + _AT_ONCE]
+            self.tally.last = some[-1].time
+            await self._meet(some)
+            reading = await in_slices(self._reading(some))
+            kept = (
+                {}
+                if self._sealer is None
+                else await recorded_calls.arguments_of(self._session, self._sealer, reading)
+            )
+            await in_slices(self._replay(some, {call.id for call in reading}, kept))
+        return self.tally
+
+    async def _meet(self, calls: Sequence[Any]) -> None:
+        """Read who and what these calls are about, as they are now."""
+        new = {call.token_id for call in calls} - self._tokens.keys()
+        chains = await recorded_calls.chains_of(self._session, new)
+        strangers = sorted({identity for _, identity in chains.values()} - self._identities.keys())
+        for first in range(0, len(strangers), _READ_AT_ONCE):
+            scene = await self._scenes.of(strangers[first : first + _READ_AT_ONCE])
+            self._identities |= {id: unhindered(identity) for id, identity in scene.identities.items()}
+            if not self._servers:
+                # The very same objects for all calls: what policies say of these is found out once.
+                self._servers = {id: open_server(server) for id, server in scene.servers.items()}
+        for id in new & chains.keys():
+            self._token(id, chains)
+
+    def _token(self, id: UUID, chains: Mapping[UUID, tuple[UUID | None, UUID]]) -> Token:
+        token = self._tokens.get(id)
+        if token is None:
+            parent, identity = chains[id]
+            above = None if parent is None else self._token(parent, chains)
+            token = self._tokens[id] = open_token(id, self._identities[identity], above)
+        return token
+
+    def _reading(self, calls: Sequence[Any]) -> Generator[None, None, list[Any]]:
+        """The calls whose arguments one of the sets reads, and that had some."""
+        found = []
+        for call in calls:
+            yield
+            question = self._question(call, {})
+            if question is None or call.bare:
+                continue
+            at = call.time.timestamp()
+            if any(judge.reads_arguments(question, at) for judge in self._judges):
+                found.append(call)
+        return found
+
+    def _replay(
+        self, calls: Sequence[Any], reading: set[UUID], kept: Mapping[UUID, Any]
+    ) -> Generator[None, None, None]:
+        tally = self.tally
+        for call in calls:
+            yield
+            if call.id in reading and call.id not in kept:
+                tally.arguments_not_kept += 1
+                continue
+            question = self._question(call, kept.get(call.id) or {})
+            if question is None:
+                tally.gone += 1
+                continue
+            at = call.time.timestamp()
+            before, after = (judge.judge(question, at) for judge in self._judges)
+            tally.replayed += 1
+            if before.effect is not after.effect:
+                tally.changed.append(ChangedCall(call, before, after))
+
+    def _question(self, call: Any, arguments: Mapping[str, object]) -> Question | None:
+        token, server = self._tokens.get(call.token_id), self._servers.get(call.server_id)
+        if token is None or server is None or call.tool not in server.tools:
+            return None
+        program = CallerProgram(call.name, call.version)
+        return Question(token, server, call.tool, arguments, address_of(call.ip), program=program)
+
+
+def _key(question: Question) -> _Key:
+    server = question.server
+    if server is None or question.tool is None:
+        raise AssertionError("a call is of a tool of a server")
+    return question.token.id, server.id, question.tool
+
+
+def _requests(question: Question, at: float) -> list[PolicyInput]:
+    """What policy is asked about a call, for each link of its token."""
+    server = question.server
+    if server is None or question.tool is None:
+        return []
+    tool = server.tools[question.tool]
+    return [
+        PolicyInput(PolicyAct.CALL_TOOL, link, server, tool, {}, at, question.address, question.program)
+        for link in question.token.chain()
+    ]

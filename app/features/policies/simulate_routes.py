@@ -1,0 +1,138 @@
+"""``/policies/simulate``: what other policies would have said of the calls that were made."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.access.current import CurrentSnapshot
+from app.access.policy.compiling import compile_with, evaluator_of
+from app.access.policy.published import Mode, PublishedPolicy
+from app.access.situations import Scenes
+from app.domain.errors import Invalid, TooManyRequests
+from app.features.audit.record import record
+from app.features.policies.queries import published_policies
+from app.features.policies.simulate import Simulation
+from app.features.policies.simulate_schemas import LONGEST, PolicySimulation, SimulatedChange, SimulateRequest
+from app.features.policies.validation import check_text
+from app.http.authorization import Caller, Permission, requires
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import new_id
+from app.models.policies import Policy
+
+router = APIRouter(
+    prefix="/api/v1/policies", tags=["policies"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
+)
+
+CanWrite = Annotated[Caller, requires(Permission.POLICIES_WRITE)]
+# A replay takes a good part of a worker's time, which calls want too.
+_ONE_AT_A_TIME = asyncio.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What would be published, by policy; the place of each in the request; and the ids of those that are none yet."""
+
+    published: Mapping[UUID, PublishedPolicy | None]
+    places: Mapping[UUID, int]
+    made_up: frozenset[UUID]
+
+
+@router.post(
+    "/simulate",
+    operation_id="simulate_policies",
+    summary="Replay recorded calls against other policies",
+)
+async def simulate_policies(
+    body: SimulateRequest,
+    caller: CanWrite,
+    session: Session,
+    runtime: CurrentRuntime,
+    snapshot: CurrentSnapshot,
+    request: Request,
+) -> PolicySimulation:
+    """Decides the newest calls of the span twice: by the policies that are published, and with the changes. Nothing is
+    published, and nothing is called.
+
+    Who and what the calls are about is taken as it is now; time, client, address and arguments as they were recorded. A
+    call of which a policy reads arguments that were not kept (`keep_arguments` of its server) is not replayable.
+    """
+    if _ONE_AT_A_TIME.locked():
+        raise TooManyRequests(
+            "A simulation runs here already; repeat the request when it is done.", retry_after_s=5
+        )
+    async with _ONE_AT_A_TIME:
+        scenes = Scenes(session, snapshot)
+        until = scenes.time
+        since = _since(body, until)
+        changes = await _changes(session, body.changes)
+        published = await published_policies(session)
+        rules = snapshot.policies.rules
+        before = await asyncio.to_thread(evaluator_of, published, rules)
+        after = await asyncio.to_thread(compile_with, published, changes.published, rules)
+        sealer = runtime.sealer if caller.may(Permission.ARGUMENTS_READ) else None
+        tally = await Simulation(session, scenes, sealer, before, after).run(since, until)
+    found = PolicySimulation.of(tally, since, body.limit, changes.places, changes.made_up)
+    looked = {"since": since.isoformat(), "replayed": tally.replayed, "changes": len(body.changes)}
+    await record(
+        session,
+        caller,
+        "policy.simulate",
+        "policy",
+        None,
+        changes=looked,
+        request_id=request.state.request_id,
+    )
+    return found
+
+
+def _since(body: SimulateRequest, until: datetime) -> datetime:
+    if body.since is None:
+        return until - timedelta(days=body.days or 0)
+    if body.since >= until:
+        raise Invalid.field("/since", "in_the_future", "The time has not come yet.")
+    if until - body.since > LONGEST:
+        raise Invalid.field("/since", "too_early", f"At most {LONGEST.days} days can be replayed.")
+    return body.since
+
+
+async def _changes(session: AsyncSession, wanted: Sequence[SimulatedChange]) -> _Changes:
+    """Raises ``Invalid`` for a policy that is not there or named twice, and for a text that may not be published."""
+    published: dict[UUID, PublishedPolicy | None] = {}
+    places: dict[UUID, int] = {}
+    made_up = set()
+    for place, change in enumerate(wanted):
+        policy = None
+        if change.policy_id is not None:
+            policy = await session.get(Policy, change.policy_id)
+            if policy is None or policy.ended_at is not None:
+                raise Invalid.field(f"/changes/{place}/policy_id", "not_found", "There is no such policy.")
+            if policy.id in published:
+                raise Invalid.field(f"/changes/{place}/policy_id", "twice", "Change each policy once.")
+        id = new_id() if policy is None else policy.id
+        if policy is None:
+            made_up.add(id)
+        published[id] = None if change.remove else await _published(session, id, policy, change, place)
+        places[id] = place
+    return _Changes(published, places, frozenset(made_up))
+
+
+async def _published(
+    session: AsyncSession, id: UUID, policy: Policy | None, change: SimulatedChange, place: int
+) -> PublishedPolicy:
+    text = change.text or (policy.text if policy is not None else "")
+    mode = change.mode or (policy.mode if policy is not None else "enforce")
+    try:
+        await check_text(session, text)
+    except Invalid as error:
+        errors = [replace(each, pointer=f"/changes/{place}{each.pointer}") for each in error.errors]
+        raise Invalid(error.detail, errors=errors) from None
+    version = 1 if policy is None else (policy.version or 0) + 1
+    return PublishedPolicy(id, version, text, Mode(mode))

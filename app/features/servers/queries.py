@@ -1,0 +1,209 @@
+"""Queries over servers and their credentials."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Interval, Select, bindparam, case, column, func, or_, select, table, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.db.text_search import has_text
+from app.features.servers.schemas import ServerQuery
+from app.http.pagination import Sorts, caseless
+from app.models.groups import Group
+from app.models.servers import TEXTS, Server, ServerCredential
+
+SLUG_REST = timedelta(days=90)
+LONGEST_SYNC = timedelta(minutes=3)
+"""More than the time limit of a sync, after which it cannot be running."""
+
+# Tools are a higher feature, which this one may not import; their number is all that is wanted here.
+_TOOLS = table("tools", column("server_id"), column("state"))
+
+
+SORTS: Sorts = {
+    "slug": col(Server.slug),
+    "name": caseless(col(Server.name)),
+}
+"""What a list can be sorted by, with an index for each."""
+
+
+_SYNC_STATE = case((col(Server.sync_started_at).is_not(None), "running"), else_=col(Server.sync_state))
+
+
+def select_servers(wanted: ServerQuery) -> Select[Server]:
+    """The servers that a filter leaves."""
+    statement = select(Server)
+    for field, values in (
+        (col(Server.status), wanted.status),
+        (col(Server.transport), wanted.transport),
+        (_SYNC_STATE, wanted.sync_state),
+        (col(Server.slug), wanted.slug),
+        (col(Server.owner_group_id), wanted.owner_group_id),
+    ):
+        if values:
+            statement = statement.where(field.in_(values))
+    if wanted.q:
+        texts = (col(Server.slug), col(Server.name), col(Server.description))
+        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
+    if wanted.include != "ended":
+        statement = statement.where(col(Server.ended_at).is_(None))
+    return statement
+
+
+async def find(session: AsyncSession, server_id: UUID, *, ended: bool = False) -> Server | None:
+    """A server by id; one that has ended only when asked for."""
+    query = select(Server).where(col(Server.id) == server_id)
+    if not ended:
+        query = query.where(col(Server.ended_at).is_(None))
+    return (await session.scalars(query)).one_or_none()
+
+
+async def mark_sync(session: AsyncSession, server_id: UUID, started_at: datetime) -> None:
+    """Say that a sync which was asked for is running."""
+    await session.execute(
+        update(Server)
+        .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
+        .values(sync_started_at=started_at, revision=col(Server.revision) + 1)
+    )
+
+
+async def give_sync_up(session: AsyncSession, server_id: UUID, started_at: datetime, reason: str) -> None:
+    """Say that a sync which was running failed, unless another has begun since."""
+    await session.execute(
+        update(Server)
+        .where(col(Server.id) == server_id, col(Server.sync_started_at) == started_at)
+        .values(_ended_without_result(reason))
+    )
+
+
+async def give_up_lost_syncs(session: AsyncSession, reason: str) -> int:
+    """Say that syncs failed which have run for longer than any can, as their worker was killed; how many."""
+    longest_ago = func.clock_timestamp() - LONGEST_SYNC
+    lost = update(Server).where(col(Server.sync_started_at) < longest_ago).returning(col(Server.id))
+    return len((await session.scalars(lost.values(_ended_without_result(reason)))).all())
+
+
+def _ended_without_result(reason: str) -> dict[str, Any]:
+    failed = {"sync_state": "error", "sync_error": reason, "sync_started_at": None}
+    return {**failed, "revision": col(Server.revision) + 1}
+
+
+async def ended_among(session: AsyncSession, server_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these servers that were deleted; one that is not known is not among them."""
+    query = select(col(Server.id)).where(col(Server.id).in_(server_ids), col(Server.ended_at).is_not(None))
+    return list(await session.scalars(query))
+
+
+async def lock(session: AsyncSession, server_id: UUID) -> Server | None:
+    """A live server, its row locked and its values fresh."""
+    query = (
+        select(Server)
+        .where(col(Server.id) == server_id, col(Server.ended_at).is_(None))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return (await session.scalars(query)).one_or_none()
+
+
+# Whoever is first moves the time on, by twice as much for each failure, so that each server is claimed once
+# whatever the number of workers; the next time is spread, so that they do not all come at once. A server that nobody
+# ever synced is left alone: its first sync approves what it offers, which is for a person to want.
+_CLAIM = text(
+    """
+    UPDATE servers SET sync_due_at = clock_timestamp()
+        + :interval * power(2, least(sync_failures, :most_doublings)) * (0.9 + 0.2 * random())
+    WHERE id IN (
+        SELECT id FROM servers
+        WHERE ended_at IS NULL AND status = 'active' AND first_synced_at IS NOT NULL
+          AND coalesce(sync_due_at, sync_at + :interval, first_synced_at) <= clock_timestamp()
+          AND transport = ANY(:transports)
+        ORDER BY coalesce(sync_due_at, sync_at + :interval, first_synced_at), id
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+    """
+).bindparams(bindparam("interval", type_=Interval()))
+MOST_DOUBLINGS = 4
+
+
+async def claim_due(
+    session: AsyncSession, interval: timedelta, most: int, transports: Sequence[str] = ("http", "stdio")
+) -> list[UUID]:
+    """The servers that are to be read again now, and are this caller's to read once it has committed."""
+    bound = {
+        "interval": interval,
+        "most": most,
+        "most_doublings": MOST_DOUBLINGS,
+        "transports": list(transports),
+    }
+    return list(await session.scalars(_CLAIM, bound))
+
+
+async def database_time(session: AsyncSession) -> datetime:
+    """The database's clock, now and not at the transaction's beginning."""
+    now: datetime = (await session.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
+
+
+async def slug_is_taken(session: AsyncSession, slug: str) -> bool:
+    """Whether a live server has this slug, or one that ended too recently."""
+    query = select(
+        select(col(Server.id))
+        .where(
+            col(Server.slug) == slug,
+            or_(col(Server.ended_at).is_(None), col(Server.ended_at) > func.now() - SLUG_REST),
+        )
+        .exists()
+    )
+    return bool(await session.scalar(query))
+
+
+async def group_exists(session: AsyncSession, group_id: UUID) -> bool:
+    """Whether a group lives; its row is held until the transaction ends, so that it cannot end meanwhile."""
+    query = select(col(Group.id)).where(col(Group.id) == group_id, col(Group.ended_at).is_(None))
+    return await session.scalar(query.with_for_update(read=True)) is not None
+
+
+async def owns_requestable(session: AsyncSession, group_id: UUID) -> bool:
+    """Whether the members of a group decide who gets access to a server."""
+    owned = select(col(Server.id)).where(
+        col(Server.owner_group_id) == group_id, col(Server.requestable), col(Server.ended_at).is_(None)
+    )
+    return bool(await session.scalar(select(owned.exists())))
+
+
+async def count_tools(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """How many tools that are not removed each server has; a server without any is missing."""
+    query = (
+        select(_TOOLS.c.server_id, func.count())
+        .where(_TOOLS.c.server_id.in_(server_ids), _TOOLS.c.state != text("'removed'"))
+        .group_by(_TOOLS.c.server_id)
+    )
+    return {server_id: count for server_id, count in await session.execute(query)}  # noqa: C416
+
+
+async def own_credentials(session: AsyncSession, server_ids: Sequence[UUID]) -> dict[UUID, ServerCredential]:
+    """The servers' own credentials by server."""
+    query = select(ServerCredential).where(
+        col(ServerCredential.server_id).in_(server_ids), col(ServerCredential.identity_id).is_(None)
+    )
+    return {row.server_id: row for row in await session.scalars(query)}
+
+
+async def credential_origins(session: AsyncSession, server_id: UUID) -> set[str]:
+    """The origins that the server's credentials, all of them, are bound to."""
+    query = select(col(ServerCredential.origin)).where(col(ServerCredential.server_id) == server_id)
+    return set(await session.scalars(query))
+
+
+async def credentials_after(
+    session: AsyncSession, server_id: UUID, after: UUID | None, limit: int
+) -> list[ServerCredential]:
+    """The credentials of a server, its own and those of identities, from the newest on; ``after`` goes on below one."""
+    query = select(ServerCredential).where(col(ServerCredential.server_id) == server_id)
+    if after is not None:
+        query = query.where(col(ServerCredential.id) < after)
+    return list(await session.scalars(query.order_by(col(ServerCredential.id).desc()).limit(limit)))

@@ -1,0 +1,141 @@
+"""What a token of an identity could be made to reach: what its grants reach, and what a grant would let it reach.
+
+Decided as calls are: of the second, as if it had been granted everything, so that what policies forbid or no grant
+could open is not offered.
+"""
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.access.situations import Scene, Scenes
+from app.domain.errors import NotFound
+from app.domain.objects import Identity, Part, Server
+from app.domain.policy import Effect
+from app.domain.reach import Reach, reach, stopped, with_everything
+from app.domain.risk import Risk
+from app.features.servers.queries import select_servers
+from app.features.servers.schemas import ServerQuery
+from app.lib.slices import in_slices
+from app.models.servers import Server as ServerRow
+
+TOOLS_A_PAGE = 2_000
+"""A page ends when it is past so many tools, however many servers it was asked for."""
+_MOST_NAMED = 1_000
+_NOTHING: Mapping[Part, object] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """A tool that a token could reach; ``is_granted``: without another grant."""
+
+    name: str
+    risk: Risk
+    is_granted: bool
+    needs_approval: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedServer:
+    """A server that a token could reach. ``is_granted``: something of it is, without another grant; ``is_whole``: all
+    of it is, resources and prompts included."""
+
+    id: UUID
+    slug: str
+    is_granted: bool
+    is_whole: bool
+    tools: tuple[OfferedTool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """A page of servers by slug. ``stopped``: why the identity reaches nothing at all; ``following``: the slug to go on
+    after."""
+
+    stopped: str | None
+    servers: tuple[OfferedServer, ...] = ()
+    following: str | None = None
+
+
+async def offers_to(
+    session: AsyncSession,
+    scenes: Scenes,
+    identity_id: UUID,
+    *,
+    grantable: bool,
+    q: str = "",
+    server_ids: Iterable[UUID] | None = None,
+    after: str = "",
+    limit: int = 10,
+) -> Offers:
+    """A page of what a token of the identity could reach; with ``grantable``, what a new grant would let it reach too.
+
+    ``q`` is text in what a server is called or says of itself, or in the name of one of its tools. Raises ``NotFound``
+    and ``Unavailable``.
+    """
+    scene = await scenes.of([identity_id])
+    identity = scene.identities.get(identity_id)
+    if identity is None:
+        raise NotFound("There is no such identity.")
+    reason = stopped(identity, scenes.at)
+    if reason is not None:
+        return Offers(reason)
+    named = await _named(session, q)
+    within = None if server_ids is None else frozenset(server_ids)
+    wanted = [
+        server
+        for server in sorted(scene.servers.values(), key=lambda server: server.slug)
+        if server.slug > after and (within is None or server.id in within)
+    ]
+    found = _page(identity, wanted, scene, scenes.at, q=q, named=named, grantable=grantable, limit=limit)
+    servers, following = await in_slices(found)
+    return Offers(None, servers, following)
+
+
+async def _named(session: AsyncSession, q: str) -> frozenset[UUID]:
+    """Servers that have the text in their name or description, which decisions do not read."""
+    if not q:
+        return frozenset()
+    found = select_servers(ServerQuery(q=q)).with_only_columns(col(ServerRow.id)).limit(_MOST_NAMED)
+    return frozenset(await session.scalars(found))
+
+
+def _page(
+    identity: Identity, servers: Iterable[Server], scene: Scene, at: float, *,
+    q: str, named: frozenset[UUID], grantable: bool, limit: int,
+) -> Generator[None, None, tuple[tuple[OfferedServer, ...], str | None]]:  # fmt: skip
+    anything = with_everything(identity)
+    text = q.lower()
+    found: list[OfferedServer] = []
+    tools = 0
+    for server in servers:
+        yield
+        if q and server.id not in named and not _has_text(server, text):
+            continue
+        own = yield from reach(identity, server, scene.around, at)
+        most = (yield from reach(anything, server, scene.around, at)) if grantable else own
+        if most is None:
+            continue
+        if len(found) == limit or tools > TOOLS_A_PAGE:
+            return tuple(found), found[-1].slug
+        found.append(_offered(most, own))
+        tools += len(most.tools)
+    return tuple(found), None
+
+
+def _offered(most: Reach, own: Reach | None) -> OfferedServer:
+    granted = frozenset() if own is None else frozenset(tool.name for tool, _ in own.tools)
+    tools = tuple(
+        OfferedTool(tool.name, tool.risk, tool.name in granted, decision.effect is Effect.REQUIRE_APPROVAL)
+        for tool, decision in most.tools
+    )
+    parts = _NOTHING if own is None else own.parts
+    is_whole = own is not None and len(granted) == len(tools) and most.parts.keys() == parts.keys()
+    return OfferedServer(most.server.id, most.server.slug, own is not None, is_whole, tools)
+
+
+def _has_text(server: Server, text: str) -> bool:
+    return text in server.slug or any(text in name.lower() for name in server.tools)

@@ -1,0 +1,114 @@
+"""``/tools/{id}/grants``: the grants that reach a tool, and when it was last used by each."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.access.grant_uses import LONGEST_WINDOW, TOOLS
+from app.features.access.unused_queries import watched_since
+from app.features.grants.queries import is_active
+from app.features.grants.reach_queries import reaches_server, reaches_tool
+from app.features.grants.schemas import GrantView
+from app.features.tokens.queries import database_now
+from app.features.tools import service as tools
+from app.http.authorization import Permission, requires
+from app.http.pagination import Cursors, ListQuery, read_page
+from app.http.problems import COMMON_PROBLEMS
+from app.http.runtime import CurrentRuntime
+from app.http.transaction import Session, TransactionalRoute
+from app.lib.ids import ToolId
+from app.models.grants import Grant, GrantUse
+from app.models.servers import Server
+from app.models.tools import Tool
+
+router = APIRouter(
+    prefix="/api/v1/tools", tags=["tools"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS
+)
+
+_GRANT_EXAMPLE: Any = GrantView.model_config["json_schema_extra"]
+_EXAMPLE: dict[str, Any] = {**_GRANT_EXAMPLE["examples"][0], "last_used_at": None}
+
+
+class ToolGrantQuery(ListQuery):
+    """Which of the grants that reach a tool."""
+
+    unused_for_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=LONGEST_WINDOW.days,
+        description="Only those by which nobody used the tool for so many days. Uses are written down within a minute, "
+        "and only since `observed_since` is anything known of them.",
+    )
+
+
+class ToolGrantView(GrantView):
+    """A grant that reaches a tool."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    last_used_at: datetime | None = Field(description="When the tool was last used by it; null: never seen.")
+
+
+class ToolGrantsView(BaseModel):
+    """The grants in force that reach a tool."""
+
+    model_config = ConfigDict(extra="forbid")
+    tool_id: ToolId
+    observed_since: datetime = Field(description="Since when uses are written down.")
+    items: list[ToolGrantView] = Field(description="The grants of this page, newest first.")
+    next_cursor: str | None
+
+
+@router.get(
+    "/{tool_id}/grants",
+    dependencies=[requires(Permission.GRANTS_READ)],
+    operation_id="list_tool_grants",
+    summary="List the grants that reach a tool, and when it was last used by each",
+)
+async def list_tool_grants(
+    tool_id: ToolId, query: Annotated[ToolGrantQuery, Query()], session: Session, runtime: CurrentRuntime
+) -> ToolGrantsView:
+    """The grants in force whose servers and tools take it in, newest first: by its server's labels and its own risk as
+    they are now. Whether calls pass is for policies to say too: `/tools/{id}/access` asks them."""
+    tool = await tools.require(session, tool_id)
+    now = await database_now(session)
+    filters = query.filters() | {"tool_id": tool_id}
+    cursors = Cursors(runtime.peppers.derive("cursors"), "list_tool_grants", filters)
+    rows, next_cursor = await read_page(session, _reaching(tool, query, now), Grant, cursors, query)
+    used = await _last_uses(session, tool, [row.id for row in rows])
+    items = [
+        ToolGrantView(**dict(GrantView.from_row(row, now)), last_used_at=used.get(row.id)) for row in rows
+    ]
+    since = await watched_since(session)
+    return ToolGrantsView(tool_id=tool_id, observed_since=since, items=items, next_cursor=next_cursor)
+
+
+def _reaching(tool: Tool, query: ToolGrantQuery, now: datetime) -> Select[Grant]:
+    within = select(Tool).join(Server, col(Server.id) == col(Tool.server_id)).where(col(Tool.id) == tool.id)
+    statement = select(Grant).where(
+        is_active(now), within.where(reaches_server(), reaches_tool()).correlate(Grant).exists()
+    )
+    if query.unused_for_days is None:
+        return statement
+    since = now - timedelta(days=query.unused_for_days)
+    used = _uses(tool).where(col(GrantUse.grant_id) == col(Grant.id), col(GrantUse.last_used_at) > since)
+    return statement.where(~used.correlate(Grant).exists())
+
+
+def _uses(tool: Tool) -> Select[GrantUse]:
+    return select(GrantUse).where(
+        col(GrantUse.server_id) == tool.server_id,
+        col(GrantUse.part) == TOOLS,
+        col(GrantUse.tool) == tool.name,
+    )
+
+
+async def _last_uses(session: AsyncSession, tool: Tool, grants: Sequence[UUID]) -> dict[UUID, datetime]:
+    found = await session.scalars(_uses(tool).where(col(GrantUse.grant_id).in_(grants)))
+    return {row.grant_id: row.last_used_at for row in found}

@@ -1,0 +1,65 @@
+"""Queries over tools. Those of a server that has ended are out of sight with it."""
+
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app.db.text_search import has_text
+from app.domain.objects import ToolState
+from app.features.tools.schemas import ToolQuery
+from app.http.pagination import Sorts
+from app.models.servers import Server
+from app.models.tools import TEXTS, Tool
+
+
+def _of_servers(*, ended: bool) -> Select[Tool]:
+    statement = select(Tool).join(Server, col(Server.id) == col(Tool.server_id))
+    return statement if ended else statement.where(col(Server.ended_at).is_(None))
+
+
+SORTS: Sorts = {
+    "name": col(Tool.name),
+}
+"""What a list can be sorted by, with an index for each."""
+
+
+def select_tools(wanted: ToolQuery) -> Select[Tool]:
+    """The tools that a filter leaves; removed ones only where they are asked for."""
+    statement = _of_servers(ended=wanted.include == "ended")
+    for field, values in (
+        (col(Tool.server_id), wanted.server_id),
+        (col(Tool.name), wanted.name),
+        (col(Tool.risk), wanted.risk),
+        (col(Tool.state), wanted.state),
+    ):
+        if values:
+            statement = statement.where(field.in_(values))
+    if not wanted.state and wanted.include != "ended":
+        statement = statement.where(col(Tool.state) != ToolState.REMOVED)
+    if wanted.q:
+        texts = (col(Tool.name), col(Tool.title), col(Tool.description))
+        statement = statement.where(has_text(wanted.q, *texts, indexed=TEXTS))
+    return statement
+
+
+async def find(session: AsyncSession, tool_id: UUID, *, ended: bool = False) -> Tool | None:
+    """A tool by id; one that was removed, or whose server has ended, only when asked for."""
+    statement = _of_servers(ended=ended).where(col(Tool.id) == tool_id)
+    if not ended:
+        statement = statement.where(col(Tool.state) != ToolState.REMOVED)
+    return (await session.scalars(statement)).one_or_none()
+
+
+async def fresh(session: AsyncSession, tool_id: UUID) -> Tool | None:
+    """A tool with its values as they are now, whatever its state. Its server's row is locked by the caller."""
+    statement = select(Tool).where(col(Tool.id) == tool_id)
+    return (await session.scalars(statement.execution_options(populate_existing=True))).one_or_none()
+
+
+async def of_server(session: AsyncSession, server_id: UUID) -> dict[str, Tool]:
+    """All tools that a server has or had, by exact name. Its server's row is locked by the caller."""
+    statement = select(Tool).where(col(Tool.server_id) == server_id)
+    rows = await session.scalars(statement.execution_options(populate_existing=True))
+    return {row.name: row for row in rows}

@@ -1,0 +1,1 @@
+"""What every HTTP face shares: transactions, authorization, problems, pagination."""

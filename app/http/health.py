@@ -1,0 +1,95 @@
+"""Liveness and readiness: whether the process runs, and whether it can serve."""
+
+import time
+from typing import Any
+
+from asyncpg import Record
+from fastapi import APIRouter
+from starlette.responses import JSONResponse
+
+from app.db.horizon import HELD_BACK_S
+from app.db.migrations import GENERATION, head
+from app.http.readiness import Unready
+from app.http.runtime import CurrentRuntime, Runtime
+
+router = APIRouter(tags=["health"])
+_RETRY = {"Retry-After": "1"}
+_NOT_READY: dict[str, Any] = {
+    "description": "Not ready",
+    "content": {"application/json": {"schema": {}}},
+    "headers": {"Retry-After": {"$ref": "#/components/headers/Retry-After"}},
+}
+
+
+@router.get("/livez", operation_id="get_liveness")
+async def livez() -> dict[str, str]:
+    """The process runs."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", operation_id="get_readiness", responses={503: _NOT_READY})
+async def readyz(runtime: CurrentRuntime) -> JSONResponse:
+    """The database answers, is migrated, and can record. Warnings do not make it unready."""
+    try:
+        found = await runtime.readiness.look()
+    except Unready as fault:
+        body = {"status": "unavailable", "database": "unreachable", "reasons": [str(fault)]}
+        return JSONResponse(body, 503, _RETRY)
+    reasons: list[str] = []
+    if str(found["revision"]) < head():
+        reasons.append("the database is not migrated far enough; run: scopegate migrate")
+    if found["oldest_generation"] > GENERATION:
+        reasons.append("the database no longer serves this version; run a newer Scopegate")
+    if found["read_only"]:
+        reasons.append("the database is read-only")
+    if not found["recording"]:
+        reasons.append("the log has no epoch for this timeline of the database yet")
+    troubles = [words for lane in (runtime.trouble, runtime.settling) if (words := lane.words()) is not None]
+    if runtime.rewinds.reason is not None:
+        troubles.append(runtime.rewinds.reason)
+    # The lanes may say the same, and the look too.
+    reasons = list(dict.fromkeys((*reasons, *troubles)))
+    answer = {
+        "status": "unavailable" if reasons else "ok",
+        "database": "read-only" if found["read_only"] else "ok",
+        "revision": found["revision"],
+        "recording": found["recording"] and not found["read_only"] and not troubles,
+        "replication": "synchronous" if found["synchronous"] else "none or asynchronous",
+        "reasons": reasons,
+        "warnings": _warnings(runtime, found),
+    }
+    return JSONResponse(answer, 503, _RETRY) if reasons else JSONResponse(answer)
+
+
+def _warnings(runtime: Runtime, found: Record) -> list[str]:
+    warnings = (
+        [] if found["ahead"] else ["the audit log has no partition for next month; run: scopegate maintain"]
+    )
+    held_back = runtime.horizon.observe(found["oldest"], found["next"], time.monotonic())
+    if held_back > HELD_BACK_S:
+        warnings.append(
+            f"an open transaction has held the log's readers back for {held_back:.0f} s; scopegate doctor names it"
+        )
+    if found["sealed_away"]:
+        warnings.append(
+            f"{found['sealed_away']} stored credentials are sealed with a key that is not configured; "
+            "scopegate keys list names it"
+        )
+    if found["unheard"]:
+        warnings.append(f"{found['unheard']} webhooks fail; GET /api/v1/webhooks?failing=true names them")
+    if found["ungiven"]:
+        warnings.append(
+            f"{found['ungiven']} audit sinks fail; GET /api/v1/audit-sinks?failing=true names them"
+        )
+    if found["missing"]:
+        warnings.append(
+            f"{found['missing']} audit sinks missed events that retention dropped in the last week; "
+            "missed_at at GET /api/v1/audit-sinks says which"
+        )
+    if found["silent"]:
+        warnings.append(
+            f"{found['silent']} streams of signals are not alive; "
+            "GET /api/v1/identity-providers/{id}/signals says how"
+        )
+    warnings.extend(runtime.warnings())
+    return warnings

@@ -1,0 +1,240 @@
+"""``Idempotency-Key``: a request that creates may be sent again without creating twice.
+
+The answer is kept in the transaction of the change itself, so there is never one without the other: a crash, an
+error or a lost commit leaves the key free. While a request runs, an advisory lock of its transaction holds the key.
+"""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from functools import partial, wraps
+from typing import Annotated, Any, ParamSpec, Self, cast
+from uuid import UUID
+
+import asyncpg
+from fastapi import Header, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import DateTime, LargeBinary, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import Field, SQLModel, col
+from starlette.responses import JSONResponse
+
+from app.db.engine import plain_url
+from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
+from app.http.authorization import Caller
+from app.http.json_bodies import ReadRequest
+from app.http.schemas import Strict
+
+LIFETIME = timedelta(hours=24)
+REPLAYED = "Idempotency-Replayed"
+
+_KEY = re.compile(r"[!-~]{1,255}")
+_CREATED = 201
+_HANDED_ON = frozenset({"caller", "session", "request", "response"})
+_Arguments = ParamSpec("_Arguments")
+_Run = Callable[[], Coroutine[Any, Any, BaseModel]]
+_Endpoint = Callable[_Arguments, Coroutine[Any, Any, BaseModel]]
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="A key of your choice, 1 to 255 visible ASCII characters. For 24 hours, the same request "
+        "with the same key gets the first answer again, marked `Idempotency-Replayed: true`, and creates nothing.",
+        examples=["5f0c2f6e-0d0b-4b62-9d0e-2f6a9f2b7c11"],
+        json_schema_extra={"pattern": "^[!-~]{1,255}$"},
+    ),
+]
+
+
+class KeptAnswer(SQLModel, table=True):
+    """The answer to a request with a key, without any secret; it is forgotten after ``LIFETIME``.
+
+    Without a body: it named somebody who was erased. Until then the key still keeps a repeat from creating again.
+    """
+
+    __tablename__ = "idempotency_keys"
+
+    caller_id: UUID = Field(primary_key=True)
+    route: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    request_digest: bytes = Field(sa_type=LargeBinary)
+    status: int
+    headers: dict[str, str] = Field(sa_type=JSONB)
+    body: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    created_at: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),
+        index=True,
+        sa_column_kwargs={"server_default": func.now()},
+    )
+
+
+class Revealed(Strict):
+    """An answer that shows a secret, this once: what is kept of it for a repeat says that there was one."""
+
+    secret_available: bool = Field(
+        default=True,
+        description="False when a repeat of the request gets this answer: the secret is not kept.",
+    )
+
+    def without_secret(self) -> Self:
+        """The same answer, as it may be kept."""
+        raise NotImplementedError
+
+
+def once(endpoint: _Endpoint[_Arguments]) -> Callable[..., Coroutine[Any, Any, BaseModel | Response]]:
+    """Let a handler that creates and answers 201 honour ``Idempotency-Key``. It stands below the route's decorator.
+
+    The key is bound to the caller, the path and the request's content. The handler runs after its permission was
+    checked, so a repeat gets its answer only while the caller still may.
+    """
+    signature = inspect.signature(endpoint)
+    if missing := _HANDED_ON - signature.parameters.keys():
+        raise TypeError(f"{endpoint.__name__} needs the parameters {', '.join(sorted(missing))}")
+
+    @wraps(endpoint)
+    async def answer(*, idempotency_key: str | None, **arguments: Any) -> BaseModel | Response:
+        # FastAPI passes every argument by its name.
+        run: _Run = partial(cast("Callable[..., Any]", endpoint), **arguments)
+        if idempotency_key is None:
+            return await run()
+        return await _answer_once(run, **{name: arguments[name] for name in _HANDED_ON})
+
+    parameter = inspect.Parameter(
+        "idempotency_key", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=IdempotencyKey
+    )
+    answer.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[*signature.parameters.values(), parameter]
+    )
+    return answer
+
+
+async def _answer_once(
+    run: _Run,
+    *,
+    caller: Caller,
+    session: AsyncSession,
+    request: Request,
+    response: Response,
+) -> BaseModel | Response:
+    place = {"caller_id": caller.id, "route": f"{request.method} {request.url.path}", "key": _key(request)}
+    await _hold(session, place)
+    digest = await _digest(request)
+    kept = await _find(session, place)
+    if kept is not None:
+        return _replay(kept, digest)
+    shown = await run()
+    keepable = shown.without_secret() if isinstance(shown, Revealed) else shown
+    values = {
+        "request_digest": digest,
+        "status": _CREATED,
+        "headers": dict(response.headers),
+        "body": keepable.model_dump(mode="json"),
+        "created_at": func.now(),
+    }
+    # One that is too old may still be there.
+    await session.execute(
+        insert(KeptAnswer)
+        .values(place | values)
+        .on_conflict_do_update(index_elements=list(place), set_=values)
+    )
+    await _forget_some(session)
+    return shown
+
+
+def _key(request: Request) -> str:
+    """The one key of a request. Raises ``Malformed``."""
+    values = request.headers.getlist("idempotency-key")
+    if len(values) != 1 or not _KEY.fullmatch(values[0]):
+        raise Malformed(
+            "Send one Idempotency-Key of 1 to 255 visible ASCII characters, a UUID for example.",
+            code="idempotency_key_malformed",
+        )
+    return values[0]
+
+
+async def _hold(session: AsyncSession, place: dict[str, Any]) -> None:
+    """Hold a key until this transaction ends. Raises ``KeyInFlight`` when another one holds it."""
+    name = "\0".join(str(part) for part in place.values())
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    if not await session.scalar(select(func.pg_try_advisory_xact_lock(number))):
+        raise KeyInFlight(
+            "A request with this Idempotency-Key is still being answered: repeat yours shortly."
+        )
+
+
+async def _digest(request: Request) -> bytes:
+    """What makes two requests the same: the query, and the body however its JSON is spelled."""
+    if isinstance(request, ReadRequest):
+        body = json.dumps(request.value, sort_keys=True).encode()
+    else:
+        # The route reads no JSON.
+        body = await request.body()
+    return hashlib.sha256(request.url.query.encode() + b"\0" + body).digest()
+
+
+async def _find(session: AsyncSession, place: dict[str, Any]) -> KeptAnswer | None:
+    # A statement of its own after the lock: its snapshot sees what the holder before us has committed.
+    query = select(KeptAnswer).where(
+        *(col(getattr(KeptAnswer, name)) == value for name, value in place.items()),
+        col(KeptAnswer.created_at) > func.now() - LIFETIME,
+    )
+    found: KeptAnswer | None = await session.scalar(query)
+    return found
+
+
+def _replay(kept: KeptAnswer, digest: bytes) -> Response:
+    if kept.body is None:
+        raise Conflict(
+            "What this Idempotency-Key made belonged to an identity that was erased since.",
+            code="identity_erased",
+        )
+    if kept.request_digest != digest:
+        raise Invalid(
+            "This Idempotency-Key came with another request before: take a new key for a new request.",
+            code="idempotency_key_reused",
+        )
+    return JSONResponse(kept.body, kept.status, {**kept.headers, REPLAYED: "true"})
+
+
+# What shows an identity is the identity itself, a token of it, a grant to it, or what it or its agent asked for.
+_ERASE = text(
+    "UPDATE idempotency_keys SET body = NULL, request_digest = '' "
+    "WHERE :id IN (body ->> 'id', body -> 'token' ->> 'identity_id', body -> 'principal' ->> 'id',"
+    "body -> 'identity' ->> 'id', body -> 'owner' ->> 'id')"
+)
+
+
+async def erase_answers(session: AsyncSession, shown_id: str) -> None:
+    """Empty every kept answer that shows an identity, given by its id as answers have it."""
+    await session.execute(_ERASE, {"id": shown_id})
+
+
+# A few with each new one, so that the table stays small where nobody runs `scopegate maintain`.
+_FORGET_SOME = text(
+    "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency_keys "
+    "WHERE created_at < now() - CAST(:age AS interval) LIMIT 20 FOR UPDATE SKIP LOCKED))"
+)
+
+
+async def _forget_some(session: AsyncSession) -> None:
+    await session.execute(_FORGET_SOME, {"age": LIFETIME})
+
+
+async def forget_answers(owner_url: str) -> int:
+    """Delete every answer that is too old to be given again; how many there were.
+
+    Raises ``asyncpg.PostgresError`` or ``OSError`` when the database cannot do it.
+    """
+    connection = await asyncpg.connect(plain_url(owner_url), timeout=10)
+    try:
+        status = await connection.execute(
+            "DELETE FROM idempotency_keys WHERE created_at < now() - $1::interval", LIFETIME
+        )
+        return int(status.rpartition(" ")[2])
+    finally:
+        await connection.close()

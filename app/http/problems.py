@@ -1,0 +1,205 @@
+"""RFC 9457 problem documents, and the one map from domain errors to HTTP statuses."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from app.domain import errors
+from app.domain.errors import DomainError, FieldError
+
+MEDIA_TYPE = "application/problem+json"
+# Each code has a page at the service itself (see ``http.error_pages``), whatever address it was reached by.
+DOCS = "/docs/errors/"
+MOST_ERRORS = 100
+"""How many wrong fields an answer names."""
+
+STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
+    (errors.Malformed, 400, "Bad request"),
+    (errors.Unauthenticated, 401, "Not authenticated"),
+    (errors.Forbidden, 403, "Not permitted"),
+    (errors.NotFound, 404, "Not found"),
+    (errors.Conflict, 409, "Conflict"),
+    (errors.PreconditionFailed, 412, "Precondition failed"),
+    (errors.Invalid, 422, "Invalid request"),
+    (errors.PreconditionRequired, 428, "Precondition required"),
+    (errors.TooManyRequests, 429, "Too many requests"),
+    (errors.Unavailable, 503, "Temporarily unavailable"),
+)
+# What comes without a domain error: its code, title and words, unless it brings better ones.
+_HTTP = {
+    400: ("malformed_request", "Bad request", "The body cannot be read: send JSON in UTF-8."),
+    404: ("not_found", "Not found", "There is nothing at this path: see /docs for what there is."),
+    405: ("method_not_allowed", "Method not allowed", "This path does not take the method: see Allow."),
+    413: ("body_too_large", "Body too large", None),
+    415: ("unsupported_media_type", "Unsupported media type", None),
+}
+
+
+class ProblemError(BaseModel):
+    """One wrong field."""
+
+    model_config = ConfigDict(extra="forbid")
+    pointer: str = Field(
+        description="JSON pointer into the body (RFC 6901), or `?name` of a query parameter.",
+        examples=["/expires_at"],
+    )
+    code: str = Field(description="What is wrong, stable, snake_case.", examples=["required"])
+    detail: str = Field(description="What is wrong, and how to mend it.", examples=["Field required"])
+    line: int | None = Field(
+        default=None, description="In a text of several lines, the line, from 1.", examples=[2]
+    )
+    column: int | None = Field(
+        default=None, description="In a text of several lines, the column, from 1.", examples=[14]
+    )
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(extra="forbid")
+    type: str = Field(
+        description="A page of the documentation for this code.", examples=["/docs/errors/slug_taken"]
+    )
+    title: str = Field(description="What kind of error it is, in words.", examples=["Conflict"])
+    status: int = Field(description="The HTTP status.", examples=[409])
+    detail: str = Field(
+        description="What is wrong, and how to mend it.", examples=["The slug git is in use; choose another."]
+    )
+    instance: str = Field(description="The path of the request.", examples=["/api/v1/servers"])
+    code: str = Field(description="Stable, snake_case.", examples=["slug_taken"])
+    request_id: str = Field(
+        description="The id of the request, for whoever looks into it.",
+        examples=["req_01936d5e7c0070008000000000000000"],
+    )
+    errors: list[ProblemError] = Field(
+        default_factory=list, description="The fields that are not acceptable."
+    )
+
+
+ErrorForm: TypeAlias = Callable[[Request, int, str, Mapping[str, str]], Response]
+"""How a foreign protocol tells an error: its status, what is wrong, and headers."""
+
+
+def problem(
+    request: Request,
+    status: int,
+    title: str,
+    code: str,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """A problem answer; ``instance`` is the path alone, since a query could hold what must not be repeated.
+
+    Below the path of a foreign protocol it has that protocol's form.
+    """
+    form: ErrorForm | None = getattr(request.state, "error_form", None)
+    if form is not None:
+        return form(request, status, detail, headers or {})
+    request_id = getattr(request.state, "request_id", "")
+    body = {
+        "type": DOCS + code,
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path.encode("ascii", "backslashreplace").decode(),
+        "code": code,
+        "request_id": request_id,
+        "errors": [_shown(error) for error in errors],
+    }
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
+
+
+def _shown(error: FieldError) -> dict[str, Any]:
+    shown = {"pointer": error.pointer, "code": error.code, "detail": error.detail}
+    return shown if error.line is None else shown | {"line": error.line, "column": error.column}
+
+
+def _domain(request: Request, error: Exception) -> Response:
+    error = cast("DomainError", error)
+    status, title = next((s, t) for kind, s, t in STATUS if isinstance(error, kind))
+    headers = {}
+    if isinstance(error, errors.Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="scopegate"'
+    if isinstance(error, errors.KeyInFlight | errors.TooManyRequests | errors.Unavailable):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return problem(request, status, title, error.code, error.detail, error.errors, headers)
+
+
+def _pointer(location: Sequence[object]) -> str:
+    if location and location[0] == "body":
+        return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in location[1:])
+    return "?" + ".".join(str(part) for part in location[1:])
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\x00")
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    items = cast("RequestValidationError", error).errors()
+    # A body can have tens of thousands of wrong fields, and whoever sends it need not have signed in.
+    found = [
+        FieldError(
+            _printable(_pointer(item["loc"])),
+            {"extra_forbidden": "unknown_field", "missing": "required"}.get(item["type"], item["type"]),
+            _printable(item["msg"].removeprefix("Value error, ")),
+        )
+        for item in items[:MOST_ERRORS]
+    ]
+    names = ", ".join(sorted({e.pointer or "/" for e in found}))
+    detail = f"These fields are not acceptable: {names}. See errors for what each needs."
+    return problem(request, 422, "Invalid request", "validation_failed", detail, found)
+
+
+def _http(request: Request, error: Exception) -> Response:
+    error = cast("HTTPException", error)
+    status, words = error.status_code, str(error.detail)
+    code, title, detail = _HTTP.get(status, (f"http_{status}", words, None))
+    headers = dict(error.headers or {})
+    if status == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return problem(request, status, title, code, detail or f"{words}.", headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of a path. Routing knows those of the first route alone, and each method is a route of its own.
+
+    Of a fixed path (``/tokens/bulk-revoke``) its own, not those of the object that its last word could name.
+    """
+    path = request.url.path
+    routes = [
+        route
+        for route in iter_route_contexts(request.app.routes)
+        if route.methods and route.path_regex.match(path)
+    ]
+    fixed = [route for route in routes if route.path == path]
+    return sorted({method for route in fixed or routes for method in route.methods or ()})
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of this application as a problem document."""
+    app.add_exception_handler(DomainError, _domain)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The documented error answers of an operation, under their media type."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    titles = {status: title for _, status, title in STATUS}
+    return {
+        status: {"description": titles.get(status, "Error"), "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+# What every operation that knows its caller can answer. More follows from what an operation takes (see
+# ``http.openapi.operations``), and 409 is declared where it can happen.
+COMMON_PROBLEMS = problem_responses(400, 401, 403, 429, 503)

@@ -1,0 +1,356 @@
+"""Selectors and scopes in their three forms: at the API (TypeIDs), stored as JSON (plain UUIDs), in the domain.
+
+Features read stored ones with ``load_*`` to decide and ``show_*`` to answer, and write with ``store_*``.
+Empty selects nothing in each form.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import ConfigDict, Field, StrictBool, StringConstraints, ValidationError, WrapValidator
+from pydantic_core import InitErrorDetails
+from typing_extensions import TypeAliasType
+
+from app.domain.risk import Risk
+from app.domain.scopes import (
+    AllServers,
+    AllTools,
+    GrantsScope,
+    ListedScope,
+    Scope,
+    ScopeEntry,
+    ServersByIds,
+    ServersByLabels,
+    ServerSelector,
+    ToolsByNames,
+    ToolsByRisk,
+    ToolSelector,
+)
+from app.http.schemas import CleanText, Strict
+from app.lib.ids import ServerId
+
+MOST_ITEMS = 1_000
+MOST_LABELS = 64
+
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=100), CleanText]
+LabelValue = Annotated[str, StringConstraints(max_length=200), CleanText]
+Labels = TypeAliasType(
+    "Labels",
+    Annotated[
+        dict[LabelKey, LabelValue],
+        Field(max_length=MOST_LABELS),
+        Field(description="Labels by key.", examples=[{"env": "prod"}]),
+    ],
+)
+ToolName = Annotated[str, StringConstraints(min_length=1, max_length=256), CleanText]
+
+
+def without_tag(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """Validate a union by ``kind``, and report errors without the member's tag, which is no part of the JSON
+    pointer that the caller would look for."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        lines = [
+            InitErrorDetails(
+                type=line["type"], loc=line["loc"][1:], input=line["input"], ctx=line.get("ctx", {})
+            )
+            for line in error.errors(include_url=False)
+        ]
+        raise ValidationError.from_exception_data(error.title, lines) from None
+
+
+class ServersByIdsModel(Strict):
+    """Exactly these servers; none at all when the list is empty."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"kind": "ids", "ids": ["srv_01jdpnwz00e008000000000000"]}]},
+    )
+    kind: Literal["ids"]
+    ids: list[ServerId] = Field(max_length=MOST_ITEMS, description="The servers.")
+
+
+class ServersByLabelsModel(Strict):
+    """Servers that carry every one of these labels; none at all when the map is empty."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"kind": "labels", "labels": {"env": "prod"}}]}
+    )
+    kind: Literal["labels"]
+    labels: Labels
+
+
+class AllServersModel(Strict):
+    """Every server, also those registered later."""
+
+    kind: Literal["all"]
+
+
+class AllToolsModel(Strict):
+    """Every tool of the selected servers."""
+
+    kind: Literal["all"]
+
+
+class ToolsByNamesModel(Strict):
+    """Tools with exactly these names; none at all when the list is empty."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"kind": "names", "names": ["git_log"]}]}
+    )
+    kind: Literal["names"]
+    names: list[ToolName] = Field(max_length=MOST_ITEMS, description="The names, as the servers give them.")
+
+
+class ToolsByRiskModel(Strict):
+    """Tools of these risks; none at all when the list is empty."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"kind": "risk", "risk": ["read"]}]}
+    )
+    kind: Literal["risk"]
+    risk: list[Risk] = Field(max_length=len(Risk), description="The risks.")
+
+
+ServerSelectorModel = TypeAliasType(
+    "ServerSelectorModel",
+    Annotated[
+        ServersByIdsModel | ServersByLabelsModel | AllServersModel,
+        Field(discriminator="kind"),
+        WrapValidator(without_tag),
+        Field(description="Which servers: by id, by the labels that they carry, or all."),
+    ],
+)
+ToolSelectorModel = TypeAliasType(
+    "ToolSelectorModel",
+    Annotated[
+        AllToolsModel | ToolsByNamesModel | ToolsByRiskModel,
+        Field(discriminator="kind"),
+        WrapValidator(without_tag),
+        Field(description="Which tools of the selected servers: all, by name, or by risk."),
+    ],
+)
+
+
+class ScopeEntryModel(Strict):
+    """One line of a listed scope. ``resources`` and ``prompts`` are true by default when the tools are all."""
+
+    servers: ServerSelectorModel
+    tools: ToolSelectorModel
+    resources: StrictBool | None = Field(default=None, description="Reaches the servers' resources.")
+    prompts: StrictBool | None = Field(default=None, description="Reaches the servers' prompts.")
+
+
+class GrantsScopeModel(Strict):
+    """All that the identity's live grants allow."""
+
+    kind: Literal["grants"]
+
+
+class ListedScopeModel(Strict):
+    """Only these entries, and of them only what the live grants allow; an empty list reaches nothing."""
+
+    kind: Literal["listed"]
+    entries: list[ScopeEntryModel] = Field(
+        max_length=100, description="What it reaches is what any of these reaches."
+    )
+
+
+TokenScopeModel = TypeAliasType(
+    "TokenScopeModel",
+    Annotated[
+        GrantsScopeModel | ListedScopeModel,
+        Field(discriminator="kind"),
+        WrapValidator(without_tag),
+        Field(description="What a token may reach, never more than its identity's live grants allow."),
+    ],
+)
+
+
+def server_selector_to_domain(model: ServerSelectorModel) -> ServerSelector:
+    """The domain's form of a validated selector."""
+    match model:
+        case ServersByIdsModel():
+            return ServersByIds(frozenset(model.ids))
+        case ServersByLabelsModel():
+            return ServersByLabels(frozenset(model.labels.items()))
+        case AllServersModel():
+            return AllServers()
+
+
+def tool_selector_to_domain(model: ToolSelectorModel) -> ToolSelector:
+    """The domain's form of a validated selector."""
+    match model:
+        case AllToolsModel():
+            return AllTools()
+        case ToolsByNamesModel():
+            return ToolsByNames(frozenset(model.names))
+        case ToolsByRiskModel():
+            return ToolsByRisk(frozenset(model.risk))
+
+
+def reaches_by_default(tools: ToolSelectorModel) -> bool:
+    """What ``resources`` and ``prompts`` are when nobody said: true exactly when the tools are all."""
+    return isinstance(tools, AllToolsModel)
+
+
+def scope_to_domain(model: TokenScopeModel) -> Scope:
+    """The domain's form of a validated scope."""
+    if isinstance(model, GrantsScopeModel):
+        return GrantsScope()
+    return ListedScope(tuple(_entry_to_domain(entry) for entry in model.entries))
+
+
+def _entry_to_domain(entry: ScopeEntryModel) -> ScopeEntry:
+    default = reaches_by_default(entry.tools)
+    return ScopeEntry(
+        server_selector_to_domain(entry.servers),
+        tool_selector_to_domain(entry.tools),
+        default if entry.resources is None else entry.resources,
+        default if entry.prompts is None else entry.prompts,
+    )
+
+
+def store_server_selector(model: ServerSelectorModel) -> dict[str, Any]:
+    """The JSON that the database keeps: ids as plain UUIDs, each once, in order."""
+    if isinstance(model, ServersByIdsModel):
+        return {"kind": "ids", "ids": [str(id) for id in dict.fromkeys(model.ids)]}
+    return model.model_dump()
+
+
+def store_tool_selector(model: ToolSelectorModel) -> dict[str, Any]:
+    """The JSON that the database keeps."""
+    match model:
+        case ToolsByNamesModel():
+            return {"kind": "names", "names": list(dict.fromkeys(model.names))}
+        case ToolsByRiskModel():
+            return {"kind": "risk", "risk": [risk.value for risk in dict.fromkeys(model.risk)]}
+        case AllToolsModel():
+            return {"kind": "all"}
+
+
+def store_scope(model: TokenScopeModel) -> dict[str, Any]:
+    """The JSON that the database keeps, with the defaults of each entry written out."""
+    if isinstance(model, GrantsScopeModel):
+        return {"kind": "grants"}
+    entries = []
+    for entry in model.entries:
+        ready = _entry_to_domain(entry)
+        entries.append(
+            {
+                "servers": store_server_selector(entry.servers),
+                "tools": store_tool_selector(entry.tools),
+                "resources": ready.resources,
+                "prompts": ready.prompts,
+            }
+        )
+    return {"kind": "listed", "entries": entries}
+
+
+def load_server_selector(stored: dict[str, Any]) -> ServerSelector:
+    """Read a stored selector. Raises ``ValueError`` on a kind that this code does not know, never widening."""
+    match stored["kind"]:
+        case "ids":
+            return ServersByIds(frozenset(UUID(id) for id in stored["ids"]))
+        case "labels":
+            return ServersByLabels(frozenset(stored["labels"].items()))
+        case "all":
+            return AllServers()
+    raise ValueError("unknown kind of server selector")
+
+
+def load_tool_selector(stored: dict[str, Any]) -> ToolSelector:
+    """Read a stored selector. Raises ``ValueError`` on a kind that this code does not know, never widening."""
+    match stored["kind"]:
+        case "all":
+            return AllTools()
+        case "names":
+            return ToolsByNames(frozenset(stored["names"]))
+        case "risk":
+            return ToolsByRisk(frozenset(Risk(risk) for risk in stored["risk"]))
+    raise ValueError("unknown kind of tool selector")
+
+
+def load_scope(stored: dict[str, Any]) -> Scope:
+    """Read a stored scope. Raises ``ValueError`` on a kind that this code does not know, never widening."""
+    match stored["kind"]:
+        case "grants":
+            return GrantsScope()
+        case "listed":
+            return ListedScope(
+                tuple(
+                    ScopeEntry(
+                        load_server_selector(entry["servers"]),
+                        load_tool_selector(entry["tools"]),
+                        entry["resources"],
+                        entry["prompts"],
+                    )
+                    for entry in stored["entries"]
+                )
+            )
+    raise ValueError("unknown kind of scope")
+
+
+def show_server_selector(stored: dict[str, Any]) -> ServerSelectorModel:
+    """The API's form of a stored selector."""
+    match stored["kind"]:
+        case "ids":
+            return ServersByIdsModel(kind="ids", ids=[UUID(id) for id in stored["ids"]])
+        case "labels":
+            return ServersByLabelsModel(kind="labels", labels=stored["labels"])
+        case "all":
+            return AllServersModel(kind="all")
+    raise ValueError("unknown kind of server selector")
+
+
+def show_tool_selector(stored: dict[str, Any]) -> ToolSelectorModel:
+    """The API's form of a stored selector."""
+    match stored["kind"]:
+        case "all":
+            return AllToolsModel(kind="all")
+        case "names":
+            return ToolsByNamesModel(kind="names", names=stored["names"])
+        case "risk":
+            return ToolsByRiskModel(kind="risk", risk=[Risk(risk) for risk in stored["risk"]])
+    raise ValueError("unknown kind of tool selector")
+
+
+def show_scope(stored: dict[str, Any]) -> TokenScopeModel:
+    """The API's form of a stored scope."""
+    if stored["kind"] == "grants":
+        return GrantsScopeModel(kind="grants")
+    return ListedScopeModel(
+        kind="listed",
+        entries=[
+            ScopeEntryModel(
+                servers=show_server_selector(entry["servers"]),
+                tools=show_tool_selector(entry["tools"]),
+                resources=entry["resources"],
+                prompts=entry["prompts"],
+            )
+            for entry in stored["entries"]
+        ],
+    )
+
+
+def servers_named(model: ServerSelectorModel, pointer: str) -> list[tuple[str, UUID]]:
+    """(JSON pointer, id) of each server that a selector names, for checking that they exist.
+
+    ``pointer`` is where the selector itself stands, as ``/servers``.
+    """
+    if not isinstance(model, ServersByIdsModel):
+        return []
+    return [(f"{pointer}/ids/{index}", id) for index, id in enumerate(model.ids)]
+
+
+def servers_named_by_scope(model: TokenScopeModel, pointer: str) -> list[tuple[str, UUID]]:
+    """The same for all entries of a scope."""
+    if isinstance(model, GrantsScopeModel):
+        return []
+    return [
+        named
+        for index, entry in enumerate(model.entries)
+        for named in servers_named(entry.servers, f"{pointer}/entries/{index}/servers")
+    ]

@@ -1,0 +1,1 @@
+"""Small tools that import nothing of Scopegate."""

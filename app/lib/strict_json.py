@@ -1,0 +1,264 @@
+"""JSON as policy must read it: one meaning for every text, or an error.
+
+The standard library's parser with hooks. Refused on top of the grammar (RFC 8259): duplicate keys anywhere,
+a byte-order mark, anything but UTF-8, NaN and Infinity, numbers that a float cannot hold, lone surrogates and
+NUL in any string, integers of more than 400 digits, nesting past a limit, and more values than are read without
+keeping others waiting. I-JSON (RFC 7493) asks for most of this.
+"""
+
+import json
+from collections.abc import Callable
+from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]
+from math import isfinite
+from typing import Any, Literal, NoReturn, TypeAlias
+
+from app.lib.json_depth import is_too_deep
+
+JsonValue: TypeAlias = dict[str, "JsonValue"] | list["JsonValue"] | str | int | float | bool | None
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+StrictJsonCode = Literal["encoding", "syntax", "duplicate_key", "number", "string", "depth", "size"]
+
+MAX_DEPTH = 64
+"""Open objects and arrays, unless a caller says otherwise."""
+MAX_INTEGER_DIGITS = 400
+MAX_VALUES = 250_000
+"""In one text: each becomes an object of its own, and nothing else runs until all of them have."""
+TOO_MANY_VALUES = f"There are more than {MAX_VALUES:,} values."
+
+_IN_A_PIECE, _FEW = 256, 16
+"""So many values, and so many in one of these, are written at once by ``dumps_in_pieces``."""
+_ENVELOPE_KEYS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+_PARAMS_KEYS = frozenset(
+    "_meta argument arguments capabilities clientInfo cursor inputResponses level name notifications "
+    "protocolVersion ref requestId requestState task taskId uri".split()
+)
+_REFERENCE_KEYS = frozenset({"type", "name", "uri"})
+
+
+def folded(name: str) -> str:
+    """The form in which two names are equal that some parser takes for the same.
+
+    Parsers that ignore case fold as Unicode does (Go: long s and the Kelvin sign), by upper case (.NET), or by either
+    (Java: the dotless and the dotted i).
+    """
+    return name.upper().casefold().replace("\u0307", "")
+
+
+_FOLDED_ENVELOPE_KEYS = frozenset(map(folded, _ENVELOPE_KEYS))
+_FOLDED_PARAMS_KEYS = frozenset(map(folded, _PARAMS_KEYS))
+_FOLDED_REFERENCE_KEYS = frozenset(map(folded, _REFERENCE_KEYS))
+
+
+class StrictJsonError(ValueError):
+    """The bytes are not JSON that has one meaning. ``code`` is stable, ``message`` never quotes the input."""
+
+    def __init__(self, code: StrictJsonCode, message: str) -> None:
+        super().__init__(message)
+        self.code: StrictJsonCode = code
+        self.message = message
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise StrictJsonError("duplicate_key", "An object has the same key twice.")
+    return value
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        raise StrictJsonError("number", "A number is too large.")
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > MAX_INTEGER_DIGITS:
+        raise StrictJsonError("number", f"An integer has more than {MAX_INTEGER_DIGITS} digits.")
+    return int(text)
+
+
+def _constant(_text: str) -> NoReturn:
+    raise StrictJsonError("number", "NaN and Infinity are not JSON.")
+
+
+def _encoder(*, sort_keys: bool) -> Callable[[JsonValue], str]:
+    encoder = json.JSONEncoder(
+        ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=sort_keys
+    )
+    if c_make_encoder is None:
+        return encoder.encode
+    # What ``encode`` makes anew each time.
+    chunks = c_make_encoder(None, encoder.default, encode_basestring, None, ":", ",", sort_keys, False, False)
+    return lambda value: "".join(chunks(value, 0))
+
+
+# ``decode`` spends more time on skipping white space than the C scanner on a small message.
+_scan = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_float, parse_int=_int, parse_constant=_constant
+).scan_once  # type: ignore[attr-defined]
+_compact = _encoder(sort_keys=False)
+_sorted = _encoder(sort_keys=True)
+
+
+def loads(data: bytes, *, max_depth: int = MAX_DEPTH, any_text: bool = False) -> JsonValue:
+    """Parse UTF-8 bytes. ``max_depth`` counts open objects and arrays. Raises ``StrictJsonError`` and nothing else.
+
+    ``any_text``: strings may hold NUL and halves of surrogate pairs, for what is passed on and not evaluated.
+    """
+    if has_too_many_values(data):
+        raise StrictJsonError("size", TOO_MANY_VALUES)
+    if is_too_deep(data, max_depth):
+        raise StrictJsonError("depth", f"The nesting is deeper than {max_depth}.")
+    try:
+        text = data.decode("utf-8").strip(" \t\r\n")
+    except UnicodeDecodeError:
+        raise StrictJsonError("encoding", "The text is not UTF-8.") from None
+    if text.startswith("\ufeff"):
+        raise StrictJsonError("encoding", "The text begins with a byte-order mark.")
+    value: JsonValue
+    try:
+        value, end = _scan(text, 0)
+    except StrictJsonError:
+        raise
+    except (ValueError, StopIteration):
+        raise StrictJsonError("syntax", "The text is not JSON.") from None
+    if end != len(text):
+        raise StrictJsonError("syntax", "There is something after the JSON value.")
+    # Raw control characters and surrogates do not get here, so only an escape can make a bad string.
+    if not any_text and b"\\u" in data:
+        _check_strings(value)
+    return value
+
+
+def has_too_many_values(data: bytes) -> bool:
+    """Whether JSON has more than ``MAX_VALUES`` values, seen without reading it: long texts are none of them many."""
+    if len(data) < 2 * MAX_VALUES or count_values(data) <= MAX_VALUES:
+        return False
+    # Texts count once each, whatever is written in them.
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # A value has a name at most.
+    if plain.count(b'"') > 4 * MAX_VALUES:
+        return True
+    return count_values(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
+
+
+def count_values(bare: bytes) -> int:
+    """How many values there are at most, more where texts hold commas or brackets: each follows a comma or stands first
+    in what holds it."""
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{") + 1
+
+
+def _check_strings(root: JsonValue) -> None:
+    """Look at each string and key, after an escape."""
+    waiting = [root]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+            for key in value:
+                _check_string(key)
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, str):
+            _check_string(value)
+
+
+def _check_string(text: str) -> None:
+    if "\0" in text:
+        raise StrictJsonError("string", "A string holds a NUL character.")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            raise StrictJsonError("string", "A string holds half of a surrogate pair.") from None
+
+
+def dumps(value: JsonValue) -> bytes:
+    """Compact UTF-8. ``ValueError`` on NaN, Infinity and lone surrogates, none of which ``loads`` returns."""
+    return _compact(value).encode("utf-8")
+
+
+def dumps_in_pieces(value: JsonValue) -> bytes:
+    """The same bytes, made of many short ones: another thread gets its turn in between."""
+    pieces: list[str] = []
+    _write(value, pieces)
+    return "".join(pieces).encode("utf-8")
+
+
+def _write(value: JsonValue, pieces: list[str]) -> None:
+    if not isinstance(value, dict | list) or not value:
+        pieces.append(_compact(value))
+        return
+    pieces.append("{" if isinstance(value, dict) else "[")
+    names = value if isinstance(value, dict) else range(len(value))
+    plain: dict[Any, JsonValue] = {}
+    for name in names:
+        child = value[name]  # type: ignore[index]
+        if _is_plain(child):
+            plain[name] = child
+            if len(plain) == _IN_A_PIECE:
+                _write_plain(plain, value, pieces)
+                plain = {}
+            continue
+        if plain:
+            _write_plain(plain, value, pieces)
+            plain = {}
+        if isinstance(value, dict):
+            pieces.append(f"{_compact(name)}:")
+        _write(child, pieces)
+        pieces.append(",")
+    if plain:
+        _write_plain(plain, value, pieces)
+    # The comma after the last.
+    pieces[-1] = pieces[-1][:-1]
+    pieces.append("}" if isinstance(value, dict) else "]")
+
+
+def _is_plain(value: JsonValue) -> bool:
+    """Whether it is written in a moment."""
+    if not isinstance(value, dict | list):
+        return True
+    children = value.values() if isinstance(value, dict) else value
+    return len(value) <= _FEW and not any(isinstance(child, dict | list) for child in children)
+
+
+def _write_plain(plain: dict[Any, JsonValue], holder: JsonValue, pieces: list[str]) -> None:
+    text = _compact(plain if isinstance(holder, dict) else list(plain.values()))
+    pieces.append(f"{text[1:-1]},")
+
+
+def canonical(value: JsonValue) -> bytes:
+    """The form that digests are taken over, the same for equal values however they were written.
+
+    Compact UTF-8; keys sorted by code point; strings with only the escapes that JSON requires; integers exact
+    whatever their size; floats as the shortest decimal that reads back the same (``repr``), so ``1`` and
+    ``1.0`` differ. Not RFC 8785, which fails on integers beyond 2^53.
+    """
+    return _sorted(value).encode("utf-8")
+
+
+def envelope_case_variant(message: JsonValue) -> str | None:
+    """The first key of a JSON-RPC envelope (or of its ``params``, or the ``ref`` there) that differs from a known
+    key only by case.
+
+    A parser that ignores case (Go's, .NET's) would take ``"Method"`` for ``"method"``. Folding is Unicode's, as
+    Go's is: ``param\\u017f`` is caught too. None when there is none.
+    """
+    if not isinstance(message, dict):
+        return None
+    for key in message:
+        if key not in _ENVELOPE_KEYS and folded(key) in _FOLDED_ENVELOPE_KEYS:
+            return key
+    params = message.get("params")
+    if isinstance(params, dict):
+        for key in params:
+            if key not in _PARAMS_KEYS and folded(key) in _FOLDED_PARAMS_KEYS:
+                return f"params.{key}"
+        reference = params.get("ref")
+        if isinstance(reference, dict):
+            for key in reference:
+                if key not in _REFERENCE_KEYS and folded(key) in _FOLDED_REFERENCE_KEYS:
+                    return f"params.ref.{key}"
+    return None

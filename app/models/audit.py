@@ -1,0 +1,222 @@
+"""Tables of the audit trail. Append-only but for leases; the log itself has no foreign keys."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import UUID as PgUuid
+from sqlmodel import Field, SQLModel
+
+from app.models.audit_changes import Changes
+from app.models.base import metadata
+
+__all__ = [
+    "AcceptedRestore", "AuditArguments", "AuditClient", "AuditEvent", "AuditHour", "AuditRollup", "LogEpoch",
+    "ObjectVersion", "WorkerLease", "metadata",
+]  # fmt: skip
+
+
+class AuditEvent(SQLModel, table=True):
+    """One immutable event. Order is (epoch, xact, seq), the order of commits; the id is a name only."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        Index("ix_audit_events_order", "epoch", "xact", "seq"),
+        Index("ix_audit_events_call_id", "call_id", postgresql_where=text("call_id IS NOT NULL")),
+        Index("ix_audit_events_token_id", "token_id", "xact", postgresql_where=text("token_id IS NOT NULL")),
+        Index("ix_audit_events_actor_id", "actor_id", "xact"),
+        Index("ix_audit_events_server_tool", "server_id", "tool", "xact",
+              postgresql_where=text("server_id IS NOT NULL")),
+        Index("ix_audit_events_request_id", "request_id", postgresql_where=text("request_id IS NOT NULL")),
+        Index("ix_audit_events_refused", "epoch", "xact", "seq", postgresql_where=text("decision <> 'allow'")),
+        {"postgresql_partition_by": "RANGE (time)"},
+    )  # fmt: skip
+
+    id: UUID = Field(primary_key=True)
+    time: datetime = Field(
+        default=None,
+        primary_key=True,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": text("clock_timestamp()")},
+    )
+    epoch: int = Field(default=None, sa_column_kwargs={"server_default": text("scopegate_epoch()")})
+    xact: int = Field(
+        default=None,
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("(pg_current_xact_id()::text)::bigint")},
+    )
+    seq: int = Field(
+        default=None,
+        sa_type=BigInteger,
+        sa_column_kwargs={"server_default": text("nextval('audit_events_seq')")},
+    )
+    action: str
+    decision: str | None = None
+    reason_code: str | None = None
+    outcome: str | None = None
+    actor_type: str
+    actor_id: UUID | None = None
+    on_behalf_of: UUID | None = None
+    token_id: UUID | None = None
+    server_id: UUID | None = None
+    tool: str | None = None
+    object_type: str | None = None
+    object_id: UUID | None = None
+    grant_id: UUID | None = None
+    policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
+    policy_version: int | None = Field(default=None, sa_type=BigInteger)
+    approval_id: UUID | None = None
+    client_id: UUID | None = None
+    worker_id: UUID | None = None
+    call_id: UUID | None = None
+    method: str | None = None
+    arguments_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    definition_digest: bytes | None = Field(default=None, sa_type=LargeBinary)
+    digest_key_id: str | None = None
+    changes: dict[str, Any] | None = Field(default=None, sa_type=Changes)
+    duration_ms: int | None = None
+    event_count: int | None = None
+    request_id: str | None = None
+    trace_id: str | None = None
+    observed_policy_ids: list[UUID] | None = Field(default=None, sa_type=ARRAY(PgUuid))
+    """Policies on trial that would have decided otherwise."""
+
+
+class AuditArguments(SQLModel, table=True):
+    """Sealed arguments of a call, kept by the server's choice, with a retention of their own."""
+
+    __tablename__ = "audit_arguments"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (time)"},)
+
+    call_id: UUID = Field(primary_key=True)
+    time: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    key_id: str
+    sealed: bytes = Field(sa_type=LargeBinary)
+
+
+class AuditClient(SQLModel, table=True):
+    """Address, user agent and client name of a caller: the personal part, in its own table so that it can be erased.
+
+    The id is a digest of the row (``client_ids``); rows of older code have no salt.
+    """
+
+    __tablename__ = "audit_clients"
+
+    id: UUID = Field(primary_key=True)
+    ip: str | None = None
+    user_agent: str | None = None
+    name: str | None = None
+    version: str | None = None
+    salt: bytes | None = Field(default=None, sa_type=LargeBinary)
+    first_seen_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+
+
+class AuditHour(SQLModel, table=True):
+    """How many events of a kind an hour has, outcomes of calls counted apart, and between which of them they lie.
+
+    ``things`` is what the events stand for: one may tell of many refusals.
+    """
+
+    __tablename__ = "audit_hours"
+
+    hour: datetime = Field(primary_key=True, sa_type=DateTime(timezone=True))
+    action: str = Field(primary_key=True)
+    decision: str = Field(primary_key=True)
+    events: int = Field(sa_type=BigInteger)
+    things: int = Field(sa_type=BigInteger)
+    first_epoch: int
+    first_xact: int = Field(sa_type=BigInteger)
+    first_seq: int = Field(sa_type=BigInteger)
+    last_epoch: int
+    last_xact: int = Field(sa_type=BigInteger)
+    last_seq: int = Field(sa_type=BigInteger)
+
+
+class AuditRollup(SQLModel, table=True):
+    """One row: up to which event the hours are counted."""
+
+    __tablename__ = "audit_rollup"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: int = Field(primary_key=True, sa_type=SmallInteger)
+    epoch: int
+    xact: int = Field(sa_type=BigInteger)
+    seq: int = Field(sa_type=BigInteger)
+
+
+class LogEpoch(SQLModel, table=True):
+    """One stay on a system identifier and timeline; transaction ids order events only within it."""
+
+    __tablename__ = "log_epochs"
+
+    epoch: int = Field(primary_key=True)
+    system_identifier: int = Field(sa_type=BigInteger)
+    timeline: int
+    opened_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    last_checkpoint: str | None = None
+
+
+class AcceptedRestore(SQLModel, table=True):
+    """A restore of the database to an older state that an administrator has confirmed; ``id`` orders them by time."""
+
+    __tablename__ = "accepted_restores"
+
+    id: UUID = Field(primary_key=True)
+    epoch: int
+    """The epoch of the log that begins with it."""
+    accepted_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+
+
+class WorkerLease(SQLModel, table=True):
+    """A gateway worker that is alive; calls of a worker whose lease is stale have an unknown outcome."""
+
+    __tablename__ = "worker_leases"
+
+    worker_id: UUID = Field(primary_key=True)
+    started_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    renewed_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+
+
+class ObjectVersion(SQLModel, table=True):
+    """The past of grants, memberships, scopes, definitions: one closed or current version each."""
+
+    __tablename__ = "object_versions"
+    __table_args__ = (
+        Index("ix_object_versions_kind_valid_from", "kind", "valid_from"),
+        # What was whose, for answers about the past.
+        Index("ix_object_versions_identity", text("(content ->> 'identity_id')"),
+              postgresql_where=text("kind IN ('grant', 'membership')")),
+        Index("ix_object_versions_group", text("(content ->> 'group_id')"),
+              postgresql_where=text("kind = 'grant'")),
+        Index("ix_object_versions_server", text("(content ->> 'server_id')"),
+              postgresql_where=text("kind = 'tool_definition'")),
+    )  # fmt: skip
+
+    object_id: UUID = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    kind: str
+    valid_from: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    valid_to: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    content: dict[str, Any] = Field(sa_type=JSONB)

@@ -1,0 +1,35 @@
+"""What every table shares: named constraints, UTC times, id, revision."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import DateTime, MetaData, func, text
+from sqlmodel import Field, SQLModel
+
+from app.lib.ids import new_id
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata: MetaData = SQLModel.metadata
+metadata.naming_convention = NAMING
+
+
+class ObjectRow(SQLModel):
+    """An object of the API: ``revision`` is its ETag and moves by one with every change."""
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}
+    )
+    updated_at: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": func.now(), "onupdate": func.now()},
+    )
+    revision: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})

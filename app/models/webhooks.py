@@ -1,0 +1,89 @@
+"""Tables of webhooks, their signing secrets, and the messages that wait to be delivered or were."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import DateTime, Index, LargeBinary, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TEXT
+from sqlmodel import Field, SQLModel
+
+from app.lib.ids import new_id
+from app.models.base import ObjectRow
+
+
+class Webhook(ObjectRow, table=True):
+    """Where messages of chosen types go.
+
+    The last four fields say how its endpoint fares; whoever delivers moves them, and the revision stays.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index("ix_webhooks_lower_name_id", text("lower(name)"), "id"),)
+
+    name: str
+    description: str | None = None
+    url: str
+    events: list[str] = Field(sa_type=ARRAY(TEXT))
+    status: str = Field(default="active", sa_column_kwargs={"server_default": "active"})
+    disabled_reason: str | None = None
+    ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    """How many attempts failed since the last that went well."""
+    failing_since: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    held_until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """Nothing is sent before this: its endpoint keeps failing."""
+    delivered_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class WebhookSecret(SQLModel, table=True):
+    """A signing secret, sealed; bound by associated data to its row and webhook."""
+
+    __tablename__ = "webhook_secrets"
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    webhook_id: UUID = Field(index=True)
+    key_id: str
+    sealed: bytes = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    """When its overlap with a newer one is over; ``None``: it is the newest."""
+
+
+class WebhookDelivery(ObjectRow, table=True):
+    """One message to one webhook. ``due_at`` is when it is tried next, or, under ``lease``, when others may try it."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+        Index("ix_webhook_deliveries_type", "webhook_id", "type", "id"),
+        Index(
+            "ix_webhook_deliveries_due",
+            "webhook_id",
+            "due_at",
+            postgresql_where=text("state = 'pending'"),
+        ),
+        Index("ix_webhook_deliveries_failed", "webhook_id", "id", postgresql_where=text("state = 'failed'")),
+    )
+
+    webhook_id: UUID
+    type: str
+    data: dict[str, Any] = Field(sa_type=JSONB)
+    state: str = Field(default="pending", sa_column_kwargs={"server_default": "pending"})
+    due_at: datetime = Field(
+        default=None, sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": text("now()")}
+    )
+    give_up_at: datetime = Field(
+        default=None,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": text("now() + interval '3 days'")},
+    )
+    """From then on it is not tried any more."""
+    lease: UUID | None = None
+    attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    attempted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    delivered_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    status_code: int | None = None
+    error: str | None = None

@@ -1,0 +1,1 @@
+"""Guarded requests to other systems: HTTP, MCP servers, key sets."""

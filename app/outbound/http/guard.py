@@ -1,0 +1,292 @@
+"""Where outbound requests may go: SSRF rules for URLs, names and addresses.
+
+A URL is checked when it is registered (``check_url``, no I/O) and again at each connect, where the name is
+resolved once, every address it has is checked and the connection goes to a checked address, so a name that
+changes its mind between check and connect (DNS rebinding) gains nothing.
+"""
+
+import asyncio
+import ipaddress
+import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import idna
+
+from app.outbound.http.errors import ForbiddenUrl, UpstreamError
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# RFC 6890 and later registrations. Listed here instead of asking ``is_global``, whose answer moves with the
+# Python version. 168.63.129.16 is Azure's public-looking platform address.
+_FORBIDDEN_V4 = tuple(
+    (IPv4Network(network), why)
+    for network, why in (
+        ("0.0.0.0/8", "unspecified"),
+        ("10.0.0.0/8", "private"),
+        ("100.64.0.0/10", "shared"),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("172.16.0.0/12", "private"),
+        ("192.0.0.0/24", "reserved"),
+        ("192.0.2.0/24", "reserved"),
+        ("192.88.99.0/24", "reserved"),
+        ("192.168.0.0/16", "private"),
+        ("198.18.0.0/15", "reserved"),
+        ("198.51.100.0/24", "reserved"),
+        ("203.0.113.0/24", "reserved"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+    )
+)
+_FORBIDDEN_V6 = tuple(
+    (IPv6Network(network), why)
+    for network, why in (
+        ("::/128", "unspecified"),
+        ("::1/128", "loopback"),
+        ("fe80::/10", "link-local"),
+        ("fc00::/7", "private"),
+        ("ff00::/8", "multicast"),
+        ("2001::/23", "reserved"),  # Teredo too: what it tunnels to cannot be trusted to be what it says
+        ("2001:db8::/32", "reserved"),
+        ("3fff::/20", "reserved"),
+    )
+)
+_GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
+_METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "168.63.129.16",
+        "100.100.100.200",
+        "192.0.0.192",
+        "fd00:ec2::254",
+    )
+)
+_NAT64 = IPv6Network("64:ff9b::/96")
+_SIX_TO_FOUR = IPv6Network("2002::/16")
+
+# Visible ASCII without what URL parsers disagree about.
+_URL_ASCII = re.compile(r"[!#-;=?-\[\]_a-z~]+")
+_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
+_HOST_NAME = re.compile(
+    r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+)
+
+# Threads of their own: those that wait for a resolver that keeps silent must hold up nothing else that threads do.
+_LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port (RFC 6454). ``host`` is lower-case ASCII; an IPv6 address stands without brackets."""
+
+    scheme: str
+    host: str
+    port: int
+    socket: str | None = None
+    """A Unix socket to connect to in place of the host. Code alone makes such an origin: no URL reads as one."""
+    authority: bytes = field(init=False, compare=False, repr=False)
+    """The value of ``Host``: the port only when it is not the scheme's own."""
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
+        object.__setattr__(self, "authority", f"{host}{port}".encode("ascii"))
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority.decode('ascii')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A checked URL, split once: where to connect, and path with query as they go on the wire."""
+
+    origin: Origin
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """Public addresses are open, all others only inside ``allowed_networks``.
+
+    A cloud's metadata address is open only to a network of exactly that one address, so that allowing
+    a whole private range does not open it by accident.
+    """
+
+    allowed_networks: tuple[IPNetwork, ...] = ()
+
+    def check_url(self, url: str) -> Origin:
+        """The origin of a URL that may be registered; no I/O. Raises ``ForbiddenUrl``."""
+        return self.check_target(url).origin
+
+    def check_target(self, url: str) -> Target:
+        """Check a URL and split it for sending; no I/O. Raises ``ForbiddenUrl``."""
+        origin, path = _split(url)
+        literal = _literal(origin.host)
+        if literal is not None:
+            self.check_address(literal)
+        elif _is_loopback_name(origin.host) and not self._allows_loopback():
+            raise ForbiddenUrl("the host is a loopback name, which is not an allowed network")
+        return Target(origin, path)
+
+    def is_allowed_network(self, origin: Origin) -> bool:
+        """Whether an origin is an address, or loopback by name, that the operator allowed on purpose."""
+        literal = _literal(origin.host)
+        if literal is None:
+            return _is_loopback_name(origin.host) and self._allows_loopback()
+        return self._allows(literal)
+
+    def check_address(self, address: IPAddress) -> None:
+        """Raises ``ForbiddenUrl`` when this address may not be connected to."""
+        embedded = _embedded(address)
+        if embedded is not None and not self._allows(address):
+            self.check_address(embedded)
+            return
+        why = "metadata" if address in _METADATA else _forbidden(address)
+        if why is not None and not self._allows(address):
+            raise ForbiddenUrl(f"the address is {why} and not in an allowed network")
+
+    async def resolve(self, origin: Origin) -> list[IPAddress]:
+        """The addresses of an origin, all checked. One look-up.
+
+        Raises ``ForbiddenUrl`` when any one is forbidden, ``UpstreamError("resolve")`` when there is none.
+        """
+        literal = _literal(origin.host)
+        if literal is not None:
+            self.check_address(literal)
+            return [literal]
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, _look_up, origin)
+        except (OSError, UnicodeError):
+            raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False) from None
+        addresses = list(dict.fromkeys(map(ipaddress.ip_address, found)))
+        if not addresses:
+            raise UpstreamError("resolve", "the host name has no address", may_have_been_sent=False)
+        for address in addresses:
+            self.check_address(address)
+        return addresses
+
+    def _allows_loopback(self) -> bool:
+        return self._allows(IPv4Address("127.0.0.1")) or self._allows(IPv6Address("::1"))
+
+    def _allows(self, address: IPAddress) -> bool:
+        if address in _METADATA:
+            return any(net.num_addresses == 1 and address in net for net in self.allowed_networks)
+        return any(address in net for net in self.allowed_networks)
+
+
+def origin_of(url: str) -> Origin:
+    """The origin of a URL, whether or not it may be reached. Raises ``ForbiddenUrl`` when it is not one of ours."""
+    return _split(url)[0]
+
+
+def _split(url: str) -> tuple[Origin, bytes]:
+    host_may_be_unicode = re.sub(r"[^\x00-\x7f]", "a", url)
+    if not _URL_ASCII.fullmatch(host_may_be_unicode.lower()):
+        raise ForbiddenUrl("the URL holds a character that must be percent-encoded")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ForbiddenUrl("the URL cannot be read") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ForbiddenUrl("the URL must be http or https")
+    if "@" in parts.netloc:
+        raise ForbiddenUrl("the URL must not hold a user name or password")
+    if "#" in url:
+        raise ForbiddenUrl("the URL must not have a fragment")
+    if parts.netloc.endswith(":") or port == 0:
+        raise ForbiddenUrl("the port is not valid")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not path.isascii():
+        raise ForbiddenUrl("the URL holds a character that must be percent-encoded")
+    host = _host(parts.hostname or "")
+    return Origin(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme]), path.encode("ascii")
+
+
+def _host(text: str) -> str:
+    """Normalise a host: lower-case ASCII, IDNA (UTS 46), addresses in their one canonical form."""
+    if ":" in text:
+        try:
+            return _ipv6_text(IPv6Address(text)) if "%" not in text else _refuse_host()
+        except ValueError:
+            _refuse_host()
+    if not text.isascii():
+        try:
+            text = idna.encode(text, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            _refuse_host()
+    host = text.lower()
+    if _NUMERIC_LABEL.fullmatch(host.rstrip(".").rpartition(".")[2]):
+        # WHATWG URL: a host whose last label is a number is an IPv4 address. ``127.1``, octal and hexadecimal
+        # forms mean different things to different resolvers, so only the canonical form is taken.
+        try:
+            return str(IPv4Address(host))
+        except ValueError:
+            raise ForbiddenUrl("an IPv4 address must be four decimal numbers") from None
+    host = host.removesuffix(".")
+    if len(host) > 253 or not _HOST_NAME.fullmatch(host):
+        _refuse_host()
+    return host
+
+
+def _ipv6_text(address: IPv6Address) -> str:
+    """One text for every Python: from 3.13 on, mapped addresses are written with dots, and origins are compared."""
+    if address.ipv4_mapped is None:
+        return address.compressed
+    number = int(address.ipv4_mapped)
+    return f"::ffff:{number >> 16:x}:{number & 0xFFFF:x}"
+
+
+def _look_up(origin: Origin) -> list[str]:
+    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return [str(entry[4][0]) for entry in found]
+
+
+def _is_loopback_name(host: str) -> bool:
+    """RFC 6761: these names are loopback whatever a resolver says."""
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def _refuse_host() -> NoReturn:
+    raise ForbiddenUrl("the host is not valid")
+
+
+def _literal(host: str) -> IPAddress | None:
+    if ":" not in host and not host[-1].isdigit():
+        return None
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def _embedded(address: IPAddress) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 form carries to: mapped, NAT64 (RFC 6052), 6to4 (RFC 3056)."""
+    if isinstance(address, IPv4Address):
+        return None
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    if address in _SIX_TO_FOUR:
+        return IPv4Address((int(address) >> 80) & 0xFFFF_FFFF)
+    return None
+
+
+def _forbidden(address: IPAddress) -> str | None:
+    if isinstance(address, IPv4Address):
+        return next((why for network, why in _FORBIDDEN_V4 if address in network), None)
+    for network, why in _FORBIDDEN_V6:
+        if address in network:
+            return why
+    return None if address in _GLOBAL_UNICAST_V6 else "reserved"

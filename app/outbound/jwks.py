@@ -1,0 +1,90 @@
+"""What those publish who sign: documents and key sets, fetched guarded, read strictly."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, TypeVar
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from joserfc.errors import JoseError
+from joserfc.jwk import JWKRegistry, OctKey
+from joserfc.util import urlsafe_b64decode
+
+from app.crypto.jose.keys import Key, ProviderFault
+from app.lib.strict_json import JsonObject, StrictJsonError, loads
+from app.outbound.http import ForbiddenUrl, OutboundResponse, Timeouts, UpstreamError, origin_of
+
+TIMEOUTS = Timeouts(connect=3.0, first_byte=5.0, idle=5.0, total=8.0)
+_WITHIN_S = 10.0
+_MOST_BYTES = 512 * 1024
+_MOST_KEYS = 100
+# Shorter ones are weak (NIST SP 800-131A); longer ones cost whoever has to check with them.
+_RSA_BITS = range(2048, 8192 + 1)
+# A secret part that somebody published by mistake is left where it is, and shared secrets are no key of ours.
+_PUBLIC_PARTS = frozenset({"kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y"})
+_OK = frozenset({200})
+_T = TypeVar("_T")
+
+
+async def in_time(asking: Awaitable[_T], within_s: float = _WITHIN_S) -> _T:
+    """What somebody answers, or the one ``ProviderFault`` that says why they do not."""
+    try:
+        async with asyncio.timeout(within_s):
+            return await asking
+    except TimeoutError:
+        raise ProviderFault("it is too slow") from None
+    except ForbiddenUrl as error:
+        raise ProviderFault(error.reason) from None
+    except UpstreamError as error:
+        raise ProviderFault(error.message) from None
+
+
+async def read_object(
+    response: OutboundResponse, statuses: frozenset[int] = _OK, most_bytes: int = _MOST_BYTES
+) -> JsonObject:
+    """The JSON object of an answer with one of these statuses. Raises ``ProviderFault`` and ``UpstreamError``."""
+    good = response.status in statuses
+    body = await response.read(most_bytes) if good else b""
+    response.close()
+    if not good:
+        raise ProviderFault(f"it answers {response.status}")
+    try:
+        document = loads(body)
+    except StrictJsonError:
+        raise ProviderFault("it does not answer with JSON") from None
+    if not isinstance(document, dict):
+        raise ProviderFault("it does not answer with a JSON object")
+    return document
+
+
+def usable_keys(entries: object) -> tuple[Key, ...]:
+    """The keys of a set (RFC 7517) that can check a signature. Raises ``ProviderFault`` when it is no set."""
+    if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
+        raise ProviderFault("its key set cannot be read")
+    return tuple(key for entry in entries if (key := _import(entry)) is not None)
+
+
+def is_safe(issuer: str, url: str) -> bool:
+    """Over TLS, or at the origin of the issuer: on loopback, where nobody is on the way."""
+    try:
+        origin = origin_of(url)
+    except ForbiddenUrl:
+        return False
+    return url.isascii() and (origin.scheme == "https" or origin == origin_of(issuer))
+
+
+def _import(entry: object) -> Key | None:
+    """One key of a set. RFC 7517 section 5: what is not understood is left out, the others serve."""
+    if not isinstance(entry, dict):
+        return None
+    public: Mapping[str, Any] = {name: value for name, value in entry.items() if name in _PUBLIC_PARTS}
+    try:
+        if public["kty"] == "RSA" and _bits(public["n"]) not in _RSA_BITS:
+            return None
+        key = JWKRegistry.import_key(dict(public))
+    except (JoseError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return None if isinstance(key, OctKey) else key
+
+
+def _bits(number: str) -> int:
+    return int.from_bytes(urlsafe_b64decode(number.encode("ascii"))).bit_length()

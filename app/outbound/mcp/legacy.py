@@ -1,0 +1,279 @@
+"""A session of the eras that begin with ``initialize``."""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from math import inf
+from time import monotonic
+from typing import Self
+
+from mcp_types.jsonrpc import METHOD_NOT_FOUND
+from mcp_types.version import (
+    HANDSHAKE_PROTOCOL_VERSIONS,
+    LATEST_HANDSHAKE_VERSION,
+    is_version_at_least,
+)
+
+from app.lib.strict_json import JsonObject
+from app.outbound.http import NotForwarded, OutboundClient, OutboundResponse, Target, Timeouts, UpstreamError
+from app.outbound.mcp.connection import (
+    DEFAULT_MAX_BYTES,
+    DEFAULT_TIMEOUTS,
+    VERSION_HEADER,
+    BeforeSend,
+    Connection,
+    client_info,
+)
+from app.outbound.mcp.errors import McpUpstreamError
+from app.outbound.mcp.exchange import (
+    ACCEPT,
+    Headers,
+    Item,
+    Mark,
+    Result,
+    as_object,
+    check_stream,
+    failure,
+    items,
+    notifications,
+)
+
+Aside = Callable[[Coroutine[None, None, None]], None]
+
+# For what is done on the side: an upstream that hangs there must not hold up a cancelled or answered call.
+_ASIDE = Timeouts(connect=2.0, first_byte=5.0, idle=5.0, total=5.0)
+
+_SESSION_HEADER = b"Mcp-Session-Id"
+_LAST_EVENT_ID = b"Last-Event-ID"
+_SESSION_ID = re.compile(rb"[\x21-\x7e]{1,1024}")
+
+
+class LegacySession(Connection):
+    """A session of 2024-11-05 to 2025-11-25. ``open`` makes one; ``async with`` or ``close`` ends it.
+
+    The upstream's requests are answered here: ``ping`` with ``{}``, all others with "method not found".
+    ``session_id`` is None where the upstream keeps no sessions. With ``aside``, which runs what nobody waits for,
+    the upstream is told of a request whose stream was closed early: a closed stream alone cancels nothing.
+    """
+
+    def __init__(
+        self,
+        client: OutboundClient,
+        url: str | Target,
+        headers: Headers,
+        *,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        caller: int | None = None,
+    ) -> None:
+        super().__init__(client, url, headers, timeouts, max_bytes, caller)
+        self.protocol_version = ""
+        self.session_id: str | None = None
+        self.server_info: JsonObject = {}
+        self.capabilities: JsonObject = {}
+        self.instructions: str | None = None
+        self.aside: Aside | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        client: OutboundClient,
+        url: str | Target,
+        headers: Headers,
+        *,
+        version: str = LATEST_HANDSHAKE_VERSION,
+        client_capabilities: JsonObject | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        before_send: BeforeSend | None = None,
+        before_next: BeforeSend | None = None,
+        caller: int | None = None,
+    ) -> Self:
+        """``initialize`` asking for ``version`` (the upstream may choose an older one) and
+        ``notifications/initialized``. ``before_send`` guards the first and ``before_next`` the second; ``caller``:
+        see ``OutboundClient.request``. Raises as ``stream`` does."""
+        session = cls(client, url, headers, timeouts=timeouts, max_bytes=max_bytes, caller=caller)
+        params: JsonObject = {
+            "protocolVersion": version,
+            "capabilities": client_capabilities or {},
+            "clientInfo": client_info(),
+        }
+        try:
+            result = await session.request("initialize", params, before_send=before_send)
+            session._negotiated(result)
+            await session.notify("notifications/initialized", before_send=before_next)
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+    async def stream(
+        self,
+        method: str,
+        params: JsonObject | None = None,
+        *,
+        before_send: BeforeSend | None = None,
+        before_next: BeforeSend | None = None,
+        extra_headers: Headers = (),
+        declares: JsonObject | None = None,
+        max_bytes: int | None = None,
+    ) -> AsyncGenerator[Item, None]:
+        """See ``Connection.stream``; a dead session raises ``session_lost``."""
+        request_id = self._next_id()
+        message: JsonObject = {"jsonrpc": "2.0", "id": request_id, "method": method}
+        if params is not None:
+            message["params"] = params
+        headers = (*ACCEPT, *self._session_headers(), *extra_headers)
+        answered = method == "initialize"  # Which may not be cancelled.
+        resume = partial(self._resume, before_next, self._deadline())
+        try:
+            response = await self._endpoint.send("POST", headers, message, before_send)
+            try:
+                self._check_session(method, response)
+                found = items(
+                    response, request_id, max_bytes or self._endpoint.max_bytes, self._answer_server, resume
+                )
+                async with aclosing(found):
+                    async for item in found:
+                        answered = answered or isinstance(item, Result)
+                        yield item
+            finally:
+                response.close()
+        except (asyncio.CancelledError, GeneratorExit):
+            if not answered and self.aside is not None:
+                self.aside(self._cancel(request_id))
+            raise
+
+    def _deadline(self) -> float:
+        total = self._endpoint.timeouts.total
+        return inf if total is None else monotonic() + total
+
+    async def _resume(self, before_next: BeforeSend | None, deadline: float, mark: Mark) -> OutboundResponse:
+        """The rest of a stream that the upstream ended to be asked again (SEP-1699). The request is not sent again."""
+        event_id = (mark.event_id or "").encode("ascii")
+        headers = ((b"Accept", b"text/event-stream"), *self._session_headers(), (_LAST_EVENT_ID, event_id))
+        while True:
+            left = deadline - monotonic() - mark.retry_s
+            if left <= 0:
+                raise McpUpstreamError("timeout", "the upstream did not answer in time")
+            await asyncio.sleep(mark.retry_s)
+            timeouts = self._endpoint.timeouts
+            if timeouts.total is not None:
+                timeouts = replace(timeouts, total=left)
+            try:
+                response = await self._endpoint.send("GET", headers, None, before_next, timeouts)
+                break
+            except NotForwarded:
+                # Of the GET alone. What withdraws the call ends it; else it is confirmed in a moment.
+                continue
+            except McpUpstreamError as error:
+                # Whatever the GET met, the request was sent, and must not go once more.
+                if error.kind == "timeout":
+                    raise McpUpstreamError("timeout", error.message) from None
+                raise McpUpstreamError("unreachable", error.message, status=error.status) from None
+        try:
+            await check_stream(response)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _check_session(self, method: str, response: OutboundResponse) -> None:
+        if method == "initialize":
+            self._take_session_id(response.header(_SESSION_HEADER.lower()))
+        elif response.status == 404 and self.session_id is not None:
+            raise McpUpstreamError(
+                "session_lost", "the session has ended", status=404, may_have_been_sent=False
+            )
+
+    async def listen(
+        self, wanted: JsonObject, timeouts: Timeouts, *, before_send: BeforeSend | None = None
+    ) -> AsyncGenerator[JsonObject, None]:
+        """See ``Connection.listen``: whatever the upstream tells this session."""
+        headers = ((b"Accept", b"text/event-stream"), *self._session_headers())
+        response = await self._endpoint.send("GET", headers, None, before_send, timeouts)
+        async with aclosing(notifications(response, self._answer_server)) as found:
+            async for message in found:
+                yield message
+
+    async def notify(
+        self, method: str, params: JsonObject | None = None, *, before_send: BeforeSend | None = None
+    ) -> None:
+        """Send a notification, as ``notifications/cancelled``. Raises ``McpUpstreamError`` and ``NotForwarded``."""
+        message: JsonObject = {"jsonrpc": "2.0", "method": method}
+        if params is not None:
+            message["params"] = params
+        await self._post_and_forget(message, before_send=before_send)
+
+    async def _cancel(self, request_id: int) -> None:
+        params: JsonObject = {"requestId": request_id}
+        message: JsonObject = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+        try:
+            await self._post_and_forget(message, _ASIDE)
+        except McpUpstreamError:
+            return
+
+    async def close(self) -> None:
+        """DELETE the session at the upstream; failing to is no error."""
+        if self.session_id is None:
+            return
+        headers = self._session_headers()
+        self.session_id = None
+        try:
+            response = await self._endpoint.send("DELETE", headers, None, timeouts=_ASIDE)
+            await response.read()
+        except (McpUpstreamError, UpstreamError):
+            return
+
+    def _session_headers(self) -> Headers:
+        headers: Headers = ()
+        if self.session_id is not None:
+            headers = ((_SESSION_HEADER, self.session_id.encode("ascii")),)
+        if is_version_at_least(self.protocol_version, "2025-06-18"):
+            headers = (*headers, (VERSION_HEADER, self.protocol_version.encode("ascii")))
+        return headers
+
+    def _take_session_id(self, value: bytes | None) -> None:
+        if value is not None:
+            if not _SESSION_ID.fullmatch(value):
+                raise McpUpstreamError("rubbish", "the session id is not valid")
+            self.session_id = value.decode("ascii")
+
+    def _negotiated(self, result: JsonObject) -> None:
+        chosen = result.get("protocolVersion")
+        if not isinstance(chosen, str) or chosen not in HANDSHAKE_PROTOCOL_VERSIONS:
+            raise McpUpstreamError("rubbish", "the upstream chose a protocol version that nobody knows")
+        self.protocol_version = chosen
+        self.server_info = as_object(result.get("serverInfo"), "serverInfo")
+        self.capabilities = as_object(result.get("capabilities"), "capabilities")
+        instructions = result.get("instructions")
+        self.instructions = instructions if isinstance(instructions, str) else None
+
+    async def _answer_server(self, request: JsonObject) -> None:
+        answer: JsonObject = {"jsonrpc": "2.0", "id": request["id"]}
+        if request.get("method") == "ping":
+            answer["result"] = {}
+        else:
+            answer["error"] = {"code": METHOD_NOT_FOUND, "message": "Method not found"}
+        try:
+            await self._post_and_forget(answer, _ASIDE)
+        except McpUpstreamError:
+            return  # What the upstream does without its answer shows in the stream.
+
+    async def _post_and_forget(
+        self, message: JsonObject, timeouts: Timeouts | None = None, *, before_send: BeforeSend | None = None
+    ) -> None:
+        headers = (*ACCEPT, *self._session_headers())
+        response = await self._endpoint.send("POST", headers, message, before_send, timeouts)
+        try:
+            if response.status >= 300:
+                raise await failure(response)
+            if response.status in (202, 204):
+                await response.read()  # Empty: reading to the end keeps the connection.
+        except UpstreamError:
+            return
+        finally:
+            response.close()

@@ -1,0 +1,154 @@
+"""Starting and stopping one worker: engine, keys, outbound client, background tasks, and the gateway's ports."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+from fastapi import FastAPI
+
+from app.access.policy_sets import PolicySets
+from app.adapters.console.console import Console
+from app.crypto.keys import Peppers, Sealer
+from app.crypto.signing import Signer
+from app.db.engine import make_engine, make_sessions
+from app.db.migrations import SchemaCheck
+from app.db.rewinds import RewindGuard
+from app.features.administrators.break_glass import BreakGlass
+from app.features.audit.rollup import HourCounts
+from app.features.audit_sinks.deliver import AuditDeliveries
+from app.features.identities.schedule_loop import ScheduledOffboardings
+from app.features.tokens.check_routes import ConnectionChecks
+from app.features.tokens.expiring import ExpiryNotices
+from app.features.tools.asked_syncs import AskedSyncs
+from app.features.webhooks.deliver import Deliveries
+from app.http.live import Live
+from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
+from app.http.readiness import Readiness
+from app.http.runtime import Runtime
+from app.outbound.client_tokens import ClientTokens
+from app.outbound.http import AddressPolicy, Limits, LoopGuard, OutboundClient
+from app.outbound.own_addresses import OwnAddresses
+from app.outbound.stdio import SupervisorAddress
+from app.settings import Settings
+from app.worker.background import cancelled
+from app.worker.commands import Reach
+from app.worker.database import database_url
+from app.worker.gateway import serving_gateway
+from app.worker.pages import pages
+from app.worker.sealing import sealing_trail, trail_signer
+from app.worker.sign_in import ProviderWatch, authenticators, local_administrator, provider_keys
+from app.worker.signals import receiving_signals
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def make_lifespan(settings: Settings, rewinds: RewindGuard) -> Lifespan:
+    """The lifespan of the API application; it leaves ``runtime`` and ``gateway`` on ``app.state``."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            reach, check = Reach(), SchemaCheck()
+            runtime, app.state.break_glass, app.state.console = await _runtime(
+                settings, stack, reach, check, rewinds
+            )
+            runtime, app.state.signals = receiving_signals(runtime, stack)
+            app.state.transmitters = app.state.signals.transmitters
+            app.state.gateway, app.state.access = await serving_gateway(
+                settings, runtime, stack, reach, check
+            )
+            runtime = sealing_trail(settings, runtime, stack, check)
+            app.state.runtime = _warning_of(app.state.access.policies, runtime)
+            app.state.connection_checks = ConnectionChecks(settings.workers)
+            app.state.asked_syncs = AskedSyncs()
+            stack.push_async_callback(app.state.asked_syncs.aclose)
+            deliveries = Deliveries(runtime.sessions, runtime.sealer, runtime.outbound, runtime.public_url)
+            delivering = asyncio.create_task(deliveries.run(), name="webhooks")
+            stack.push_async_callback(cancelled, delivering)
+            sinks = AuditDeliveries(runtime.sessions, runtime.sealer, runtime.outbound)
+            giving = asyncio.create_task(sinks.run(), name="audit sinks")
+            stack.push_async_callback(cancelled, giving)
+            scheduled = ScheduledOffboardings(runtime.sessions, runtime.signer)
+            offboarding = asyncio.create_task(scheduled.run(), name="scheduled offboardings")
+            stack.push_async_callback(cancelled, offboarding)
+            notices = ExpiryNotices(runtime.sessions, settings.expiry_notice)
+            noticing = asyncio.create_task(notices.run(), name="expiry notices")
+            stack.push_async_callback(cancelled, noticing)
+            counts = HourCounts(runtime.sessions)
+            counting = asyncio.create_task(counts.run(), name="hours of the trail")
+            stack.push_async_callback(cancelled, counting)
+            beating = asyncio.create_task(runtime.live.pulse.run(), name="pulse of the trail")
+            stack.push_async_callback(cancelled, beating)
+            yield
+
+    return lifespan
+
+
+def _warning_of(policies: PolicySets, runtime: Runtime) -> Runtime:
+    others = runtime.warnings
+    return replace(runtime, warnings=lambda: [*others(), *policies.warnings()])
+
+
+async def _runtime(
+    settings: Settings, stack: AsyncExitStack, reach: Reach, check: SchemaCheck, rewinds: RewindGuard
+) -> tuple[Runtime, BreakGlass, Console]:
+    engine = make_engine(
+        database_url(settings), pool_size=settings.database_pool_size, name="scopegate-api", check=check
+    )
+    stack.push_async_callback(engine.dispose)
+    sealer = Sealer(settings.keys("encryption_key"))
+    outbound = await stack.enter_async_context(
+        OutboundClient(
+            AddressPolicy(allowed_networks=settings.upstream_allowed_networks),
+            loops=LoopGuard(sealer.derived_keys("loop guard")),
+            limits=Limits(
+                connections_per_origin=settings.limit_connections,
+                connections_per_caller=settings.limit_connections_per_identity,
+            ),
+        )
+    )
+    client_tokens = ClientTokens(outbound)
+    stack.push_async_callback(client_tokens.aclose)
+    peppers, sessions = Peppers(settings.keys("token_pepper")), make_sessions(engine)
+    keys, publications = await provider_keys(settings, outbound, stack)
+    watch = ProviderWatch(sessions, keys, settings.oidc_provider)
+    await watch.keep_environment()
+    watching = asyncio.create_task(watch.run(), name="providers")
+    stack.push_async_callback(cancelled, watching)
+    break_glass = local_administrator(settings, sessions, peppers, stack)
+    readiness = Readiness(database_url(settings), sealer.ids)
+    stack.callback(readiness.close)
+    workers = settings.workers
+    attempts = SignInAttempts(Quota("failed-sign-ins", settings.limit_failed_sign_ins, workers=workers))
+    requests = Quota("requests", settings.limit_requests, workers=workers)
+    people, machines = authenticators(sessions, peppers, keys, break_glass)
+    runtime = Runtime(
+        sessions=sessions,
+        peppers=peppers,
+        sealer=sealer,
+        signer=Signer(settings.keys("signing_key"), settings.base_url),
+        trail_signer=trail_signer(settings),
+        outbound=outbound,
+        client_tokens=client_tokens,
+        authenticate=LimitedAuthenticator(people, attempts, requests),
+        authenticate_machine=LimitedAuthenticator(machines, attempts, requests),
+        attempts=attempts,
+        public_url=settings.base_url,
+        own_addresses=OwnAddresses(
+            (settings.base_url, *settings.allowed_origins, f"http://{settings.host}:{settings.port}"),
+            (settings.port,),
+        ),
+        commands=settings.stdio_allowed_commands,
+        supervisor=SupervisorAddress.from_environment(),
+        max_token_ttl=settings.max_token_ttl,
+        pickup_ttl=settings.pickup_ttl,
+        approval_ttl=settings.approval_ttl,
+        time_zone=settings.time_zone,
+        permits_by_default=settings.policy_default == "permit",
+        live=Live(sessions),
+        readiness=readiness,
+        rewinds=rewinds,
+        warnings=lambda: [*keys.warnings(), *outbound.breaker.warnings(), *reach.warnings()],
+    )
+    return runtime, break_glass, pages(settings, sessions, keys, publications, attempts, requests)

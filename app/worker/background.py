@@ -1,0 +1,99 @@
+"""The loops of a worker: started together, ended in their order, and none of them missing unnoticed.
+
+A worker without one of those that admit, cut and record would go on as if it had it: it ends instead, and is replaced.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import Protocol
+
+from app.admission.in_flight import InFlightTable
+from app.admission.refusals import Refusals
+from app.lib.fault_log import log_fault
+
+log = logging.getLogger(__name__)
+
+_STOP_S = 5.0
+
+
+class Loop(Protocol):
+    """What runs as long as the worker does."""
+
+    async def run(self) -> None: ...
+
+
+class Lane(Loop, Protocol):
+    """One that writes what waits before it ends."""
+
+    def close(self) -> None: ...
+
+
+class Noted(Loop, Protocol):
+    """What is noted in memory and written now and then."""
+
+    async def flush(self) -> None: ...
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def run_in_background(
+    stack: AsyncExitStack,
+    lanes: Sequence[Lane],
+    table: InFlightTable,
+    refusals: Refusals,
+    uses: Noted,
+    others: Sequence[Loop],
+) -> None:
+    """Start the worker's loops; at the end, calls are cut first and what they leave is written last."""
+    writing = [_running(lane) for lane in lanes]
+    watching = _running(table)
+    for task in (*writing, watching):
+        task.add_done_callback(_end_where_failed)
+    beside: list[Loop] = [refusals, uses, *others]
+    extras = [_running(loop) for loop in beside]
+
+    async def stop() -> None:
+        table.close()
+        for task in extras:
+            task.cancel()
+        await asyncio.gather(watching, *extras, return_exceptions=True)
+        refusals.flush()
+        with suppress(Exception):
+            # The last uses are a convenience; a database that is away must not hold the exit.
+            await uses.flush()
+        for lane in lanes:
+            lane.close()
+        await asyncio.wait(writing, timeout=_STOP_S)
+        for task in writing:
+            task.cancel()
+
+    stack.push_async_callback(stop)
+
+
+def _running(loop: Loop) -> asyncio.Task[None]:
+    task = asyncio.create_task(loop.run(), name=type(loop).__name__)
+    task.add_done_callback(_tell_where_failed)
+    return task
+
+
+def _fault_of(task: asyncio.Task[None]) -> BaseException | None:
+    return None if task.cancelled() else task.exception()
+
+
+def _tell_where_failed(task: asyncio.Task[None]) -> None:
+    fault = _fault_of(task)
+    if fault is not None:
+        log_fault(log, f"{task.get_name()} of this worker", fault, logging.CRITICAL)
+
+
+def _end_where_failed(task: asyncio.Task[None]) -> None:
+    if _fault_of(task) is not None:
+        # At once, as if it were killed, which loses no record: what it leaves open is told as lost.
+        os._exit(1)

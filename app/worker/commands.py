@@ -1,0 +1,238 @@
+"""Servers that are commands, as a worker sees them: where they are reached, and the watch over who still may.
+
+A pair of token and server that a worker sends requests for is watched like a call in flight. When the right, the
+command or its credential is gone, the supervisor is told to end what runs for the pair; once a second it is told that
+this worker lives, and tells what it runs for it, so that nothing runs that nobody watches.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+
+from app.access.snapshot import AccessSnapshot, Target
+from app.admission.in_flight import InFlightTable
+from app.admission.store import UpstreamTarget
+from app.domain.access import Decision, Question, decide
+from app.domain.objects import Server, Token
+from app.features.servers.queries import ended_among
+from app.gateway.wire.refusals import bad_upstream
+from app.lib import strict_json
+from app.lib.ids import new_id
+from app.outbound.http import OutboundClient, OutboundError, Timeouts
+from app.outbound.stdio import Holder, Launch, SupervisorAddress, secret_values
+
+_log = logging.getLogger(__name__)
+BEAT_EVERY_S = 1.0
+FORGET_EVERY_S = 60.0
+# How long a pair for which nothing runs is watched: its first request may still be on its way.
+_KEPT_S = 60.0
+_TIMES = Timeouts(connect=2.0, first_byte=3.0, idle=3.0, total=3.0)
+
+Pair = tuple[UUID, UUID]
+
+
+@dataclass(slots=True)
+class _Held:
+    id: UUID
+    launch: Launch
+    target: UpstreamTarget
+    used_at: float
+
+
+class Reach:
+    """Whether the supervisor is there."""
+
+    def __init__(self) -> None:
+        self.away = False
+
+    def warnings(self) -> Sequence[str]:
+        """What whoever runs this worker should know."""
+        words = "the supervisor that runs commands cannot be reached: servers of the transport stdio are away"
+        return (words,) if self.away else ()
+
+
+class Commands:
+    """Makes targets of commands and watches those that it made them for."""
+
+    def __init__(
+        self,
+        address: SupervisorAddress | None,
+        worker_id: UUID,
+        outbound: OutboundClient,
+        table: InFlightTable,
+        snapshot: AccessSnapshot,
+        reach: Reach,
+    ) -> None:
+        self._address = address
+        self._worker_id = worker_id
+        self._outbound = outbound
+        self._table = table
+        self._snapshot = snapshot
+        self._held: dict[Pair, _Held] = {}
+        self._known: set[Pair] = set()
+        self._gone: set[Pair] = set()
+        self._wake = asyncio.Event()
+        self._reach = reach
+
+    async def target(self, launch: Launch, found: Target, server: Server, token: Token) -> UpstreamTarget:
+        """Where a call of this token goes, which is watched from here on. Raises ``Refused``."""
+        if self._address is None:
+            raise bad_upstream("This server is a command, and this host runs none.")
+        pair = (token.id, server.id)
+        held = self._held.get(pair)
+        if held is None or held.launch != launch or held.target.protocol_versions != found.protocol_versions:
+            held = await self._hold(self._address, pair, launch, found, server, token)
+        held.used_at = monotonic()
+        return held.target
+
+    async def _hold(
+        self,
+        address: SupervisorAddress,
+        pair: Pair,
+        launch: Launch,
+        found: Target,
+        server: Server,
+        token: Token,
+    ) -> _Held:
+        _, around = await self._snapshot.fleet()
+        decision = decide(Question(_anywhere(token), server), around, self._snapshot.clock.now())
+        target = UpstreamTarget(
+            address.target(server.id),
+            address.headers(launch, Holder(token.id, token.identity.id, self._worker_id)),
+            found.protocol_versions,
+            secrets=secret_values(launch.variables),
+        )
+        before = self._held.get(pair)
+        if before is not None:
+            self._table.leave(before.id)
+        held = self._held[pair] = _Held(new_id(), launch, target, monotonic())
+        self._table.enter(held.id, decision, lambda: self._again(pair, launch), lambda: self._cut(pair))
+        return held
+
+    async def _again(self, pair: Pair, launch: Launch) -> Decision | None:
+        """Whether the pair may go on, with this very command and credential."""
+        token = await self._snapshot.live_token(pair[0])
+        fleet, around = await self._snapshot.fleet(fresh=True)
+        server = fleet.servers.get(pair[1])
+        if token is None or server is None:
+            return None
+        decision = decide(Question(_anywhere(token), server), around, self._snapshot.clock.now())
+        if not decision.allowed:
+            return decision
+        found = await self._snapshot.target(server, token.identity.id)
+        return decision if found.launch == launch else None
+
+    def _cut(self, pair: Pair) -> None:
+        if self._held.pop(pair, None) is not None:
+            self._gone.add(pair)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Tell the supervisor what is over, and that this worker is not, until cancelled."""
+        while True:
+            self._wake.clear()
+            if self._address is not None and (self._held or self._known or self._gone):
+                try:
+                    await self._talk(self._address)
+                    self._reach.away = False
+                except (OutboundError, ValueError, TypeError) as error:
+                    if not self._reach.away:
+                        _log.warning("the supervisor of commands cannot be reached: %s", type(error).__name__)
+                    self._reach.away = True
+            try:
+                async with asyncio.timeout(BEAT_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _talk(self, address: SupervisorAddress) -> None:
+        await self._end(address, set(self._gone))
+        now = monotonic()
+        listed = await self._tell(address, b"/beat", self._worker_id.hex)
+        self._known = {(UUID(hex=token), UUID(hex=server)) for token, server in listed}
+        await self._end(address, self._known - self._held.keys())
+        for pair, held in list(self._held.items()):
+            if pair not in self._known and now - held.used_at > _KEPT_S:
+                del self._held[pair]
+                self._table.leave(held.id)
+
+    async def _end(self, address: SupervisorAddress, pairs: set[Pair]) -> None:
+        if pairs:
+            await self._tell(address, b"/end", [[token.hex, server.hex] for token, server in pairs])
+            self._gone -= pairs
+
+    async def _tell(self, address: SupervisorAddress, path: bytes, body: strict_json.JsonValue) -> Any:
+        return await _tell(self._outbound, address, self._worker_id, path, body)
+
+
+class DeletedServers:
+    """Has the supervisor of this host remove what it keeps for servers that were deleted.
+
+    A server has to be known as deleted: one that this database does not know may be another service's, or newer than a
+    backup that was restored.
+    """
+
+    def __init__(
+        self,
+        address: SupervisorAddress | None,
+        worker_id: UUID,
+        outbound: OutboundClient,
+        sessions: async_sessionmaker[AsyncSession],
+    ) -> None:
+        self._address = address
+        self._worker_id = worker_id
+        self._outbound = outbound
+        self._sessions = sessions
+
+    async def run(self) -> None:
+        """Look once a minute, until cancelled."""
+        while self._address is not None:
+            try:
+                await self.forget(self._address)
+            except (OutboundError, SQLAlchemyError, OSError, ValueError, TypeError) as error:
+                _log.info("data of deleted servers is removed later: %s", type(error).__name__)
+            await asyncio.sleep(FORGET_EVERY_S)
+
+    async def forget(self, address: SupervisorAddress) -> None:
+        """Look once."""
+        listed = await _tell(self._outbound, address, self._worker_id, b"/data", None)
+        if not listed:
+            return
+        async with self._sessions() as session:
+            deleted = await ended_among(session, [UUID(hex=server) for server in listed])
+        if deleted:
+            body: list[strict_json.JsonValue] = [server.hex for server in deleted]
+            await _tell(self._outbound, address, self._worker_id, b"/forget", body)
+
+
+async def _tell(
+    outbound: OutboundClient,
+    address: SupervisorAddress,
+    worker_id: UUID,
+    path: bytes,
+    body: strict_json.JsonValue,
+) -> Any:
+    response = await outbound.request(
+        "POST",
+        address.target(worker_id, path),
+        address.own_headers(),
+        strict_json.dumps(body),
+        timeouts=_TIMES,
+    )
+    try:
+        return strict_json.loads(await response.read())
+    finally:
+        response.close()
+
+
+def _anywhere(token: Token) -> Token:
+    """The token without its address rule, which is a matter of each request and not of what runs meanwhile."""
+    parent = None if token.parent is None else _anywhere(token.parent)
+    return replace(token, ip_allow=(), parent=parent)

@@ -1,0 +1,123 @@
+"""The gateway of one worker: its ports, on what features keep, and the loops behind them."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import asyncpg
+
+from app.access.database_clock import DatabaseClock
+from app.access.policy.judging import Rules
+from app.access.snapshot import AccessSnapshot
+from app.admission.clients import Clients
+from app.admission.consuming_writer import SecondLane
+from app.admission.in_flight import InFlightTable
+from app.admission.postgres_store import AdmissionPort
+from app.admission.refusals import Refusals
+from app.admission.store import Ports
+from app.admission.writer import AdmissionWriter
+from app.crypto.client_ids import KEY_PURPOSE
+from app.db.migrations import SchemaCheck
+from app.gateway import Gateway
+from app.gateway.limits import Allowance
+from app.gateway.times import CallTimes
+from app.http.runtime import Runtime
+from app.lib.ids import new_id
+from app.settings import Settings
+from app.worker.approvals import CHANNEL as APPROVALS_CHANNEL
+from app.worker.approvals import ApprovalNewsPort
+from app.worker.background import cancelled, run_in_background
+from app.worker.commands import Commands, DeletedServers, Reach
+from app.worker.database import Connector, direct_url, reading_pool
+from app.worker.grant_uses import uses_of
+from app.worker.ports import EndedSessionsPort, InFlightPort, RefusedSignIns, SnapshotPort
+from app.worker.sessions import CHANNEL, NeighboursPort, SessionNotesPort
+from app.worker.syncs import LostSyncs, PeriodicSyncs, SyncRequestsPort
+
+
+async def serving_gateway(
+    settings: Settings, runtime: Runtime, stack: AsyncExitStack, reach: Reach, check: SchemaCheck
+) -> tuple[Gateway, AccessSnapshot]:
+    """The gateway with all that it runs on, until ``stack`` is closed; and what it reads of access."""
+    url, worker_id, clock, peppers = direct_url(settings), new_id(), DatabaseClock(), runtime.peppers
+    rewinds = runtime.rewinds
+    connector, sessions = Connector(url, worker_id, check, rewinds), runtime.sessions
+    snapshot = await _snapshot(await reading_pool(url, stack, check, rewinds), runtime, clock)
+    writer = AdmissionWriter(
+        connector.named("admissions"), clock, worker_id, peppers.current_id, runtime.trouble, rewinds
+    )
+    ttl = settings.approval_ttl.total_seconds()
+    settlements = connector.named("settlements")
+    lane = SecondLane(settlements, clock, worker_id, peppers.current_id, ttl, runtime.settling)
+    neighbours, approvals = NeighboursPort(sessions), ApprovalNewsPort(sessions)
+    heard = {CHANNEL: neighbours.hear, APPROVALS_CHANNEL: approvals.hear}
+    table = InFlightTable(connector.named("watch"), clock, worker_id, snapshot.forget, heard, rewinds)
+    uses, refusals = uses_of(sessions, clock), Refusals(writer.write_later)
+    clients = Clients(peppers.derive(KEY_PURPOSE))
+    runtime.attempts.tell = RefusedSignIns(refusals, clients).count
+    syncs = SyncRequestsPort(runtime)
+    commands = Commands(runtime.supervisor, worker_id, runtime.outbound, table, snapshot, reach)
+    snapshots = SnapshotPort(snapshot, commands)
+    deleted = DeletedServers(runtime.supervisor, worker_id, runtime.outbound, sessions)
+    others = (syncs, LostSyncs(runtime), commands, deleted, neighbours, approvals)
+    await run_in_background(stack, (writer, lane), table, refusals, uses, others)
+    ports = Ports(
+        snapshots,
+        AdmissionPort(
+            writer, lane, clients, refusals, uses, peppers.derive("arguments"), runtime.sealer, rewinds
+        ),
+        InFlightPort(table, snapshots),
+        EndedSessionsPort(sessions),
+        syncs,
+        approvals,
+        SessionNotesPort(sessions),
+        neighbours,
+    )
+    gateway = neighbours.gateway = approvals.gateway = _gateway(settings, runtime, ports)
+    stack.push_async_callback(gateway.aclose)
+    periodic = asyncio.create_task(PeriodicSyncs(runtime, settings.sync_interval).run(), name="syncs")
+    stack.push_async_callback(cancelled, periodic)
+    return gateway, snapshot
+
+
+async def _snapshot(
+    pool: "asyncpg.Pool[asyncpg.Record]", runtime: Runtime, clock: DatabaseClock
+) -> AccessSnapshot:
+    snapshot = AccessSnapshot(
+        pool,
+        runtime.sessions,
+        runtime.peppers,
+        runtime.sealer,
+        runtime.client_tokens,
+        clock,
+        Rules(runtime.time_zone, runtime.permits_by_default),
+        runtime.rewinds,
+    )
+    await snapshot.prepare()
+    return snapshot
+
+
+def _gateway(settings: Settings, runtime: Runtime, ports: Ports) -> Gateway:
+    per_token, per_identity = _allowances(settings)
+    return Gateway(
+        ports,
+        runtime.outbound,
+        session_keys=runtime.sealer.derived_keys("mcp sessions"),
+        public_url=settings.base_url,
+        allowed_origins=settings.allowed_origins,
+        trusted_proxies=settings.trusted_proxies,
+        per_token=per_token.share(settings.workers),
+        per_identity=per_identity.share(settings.workers),
+        times=CallTimes.of(settings.limit_silence, settings.limit_call_time, settings.limit_stream_time),
+    )
+
+
+def _allowances(settings: Settings) -> tuple[Allowance, Allowance]:
+    """What a token and an identity may ask of all workers together."""
+    return (
+        Allowance(settings.limit_calls, settings.limit_calls_at_once, settings.limit_streams),
+        Allowance(
+            settings.limit_calls_per_identity,
+            settings.limit_calls_at_once_per_identity,
+            settings.limit_streams_per_identity,
+        ),
+    )

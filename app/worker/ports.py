@@ -1,0 +1,230 @@
+"""The gateway's ports, satisfied by features: translation only, no decisions."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from uuid import UUID
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlmodel import col
+
+from app.access.fresh_reads import READ_TIMEOUT_S
+from app.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
+from app.admission.clients import Clients
+from app.admission.in_flight import InFlightTable
+from app.admission.refusals import Refusal, Refusals
+from app.admission.store import (
+    Call,
+    Client,
+    CredentialUnavailable,
+    StoreUnavailable,
+    TooManyLookups,
+    UpstreamTarget,
+    View,
+)
+from app.db.engine import OUT_OF_REACH, commit
+from app.db.versions import move_versions
+from app.domain.access import Decision
+from app.domain.directory import within
+from app.domain.errors import Unavailable
+from app.domain.objects import Server, Token
+from app.domain.token_format import Credential
+from app.features.tokens.queries import among
+from app.lib.slices import Turns
+from app.lib.timeouts import in_time
+from app.models.sessions import EndedSession, SessionNote
+from app.models.tokens import Token as TokenRow
+from app.models.tokens import TokenUse
+from app.outbound.client_tokens import TokenFault
+from app.worker.commands import Commands
+
+USE_FLUSH_S = 60.0
+_DECIDED_IN_A_TURN = 8
+AWAY = (Unavailable, SQLAlchemyError, *OUT_OF_REACH)
+"""What a database raises that cannot be asked now. A ``TimeoutError`` is an ``OSError``."""
+
+
+class SnapshotPort:
+    """``admission.store.Snapshots`` on the access snapshot."""
+
+    def __init__(self, snapshot: AccessSnapshot, commands: Commands) -> None:
+        self._snapshot = snapshot
+        self._commands = commands
+
+    async def resolve(self, credential: Credential, client: Client) -> View | None:
+        warm = self._snapshot.warm(credential)
+        if warm is not None:
+            token, fleet, around = warm
+            return View(token, around, fleet.by_slug, credential, fleet.directory)
+        return await self._view(credential, fresh=False)
+
+    async def refresh(self, view: View, about: Collection[UUID] = ()) -> View | None:
+        return await self._view(view.credential, fresh=True, about=about)
+
+    async def _view(
+        self, credential: Credential, *, fresh: bool, about: Collection[UUID] = ()
+    ) -> View | None:
+        try:
+            # Each read has a deadline; who asks for two, or asks while one runs, waits for all of it no longer.
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                token = await self._snapshot.token(credential, fresh=fresh)
+                if token is None:
+                    return None
+                only = self._looked_at(token, about) if fresh else None
+                fleet, around = await self._snapshot.fleet(fresh=fresh, only=only)
+        except (SnapshotUnavailable, TimeoutError) as error:
+            raise StoreUnavailable(*error.args) from error
+        except LookupsExhausted as error:
+            raise TooManyLookups from error
+        return View(token, around, fleet.by_slug, credential, fleet.directory)
+
+    def _looked_at(self, token: Token, about: Collection[UUID]) -> Collection[UUID] | None:
+        """The servers to be read anew; ``None``: all. By the rights that the token has now, and the fleet as it is
+        known now: the view of a stream may be hours old, and know nothing of what was added since."""
+        known = self._snapshot.last_fleet
+        if known is None:
+            return None
+        reached = within(token, known.directory)
+        if len(reached) == len(known.servers):
+            return None
+        return {server.id for server in reached}.union(id for id in about if id in known.servers)
+
+    async def target(self, server: Server, token: Token) -> UpstreamTarget:
+        try:
+            found = await self._snapshot.target(server, token.identity.id)
+            if found.launch is not None:
+                return await self._commands.target(found.launch, found, server, token)
+        except (SnapshotUnavailable, *AWAY) as error:
+            raise StoreUnavailable from error
+        except TokenFault as fault:
+            raise CredentialUnavailable(fault.reason, passing=fault.passing) from None
+        client = None if found.client is None else found.client.id
+        return UpstreamTarget(found.url, found.headers, found.protocol_versions, client)
+
+    def credential_refused(self, target: UpstreamTarget) -> None:
+        if target.client is not None:
+            self._snapshot.refused(target.client, target.headers)
+
+    def now(self) -> float:
+        return self._snapshot.clock.now()
+
+
+class RefusedSignIns:
+    """Counts credentials that did not open the API, by where they came from."""
+
+    def __init__(self, refusals: Refusals, clients: Clients) -> None:
+        self._refusals = refusals
+        self._clients = clients
+
+    def count(self, address: str | None) -> None:
+        """One more. What a stranger calls itself is not kept: each new name would be two more rows."""
+        client_id, row = self._clients.name(address, None, None, None)
+        self._refusals.count(Refusal("api_credential_refused", client_id), row)
+
+
+class InFlightPort:
+    """``admission.store.InFlight`` on the in-flight table."""
+
+    def __init__(self, table: InFlightTable, snapshots: SnapshotPort) -> None:
+        self._table = table
+        self._snapshots = snapshots
+        self._turns = Turns(_DECIDED_IN_A_TURN)
+
+    def enter(
+        self, call: Call, view: View, redecide: Callable[[View, float], Decision], cut: Callable[[], None]
+    ) -> None:
+        async def again() -> Decision | None:
+            # One change may have thousands decided again.
+            await self._turns.take()
+            fresh = await self._snapshots.refresh(view, [id for id, _ in call.decision.rests_on])
+            await self._turns.take()
+            return None if fresh is None else redecide(fresh, self._snapshots.now())
+
+        self._table.enter(call.id, call.decision, again, cut)
+
+    def confirmed_at(self, call_id: UUID) -> float:
+        return self._table.confirmed_at(call_id)
+
+    def leave(self, call_id: UUID) -> None:
+        self._table.leave(call_id)
+
+
+class EndedSessionsPort:
+    """``admission.store.EndedSessions``: in PostgreSQL, so that an end holds everywhere and survives restarts."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+
+    async def end(self, session_id: UUID, token_id: UUID) -> None:
+        try:
+            await in_time(READ_TIMEOUT_S, self._end(session_id, token_id))
+        except AWAY as error:
+            raise StoreUnavailable from error
+
+    async def _end(self, session_id: UUID, token_id: UUID) -> None:
+        async with self._sessions() as session:
+            statement = insert(EndedSession).values(session_id=session_id, token_id=token_id)
+            await session.execute(statement.on_conflict_do_nothing())
+            await session.execute(delete(SessionNote).where(col(SessionNote.session_id) == session_id))
+            # Calls of the session rest on its version being 0; from this commit on it is not.
+            await move_versions(session, [session_id], narrows=True)
+            await commit(session)
+
+    async def has_ended(self, session_id: UUID) -> bool:
+        try:
+            return await in_time(READ_TIMEOUT_S, self._has_ended(session_id))
+        except AWAY as error:
+            raise StoreUnavailable from error
+
+    async def _has_ended(self, session_id: UUID) -> bool:
+        async with self._sessions() as session:
+            return await session.get(EndedSession, session_id) is not None
+
+
+class TokenUses:
+    """When tokens were last used: noted in memory, written once a minute, never on the way of a call."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+        self._used: set[UUID] = set()
+
+    def note(self, token_id: UUID) -> None:
+        self._used.add(token_id)
+
+    async def flush(self) -> None:
+        """Write what was noted. Raises what the database raises; nothing is lost then."""
+        used, self._used = sorted(self._used), set()
+        if not used:
+            return
+        try:
+            await self._write(used)
+        except BaseException:
+            self._used.update(used)
+            raise
+
+    async def _write(self, used: list[UUID]) -> None:
+        from_tokens = select(col(TokenRow.id), func.clock_timestamp()).where(among(col(TokenRow.id), used))
+        statement = insert(TokenUse).from_select(["token_id", "last_used_at"], from_tokens)
+        async with self._sessions() as session:
+            await session.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["token_id"], set_={"last_used_at": statement.excluded.last_used_at}
+                )
+            )
+            gone = or_(
+                col(TokenRow.expires_at) < func.clock_timestamp(), col(TokenRow.revoked_at).is_not(None)
+            )
+            ended = select(col(TokenRow.id)).where(gone)
+            await session.execute(delete(SessionNote).where(col(SessionNote.token_id).in_(ended)))
+            await session.commit()
+
+    async def run(self) -> None:
+        """Flush once a minute until cancelled; a database that is away is tried again next minute."""
+        while True:
+            await asyncio.sleep(USE_FLUSH_S)
+            try:
+                await self.flush()
+            except AWAY:
+                continue

@@ -1,0 +1,54 @@
+"""An admission is as old as the statement that compared its versions, however late its answer is read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from app.admission.store import Admitted
+from app.domain.access import Decision
+from app.lib.clock import boot_time
+from tests.admission.lane import quota
+from tests.admission.test_kept_arguments import Desk, opened
+
+_COMPARES = """
+SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'access_versions'::regclass
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
+@pytest.fixture
+async def desk(database_url: str) -> AsyncIterator[Desk]:
+    connection = await asyncpg.connect(database_url)
+    async with opened(database_url, connection) as desk:
+        yield desk
+    await connection.close()
+
+
+def counted(allowed: Decision) -> Decision:
+    """The same decision, of which a quota counts the calls."""
+    return replace(allowed, quotas=(quota(10),), for_any_call=False)
+
+
+@pytest.mark.parametrize("consumes", [False, True], ids=["first lane", "second lane"])
+async def test_an_admission_is_as_old_as_the_statement_that_wrote_it(desk: Desk, *, consumes: bool) -> None:
+    decided = counted(desk.allowed) if consumes else desk.allowed
+    # Once before: preparing the statement would wait for the lock, too.
+    assert isinstance((await desk.admit("off", decided))[1], Admitted)
+    begun = boot_time()
+    lock = desk.connection.transaction()
+    await lock.start()
+    # The statement has been sent, and is not answered before this is gone.
+    await desk.connection.execute("LOCK TABLE access_versions IN ACCESS EXCLUSIVE MODE")
+    admitting = asyncio.create_task(desk.admit("off", decided))
+    async with asyncio.timeout(20):
+        waits = 0
+        while not waits:
+            waits = await desk.connection.fetchval(_COMPARES)
+    sent_by = boot_time()
+    await lock.rollback()
+    _, verdict = await admitting
+    assert isinstance(verdict, Admitted)
+    assert begun <= verdict.at <= sent_by

@@ -1,0 +1,147 @@
+"""Admission at a database that takes connections and no rows, or whose commits perhaps hold at the primary alone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from time import monotonic
+
+import asyncpg
+import pytest
+
+from app.access.database_clock import DatabaseClock
+from app.admission.consuming_writer import SecondLane
+from app.admission.writer import AdmissionUnavailable, AdmissionWriter
+from app.db.connection import GuardedConnection, Primary
+from app.db.recorder_health import Trouble
+from app.features.audit.epochs import ensure_epoch
+from app.lib.ids import new_id
+from tests.admission.lane import demand, quota, used
+from tests.admission.world import Connection, call_row, decision, make_world
+
+PAUSE_S = 0.1
+FUNCTION = "CREATE FUNCTION faulty() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {fault}; RETURN new; END $$"
+AT_ONCE = "CREATE TRIGGER faulty BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION faulty()"
+AT_COMMIT = (
+    "CREATE CONSTRAINT TRIGGER faulty AFTER INSERT ON audit_events DEFERRABLE INITIALLY DEFERRED "
+    "FOR EACH ROW EXECUTE FUNCTION faulty()"
+)
+WELL_AGAIN = "DROP TRIGGER faulty ON audit_events"
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+def opening(url: str, opened: list[float]) -> Callable[[], Awaitable[GuardedConnection]]:
+    """Opens connections, and writes down when."""
+
+    async def connect() -> GuardedConnection:
+        opened.append(monotonic())
+        connection = await Primary(url).connect(10, {})
+        await ensure_epoch(connection)
+        return connection
+
+    return connect
+
+
+def assert_paused(opened: list[float]) -> None:
+    """The first is replaced at once: it may be that connection alone which was at fault. Each later one waits."""
+    pauses = [later - earlier for earlier, later in pairwise(opened[1:])]
+    assert len(pauses) > 2
+    assert min(pauses) >= PAUSE_S
+
+
+@asynccontextmanager
+async def writer_on(url: str, trouble: Trouble, opened: list[float]) -> AsyncIterator[AdmissionWriter]:
+    """A writer that serves its queue; when it opened connections, and what keeps it from writing."""
+    writer = AdmissionWriter(opening(url, opened), DatabaseClock(), new_id(), "key", trouble)
+    serving = asyncio.create_task(writer.run())
+    yield writer
+    writer.close()
+    await asyncio.wait([serving], timeout=20)
+    assert serving.done()
+    serving.result()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("disk_full", "the disk of the database is full"),
+        ("read_only_sql_transaction", "the database is read-only"),
+    ],
+)
+async def test_a_database_that_takes_no_rows_is_not_connected_to_without_a_pause(
+    database_url: str, connection: Connection, fault: str, words: str
+) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    trouble, opened = Trouble(), list[float]()
+    async with writer_on(database_url, trouble, opened) as writer:
+        assert await writer.write(call_row(world, decided))
+        await connection.execute(FUNCTION.format(fault=f"RAISE {fault}"))
+        await connection.execute(AT_ONCE)
+        for _ in range(5):
+            with pytest.raises(AdmissionUnavailable):
+                await writer.write(call_row(world, decided))
+        assert trouble.words() == words
+        await connection.execute(WELL_AGAIN)
+        async with asyncio.timeout(20):
+            while trouble.words() is not None:
+                await connection.fetchval("SELECT 1")
+        assert await writer.write(call_row(world, decided))
+    assert_paused(opened)
+
+
+async def test_a_call_whose_commit_warns_does_not_run_and_is_told_as_not_forwarded(
+    database_url: str, connection: Connection
+) -> None:
+    """So PostgreSQL answers a wait for a standby that was cancelled."""
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    trouble = Trouble()
+    async with writer_on(database_url, trouble, []) as writer:
+        assert await writer.write(call_row(world, decided))
+        await connection.execute(FUNCTION.format(fault="RAISE WARNING 'not replicated'"))
+        await connection.execute(AT_COMMIT)
+        row = call_row(world, decided)
+        with pytest.raises(AdmissionUnavailable):
+            await writer.write(row)
+        assert trouble.words() == "the wait for the synchronous standby was cancelled"
+        await connection.execute(WELL_AGAIN)
+        assert await writer.write(call_row(world, decided))
+        assert trouble.words() is None
+    assert await connection.fetchval("SELECT count(*) FROM audit_events WHERE id = $1", row.id) == 1
+    told = await connection.fetch("SELECT outcome FROM audit_events WHERE call_id = $1", row.id)
+    assert {record["outcome"] for record in told} == {"not_forwarded"}
+
+
+async def test_nor_is_it_for_calls_that_are_counted(database_url: str, connection: Connection) -> None:
+    world = await make_world(connection)
+    decided = await decision(connection, world, "get_time")
+    trouble, opened = Trouble(), list[float]()
+    lane = SecondLane(opening(database_url, opened), DatabaseClock(), new_id(), "key", 3600.0, trouble)
+    serving = asyncio.create_task(lane.run())
+
+    async def settled() -> bool:
+        settlement = await lane.settle(demand(world, decided, quotas=(quota(7),)))
+        return settlement is not None and settlement.admitted
+
+    assert await settled()
+    await connection.execute(FUNCTION.format(fault="RAISE disk_full"))
+    await connection.execute(AT_ONCE)
+    for _ in range(5):
+        with pytest.raises(AdmissionUnavailable):
+            await settled()
+    assert trouble.words() == "the disk of the database is full"
+    await connection.execute(WELL_AGAIN)
+    assert await settled()
+    assert trouble.words() is None
+    lane.close()
+    async with asyncio.timeout(20):
+        await serving
+    assert_paused(opened)
+    assert await used(connection) == 2
