@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from app.kit.guarded_http import GuardedHttp
+from app.http.server_protocol import GuardedHttp
 from app.main import create_app
 from app.settings import Settings
 from bench.messages import TOOL

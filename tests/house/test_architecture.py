@@ -30,7 +30,7 @@ class Ratchet:
 
 
 RATCHETS = {
-    "files in app/": Ratchet(675, 400),
+    "files in app/": Ratchet(681, 400),
     "lines in app/": Ratchet(86_300, 68_000),
     "lines of a file": Ratchet(600, 600),
     "lines of a function": Ratchet(80, 80),

@@ -12,12 +12,12 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from app.domain.errors import Unauthenticated
-from app.domain.names import comparable_name
 from app.features.identities.schemas import Email, ExternalId
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.http.authorization import Role
 from app.http.schemas import LONGEST_NAME, Name, UserName
+from app.lib.names import comparable_name
 
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 # The 255 characters that OpenID Connect allows a `sub`; what PostgreSQL cannot take must not get that far.

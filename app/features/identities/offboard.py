@@ -7,33 +7,38 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto.signing import Signer
+from app.db.outbox import tell
+from app.db.versions import move_versions
+from app.db.webhook_events import WebhookEvent, administrator_message, grant_message, identity_message
 from app.domain.errors import Conflict, Forbidden, Invalid, NotFound
 from app.features.approvals.cancel import cancel_approvals
 from app.features.audit.record import close_versions, record
+from app.features.identities import offboard_queries as queries
+from app.features.identities.affected import Affected, find_people, gather
 from app.features.identities.history import keep_identity
-from app.models.identities import (Identity, OffboardingReceipt)
-from app.features.identities.read_by_policies import check_may_transfer
+from app.features.identities.offboard_preview import preview_of
+from app.features.identities.offboard_schemas import (
+    Offboard,
+    OffboardedThings,
+    OffboardPreview,
+    TransferredAgents,
+)
 from app.features.identities.queries import end_browser_sessions
+from app.features.identities.read_by_policies import check_may_transfer
+from app.features.identities.receipt_schemas import OffboardedVia, Receipt, ReceiptSchedule
+from app.features.identities.receipts import add_receipt, named
+from app.features.identities.schedule_queries import lock_pending, settle
+from app.features.identities.schedule_schemas import asked_by
 from app.features.identities.standing import check_may_end, roles_behind
 from app.features.invitations.queries import end_invitations
-from app.features.identities import offboard_queries as queries
-from app.features.identities.affected import (Affected, find_people, gather)
-from app.models.tokens import ScheduledOffboarding
-from app.features.identities.offboard_schemas import (Offboard, OffboardedThings, OffboardPreview, TransferredAgents)
 from app.features.tokens.pickup_queries import end_pickups_of
-from app.features.identities.offboard_preview import preview_of
-from app.features.identities.receipt_schemas import (OffboardedVia, Receipt, ReceiptSchedule)
-from app.features.identities.receipts import (add_receipt, named)
 from app.features.tokens.revoke import end_tokens
-from app.features.identities.schedule_queries import (lock_pending, settle)
-from app.features.identities.schedule_schemas import asked_by
-from app.db.webhook_events import (WebhookEvent, administrator_message, grant_message, identity_message)
-from app.db.outbox import tell
-from app.http.authorization import (MANAGING_ROLES, Caller)
+from app.http.authorization import MANAGING_ROLES, Caller
 from app.http.etags import Precondition
-from app.lib.ids import (IDENTITY, SCHEDULED_OFFBOARDING, format_id)
-from app.crypto.signing import Signer
-from app.db.versions import move_versions
+from app.lib.ids import IDENTITY, SCHEDULED_OFFBOARDING, format_id
+from app.models.identities import Identity, OffboardingReceipt
+from app.models.tokens import ScheduledOffboarding
 
 
 @dataclass(frozen=True, slots=True)

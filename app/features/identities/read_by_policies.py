@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Forbidden
 from app.features.identities.queries import persons_behind
-from app.http.authorization import (Caller, Permission)
+from app.http.authorization import Caller, Permission
 
 _PUBLISHED = text("SELECT published_text FROM policies WHERE status = 'published' AND ended_at IS NULL")
 _TAG_READERS = frozenset({"get_tag", "has_tag"})

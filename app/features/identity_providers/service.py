@@ -11,15 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
 from app.features.identity_providers import queries
-from app.models.identity_providers import IdentityProvider
 from app.features.identity_providers.provisioning import Surface, check_settings, merge_settings
 from app.features.identity_providers.schemas import (
     IdentityProviderCreate,
     IdentityProviderUpdate,
     WorkloadView,
 )
-from app.http.authorization import (Caller, Role, authorize_giving)
-from app.outbound.http import (AddressPolicy, ForbiddenUrl)
+from app.http.authorization import Caller, Role, authorize_giving
+from app.models.identity_providers import IdentityProvider
+from app.outbound.http import AddressPolicy, ForbiddenUrl
 
 _log = logging.getLogger(__name__)
 

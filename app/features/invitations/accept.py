@@ -13,6 +13,10 @@ from uuid import UUID
 from sqlalchemy import func
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from app.crypto.keys import Peppers
+from app.db.engine import commit
+from app.db.outbox import tell
+from app.db.webhook_events import WebhookEvent, invitation_message
 from app.domain.errors import Forbidden
 from app.domain.token_format import INVITATION, parse_credential
 from app.features.administrators.browser_sign_in import SignedIn
@@ -21,15 +25,11 @@ from app.features.administrators.queries import find_known
 from app.features.audit.record import record
 from app.features.identities.standing import roles_behind
 from app.features.identity_providers.queries import hold_link_claim
-from app.models.invitations import Invitation
-from app.features.invitations.queries import (InvitationReading, find_invitation, find_invited, is_claimed_by)
+from app.features.invitations.queries import InvitationReading, find_invitation, find_invited, is_claimed_by
 from app.features.invitations.service import KIND, link_account, lock_with_identity
-from app.db.webhook_events import (WebhookEvent, invitation_message)
-from app.db.outbox import tell
-from app.http.authorization import (MANAGING_ROLES, Caller)
-from app.crypto.keys import Peppers
-from app.db.engine import commit
-from app.lib.ids import (IDENTITY, format_id)
+from app.http.authorization import MANAGING_ROLES, Caller
+from app.lib.ids import IDENTITY, format_id
+from app.models.invitations import Invitation
 
 _NO_DIGEST = bytes(32)
 _SYSTEM = Caller("system", UUID(int=0), frozenset())

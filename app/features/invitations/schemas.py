@@ -7,11 +7,11 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from app.features.identities.schemas import Email, ExternalId, IdentityAttributes
-from app.models.invitations import Invitation
 from app.http.idempotency import Revealed
-from app.lib.ids import (IdentityId, IdentityProviderId, InvitationId)
 from app.http.pagination import ListQuery
-from app.http.schemas import (Name, Strict, Time, UserName)
+from app.http.schemas import Name, Strict, Time, UserName
+from app.lib.ids import IdentityId, IdentityProviderId, InvitationId
+from app.models.invitations import Invitation
 
 PAGE = "/invitations"
 """Where a link leads, below the public URL."""

@@ -2,11 +2,11 @@
 
 from mcp_types.jsonrpc import METHOD_NOT_FOUND
 
+from app.lib.strict_json import JsonObject, JsonValue
 from app.outbound.mcp.errors import McpUpstreamError
 from app.outbound.mcp.exchange import as_object
 from app.outbound.mcp.legacy import LegacySession
 from app.outbound.mcp.modern import ModernConnection
-from app.lib.strict_json import (JsonObject, JsonValue)
 
 
 async def list_tools(

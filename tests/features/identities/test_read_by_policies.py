@@ -5,10 +5,10 @@ import asyncio
 import httpx2
 import pytest
 
-from app.models.policies import Policy
 from app.crypto.keys import Peppers
-from app.lib.ids import (IDENTITY, format_id)
+from app.lib.ids import IDENTITY, format_id
 from app.main import Scopegate
+from app.models.policies import Policy
 from tests.api import ApiAs, client_of, make_account
 from tests.features.principals import Sessions, agent, fresh, person
 from tests.features.tokens.world import World, in_days

@@ -19,8 +19,8 @@ from mcp_types import (
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.domain.definitions import definition_digest, text_digest
 from app.access.credentials import Opened
+from app.domain.definitions import definition_digest, text_digest
 from app.features.servers.instructions import LONGEST
 from app.features.tools import definitions
 from app.features.tools.discovery import _TOOLS_AT_ONCE
