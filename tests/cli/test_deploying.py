@@ -107,10 +107,10 @@ def configured(server: Server, place: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SCOPEGATE_")}
     environment |= {"PATH": f"{programs}:{environment['PATH']}", "SCOPEGATE_DATA_DIR": str(place)}
     environment["SCOPEGATE_PORT"] = str(free_port())
-    keys = re.findall(r"`(SCOPEGATE_[A-Z]+_(?:PEPPER|KEY))` (?:stands|seals|signs)", PAGE.read_text())
+    keys = re.findall(r"\| `(SCOPEGATE_[A-Z]+_(?:PEPPER|KEY))` \|", PAGE.read_text())
     assert len(keys) == 3
     for key in keys:
-        environment[key] = run(blocks("sh", "What it needs"), environment).strip()
+        environment[key] = run(blocks("sh", "Requirements"), environment).strip()
     exports = blocks("sh", "Two roles for the database").replace(PLACEHOLDER, server.address)
     names = " ".join(re.findall(r"export (\w+)=", exports))
     # The address of a socket has a character that a shell takes for a pattern.
