@@ -1,7 +1,7 @@
 """Embedded PostgreSQL: a real cluster for one data directory, from the wheel of the ``embedded`` extra.
 
 Only the wheel's programs (``initdb``, ``pg_ctl``, ``postgres``) are used, not its Python interface; why is
-written in ``docs/adr/0003-embedded-postgresql.md``. The cluster listens on a Unix socket in a directory
+written in ``docs/adr/0002-embedded-postgresql.md``. The cluster listens on a Unix socket in a directory
 that its own user (and root) alone can enter, which is the whole of its access control.
 """
 
