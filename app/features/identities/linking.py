@@ -11,7 +11,7 @@ from app.domain.errors import Conflict, Invalid
 from app.features.identities.link_queries import OIDC, find_link
 from app.features.identities.queries import end_browser_sessions, links_of, lock_first_sign_in
 from app.features.identities.schemas import IdentityLinkInput
-from app.features.identities.standing import check_owner_stays
+from app.features.identities.standing import owner_staying
 from app.features.identity_providers import queries as providers
 from app.lib.ids import IDENTITY_PROVIDER, format_id
 from app.models.identities import Identity, IdentityLink
@@ -37,25 +37,21 @@ async def set_links(
         raise Invalid.field(
             "/links", "not_for_an_agent", "Only a person has links: an agent does not sign in."
         )
+    async with owner_staying(session):
+        for key in removed:
+            await session.delete(current[key])
+        await session.flush()
+        for provider_id, kind, value in sorted(added, key=lambda key: asked[key]):
+            if await providers.find(session, provider_id) is None:
+                raise Invalid.field(
+                    f"/links/{asked[provider_id, kind, value]}/provider_id",
+                    "not_found",
+                    "There is no such identity provider.",
+                )
+            await add_link(session, identity, provider_id, kind, value)
     if any(kind == OIDC for _, kind, _ in removed):
-        # Asked before anything is removed: it counts owners by their links.
-        if not await _signs_in(session, wanted):
-            await check_owner_stays(
-                session, lambda owner: owner.kind == "administrator" and owner.identity_id == identity.id
-            )
         # A session lasts no longer than the link that it was opened by, also when the link is set again.
         await end_browser_sessions(session, identity.id)
-    for key in removed:
-        await session.delete(current[key])
-    await session.flush()
-    for provider_id, kind, value in sorted(added, key=lambda key: asked[key]):
-        if await providers.find(session, provider_id) is None:
-            raise Invalid.field(
-                f"/links/{asked[provider_id, kind, value]}/provider_id",
-                "not_found",
-                "There is no such identity provider.",
-            )
-        await add_link(session, identity, provider_id, kind, value)
     return {
         "links": {
             "added": [_shown(*key) for key in sorted(added, key=str)],
@@ -81,15 +77,6 @@ async def add_link(
         if "uq_identity_links_value" in str(error.orig):
             raise _taken() from None
         raise
-
-
-async def _signs_in(session: AsyncSession, links: Sequence[IdentityLinkInput]) -> bool:
-    """Whether one of these is a link to sign in by at a provider that is active."""
-    for link in links:
-        provider = await providers.find(session, link.provider_id) if link.kind == OIDC else None
-        if provider is not None and provider.status == "active":
-            return True
-    return False
 
 
 def _taken() -> Conflict:

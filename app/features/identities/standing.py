@@ -5,7 +5,8 @@ Administrators and service accounts are higher features, so they are read by SQL
 each of them is made under a lock on the identity.
 """
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -37,6 +38,7 @@ WHERE administrators.status = 'active' AND person.status = 'active' AND EXISTS (
     JOIN identity_providers entry ON entry.id = known.id OR entry.issuer = known.issuer
         AND entry.settings -> 'link_claim' IS NOT DISTINCT FROM known.settings -> 'link_claim'
     WHERE link.identity_id = person.id AND link.kind = 'oidc' AND entry.status = 'active' AND entry.ended_at IS NULL
+        AND jsonb_path_exists(entry.settings, '$.role_map.* ? (@ == "owner")')
 )
 UNION ALL
 SELECT 'service_account', account.id, holder.id, coalesce(answering.id, holder.id) FROM service_accounts account
@@ -88,8 +90,7 @@ async def check_owner_stays(session: AsyncSession, ends: Callable[[ActiveOwner],
     """Raise ``Conflict`` when a change ends every active owner; until the transaction ends, no other does either."""
     if not any(ends(owner) for owner in await _active_owners(session)):
         return
-    # Two owners could otherwise end each other at the same moment. Read again: it may have waited.
-    await session.execute(select(func.pg_advisory_xact_lock(_OWNERS_LOCK)))
+    await _lock_owners(session)
     if all(ends(owner) for owner in await _active_owners(session)):
         raise Conflict(
             "This is the last active owner; give another person or service account the role owner first.",
@@ -97,5 +98,26 @@ async def check_owner_stays(session: AsyncSession, ends: Callable[[ActiveOwner],
         )
 
 
-async def _active_owners(session: AsyncSession) -> list[ActiveOwner]:
-    return [ActiveOwner(*row) for row in await session.execute(_OWNERS)]
+@asynccontextmanager
+async def owner_staying(session: AsyncSession) -> AsyncIterator[None]:
+    """Raise ``Conflict`` when what is flushed inside ends every active owner, as ``check_owner_stays`` does for a
+    change of which one can say beforehand whom it ends."""
+    before = await _active_owners(session)
+    yield
+    if not before or await _active_owners(session) == before:
+        return
+    await _lock_owners(session)
+    if not await _active_owners(session):
+        raise Conflict(
+            "No active owner could sign in any more; give another person or service account the role owner first.",
+            code="last_owner",
+        )
+
+
+async def _lock_owners(session: AsyncSession) -> None:
+    """Two owners could otherwise end each other at the same moment. Read them again after it: it may have waited."""
+    await session.execute(select(func.pg_advisory_xact_lock(_OWNERS_LOCK)))
+
+
+async def _active_owners(session: AsyncSession) -> set[ActiveOwner]:
+    return {ActiveOwner(*row) for row in await session.execute(_OWNERS)}

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
+from app.features.identities.standing import owner_staying
 from app.features.identity_providers import queries
 from app.features.identity_providers.provisioning import Surface, check_settings, merge_settings
 from app.features.identity_providers.schemas import (
@@ -62,7 +63,8 @@ async def update(
     caller: Caller,
     request_id: str | None,
 ) -> None:
-    """Change a locked provider by a merge patch. Raises ``Invalid``, ``Forbidden`` and ``Conflict``.
+    """Change a locked provider by a merge patch. Raises ``Invalid``, ``Forbidden`` and ``Conflict``, also when no
+    active owner could sign in any more.
 
     Of the environment's, what the environment says nothing of: who provisions, and who tells.
     """
@@ -87,19 +89,22 @@ async def update(
                 surface, row.settings.get(surface.value), wanted[surface.value]
             )
     await check_settings(session, policy, caller, row.id, wanted)
-    await _change(session, row, wanted, caller, request_id)
+    async with owner_staying(session):
+        await _change(session, row, wanted, caller, request_id)
 
 
 async def end(session: AsyncSession, row: IdentityProvider, caller: Caller, request_id: str | None) -> None:
     """End a locked provider: nobody signs in by it any more. Its links stay, for one with the same issuer later.
 
-    What is left of an earlier environment may be ended too. Raises ``Conflict`` for the present one's.
+    What is left of an earlier environment may be ended too. Raises ``Conflict`` for the present one's, and when no
+    active owner could sign in any more.
     """
     if row.source == ENVIRONMENT and row.status == "active":
         raise _set_by_environment()
-    row.ended_at = await queries.database_now(session)
-    row.revision += 1
-    await session.flush()
+    async with owner_staying(session):
+        row.ended_at = await queries.database_now(session)
+        row.revision += 1
+        await session.flush()
     await keep_version(session, _KIND, row.id, None)
     await _record(session, caller, "identity_provider.delete", row, {"issuer": row.issuer}, request_id)
 

@@ -24,7 +24,9 @@ async def stored_provider(sessions: Sessions, **fields: Any) -> Provider:
     given = {"issuer": issuer, "audiences": ("scopegate",), "role_map": ROLES} | fields
     provider = Provider(id=new_id(), **given)
     async with sessions() as session:
-        settings = {"link_claim": provider.link_claim, "client_id": provider.client_id}
+        settings = {
+            "link_claim": provider.link_claim, "client_id": provider.client_id, "role_map": dict(provider.role_map),
+        }  # fmt: skip
         session.add(IdentityProvider(id=provider.id, name="A", issuer=provider.issuer, settings=settings))
         await session.commit()
     return provider

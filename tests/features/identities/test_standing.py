@@ -41,7 +41,7 @@ async def administrator(sessions: Sessions, role: str) -> tuple[Identity, UUID]:
     """A person who has signed in with a role, and the id of the administrator."""
     world = World(None, sessions)  # type: ignore[arg-type]
     who = await world.person()
-    await world.link(who.id)
+    await world.link(who.id, {"owners": "owner"})
     row = Administrator(identity_id=who.id)
     async with sessions() as session:
         session.add(row)
@@ -183,6 +183,12 @@ async def test_the_last_active_owner_stays_whichever_way_they_would_end(
             await world.sql(
                 "UPDATE identity_providers SET status = 'active', ended_at = NULL WHERE id <> :off", off=off
             )
+        [row] = await world.sql(
+            "SELECT provider_id FROM identity_links WHERE identity_id = :id", id=signed_in.id
+        )
+        provider = f"/api/v1/identity-providers/{format_id(IDENTITY_PROVIDER, row.provider_id)}"
+        for status in ("disabled", "active"):
+            assert (await api.patch(provider, json={"status": status})).status_code == 200
         assert (await api.post(f"{path_of(last.owner_id)}/suspend")).status_code == 200
         for answer in (
             await api.post(disable),
@@ -190,8 +196,15 @@ async def test_the_last_active_owner_stays_whichever_way_they_would_end(
             await api.delete(path_of(signed_in.id)),
             await api.patch(path_of(signed_in.id), json={"links": []}),
             await api.patch(path_of(signed_in.id), json={"links": [away]}),
+            await api.patch(provider, json={"status": "disabled"}),
+            await api.patch(provider, json={"role_map": {"owners": None}}),
+            await api.patch(provider, json={"role_map": {"owners": "admin"}}),
+            await api.delete(provider),
         ):
             assert code(answer) == (409, "last_owner"), answer.request.url
+        assert (await api.get(provider)).json()["revision"] == 3
+        another = {"role_map": {"owners": None, "heads": "owner"}}
+        assert (await api.patch(provider, json=another)).status_code == 200
         # What is not active is not what keeps the deployment open.
         assert (await api.delete(path_of(suspended.owner_id))).status_code == 200
 

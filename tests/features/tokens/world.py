@@ -46,11 +46,11 @@ class World:
         await self.add(row)
         return row
 
-    async def link(self, person_id: UUID) -> None:
-        """Let a person sign in at a provider, if they cannot yet."""
+    async def link(self, person_id: UUID, role_map: dict[str, str] | None = None) -> None:
+        """Let a person sign in at a provider that gives these roles, if they cannot yet."""
         settings = {
             "audiences": ["scopegate"], "algorithms": ["RS256"], "token_types": ["at+jwt"], "role_claim": "groups",
-            "role_map": {}, "link_claim": "sub", "workloads": [],
+            "role_map": role_map or {}, "link_claim": "sub", "workloads": [], "client_id": None,
         }  # fmt: skip
         async with self.sessions() as session:
             if await can_sign_in(session, person_id):
