@@ -72,6 +72,21 @@ async def test_nothing_of_a_deleted_server_is_left_and_its_user_is_no_one_elses(
         assert json.loads(await call(await world.worker().legacy(), "who"))["uid"] != who["uid"]
 
 
+@as_root
+async def test_data_that_cannot_be_removed_now_is_removed_when_it_can_be(passable: Path) -> None:
+    async with supervising(passable, FREE_USERS) as world:
+        worker = world.worker()
+        session = await worker.legacy()
+        who = json.loads(await call(session, "who"))
+        root = Path(who["data"]).parent
+        root.chmod(0o777)
+        await world.forget(worker)
+        assert await listed(world) == [worker.launch.server_id.hex]
+        root.chmod(0o711)
+        await world.forget(worker)
+        assert await listed(world) == []
+
+
 def mode(path: Path) -> int:
     """Who may do what with it."""
     return path.stat().st_mode & 0o777
