@@ -9,8 +9,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import InterfaceError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from app.db import change
 from app.db.connection import GuardedConnection, Primary, each_host
 from app.db.versions import forget_narrowed, notify_narrowed
 from app.domain.errors import Unavailable
@@ -104,9 +106,16 @@ def make_engine(
     return engine
 
 
+class _Session(Session):
+    """A session that commits no change without its audit events."""
+
+
+event.listen(_Session, "before_commit", change.refuse_unwritten)
+
+
 def make_sessions(engine: AsyncEngine) -> async_sessionmaker[AsyncSession]:
     """Sessions that keep loaded rows usable after commit."""
-    return async_sessionmaker(engine, expire_on_commit=False, autoflush=True)
+    return async_sessionmaker(engine, expire_on_commit=False, autoflush=True, sync_session_class=_Session)
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -172,7 +181,8 @@ def _cannot_record(code: str | None, cause: BaseException | None) -> bool:
 
 
 async def commit(session: AsyncSession) -> None:
-    """Notify what was narrowed, then commit."""
+    """Write what the changes of this transaction collected, notify what was narrowed, then commit."""
+    await change.write(session)
     await notify_narrowed(session)
     # failpoint: before_commit
     # mutation: request_committed
@@ -182,5 +192,6 @@ async def commit(session: AsyncSession) -> None:
 
 async def undo(session: AsyncSession) -> None:
     """Leave nothing of a transaction that was carried out to see what it would do."""
+    change.forget(session)
     forget_narrowed(session)
     await session.rollback()

@@ -36,7 +36,12 @@ async def move_versions(session: AsyncSession, ids: Iterable[UUID], *, narrows: 
         return
     await session.execute(_MOVE, {"ids": unique})
     if narrows:
-        session.info.setdefault(_NARROWED, set()).update(unique)
+        notify_at_commit(session, unique)
+
+
+def notify_at_commit(session: AsyncSession, ids: Iterable[UUID]) -> None:
+    """Notify workers at the commit that these objects were narrowed."""
+    session.info.setdefault(_NARROWED, set()).update(ids)
 
 
 def forget_narrowed(session: AsyncSession) -> None:

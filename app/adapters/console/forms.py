@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from app.adapters.console.page import path_of_page
 from app.adapters.console.places import in_words
+from app.db.change import savepoint
 from app.domain.errors import Conflict, DomainError, FieldError, Invalid, Malformed, PreconditionFailed
 from app.http.etags import Precondition
 from app.http.problems import STATUS
@@ -199,7 +200,7 @@ async def attempted(session: Session) -> AsyncIterator[Attempt]:
     """Do what a form asks for. What it refuses is undone and told by ``problems``, for the form to be shown again."""
     attempt = Attempt()
     try:
-        async with session.begin_nested():
+        async with savepoint(session):
             yield attempt
     except (Malformed, Invalid, Conflict, PreconditionFailed) as error:
         attempt.problems = Problems(error)

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto.signing import Signer
+from app.db.change import savepoint
 from app.features.identity_providers.provisioning_schemas import ScimSettings
 from app.http.authorization import Caller
 from app.lib.clock import Clock
@@ -35,7 +36,7 @@ class Work:
         """One operation: what fails is undone alone, so that a bulk request can go on."""
         before = len(self.effects)
         try:
-            async with self.session.begin_nested():
+            async with savepoint(self.session):
                 yield
         except BaseException:
             del self.effects[before:]

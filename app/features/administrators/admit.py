@@ -13,6 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.db.change import savepoint
 from app.domain.errors import Conflict
 from app.features.administrators.claims import Holder, display_name_of, email_of, names_of
 from app.features.administrators.queries import OIDC, assignments_of, find_known, lock_administrator
@@ -116,7 +117,7 @@ async def _make_person(
             kind="person", user_name=name, display_name=display_name_of(claims), email=email_of(claims)
         )
         try:
-            async with session.begin_nested():
+            async with savepoint(session):
                 made = await create_identity(session, actor, body, utc_now, request_id, id=actor.identity_id)
                 return made.id
         except Conflict:

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db.change import savepoint
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
 from app.features.audit.record import keep_version, record
 from app.features.identities.standing import owner_staying
@@ -159,7 +160,7 @@ async def _insert(
     settings = {name: value for name, value in wanted.items() if name not in _OWN_COLUMNS}
     row = IdentityProvider(**columns, settings=settings)
     try:
-        async with session.begin_nested():
+        async with savepoint(session):
             session.add(row)
             await session.flush()
     except IntegrityError as error:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.access.credentials import place_of_fields
+from app.db.change import savepoint
 from app.db.versions import move_versions
 from app.domain.access import FLEET_ID
 from app.domain.errors import Conflict, FieldError, Invalid, NotFound
@@ -41,7 +42,7 @@ async def create(
     if row.transport == "stdio":
         row.args, row.env_names = row.args or [], row.env_names or []
     try:
-        async with session.begin_nested():
+        async with savepoint(session):
             session.add(row)
             await session.flush()
     except IntegrityError as error:

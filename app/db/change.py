@@ -1,0 +1,275 @@
+"""One change: its audit events, object versions, webhook deliveries and access versions, written by its commit.
+
+A service collects with ``Change`` what it does. ``db.engine.commit`` writes what was collected with one statement each,
+in the transaction of the change itself, so that there is never one without the other.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import insert, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import SQLModel
+
+from app.db.outbox import tell
+from app.db.versions import move_versions, notify_at_commit
+from app.db.webhook_events import Message, WebhookEvent
+from app.domain.caller import Caller
+from app.lib.ids import new_id
+from app.models.audit import AuditEvent
+
+PERSONAL = {"personal": True}
+"""What an audit event says of a personal column that changed."""
+_COLLECTED = "collected_changes"
+# The version before is closed first, in the same statement.
+_WRITE_VERSIONS = text("""
+WITH closed AS (
+    UPDATE object_versions SET valid_to = now() WHERE object_id = ANY(CAST(:ids AS uuid[])) AND valid_to IS NULL
+)
+INSERT INTO object_versions (object_id, version, kind, content)
+SELECT t.id, coalesce((SELECT max(version) FROM object_versions WHERE object_id = t.id), 0) + 1, t.kind,
+    CAST(t.content AS jsonb)
+FROM unnest(CAST(:ids AS uuid[]), CAST(:kinds AS text[]), CAST(:contents AS text[])) AS t (id, kind, content)
+WHERE t.content IS NOT NULL
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The columns of a row that its subject lists, as they were at one moment."""
+
+    id: UUID
+    columns: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is recorded of the rows of a table, by column.
+
+    Derive ``audited`` from the update schema of the API, so that a new field is recorded without a line here.
+    """
+
+    type: str
+    """``object_type`` of audit events."""
+    audited: tuple[str, ...] = ()
+    """Columns whose values audit events hold, before and after."""
+    personal: tuple[str, ...] = ()
+    """Columns with text that people wrote. It can name a person, and the audit log cannot be erased: events say only
+    that the column changed."""
+    history: str | None = None
+    """``kind`` of the versions in ``object_versions``; ``None`` without a history."""
+    kept: tuple[str, ...] = ()
+    """Columns that each version holds: all that a decision reads."""
+    webhook: tuple[str, ...] = ()
+    """Columns with the ids that messages to webhooks hold. The row's own id is always among them."""
+    shown: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    """How audit events write a column, where that is not its plain value."""
+    content: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    """What a version holds, made of ``kept``."""
+
+    def values(self, row: SQLModel) -> Values:
+        """The columns of a row as they are now. Take them before you change the row."""
+        names = dict.fromkeys((*self.audited, *self.personal, *self.kept, *self.webhook))
+        return Values(cast("Any", row).id, {name: getattr(row, name) for name in names})
+
+    def difference(self, before: Values | None, after: Values | None) -> dict[str, Any]:
+        """What an event says of a change: each audited column that differs, of a new row every one."""
+        if after is None:
+            return {}
+        old = dict.fromkeys(after.columns) if before is None else before.columns
+        said: dict[str, Any] = {
+            name: {"from": self._show(name, old[name]), "to": self._show(name, after.columns[name])}
+            for name in self.audited
+            if before is None or old[name] != after.columns[name]
+        }
+        return said | {name: PERSONAL for name in self.personal if old[name] != after.columns[name]}
+
+    def version(self, values: Values) -> dict[str, Any]:
+        """What the history keeps of a row."""
+        return self.content({name: values.columns[name] for name in self.kept})
+
+    def message(self, event: WebhookEvent, values: Values, event_id: UUID) -> Message:
+        """That something happened to a row."""
+        ids = {f"{self.type}_id": values.id} | {name: values.columns[name] for name in self.webhook}
+        return Message(event.value, ids | {"event_id": event_id})
+
+    def _show(self, name: str, value: Any) -> Any:
+        return value if value is None or name not in self.shown else self.shown[name](value)
+
+
+@dataclass(slots=True)
+class _Collected:
+    """What the transaction of a session is to write."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    versions: dict[UUID, tuple[str, str | None]] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+    narrowed: set[UUID] = field(default_factory=set)
+    widened: set[UUID] = field(default_factory=set)
+
+    def copy(self) -> "_Collected":
+        return _Collected(
+            list(self.events), dict(self.versions), list(self.messages), set(self.narrowed), set(self.widened)
+        )
+
+
+class Change:
+    """What a caller changes at a moment, in one transaction."""
+
+    def __init__(self, session: AsyncSession, caller: Caller, request_id: str | None, now: datetime) -> None:
+        self.session = session
+        self.caller = caller
+        self.request_id = request_id
+        self.now = now
+
+    @property
+    def _collected(self) -> _Collected:
+        return cast("_Collected", self.session.info.setdefault(_COLLECTED, _Collected()))
+
+    def record(
+        self,
+        action: str,
+        subject: Subject,
+        before: Values | SQLModel | None = None,
+        after: SQLModel | None = None,
+        *,
+        details: Mapping[str, Any] | None = None,
+        narrows: Iterable[UUID] = (),
+        widens: Iterable[UUID] = (),
+        webhook: WebhookEvent | None = None,
+        outcome: str = "success",
+        **columns: Any,
+    ) -> UUID:
+        """Collect the audit event of a change of one row, and what goes with it; returns the event's id.
+
+        ``before`` is ``None`` for a new row, ``after`` for one that ended. ``details`` is what the event says besides
+        their difference. ``narrows`` and ``widens`` are the objects whose access versions move; workers are notified of
+        what is narrowed. ``columns`` are further columns of the event.
+        """
+        old, new = _values(subject, before), _values(subject, after)
+        row = new or old
+        if row is None:
+            raise ValueError("a change has a row before it or after it")
+        event_id = new_id()
+        said = subject.difference(old, new) | dict(details or {})
+        self._collected.events.append(
+            {
+                "id": event_id,
+                "action": action,
+                "actor_type": self.caller.kind,
+                "actor_id": self.caller.id,
+                "on_behalf_of": self.caller.identity_id,
+                "object_type": subject.type,
+                "object_id": row.id,
+                "outcome": outcome,
+                "changes": _json(said) if said else None,
+                "request_id": self.request_id,
+                **columns,
+            }
+        )
+        self.record_with(event_id, subject, old, new, narrows=narrows, widens=widens, webhook=webhook)
+        return event_id
+
+    def record_with(
+        self,
+        event_id: UUID,
+        subject: Subject,
+        before: Values | SQLModel | None = None,
+        after: Values | SQLModel | None = None,
+        *,
+        narrows: Iterable[UUID] = (),
+        widens: Iterable[UUID] = (),
+        webhook: WebhookEvent | None = None,
+    ) -> None:
+        """Collect what goes with a row that changes under another row's event, as the grants of a group that ends."""
+        collected = self._collected
+        old, new = _values(subject, before), _values(subject, after)
+        if subject.history is not None:
+            version = None if new is None else subject.version(new)
+            if old is None or version is None or version != subject.version(old):
+                row = cast("Values", new or old)
+                content = None if version is None else json.dumps(version, default=_plain)
+                collected.versions[row.id] = (subject.history, content)
+        if webhook is not None:
+            collected.messages.append(subject.message(webhook, cast("Values", new or old), event_id))
+        collected.narrowed.update(narrows)
+        collected.widened.update(widens)
+
+    def enqueue(self, message: Message) -> None:
+        """Collect a message to webhooks that no row's ``Subject`` describes."""
+        self._collected.messages.append(message)
+
+
+async def write(session: AsyncSession) -> None:
+    """Write what was collected: events, versions, deliveries, and access versions last and by id, so that two
+    transactions that move the same ones never wait for each other."""
+    await session.flush()
+    collected: _Collected | None = session.info.pop(_COLLECTED, None)
+    if collected is None:
+        return
+    await _write_events(session, collected.events)
+    await _write_versions(session, collected.versions)
+    await tell(session, *collected.messages)
+    await move_versions(session, collected.narrowed | collected.widened, narrows=False)
+    notify_at_commit(session, collected.narrowed)
+
+
+def forget(session: AsyncSession) -> None:
+    """Drop what was collected: its transaction is rolled back."""
+    session.info.pop(_COLLECTED, None)
+
+
+def refuse_unwritten(session: Any) -> None:
+    """Before a commit: raise where something was collected and not written, which would leave a change without its
+    event. Commit with ``db.engine.commit``."""
+    if not session.in_nested_transaction() and session.info.get(_COLLECTED) is not None:
+        raise RuntimeError("a commit would lose the audit events of its change")
+
+
+@asynccontextmanager
+async def savepoint(session: AsyncSession) -> AsyncIterator[None]:
+    """A part of a transaction that is undone where it raises, with what it collected."""
+    collected: _Collected | None = session.info.get(_COLLECTED)
+    kept = None if collected is None else collected.copy()
+    try:
+        async with session.begin_nested():
+            yield
+    except BaseException:
+        if kept is None:
+            forget(session)
+        else:
+            session.info[_COLLECTED] = kept
+        raise
+
+
+async def _write_events(session: AsyncSession, events: list[dict[str, Any]]) -> None:
+    if events:
+        names = {name: None for event in events for name in event}
+        await session.execute(insert(AuditEvent), [names | event for event in events])
+
+
+async def _write_versions(session: AsyncSession, versions: Mapping[UUID, tuple[str, str | None]]) -> None:
+    if versions:
+        kinds = [kind for kind, _ in versions.values()]
+        contents = [content for _, content in versions.values()]
+        await session.execute(_WRITE_VERSIONS, {"ids": list(versions), "kinds": kinds, "contents": contents})
+
+
+def _values(subject: Subject, given: Values | SQLModel | None) -> Values | None:
+    return subject.values(given) if isinstance(given, SQLModel) else given
+
+
+def _json(content: dict[str, Any]) -> Any:
+    """The content as JSON can hold it."""
+    return json.loads(json.dumps(content, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.hex() if isinstance(value, bytes) else str(value)
