@@ -13,7 +13,8 @@ from tests.faults.rig.recorder import SILENT, STREAM
 from tests.faults.rig.site import Site
 from tests.faults.upstream import ECHO, SLOW
 
-_BEGUN_S = 3.0
+_BEGUN_S = 10.0
+_ADMITTED_S = 3.0
 _CUT_S = 4.0
 _AFTERWARDS_S = 0.1
 _CROWD = 40
@@ -66,6 +67,9 @@ async def _taken(
     until, gateways = asyncio.Event(), here.office.serving()
     tool = STREAM if path.tools else here.random.choice([STREAM, SLOW, SILENT])
     begun = await asyncio.gather(*(_stream(here, gateway, token, tool, until) for gateway in gateways))
+    if held_s:
+        # A call to SILENT counts as begun once it is sent. Refused by a fault right after that, it holds nothing.
+        await asyncio.sleep(_ADMITTED_S)
     probe = ECHO if path.tools is None or ECHO in path.tools else STREAM
     crowd = [
         asyncio.create_task(here.callers.call(crowd_at.port, token, probe))
