@@ -111,6 +111,7 @@ async def settle(
 
     Raises ``Moved``, ``Collided``, and asyncpg's errors. The transaction must be rolled back then.
     """
+    # mutation: approvals_read
     books = await _books(connection, demands, ttl)
     settlements = [books.settle(demand) for demand in demands]
     if books.run_out:

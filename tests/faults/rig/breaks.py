@@ -107,6 +107,13 @@ async def _commit_late(commit: Any) -> Any:
     return None
 
 
+async def _pause_after(read: Any, *values: Any) -> Any:
+    """Read, and give another replica the time to read the same."""
+    found = await read(*values)
+    await asyncio.sleep(0.3)
+    return found
+
+
 async def _read_versions_late(fetch: Any, statement: str, ids: Any) -> Any:
     """Read contents before versions: a right that is revoked between the two reads keeps the later version."""
     rows = [dict(row) for row in await fetch(statement, ids)]
@@ -193,7 +200,10 @@ BREAKS: dict[str, dict[str, Break]] = {
         "read_isolation": Text("repeatable_read", "read_committed"),
         "tokens_read": Through(_read_versions_late),
     },
-    "approval_unlocked": {"approvals_locked": Text("FOR UPDATE", "")},
+    "approval_unlocked": {
+        "approvals_locked": Text("FOR UPDATE", ""),
+        "approvals_read": Through(_pause_after),
+    },
     "secret_in_a_log": {"bearer_read": Through(_print_bearer)},
     "never_unknown": {"outcome_missing": Text("unknown", "in_flight")},
     "late_commits_unsealed": {
