@@ -8,8 +8,8 @@ import pytest
 from starlette.requests import Request
 
 from app.http.problems import MOST_ERRORS
-from app.http.query_parameters import check_repeats
-from app.http.request_ids import made_id
+from app.http.requests import check_repeats
+from app.lib.ids import made_id
 from app.main import Scopegate
 from app.outbound.http import UpstreamError
 

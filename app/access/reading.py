@@ -25,7 +25,7 @@ from app.domain.directory import Directory, directory_of
 from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState, Version
 from app.domain.risk import Risk
 from app.http.selectors import load_scope, load_server_selector, load_tool_selector
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 
 Value = TypeVar("Value")
 Reader = "Connection[Record] | PoolConnectionProxy[Record]"

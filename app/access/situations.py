@@ -1,24 +1,264 @@
-"""What an answer about access is worked out from: how things are now, or how they were at a moment."""
+"""What an answer about access is worked out from: how things are now, or how they were at a moment.
+
+How things were at a moment: what decisions are made of, read from the versions that the history keeps.
+
+Versions in these values are those of the history, and nothing is ever admitted by them.
+"""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_network
+from math import inf
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access import past
 from app.access.policy.compiling import evaluator_of
+from app.access.policy.published import Mode, PublishedPolicy
 from app.access.reading import Fleet, Holders
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.domain.access import Surroundings
+from app.domain.arguments import argument_types
 from app.domain.errors import Invalid, Unavailable
-from app.domain.objects import Identity, Server, Token
+from app.domain.objects import Grant, Identity, IdentityStatus, Server, Token, Tool, ToolState
+from app.domain.risk import Risk
+from app.http.selectors import load_scope, load_server_selector, load_tool_selector
 from app.lib.ids import SERVER, parse_id
+
+# Of two versions that one transaction wrote, both of the same moment, the later one counts.
+_AT = "valid_from <= :at AND coalesce(valid_to, 'infinity') > :at ORDER BY object_id, version DESC"
+
+_SINCE = text("SELECT min(valid_from) FROM object_versions WHERE kind = 'identity'")
+
+_IDENTITIES = text(f"""
+SELECT DISTINCT ON (object_id) object_id, version, content FROM object_versions
+WHERE kind = 'identity' AND object_id = ANY(CAST(:ids AS uuid[])) AND {_AT}
+""")  # noqa: S608
+
+_MEMBERSHIPS = text(f"""
+SELECT DISTINCT ON (object_id) object_id, content ->> 'identity_id' AS identity_id, content ->> 'group_id' AS group_id
+FROM object_versions
+WHERE kind = 'membership' AND content ->> 'identity_id' = ANY(CAST(:ids AS text[])) AND {_AT}
+""")  # noqa: S608
+
+_GRANTS = text(f"""
+SELECT DISTINCT ON (object_id) object_id, version, content FROM object_versions
+WHERE kind = 'grant' AND (content ->> 'identity_id' = ANY(CAST(:ids AS text[]))
+    OR content ->> 'group_id' = ANY(CAST(:groups AS text[]))) AND {_AT}
+""")  # noqa: S608
+
+_SERVERS = text(f"""
+SELECT DISTINCT ON (object_id) object_id, version, content FROM object_versions
+WHERE kind = 'server' AND (CAST(:ids AS uuid[]) IS NULL OR object_id = ANY(CAST(:ids AS uuid[]))) AND {_AT}
+""")  # noqa: S608
+
+_TOOLS = f"""
+SELECT DISTINCT ON (object_id) object_id, content ->> 'server_id' AS server_id, content ->> 'name' AS name,
+    content ->> 'risk' AS risk, content ->> 'state' AS state, content ->> 'approved_digest' AS approved_digest,
+    CASE WHEN content ->> 'name' = :typed THEN content -> 'input_schema' END AS input_schema
+FROM object_versions
+WHERE kind = 'tool_definition' {{}} AND {_AT}
+"""  # noqa: S608
+
+_ALL_TOOLS, _TOOLS_OF = (
+    text(_TOOLS.format("")),
+    text(_TOOLS.format("AND content ->> 'server_id' = ANY(CAST(:servers AS text[]))")),
+)
+
+_CHAIN = text("""
+WITH RECURSIVE chain AS (
+    SELECT id, parent_id, revoked_at, 0 AS step FROM tokens WHERE id = :id
+    UNION ALL
+    SELECT t.id, t.parent_id, t.revoked_at, chain.step + 1 FROM tokens t JOIN chain ON t.id = chain.parent_id
+)
+SELECT chain.id, coalesce(revoked_at <= :at, false) AS revoked, kept.version, kept.content
+FROM chain LEFT JOIN LATERAL (
+    SELECT version, content FROM object_versions
+    WHERE object_id = chain.id AND kind = 'token_scope' AND valid_from <= :at
+        AND coalesce(valid_to, 'infinity') > :at
+    ORDER BY version DESC LIMIT 1
+) AS kept ON true ORDER BY step DESC
+""")
+
+_POLICIES = text(f"""
+SELECT DISTINCT ON (object_id) object_id, version, content FROM object_versions
+WHERE kind = 'policy' AND {_AT}
+""")  # noqa: S608
+
+
+async def known_since(session: AsyncSession) -> datetime | None:
+    """Since when the past of everything is kept; of some kinds it is kept for longer."""
+    since: datetime | None = await session.scalar(_SINCE)
+    return since
+
+
+async def identities_at(
+    session: AsyncSession, ids: Collection[UUID], at: datetime
+) -> tuple[dict[UUID, Identity], dict[UUID, UUID]]:
+    """Those of the identities that there were, with all that their rights came from; and the groups that their
+    grants were made to, by grant."""
+    found = await _identity_contents(session, ids, at)
+    owners = {UUID(content["owner_id"]) for _, content in found.values() if content["owner_id"] is not None}
+    everybody = found | await _identity_contents(session, owners - found.keys(), at)
+    groups = await _groups(session, everybody, at)
+    grants = await _grants(session, found, {group for id in found for group in groups.get(id, ())}, at)
+    group_of = {grant.id: group for (_, group), made in grants.items() if group is not None for grant in made}
+
+    def build(id: UUID, owner: Identity | None, *, rights: bool) -> Identity:
+        version, content = everybody[id]
+        mine = groups.get(id, ())
+        principals = [(id, None), *((None, group) for group in mine)] if rights else []
+        return Identity(
+            id=id,
+            version=version,
+            status=IdentityStatus(content["status"]),
+            owner=owner,
+            groups=tuple((group, 0) for group in mine),
+            grants=tuple(sorted((g for who in principals for g in grants.get(who, ())), key=_by_id)),
+            kind=content["kind"],
+            attributes=tuple(sorted(content["attributes"].items())),
+        )
+
+    def owner_of(id: UUID) -> Identity | None:
+        owner = everybody[id][1]["owner_id"]
+        return None if owner is None else build(UUID(owner), None, rights=False)
+
+    return {id: build(id, owner_of(id), rights=True) for id in found}, group_of
+
+
+async def servers_at(
+    session: AsyncSession, at: datetime, ids: Collection[UUID] | None = None, typed: str | None = None
+) -> dict[UUID, Server]:
+    """The servers that there were, or those of these, with their tools; the tool of the name ``typed`` with the types
+    of its arguments."""
+    parameters: dict[str, Any] = {"at": at, "typed": typed}
+    query = _ALL_TOOLS if ids is None else _TOOLS_OF
+    tools: dict[str, dict[str, Tool]] = {}
+    for row in await session.execute(
+        query, parameters if ids is None else parameters | {"servers": [str(id) for id in ids]}
+    ):
+        tools.setdefault(row.server_id, {})[row.name] = _tool(row)
+    return {
+        row.object_id: Server(
+            id=row.object_id,
+            version=row.version,
+            slug=row.content["slug"],
+            enabled=row.content["status"] == "active",
+            labels=row.content["labels"],
+            tools=tools.get(str(row.object_id), {}),
+        )
+        for row in await session.execute(_SERVERS, {"at": at, "ids": None if ids is None else list(ids)})
+    }
+
+
+async def token_at(session: AsyncSession, token_id: UUID, at: datetime) -> Token | None:
+    """A token with its ancestors as they were; ``None`` when it had not been issued."""
+    chain = list(await session.execute(_CHAIN, {"id": token_id, "at": at}))
+    if not chain or any(row.content is None for row in chain):
+        return None
+    holders, _ = await identities_at(session, {UUID(row.content["identity_id"]) for row in chain}, at)
+    token: Token | None = None
+    for row in chain:
+        identity = holders.get(UUID(row.content["identity_id"]))
+        if identity is None:
+            return None
+        token = Token(
+            id=row.id,
+            version=row.version,
+            identity=identity,
+            scope=load_scope(row.content["scope"]),
+            expires_at=datetime.fromisoformat(row.content["expires_at"]).timestamp(),
+            revoked=row.revoked,
+            ip_allow=tuple(ip_network(network) for network in row.content["ip_allow"]),
+            parent=token,
+        )
+    return token
+
+
+async def policies_at(session: AsyncSession, at: datetime) -> tuple[PublishedPolicy, ...]:
+    """The policies that were published."""
+    return tuple(
+        PublishedPolicy(row.object_id, row.version, row.content["text"], Mode(row.content["mode"]))
+        for row in await session.execute(_POLICIES, {"at": at})
+    )
+
+
+async def _identity_contents(
+    session: AsyncSession, ids: Collection[UUID], at: datetime
+) -> dict[UUID, tuple[int, Mapping[str, Any]]]:
+    if not ids:
+        return {}
+    rows = await session.execute(_IDENTITIES, {"ids": sorted(ids), "at": at})
+    return {row.object_id: (row.version, row.content) for row in rows}
+
+
+async def _groups(session: AsyncSession, ids: Collection[UUID], at: datetime) -> dict[UUID, list[UUID]]:
+    groups: dict[UUID, list[UUID]] = {}
+    for row in await session.execute(_MEMBERSHIPS, {"ids": [str(id) for id in ids], "at": at}):
+        groups.setdefault(UUID(row.identity_id), []).append(UUID(row.group_id))
+    return {id: sorted(found) for id, found in groups.items()}
+
+
+Principal = tuple[UUID | None, UUID | None]
+
+
+async def _grants(
+    session: AsyncSession, ids: Collection[UUID], groups: Collection[UUID], at: datetime
+) -> dict[Principal, list[Grant]]:
+    """The grants, by the identity or the group that they were made to."""
+    wanted = {"ids": [str(id) for id in ids], "groups": [str(id) for id in groups], "at": at}
+    grants: dict[Principal, list[Grant]] = {}
+    for row in await session.execute(_GRANTS, wanted):
+        content = row.content
+        made_to = (_id(content["identity_id"]), _id(content["group_id"]))
+        grants.setdefault(made_to, []).append(_grant(row.object_id, row.version, content))
+    return grants
+
+
+def _grant(id: UUID, version: int, content: Mapping[str, Any]) -> Grant:
+    return Grant(
+        id=id,
+        version=version,
+        servers=load_server_selector(content["servers"]),
+        tools=load_tool_selector(content["tools"]),
+        resources=content["resources"],
+        prompts=content["prompts"],
+        not_before=_bound(content["not_before"], -inf),
+        expires_at=_bound(content["expires_at"], inf),
+    )
+
+
+def _tool(row: Any) -> Tool:
+    digest = row.approved_digest
+    return Tool(
+        row.object_id,
+        row.name,
+        Risk(row.risk),
+        ToolState(row.state),
+        None if digest is None else bytes.fromhex(digest),
+        parameters={} if row.input_schema is None else argument_types(row.input_schema),
+    )
+
+
+def _by_id(grant: Grant) -> UUID:
+    return grant.id
+
+
+def _id(value: str | None) -> UUID | None:
+    return None if value is None else UUID(value)
+
+
+def _bound(value: str | None, open_end: float) -> float:
+    return open_end if value is None else datetime.fromisoformat(value).timestamp()
+
 
 # Calendars end, and policies read local days.
 _FURTHEST_S = 100 * 365 * 86_400.0
+
 _UNAVAILABLE = "The database cannot serve right now; repeat the request shortly."
 
 
@@ -91,7 +331,7 @@ class Scenes:
             return Scene(holders.identities, holders.group_of, servers, around)
         if self._past is None:
             self._past = await self._read_past(self._moment)
-        identities, group_of = await past.identities_at(self._session, ids, self._moment)
+        identities, group_of = await identities_at(self._session, ids, self._moment)
         return Scene(identities, group_of, *self._past)
 
     async def token(self, token_id: UUID) -> tuple[Token | None, Mapping[UUID, Server], Surroundings]:
@@ -106,7 +346,7 @@ class Scenes:
             return token, fleet.servers, around
         if self._past is None:
             self._past = await self._read_past(self._moment)
-        return await past.token_at(self._session, token_id, self._moment), *self._past
+        return await token_at(self._session, token_id, self._moment), *self._past
 
     async def _looked_at(self, holders: Holders, known: Fleet) -> list[UUID] | None:
         if self._named_by_grants:
@@ -119,13 +359,13 @@ class Scenes:
         return None if server is None else [server.id]
 
     async def _read_past(self, at: datetime) -> tuple[Mapping[UUID, Server], Surroundings]:
-        since = await past.known_since(self._session)
+        since = await known_since(self._session)
         if since is None or at < since:
             known = "nothing yet" if since is None else f"what was from {since.isoformat()} on"
             detail = f"Of the past, {known} is known; ask for a later time."
             raise Invalid.field(self._pointer, "before_history", detail)
-        servers = await past.servers_at(self._session, at, self._server_ids, self._typed)
-        published = await past.policies_at(self._session, at)
+        servers = await servers_at(self._session, at, self._server_ids, self._typed)
+        published = await policies_at(self._session, at)
         # Off the loop: a thousand policies take a good part of a second.
         policies = await asyncio.to_thread(evaluator_of, published, self._snapshot.policies.rules)
         return servers, Surroundings(0, 0, policies)

@@ -2,24 +2,37 @@
 
 What is in it may be stale at any time; admission finds out and asks for a refresh. A refresh only joins reads
 that begin after it was asked, so that it never returns what made it necessary.
+
+The database's clock as a worker knows it: its own clock plus a learned offset.
+
+The published policies, read beside the fleet and compiled off the loop.
+
+A set is read again when the version of the policy set has moved, and of its policies only those are taken apart that
+were not in the last one.
+
+The access snapshot of this worker, for whoever answers a request by it.
 """
 
 import asyncio
+import logging
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import asyncpg
+from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from app.access.credentials import credential_holders, launch_of, open_credential
-from app.access.database_clock import DatabaseClock
 from app.access.fresh_reads import READ_TIMEOUT_S, FreshBatches, FreshReads, Pace, Unreadable
+from app.access.policy.compiled import CompiledPolicy, compile_policy
+from app.access.policy.evaluator import Evaluator
 from app.access.policy.judging import Rules
-from app.access.policy_sets import PolicySets, ReadSet
+from app.access.policy.published import Mode, PublishedPolicy
 from app.access.reading import (
     Fleet,
     Holders,
@@ -35,24 +48,136 @@ from app.db.connection import DRIVER_FAULTS
 from app.db.rewinds import RewindGuard, WentBack
 from app.domain.access import Surroundings
 from app.domain.objects import Server, Token
+from app.domain.policy import GrantedIsAllowed, PolicyEvaluator
 from app.domain.token_format import Credential
 from app.lib.clock import boot_time
+from app.lib.ids import POLICY, format_id
 from app.lib.timeouts import in_time
 from app.models.servers import Server as ServerRow
 from app.outbound.client_tokens import ClientCredentials, ClientTokens, Header
 from app.outbound.stdio import Launch
 
+
+class DatabaseClock:
+    """Expiry is judged by the database's clock alone; workers' wall clocks may be wrong."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - boot_time()
+        self.known = False
+
+    def now(self) -> float:
+        """Unix seconds of the database, as far as this worker can know."""
+        return boot_time() + self._offset
+
+    def learn(self, database_time: float, sent: float, received: float) -> None:
+        """Take over the database's time from an answer; ``sent`` and ``received`` are of ``boot_time``."""
+        self._offset = database_time - (sent + received) / 2
+        self.known = True
+
+
+_PUBLISHED = """
+SELECT id, version, published_text, published_mode FROM policies
+WHERE status = 'published' AND ended_at IS NULL ORDER BY id
+"""
+
+_GRANTS_ALONE = GrantedIsAllowed()
+
+_NAMED = 3
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSet:
+    """The policies of one version of the set: compiled already, or as they were read."""
+
+    version: int
+    evaluator: PolicyEvaluator | None
+    policies: tuple[PublishedPolicy, ...] = ()
+
+
+class PolicySets:
+    """Makes evaluators of published policies; the one of the version that was asked for last is kept."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._kept: tuple[int, PolicyEvaluator] | None = None
+        self._compiled: dict[PublishedPolicy, CompiledPolicy] = {}
+
+    async def read(self, connection: Any, version: int) -> ReadSet:
+        """Read the set of this version, unless it is the one that is kept. Runs inside ``consistent``."""
+        if self._kept is not None and self._kept[0] == version:
+            return ReadSet(*self._kept)
+        rows = await connection.fetch(_PUBLISHED)
+        policies = (
+            PublishedPolicy(row["id"], row["version"], row["published_text"], Mode(row["published_mode"]))
+            for row in rows
+        )
+        return ReadSet(version, None, tuple(policies))
+
+    async def evaluator(self, read: ReadSet) -> PolicyEvaluator:
+        """The evaluator of a set that was read."""
+        if read.evaluator is not None:
+            return read.evaluator
+        # Off the loop: a thousand policies take a good part of a second.
+        self._compiled = await asyncio.to_thread(self._taken_apart, read.policies)
+        evaluator = self._made_of(self._compiled.values())
+        self._kept = read.version, evaluator
+        return evaluator
+
+    def forget(self) -> None:
+        """Read the set again, whatever its version."""
+        self._kept = None
+
+    def warnings(self) -> list[str]:
+        """What whoever runs this worker should know of the set that was made last."""
+        broken = [
+            format_id(POLICY, policy.id) for policy, compiled in self._compiled.items() if compiled.fault
+        ]
+        if not broken:
+            return []
+        named = ", ".join(broken[:_NAMED]) + (" and others" if len(broken) > _NAMED else "")
+        how_many = f"{len(broken)} published policies cannot be evaluated"
+        return [f"{how_many}, and deny every call that they could be about unless they only observe: {named}"]
+
+    def _taken_apart(self, policies: Sequence[PublishedPolicy]) -> dict[PublishedPolicy, CompiledPolicy]:
+        return {policy: self._compiled.get(policy) or _compiled(policy) for policy in policies}
+
+    def _made_of(self, policies: Collection[CompiledPolicy]) -> PolicyEvaluator:
+        if not policies and self.rules.permits_by_default:
+            return _GRANTS_ALONE
+        return Evaluator(policies, self.rules)
+
+
+def _compiled(policy: PublishedPolicy) -> CompiledPolicy:
+    compiled = compile_policy(policy)
+    if compiled.fault is not None:
+        # It denies all that it could be about, and whoever published it had it accepted: the engine has changed.
+        logger.error("policy %s: %s", format_id(POLICY, policy.id), compiled.fault)
+    return compiled
+
+
 Result = TypeVar("Result")
+
 _Read = tuple[ReadFleet, ReadSet]
+
 Choose = Callable[[Holders, Fleet], Awaitable[Collection[UUID] | None]]
+
 """Which servers of the fleet, as it is known, an answer about some holders looks at; ``None``: all."""
+
 PREPARE_S = 30
+
 # Look-ups of ids that are not in the snapshot, a worker; a flood of made-up ids waits here, not in the pool.
 COLD_LOOKUPS = 3
+
 COLD_QUEUE = 500
+
 # Of the API, which must not keep calls waiting for a connection.
 HOLDER_READS = 1
+
 CAPACITY = 200_000
+
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
@@ -418,3 +543,11 @@ async def _in_time() -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise SnapshotUnavailable from error
+
+
+async def get_snapshot(request: Request) -> AccessSnapshot:
+    snapshot: AccessSnapshot = request.app.state.access
+    return snapshot
+
+
+CurrentSnapshot = Annotated[AccessSnapshot, Depends(get_snapshot)]

@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Protocol, cast
 from uuid import UUID
 
-from app.admission.clients import Clients, clean
+from app.admission.clients import Clients, Refusal, Refusals, clean
+from app.admission.consuming import Demand, Settlement, Told, needs_of
 from app.admission.consuming_writer import SecondLane
-from app.admission.demands import Demand, Settlement, Told, needs_of
-from app.admission.refusals import Refusal, Refusals
 from app.admission.rows import Row, Values, cells_for, cells_of
 from app.admission.store import (
     Admitted,

@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from app.access.database_clock import DatabaseClock
+from app.access.snapshot import DatabaseClock
 from app.admission.rows import (
     STATEMENT,
     STATEMENT_WITH_CLIENTS,

@@ -14,7 +14,7 @@ import typer
 from app import __version__
 from app.cli.audit_commands import audit
 from app.cli.errors import CANNOT_START, CannotStart
-from app.lib.log_lines import keep_lines
+from app.lib.logs import keep_lines
 
 app = typer.Typer(
     name="scopegate",

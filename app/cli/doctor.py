@@ -15,12 +15,12 @@ from app.cli.listening import bound_socket
 from app.db.connection import DRIVER_FAULTS
 from app.db.embedded_postgres import EmbeddedPostgresError
 from app.db.engine import SESSION_SETTINGS, plain_url
-from app.db.horizon import HELD_BACK_S, HOLDER
 from app.db.migrations import DatabaseFault, check_not_newer, database_fault
 from app.domain.errors import Unavailable
 from app.features.audit.sealing.naming import OtherName, check_name
 from app.features.audit.sealing.sealer import BEHIND_S, sealing_standing
 from app.features.audit.sealing.tiles import LogFault
+from app.http.readiness import HELD_BACK_S, HOLDER
 from app.settings import Settings
 from app.worker.sealing import trail_signer
 

@@ -18,7 +18,7 @@ from app.cli.signals import Stopped, signals_held, signals_stop
 from app.cli.supervisor import commands_running
 from app.db.rewinds import PROGRESS_FILE, RewindGuard
 from app.http.server_protocol import GuardedHttp
-from app.lib.log_lines import keep_lines
+from app.lib.logs import keep_lines
 from app.main import Scopegate, create_app
 from app.settings import Settings, load_settings
 from app.supervisor.processes import hide_from_equals

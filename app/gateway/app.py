@@ -36,10 +36,9 @@ from app.gateway.wire.refusals import (
     unavailable,
     wrong_http_method,
 )
-from app.http.service_address import ENCODED_SLASH, ServiceAddress, has_encoded_slash
-from app.lib.fault_log import log_fault
+from app.http.service_address import ENCODED_SLASH, OwnAddresses, ServiceAddress, has_encoded_slash
+from app.lib.logs import log_fault
 from app.outbound.http import VIA, OutboundClient
-from app.outbound.own_addresses import OwnAddresses
 
 log = logging.getLogger(__name__)
 

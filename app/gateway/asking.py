@@ -18,7 +18,7 @@ from app.domain.access import (
 from app.domain.objects import Address, Part, Server, Token
 from app.domain.policy import UNNAMED, CallerProgram, Effect
 from app.domain.visibility import visible_parts, visible_tools
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 
 MAX_KNOWN = 10_000
 """Decisions that are kept for calls to come."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from app.gateway.wire.members import ELICITATIONS, INPUT, PARAMS
 from app.gateway.wire.methods import INPUT_REQUESTS, Asks
 from app.gateway.wire.refusals import bad_upstream
-from app.outbound.own_addresses import OwnAddresses, is_loopback
+from app.http.service_address import OwnAddresses, is_loopback
 
 _URL = re.compile(r"[\x21-\x5b\x5d-\x7e]{1,2048}")
 """Printable ASCII without blanks and backslashes, which browsers drop or turn."""

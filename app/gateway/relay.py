@@ -11,8 +11,7 @@ from app.gateway.wire.answers import Answer, dump, parsed
 from app.gateway.wire.http import Exchange
 from app.gateway.wire.refusals import METHOD_NOT_FOUND, bad_upstream
 from app.lib import strict_json
-from app.lib.off_loop import is_large, off_loop
-from app.lib.slices import let_others_go_on
+from app.lib.event_loop import is_large, let_others_go_on, off_loop
 from app.lib.sse import SseEvent, SseLimitError, SseParser, encode_event, replace_id
 from app.outbound.http import OutboundResponse, UpstreamError
 

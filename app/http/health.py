@@ -7,9 +7,8 @@ from asyncpg import Record
 from fastapi import APIRouter
 from starlette.responses import JSONResponse
 
-from app.db.horizon import HELD_BACK_S
 from app.db.migrations import GENERATION, head
-from app.http.readiness import Unready
+from app.http.readiness import HELD_BACK_S, Unready
 from app.http.runtime import CurrentRuntime, Runtime
 
 router = APIRouter(tags=["health"])

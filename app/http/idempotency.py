@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse
 from app.db.engine import plain_url
 from app.domain.errors import Conflict, Invalid, KeyInFlight, Malformed
 from app.http.authorization import Caller
-from app.http.json_bodies import ReadRequest
+from app.http.requests import ReadRequest
 from app.http.schemas import Strict
 
 LIFETIME = timedelta(hours=24)

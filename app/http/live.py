@@ -25,8 +25,8 @@ from starlette.types import Receive, Scope, Send
 from app.db.engine import OUT_OF_REACH, out_of_reach
 from app.domain.errors import DomainError, Unavailable
 from app.http.authorization import Authenticator, Caller, Permission, authorize
-from app.http.concurrency import Slots
-from app.lib.fault_log import log_fault
+from app.http.rate_limits import Slots
+from app.lib.logs import log_fault
 from app.lib.sse import encode_event
 
 MEDIA_TYPE = "text/event-stream"

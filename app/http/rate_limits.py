@@ -2,16 +2,19 @@
 
 Each worker counts for itself, in memory, against its share of the limit: a database that is asked about every
 request would be the first thing that a flood brings down.
+
+Things that take long, of which a worker and a caller may have so many under way.
 """
 
 import hashlib
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from math import ceil
+from uuid import UUID
 
 from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,7 +23,9 @@ from app.domain.errors import TooManyRequests, Unauthenticated
 from app.http.authorization import Authenticator, Caller
 
 WINDOW_S = 60
+
 REMEMBERED = 10_000
+
 
 # Told the client's address of each refused credential.
 Tell = Callable[[str | None], None]
@@ -180,3 +185,40 @@ def source_of(address: str | None) -> str:
     if isinstance(parsed, IPv6Address):
         return str(parsed.ipv4_mapped or parsed.exploded[:19])
     return str(parsed)
+
+
+RETRY_S = 5
+
+
+class Slots:
+    """Counts them in this worker. ``what`` they are is said in words."""
+
+    def __init__(self, what: str, code: str, *, most: int, most_of_caller: int) -> None:
+        self._what = what
+        self._code = code
+        self._most = most
+        self._most_of_caller = most_of_caller
+        self._taken: Counter[UUID] = Counter()
+
+    def check(self, caller: Caller) -> None:
+        """Raise ``TooManyRequests`` where no more can begin."""
+        is_full = self._taken.total() >= self._most
+        if is_full or self._taken[caller.id] >= self._most_of_caller:
+            whose = "This service has" if is_full else "You have"
+            raise TooManyRequests(
+                f"{whose} as many {self._what} under way as there may be: end one, or ask again later.",
+                retry_after_s=RETRY_S,
+                code=self._code,
+            )
+
+    @contextmanager
+    def held(self, caller: Caller) -> Iterator[None]:
+        """Hold one around a block. Raises as ``check`` does."""
+        self.check(caller)
+        self._taken[caller.id] += 1
+        try:
+            yield
+        finally:
+            self._taken[caller.id] -= 1
+            if not self._taken[caller.id]:
+                del self._taken[caller.id]

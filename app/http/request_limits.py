@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problems import ErrorForm, problem
-from app.http.request_ids import made_id, taken_id
 from app.http.service_address import ENCODED_SLASH, WRONG_HOST, ServiceAddress, has_encoded_slash
+from app.lib.ids import made_id, taken_id
 
 BODY_LIMIT = 1 << 20
 PROBES = frozenset({"/livez", "/readyz"})

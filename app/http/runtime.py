@@ -12,17 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.crypto.keys import Peppers, Sealer
 from app.crypto.signed_notes import NoteSigner
 from app.crypto.signing import Signer
-from app.db.horizon import LogHorizon
 from app.db.recorder_health import Trouble
 from app.db.rewinds import RewindGuard
 from app.http.authorization import Authenticator
 from app.http.live import Live
 from app.http.rate_limits import SignInAttempts
-from app.http.readiness import Readiness
+from app.http.readiness import LogHorizon, Readiness
+from app.http.service_address import OwnAddresses
 from app.lib.clock import Clock, utc_now
 from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import OutboundClient
-from app.outbound.own_addresses import OwnAddresses
 from app.outbound.stdio import AllowedCommands, SupervisorAddress
 
 

@@ -1,17 +1,25 @@
-"""Under which hosts and origins this service may be asked, which is what keeps DNS rebinding out."""
+"""Under which hosts and origins this service may be asked, which is what keeps DNS rebinding out.
 
-from collections.abc import Collection
+Which addresses are this service's own, so that nothing is led back to it unawares.
+"""
+
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
 _HERE = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0", "::"})  # noqa: S104
+
 _MAX_SEEN = 1_000
+
 
 WRONG_HOST = (
     "The Host header names no host that is served here. Use the service's own address, or have its operator add "
     "yours to SCOPEGATE_ALLOWED_ORIGINS."
 )
+
 ENCODED_SLASH = "The path holds an encoded slash (%2F): no name that a path may hold has one."
 
 
@@ -64,3 +72,47 @@ def _hosts_of(url: str) -> frozenset[str]:
     if parts.hostname in _HERE:
         return _HERE
     return frozenset({parts.netloc.lower(), *([parts.hostname] if parts.hostname else [])})
+
+
+_PORTS = {"https": 443, "http": 80}
+
+
+class OwnAddresses:
+    """The URLs under which the service is reached, and the ports that it has on this machine."""
+
+    def __init__(self, urls: Iterable[str], ports: Iterable[int] = ()) -> None:
+        own = [urlsplit(url) for url in urls]
+        self._places = frozenset((_name(parts.hostname or ""), port_of(parts)) for parts in own)
+        # This machine has several names.
+        self._ports = frozenset([*ports, *(port for name, port in self._places if is_loopback(name))])
+
+    def holds(self, url: str) -> bool:
+        """Whether a URL leads here. What is no URL leads nowhere."""
+        try:
+            parts = urlsplit(url)
+            name, port = _name(parts.hostname or ""), port_of(parts)
+        except ValueError:
+            return False
+        return (name, port) in self._places or (port in self._ports and is_loopback(name))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name is this machine's, or an address that is."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address: IPv4Address | IPv6Address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified
+
+
+def port_of(parts: SplitResult) -> int | None:
+    """The port of a URL, also where it does not name one. Raises ``ValueError``."""
+    return parts.port or _PORTS.get(parts.scheme)
+
+
+def _name(host: str) -> str:
+    return host.lower().rstrip(".")

@@ -16,9 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.db.engine import ATTEMPTS, OUT_OF_REACH, commit, out_of_reach, sqlstate, undo
 from app.domain.errors import Unavailable
 from app.http.etags import demanding
-from app.http.json_bodies import read_json
-from app.http.media_types import check_media_type
-from app.http.query_parameters import check_repeats, repeatable_names
+from app.http.requests import check_media_type, check_repeats, read_json, repeatable_names
 
 _REPEATABLE = {"40001", "40P01"}
 # Without parameters; those of the pages have a route that takes what is left.

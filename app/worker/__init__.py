@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fastapi import FastAPI
 
-from app.access.policy_sets import PolicySets
+from app.access.snapshot import PolicySets
 from app.adapters.console.console import Console
 from app.crypto.keys import Peppers, Sealer
 from app.crypto.signing import Signer
@@ -26,9 +26,9 @@ from app.http.live import Live
 from app.http.rate_limits import LimitedAuthenticator, Quota, SignInAttempts
 from app.http.readiness import Readiness
 from app.http.runtime import Runtime
+from app.http.service_address import OwnAddresses
 from app.outbound.client_tokens import ClientTokens
 from app.outbound.http import AddressPolicy, Limits, LoopGuard, OutboundClient
-from app.outbound.own_addresses import OwnAddresses
 from app.outbound.stdio import SupervisorAddress
 from app.settings import Settings
 from app.worker.background import cancelled

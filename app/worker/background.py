@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Protocol
 
+from app.admission.clients import Refusals
 from app.admission.in_flight import InFlightTable
-from app.admission.refusals import Refusals
-from app.lib.fault_log import log_fault
+from app.lib.logs import log_fault
 
 log = logging.getLogger(__name__)
 

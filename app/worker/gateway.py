@@ -5,14 +5,12 @@ from contextlib import AsyncExitStack
 
 import asyncpg
 
-from app.access.database_clock import DatabaseClock
 from app.access.policy.judging import Rules
-from app.access.snapshot import AccessSnapshot
-from app.admission.clients import Clients
+from app.access.snapshot import AccessSnapshot, DatabaseClock
+from app.admission.clients import Clients, Refusals
 from app.admission.consuming_writer import SecondLane
 from app.admission.in_flight import InFlightTable
 from app.admission.postgres_store import AdmissionPort
-from app.admission.refusals import Refusals
 from app.admission.store import Ports
 from app.admission.writer import AdmissionWriter
 from app.crypto.client_ids import KEY_PURPOSE

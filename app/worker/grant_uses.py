@@ -8,13 +8,13 @@ from contextlib import suppress
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.database_clock import DatabaseClock
 from app.access.grant_uses import TOOLS, Use, User, write_uses
+from app.access.snapshot import DatabaseClock
 from app.admission.store import Call
 from app.domain.errors import Unavailable
 from app.domain.objects import Part, Server, Token
 from app.domain.stale import givers
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 from app.worker.ports import USE_FLUSH_S, TokenUses
 
 log = logging.getLogger(__name__)

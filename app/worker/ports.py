@@ -12,9 +12,8 @@ from sqlmodel import col
 
 from app.access.fresh_reads import READ_TIMEOUT_S
 from app.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
-from app.admission.clients import Clients
+from app.admission.clients import Clients, Refusal, Refusals
 from app.admission.in_flight import InFlightTable
-from app.admission.refusals import Refusal, Refusals
 from app.admission.store import (
     Call,
     Client,
@@ -32,7 +31,7 @@ from app.domain.errors import Unavailable
 from app.domain.objects import Server, Token
 from app.domain.token_format import Credential
 from app.features.tokens.queries import among
-from app.lib.slices import Turns
+from app.lib.event_loop import Turns
 from app.lib.timeouts import in_time
 from app.models.sessions import EndedSession, SessionNote
 from app.models.tokens import Token as TokenRow

@@ -10,9 +10,8 @@ import asyncpg
 import pytest
 
 from app.access import reading
-from app.access.database_clock import DatabaseClock
 from app.access.reading import consistent, read_fleet
-from app.access.snapshot import AccessSnapshot, LookupsExhausted, SnapshotUnavailable
+from app.access.snapshot import AccessSnapshot, DatabaseClock, LookupsExhausted, SnapshotUnavailable
 from app.admission.store import Client, View
 from app.crypto.keys import Peppers
 from app.domain.access import FLEET_ID, POLICY_SET_ID

@@ -6,9 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.access.database_clock import DatabaseClock
 from app.access.reading import TokenEntry
-from app.access.snapshot import AccessSnapshot, Target
+from app.access.snapshot import AccessSnapshot, DatabaseClock, Target
 from app.crypto.keys import Peppers, Sealer
 from tests.access.test_fleet_reads import Pool
 from tests.admission.world import KEY, make_world

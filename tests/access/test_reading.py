@@ -9,8 +9,8 @@ import pytest
 
 from app.access.policy.evaluator import Evaluator
 from app.access.policy.judging import Rules
-from app.access.policy_sets import PolicySets, ReadSet
 from app.access.reading import consistent, read_fleet, read_token, read_tokens
+from app.access.snapshot import PolicySets, ReadSet
 from app.domain.access import FLEET_ID, POLICY_SET_ID, Question, Surroundings, decide
 from app.domain.arguments import ArgumentKind, ArgumentType
 from app.domain.policy import GrantedIsAllowed, PolicyEvaluator

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from app.access.database_clock import DatabaseClock
+from app.access.snapshot import DatabaseClock
+from app.admission.consuming import Demand, needs_of
 from app.admission.consuming_writer import SecondLane
-from app.admission.demands import Demand, needs_of
 from app.admission.rows import Values
 from app.db.connection import GuardedConnection, Primary
 from app.db.recorder_health import Trouble

@@ -9,7 +9,7 @@ from time import monotonic
 import asyncpg
 import pytest
 
-from app.access.database_clock import DatabaseClock
+from app.access.snapshot import DatabaseClock
 from app.admission.consuming_writer import SecondLane
 from app.admission.writer import AdmissionUnavailable, AdmissionWriter
 from app.db.connection import GuardedConnection, Primary

@@ -10,12 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.access.database_clock import DatabaseClock
-from app.admission import consuming_connection
-from app.admission.consuming import settle
-from app.admission.consuming_writer import SecondLane
-from app.admission.demands import PENDING_PER_TOKEN, Settlement
-from app.admission.releases import Release, release
+from app.access.snapshot import DatabaseClock
+from app.admission import consuming_writer as consuming_connection
+from app.admission.consuming import PENDING_PER_TOKEN, Settlement, settle
+from app.admission.consuming_writer import Release, SecondLane, release
 from app.admission.writer import AdmissionUnavailable
 from app.db.recorder_health import Trouble
 from app.domain.access import Decision

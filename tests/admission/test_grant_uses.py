@@ -11,12 +11,11 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.access.database_clock import DatabaseClock
 from app.access.grant_uses import LONGEST_WINDOW, forget_uses
 from app.access.reading import consistent, read_fleet, read_token
-from app.admission.clients import Clients
+from app.access.snapshot import DatabaseClock
+from app.admission.clients import Clients, Refusals
 from app.admission.postgres_store import AdmissionPort
-from app.admission.refusals import Refusals
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.crypto.keys import Sealer
 from app.db.engine import make_engine, make_sessions

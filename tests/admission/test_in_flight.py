@@ -14,7 +14,7 @@ from math import inf
 import asyncpg
 import pytest
 
-from app.access.database_clock import DatabaseClock
+from app.access.snapshot import DatabaseClock
 from app.admission import in_flight
 from app.admission.in_flight import InFlightTable
 from app.db.versions import CHANNEL

@@ -10,9 +10,8 @@ import asyncpg
 import pytest
 
 from app.access.reading import consistent, read_fleet, read_token
-from app.admission.clients import Clients
+from app.admission.clients import Clients, Refusals
 from app.admission.postgres_store import AdmissionPort
-from app.admission.refusals import Refusals
 from app.admission.store import Admitted, Call, Client, Stale, Withheld
 from app.crypto.keys import Sealed, Sealer, UnsealingFault
 from app.db.call_arguments import open_arguments

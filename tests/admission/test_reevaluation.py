@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from app.admission import reevaluation
-from app.admission.reevaluation import AT_ONCE, DecidingAgain, Watched
+from app.admission import in_flight as reevaluation
+from app.admission.in_flight import AT_ONCE, DecidingAgain, Watched
 from app.domain.access import Decision
 from app.domain.policy import Effect
 from app.lib.ids import new_id

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app.access.database_clock import DatabaseClock
+from app.access.snapshot import DatabaseClock
 from app.admission.rows import Row, Values, cells_of, clients_of
 from app.admission.writer import DEADLINE_S, AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.db.connection import GuardedConnection

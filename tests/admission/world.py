@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from app.access.database_clock import DatabaseClock
 from app.access.reading import consistent, read_fleet, read_token
+from app.access.snapshot import DatabaseClock
 from app.admission.rows import Row, Values, cells_of
 from app.admission.writer import AdmissionWriter
 from app.crypto.keys import Peppers

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 from typer.core import TyperGroup
 
-from app.access.meanings import MEANINGS
+from app.access.explain import MEANINGS
 from app.adapters.console import menu
 from app.cli.commands import app
 from app.db.webhook_events import WebhookEvent

@@ -14,8 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.db.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from app.db.postgres_placement import SYSTEM_DIR
+from app.db.embedded_postgres import SYSTEM_DIR, EmbeddedPostgres, EmbeddedPostgresError
 
 # Each starts, and most kill, servers of their own.
 pytestmark = pytest.mark.slow

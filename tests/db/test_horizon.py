@@ -7,8 +7,7 @@ from time import monotonic
 import asyncpg
 
 from app.db.engine import plain_url
-from app.db.horizon import HOLDER, LogHorizon
-from app.http.readiness import Readiness
+from app.http.readiness import HOLDER, LogHorizon, Readiness
 
 
 def test_only_what_stands_still_with_something_beyond_it_is_held_back() -> None:

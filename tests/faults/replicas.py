@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from app.db.embedded_postgres import SUPERUSER
-from app.db.postgres_placement import programs, run_as
+from app.db.embedded_postgres import SUPERUSER, programs, run_as
 
 DATABASE = "replicated"
 STANDBY = "standby"

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from app.access.database_clock import DatabaseClock
+from app.access.snapshot import DatabaseClock
+from app.admission.clients import Refusals
+from app.admission.consuming import Demand
 from app.admission.consuming_writer import SecondLane
-from app.admission.demands import Demand
 from app.admission.in_flight import InFlightTable
-from app.admission.refusals import Refusals
 from app.admission.rows import Values
 from app.admission.writer import AdmissionUnavailable, AdmissionWriter, outcome_of
 from app.lib.ids import new_id

@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from app.access.database_clock import DatabaseClock
 from app.access.reading import Fleet, consistent, read_fleet
-from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.access.snapshot import AccessSnapshot, DatabaseClock, SnapshotUnavailable
 from app.admission.store import StoreUnavailable
 from app.crypto.keys import Peppers
 from app.db.engine import make_engine, make_sessions

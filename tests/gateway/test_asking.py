@@ -26,7 +26,7 @@ from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import Credential
 from app.gateway.asking import Ask
 from app.gateway.pipeline import Flight
-from app.lib.slices import SLICE_S
+from app.lib.event_loop import SLICE_S
 from tests.gateway.messages import LEGACY, MODERN, call, post_modern, request
 from tests.gateway.upstreams import scripted, send_json
 from tests.gateway.world import running

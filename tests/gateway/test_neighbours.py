@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from app.access.database_clock import DatabaseClock
+from app.access.snapshot import DatabaseClock
 from app.admission.in_flight import InFlightTable
 from app.admission.store import Notes, StoreUnavailable
 from app.db.engine import make_engine, make_sessions

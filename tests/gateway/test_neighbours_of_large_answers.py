@@ -10,7 +10,7 @@ import pytest
 
 from app.gateway.wire import answers
 from app.lib import strict_json
-from app.lib.off_loop import LARGE_VALUES, is_large, is_on_loop, off_loop
+from app.lib.event_loop import LARGE_VALUES, is_large, is_on_loop, off_loop
 from app.lib.sse import MAX_SILENT_BYTES
 from tests.gateway.messages import MODERN, call, post_modern, request
 from tests.gateway.upstreams import event, scripted, send_events, send_json

@@ -11,7 +11,7 @@ import pytest
 
 from app.gateway.questions import QuestionRules
 from app.gateway.wire.methods import Asks, asks_of
-from app.outbound.own_addresses import OwnAddresses
+from app.http.service_address import OwnAddresses
 from tests.gateway.messages import LEGACY, MODERN, call, initialize, modern, post
 from tests.gateway.upstreams import Seen, event, scripted, send_events, send_json
 from tests.gateway.world import World, running

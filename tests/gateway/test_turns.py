@@ -16,9 +16,9 @@ from app.domain.scopes import AllServers, AllTools, GrantsScope
 from app.domain.token_format import SCOPED_TOKEN, Credential
 from app.domain.visibility import reached_parts
 from app.gateway.aggregate.fleet import sight_of
-from app.lib import slices
+from app.lib import event_loop as slices
+from app.lib.event_loop import in_slices
 from app.lib.ids import new_id
-from app.lib.slices import in_slices
 
 _MANY = 50
 Result = TypeVar("Result")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from app.access import matrix
+from app.access import reach as matrix
 from app.access.grant_uses import LONGEST_WINDOW
 from app.access.policy import schema
 from app.adapters.ssf import polling
-from app.admission import demands
+from app.admission import consuming as demands
 from app.crypto.jose.token import MOST_CHARACTERS
 from app.db.engine import MOST_WAITING
 from app.domain.security_events import MOST_ALIASES
@@ -32,7 +32,8 @@ from app.gateway.aggregate import lists, news
 from app.gateway.aggregate import pages as list_pages
 from app.gateway.aggregate.links import MAX_LINKS
 from app.gateway.wire import answers
-from app.http import idempotency, json_bodies, live, pagination, selectors, server_protocol
+from app.http import idempotency, live, pagination, selectors, server_protocol
+from app.http import requests as json_bodies
 from app.lib import strict_json
 from app.models import audit_sinks as sinks
 from app.worker.grant_uses import MOST_NOTED

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.http.json_bodies import MAX_DEPTH
+from app.http.requests import MAX_DEPTH
 from app.lib.strict_json import MAX_INTEGER_DIGITS, MAX_VALUES
 
 BAD: dict[str, tuple[str, bytes]] = {

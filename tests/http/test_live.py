@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.domain.errors import TooManyRequests, Unauthenticated, Unavailable
 from app.http import live
 from app.http.authorization import Caller, Permission, Role
-from app.http.concurrency import Slots
 from app.http.live import Live, Look, News, Pulse, live_event
+from app.http.rate_limits import Slots
 from app.lib.ids import new_id
 from app.models.audit import AuditEvent
 from tests.streams import Answer, listening

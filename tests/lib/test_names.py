@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from app.lib.log_lines import LineRecord, Trace
+from app.lib.logs import LineRecord, Trace
 from app.lib.names import checked_name, comparable_name, escape_bidi, escape_line
 
 SAME = [

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lib import strict_json
-from app.lib.off_loop import LARGE_BYTES, LARGE_VALUES, is_large, is_on_loop, off_loop
-from app.lib.slices import let_others_go_on
+from app.lib.event_loop import LARGE_BYTES, LARGE_VALUES, is_large, is_on_loop, let_others_go_on, off_loop
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

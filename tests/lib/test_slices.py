@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.lib.slices import Turns
+from app.lib.event_loop import Turns
 
 
 async def test_turns_are_taken_in_the_order_of_asking_a_few_at_a_time() -> None:

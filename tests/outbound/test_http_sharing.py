@@ -20,8 +20,8 @@ from app.outbound.http import (
     Timeouts,
     UpstreamError,
 )
-from app.outbound.http.breaker import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
-from app.outbound.http.response import PIECE_BYTES
+from app.outbound.http.client import FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
+from app.outbound.http.connection import PIECE_BYTES
 from tests.ports import free_port
 
 LOOPBACK = AddressPolicy((ipaddress.ip_network("127.0.0.0/8"),))

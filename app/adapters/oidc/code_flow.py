@@ -24,7 +24,7 @@ from app.crypto.jose.token import Refused, read_token
 from app.domain.errors import Malformed, Unavailable
 from app.features.administrators.browser_sign_in import Attempt, SignedIn, SignedOut
 from app.features.identity_providers.provider import Provider
-from app.lib.refusal_log import Reasons
+from app.lib.logs import Reasons
 
 KNOWN_FOR_S = 300.0
 _AGAIN_AFTER_S = 5.0

@@ -15,7 +15,7 @@ from app.features.identity_providers import queries
 from app.features.identity_providers.provider import Provider
 from app.features.service_accounts.authenticate import refused
 from app.http.authorization import Caller
-from app.lib.refusal_log import Reasons
+from app.lib.logs import Reasons
 
 FindProvider = Callable[[str], Awaitable[tuple[Provider, float] | None]]
 """The active provider with exactly this issuer, and the time by the database's clock."""

@@ -25,8 +25,8 @@ from app.features.groups.end import end_group
 from app.features.groups.provision_queries import find_provided
 from app.features.groups.schemas import ExternalId
 from app.http.schemas import Name
+from app.lib.event_loop import in_slices
 from app.lib.ids import EVENT, GROUP, IDENTITY, format_id, parse_id
-from app.lib.slices import in_slices
 from app.models import groups as models
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)

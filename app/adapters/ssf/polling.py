@@ -34,8 +34,8 @@ from app.features.identity_providers.signals.streams import (
     stream_at,
 )
 from app.http.authorization import Caller, Role
-from app.lib.fault_log import log_fault
 from app.lib.ids import IDENTITY_PROVIDER, format_id, new_id
+from app.lib.logs import log_fault
 from app.lib.strict_json import JsonObject
 
 SYSTEM = Caller("system", UUID(int=0), frozenset({Role.ADMIN}))

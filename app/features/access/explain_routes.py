@@ -6,11 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
-from app.access.explain import Ask, explain
-from app.access.recorded import RecordedCall, find_recorded
+from app.access.explain import Ask, RecordedCall, explain, find_recorded
 from app.access.situations import Scenes
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.db.call_arguments import kept_arguments
 from app.domain.errors import Invalid
 from app.features.access.explain_schemas import AccessExplanation, ExplainRequest

@@ -7,10 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from app.access.explain import Ask, Explanation
+from app.access.explain import Ask, Explanation, RecordedCall, meaning_of_explanation
 from app.access.policy.evaluator import Considered
-from app.access.recorded import RecordedCall
-from app.access.summary import meaning_of_explanation
 from app.domain.considered import ConsideredLink
 from app.domain.objects import Part
 from app.domain.policy import CallerProgram, Effect

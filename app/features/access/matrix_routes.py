@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.access.current import CurrentSnapshot
-from app.access.matrix import matrix_of
+from app.access.reach import matrix_of
 from app.access.situations import Scenes
+from app.access.snapshot import CurrentSnapshot
 from app.features.access.matrix_schemas import AccessMatrix, AccessMatrixQuery, AccessMatrixRow
 from app.http.authorization import Permission, requires
 from app.http.problems import COMMON_PROBLEMS

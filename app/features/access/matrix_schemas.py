@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.access.matrix import MOST_IDENTITIES, MOST_SERVERS, Row
+from app.access.reach import MOST_IDENTITIES, MOST_SERVERS, Row
 from app.domain.reach import Tally
 from app.http.schemas import Strict
 from app.lib.ids import IdentityId, ServerId

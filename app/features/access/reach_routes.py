@@ -5,11 +5,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from app.access.callers import callers_of
-from app.access.current import CurrentSnapshot
-from app.access.effective import page_of
+from app.access.reach import callers_of, page_of
 from app.access.situations import Scenes
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.domain.errors import NotFound
 from app.domain.reach import shut, stopped
 from app.features.access.reach_schemas import (

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.access.callers import ToolCaller
+from app.access.reach import ToolCaller
 from app.domain.access import Decision
 from app.domain.objects import Part, Tool
 from app.domain.reach import Reach

@@ -34,7 +34,7 @@ from app.features.access.unused_queries import (
     watched_since,
 )
 from app.http.selectors import MOST_ITEMS
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 from app.models.grants import Grant
 
 

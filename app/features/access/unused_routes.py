@@ -6,9 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
 from app.access.reading import Fleet
-from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot, SnapshotUnavailable
 from app.domain.errors import Unavailable
 from app.features.access.unused import Judge
 from app.features.access.unused_apply import Applying

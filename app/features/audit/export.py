@@ -15,8 +15,8 @@ from app.features.audit.reading import BEGINNING, read_on
 from app.features.audit.schemas import AuditEventView, AuditExportQuery
 from app.http.authorization import Caller
 from app.http.live import Look, News
+from app.lib.event_loop import in_slices
 from app.lib.names import escape_bidi
-from app.lib.slices import in_slices
 
 _LINES = "application/x-ndjson"
 _MEDIA_TYPES = {"ndjson": _LINES, "ocsf": _LINES, "leaves": _LINES, "csv": "text/csv; charset=utf-8"}

@@ -10,7 +10,7 @@ from app.features.audit.schemas import AuditFilters
 from app.http.authorization import Caller
 from app.http.live import Look, News, live_event
 from app.http.pagination import Cursors
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 
 AT_ONCE = 200
 

@@ -28,7 +28,7 @@ from app.features.audit.schemas import (
 from app.features.audit.shown import decision_of, outcome_of, policies_of
 from app.features.audit.spans import skip
 from app.http.pagination import Cursors
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 from app.models.audit import AuditClient, AuditEvent
 
 # What a poll looks at at once, first and where nothing matches; it answers when it has looked for long enough, so that

@@ -18,7 +18,7 @@ from app.db.engine import OUT_OF_REACH, plain_url
 from app.domain.errors import Unavailable
 from app.features.audit import queries
 from app.features.audit.schemas import AuditFilters
-from app.lib.fault_log import log_fault
+from app.lib.logs import log_fault
 from app.models.audit import AuditRollup
 
 COUNT_EVERY_S = 5.0

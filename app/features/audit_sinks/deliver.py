@@ -25,8 +25,8 @@ from app.features.audit_sinks.queue import (
     release,
 )
 from app.features.audit_sinks.send import TIMEOUTS, Attempt, send
-from app.lib.fault_log import log_fault
 from app.lib.ids import AUDIT_SINK, format_id
+from app.lib.logs import log_fault
 from app.models.audit_sinks import MOST_EVENTS
 from app.outbound.http import OutboundClient, Timeouts
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
-from app.access.current import CurrentSnapshot
 from app.access.situations import Scenes
+from app.access.snapshot import CurrentSnapshot
 from app.domain.risk import Risk
 from app.domain.scopes import ScopeEntry
 from app.features.grants.preview import ReachedServer, reached
@@ -26,8 +26,8 @@ from app.http.selectors import (
     tool_selector_to_domain,
 )
 from app.http.transaction import Session, TransactionalRoute
+from app.lib.event_loop import in_slices
 from app.lib.ids import ServerId
-from app.lib.slices import in_slices
 
 router = APIRouter(
     prefix="/api/v1/grants", tags=["grants"], route_class=TransactionalRoute, responses=COMMON_PROBLEMS

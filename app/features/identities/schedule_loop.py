@@ -21,8 +21,8 @@ from app.features.identities.schedule import end_schedule
 from app.features.identities.schedule_queries import claim_due, roles_of_requester
 from app.http.authorization import Caller, Role
 from app.http.etags import Precondition
-from app.lib.fault_log import log_fault
 from app.lib.ids import SCHEDULED_OFFBOARDING, format_id
+from app.lib.logs import log_fault
 from app.models.tokens import ScheduledOffboarding
 
 _log = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.access.explain import address_of
 from app.access.policy.evaluator import Evaluator
-from app.access.recorded import address_of
 from app.access.situations import Scenes
 from app.crypto.keys import Sealer
 from app.domain.access import Decision, Question, Surroundings, decide
@@ -25,7 +25,7 @@ from app.domain.policy import Act as PolicyAct
 from app.domain.policy import CallerProgram, Effect, PolicyEvaluator, PolicyInput, QuotaDemand
 from app.domain.replay import open_server, open_token, unhindered
 from app.features.policies import recorded_calls
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 
 MOST_CALLS = 20_000
 LONGEST_S = 15.0

@@ -10,10 +10,10 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
 from app.access.policy.compiling import compile_with, evaluator_of
 from app.access.policy.published import Mode, PublishedPolicy
 from app.access.situations import Scenes
+from app.access.snapshot import CurrentSnapshot
 from app.domain.errors import Invalid, TooManyRequests
 from app.features.audit.record import record
 from app.features.policies.queries import published_policies

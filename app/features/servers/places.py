@@ -7,9 +7,9 @@ from typing import Any
 
 from app.domain.errors import FieldError, Invalid
 from app.http.runtime import Runtime
+from app.http.service_address import OwnAddresses
 from app.lib import strict_json
 from app.outbound.http import AddressPolicy, ForbiddenUrl
-from app.outbound.own_addresses import OwnAddresses
 from app.outbound.stdio import AllowedCommands
 
 _OF = {"http": ("url",), "stdio": ("command", "args", "env_names")}

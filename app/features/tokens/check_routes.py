@@ -7,9 +7,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
 from app.access.situations import Scenes
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.db.engine import commit
 from app.domain.errors import TooManyRequests
 from app.domain.objects import Address
@@ -19,9 +18,8 @@ from app.features.tokens.check_servers import ServerChecks
 from app.features.tokens.connection_check import look
 from app.features.tokens.own import find_own_token, person_of
 from app.http.authorization import Caller, CanWriteSelf, Permission, requires
-from app.http.concurrency import Slots
 from app.http.problems import COMMON_PROBLEMS, problem_responses
-from app.http.rate_limits import Quota, client_address
+from app.http.rate_limits import Quota, Slots, client_address
 from app.http.runtime import CurrentRuntime, Runtime
 from app.http.transaction import Session, TransactionalRoute
 from app.lib.ids import TokenId

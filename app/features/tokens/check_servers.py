@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from uuid import UUID
 
-from app.access.meanings import meaning_of
+from app.access.explain import meaning_of
 from app.access.snapshot import AccessSnapshot, SnapshotUnavailable
 from app.crypto.keys import UnsealingFault
 from app.domain.access import Question, decide
@@ -18,7 +18,7 @@ from app.features.tokens.check_schemas import CheckStep
 from app.features.tokens.connection_check import Looked, Reached
 from app.features.tools.discovery import DiscoveryFailed, Patience, list_now
 from app.http.runtime import Runtime
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 from app.lib.strict_json import JsonObject
 from app.outbound.client_tokens import TokenFault
 from app.outbound.http import Target, Timeouts

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app.access.meanings import HIDDEN, OUT_OF_REACH, meaning_of
+from app.access.explain import HIDDEN, OUT_OF_REACH, meaning_of
 from app.access.situations import Scenes
 from app.crypto.keys import Peppers
 from app.domain.access import Question, Surroundings, decide, liveness
@@ -26,7 +26,7 @@ from app.features.audit.names import names_of
 from app.features.audit.schemas import AuditEventView, AuditQuery
 from app.features.tokens.check_schemas import MOST_SERVERS, CheckStep
 from app.http.pagination import Cursors
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 from app.models.tokens import TokenSecret
 
 _LOOKS_BACK = timedelta(days=7)

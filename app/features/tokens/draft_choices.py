@@ -19,7 +19,7 @@ from app.domain.reach import Reach, reach, stopped, with_everything
 from app.domain.risk import Risk
 from app.features.servers.queries import select_servers
 from app.features.servers.schemas import ServerQuery
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 from app.models.servers import Server as ServerRow
 
 TOOLS_A_PAGE = 2_000

@@ -20,7 +20,7 @@ from app.db.outbox import is_wanted, tell
 from app.db.webhook_events import Message, WebhookEvent, grant_message, token_message
 from app.domain.errors import Unavailable
 from app.features.tokens.status import STATUS_SQL
-from app.lib.fault_log import log_fault
+from app.lib.logs import log_fault
 
 SHORTEST = timedelta(days=1)
 """What lives no longer than this ends without a notice."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from app.domain.definitions import definition_digest
 from app.lib import strict_json
-from app.lib.off_loop import is_on_loop
+from app.lib.event_loop import is_on_loop
 from app.lib.strict_json import JsonObject
 
 LONGEST_NAME = 256

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.features.servers.instructions import readable
 from app.features.tools.definitions import Definition, OddTool, read_definition
-from app.lib.off_loop import off_loop
+from app.lib.event_loop import off_loop
 from app.lib.strict_json import JsonObject
 from app.outbound.http import OutboundClient, Target, Timeouts
 from app.outbound.mcp import McpUpstreamError, list_tools, open_connection, probe

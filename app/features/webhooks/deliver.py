@@ -23,8 +23,8 @@ from app.features.webhooks.secrets import open_secrets
 from app.features.webhooks.send import TIMEOUTS, Attempt, send
 from app.features.webhooks.service import KIND
 from app.http.authorization import Caller, Role
-from app.lib.fault_log import log_fault
 from app.lib.ids import DELIVERY, format_id
+from app.lib.logs import log_fault
 from app.models.webhooks import Webhook
 from app.outbound.http import OutboundClient, Timeouts
 

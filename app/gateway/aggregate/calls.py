@@ -34,7 +34,7 @@ from app.gateway.wire.refusals import (
     bad_upstream,
     leads_back,
 )
-from app.lib.off_loop import off_loop
+from app.lib.event_loop import off_loop
 from app.lib.sse import encode_event
 from app.outbound.http import VIA, NotForwarded, UpstreamError
 from app.outbound.mcp import McpUpstreamError, ModernConnection, Notification, Result

@@ -58,7 +58,7 @@ from app.gateway.wire.refusals import (
     unknown_method,
     wrong_http_method,
 )
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 from app.outbound.mcp.connection import client_info
 
 LEGACY_VERSIONS = tuple(version for version in NEWEST_FIRST if version < "2026")

@@ -9,7 +9,7 @@ from app.domain.access import POLICY_SET_ID, Decision, Question, decide, everyth
 from app.domain.objects import Address, Part, Version
 from app.domain.policy import Effect
 from app.gateway.asking import Ask
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 
 Kind = str
 """``tools``, ``prompts`` or ``resources``: what a list is of."""

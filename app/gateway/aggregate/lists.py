@@ -25,7 +25,7 @@ from app.gateway.wire.answers import REDACTED, dump, parse, secrets_of
 from app.gateway.wire.http import result_body
 from app.gateway.wire.members import kept_item
 from app.gateway.wire.refusals import Refused
-from app.lib.off_loop import SOON_BYTES, off_loop
+from app.lib.event_loop import SOON_BYTES, off_loop
 from app.outbound.http import VIA, NotForwarded
 from app.outbound.mcp import McpUpstreamError
 

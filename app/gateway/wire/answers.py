@@ -13,7 +13,7 @@ from app.gateway.wire.http import Exchange, HeaderList
 from app.gateway.wire.members import check_answer, check_sent
 from app.gateway.wire.refusals import INVALID_REQUEST, CredentialRefused, Refused, bad_upstream, leads_back
 from app.lib import strict_json
-from app.lib.off_loop import is_large, is_on_loop, off_loop
+from app.lib.event_loop import is_large, is_on_loop, off_loop
 from app.lib.strict_json import folded
 from app.outbound.http import OutboundResponse
 from app.outbound.mcp.exchange import LOOP_DETECTED

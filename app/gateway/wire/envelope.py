@@ -24,7 +24,7 @@ from app.gateway.wire.refusals import (
     UnknownVersion,
 )
 from app.lib import strict_json
-from app.lib.off_loop import is_large, off_loop
+from app.lib.event_loop import is_large, off_loop
 from app.lib.strict_json import folded
 
 VERSION = b"mcp-protocol-version"

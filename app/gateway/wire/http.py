@@ -12,10 +12,9 @@ from app.admission.store import Client
 from app.domain.objects import Address, Network
 from app.gateway.wire.alarms import Alarms
 from app.gateway.wire.refusals import Refused
-from app.http.request_ids import MADE_ID, made_id, taken_id
 from app.lib import strict_json
-from app.lib.ids import new_id
-from app.lib.off_loop import is_on_loop
+from app.lib.event_loop import is_on_loop
+from app.lib.ids import MADE_ID, made_id, new_id, taken_id
 from app.lib.sse import encode_event
 
 Scope = MutableMapping[str, Any]

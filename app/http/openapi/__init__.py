@@ -9,8 +9,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.http.openapi import examples, fields, operations, texts
-from app.http.openapi.names import SCHEMAS, rename
+from app.http.openapi import operations
+from app.http.openapi import operations as texts
+from app.http.openapi import schemas as examples
+from app.http.openapi import schemas as fields
+from app.http.openapi.schemas import SCHEMAS, rename
 from app.http.problems import Problem
 
 

@@ -1,17 +1,18 @@
 """Outbound HTTP: one guarded client for every request that leaves the process."""
 
-from app.outbound.http.client import OutboundClient
-from app.outbound.http.errors import (
+from app.outbound.http.client import VIA, LoopGuard, OutboundClient
+from app.outbound.http.connection import Limits, OutboundResponse, Timeouts
+from app.outbound.http.guard import (
+    AddressPolicy,
     ForbiddenUrl,
     NotForwarded,
+    Origin,
     OutboundError,
+    Target,
     UpstreamError,
     UpstreamErrorKind,
+    origin_of,
 )
-from app.outbound.http.guard import AddressPolicy, Origin, Target, origin_of
-from app.outbound.http.limits import Limits, Timeouts
-from app.outbound.http.loops import VIA, LoopGuard
-from app.outbound.http.response import OutboundResponse
 
 __all__ = [
     "VIA",

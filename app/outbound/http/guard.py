@@ -3,6 +3,8 @@
 A URL is checked when it is registered (``check_url``, no I/O) and again at each connect, where the name is
 resolved once, every address it has is checked and the connection goes to a checked address, so a name that
 changes its mind between check and connect (DNS rebinding) gains nothing.
+
+What can go wrong with an outbound request. No message ever holds a header, a body or a query.
 """
 
 import asyncio
@@ -12,14 +14,60 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NoReturn
+from typing import Literal, NoReturn
 from urllib.parse import urlsplit
 
 import idna
 
-from app.outbound.http.errors import ForbiddenUrl, UpstreamError
+UpstreamErrorKind = Literal[
+    "resolve",  # the name has no address
+    "connect",  # nobody answers at the address
+    "tls",  # the handshake failed (certificate, name)
+    "busy",  # every connection that the limits allow is in use
+    "unavailable",  # it has not answered lately, and is left alone for a moment
+    "timeout",  # connected, but too slow
+    "closed",  # the connection ended before the answer did
+    "protocol",  # what came back is not an HTTP/1.1 answer that we accept
+    "compressed",  # the answer is compressed although we asked for identity
+    "too_large",  # the answer passed a cap
+]
+
+
+class OutboundError(Exception):
+    """Base of all errors of an outbound request."""
+
+
+class ForbiddenUrl(OutboundError):
+    """The URL or an address behind it may not be reached; ``reason`` says why in plain words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotForwarded(OutboundError):
+    """``before_send`` said no: no byte of the request was written."""
+
+    def __init__(self) -> None:
+        super().__init__("the request was not sent")
+
+
+class UpstreamError(OutboundError):
+    """The upstream failed. ``may_have_been_sent`` is False only when not one byte of the request was written,
+    which is the only case in which sending again cannot do a thing twice."""
+
+    def __init__(
+        self, kind: UpstreamErrorKind, message: str, *, may_have_been_sent: bool, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.kind: UpstreamErrorKind = kind
+        self.message = message
+        self.may_have_been_sent = may_have_been_sent
+
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 # RFC 6890 and later registrations. Listed here instead of asking ``is_global``, whose answer moves with the
 # Python version. 168.63.129.16 is Azure's public-looking platform address.
@@ -43,6 +91,7 @@ _FORBIDDEN_V4 = tuple(
         ("240.0.0.0/4", "reserved"),
     )
 )
+
 _FORBIDDEN_V6 = tuple(
     (IPv6Network(network), why)
     for network, why in (
@@ -56,7 +105,9 @@ _FORBIDDEN_V6 = tuple(
         ("3fff::/20", "reserved"),
     )
 )
+
 _GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
+
 _METADATA = frozenset(
     ipaddress.ip_address(text)
     for text in (
@@ -68,20 +119,28 @@ _METADATA = frozenset(
         "fd00:ec2::254",
     )
 )
+
 _NAT64 = IPv6Network("64:ff9b::/96")
+
 _SIX_TO_FOUR = IPv6Network("2002::/16")
+
 
 # Visible ASCII without what URL parsers disagree about.
 _URL_ASCII = re.compile(r"[!#-;=?-\[\]_a-z~]+")
+
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
+
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 )
 
+
 # Threads of their own: those that wait for a resolver that keeps silent must hold up nothing else that threads do.
 _LOOK_UPS = ThreadPoolExecutor(16, thread_name_prefix="look-up")
 
+
 IPAddress = IPv4Address | IPv6Address
+
 IPNetwork = IPv4Network | IPv6Network
 
 

@@ -6,10 +6,8 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable
 
 from app.lib.tcp import notice_loss
-from app.outbound.http.connection import Connection
-from app.outbound.http.errors import UpstreamError
-from app.outbound.http.guard import AddressPolicy, IPAddress, Origin
-from app.outbound.http.limits import Limits
+from app.outbound.http.connection import Connection, Limits
+from app.outbound.http.guard import AddressPolicy, IPAddress, Origin, UpstreamError
 
 _NOBODY = -1
 _Waiter = asyncio.Future[Connection | None]

@@ -1,4 +1,7 @@
-"""One POST of one JSON-RPC message, and the reading of what comes back as JSON or as an event stream."""
+"""One POST of one JSON-RPC message, and the reading of what comes back as JSON or as an event stream.
+
+What can go wrong when talking MCP to an upstream.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,8 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from app.lib import strict_json
-from app.lib.off_loop import is_large, off_loop
-from app.lib.slices import let_others_go_on
+from app.lib.event_loop import is_large, let_others_go_on, off_loop
 from app.lib.sse import SseEvent, SseLimitError, SseParser
 from app.lib.strict_json import JsonObject, JsonValue
 from app.outbound.http import (
@@ -20,26 +22,80 @@ from app.outbound.http import (
     Timeouts,
     UpstreamError,
 )
-from app.outbound.mcp.errors import McpUpstreamError, McpUpstreamErrorKind
+
+McpUpstreamErrorKind = Literal[
+    "forbidden",  # the URL or its address may not be reached
+    "unreachable",  # no connection, or it ended early
+    "timeout",
+    "busy",  # every connection that the limits allow is in use
+    "unavailable",  # it has not answered lately, and is left alone for a moment
+    "redirect",
+    "loop",  # the request came back to the gateway that sent it
+    "http",  # an HTTP error status without a JSON-RPC error in it; see ``status``
+    "session_lost",  # 404 to a request with a session id: not taken by the upstream
+    "rpc",  # a JSON-RPC error; see ``code``, ``data``, ``status``
+    "rubbish",  # not an MCP answer: no JSON, wrong id, second answer, wrong shape
+    "too_large",  # past a cap on bytes, pages or items
+]
+
+
+class McpUpstreamError(Exception):
+    """``message`` is plain words (for ``rpc``: the upstream's own text) without secrets.
+
+    ``status``: the HTTP status if there was one. ``code`` and ``data``: those of a JSON-RPC error.
+    ``may_have_been_sent`` is False only when the upstream cannot have seen the request or says it did not take it.
+    """
+
+    def __init__(
+        self,
+        kind: McpUpstreamErrorKind,
+        message: str,
+        *,
+        status: int | None = None,
+        code: int | None = None,
+        data: JsonValue = None,
+        may_have_been_sent: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.kind: McpUpstreamErrorKind = kind
+        self.message = message
+        self.status = status
+        self.code = code
+        self.data = data
+        self.may_have_been_sent = may_have_been_sent
+        self.retry_after_s = 1
+
 
 Headers = tuple[tuple[bytes, bytes], ...]
+
 ServerRequestHandler = Callable[[JsonObject], Awaitable[None]]
+
 
 ACCEPT: Headers = (
     (b"Accept", b"application/json, text/event-stream"),
     (b"Content-Type", b"application/json"),
 )
 
+
 MOST_JSON = 16 * 1024 * 1024
+
 """Bytes of an answer in one piece."""
+
 LOOP_DETECTED = 508
+
 """What a gateway answers a request that it sent itself (RFC 5842, 7.2)."""
+
 _ERROR_BODY_BYTES = 64 * 1024
+
 _SERVER_REQUESTS = 100
+
 # How long (seconds) the end of an event stream may lag behind the answer before the stream is cut.
 _END_GRACE = 0.05
+
 FIRST_RETRY_S = 1.0
+
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
+
 MAX_EVENT_ID = 4096
 
 
@@ -91,6 +147,7 @@ class Mark:
 
 
 Resume = Callable[[Mark], Awaitable[OutboundResponse]]
+
 """Opens the rest of an event stream."""
 
 

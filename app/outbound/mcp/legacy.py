@@ -27,12 +27,12 @@ from app.outbound.mcp.connection import (
     Connection,
     client_info,
 )
-from app.outbound.mcp.errors import McpUpstreamError
 from app.outbound.mcp.exchange import (
     ACCEPT,
     Headers,
     Item,
     Mark,
+    McpUpstreamError,
     Result,
     as_object,
     check_stream,

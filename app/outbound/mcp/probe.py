@@ -1,18 +1,26 @@
-"""Find out what an upstream speaks."""
+"""Find out what an upstream speaks.
+
+One caller's way to one upstream, in the era that there is.
+
+All pages of ``tools/list``.
+"""
 
 import asyncio
 from dataclasses import dataclass
 
 from mcp_types import SERVER_INFO_META_KEY
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from mcp_types.jsonrpc import METHOD_NOT_FOUND
+from mcp_types.version import (
+    HANDSHAKE_PROTOCOL_VERSIONS,
+    LATEST_HANDSHAKE_VERSION,
+    MODERN_PROTOCOL_VERSIONS,
+)
 
-from app.lib.strict_json import JsonObject
+from app.lib.strict_json import JsonObject, JsonValue
 from app.outbound.http import ForbiddenUrl, OutboundClient, Target, Timeouts
-from app.outbound.mcp.connection import DEFAULT_TIMEOUTS
-from app.outbound.mcp.errors import McpUpstreamError
-from app.outbound.mcp.exchange import Headers, as_object
+from app.outbound.mcp.connection import DEFAULT_TIMEOUTS, BeforeSend, ModernConnection
+from app.outbound.mcp.exchange import Headers, McpUpstreamError, as_object
 from app.outbound.mcp.legacy import LegacySession
-from app.outbound.mcp.modern import ModernConnection
 
 # Nobody is there, or nobody may be asked: the other era would not find more.
 _HOPELESS = ("forbidden", "unreachable", "timeout")
@@ -109,3 +117,98 @@ async def _legacy(
         elif answer.protocol_version == version and version not in spoken:
             spoken.append(version)
     return UpstreamInfo(tuple(spoken), newest.server_info, newest.capabilities, newest.instructions)
+
+
+async def open_connection(
+    client: OutboundClient,
+    url: str | Target,
+    headers: Headers,
+    protocol_versions: tuple[str, ...],
+    *,
+    client_capabilities: JsonObject | None = None,
+    timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    before_send: BeforeSend | None = None,
+    before_next: BeforeSend | None = None,
+    caller: int | None = None,
+) -> LegacySession | ModernConnection:
+    """Modern where ``protocol_versions`` (of a probe) has it, else a new legacy session of the newest of them."""
+    for known in reversed(MODERN_PROTOCOL_VERSIONS):
+        if known in protocol_versions:
+            return ModernConnection(
+                client,
+                url,
+                headers,
+                protocol_version=known,
+                client_capabilities=client_capabilities,
+                timeouts=timeouts,
+                caller=caller,
+            )
+    newest = next((v for v in reversed(HANDSHAKE_PROTOCOL_VERSIONS) if v in protocol_versions), None)
+    return await LegacySession.open(
+        client,
+        url,
+        headers,
+        version=newest or LATEST_HANDSHAKE_VERSION,
+        client_capabilities=client_capabilities,
+        timeouts=timeouts,
+        before_send=before_send,
+        before_next=before_next,
+        caller=caller,
+    )
+
+
+async def list_tools(
+    connection: LegacySession | ModernConnection,
+    *,
+    max_pages: int = 1000,
+    max_tools: int = 10_000,
+    max_bytes: int = 64 * 1024 * 1024,
+) -> list[JsonObject]:
+    """Every tool in the upstream's order, as sent; empty where the upstream has no tools at all.
+
+    Each has a ``name`` that no other has, and an ``inputSchema`` object. Raises ``McpUpstreamError``: ``too_large``
+    past a cap, ``rubbish`` for a wrong shape, two tools of one name, or cursors that go in a circle.
+    """
+    tools: dict[str, JsonObject] = {}
+    cursors: set[str] = set()
+    size = 0
+    params: JsonObject = {}
+    for _ in range(max_pages):
+        try:
+            answer = await connection.answer("tools/list", params)
+        except McpUpstreamError as error:
+            if error.code == METHOD_NOT_FOUND and not cursors:
+                return []
+            raise
+        page = answer.result
+        size += answer.size
+        for tool in _tools(page):
+            name = _name(tool)
+            if name in tools:
+                raise McpUpstreamError("rubbish", "two tools have the same name")
+            tools[name] = tool
+            if len(tools) > max_tools or size > max_bytes:
+                raise McpUpstreamError("too_large", "the upstream has too many tools")
+        cursor = page.get("nextCursor")
+        if cursor is None or cursor == "":
+            return list(tools.values())
+        if not isinstance(cursor, str) or cursor in cursors:
+            raise McpUpstreamError("rubbish", "the pages of tools do not end")
+        cursors.add(cursor)
+        params = {"cursor": cursor}
+    raise McpUpstreamError("too_large", "the tools have too many pages")
+
+
+def _tools(page: JsonObject) -> list[JsonObject]:
+    found: JsonValue = page.get("tools")
+    if not isinstance(found, list):
+        raise McpUpstreamError("rubbish", "the list of tools is not a list")
+    return [as_object(tool, "a tool") for tool in found]
+
+
+def _name(tool: JsonObject) -> str:
+    name = tool.get("name")
+    if not isinstance(name, str) or not name:
+        raise McpUpstreamError("rubbish", "a tool has no name")
+    as_object(tool.get("inputSchema"), "the input schema of a tool")
+    return name

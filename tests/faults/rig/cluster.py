@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from app.db.embedded_postgres import SUPERUSER, EmbeddedPostgres, EmbeddedPostgresError
-from app.db.postgres_placement import programs, run_as
+from app.db.embedded_postgres import SUPERUSER, EmbeddedPostgres, EmbeddedPostgresError, programs, run_as
 
 DATABASE = "rig"
 _SETTINGS: Mapping[str, str] = {

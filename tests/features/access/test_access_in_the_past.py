@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
-from app.access import callers
+from app.access import reach as callers
 from app.http.authorization import Role
 from app.lib.ids import IDENTITY, TOOL, format_id, new_id
 from tests.api import ApiAs

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from app.access import effective
+from app.access import reach as effective
 from app.domain.access import Question, decide
 from app.domain.token_format import SCOPED_TOKEN, parse_credential
 from app.http.authorization import Role

@@ -5,7 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.access import matrix
+from app.access import reach as matrix
 from app.http.authorization import Role
 from app.lib.ids import IDENTITY, SERVER, format_id, new_id
 from tests.api import ApiAs

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from app.features.audit import export, following, reading
 from app.features.audit.schemas import AuditExportQuery
 from app.http.pagination import Cursors
-from app.lib import slices
+from app.lib import event_loop as slices
 from app.lib.ids import new_id
 from app.models.audit import AuditEvent
 from tests.settling import settled

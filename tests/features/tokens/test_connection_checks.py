@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.access.meanings import HIDDEN, MEANINGS
+from app.access.explain import HIDDEN, MEANINGS
 from app.features.tokens.check_routes import CHECKS_A_MINUTE, CHECKS_AT_ONCE, ConnectionChecks
 from app.http.authorization import Caller, Role
 from app.lib.ids import TOKEN, format_id, new_id

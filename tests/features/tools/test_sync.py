@@ -25,8 +25,8 @@ from app.features.servers.instructions import LONGEST
 from app.features.tools import definitions
 from app.features.tools.discovery import _TOOLS_AT_ONCE
 from app.features.tools.sync import Start, _discover, sync_server
+from app.lib.event_loop import is_on_loop
 from app.lib.ids import parse_id
-from app.lib.off_loop import is_on_loop
 from app.main import Scopegate
 from tests.features.tools.upstreams import Upstream, answer, mcp_server, raw_listing, serving, tool
 from tests.open_transactions import none_open

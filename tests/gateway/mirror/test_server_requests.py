@@ -18,7 +18,7 @@ from app.gateway.server_requests import ServerRequests
 from app.gateway.sessions import FLEET, SessionSealer
 from app.gateway.tasks import Tasks
 from app.gateway.wire.methods import Asks
-from app.outbound.own_addresses import OwnAddresses
+from app.http.service_address import OwnAddresses
 from tests.gateway.messages import LEGACY, call, initialize, post, post_modern
 from tests.gateway.upstreams import event, scripted, send_events, send_json
 from tests.gateway.world import CREDENTIAL, World, running

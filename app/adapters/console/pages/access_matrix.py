@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from app.access.current import CurrentSnapshot
+from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import read_query
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.people import IDENTITIES, called

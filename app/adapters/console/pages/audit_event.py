@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.meanings import meaning_of
+from app.access.explain import meaning_of
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.audit_filters import PATH
 from app.adapters.console.pages.audit_words import changes_of, path_of, who_path

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from markupsafe import Markup
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
+from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import Problems, validated
 from app.adapters.console.menu import MY_ACCESS
 from app.adapters.console.page import PageRoute, page

@@ -8,8 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import Problems, validated
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted

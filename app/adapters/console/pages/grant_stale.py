@@ -7,8 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import Form, first_page, next_page, read_query, validated, whole_number
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import MOST_IDS, NOTE_WORDS, ids_of, link, words_of_right

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import AsShown, attempted, first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import (

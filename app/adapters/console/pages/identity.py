@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.access.current import CurrentSnapshot
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import AsShown, Problems, attempted, first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.people import IDENTITIES, PAGE_SIZE, called

@@ -10,8 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
 from app.access.situations import Scenes
+from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import Problems, attempted, read_query, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.signed_in import Submission, Viewer, signed_in, submitted

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
 from app.access.situations import Scenes
+from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.console import CurrentConsole
 from app.adapters.console.forms import Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect

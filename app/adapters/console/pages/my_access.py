@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
+from app.access.snapshot import CurrentSnapshot
 from app.adapters.console.forms import (
     AsShown,
     Problems,

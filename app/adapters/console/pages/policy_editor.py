@@ -5,8 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import AsShown, Form, Problems, attempted, validated
 from app.adapters.console.page import PageRoute, page, redirect
 from app.adapters.console.pages.grant_words import link

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.meanings import meaning_of
+from app.access.explain import meaning_of
 from app.adapters.console.forms import first_page, next_page, read_query, validated
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.grant_words import words_of_right

@@ -9,8 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.access.current import CurrentSnapshot
-from app.access.snapshot import AccessSnapshot
+from app.access.snapshot import AccessSnapshot, CurrentSnapshot
 from app.adapters.console.forms import first_page, next_page, read_query
 from app.adapters.console.page import PageRoute, page
 from app.adapters.console.pages.definitions import differences, laid_out

@@ -22,7 +22,7 @@ from app.features.audit.sealing.tiles import (
 )
 from app.http.authorization import Caller
 from app.http.live import Look, News
-from app.lib.slices import in_slices
+from app.lib.event_loop import in_slices
 
 _AT_ONCE = 2_048
 _HASHED_AT_ONCE = 256

@@ -36,7 +36,7 @@ from app.features.audit.sealing.tiles import (
     connection_of,
     latest_checkpoint,
 )
-from app.lib.fault_log import log_fault
+from app.lib.logs import log_fault
 
 SEAL_EVERY_S = 4.0
 BEHIND_S = 30.0
